@@ -1,0 +1,62 @@
+//! Checks that the libevent bindings agree with the libevent that was just
+//! compiled, and stamps the git revision into the binary.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    check_layout(&out);
+    stamp_revision();
+}
+
+/// Turns `ffi/layout.txt` into `_Static_assert`s for the C compiler and `const`
+/// assertions for rustc (included by `src/event/ffi.rs`).
+fn check_layout(out: &Path) {
+    println!("cargo:rerun-if-changed=ffi/layout.txt");
+    println!("cargo:rerun-if-changed=ffi/wrapper.h");
+    let text = fs::read_to_string("ffi/layout.txt").expect("ffi/layout.txt");
+    let mut c = String::from("#include <stddef.h>\n#include <sys/socket.h>\n#include \"wrapper.h\"\n");
+    let mut rust = String::new();
+    for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (c_expr, rust_expr, value) = match words[..] {
+            ["size", ty, n] => (format!("sizeof(struct {ty})"), format!("::core::mem::size_of::<{ty}>()"), n),
+            ["offset", ty, field, n] => (
+                format!("offsetof(struct {ty}, {field})"),
+                format!("::core::mem::offset_of!({ty}, {field})"),
+                n,
+            ),
+            ["const", name, n] => (name.to_string(), format!("({name} as usize)"), n),
+            _ => panic!("ffi/layout.txt: cannot read line {line:?}"),
+        };
+        writeln!(c, "_Static_assert({c_expr} == {value}, \"bindings say: {line}\");").expect("a String");
+        writeln!(rust, "const _: () = assert!({rust_expr} == {value}, \"{line}\");").expect("a String");
+    }
+    fs::write(out.join("layout.c"), c).expect("write layout.c");
+    fs::write(out.join("layout.rs"), rust).expect("write layout.rs");
+
+    let include = env::var_os("DEP_EVENT_INCLUDE").expect("libevent-sys gives its include directory");
+    cc::Build::new().file(out.join("layout.c")).include(include).include("ffi").compile("legate_layout");
+}
+
+/// `LEGATE_REVISION` is the git commit, with `/Modified` after it when the tree differs.
+fn stamp_revision() {
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/index");
+    let git = |args: &[&str]| -> Option<String> {
+        let output = Command::new("git").args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    let revision = git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "0".repeat(40));
+    let status = match git(&["status", "--porcelain", "--untracked-files=no"]) {
+        Some(s) if s.is_empty() => "Clean",
+        _ => "Modified",
+    };
+    println!("cargo:rustc-env=LEGATE_REVISION={revision}");
+    println!("cargo:rustc-env=LEGATE_REVISION_STATUS={status}");
+    println!("cargo:rustc-env=LEGATE_PROFILE={}", env::var("PROFILE").unwrap_or_default());
+}

@@ -1,0 +1,6 @@
+/* The libevent headers whose declarations legate calls; see regenerate.sh. */
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <event2/listener.h>
+#include <event2/thread.h>
+#include <event2/util.h>

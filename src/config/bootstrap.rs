@@ -1,0 +1,252 @@
+//! `envoy.config.bootstrap.v3`: the whole configuration a proxy starts with.
+//!
+//! What needs more than one resource to decide (a route to an unknown cluster, two
+//! clusters of one name) is checked here as well, so that the error can name the
+//! field; Envoy finds it when it builds the objects.
+
+use super::access_log::AccessLog;
+use super::address::{Address, SocketAddress};
+use super::cluster::Cluster;
+use super::core::Node;
+use super::error::ConfigError;
+use super::listener::{Listener, NetworkFilterConfig};
+use super::reader::{FromMessage, MessageReader};
+use super::route::{Action, RouteConfiguration};
+use super::runtime::LayeredRuntime;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// What a proxy starts with. The default is that of an empty document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bootstrap {
+    /// Who this proxy is.
+    pub node: Node,
+    /// Listeners and clusters.
+    pub static_resources: StaticResources,
+    /// The admin endpoint; `None` when absent.
+    pub admin: Option<Admin>,
+    /// Settings for all clusters.
+    pub cluster_manager: ClusterManager,
+    /// At least 1 ms and less than 5 min, default 5 s.
+    pub stats_flush_interval: Duration,
+    /// How stats are named.
+    pub stats_config: StatsConfig,
+    /// Directory of start-up flags; empty means none.
+    pub flags_path: String,
+    /// Runtime settings; `None` when absent, which in Envoy is a single admin
+    /// layer.
+    pub layered_runtime: Option<LayeredRuntime>,
+    /// The document as loaded, after merging, with the names as written.
+    pub raw: Value,
+    /// Full paths of what was skipped because unknown fields are allowed.
+    pub unknown_fields: Vec<String>,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self {
+            node: Node::default(),
+            static_resources: StaticResources::default(),
+            admin: None,
+            cluster_manager: ClusterManager::default(),
+            stats_flush_interval: Duration::from_secs(5),
+            stats_config: StatsConfig::default(),
+            flags_path: String::new(),
+            layered_runtime: None,
+            raw: Value::Null,
+            unknown_fields: Vec::new(),
+        }
+    }
+}
+
+/// Fields of the API that a bootstrap may not use yet.
+const UNSUPPORTED: &[&str] = &[
+    "node_context_params",
+    "dynamic_resources",
+    "stats_sinks",
+    "deferred_stat_options",
+    "hds_config",
+    "watchdog",
+    "watchdogs",
+    "tracing",
+    "overload_manager",
+    "header_prefix",
+    "stats_server_version_override",
+    "dns_resolution_config",
+    "typed_dns_resolver_config",
+    "bootstrap_extensions",
+    "fatal_actions",
+    "config_sources",
+    "default_config_source",
+    "default_socket_interface",
+    "certificate_provider_instances",
+    "inline_headers",
+    "perf_tracing_file_path",
+    "default_regex_engine",
+    "xds_delegate_extension",
+    "xds_config_tracker_extension",
+    "listener_manager",
+    "application_log_config",
+    "grpc_async_client_manager_config",
+    "memory_allocator_manager",
+];
+
+impl FromMessage for Bootstrap {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(UNSUPPORTED)?;
+        for name in ["stats_flush_on_admin", "enable_dispatcher_stats", "use_tcp_for_dns_lookups"] {
+            r.unsupported_if_true(name)?;
+        }
+        let default = Self::default();
+        let flush = r.duration("stats_flush_interval")?;
+        let flush_range = Duration::from_millis(1)..Duration::from_secs(300);
+        if flush.is_some_and(|d| !flush_range.contains(&d)) {
+            let message = "value must be inside range [1ms, 5m0s)";
+            return Err(r.error("stats_flush_interval", message));
+        }
+        let bootstrap = Self {
+            node: r.message("node")?.unwrap_or_default(),
+            static_resources: r.message("static_resources")?.unwrap_or_default(),
+            admin: r.message("admin")?,
+            cluster_manager: r.message("cluster_manager")?.unwrap_or_default(),
+            stats_flush_interval: flush.unwrap_or(default.stats_flush_interval),
+            stats_config: r.message("stats_config")?.unwrap_or_default(),
+            flags_path: r.string("flags_path")?,
+            layered_runtime: r.message("layered_runtime")?,
+            ..default
+        };
+        check_clusters(&bootstrap)?;
+        Ok(bootstrap)
+    }
+}
+
+fn check_clusters(bootstrap: &Bootstrap) -> Result<(), ConfigError> {
+    let mut names = HashSet::new();
+    for (i, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
+        if !names.insert(cluster.name.as_str()) {
+            let path = format!("static_resources.clusters[{i}].name");
+            let message = format!("cluster manager: duplicate cluster '{}'", cluster.name);
+            return Err(ConfigError::new(path, message));
+        }
+    }
+    let local = bootstrap.cluster_manager.local_cluster_name.as_str();
+    if !local.is_empty() && !names.contains(local) {
+        let message = format!("local cluster '{local}' must be defined");
+        return Err(ConfigError::new("cluster_manager.local_cluster_name", message));
+    }
+    for (i, listener) in bootstrap.static_resources.listeners.iter().enumerate() {
+        let path = format!("static_resources.listeners[{i}]");
+        let chains = listener.filter_chains.iter().enumerate();
+        let chains = chains.map(|(j, chain)| (format!("{path}.filter_chains[{j}]"), chain));
+        let default = listener.default_filter_chain.iter();
+        let default = default.map(|chain| (format!("{path}.default_filter_chain"), chain));
+        for (path, chain) in chains.chain(default) {
+            for (k, filter) in chain.filters.iter().enumerate() {
+                let NetworkFilterConfig::HttpConnectionManager(manager) = &filter.typed_config;
+                let table = &manager.route_config;
+                if table.validate_clusters {
+                    let path = format!("{path}.filters[{k}].typed_config.route_config");
+                    check_routes(table, &path, &names)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_routes(table: &RouteConfiguration, path: &str, clusters: &HashSet<&str>) -> Result<(), ConfigError> {
+    for (i, virtual_host) in table.virtual_hosts.iter().enumerate() {
+        for (j, route) in virtual_host.routes.iter().enumerate() {
+            if let Action::Route(action) = &route.action
+                && !clusters.contains(action.cluster.as_str())
+            {
+                let path = format!("{path}.virtual_hosts[{i}].routes[{j}].route.cluster");
+                let message = format!("route: unknown cluster '{}'", action.cluster);
+                return Err(ConfigError::new(path, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `Bootstrap.StaticResources`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StaticResources {
+    /// What to listen on.
+    pub listeners: Vec<Listener>,
+    /// Unique names.
+    pub clusters: Vec<Cluster>,
+}
+
+impl FromMessage for StaticResources {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("secrets")?;
+        Ok(Self { listeners: r.messages("listeners")?, clusters: r.messages("clusters")? })
+    }
+}
+
+/// `Admin`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Where to listen; `None` is nowhere.
+    pub address: Option<SocketAddress>,
+    /// Logged per request.
+    pub access_log: Vec<AccessLog>,
+    /// The older way to name one log file; empty means none.
+    pub access_log_path: String,
+    /// Where `/cpuprofiler` writes; default `/var/log/envoy/envoy.prof`.
+    pub profile_path: String,
+    /// Admin connections do not count; default false.
+    pub ignore_global_conn_limit: bool,
+}
+
+impl FromMessage for Admin {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["socket_options", "allow_paths"])?;
+        let address: Option<Address> = r.message("address")?;
+        let profile_path = Some(r.string("profile_path")?).filter(|path| !path.is_empty());
+        Ok(Self {
+            address: address.map(|a| a.socket_address),
+            access_log: r.messages("access_log")?,
+            access_log_path: r.string("access_log_path")?,
+            profile_path: profile_path.unwrap_or_else(|| "/var/log/envoy/envoy.prof".to_string()),
+            ignore_global_conn_limit: r.bool("ignore_global_conn_limit")?,
+        })
+    }
+}
+
+/// `ClusterManager`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterManager {
+    /// Cluster this proxy belongs to, one of the static ones; empty means none.
+    pub local_cluster_name: String,
+}
+
+impl FromMessage for ClusterManager {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["outlier_detection", "upstream_bind_config", "load_stats_config"])?;
+        r.unsupported_if_true("enable_deferred_cluster_creation")?;
+        Ok(Self { local_cluster_name: r.string("local_cluster_name")? })
+    }
+}
+
+/// `envoy.config.metrics.v3.StatsConfig`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatsConfig {
+    /// Extract Envoy's own tags from stat names; default true.
+    pub use_all_default_tags: bool,
+}
+
+impl Default for StatsConfig {
+    fn default() -> Self {
+        Self { use_all_default_tags: true }
+    }
+}
+
+impl FromMessage for StatsConfig {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["stats_tags", "stats_matcher", "histogram_bucket_settings"])?;
+        Ok(Self { use_all_default_tags: r.opt_bool("use_all_default_tags")?.unwrap_or(true) })
+    }
+}

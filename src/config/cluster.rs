@@ -1,0 +1,359 @@
+//! `envoy.config.cluster.v3`: clusters and their circuit breakers.
+
+use super::address::SocketAddress;
+use super::core::RoutingPriority;
+use super::endpoint::ClusterLoadAssignment;
+use super::error::ConfigError;
+use super::protocol_options::{
+    Http1ProtocolOptions, HttpProtocolOptions, UPSTREAM_HTTP_PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions,
+};
+use super::reader::{EnumTable, FromMessage, MessageReader, unknown_type};
+use std::time::Duration;
+
+/// Envoy's buffer limit for connections, in bytes.
+pub const DEFAULT_BUFFER_LIMIT_BYTES: u32 = 1024 * 1024;
+
+/// A named group of hosts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Never empty.
+    pub name: String,
+    /// Name used in stats instead of `name`, unless empty.
+    pub alt_stat_name: String,
+    /// Where the hosts come from.
+    pub discovery_type: DiscoveryType,
+    /// More than zero, default 5 s.
+    pub connect_timeout: Duration,
+    /// Bytes, default 1 MiB; 0 is no limit.
+    pub per_connection_buffer_limit_bytes: u32,
+    /// How a host is chosen.
+    pub lb_policy: LbPolicy,
+    /// The hosts; `None` is a cluster without any.
+    pub load_assignment: Option<ClusterLoadAssignment>,
+    /// Limits per priority.
+    pub circuit_breakers: CircuitBreakers,
+    /// How HTTP is spoken to the hosts, from the extension or the older fields.
+    /// The cluster's own `max_requests_per_connection` is merged in here.
+    pub http_protocol_options: UpstreamHttpProtocolOptions,
+    /// Percent 0..=100, default 50: with fewer healthy hosts all of them get
+    /// requests.
+    pub healthy_panic_threshold: f64,
+    /// TCP keepalive; `None` leaves the socket alone.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Local address of upstream connections.
+    pub source_address: Option<SocketAddress>,
+    /// Close a host's connections when it becomes unhealthy; default false.
+    pub close_connections_on_host_health_failure: bool,
+    /// Remove a host at once, even if it is healthy; default false.
+    pub ignore_health_on_host_removal: bool,
+}
+
+/// `Cluster.DiscoveryType`: only fixed hosts are supported yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiscoveryType {
+    /// The hosts stand in the configuration.
+    #[default]
+    Static,
+}
+
+impl DiscoveryType {
+    const TABLE: &EnumTable<Self> = &[
+        ("STATIC", 0, Some(Self::Static)),
+        ("STRICT_DNS", 1, None),
+        ("LOGICAL_DNS", 2, None),
+        ("EDS", 3, None),
+        ("ORIGINAL_DST", 4, None),
+    ];
+}
+
+/// `Cluster.LbPolicy`: only round robin is supported yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LbPolicy {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+}
+
+impl LbPolicy {
+    const TABLE: &EnumTable<Self> = &[
+        ("ROUND_ROBIN", 0, Some(Self::RoundRobin)),
+        ("LEAST_REQUEST", 1, None),
+        ("RING_HASH", 2, None),
+        ("RANDOM", 3, None),
+        ("MAGLEV", 5, None),
+        ("CLUSTER_PROVIDED", 6, None),
+        ("LOAD_BALANCING_POLICY_CONFIG", 7, None),
+    ];
+}
+
+/// Fields of the API that a cluster may not use yet.
+const UNSUPPORTED: &[&str] = &[
+    "transport_socket_matches",
+    "transport_socket",
+    "cluster_type",
+    "eds_cluster_config",
+    "health_checks",
+    "upstream_http_protocol_options",
+    "http2_protocol_options",
+    "dns_refresh_rate",
+    "dns_jitter",
+    "dns_failure_refresh_rate",
+    "dns_lookup_family",
+    "dns_resolvers",
+    "dns_resolution_config",
+    "typed_dns_resolver_config",
+    "wait_for_warm_on_init",
+    "outlier_detection",
+    "cleanup_interval",
+    "lb_subset_config",
+    "ring_hash_lb_config",
+    "maglev_lb_config",
+    "original_dst_lb_config",
+    "least_request_lb_config",
+    "round_robin_lb_config",
+    "metadata",
+    "protocol_selection",
+    "filters",
+    "load_balancing_policy",
+    "lrs_server",
+    "lrs_report_endpoint_metrics",
+    "upstream_config",
+    "track_cluster_stats",
+    "preconnect_policy",
+    "per_connection_buffer_high_watermark_timeout",
+];
+
+impl FromMessage for Cluster {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(UNSUPPORTED)?;
+        for name in [
+            "respect_dns_ttl",
+            "use_tcp_for_dns_lookups",
+            "track_timeout_budgets",
+            "connection_pool_per_downstream_connection",
+        ] {
+            r.unsupported_if_true(name)?;
+        }
+        let connection: UpstreamConnectionOptions =
+            r.message("upstream_connection_options")?.unwrap_or_default();
+        let lb: CommonLbConfig = r.message("common_lb_config")?.unwrap_or_default();
+        let bind: BindConfig = r.message("upstream_bind_config")?.unwrap_or_default();
+        let buffer_limit = r.opt_u32("per_connection_buffer_limit_bytes")?;
+        Ok(Self {
+            name: r.required_string("name")?,
+            alt_stat_name: r.string("alt_stat_name")?,
+            discovery_type: r.enumeration("type", DiscoveryType::TABLE)?.unwrap_or_default(),
+            connect_timeout: r.positive_duration("connect_timeout")?.unwrap_or(Duration::from_secs(5)),
+            per_connection_buffer_limit_bytes: buffer_limit.unwrap_or(DEFAULT_BUFFER_LIMIT_BYTES),
+            lb_policy: r.enumeration("lb_policy", LbPolicy::TABLE)?.unwrap_or_default(),
+            load_assignment: r.message("load_assignment")?,
+            circuit_breakers: r.message("circuit_breakers")?.unwrap_or_default(),
+            http_protocol_options: read_http_protocol_options(r)?,
+            healthy_panic_threshold: lb.healthy_panic_threshold.unwrap_or(50.0),
+            tcp_keepalive: connection.tcp_keepalive,
+            source_address: bind.source_address,
+            close_connections_on_host_health_failure: r.bool("close_connections_on_host_health_failure")?,
+            ignore_health_on_host_removal: r.bool("ignore_health_on_host_removal")?,
+        })
+    }
+}
+
+/// The extension or, without it, the older fields of the cluster itself. Envoy
+/// ignores the older ones beside the extension; here giving both is an error.
+fn read_http_protocol_options(r: &mut MessageReader<'_>) -> Result<UpstreamHttpProtocolOptions, ConfigError> {
+    let extension = read_extension(r)?;
+    let has_extension = extension.is_some();
+    let mut options = extension.unwrap_or_default();
+    for name in ["common_http_protocol_options", "http_protocol_options"] {
+        if has_extension && r.has(name) {
+            let message = "must not be given together with typed_extension_protocol_options";
+            return Err(r.error(name, message));
+        }
+    }
+    if let Some(common) = r.message::<HttpProtocolOptions>("common_http_protocol_options")? {
+        options.common_http_protocol_options = common;
+    }
+    if let Some(http1) = r.message::<Http1ProtocolOptions>("http_protocol_options")? {
+        options.http_protocol_options = http1;
+    }
+    let max_requests = r.opt_u32("max_requests_per_connection")?;
+    let common = &mut options.common_http_protocol_options;
+    common.max_requests_per_connection = common.max_requests_per_connection.or(max_requests);
+    Ok(options)
+}
+
+fn read_extension(r: &mut MessageReader<'_>) -> Result<Option<UpstreamHttpProtocolOptions>, ConfigError> {
+    let mut options = None;
+    for (key, path, value) in r.map("typed_extension_protocol_options")? {
+        if key != UPSTREAM_HTTP_PROTOCOL_OPTIONS {
+            let message = format!("no such extension, supported here: {UPSTREAM_HTTP_PROTOCOL_OPTIONS}");
+            return Err(ConfigError::new(path, message));
+        }
+        let (type_name, mut config) = r.any_at(value, path)?;
+        if type_name != UPSTREAM_HTTP_PROTOCOL_OPTIONS {
+            return Err(unknown_type(&config, type_name, &[UPSTREAM_HTTP_PROTOCOL_OPTIONS]));
+        }
+        options = Some(UpstreamHttpProtocolOptions::read(&mut config)?);
+        config.finish()?;
+    }
+    Ok(options)
+}
+
+/// Limits of a cluster, per priority.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CircuitBreakers {
+    /// As given; the first of a priority counts.
+    pub thresholds: Vec<Thresholds>,
+}
+
+impl CircuitBreakers {
+    /// The limits of a priority, Envoy's defaults if none are given.
+    pub fn for_priority(&self, priority: RoutingPriority) -> Thresholds {
+        let given = self.thresholds.iter().find(|t| t.priority == priority);
+        given.cloned().unwrap_or_else(|| Thresholds { priority, ..Thresholds::default() })
+    }
+}
+
+impl FromMessage for CircuitBreakers {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("per_host_thresholds")?;
+        Ok(Self { thresholds: r.messages("thresholds")? })
+    }
+}
+
+/// Limits of one priority; 0 allows nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thresholds {
+    /// What they are for.
+    pub priority: RoutingPriority,
+    /// Default 1024.
+    pub max_connections: u32,
+    /// Requests waiting for a connection, default 1024.
+    pub max_pending_requests: u32,
+    /// Requests in flight, default 1024.
+    pub max_requests: u32,
+    /// Retries in flight, default 3.
+    pub max_retries: u32,
+    /// Keep the `remaining_*` gauges; default false.
+    pub track_remaining: bool,
+    /// `None` is no limit.
+    pub max_connection_pools: Option<u32>,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            priority: RoutingPriority::Default,
+            max_connections: 1024,
+            max_pending_requests: 1024,
+            max_requests: 1024,
+            max_retries: 3,
+            track_remaining: false,
+            max_connection_pools: None,
+        }
+    }
+}
+
+impl FromMessage for Thresholds {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("retry_budget")?;
+        let priority = r.enumeration("priority", RoutingPriority::TABLE)?;
+        let default = Self::default();
+        Ok(Self {
+            priority: priority.unwrap_or_default(),
+            max_connections: r.opt_u32("max_connections")?.unwrap_or(default.max_connections),
+            max_pending_requests: r.opt_u32("max_pending_requests")?.unwrap_or(default.max_pending_requests),
+            max_requests: r.opt_u32("max_requests")?.unwrap_or(default.max_requests),
+            max_retries: r.opt_u32("max_retries")?.unwrap_or(default.max_retries),
+            track_remaining: r.bool("track_remaining")?,
+            max_connection_pools: r.opt_u32("max_connection_pools")?,
+        })
+    }
+}
+
+/// `core.v3.TcpKeepalive`; an absent value is the kernel's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// Probes without an answer before the connection is dead.
+    pub keepalive_probes: Option<u32>,
+    /// Seconds without traffic before the first probe.
+    pub keepalive_time: Option<u32>,
+    /// Seconds between probes.
+    pub keepalive_interval: Option<u32>,
+}
+
+impl FromMessage for TcpKeepalive {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            keepalive_probes: r.opt_u32("keepalive_probes")?,
+            keepalive_time: r.opt_u32("keepalive_time")?,
+            keepalive_interval: r.opt_u32("keepalive_interval")?,
+        })
+    }
+}
+
+#[derive(Default)]
+struct UpstreamConnectionOptions {
+    tcp_keepalive: Option<TcpKeepalive>,
+}
+
+impl FromMessage for UpstreamConnectionOptions {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("happy_eyeballs_config")?;
+        r.unsupported_if_true("set_local_interface_name_on_upstream_connections")?;
+        Ok(Self { tcp_keepalive: r.message("tcp_keepalive")? })
+    }
+}
+
+#[derive(Default)]
+struct CommonLbConfig {
+    healthy_panic_threshold: Option<f64>,
+}
+
+impl FromMessage for CommonLbConfig {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&[
+            "zone_aware_lb_config",
+            "locality_weighted_lb_config",
+            "update_merge_window",
+            "consistent_hashing_lb_config",
+            "override_host_status",
+        ])?;
+        r.unsupported_if_true("ignore_new_hosts_until_first_hc")?;
+        r.unsupported_if_true("close_connections_on_host_set_change")?;
+        let percent: Option<Percent> = r.message("healthy_panic_threshold")?;
+        Ok(Self { healthy_panic_threshold: percent.map(|p| p.value) })
+    }
+}
+
+struct Percent {
+    value: f64,
+}
+
+impl FromMessage for Percent {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let value = r.opt_f64("value")?.unwrap_or(0.0);
+        if !(0.0..=100.0).contains(&value) {
+            return Err(r.error("value", format!("{value} is out of range, expected 0..=100")));
+        }
+        Ok(Self { value })
+    }
+}
+
+#[derive(Default)]
+struct BindConfig {
+    source_address: Option<SocketAddress>,
+}
+
+impl FromMessage for BindConfig {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&[
+            "socket_options",
+            "extra_source_addresses",
+            "additional_source_addresses",
+            "local_address_selector",
+        ])?;
+        r.unsupported_if_true("freebind")?;
+        Ok(Self { source_address: r.message("source_address")? })
+    }
+}

@@ -1,0 +1,97 @@
+//! `envoy.config.core.v3`: what several packages share (node, locality, data
+//! source, routing priority).
+
+use super::error::ConfigError;
+use super::reader::{EnumTable, FromMessage, MessageReader};
+use serde_json::Value;
+
+/// Who this proxy is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Node {
+    /// Unique name of the node; `--service-node` wins over it.
+    pub id: String,
+    /// Name of the node's own cluster; `--service-cluster` wins over it.
+    pub cluster: String,
+    /// Free-form object, `Null` when absent.
+    pub metadata: Value,
+    /// Where the node runs.
+    pub locality: Locality,
+    /// Free text that names the program.
+    pub user_agent_name: String,
+}
+
+impl FromMessage for Node {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&[
+            "dynamic_parameters",
+            "user_agent_version",
+            "user_agent_build_version",
+            "extensions",
+            "client_features",
+            "listening_addresses",
+        ])?;
+        let metadata = r.value("metadata")?.cloned().unwrap_or_default();
+        if !metadata.is_null() && !metadata.is_object() {
+            return Err(r.error("metadata", "expected an object"));
+        }
+        Ok(Self {
+            id: r.string("id")?,
+            cluster: r.string("cluster")?,
+            metadata,
+            locality: r.message("locality")?.unwrap_or_default(),
+            user_agent_name: r.string("user_agent_name")?,
+        })
+    }
+}
+
+/// Where something runs; the parts are free text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Locality {
+    /// For example a cloud region.
+    pub region: String,
+    /// Part of a region.
+    pub zone: String,
+    /// Part of a zone.
+    pub sub_zone: String,
+}
+
+impl FromMessage for Locality {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self { region: r.string("region")?, zone: r.string("zone")?, sub_zone: r.string("sub_zone")? })
+    }
+}
+
+/// Text that stands in the configuration or in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSource {
+    /// Path of the file; it is not read here.
+    Filename(String),
+    /// The text itself.
+    InlineString(String),
+}
+
+impl FromMessage for DataSource {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["inline_bytes", "environment_variable", "watched_directory"])?;
+        if r.exactly_one(&["inline_string", "filename"])? == "filename" {
+            Ok(Self::Filename(r.required_string("filename")?))
+        } else {
+            Ok(Self::InlineString(r.string("inline_string")?))
+        }
+    }
+}
+
+/// Which set of circuit breakers and connection pool a request uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum RoutingPriority {
+    /// Everything that does not ask for more.
+    #[default]
+    Default,
+    /// Has limits and connections of its own.
+    High,
+}
+
+impl RoutingPriority {
+    /// API names and numbers.
+    pub const TABLE: &EnumTable<Self> = &[("DEFAULT", 0, Some(Self::Default)), ("HIGH", 1, Some(Self::High))];
+}

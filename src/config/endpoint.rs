@@ -1,0 +1,148 @@
+//! `envoy.config.endpoint.v3`: the hosts of a cluster.
+
+use super::address::{Address, SocketAddress};
+use super::core::Locality;
+use super::error::ConfigError;
+use super::reader::{EnumTable, FromMessage, MessageReader};
+
+/// Envoy's `overprovisioning_factor` in percent.
+pub const DEFAULT_OVERPROVISIONING_FACTOR: u32 = 140;
+
+/// The hosts of a cluster, by locality and priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterLoadAssignment {
+    /// Never empty; it need not equal the cluster's name.
+    pub cluster_name: String,
+    /// Groups of hosts.
+    pub endpoints: Vec<LocalityLbEndpoints>,
+    /// Percent, at least 1, default 140: how far the share of healthy hosts of a
+    /// priority may fall before requests go to the next one.
+    pub overprovisioning_factor: u32,
+}
+
+impl FromMessage for ClusterLoadAssignment {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("named_endpoints")?;
+        let policy: Policy = r.message("policy")?.unwrap_or_default();
+        Ok(Self {
+            cluster_name: r.required_string("cluster_name")?,
+            endpoints: r.messages("endpoints")?,
+            overprovisioning_factor: policy
+                .overprovisioning_factor
+                .unwrap_or(DEFAULT_OVERPROVISIONING_FACTOR),
+        })
+    }
+}
+
+#[derive(Default)]
+struct Policy {
+    overprovisioning_factor: Option<u32>,
+}
+
+impl FromMessage for Policy {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["drop_overloads", "endpoint_stale_after"])?;
+        r.unsupported_if_true("weighted_priority_health")?;
+        let range = 1..=u32::MAX;
+        Ok(Self { overprovisioning_factor: r.opt_u32_in("overprovisioning_factor", range)? })
+    }
+}
+
+/// Hosts of one locality and priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalityLbEndpoints {
+    /// Where they run; `None` when absent.
+    pub locality: Option<Locality>,
+    /// The hosts.
+    pub lb_endpoints: Vec<LbEndpoint>,
+    /// At least 1; `None` when absent.
+    pub load_balancing_weight: Option<u32>,
+    /// 0..=128, 0 is the first choice.
+    pub priority: u32,
+}
+
+impl FromMessage for LocalityLbEndpoints {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&[
+            "metadata",
+            "load_balancer_endpoints",
+            "leds_cluster_locality_config",
+            "proximity",
+        ])?;
+        Ok(Self {
+            locality: r.message("locality")?,
+            lb_endpoints: r.messages("lb_endpoints")?,
+            load_balancing_weight: r.opt_u32_in("load_balancing_weight", 1..=u32::MAX)?,
+            priority: r.opt_u32_in("priority", 0..=128)?.unwrap_or(0),
+        })
+    }
+}
+
+/// One host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LbEndpoint {
+    /// Where it listens.
+    pub address: SocketAddress,
+    /// Name used for host rewrites; may be empty.
+    pub hostname: String,
+    /// Health as the configuration has it.
+    pub health_status: HealthStatus,
+    /// At least 1, default 1.
+    pub load_balancing_weight: u32,
+}
+
+impl FromMessage for LbEndpoint {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["endpoint_name", "metadata"])?;
+        let endpoint: Endpoint = r.required_message("endpoint")?;
+        let weight = r.opt_u32_in("load_balancing_weight", 1..=u32::MAX)?;
+        Ok(Self {
+            address: endpoint.address,
+            hostname: endpoint.hostname,
+            health_status: r.enumeration("health_status", HealthStatus::TABLE)?.unwrap_or_default(),
+            load_balancing_weight: weight.unwrap_or(1),
+        })
+    }
+}
+
+struct Endpoint {
+    address: SocketAddress,
+    hostname: String,
+}
+
+impl FromMessage for Endpoint {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["health_check_config", "additional_addresses"])?;
+        let address: Address = r.required_message("address")?;
+        Ok(Self { address: address.socket_address, hostname: r.string("hostname")? })
+    }
+}
+
+/// `core.v3.HealthStatus`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HealthStatus {
+    /// Not said: counts as healthy.
+    #[default]
+    Unknown,
+    /// Gets requests.
+    Healthy,
+    /// Gets none.
+    Unhealthy,
+    /// Counts as unhealthy.
+    Draining,
+    /// Counts as unhealthy.
+    Timeout,
+    /// Gets requests when there are not enough healthy hosts.
+    Degraded,
+}
+
+impl HealthStatus {
+    const TABLE: &EnumTable<Self> = &[
+        ("UNKNOWN", 0, Some(Self::Unknown)),
+        ("HEALTHY", 1, Some(Self::Healthy)),
+        ("UNHEALTHY", 2, Some(Self::Unhealthy)),
+        ("DRAINING", 3, Some(Self::Draining)),
+        ("TIMEOUT", 4, Some(Self::Timeout)),
+        ("DEGRADED", 5, Some(Self::Degraded)),
+    ];
+}

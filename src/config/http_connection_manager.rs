@@ -1,0 +1,320 @@
+//! `envoy.extensions.filters.network.http_connection_manager.v3` and the router
+//! filter's configuration.
+
+use super::access_log::AccessLog;
+use super::address::CidrRange;
+use super::error::ConfigError;
+use super::protocol_options::{Http1ProtocolOptions, HttpProtocolOptions};
+use super::reader::{EnumTable, FromMessage, MessageReader, unknown_type};
+use super::route::RouteConfiguration;
+use std::time::Duration;
+
+/// Full name of the filter's type.
+pub const HTTP_CONNECTION_MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+
+/// The filter that makes requests out of a connection's bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConnectionManager {
+    /// Which HTTP is spoken.
+    pub codec_type: CodecType,
+    /// Never empty.
+    pub stat_prefix: String,
+    /// The route table.
+    pub route_config: RouteConfiguration,
+    /// In order; the router can only be the last.
+    pub http_filters: Vec<HttpFilter>,
+    /// Set `user-agent` and `x-envoy-downstream-service-*`; default false.
+    pub add_user_agent: bool,
+    /// Options for every HTTP version.
+    pub common_http_protocol_options: HttpProtocolOptions,
+    /// Options of HTTP/1.
+    pub http_protocol_options: Http1ProtocolOptions,
+    /// Value of the `server` header, default `envoy`.
+    pub server_name: String,
+    /// What happens to the `server` header of a response.
+    pub server_header_transformation: ServerHeaderTransformation,
+    /// KiB, 1..=8192, default 60.
+    pub max_request_headers_kb: u32,
+    /// No activity on a stream for so long; default 5 min, zero is no limit.
+    pub stream_idle_timeout: Duration,
+    /// Time to receive a whole request; default zero, no limit.
+    pub request_timeout: Duration,
+    /// Time to receive the headers; default zero, no limit.
+    pub request_headers_timeout: Duration,
+    /// Between the notice and the end of a drained connection; default 5 s.
+    pub drain_timeout: Duration,
+    /// How long a closing connection waits for its peer; default 1 s, zero is not
+    /// at all.
+    pub delayed_close_timeout: Duration,
+    /// Logged per request.
+    pub access_log: Vec<AccessLog>,
+    /// The peer is the client, not another proxy; default false.
+    pub use_remote_address: bool,
+    /// How many proxies in front are trusted; default 0.
+    pub xff_num_trusted_hops: u32,
+    /// Which addresses count as internal; `None` when absent.
+    pub internal_address_config: Option<InternalAddressConfig>,
+    /// Leave `x-forwarded-for` alone; default false.
+    pub skip_xff_append: bool,
+    /// Appended to the `via` header unless empty.
+    pub via: String,
+    /// Make an `x-request-id` when there is none; default true.
+    pub generate_request_id: bool,
+    /// Keep an outside request's `x-request-id`; default false.
+    pub preserve_external_request_id: bool,
+    /// Put `x-request-id` into responses too; default false.
+    pub always_set_request_id_in_response: bool,
+    /// Pass `Expect: 100-continue` on instead of answering it; default false.
+    pub proxy_100_continue: bool,
+    /// Normalize paths (RFC 3986); `None` when absent, which is false unless the
+    /// runtime says otherwise.
+    pub normalize_path: Option<bool>,
+    /// `//` counts as `/`; default false.
+    pub merge_slashes: bool,
+    /// Remove a port from the host before routing; default false.
+    pub strip_any_host_port: bool,
+}
+
+/// Which HTTP a downstream connection speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CodecType {
+    /// Found out from the connection; so far always HTTP/1.
+    #[default]
+    Auto,
+    /// HTTP/1.
+    Http1,
+}
+
+impl CodecType {
+    const TABLE: &EnumTable<Self> = &[
+        ("AUTO", 0, Some(Self::Auto)),
+        ("HTTP1", 1, Some(Self::Http1)),
+        ("HTTP2", 2, None),
+        ("HTTP3", 3, None),
+    ];
+}
+
+/// What happens to the `server` header of a response.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ServerHeaderTransformation {
+    /// Always set to `server_name`.
+    #[default]
+    Overwrite,
+    /// Set if the response has none.
+    AppendIfAbsent,
+    /// Left as it is.
+    PassThrough,
+}
+
+impl ServerHeaderTransformation {
+    const TABLE: &EnumTable<Self> = &[
+        ("OVERWRITE", 0, Some(Self::Overwrite)),
+        ("APPEND_IF_ABSENT", 1, Some(Self::AppendIfAbsent)),
+        ("PASS_THROUGH", 2, Some(Self::PassThrough)),
+    ];
+}
+
+const FORWARD_CLIENT_CERT: &EnumTable<()> = &[
+    ("SANITIZE", 0, Some(())),
+    ("FORWARD_ONLY", 1, None),
+    ("APPEND_FORWARD", 2, None),
+    ("SANITIZE_SET", 3, None),
+    ("ALWAYS_FORWARD_ONLY", 4, None),
+];
+
+/// Fields of the API that the connection manager may not use yet.
+const UNSUPPORTED: &[&str] = &[
+    "rds",
+    "scoped_routes",
+    "tracing",
+    "http2_protocol_options",
+    "http3_protocol_options",
+    "scheme_header_transformation",
+    "stream_flush_timeout",
+    "access_log_flush_interval",
+    "access_log_options",
+    "original_ip_detection_extensions",
+    "early_header_mutation_extensions",
+    "set_current_client_cert_details",
+    "forward_client_cert_matcher",
+    "upgrade_configs",
+    "path_with_escaped_slashes_action",
+    "request_id_extension",
+    "local_reply_config",
+    "path_normalization_options",
+    "proxy_status_config",
+    "typed_header_validation_config",
+    "add_proxy_protocol_connection_state",
+];
+
+/// Booleans of the API that may only be false yet.
+const UNSUPPORTED_IF_TRUE: &[&str] = &[
+    "http1_safe_max_connection_duration",
+    "flush_access_log_on_new_request",
+    "represent_ipv4_remote_address_as_ipv4_mapped_ipv6",
+    "strip_matching_host_port",
+    "strip_trailing_host_dot",
+    "append_x_forwarded_port",
+    "append_local_overload",
+];
+
+impl FromMessage for HttpConnectionManager {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        check_unsupported(r)?;
+        let http_filters: Vec<HttpFilter> = r.messages("http_filters")?;
+        check_terminal(r, &http_filters)?;
+        let server_name = Some(r.header_text("server_name")?).filter(|name| !name.is_empty());
+        let seconds = Duration::from_secs;
+        Ok(Self {
+            codec_type: r.enumeration("codec_type", CodecType::TABLE)?.unwrap_or_default(),
+            stat_prefix: r.required_string("stat_prefix")?,
+            route_config: r.required_message("route_config")?,
+            http_filters,
+            add_user_agent: r.opt_bool("add_user_agent")?.unwrap_or(false),
+            common_http_protocol_options: r.message("common_http_protocol_options")?.unwrap_or_default(),
+            http_protocol_options: r.message("http_protocol_options")?.unwrap_or_default(),
+            server_name: server_name.unwrap_or_else(|| "envoy".to_string()),
+            server_header_transformation: r
+                .enumeration("server_header_transformation", ServerHeaderTransformation::TABLE)?
+                .unwrap_or_default(),
+            max_request_headers_kb: r.opt_u32_in("max_request_headers_kb", 1..=8192)?.unwrap_or(60),
+            stream_idle_timeout: r.duration("stream_idle_timeout")?.unwrap_or(seconds(300)),
+            request_timeout: r.duration("request_timeout")?.unwrap_or_default(),
+            request_headers_timeout: r.duration("request_headers_timeout")?.unwrap_or_default(),
+            drain_timeout: r.duration("drain_timeout")?.unwrap_or(seconds(5)),
+            delayed_close_timeout: r.duration("delayed_close_timeout")?.unwrap_or(seconds(1)),
+            access_log: r.messages("access_log")?,
+            use_remote_address: r.opt_bool("use_remote_address")?.unwrap_or(false),
+            xff_num_trusted_hops: r.u32("xff_num_trusted_hops")?,
+            internal_address_config: r.message("internal_address_config")?,
+            skip_xff_append: r.bool("skip_xff_append")?,
+            via: r.header_text("via")?,
+            generate_request_id: r.opt_bool("generate_request_id")?.unwrap_or(true),
+            preserve_external_request_id: r.bool("preserve_external_request_id")?,
+            always_set_request_id_in_response: r.bool("always_set_request_id_in_response")?,
+            proxy_100_continue: r.bool("proxy_100_continue")?,
+            normalize_path: r.opt_bool("normalize_path")?,
+            merge_slashes: r.bool("merge_slashes")?,
+            strip_any_host_port: r.bool("strip_any_host_port")?,
+        })
+    }
+}
+
+fn check_unsupported(r: &mut MessageReader<'_>) -> Result<(), ConfigError> {
+    r.unsupported_fields(UNSUPPORTED)?;
+    for name in UNSUPPORTED_IF_TRUE {
+        r.unsupported_if_true(name)?;
+    }
+    if r.opt_bool("stream_error_on_invalid_http_message")? == Some(true) {
+        return Err(r.error("stream_error_on_invalid_http_message", "true is not supported yet"));
+    }
+    r.enumeration("forward_client_cert_details", FORWARD_CLIENT_CERT)?;
+    Ok(())
+}
+
+/// The router answers every request, so nothing can come after it.
+fn check_terminal(r: &MessageReader<'_>, filters: &[HttpFilter]) -> Result<(), ConfigError> {
+    let mut early = filters.iter().rev().skip(1).rev().enumerate();
+    let early = early.find(|(_, f)| matches!(f.typed_config, HttpFilterConfig::Router(_)));
+    match early {
+        None => Ok(()),
+        Some((i, filter)) => {
+            let message = format!(
+                "terminal filter named {} must be the last filter in a http filter chain",
+                filter.name
+            );
+            Err(r.error(&format!("http_filters[{i}]"), message))
+        }
+    }
+}
+
+/// Which addresses count as internal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InternalAddressConfig {
+    /// Peers on Unix sockets do; default false.
+    pub unix_sockets: bool,
+    /// Networks that do.
+    pub cidr_ranges: Vec<CidrRange>,
+}
+
+impl FromMessage for InternalAddressConfig {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self { unix_sockets: r.bool("unix_sockets")?, cidr_ranges: r.messages("cidr_ranges")? })
+    }
+}
+
+/// An HTTP filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpFilter {
+    /// Never empty.
+    pub name: String,
+    /// What it is.
+    pub typed_config: HttpFilterConfig,
+}
+
+/// The HTTP filters there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpFilterConfig {
+    /// Sends requests to clusters.
+    Router(RouterConfig),
+}
+
+impl FromMessage for HttpFilter {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("config_discovery")?;
+        r.unsupported_if_true("is_optional")?;
+        r.unsupported_if_true("disabled")?;
+        let name = r.required_string("name")?;
+        let (type_name, mut config) = r.any("typed_config")?;
+        if type_name != ROUTER {
+            return Err(unknown_type(&config, type_name, &[ROUTER]));
+        }
+        let router = RouterConfig::read(&mut config)?;
+        config.finish()?;
+        Ok(Self { name, typed_config: HttpFilterConfig::Router(router) })
+    }
+}
+
+/// `envoy.extensions.filters.http.router.v3.Router`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterConfig {
+    /// Keep dynamic cluster stats; default true.
+    pub dynamic_stats: bool,
+    /// Start a span per upstream request; default false.
+    pub start_child_span: bool,
+    /// Add no `x-envoy-*` headers; default false.
+    pub suppress_envoy_headers: bool,
+    /// Trust the expected timeout of another Envoy in front; default false.
+    pub respect_expected_rq_timeout: bool,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            dynamic_stats: true,
+            start_child_span: false,
+            suppress_envoy_headers: false,
+            respect_expected_rq_timeout: false,
+        }
+    }
+}
+
+impl FromMessage for RouterConfig {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&[
+            "upstream_log",
+            "upstream_log_options",
+            "strict_check_headers",
+            "upstream_http_filters",
+        ])?;
+        r.unsupported_if_true("suppress_grpc_request_failure_code_stats")?;
+        Ok(Self {
+            dynamic_stats: r.opt_bool("dynamic_stats")?.unwrap_or(true),
+            start_child_span: r.bool("start_child_span")?,
+            suppress_envoy_headers: r.bool("suppress_envoy_headers")?,
+            respect_expected_rq_timeout: r.bool("respect_expected_rq_timeout")?,
+        })
+    }
+}

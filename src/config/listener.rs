@@ -1,0 +1,257 @@
+//! `envoy.config.listener.v3`: listeners and filter chains.
+
+use super::access_log::AccessLog;
+use super::address::{Address, CidrRange, SocketAddress};
+use super::cluster::DEFAULT_BUFFER_LIMIT_BYTES;
+use super::error::ConfigError;
+use super::http_connection_manager::{HTTP_CONNECTION_MANAGER, HttpConnectionManager};
+use super::reader::{EnumTable, FromMessage, MessageReader, unknown_type};
+use std::time::Duration;
+
+/// An address to listen on and what to do with its connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// May be empty; Envoy then makes one up.
+    pub name: String,
+    /// Where to listen.
+    pub address: SocketAddress,
+    /// Instead of the address in stats, unless empty.
+    pub stat_prefix: String,
+    /// May be empty only if there is a default chain.
+    pub filter_chains: Vec<FilterChain>,
+    /// For connections that no chain matches.
+    pub default_filter_chain: Option<FilterChain>,
+    /// Bytes, default 1 MiB; 0 is no limit.
+    pub per_connection_buffer_limit_bytes: u32,
+    /// Time for listener filters, default 15 s; zero is no limit.
+    pub listener_filters_timeout: Duration,
+    /// Which side of a sidecar it serves.
+    pub traffic_direction: TrafficDirection,
+    /// When connections are drained.
+    pub drain_type: DrainType,
+    /// Default true; otherwise connections only come from another listener.
+    pub bind_to_port: bool,
+    /// `listen(2)` backlog; `None` is Envoy's default, the kernel's `somaxconn`.
+    pub tcp_backlog_size: Option<u32>,
+    /// One socket per worker; `None` when absent (Envoy's default is true).
+    pub enable_reuse_port: Option<bool>,
+    /// Logged per connection.
+    pub access_log: Vec<AccessLog>,
+}
+
+/// `core.v3.TrafficDirection`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrafficDirection {
+    /// Not said.
+    #[default]
+    Unspecified,
+    /// Towards the service beside the proxy.
+    Inbound,
+    /// From the service beside the proxy.
+    Outbound,
+}
+
+impl TrafficDirection {
+    const TABLE: &EnumTable<Self> = &[
+        ("UNSPECIFIED", 0, Some(Self::Unspecified)),
+        ("INBOUND", 1, Some(Self::Inbound)),
+        ("OUTBOUND", 2, Some(Self::Outbound)),
+    ];
+}
+
+/// When a listener's connections are drained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DrainType {
+    /// On a failed health check, hot restart or when the listener goes.
+    #[default]
+    Default,
+    /// Only when the listener is changed or removed.
+    ModifyOnly,
+}
+
+impl DrainType {
+    const TABLE: &EnumTable<Self> =
+        &[("DEFAULT", 0, Some(Self::Default)), ("MODIFY_ONLY", 1, Some(Self::ModifyOnly))];
+}
+
+/// Fields of the API that a listener may not use yet.
+const UNSUPPORTED: &[&str] = &[
+    "filter_chain_matcher",
+    "deprecated_v1",
+    "metadata",
+    "listener_filters",
+    "socket_options",
+    "tcp_fast_open_queue_length",
+    "udp_listener_config",
+    "api_listener",
+    "connection_balance_config",
+    "reuse_port",
+    "additional_addresses",
+    "internal_listener",
+    "max_connections_to_accept_per_socket_event",
+    "per_connection_buffer_high_watermark_timeout",
+    "fcds_config",
+];
+
+impl FromMessage for Listener {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(UNSUPPORTED)?;
+        for name in [
+            "continue_on_listener_filters_timeout",
+            "enable_mptcp",
+            "ignore_global_conn_limit",
+            "bypass_overload_manager",
+        ] {
+            r.unsupported_if_true(name)?;
+        }
+        for name in ["use_original_dst", "transparent", "freebind"] {
+            if r.opt_bool(name)? == Some(true) {
+                return Err(r.error(name, "true is not supported yet"));
+            }
+        }
+        let address: Address = r.required_message("address")?;
+        let filter_chains: Vec<FilterChain> = r.messages("filter_chains")?;
+        let default_filter_chain = r.message("default_filter_chain")?;
+        if filter_chains.is_empty() && default_filter_chain.is_none() {
+            return Err(r.error("filter_chains", "no filter chains specified"));
+        }
+        let buffer_limit = r.opt_u32("per_connection_buffer_limit_bytes")?;
+        let filters_timeout = r.duration("listener_filters_timeout")?;
+        Ok(Self {
+            name: r.string("name")?,
+            address: address.socket_address,
+            stat_prefix: r.string("stat_prefix")?,
+            filter_chains,
+            default_filter_chain,
+            per_connection_buffer_limit_bytes: buffer_limit.unwrap_or(DEFAULT_BUFFER_LIMIT_BYTES),
+            listener_filters_timeout: filters_timeout.unwrap_or(Duration::from_secs(15)),
+            traffic_direction: r
+                .enumeration("traffic_direction", TrafficDirection::TABLE)?
+                .unwrap_or_default(),
+            drain_type: r.enumeration("drain_type", DrainType::TABLE)?.unwrap_or_default(),
+            bind_to_port: r.opt_bool("bind_to_port")?.unwrap_or(true),
+            tcp_backlog_size: r.opt_u32("tcp_backlog_size")?,
+            enable_reuse_port: r.opt_bool("enable_reuse_port")?,
+            access_log: r.messages("access_log")?,
+        })
+    }
+}
+
+/// Filters for the connections that match.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FilterChain {
+    /// May be empty.
+    pub name: String,
+    /// `None` and the empty match take every connection.
+    pub filter_chain_match: Option<FilterChainMatch>,
+    /// In order; without any the connection is closed.
+    pub filters: Vec<Filter>,
+}
+
+impl FromMessage for FilterChain {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&[
+            "metadata",
+            "transport_socket",
+            "transport_socket_connect_timeout",
+            "on_demand_configuration",
+        ])?;
+        if r.opt_bool("use_proxy_proto")? == Some(true) {
+            return Err(r.error("use_proxy_proto", "true is not supported yet"));
+        }
+        Ok(Self {
+            name: r.string("name")?,
+            filter_chain_match: r.message("filter_chain_match")?,
+            filters: r.messages("filters")?,
+        })
+    }
+}
+
+/// Which connections a chain is for; an empty list matches all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilterChainMatch {
+    /// 1..=65535.
+    pub destination_port: Option<u16>,
+    /// Destination addresses.
+    pub prefix_ranges: Vec<CidrRange>,
+    /// Source addresses.
+    pub source_prefix_ranges: Vec<CidrRange>,
+    /// 1..=65535 each.
+    pub source_ports: Vec<u16>,
+    /// Where the peer is.
+    pub source_type: ConnectionSourceType,
+    /// TLS server names.
+    pub server_names: Vec<String>,
+    /// `raw_buffer`, `tls` or empty for any.
+    pub transport_protocol: String,
+    /// ALPN names.
+    pub application_protocols: Vec<String>,
+}
+
+/// `FilterChainMatch.ConnectionSourceType`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ConnectionSourceType {
+    /// Anywhere.
+    #[default]
+    Any,
+    /// This host.
+    SameIpOrLoopback,
+    /// Another host.
+    External,
+}
+
+impl ConnectionSourceType {
+    const TABLE: &EnumTable<Self> = &[
+        ("ANY", 0, Some(Self::Any)),
+        ("SAME_IP_OR_LOOPBACK", 1, Some(Self::SameIpOrLoopback)),
+        ("EXTERNAL", 2, Some(Self::External)),
+    ];
+}
+
+impl FromMessage for FilterChainMatch {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["address_suffix", "suffix_len", "direct_source_prefix_ranges"])?;
+        let port = r.opt_u32_in("destination_port", 1..=65535)?;
+        let source_ports = r.u32s_in("source_ports", 1..=65535)?;
+        Ok(Self {
+            destination_port: port.map(|p| p as u16),
+            prefix_ranges: r.messages("prefix_ranges")?,
+            source_prefix_ranges: r.messages("source_prefix_ranges")?,
+            source_ports: source_ports.into_iter().map(|p| p as u16).collect(),
+            source_type: r.enumeration("source_type", ConnectionSourceType::TABLE)?.unwrap_or_default(),
+            server_names: r.strings("server_names")?,
+            transport_protocol: r.string("transport_protocol")?,
+            application_protocols: r.strings("application_protocols")?,
+        })
+    }
+}
+
+/// A network filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter {
+    /// Never empty; what counts is the type of the configuration.
+    pub name: String,
+    /// What it is.
+    pub typed_config: NetworkFilterConfig,
+}
+
+/// The network filters there are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NetworkFilterConfig {
+    /// HTTP.
+    HttpConnectionManager(Box<HttpConnectionManager>),
+}
+
+impl FromMessage for Filter {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("config_discovery")?;
+        let name = r.required_string("name")?;
+        let (type_name, mut config) = r.any("typed_config")?;
+        if type_name != HTTP_CONNECTION_MANAGER {
+            return Err(unknown_type(&config, type_name, &[HTTP_CONNECTION_MANAGER]));
+        }
+        let manager = HttpConnectionManager::read(&mut config)?;
+        config.finish()?;
+        Ok(Self { name, typed_config: NetworkFilterConfig::HttpConnectionManager(Box::new(manager)) })
+    }
+}

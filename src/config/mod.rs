@@ -1,0 +1,103 @@
+//! Configuration: Envoy's v3 API in its JSON mapping, from YAML or JSON text into
+//! typed structs.
+//!
+//! Text becomes one `serde_json::Value` ([`yaml`], [`json`]), a
+//! `--config-yaml` is merged over it ([`merge`]), and [`reader::MessageReader`]
+//! reads the typed structs from it. There is one file per API package and the
+//! structs say what is supported: a field that is unknown, or known and not
+//! supported yet, is an error that gives the field's full path.
+//!
+//! Mirrors `source/common/protobuf/utility.cc` and
+//! `InstanceUtil::loadBootstrapConfig` in `source/server/server.cc`.
+
+pub mod access_log;
+pub mod address;
+pub mod bootstrap;
+pub mod cluster;
+pub mod core;
+pub mod endpoint;
+pub mod error;
+pub mod http_connection_manager;
+pub mod json;
+pub mod listener;
+pub mod merge;
+pub mod protocol_options;
+pub mod reader;
+pub mod route;
+pub mod runtime;
+mod scalar;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use bootstrap::Bootstrap;
+pub use error::ConfigError;
+pub use reader::UnknownFields;
+
+use reader::{FromMessage, MessageReader, ParseContext};
+use serde_json::Value;
+
+/// Loads the bootstrap from a file, from `--config-yaml`, or from the file with
+/// the other merged over it. An empty string is the same as `None`.
+///
+/// # Errors
+/// Neither is given, the file cannot be read, the text is no YAML or JSON, or a
+/// field is wrong.
+pub fn load_bootstrap(
+    config_path: Option<&str>,
+    config_yaml: Option<&str>,
+    unknown: UnknownFields,
+) -> Result<Bootstrap, ConfigError> {
+    let config_path = config_path.filter(|path| !path.is_empty());
+    let config_yaml = config_yaml.filter(|text| !text.is_empty());
+    let file = config_path.map(load_file).transpose()?;
+    let over = config_yaml.map(yaml::parse_yaml).transpose()?;
+    let raw = match (file, over) {
+        (Some(mut base), Some(over)) => {
+            if !base.is_object() || !over.is_object() {
+                return Err(ConfigError::document("the configuration must be an object"));
+            }
+            merge::merge_bootstrap(&mut base, over);
+            base
+        }
+        (Some(only), None) | (None, Some(only)) => only,
+        (None, None) => {
+            return Err(ConfigError::document(
+                "At least one of --config-path or --config-yaml should be non-empty",
+            ));
+        }
+    };
+    parse_bootstrap(raw, unknown)
+}
+
+/// Reads a bootstrap from a document that is already loaded.
+///
+/// # Errors
+/// A field is wrong.
+pub fn parse_bootstrap(raw: Value, unknown: UnknownFields) -> Result<Bootstrap, ConfigError> {
+    if !raw.is_object() {
+        return Err(ConfigError::document("the configuration must be an object"));
+    }
+    let context = ParseContext::new(unknown);
+    let mut reader = MessageReader::new(&context, &raw, String::new())?;
+    let mut bootstrap = Bootstrap::read(&mut reader)?;
+    reader.finish()?;
+    bootstrap.unknown_fields = context.into_skipped();
+    bootstrap.raw = raw;
+    Ok(bootstrap)
+}
+
+/// `.json` is JSON, everything else YAML (of which JSON is nearly a part).
+fn load_file(path: &str) -> Result<Value, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => ConfigError::document(format!("Invalid path: {path}")),
+        _ => ConfigError::document(format!("unable to read file {path}: {e}")),
+    })?;
+    let name = path.to_ascii_lowercase();
+    if [".pb", ".pb_text", ".pb_length_delimited"].iter().any(|e| name.ends_with(e)) {
+        let message = format!("unable to read file {path}: only YAML and JSON are supported");
+        return Err(ConfigError::document(message));
+    }
+    if name.ends_with(".json") { json::parse_json(&text) } else { yaml::parse_yaml(&text) }
+}

@@ -1,0 +1,169 @@
+//! `envoy.config.core.v3` protocol options and
+//! `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`.
+
+use super::error::ConfigError;
+use super::reader::{EnumTable, FromMessage, MessageReader};
+use std::time::Duration;
+
+/// Full name of the extension's type, also the key under which a cluster has it.
+pub const UPSTREAM_HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// `core.v3.HttpProtocolOptions`: options for every HTTP version
+/// (`common_http_protocol_options`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpProtocolOptions {
+    /// Close a connection without streams after this time. `None` is Envoy's
+    /// 1 h; zero switches it off.
+    pub idle_timeout: Option<Duration>,
+    /// Drain a connection of this age. `None` or zero: never.
+    pub max_connection_duration: Option<Duration>,
+    /// Most headers of one message, at least 1; `None` is Envoy's 100.
+    pub max_headers_count: Option<u32>,
+    /// Longest life of a stream. `None` or zero: no limit.
+    pub max_stream_duration: Option<Duration>,
+    /// What to do with `_` in a header name.
+    pub headers_with_underscores_action: HeadersWithUnderscoresAction,
+    /// Requests after which a connection is closed. `None` or 0: no limit.
+    pub max_requests_per_connection: Option<u32>,
+}
+
+/// What to do with a request header whose name has an underscore.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HeadersWithUnderscoresAction {
+    /// Pass it on.
+    #[default]
+    Allow,
+    /// Answer 400.
+    RejectRequest,
+    /// Remove the header.
+    DropHeader,
+}
+
+impl HeadersWithUnderscoresAction {
+    const TABLE: &EnumTable<Self> = &[
+        ("ALLOW", 0, Some(Self::Allow)),
+        ("REJECT_REQUEST", 1, Some(Self::RejectRequest)),
+        ("DROP_HEADER", 2, Some(Self::DropHeader)),
+    ];
+}
+
+impl FromMessage for HttpProtocolOptions {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("max_response_headers_kb")?;
+        Ok(Self {
+            idle_timeout: r.duration("idle_timeout")?,
+            max_connection_duration: r.duration("max_connection_duration")?,
+            max_headers_count: r.opt_u32_in("max_headers_count", 1..=u32::MAX)?,
+            max_stream_duration: r.duration("max_stream_duration")?,
+            headers_with_underscores_action: r
+                .enumeration("headers_with_underscores_action", HeadersWithUnderscoresAction::TABLE)?
+                .unwrap_or_default(),
+            max_requests_per_connection: r.opt_u32("max_requests_per_connection")?,
+        })
+    }
+}
+
+/// `core.v3.Http1ProtocolOptions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http1ProtocolOptions {
+    /// Take `GET http://host/path`; default true.
+    pub allow_absolute_url: bool,
+    /// Answer HTTP/1.0 requests; default false.
+    pub accept_http_10: bool,
+    /// Host for an HTTP/1.0 request without one; empty means none.
+    pub default_host_for_http_10: String,
+    /// Pass trailers on; default false.
+    pub enable_trailers: bool,
+    /// Take a message with both `Content-Length` and chunked encoding; default
+    /// false.
+    pub allow_chunked_length: bool,
+    /// Whether an invalid message resets only its stream; `None` leaves it to
+    /// the connection manager's own setting, whose default is false.
+    pub override_stream_error_on_invalid_http_message: Option<bool>,
+}
+
+impl Default for Http1ProtocolOptions {
+    fn default() -> Self {
+        Self {
+            allow_absolute_url: true,
+            accept_http_10: false,
+            default_host_for_http_10: String::new(),
+            enable_trailers: false,
+            allow_chunked_length: false,
+            override_stream_error_on_invalid_http_message: None,
+        }
+    }
+}
+
+impl FromMessage for Http1ProtocolOptions {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["header_key_format", "use_balsa_parser", "ignore_http_11_upgrade"])?;
+        r.unsupported_if_true("send_fully_qualified_url")?;
+        r.unsupported_if_true("allow_custom_methods")?;
+        Ok(Self {
+            allow_absolute_url: r.opt_bool("allow_absolute_url")?.unwrap_or(true),
+            accept_http_10: r.bool("accept_http_10")?,
+            default_host_for_http_10: r.string("default_host_for_http_10")?,
+            enable_trailers: r.bool("enable_trailers")?,
+            allow_chunked_length: r.bool("allow_chunked_length")?,
+            override_stream_error_on_invalid_http_message: r
+                .opt_bool("override_stream_error_on_invalid_http_message")?,
+        })
+    }
+}
+
+/// How a cluster speaks HTTP to its hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpstreamHttpProtocolOptions {
+    /// Options for every HTTP version.
+    pub common_http_protocol_options: HttpProtocolOptions,
+    /// Options of HTTP/1.
+    pub http_protocol_options: Http1ProtocolOptions,
+    /// Speak upstream what the downstream speaks; with HTTP/1 alone this
+    /// makes no difference.
+    pub use_downstream_protocol: bool,
+}
+
+impl FromMessage for UpstreamHttpProtocolOptions {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&[
+            "upstream_http_protocol_options",
+            "auto_config",
+            "http_filters",
+            "header_validation_config",
+            "outlier_detection",
+            "retry_policy",
+            "request_mirror_policies",
+            "hash_policy",
+        ])?;
+        let common_http_protocol_options = r.message("common_http_protocol_options")?.unwrap_or_default();
+        let kinds = ["explicit_http_config", "use_downstream_protocol_config"];
+        let kind = r.exactly_one(&kinds)?;
+        let use_downstream_protocol = kind == "use_downstream_protocol_config";
+        let versions: HttpVersions = r.required_message(kind)?;
+        if versions.http1.is_none() && !use_downstream_protocol {
+            return Err(r.error(
+                "explicit_http_config",
+                "one of http_protocol_options, http2_protocol_options, http3_protocol_options \
+                 is required",
+            ));
+        }
+        Ok(Self {
+            common_http_protocol_options,
+            http_protocol_options: versions.http1.unwrap_or_default(),
+            use_downstream_protocol,
+        })
+    }
+}
+
+/// `ExplicitHttpConfig` and `UseDownstreamHttpConfig`, which have the same fields.
+struct HttpVersions {
+    http1: Option<Http1ProtocolOptions>,
+}
+
+impl FromMessage for HttpVersions {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["http2_protocol_options", "http3_protocol_options"])?;
+        Ok(Self { http1: r.message("http_protocol_options")? })
+    }
+}

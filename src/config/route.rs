@@ -1,0 +1,324 @@
+//! `envoy.config.route.v3`: route tables.
+//!
+//! The router's own rules (unique domains, one wildcard) are checked here too,
+//! so that the error can name the field.
+
+use super::core::{DataSource, RoutingPriority};
+use super::error::ConfigError;
+use super::reader::{EnumTable, FromMessage, MessageReader, check_header_text};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Envoy's limit for the body of a direct response, in bytes.
+pub const MAX_DIRECT_RESPONSE_BODY_BYTES: usize = 4096;
+
+/// Header changes, which no level of a route table supports yet.
+const HEADER_CHANGES: &[&str] = &[
+    "request_headers_to_add",
+    "request_headers_to_remove",
+    "response_headers_to_add",
+    "response_headers_to_remove",
+];
+
+/// A route table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteConfiguration {
+    /// May be empty.
+    pub name: String,
+    /// Searched by domain.
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// Refuse routes to clusters that do not exist; default true for a table that
+    /// stands in the configuration.
+    pub validate_clusters: bool,
+}
+
+impl FromMessage for RouteConfiguration {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(HEADER_CHANGES)?;
+        r.unsupported_fields(&[
+            "vhds",
+            "internal_only_headers",
+            "max_direct_response_body_size_bytes",
+            "cluster_specifier_plugins",
+            "request_mirror_policies",
+            "typed_per_filter_config",
+            "metadata",
+        ])?;
+        r.unsupported_if_true("most_specific_header_mutations_wins")?;
+        r.unsupported_if_true("ignore_port_in_host_matching")?;
+        r.unsupported_if_true("ignore_path_parameters_in_path_matching")?;
+        let name = r.string("name")?;
+        let virtual_hosts: Vec<VirtualHost> = r.messages("virtual_hosts")?;
+        check_domains(r, &name, &virtual_hosts)?;
+        Ok(Self { name, virtual_hosts, validate_clusters: r.opt_bool("validate_clusters")?.unwrap_or(true) })
+    }
+}
+
+/// Every domain may appear once in a table, in any case of letters.
+fn check_domains(
+    r: &MessageReader<'_>,
+    name: &str,
+    virtual_hosts: &[VirtualHost],
+) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for (i, virtual_host) in virtual_hosts.iter().enumerate() {
+        for (j, domain) in virtual_host.domains.iter().enumerate() {
+            let domain = domain.to_ascii_lowercase();
+            if seen.contains(&domain) {
+                let message = if domain == "*" {
+                    format!("Only a single wildcard domain is permitted in route {name}")
+                } else {
+                    format!(
+                        "Only unique values for domains are permitted. Duplicate entry of \
+                         domain {domain} in route {name}"
+                    )
+                };
+                return Err(r.error(&format!("virtual_hosts[{i}].domains[{j}]"), message));
+            }
+            seen.insert(domain);
+        }
+    }
+    Ok(())
+}
+
+/// Routes for some domains.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VirtualHost {
+    /// Never empty; used in stats.
+    pub name: String,
+    /// At least one: exact, `*.suffix`, `prefix.*` or `*`.
+    pub domains: Vec<String>,
+    /// The first that matches wins.
+    pub routes: Vec<Route>,
+    /// Send `x-envoy-attempt-count` upstream; default false.
+    pub include_request_attempt_count: bool,
+}
+
+impl FromMessage for VirtualHost {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        const TLS: &EnumTable<()> = &[("NONE", 0, Some(())), ("EXTERNAL_ONLY", 1, None), ("ALL", 2, None)];
+        r.enumeration("require_tls", TLS)?;
+        r.unsupported_fields(HEADER_CHANGES)?;
+        r.unsupported_fields(&[
+            "matcher",
+            "virtual_clusters",
+            "rate_limits",
+            "cors",
+            "typed_per_filter_config",
+            "retry_policy",
+            "retry_policy_typed_config",
+            "hedge_policy",
+            "per_request_buffer_limit_bytes",
+            "request_body_buffer_limit",
+            "request_mirror_policies",
+            "metadata",
+        ])?;
+        r.unsupported_if_true("include_attempt_count_in_response")?;
+        r.unsupported_if_true("include_is_timeout_retry_header")?;
+        let domains = r.strings("domains")?;
+        if domains.is_empty() {
+            return Err(r.error("domains", "must have at least one item"));
+        }
+        for (i, domain) in domains.iter().enumerate() {
+            check_header_text(domain).map_err(|e| r.error(&format!("domains[{i}]"), e))?;
+        }
+        Ok(Self {
+            name: r.required_string("name")?,
+            domains,
+            routes: r.messages("routes")?,
+            include_request_attempt_count: r.bool("include_request_attempt_count")?,
+        })
+    }
+}
+
+/// What to look for and what to do then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// May be empty; used in logs.
+    pub name: String,
+    /// `match` in the API.
+    pub route_match: RouteMatch,
+    /// What to do with a matching request.
+    pub action: Action,
+}
+
+/// What to do with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send it to a cluster.
+    Route(RouteAction),
+    /// Answer at once.
+    DirectResponse(DirectResponseAction),
+}
+
+impl FromMessage for Route {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(HEADER_CHANGES)?;
+        r.unsupported_fields(&[
+            "redirect",
+            "filter_action",
+            "non_forwarding_action",
+            "metadata",
+            "decorator",
+            "typed_per_filter_config",
+            "tracing",
+            "per_request_buffer_limit_bytes",
+            "request_body_buffer_limit",
+            "stat_prefix",
+        ])?;
+        let route_match = r.required_message("match")?;
+        let action = match r.exactly_one(&["route", "direct_response"])? {
+            "route" => Action::Route(r.required_message("route")?),
+            _ => Action::DirectResponse(r.required_message("direct_response")?),
+        };
+        Ok(Self { name: r.string("name")?, route_match, action })
+    }
+}
+
+/// Which requests a route is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteMatch {
+    /// The path without its query.
+    pub path: PathMatch,
+    /// Default true.
+    pub case_sensitive: bool,
+}
+
+/// How a path is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    /// It starts with this.
+    Prefix(String),
+    /// It is this.
+    Path(String),
+}
+
+impl FromMessage for RouteMatch {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&[
+            "safe_regex",
+            "connect_matcher",
+            "path_separated_prefix",
+            "path_match_policy",
+            "runtime_fraction",
+            "headers",
+            "query_parameters",
+            "cookies",
+            "grpc",
+            "tls_context",
+            "dynamic_metadata",
+            "filter_state",
+        ])?;
+        let path = match r.exactly_one(&["prefix", "path"])? {
+            "prefix" => PathMatch::Prefix(r.string("prefix")?),
+            _ => PathMatch::Path(r.string("path")?),
+        };
+        Ok(Self { path, case_sensitive: r.opt_bool("case_sensitive")?.unwrap_or(true) })
+    }
+}
+
+/// Send the request to a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteAction {
+    /// Never empty.
+    pub cluster: String,
+    /// Status when there is no such cluster: 503 (default), 404 or 500.
+    pub cluster_not_found_response_code: u16,
+    /// For the whole response, default 15 s; zero is no limit.
+    pub timeout: Duration,
+    /// Instead of the connection manager's `stream_idle_timeout`; zero switches
+    /// it off.
+    pub idle_timeout: Option<Duration>,
+    /// Which circuit breakers and pool.
+    pub priority: RoutingPriority,
+}
+
+/// Fields of the API that a route action may not use yet.
+const UNSUPPORTED_ACTION: &[&str] = &[
+    "cluster_header",
+    "weighted_clusters",
+    "cluster_specifier_plugin",
+    "inline_cluster_specifier_plugin",
+    "metadata_match",
+    "prefix_rewrite",
+    "regex_rewrite",
+    "path_rewrite_policy",
+    "path_rewrite",
+    "host_rewrite_literal",
+    "auto_host_rewrite",
+    "host_rewrite_header",
+    "host_rewrite_path_regex",
+    "host_rewrite",
+    "flush_timeout",
+    "early_data_policy",
+    "retry_policy",
+    "retry_policy_typed_config",
+    "request_mirror_policies",
+    "rate_limits",
+    "include_vh_rate_limits",
+    "hash_policy",
+    "cors",
+    "max_grpc_timeout",
+    "grpc_timeout_offset",
+    "upgrade_configs",
+    "internal_redirect_policy",
+    "internal_redirect_action",
+    "max_internal_redirects",
+    "hedge_policy",
+    "max_stream_duration",
+];
+
+impl FromMessage for RouteAction {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        const NOT_FOUND: &EnumTable<u16> = &[
+            ("SERVICE_UNAVAILABLE", 0, Some(503)),
+            ("NOT_FOUND", 1, Some(404)),
+            ("INTERNAL_SERVER_ERROR", 2, Some(500)),
+        ];
+        r.unsupported_fields(UNSUPPORTED_ACTION)?;
+        r.unsupported_if_true("append_x_forwarded_host")?;
+        let not_found = r.enumeration("cluster_not_found_response_code", NOT_FOUND)?;
+        let timeout = r.duration("timeout")?;
+        Ok(Self {
+            cluster: r.required_string("cluster")?,
+            cluster_not_found_response_code: not_found.unwrap_or(503),
+            timeout: timeout.unwrap_or(Duration::from_secs(15)),
+            idle_timeout: r.duration("idle_timeout")?,
+            priority: r.enumeration("priority", RoutingPriority::TABLE)?.unwrap_or_default(),
+        })
+    }
+}
+
+/// Answer without an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectResponseAction {
+    /// 200..=599.
+    pub status: u16,
+    /// `None` is an empty body; inline text has at most
+    /// [`MAX_DIRECT_RESPONSE_BODY_BYTES`].
+    pub body: Option<DataSource>,
+}
+
+impl FromMessage for DirectResponseAction {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported("body_format")?;
+        let status = match r.u32("status")? {
+            status @ 200..=599 => status as u16,
+            other => {
+                let message = format!("{other} is out of range, expected 200..=599");
+                return Err(r.error("status", message));
+            }
+        };
+        let body = r.message("body")?;
+        if let Some(DataSource::InlineString(text)) = &body
+            && text.len() > MAX_DIRECT_RESPONSE_BODY_BYTES
+        {
+            let message = format!(
+                "response body size is {} bytes; maximum is {MAX_DIRECT_RESPONSE_BODY_BYTES}",
+                text.len()
+            );
+            return Err(r.error("body", message));
+        }
+        Ok(Self { status, body })
+    }
+}

@@ -1,0 +1,102 @@
+//! `envoy.config.bootstrap.v3` runtime layers.
+
+use super::error::ConfigError;
+use super::reader::{FromMessage, MessageReader};
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+
+/// Runtime settings; a later layer wins over an earlier one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LayeredRuntime {
+    /// Unique names, at most one admin layer.
+    pub layers: Vec<RuntimeLayer>,
+}
+
+/// One layer of settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeLayer {
+    /// Never empty.
+    pub name: String,
+    /// Where its settings come from.
+    pub specifier: LayerSpecifier,
+}
+
+/// Where a layer's settings come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LayerSpecifier {
+    /// From the configuration, flat: `{a: {b: 1}}` has become `a.b`. A fractional
+    /// percent (an object with `numerator` or `denominator`) stays whole.
+    Static(Map<String, Value>),
+    /// From the admin endpoint `/runtime_modify`.
+    Admin,
+}
+
+impl FromMessage for LayeredRuntime {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let layers: Vec<RuntimeLayer> = r.messages("layers")?;
+        let mut names = HashSet::new();
+        let mut admin = false;
+        for (i, layer) in layers.iter().enumerate() {
+            if !names.insert(layer.name.as_str()) {
+                let message = format!("Duplicate layer name: {}", layer.name);
+                return Err(r.error(&format!("layers[{i}].name"), message));
+            }
+            if layer.specifier == LayerSpecifier::Admin && std::mem::replace(&mut admin, true) {
+                let message = "Too many admin layers specified in LayeredRuntime, at most one may \
+                               be specified";
+                return Err(r.error(&format!("layers[{i}].admin_layer"), message));
+            }
+        }
+        Ok(Self { layers })
+    }
+}
+
+impl FromMessage for RuntimeLayer {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.unsupported_fields(&["disk_layer", "rtds_layer"])?;
+        let name = r.required_string("name")?;
+        let specifier = match r.exactly_one(&["static_layer", "admin_layer"])? {
+            "static_layer" => {
+                let mut flat = Map::new();
+                for (key, path, value) in r.map("static_layer")? {
+                    flatten(key, &path, value, &mut flat)?;
+                }
+                LayerSpecifier::Static(flat)
+            }
+            _ => {
+                let Empty = r.required_message("admin_layer")?;
+                LayerSpecifier::Admin
+            }
+        };
+        Ok(Self { name, specifier })
+    }
+}
+
+struct Empty;
+
+impl FromMessage for Empty {
+    fn read(_: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+}
+
+fn flatten(key: &str, path: &str, value: &Value, flat: &mut Map<String, Value>) -> Result<(), ConfigError> {
+    match value {
+        Value::Null | Value::Array(_) => {
+            let message = format!("Invalid runtime entry value for {key}");
+            Err(ConfigError::new(path, message))
+        }
+        Value::Object(fields) if !is_leaf(fields) => fields.iter().try_for_each(|(name, value)| {
+            let path = format!("{path}[{name:?}]");
+            flatten(&format!("{key}.{name}"), &path, value, flat)
+        }),
+        _ => {
+            flat.insert(key.to_string(), value.clone());
+            Ok(())
+        }
+    }
+}
+
+fn is_leaf(fields: &Map<String, Value>) -> bool {
+    fields.is_empty() || fields.contains_key("numerator") || fields.contains_key("denominator")
+}

@@ -1,0 +1,472 @@
+//! Whole documents through [`load_bootstrap`](super::load_bootstrap).
+
+use super::*;
+use crate::config::http_connection_manager::HttpConnectionManager;
+use crate::config::listener::NetworkFilterConfig;
+use crate::config::route::{Action, PathMatch};
+use serde_json::json;
+use std::time::Duration;
+
+const HCM: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
+
+fn base() -> Value {
+    yaml::parse_yaml(
+        r#"
+node: {id: nn, cluster: c}
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
+static_resources:
+  listeners:
+  - name: l
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: s
+          route_config:
+            name: r
+            virtual_hosts:
+            - name: v
+              domains: ["*"]
+              routes:
+              - match: {prefix: /}
+                route: {cluster: c1}
+          http_filters:
+          - name: router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+  - name: c1
+    type: STATIC
+    connect_timeout: 0.25s
+    load_assignment:
+      cluster_name: c1
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 80}}}
+"#,
+    )
+    .unwrap()
+}
+
+/// JSON pointers of the places the tests change.
+const LISTENER: &str = "/static_resources/listeners/0";
+const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+const CLUSTER: &str = "/static_resources/clusters/0";
+const HOST: &str = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0";
+
+fn virtual_host() -> String {
+    format!("{MANAGER}/route_config/virtual_hosts/0")
+}
+
+fn with(at: &str, field: &str, value: Value) -> Value {
+    let mut document = base();
+    document.pointer_mut(at).unwrap()[field] = value;
+    document
+}
+
+fn accept(document: Value) -> Bootstrap {
+    parse_bootstrap(document, UnknownFields::Reject).unwrap()
+}
+
+fn refuse(document: Value) -> String {
+    parse_bootstrap(document, UnknownFields::Reject).unwrap_err().to_string()
+}
+
+fn manager(bootstrap: &Bootstrap) -> &HttpConnectionManager {
+    let filter = &bootstrap.static_resources.listeners[0].filter_chains[0].filters[0];
+    let NetworkFilterConfig::HttpConnectionManager(manager) = &filter.typed_config;
+    manager
+}
+
+#[test]
+fn a_small_bootstrap_has_envoys_defaults() {
+    let b = accept(base());
+    assert_eq!(b.raw, base());
+    assert_eq!(b.node.id, "nn");
+    assert_eq!(b.stats_flush_interval, Duration::from_secs(5));
+    let listener = &b.static_resources.listeners[0];
+    assert!(listener.bind_to_port);
+    assert_eq!(listener.per_connection_buffer_limit_bytes, 1024 * 1024);
+    let m = manager(&b);
+    assert_eq!(m.max_request_headers_kb, 60);
+    assert_eq!(m.stream_idle_timeout, Duration::from_secs(300));
+    assert_eq!(m.server_name, "envoy");
+    assert!(m.generate_request_id && !m.use_remote_address);
+    assert!(m.http_protocol_options.allow_absolute_url);
+    let route = &m.route_config.virtual_hosts[0].routes[0];
+    assert_eq!(route.route_match.path, PathMatch::Prefix("/".into()));
+    let Action::Route(action) = &route.action else { panic!("{route:?}") };
+    assert_eq!(action.timeout, Duration::from_secs(15));
+    let cluster = &b.static_resources.clusters[0];
+    assert_eq!(cluster.connect_timeout, Duration::from_millis(250));
+    let limits = cluster.circuit_breakers.for_priority(core::RoutingPriority::High);
+    assert_eq!((limits.max_connections, limits.max_retries), (1024, 3));
+    let hosts = cluster.load_assignment.as_ref().unwrap();
+    let address = &hosts.endpoints[0].lb_endpoints[0].address;
+    assert_eq!(address.to_socket_addr(), Some(([127, 0, 0, 1], 80).into()));
+}
+
+#[test]
+fn both_spellings_of_a_name_but_not_together() {
+    let b = accept(with("/node", "locality", json!({"subZone": "z"})));
+    assert_eq!(b.node.locality.sub_zone, "z");
+    let both = json!({"subZone": "z", "sub_zone": "z"});
+    assert_eq!(
+        refuse(with("/node", "locality", both)),
+        "node.locality.sub_zone: the field is given twice, also as 'subZone'"
+    );
+}
+
+#[test]
+fn lists_take_a_single_value_and_null_is_absent() {
+    let b = accept(with(&virtual_host(), "domains", json!("a")));
+    assert_eq!(manager(&b).route_config.virtual_hosts[0].domains, ["a"]);
+    accept(with(LISTENER, "bind_to_port", Value::Null));
+    let oneof = json!([{"match": {"prefix": "/", "path": null}, "route": {"cluster": "c1"}}]);
+    accept(with(&virtual_host(), "routes", oneof));
+    accept(with(CLUSTER, "load_assignment", Value::Null));
+}
+
+#[test]
+fn wrappers_may_be_spelled_out() {
+    let limit = |v| {
+        let document = with(CLUSTER, "per_connection_buffer_limit_bytes", v);
+        accept(document).static_resources.clusters[0].per_connection_buffer_limit_bytes
+    };
+    assert_eq!(limit(json!({"value": 5})), 5);
+    assert_eq!(limit(json!({})), 0);
+    assert_eq!(limit(json!("7")), 7);
+}
+
+#[test]
+fn unknown_fields_are_refused_or_remembered() {
+    let mut document = with(MANAGER, "foo", json!(1));
+    assert_eq!(refuse(document.clone()), format!("{HCM}.foo: unknown field"));
+    document["static_resources"]["clusters"][0]["lb_policy"] = json!("BEST");
+    let b = parse_bootstrap(document, UnknownFields::Allow).unwrap();
+    let skipped = [format!("{HCM}.foo"), "static_resources.clusters[0].lb_policy".to_string()];
+    assert_eq!(b.unknown_fields, skipped);
+}
+
+#[test]
+fn allowing_unknown_fields_does_not_allow_unsupported_ones() {
+    let document = with(CLUSTER, "transport_socket", json!({}));
+    let error = parse_bootstrap(document, UnknownFields::Allow).unwrap_err();
+    assert_eq!(error.path(), "static_resources.clusters[0].transport_socket");
+    assert_eq!(error.message(), "this field is not supported yet");
+}
+
+#[test]
+fn errors_in_routes_name_the_full_path() {
+    let route = format!("{HCM}.route_config.virtual_hosts[0].routes[0]");
+    let answer = json!({"status": 200});
+    for (value, want) in [
+        (
+            json!({"match": {}, "direct_response": answer}),
+            format!("{route}.match: one of prefix, path is required"),
+        ),
+        (json!({"direct_response": answer}), format!("{route}.match: is required")),
+        (
+            json!({"match": {"prefix": "/", "path": "/"}, "direct_response": answer}),
+            format!("{route}.match: only one of 'prefix' and 'path' may be set"),
+        ),
+        (
+            json!({"match": {"safe_regex": {"regex": "x"}}, "direct_response": answer}),
+            format!("{route}.match.safe_regex: this field is not supported yet"),
+        ),
+        (json!({"match": {"prefix": "/"}}), format!("{route}: one of route, direct_response is required")),
+        (
+            json!({"match": {"prefix": "/"}, "direct_response": {"status": 600}}),
+            format!("{route}.direct_response.status: 600 is out of range, expected 200..=599"),
+        ),
+        (
+            json!({"match": {"prefix": "/"}, "route": {"cluster": "nope"}}),
+            format!("{route}.route.cluster: route: unknown cluster 'nope'"),
+        ),
+        (
+            json!({"match": {"prefix": "/"}, "route": {"cluster": "c1", "priority": 5}}),
+            format!("{route}.route.priority: 5 is not one of the values of DEFAULT, HIGH"),
+        ),
+    ] {
+        assert_eq!(refuse(with(&virtual_host(), "routes", json!([value]))), want);
+    }
+}
+
+#[test]
+fn clusters_of_routes_are_checked_unless_switched_off() {
+    let table = format!("{MANAGER}/route_config");
+    let mut document = with(&table, "validate_clusters", json!(false));
+    let route = format!("{}/routes/0/route", virtual_host());
+    document.pointer_mut(&route).unwrap()["cluster"] = json!("nope");
+    let b = accept(document);
+    assert!(!manager(&b).route_config.validate_clusters);
+}
+
+#[test]
+fn enums_by_name_in_any_case_or_by_number() {
+    for (value, want) in [
+        (json!("PASS_THROUGH"), Ok("PassThrough")),
+        (json!("pass_through"), Ok("PassThrough")),
+        (json!(2), Ok("PassThrough")),
+        (json!("2"), Ok("PassThrough")),
+        (json!(0), Ok("Overwrite")),
+        (json!("X"), Err("unknown value \"X\", expected one of OVERWRITE, ")),
+        (json!(3), Err("3 is not one of the values of OVERWRITE, ")),
+        (json!(true), Err("expected one of OVERWRITE, ")),
+    ] {
+        let document = with(MANAGER, "server_header_transformation", value);
+        match want {
+            Ok(name) => {
+                let b = accept(document);
+                let got = format!("{:?}", manager(&b).server_header_transformation);
+                assert_eq!(got, name);
+            }
+            Err(text) => {
+                let error = refuse(document);
+                let want = format!("{HCM}.server_header_transformation: {text}");
+                assert!(error.starts_with(&want), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn filter_chain_matches_are_parsed() {
+    let chain = format!("{LISTENER}/filter_chains/0");
+    let wanted = json!({
+        "destination_port": 80,
+        "source_ports": [1, "65535"],
+        "prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}],
+        "source_type": "EXTERNAL",
+    });
+    let b = accept(with(&chain, "filter_chain_match", wanted));
+    let chain_match = b.static_resources.listeners[0].filter_chains[0].filter_chain_match.clone();
+    let chain_match = chain_match.unwrap();
+    assert_eq!(chain_match.destination_port, Some(80));
+    assert_eq!(chain_match.source_ports, [1, 65535]);
+    assert_eq!(chain_match.prefix_ranges[0].prefix_len, 8);
+    let path = "static_resources.listeners[0].filter_chains[0].filter_chain_match";
+    for (value, want) in [
+        (json!({"destination_port": 0}), "destination_port: 0 is out of range, expected 1..=65535"),
+        (json!({"source_ports": [1, 65536]}), "source_ports[1]: 65536 is out of range, expected 1..=65535"),
+        (
+            json!({"prefix_ranges": [{"address_prefix": "::", "prefix_len": 129}]}),
+            "prefix_ranges[0].prefix_len: 129 is out of range, expected 0..=128",
+        ),
+    ] {
+        let error = refuse(with(&chain, "filter_chain_match", value));
+        assert_eq!(error, format!("{path}.{want}"));
+    }
+}
+
+#[test]
+fn the_router_has_to_be_last() {
+    let filters = base().pointer(MANAGER).unwrap()["http_filters"].clone();
+    let twice = json!([filters[0], filters[0]]);
+    let error = refuse(with(MANAGER, "http_filters", twice));
+    let want = format!("{HCM}.http_filters[0]: terminal filter named router must be the last");
+    assert!(error.starts_with(&want), "{error}");
+}
+
+#[test]
+fn clusters_have_unique_names_and_the_local_one_exists() {
+    let cluster = base().pointer(CLUSTER).unwrap().clone();
+    let twice = with("/static_resources", "clusters", json!([cluster, cluster]));
+    assert_eq!(refuse(twice), "static_resources.clusters[1].name: cluster manager: duplicate cluster 'c1'");
+    accept(with("", "cluster_manager", json!({"local_cluster_name": "c1"})));
+    assert_eq!(
+        refuse(with("", "cluster_manager", json!({"local_cluster_name": "x"}))),
+        "cluster_manager.local_cluster_name: local cluster 'x' must be defined"
+    );
+}
+
+#[test]
+fn the_flush_interval_has_bounds() {
+    for value in ["0s", "0.0005s", "300s"] {
+        let error = refuse(with("", "stats_flush_interval", json!(value)));
+        assert_eq!(error, "stats_flush_interval: value must be inside range [1ms, 5m0s)");
+    }
+    for value in ["0.001s", "299s"] {
+        accept(with("", "stats_flush_interval", json!(value)));
+    }
+}
+
+#[test]
+fn domains_are_unique_in_a_table() {
+    for (domains, want) in [
+        (json!(["*", "*"]), "Only a single wildcard domain is permitted"),
+        (json!(["a", "A"]), "Duplicate entry of domain a in route r"),
+        (json!([]), "must have at least one item"),
+        (json!(["a\nb"]), "domains[0]: must not contain NUL, CR or LF"),
+        (json!([5]), "domains[0]: expected a string, got number 5"),
+    ] {
+        let error = refuse(with(&virtual_host(), "domains", domains));
+        assert!(error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn types_of_any_are_named() {
+    for (url, want) in [
+        (json!("type.googleapis.com/foo.Bar"), "unknown or unsupported type 'foo.Bar'"),
+        (json!("foo"), "must start with 'type.googleapis.com/'"),
+        (json!(5), "expected a string"),
+        (Value::Null, "is required"),
+    ] {
+        let error = refuse(with(MANAGER, "@type", url));
+        assert!(error.starts_with(&format!("{HCM}.@type: {want}")), "{error}");
+    }
+    let filter = MANAGER.trim_end_matches("/typed_config");
+    let error = refuse(with(filter, "typed_config", Value::Null));
+    assert_eq!(error, format!("{HCM}: is required"));
+}
+
+#[test]
+fn addresses_are_checked() {
+    let address = |a: Value| refuse(with(LISTENER, "address", json!({"socket_address": a})));
+    let path = "static_resources.listeners[0].address.socket_address";
+    for (value, want) in [
+        (json!({"address": "localhost", "port_value": 0}), "address: malformed IP address: localhost"),
+        (
+            json!({"address": "::1", "port_value": 65536}),
+            "port_value: 65536 is out of range, expected 0..=65535",
+        ),
+        (json!({"address": "::1", "named_port": "http"}), "named_port: this field is not supported yet"),
+        (json!({"address": "::1", "port_value": 1, "protocol": "UDP"}), "protocol: UDP is not supported yet"),
+    ] {
+        assert_eq!(address(value), format!("{path}.{want}"));
+    }
+    let error = address(json!({"address": "::1"}));
+    assert_eq!(error, format!("{path}.port_value: is required"));
+    let error = address(json!({"address": "::1", "port_value": 1, "ipv4_compat": true}));
+    assert!(error.ends_with("can set ipv4_compat: [::1]:1"), "{error}");
+}
+
+#[test]
+fn ranges_of_clusters_and_hosts_are_checked() {
+    let cluster = "static_resources.clusters[0]";
+    let host = format!("{cluster}.load_assignment.endpoints[0].lb_endpoints[0]");
+    for (at, field, value, want) in [
+        (
+            CLUSTER,
+            "connect_timeout",
+            json!("0s"),
+            format!("{cluster}.connect_timeout: must be greater than 0s"),
+        ),
+        (CLUSTER, "type", json!("EDS"), format!("{cluster}.type: EDS is not supported yet")),
+        (
+            CLUSTER,
+            "type",
+            json!(7),
+            format!(
+                "{cluster}.type: 7 is not one of the values of STATIC, STRICT_DNS, LOGICAL_DNS, \
+                 EDS, ORIGINAL_DST"
+            ),
+        ),
+        (CLUSTER, "name", json!(""), format!("{cluster}.name: is required and must not be empty")),
+        (
+            CLUSTER,
+            "common_lb_config",
+            json!({"healthy_panic_threshold": {"value": 101}}),
+            format!(
+                "{cluster}.common_lb_config.healthy_panic_threshold.value: 101 is out of range, \
+                 expected 0..=100"
+            ),
+        ),
+        (
+            HOST,
+            "load_balancing_weight",
+            json!(0),
+            format!("{host}.load_balancing_weight: 0 is out of range, must be at least 1"),
+        ),
+        (HOST, "endpoint", Value::Null, format!("{host}.endpoint: is required")),
+    ] {
+        assert_eq!(refuse(with(at, field, value)), want);
+    }
+}
+
+#[test]
+fn protocol_options_come_from_the_extension_or_the_older_fields() {
+    let key = protocol_options::UPSTREAM_HTTP_PROTOCOL_OPTIONS;
+    let extension = |fields: Value| {
+        let mut any = json!({"@type": format!("type.googleapis.com/{key}")});
+        any.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        with(CLUSTER, "typed_extension_protocol_options", json!({key: any}))
+    };
+    let explicit = json!({"explicit_http_config": {"http_protocol_options": {}}});
+    let mut document = extension(explicit);
+    document["static_resources"]["clusters"][0]["max_requests_per_connection"] = json!(7);
+    let b = accept(document.clone());
+    let options = &b.static_resources.clusters[0].http_protocol_options;
+    let common = &options.common_http_protocol_options;
+    assert_eq!(common.max_requests_per_connection, Some(7));
+
+    document["static_resources"]["clusters"][0]["http_protocol_options"] = json!({});
+    assert!(refuse(document).contains("must not be given together"));
+    let path = format!("static_resources.clusters[0].typed_extension_protocol_options[{key:?}]");
+    assert_eq!(
+        refuse(extension(json!({}))),
+        format!("{path}: one of explicit_http_config, use_downstream_protocol_config is required")
+    );
+    let http2 = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+    assert_eq!(
+        refuse(extension(http2)),
+        format!("{path}.explicit_http_config.http2_protocol_options: this field is not supported yet")
+    );
+}
+
+#[test]
+fn runtime_layers_are_flattened() {
+    let layer = |v: Value| with("", "layered_runtime", json!({"layers": [v]}));
+    let fraction = json!({"numerator": 5});
+    let values = json!({"a.b": 1, "c": {"d": true, "e": {"f": "x"}}, "g": fraction});
+    let b = accept(layer(json!({"name": "s", "static_layer": values})));
+    let layers = b.layered_runtime.unwrap().layers;
+    let want = json!({"a.b": 1, "c.d": true, "c.e.f": "x", "g": fraction});
+    let runtime::LayerSpecifier::Static(flat) = &layers[0].specifier else { panic!("{layers:?}") };
+    assert_eq!(&Value::Object(flat.clone()), &want);
+    let error = refuse(layer(json!({"name": "s", "static_layer": {"a": {"b": null}}})));
+    assert_eq!(
+        error,
+        "layered_runtime.layers[0].static_layer[\"a\"][\"b\"]: Invalid runtime entry value for a.b"
+    );
+}
+
+#[test]
+fn access_logs() {
+    let prefix = "type.googleapis.com/envoy.extensions.access_loggers";
+    let file = |mut fields: Value| {
+        fields["@type"] = json!(format!("{prefix}.file.v3.FileAccessLog"));
+        with(MANAGER, "access_log", json!([{"name": "f", "typed_config": fields}]))
+    };
+    let format = json!({"text_format_source": {"inline_string": "x"}});
+    let b = accept(file(json!({"path": "/dev/null", "log_format": format})));
+    let log = &manager(&b).access_log[0];
+    assert_eq!(log.sink, access_log::AccessLogSink::File("/dev/null".into()));
+    assert_eq!(log.format.as_deref(), Some("x"));
+    let both = json!({"path": "/dev/null", "format": "y", "log_format": format});
+    let path = format!("{HCM}.access_log[0].typed_config");
+    assert_eq!(refuse(file(both)), format!("{path}: only one of 'format' and 'log_format' may be set"));
+    assert_eq!(refuse(file(json!({}))), format!("{path}.path: is required and must not be empty"));
+}
+
+#[test]
+fn files_are_read_by_extension_and_config_yaml_is_merged_over() {
+    let dir = std::env::temp_dir().join(format!("legate-config-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("a.json");
+    std::fs::write(&file, base().to_string()).unwrap();
+    let path = file.to_str().unwrap();
+    let b = load_bootstrap(Some(path), Some("node: {id: other}"), UnknownFields::Reject).unwrap();
+    assert_eq!((b.node.id.as_str(), b.node.cluster.as_str()), ("other", "c"));
+    std::fs::write(&file, "node: {id: x}").unwrap();
+    let error = load_bootstrap(Some(path), None, UnknownFields::Reject).unwrap_err();
+    assert!(error.to_string().starts_with("Unable to parse JSON"), "{error}");
+    std::fs::remove_dir_all(&dir).unwrap();
+    let error = load_bootstrap(Some(path), None, UnknownFields::Reject).unwrap_err();
+    assert_eq!(error.to_string(), format!("Invalid path: {path}"));
+    let error = load_bootstrap(Some(""), None, UnknownFields::Reject).unwrap_err();
+    assert!(error.to_string().starts_with("At least one of --config-path"));
+}

@@ -1,0 +1,265 @@
+//! The dispatcher: one event loop and what is scheduled on it.
+//!
+//! Mirrors Envoy's `source/common/event/dispatcher_impl.cc`. "Do it next" is always `event_active`,
+//! so a post or a deferred deletion made inside a callback happens in the same pass, without a poll
+//! in between, after everything that was queued before it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::ffi;
+use super::libevent::Base;
+use super::{AcceptedFd, FileEvent, Listener, SignalEvent, Timer};
+use crate::envoy_log;
+
+/// What may wait for the end of the pass to be dropped.
+pub trait DeferredDeletable {}
+impl<T: 'static> DeferredDeletable for T {}
+
+type PostCb = Box<dyn FnOnce() + Send>;
+
+/// How [`Dispatcher::run`] ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunType {
+    /// Runs until no event is left or `exit` is called.
+    Block,
+    /// Runs what is ready now and returns.
+    NonBlock,
+    /// Runs until `exit` is called, even with no event registered.
+    RunUntilExit,
+}
+
+/// One `event_base` and the thread-bound things made from it.
+pub struct Dispatcher {
+    name: String,
+    base: Rc<Base>,
+    posts: Arc<PostQueue>,
+    post_timer: Timer,
+    deferred_delete_timer: Timer,
+    deferred: [RefCell<Vec<Rc<dyn DeferredDeletable>>>; 2],
+    current_deferred: Cell<usize>,
+    deferred_deleting: Cell<bool>,
+}
+
+impl Dispatcher {
+    /// Makes a dispatcher; `name` appears in logs only.
+    pub fn new(name: &str) -> Rc<Dispatcher> {
+        let base = Base::new();
+        let posts = Arc::new(PostQueue::default());
+        let dispatcher = Rc::new_cyclic(|weak: &Weak<Dispatcher>| {
+            let on_deferred = weak.clone();
+            let to_run = posts.clone();
+            Dispatcher {
+                name: name.to_string(),
+                post_timer: Timer::new(&base, move || to_run.run()),
+                deferred_delete_timer: Timer::new(&base, move || {
+                    if let Some(dispatcher) = on_deferred.upgrade() {
+                        dispatcher.clear_deferred_delete_list();
+                    }
+                }),
+                base,
+                posts,
+                deferred: [RefCell::default(), RefCell::default()],
+                current_deferred: Cell::new(0),
+                deferred_deleting: Cell::new(false),
+            }
+        });
+        dispatcher.posts.lock().loop_ref =
+            Some(LoopRef { base: dispatcher.base.raw(), post_event: dispatcher.post_timer.raw_event() });
+        dispatcher
+    }
+
+    /// The name given to [`Dispatcher::new`].
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Watches `fd`, edge-triggered, for the given bits ([`super::READ`], ...).
+    ///
+    /// The fd must stay open for as long as the `FileEvent` lives.
+    pub fn create_file_event(
+        &self,
+        fd: BorrowedFd<'_>,
+        callback: impl Fn(u32) + 'static,
+        bits: u32,
+    ) -> FileEvent {
+        FileEvent::new(&self.base, fd, callback, bits)
+    }
+
+    /// Makes a disarmed timer.
+    pub fn create_timer(&self, callback: impl Fn() + 'static) -> Timer {
+        Timer::new(&self.base, callback)
+    }
+
+    /// Listens on a bound socket (libevent calls `listen(2)` with a backlog of 128) and hands
+    /// over what it accepts. The fd must stay open for as long as the `Listener` lives.
+    ///
+    /// # Errors
+    /// The error of `listen(2)`.
+    pub fn create_listener(
+        &self,
+        fd: BorrowedFd<'_>,
+        on_accept: impl Fn(AcceptedFd) + 'static,
+        on_error: impl Fn(io::Error) + 'static,
+    ) -> io::Result<Listener> {
+        Listener::new(&self.base, fd, on_accept, on_error)
+    }
+
+    /// Runs `callback` in the loop for each arrival of `signal`. One dispatcher a process only.
+    pub fn listen_for_signal(&self, signal: i32, callback: impl Fn() + 'static) -> SignalEvent {
+        SignalEvent::new(&self.base, signal, callback)
+    }
+
+    /// Runs `callback` on this loop; from inside a callback, later in the same pass.
+    pub fn post(&self, callback: impl FnOnce() + Send + 'static) {
+        self.posts.post(Box::new(callback));
+    }
+
+    /// A handle with which other threads reach this loop.
+    pub fn handle(&self) -> DispatcherHandle {
+        DispatcherHandle { posts: self.posts.clone() }
+    }
+
+    /// Keeps `item` until the end of the pass and drops it then, first in first out.
+    pub fn deferred_delete(&self, item: Rc<dyn DeferredDeletable>) {
+        let size = {
+            let mut list = self.deferred[self.current_deferred.get()].borrow_mut();
+            list.push(item);
+            list.len()
+        };
+        envoy_log!(Main, trace, "item added to deferred deletion list (size={})", size);
+        if size == 1 {
+            self.deferred_delete_timer.enable_timer(std::time::Duration::ZERO);
+        }
+    }
+
+    /// Drops what waits for deletion. What the drops add goes to the other list and has its own turn.
+    pub fn clear_deferred_delete_list(&self) {
+        let current = self.current_deferred.get();
+        let size = self.deferred[current].borrow().len();
+        if self.deferred_deleting.get() || size == 0 {
+            return;
+        }
+        envoy_log!(Main, trace, "clearing deferred deletion list (size={})", size);
+        self.current_deferred.set(1 - current);
+        self.deferred_deleting.set(true);
+        let mut dead = std::mem::take(&mut *self.deferred[current].borrow_mut());
+        for item in dead.drain(..) {
+            drop(item);
+        }
+        // The emptied vector goes back, so that a busy loop does not allocate one a pass.
+        *self.deferred[current].borrow_mut() = dead;
+        self.deferred_deleting.set(false);
+    }
+
+    /// Runs posted callbacks once, then the loop. A panic in a callback goes on from here.
+    pub fn run(&self, run_type: RunType) {
+        self.posts.run();
+        let flags = match run_type {
+            RunType::Block => 0,
+            RunType::NonBlock => ffi::EVLOOP_NONBLOCK,
+            RunType::RunUntilExit => ffi::EVLOOP_NO_EXIT_ON_EMPTY,
+        };
+        self.base.run(flags as c_int);
+    }
+
+    /// Ends [`Dispatcher::run`] after the current pass.
+    pub fn exit(&self) {
+        self.base.exit();
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        // From here on other threads' posts are dropped, and none touches the post event.
+        let left = {
+            let mut state = self.posts.lock();
+            state.loop_ref = None;
+            std::mem::take(&mut state.callbacks)
+        };
+        drop(left);
+        for list in &self.deferred {
+            let dead = std::mem::take(&mut *list.borrow_mut());
+            drop(dead);
+        }
+    }
+}
+
+/// Reaches a dispatcher from any thread.
+#[derive(Clone)]
+pub struct DispatcherHandle {
+    posts: Arc<PostQueue>,
+}
+
+impl DispatcherHandle {
+    /// Runs `callback` on the loop's thread and wakes the loop. Dropped unrun once the dispatcher is gone.
+    pub fn post(&self, callback: impl FnOnce() + Send + 'static) {
+        self.posts.post(Box::new(callback));
+    }
+
+    /// Ends the dispatcher's `run` after its current pass.
+    pub fn exit(&self) {
+        let state = self.posts.lock();
+        if let Some(loop_ref) = &state.loop_ref {
+            // SAFETY: `loop_ref` is there only while the dispatcher, and so its base, lives, and the lock
+            // keeps it there; libevent's base has its own lock.
+            unsafe { ffi::event_base_loopexit(loop_ref.base, std::ptr::null()) };
+        }
+    }
+}
+
+#[derive(Default)]
+struct PostQueue {
+    state: Mutex<PostState>,
+}
+
+#[derive(Default)]
+struct PostState {
+    callbacks: VecDeque<PostCb>,
+    loop_ref: Option<LoopRef>,
+}
+
+/// What a post touches of the loop; present while the dispatcher lives.
+struct LoopRef {
+    base: *mut ffi::event_base,
+    post_event: *mut ffi::event,
+}
+
+// SAFETY: the pointers are used only under the queue's lock, only in calls that libevent makes safe
+// between threads (evthread_use_pthreads), and are removed before the dispatcher goes.
+unsafe impl Send for LoopRef {}
+
+impl PostQueue {
+    fn lock(&self) -> MutexGuard<'_, PostState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post(&self, callback: PostCb) {
+        let mut state = self.lock();
+        if state.loop_ref.is_none() {
+            drop(state);
+            return;
+        }
+        state.callbacks.push_back(callback);
+        // Only the push that found the list empty wakes the loop.
+        if state.callbacks.len() == 1
+            && let Some(loop_ref) = &state.loop_ref
+        {
+            // SAFETY: see `LoopRef`.
+            unsafe { ffi::event_active(loop_ref.post_event, ffi::EV_TIMEOUT as c_int, 0) };
+        }
+    }
+
+    /// Runs callbacks one at a time, outside the lock, until none is left.
+    fn run(&self) {
+        loop {
+            let Some(callback) = self.lock().callbacks.pop_front() else { return };
+            callback();
+        }
+    }
+}

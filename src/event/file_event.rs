@@ -1,0 +1,85 @@
+//! A watched file descriptor: `event_assign` with `EV_PERSIST|EV_ET`.
+//!
+//! Mirrors Envoy's `source/common/event/file_event_impl.cc`. The bits are Envoy's
+//! (`include/envoy/event/file_event.h`) and appear so in the trace log.
+
+use std::ffi::c_short;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::rc::Rc;
+
+use super::cell::Event;
+use super::ffi;
+use super::libevent::Base;
+
+/// The fd is readable.
+pub const READ: u32 = 1;
+/// The fd is writable.
+pub const WRITE: u32 = 2;
+/// The peer has shut down its writing side (EPOLLRDHUP).
+pub const CLOSED: u32 = 4;
+
+/// An edge-triggered event for one fd; the callback gets the OR of [`READ`], [`WRITE`], [`CLOSED`].
+///
+/// Edge-triggered means that the kernel reports a readiness once: the owner must use it up, or
+/// remember that it did not and [`activate`](FileEvent::activate) itself later.
+pub struct FileEvent {
+    event: Event,
+    fd: i32,
+}
+
+impl FileEvent {
+    pub(super) fn new(
+        base: &Rc<Base>,
+        fd: BorrowedFd<'_>,
+        callback: impl Fn(u32) + 'static,
+        bits: u32,
+    ) -> Self {
+        let fd = fd.as_raw_fd();
+        let event = Event::new(base, fd, to_libevent(bits), move |what| callback(from_libevent(what)));
+        event.add(None);
+        FileEvent { event, fd }
+    }
+
+    /// Runs the callback with `bits` in the current pass of the loop, after what is queued already,
+    /// whether or not the fd is ready.
+    pub fn activate(&self, bits: u32) {
+        self.event.activate(to_libevent(bits) & (ffi::EV_READ | ffi::EV_WRITE | ffi::EV_CLOSED) as c_short);
+    }
+
+    /// Watches for `bits` from now on: deletes, assigns and adds the event, so that the kernel
+    /// reports the present readiness again. Costs two system calls.
+    pub fn set_enabled(&self, bits: u32) {
+        self.event.del();
+        self.event.assign(self.fd, to_libevent(bits));
+        self.event.add(None);
+    }
+}
+
+fn to_libevent(bits: u32) -> c_short {
+    let mut out = ffi::EV_PERSIST | ffi::EV_ET;
+    if bits & READ != 0 {
+        out |= ffi::EV_READ;
+    }
+    if bits & WRITE != 0 {
+        out |= ffi::EV_WRITE;
+    }
+    if bits & CLOSED != 0 {
+        out |= ffi::EV_CLOSED;
+    }
+    out as c_short
+}
+
+fn from_libevent(what: c_short) -> u32 {
+    let what = what as u32;
+    let mut bits = 0;
+    if what & ffi::EV_READ != 0 {
+        bits |= READ;
+    }
+    if what & ffi::EV_WRITE != 0 {
+        bits |= WRITE;
+    }
+    if what & ffi::EV_CLOSED != 0 {
+        bits |= CLOSED;
+    }
+    bits
+}

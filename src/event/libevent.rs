@@ -1,0 +1,92 @@
+//! Process-wide libevent set-up and ownership of an `event_base`.
+//!
+//! Mirrors Envoy's `source/common/event/libevent.cc` and `libevent_scheduler.cc`.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Once;
+
+use super::ffi;
+use crate::envoy_log;
+
+/// Initialises libevent for use from several threads and ignores SIGPIPE. May be called repeatedly.
+pub fn global_init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: called once, before any event_base exists.
+        let rc = unsafe { ffi::evthread_use_pthreads() };
+        assert_eq!(rc, 0, "libevent without thread support"); // invariant
+        // SAFETY: `on_log` matches libevent's callback type and never unwinds.
+        unsafe { ffi::event_set_log_callback(Some(on_log)) };
+        // SAFETY: SIG_IGN installs no handler code.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    });
+}
+
+extern "C" fn on_log(severity: c_int, message: *const c_char) {
+    // SAFETY: libevent passes a NUL-terminated string that lives for the call.
+    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+    if severity >= ffi::EVENT_LOG_WARN as c_int {
+        envoy_log!(Misc, warn, "libevent: {}", text);
+    } else {
+        envoy_log!(Misc, debug, "libevent: {}", text);
+    }
+}
+
+/// An owned `event_base`. Every event holds it by `Rc`, so that it is freed after the last of them.
+pub(super) struct Base(NonNull<ffi::event_base>);
+
+impl Base {
+    pub(super) fn new() -> Rc<Base> {
+        global_init();
+        // SAFETY: no arguments; null is handled.
+        let raw = unsafe { ffi::event_base_new() };
+        Rc::new(Base(NonNull::new(raw).expect("event_base_new"))) // invariant: only out of memory or fds
+    }
+
+    pub(super) fn raw(&self) -> *mut ffi::event_base {
+        self.0.as_ptr()
+    }
+
+    /// Runs the loop; a panic caught in a callback goes on here.
+    pub(super) fn run(&self, flags: c_int) {
+        // SAFETY: the base is alive and this thread owns it.
+        unsafe { ffi::event_base_loop(self.raw(), flags) };
+        if let Some(panic) = PANIC.with_borrow_mut(Option::take) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// Leaves the loop after the current pass.
+    pub(super) fn exit(&self) {
+        // SAFETY: the base is alive; a null timeout means "after this pass".
+        unsafe { ffi::event_base_loopexit(self.raw(), std::ptr::null()) };
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        // SAFETY: the last reference is gone, so no event is assigned to this base any more.
+        unsafe { ffi::event_base_free(self.raw()) };
+    }
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` at the border to C: a panic is kept, the loop broken, and nothing unwinds into libevent.
+#[inline]
+pub(super) fn guarded(base: &Base, f: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
+        PANIC.with_borrow_mut(|slot| {
+            slot.get_or_insert(panic);
+        });
+        // SAFETY: the base is alive: the caller's event holds it.
+        unsafe { ffi::event_base_loopbreak(base.raw()) };
+    }
+}

@@ -1,0 +1,111 @@
+//! Accepting: the listening fd registered with `evconnlistener_new(base, cb, arg, 0, -1, fd)`.
+//!
+//! Mirrors the libevent half of Envoy's `source/common/network/listener_impl.cc`. Several loops may
+//! each have a listener on the same fd; the kernel wakes them and the first to call accept wins.
+//! Where Envoy panics on an accept error, legate reports it to a callback, so that running out of
+//! fds need not end the process.
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
+
+use super::ffi;
+use super::libevent::{Base, guarded};
+
+/// A connection that libevent has accepted: non-blocking, with the peer's address.
+pub struct AcceptedFd {
+    /// The connected socket.
+    pub fd: OwnedFd,
+    /// The peer's address; `None` for an address family that legate does not know.
+    pub remote: Option<SockaddrStorage>,
+}
+
+struct ListenerCell {
+    base: Rc<Base>,
+    on_accept: Box<dyn Fn(AcceptedFd)>,
+    on_error: Box<dyn Fn(io::Error)>,
+}
+
+/// A listening socket registered on a loop. Dropping it unregisters the fd, which stays open.
+pub struct Listener {
+    raw: NonNull<ffi::evconnlistener>,
+    _cell: Rc<ListenerCell>,
+}
+
+impl Listener {
+    pub(super) fn new(
+        base: &Rc<Base>,
+        fd: BorrowedFd<'_>,
+        on_accept: impl Fn(AcceptedFd) + 'static,
+        on_error: impl Fn(io::Error) + 'static,
+    ) -> io::Result<Self> {
+        let cell = Rc::new(ListenerCell {
+            base: base.clone(),
+            on_accept: Box::new(on_accept),
+            on_error: Box::new(on_error),
+        });
+        let arg = Rc::as_ptr(&cell) as *mut c_void;
+        // SAFETY: the cell outlives the evconnlistener (freed in Drop); the fd is open for the call and
+        // its owner keeps it open for as long as the listener lives.
+        let raw = unsafe { ffi::evconnlistener_new(base.raw(), Some(accept_cb), arg, 0, -1, fd.as_raw_fd()) };
+        let Some(raw) = NonNull::new(raw) else { return Err(io::Error::last_os_error()) };
+        // SAFETY: `raw` was just made.
+        unsafe { ffi::evconnlistener_set_error_cb(raw.as_ptr(), Some(error_cb)) };
+        Ok(Listener { raw, _cell: cell })
+    }
+
+    /// Accepts again after [`disable`](Listener::disable).
+    pub fn enable(&self) {
+        // SAFETY: the listener is alive.
+        unsafe { ffi::evconnlistener_enable(self.raw.as_ptr()) };
+    }
+
+    /// Stops accepting; connections wait in the kernel's backlog.
+    pub fn disable(&self) {
+        // SAFETY: the listener is alive.
+        unsafe { ffi::evconnlistener_disable(self.raw.as_ptr()) };
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // SAFETY: the listener is alive; libevent defers the free when it is inside one of its callbacks.
+        unsafe { ffi::evconnlistener_free(self.raw.as_ptr()) };
+    }
+}
+
+unsafe fn hold(arg: *mut c_void) -> Rc<ListenerCell> {
+    let raw = arg as *const ListenerCell;
+    // SAFETY: `arg` came from `Rc::as_ptr` and the listener still holds that Rc; the extra count keeps
+    // the cell for the length of the callback even if the callback drops the listener.
+    unsafe {
+        Rc::increment_strong_count(raw);
+        Rc::from_raw(raw)
+    }
+}
+
+unsafe extern "C" fn accept_cb(
+    _listener: *mut ffi::evconnlistener,
+    fd: c_int,
+    addr: *mut ffi::sockaddr,
+    len: c_int,
+    arg: *mut c_void,
+) {
+    // SAFETY: libevent hands over a new fd that nobody else owns, a sockaddr of `len` bytes and our arg.
+    let (cell, fd, remote) = unsafe {
+        let remote = SockaddrStorage::from_raw(addr as *const libc::sockaddr, Some(len as libc::socklen_t));
+        (hold(arg), OwnedFd::from_raw_fd(fd), remote)
+    };
+    guarded(&cell.base, || (cell.on_accept)(AcceptedFd { fd, remote }));
+}
+
+unsafe extern "C" fn error_cb(_listener: *mut ffi::evconnlistener, arg: *mut c_void) {
+    let error = io::Error::last_os_error();
+    // SAFETY: as in `accept_cb`.
+    let cell = unsafe { hold(arg) };
+    guarded(&cell.base, || (cell.on_error)(error));
+}

@@ -1,0 +1,33 @@
+//! The event layer: thin safe wrappers over libevent.
+//!
+//! Mirrors Envoy's `source/common/event/`. A [`Dispatcher`] owns one `event_base`; everything made
+//! from it ([`FileEvent`], [`Timer`], [`SignalEvent`], [`Listener`]) belongs to the thread that runs
+//! it, which Rust enforces because none of these types is `Send` (Envoy asserts it at run time).
+//! Only [`DispatcherHandle`] crosses threads, and only to `post` and to `exit`.
+//!
+//! This is the only module of legate with `unsafe` code. Three rules keep it sound:
+//! - what libevent points at lives in an `Rc` allocation and so never moves;
+//! - dropping a wrapper runs `event_del` before its memory can go;
+//! - a trampoline holds its own reference, so a callback may drop the wrapper it runs for.
+//!
+//! A panic in a callback is caught at the border to C, the loop is broken, and the panic goes on
+//! from [`Dispatcher::run`].
+#![allow(unsafe_code)]
+
+mod cell;
+mod dispatcher;
+mod ffi;
+mod file_event;
+mod libevent;
+mod listener;
+mod signal;
+#[cfg(test)]
+mod tests;
+mod timer;
+
+pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunType};
+pub use file_event::{CLOSED, FileEvent, READ, WRITE};
+pub use libevent::global_init;
+pub use listener::{AcceptedFd, Listener};
+pub use signal::SignalEvent;
+pub use timer::Timer;

@@ -1,0 +1,388 @@
+//! The rules of the loop (Envoy: event_active runs in the same pass, deferred deletion is FIFO, ...)
+//! held against real libevent.
+
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::rc::{Rc, Weak};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+type Log = Rc<RefCell<Vec<String>>>;
+
+fn log() -> Log {
+    Log::default()
+}
+
+fn say(log: &Log, what: impl Into<String>) {
+    log.borrow_mut().push(what.into());
+}
+
+fn pair() -> (UnixStream, UnixStream) {
+    let (a, b) = UnixStream::pair().unwrap();
+    a.set_nonblocking(true).unwrap();
+    b.set_nonblocking(true).unwrap();
+    (a, b)
+}
+
+#[test]
+fn file_event_reports_the_or_of_its_bits() {
+    let dispatcher = Dispatcher::new("test");
+    let (a, mut b) = pair();
+    b.write_all(b"x").unwrap();
+    drop(b);
+    let seen = Rc::new(Cell::new(0));
+    let s = seen.clone();
+    let _event = dispatcher.create_file_event(a.as_fd(), move |bits| s.set(bits), READ | WRITE | CLOSED);
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(seen.get(), READ | WRITE | CLOSED);
+}
+
+#[test]
+fn readiness_is_reported_once_until_set_enabled_asks_again() {
+    let dispatcher = Dispatcher::new("test");
+    let (a, mut b) = pair();
+    b.write_all(b"x").unwrap();
+    let log = log();
+    let l = log.clone();
+    let event = dispatcher.create_file_event(a.as_fd(), move |bits| say(&l, bits.to_string()), READ);
+    dispatcher.run(RunType::NonBlock);
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(*log.borrow(), ["1"], "the edge is spent although the byte was not read");
+    event.set_enabled(READ);
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(*log.borrow(), ["1", "1"]);
+}
+
+#[test]
+fn activation_inside_a_callback_runs_in_the_same_pass_after_what_is_queued() {
+    let dispatcher = Dispatcher::new("test");
+    let log = log();
+    let (l1, l2, l3) = (log.clone(), log.clone(), log.clone());
+    let third = Rc::new(dispatcher.create_timer(move || say(&l3, "activated by first")));
+    let first = dispatcher.create_timer(move || {
+        say(&l1, "first");
+        third.enable_timer(Duration::ZERO);
+    });
+    let second = dispatcher.create_timer(move || say(&l2, "second"));
+    first.enable_timer(Duration::ZERO);
+    second.enable_timer(Duration::ZERO);
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(*log.borrow(), ["first", "second", "activated by first"]);
+}
+
+#[test]
+fn enable_after_poll_sees_the_kernel_first() {
+    let dispatcher = Dispatcher::new("test");
+    let (a, b) = pair();
+    let log = log();
+    let l = log.clone();
+    let _event = dispatcher.create_file_event(a.as_fd(), move |_| say(&l, "readable"), READ);
+    dispatcher.run(RunType::NonBlock);
+    let (l1, l2) = (log.clone(), log.clone());
+    let later = Rc::new(dispatcher.create_timer(move || say(&l1, "after poll")));
+    let trigger = dispatcher.create_timer(move || {
+        say(&l2, "trigger");
+        // Ready in the kernel, not yet seen by the loop: the timer must come second all the same.
+        later.enable_after_poll();
+        (&b).write_all(b"x").unwrap();
+    });
+    trigger.enable_timer(Duration::ZERO);
+    run_until(&dispatcher, &log, 3);
+    assert_eq!(*log.borrow(), ["trigger", "readable", "after poll"]);
+}
+
+#[test]
+fn zero_timer_runs_without_a_poll_in_between() {
+    let dispatcher = Dispatcher::new("test");
+    let (a, b) = pair();
+    let log = log();
+    let l = log.clone();
+    let _event = dispatcher.create_file_event(a.as_fd(), move |_| say(&l, "readable"), READ);
+    let (l1, l2) = (log.clone(), log.clone());
+    let now = Rc::new(dispatcher.create_timer(move || say(&l1, "same pass")));
+    let trigger = dispatcher.create_timer(move || {
+        say(&l2, "trigger");
+        (&b).write_all(b"x").unwrap();
+        now.enable_timer(Duration::ZERO);
+    });
+    trigger.enable_timer(Duration::ZERO);
+    run_until(&dispatcher, &log, 3);
+    assert_eq!(*log.borrow(), ["trigger", "same pass", "readable"]);
+}
+
+#[test]
+fn file_activation_carries_its_bits_and_joins_pending_ones() {
+    let dispatcher = Dispatcher::new("test");
+    let (a, _b) = pair();
+    let seen = log();
+    let s = seen.clone();
+    let event = dispatcher.create_file_event(a.as_fd(), move |bits| say(&s, bits.to_string()), READ | WRITE);
+    dispatcher.run(RunType::NonBlock);
+    event.activate(READ);
+    event.activate(WRITE);
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(*seen.borrow(), ["2", "3"]);
+}
+
+#[test]
+fn timer_can_be_disabled_and_rearmed() {
+    let dispatcher = Dispatcher::new("test");
+    let fired = Rc::new(Cell::new(0));
+    let f = fired.clone();
+    let timer = dispatcher.create_timer(move || f.set(f.get() + 1));
+    timer.enable_timer(Duration::from_millis(1));
+    assert!(timer.enabled());
+    timer.disable_timer();
+    assert!(!timer.enabled());
+    dispatcher.run(RunType::Block);
+    assert_eq!(fired.get(), 0);
+    timer.enable_timer(Duration::from_millis(1));
+    dispatcher.run(RunType::Block);
+    assert_eq!(fired.get(), 1);
+}
+
+#[test]
+fn posts_run_in_order_and_in_the_same_pass() {
+    let dispatcher = Dispatcher::new("test");
+    let (tx, rx) = mpsc::channel();
+    let handle = dispatcher.handle();
+    let inner = handle.clone();
+    let (t1, t2) = (tx.clone(), tx);
+    let t3 = t1.clone();
+    handle.post(move || {
+        t1.send("one").unwrap();
+        inner.post(move || t3.send("posted by one").unwrap());
+    });
+    handle.post(move || t2.send("two").unwrap());
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["one", "two", "posted by one"]);
+}
+
+#[test]
+fn a_post_from_another_thread_wakes_the_loop() {
+    let (tx, rx) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let dispatcher = Dispatcher::new("test");
+        tx.send(dispatcher.handle()).unwrap();
+        // Returns only because of the posted exit.
+        dispatcher.run(RunType::RunUntilExit);
+    });
+    let handle = rx.recv().unwrap();
+    let (done_tx, done_rx) = mpsc::channel();
+    for i in 0..100 {
+        let done = done_tx.clone();
+        handle.post(move || done.send(i).unwrap());
+    }
+    let order: Vec<i32> = (0..100).map(|_| done_rx.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+    assert_eq!(order, (0..100).collect::<Vec<_>>());
+    let last = handle.clone();
+    handle.post(move || last.exit());
+    thread.join().unwrap();
+    handle.post(|| panic!("never run: the dispatcher is gone"));
+}
+
+#[test]
+fn exit_from_another_thread_ends_a_sleeping_loop() {
+    let (tx, rx) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let dispatcher = Dispatcher::new("test");
+        tx.send(dispatcher.handle()).unwrap();
+        dispatcher.run(RunType::RunUntilExit);
+    });
+    let handle = rx.recv().unwrap();
+    // An exit given before the loop starts is not remembered (libevent): ask until it is heard.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !thread.is_finished() && Instant::now() < deadline {
+        handle.exit();
+        std::thread::yield_now();
+    }
+    thread.join().unwrap();
+}
+
+struct Tracked(Log, &'static str, Option<Rc<dyn Fn()>>);
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        say(&self.0, self.1);
+        if let Some(then) = &self.2 {
+            then();
+        }
+    }
+}
+
+#[test]
+fn deferred_deletion_is_fifo_at_the_end_of_the_pass() {
+    let dispatcher = Dispatcher::new("test");
+    let log = log();
+    let (d, l) = (Rc::downgrade(&dispatcher), log.clone());
+    let l2 = log.clone();
+    let trigger = dispatcher.create_timer(move || {
+        let d = d.upgrade().unwrap();
+        d.deferred_delete(Rc::new(Tracked(l.clone(), "a", None)));
+        d.deferred_delete(Rc::new(Tracked(l.clone(), "b", None)));
+        say(&l, "callback ends");
+    });
+    let other = dispatcher.create_timer(move || say(&l2, "queued before"));
+    trigger.enable_timer(Duration::ZERO);
+    other.enable_timer(Duration::ZERO);
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(*log.borrow(), ["callback ends", "queued before", "a", "b"]);
+}
+
+#[test]
+fn deletion_during_deletion_goes_to_the_other_list() {
+    let dispatcher = Dispatcher::new("test");
+    let log = log();
+    let (weak, l) = (Rc::downgrade(&dispatcher), log.clone());
+    let nested: Rc<dyn Fn()> = Rc::new(move || {
+        let d = weak.upgrade().unwrap();
+        d.deferred_delete(Rc::new(Tracked(l.clone(), "nested", None)));
+        d.clear_deferred_delete_list();
+    });
+    dispatcher.deferred_delete(Rc::new(Tracked(log.clone(), "a", Some(nested))));
+    dispatcher.deferred_delete(Rc::new(Tracked(log.clone(), "b", None)));
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(*log.borrow(), ["a", "b", "nested"]);
+}
+
+#[test]
+fn a_callback_may_drop_its_own_event() {
+    let dispatcher = Dispatcher::new("test");
+    let (a, mut b) = pair();
+    b.write_all(b"x").unwrap();
+    let slot: Rc<RefCell<Option<FileEvent>>> = Rc::default();
+    let witness = Rc::new(String::from("captured"));
+    let (s, w) = (slot.clone(), witness.clone());
+    let event = dispatcher.create_file_event(
+        a.as_fd(),
+        move |_| {
+            drop(s.borrow_mut().take());
+            // The closure's own captures must still be alive here.
+            assert_eq!(*w, "captured");
+        },
+        READ,
+    );
+    *slot.borrow_mut() = Some(event);
+    dispatcher.run(RunType::NonBlock);
+    assert!(slot.borrow().is_none());
+    assert_eq!(Rc::strong_count(&witness), 1, "the closure is freed after the callback");
+}
+
+#[test]
+fn a_callback_may_drop_another_active_event() {
+    let dispatcher = Dispatcher::new("test");
+    let fired = Rc::new(Cell::new(false));
+    let f = fired.clone();
+    let slot: Rc<RefCell<Option<Timer>>> = Rc::default();
+    let s = slot.clone();
+    let first = dispatcher.create_timer(move || drop(s.borrow_mut().take()));
+    let second = dispatcher.create_timer(move || f.set(true));
+    first.enable_timer(Duration::ZERO);
+    second.enable_timer(Duration::ZERO);
+    *slot.borrow_mut() = Some(second);
+    dispatcher.run(RunType::NonBlock);
+    assert!(!fired.get());
+}
+
+#[test]
+fn a_panic_goes_on_from_run_and_not_through_c() {
+    let dispatcher = Dispatcher::new("test");
+    let timer = dispatcher.create_timer(|| panic!("boom"));
+    timer.enable_timer(Duration::ZERO);
+    let d = dispatcher.clone();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || d.run(RunType::NonBlock)));
+    assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "boom");
+}
+
+#[test]
+fn block_returns_when_no_event_is_left() {
+    let dispatcher = Dispatcher::new("test");
+    let d: Weak<Dispatcher> = Rc::downgrade(&dispatcher);
+    let timer = dispatcher.create_timer(move || assert!(d.upgrade().is_some()));
+    timer.enable_timer(Duration::from_millis(1));
+    dispatcher.run(RunType::Block);
+    assert!(!timer.enabled());
+}
+
+#[test]
+fn one_listening_fd_serves_two_loops() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    let (one, two) = (Dispatcher::new("one"), Dispatcher::new("two"));
+    let log = log();
+    let make = |d: &Rc<Dispatcher>, name: &'static str| {
+        let log = log.clone();
+        d.create_listener(
+            socket.as_fd(),
+            move |a| say(&log, format!("{name} {}", a.remote.is_some())),
+            |e| panic!("{e}"),
+        )
+        .unwrap()
+    };
+    let first = make(&one, "one");
+    let _second = make(&two, "two");
+    let _c1 = std::net::TcpStream::connect(address).unwrap();
+    two.run(RunType::NonBlock);
+    let _c2 = std::net::TcpStream::connect(address).unwrap();
+    one.run(RunType::NonBlock);
+    first.disable();
+    let _c3 = std::net::TcpStream::connect(address).unwrap();
+    one.run(RunType::NonBlock);
+    first.enable();
+    one.run(RunType::NonBlock);
+    assert_eq!(*log.borrow(), ["two true", "one true", "one true"]);
+}
+
+#[test]
+fn a_callback_may_drop_its_own_listener() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let dispatcher = Dispatcher::new("test");
+    let slot: Rc<RefCell<Option<Listener>>> = Rc::default();
+    let count = Rc::new(Cell::new(0));
+    let (s, c) = (slot.clone(), count.clone());
+    let listener = dispatcher
+        .create_listener(
+            socket.as_fd(),
+            move |_| {
+                drop(s.borrow_mut().take());
+                c.set(c.get() + 1);
+            },
+            |e| panic!("{e}"),
+        )
+        .unwrap();
+    *slot.borrow_mut() = Some(listener);
+    let mut client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+    let _second = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(count.get(), 1, "nothing is accepted once the listener is gone");
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "the accepted fd was closed with its owner");
+}
+
+#[test]
+fn a_signal_runs_its_callback() {
+    let dispatcher = Dispatcher::new("test");
+    let (d, seen) = (Rc::downgrade(&dispatcher), Rc::new(Cell::new(0)));
+    let s = seen.clone();
+    let _signal = dispatcher.listen_for_signal(libc::SIGWINCH, move || {
+        s.set(s.get() + 1);
+        d.upgrade().unwrap().exit();
+    });
+    let handle = dispatcher.handle();
+    handle.post(|| nix::sys::signal::raise(nix::sys::signal::Signal::SIGWINCH).unwrap());
+    dispatcher.run(RunType::RunUntilExit);
+    assert_eq!(seen.get(), 1);
+}
+
+/// Runs passes until the log has `n` entries (or the test's patience ends).
+fn run_until(dispatcher: &Dispatcher, log: &Log, n: usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while log.borrow().len() < n && Instant::now() < deadline {
+        dispatcher.run(RunType::NonBlock);
+    }
+}

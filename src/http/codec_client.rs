@@ -1,0 +1,306 @@
+//! The client's end of an HTTP connection: connection, codec and the requests on it.
+//!
+//! Mirrors Envoy's `source/common/http/codec_client.cc`. What Envoy takes from the host (idle timeout,
+//! counters) comes through [`CodecClientCallbacks`], because this floor knows no hosts.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use super::{
+    ClientConnection, CodecError, HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder,
+    StreamResetReason,
+};
+use crate::buffer::Buffer;
+use crate::envoy_conn_log;
+use crate::event::Timer;
+use crate::network::{
+    ClientConnectionImpl, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl,
+    FilterStatus, ReadFilter, ReadFilterCallbacks,
+};
+
+/// What a codec client tells its owner.
+pub trait CodecClientCallbacks {
+    /// The upstream broke the protocol.
+    fn on_protocol_error(&self);
+    /// The connection was idle for too long and is being closed.
+    fn on_idle_timeout(&self);
+}
+
+/// See the module's description.
+pub struct CodecClient {
+    weak: Weak<CodecClient>,
+    connection: ClientConnectionImpl,
+    codec: Rc<dyn ClientConnection>,
+    callbacks: Weak<dyn CodecClientCallbacks>,
+    idle_timeout: Option<Duration>,
+    idle_timer: RefCell<Option<Timer>>,
+    active_requests: RefCell<Vec<Rc<ActiveRequest>>>,
+    connected: Cell<bool>,
+    remote_closed: Cell<bool>,
+    protocol_error: Cell<bool>,
+}
+
+impl CodecClient {
+    /// Takes over an unconnected connection and starts connecting it.
+    pub fn new(
+        connection: ClientConnectionImpl,
+        codec: Rc<dyn ClientConnection>,
+        callbacks: Weak<dyn CodecClientCallbacks>,
+        idle_timeout: Option<Duration>,
+    ) -> Rc<Self> {
+        let client = Rc::new_cyclic(|weak| CodecClient {
+            weak: weak.clone(),
+            connection,
+            codec,
+            callbacks,
+            idle_timeout,
+            idle_timer: RefCell::default(),
+            active_requests: RefCell::default(),
+            connected: Cell::new(false),
+            remote_closed: Cell::new(false),
+            protocol_error: Cell::new(false),
+        });
+        let connection = &client.connection;
+        // Data is read before a FIN is honoured: a response may end with it.
+        connection.detect_early_close_when_read_disabled(false);
+        let callbacks: Weak<dyn ConnectionCallbacks> = client.weak.clone();
+        connection.add_connection_callbacks(callbacks);
+        connection.add_read_filter(Rc::new(CodecReadFilter { parent: client.weak.clone() }));
+        envoy_conn_log!(Client, debug, connection.id(), "connecting");
+        connection.connect();
+        if idle_timeout.is_some() {
+            let weak = client.weak.clone();
+            let timer = connection.dispatcher().create_timer(move || {
+                if let Some(client) = weak.upgrade() {
+                    client.on_idle_timeout();
+                }
+            });
+            *client.idle_timer.borrow_mut() = Some(timer);
+            client.enable_idle_timer();
+        }
+        connection.no_delay();
+        client
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Rc<ConnectionImpl> {
+        &self.connection
+    }
+
+    /// The connection's id.
+    pub fn id(&self) -> u64 {
+        self.connection.id()
+    }
+
+    /// Whether the upstream closed the connection.
+    pub fn remote_closed(&self) -> bool {
+        self.remote_closed.get()
+    }
+
+    /// The number of requests on the connection.
+    pub fn num_active_requests(&self) -> usize {
+        self.active_requests.borrow().len()
+    }
+
+    /// Closes the connection at once.
+    pub fn close(&self) {
+        self.connection.close(ConnectionCloseType::NoFlush);
+    }
+
+    /// Starts a request whose response goes to `response_decoder`.
+    pub fn new_stream(&self, response_decoder: Weak<dyn StreamDecoder>) -> Rc<dyn StreamEncoder> {
+        let request = Rc::new_cyclic(|weak: &Weak<ActiveRequest>| ActiveRequest {
+            weak: weak.clone(),
+            parent: self.weak.clone(),
+            inner: response_decoder,
+        });
+        let decoder: Weak<dyn StreamDecoder> = request.weak.clone();
+        let encoder = self.codec.new_stream(decoder);
+        let callbacks: Weak<dyn StreamCallbacks> = request.weak.clone();
+        encoder.stream().add_callbacks(callbacks);
+        self.active_requests.borrow_mut().push(request);
+        self.disable_idle_timer();
+        encoder
+    }
+
+    /// Takes a request off the list; false when it is gone already.
+    fn delete_request(&self, request: &ActiveRequest) -> bool {
+        let removed = {
+            let mut requests = self.active_requests.borrow_mut();
+            let index = requests.iter().position(|r| std::ptr::eq(&**r, request));
+            index.map(|i| requests.swap_remove(i))
+        };
+        let Some(removed) = removed else { return false };
+        self.connection.dispatcher().deferred_delete(removed);
+        if self.num_active_requests() == 0 {
+            self.enable_idle_timer();
+        }
+        true
+    }
+
+    fn on_data(&self, data: &mut Buffer) {
+        let Err(error) = self.codec.dispatch(data) else { return };
+        // Nothing behind an error is read.
+        data.clear();
+        let id = self.connection.id();
+        let counts = match &error {
+            CodecError::Protocol(text) => {
+                envoy_conn_log!(Client, info, id, "protocol error: {}", text);
+                true
+            }
+            CodecError::PrematureResponse { idle_timeout } => {
+                envoy_conn_log!(Client, info, id, "premature response");
+                self.num_active_requests() > 0 || !idle_timeout
+            }
+        };
+        self.protocol_error.set(true);
+        self.close();
+        if counts && let Some(callbacks) = self.callbacks.upgrade() {
+            callbacks.on_protocol_error();
+        }
+    }
+
+    fn on_idle_timeout(&self) {
+        if let Some(callbacks) = self.callbacks.upgrade() {
+            callbacks.on_idle_timeout();
+        }
+        self.close();
+    }
+
+    fn enable_idle_timer(&self) {
+        if let (Some(timer), Some(timeout)) = (self.idle_timer.borrow().as_ref(), self.idle_timeout) {
+            timer.enable_timer(timeout);
+        }
+    }
+
+    fn disable_idle_timer(&self) {
+        if let Some(timer) = self.idle_timer.borrow().as_ref() {
+            timer.disable_timer();
+        }
+    }
+
+    fn reset_reason(&self) -> StreamResetReason {
+        if self.protocol_error.get() {
+            StreamResetReason::ProtocolError
+        } else if self.connected.get() {
+            StreamResetReason::ConnectionTermination
+        } else {
+            StreamResetReason::RemoteConnectionFailure
+        }
+    }
+}
+
+impl ConnectionCallbacks for CodecClient {
+    fn on_event(&self, event: ConnectionEvent) {
+        let id = self.connection.id();
+        if event == ConnectionEvent::Connected {
+            envoy_conn_log!(Client, debug, id, "connected");
+            self.connected.set(true);
+            return;
+        }
+        if event == ConnectionEvent::RemoteClose {
+            self.remote_closed.set(true);
+            // The end of the connection may be the end of a response.
+            if self.num_active_requests() > 0 {
+                self.on_data(&mut Buffer::new());
+            }
+        }
+        envoy_conn_log!(
+            Client,
+            debug,
+            id,
+            "disconnect. resetting {} pending requests",
+            self.num_active_requests()
+        );
+        drop(self.idle_timer.borrow_mut().take());
+        loop {
+            let Some(request) = self.active_requests.borrow().last().cloned() else { return };
+            request.on_reset_stream(self.reset_reason());
+        }
+    }
+
+    fn on_above_write_buffer_high_watermark(&self) {
+        self.codec.on_underlying_connection_above_write_buffer_high_watermark();
+    }
+
+    fn on_below_write_buffer_low_watermark(&self) {
+        self.codec.on_underlying_connection_below_write_buffer_low_watermark();
+    }
+}
+
+/// Drives what is read into the codec.
+struct CodecReadFilter {
+    parent: Weak<CodecClient>,
+}
+
+impl ReadFilter for CodecReadFilter {
+    fn on_data(&self, data: &mut Buffer, _end_stream: bool) -> FilterStatus {
+        if let Some(parent) = self.parent.upgrade() {
+            parent.on_data(data);
+        }
+        FilterStatus::StopIteration
+    }
+
+    fn initialize_read_filter_callbacks(&self, _callbacks: ReadFilterCallbacks) {}
+}
+
+/// One request on the connection, between the codec and the pool's decoder.
+struct ActiveRequest {
+    weak: Weak<ActiveRequest>,
+    parent: Weak<CodecClient>,
+    inner: Weak<dyn StreamDecoder>,
+}
+
+impl ActiveRequest {
+    /// The response is complete: from here on the codec's resets are no concern of this request.
+    fn on_pre_decode_complete(&self) {
+        let Some(parent) = self.parent.upgrade() else { return };
+        envoy_conn_log!(Client, debug, parent.id(), "response complete");
+        parent.delete_request(self);
+    }
+
+    fn decode(&self, end_stream: bool, f: impl FnOnce(&dyn StreamDecoder)) {
+        let inner = self.inner.upgrade();
+        if end_stream {
+            self.on_pre_decode_complete();
+        }
+        if let Some(inner) = inner {
+            f(&*inner);
+        }
+    }
+}
+
+impl StreamDecoder for ActiveRequest {
+    fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
+        self.decode(end_stream, |inner| inner.decode_headers(headers, end_stream));
+    }
+
+    fn decode_data(&self, data: &mut Buffer, end_stream: bool) {
+        self.decode(end_stream, |inner| inner.decode_data(data, end_stream));
+    }
+
+    fn decode_trailers(&self, trailers: HeaderMapPtr) {
+        self.decode(true, |inner| inner.decode_trailers(trailers));
+    }
+
+    fn decode_1xx_headers(&self, headers: HeaderMapPtr) {
+        self.decode(false, |inner| inner.decode_1xx_headers(headers));
+    }
+}
+
+impl StreamCallbacks for ActiveRequest {
+    fn on_reset_stream(&self, reason: StreamResetReason) {
+        let Some(parent) = self.parent.upgrade() else { return };
+        if !parent.delete_request(self) {
+            return;
+        }
+        envoy_conn_log!(Client, debug, parent.id(), "request reset");
+        // From a closing connection the reset comes here first; it goes on to the rest of the stream.
+        let _ = reason;
+    }
+
+    fn on_above_write_buffer_high_watermark(&self) {}
+
+    fn on_below_write_buffer_low_watermark(&self) {}
+}

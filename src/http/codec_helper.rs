@@ -1,0 +1,69 @@
+//! The callbacks of one codec stream. Mirrors Envoy's `source/common/http/codec_helper.h`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Weak;
+
+use super::{StreamCallbacks, StreamResetReason};
+
+/// The listeners of one stream, told in the order in which they were added.
+#[derive(Default)]
+pub struct StreamCallbackHelper {
+    callbacks: RefCell<Vec<Weak<dyn StreamCallbacks>>>,
+    reset_callbacks_started: Cell<bool>,
+    high_watermark_callbacks: Cell<u32>,
+}
+
+impl StreamCallbackHelper {
+    /// Adds a listener and tells it of watermarks crossed already.
+    pub fn add(&self, callbacks: Weak<dyn StreamCallbacks>) {
+        debug_assert!(!self.reset_callbacks_started.get());
+        self.callbacks.borrow_mut().push(callbacks.clone());
+        if let Some(callbacks) = callbacks.upgrade() {
+            for _ in 0..self.high_watermark_callbacks.get() {
+                callbacks.on_above_write_buffer_high_watermark();
+            }
+        }
+    }
+
+    /// Removes a listener.
+    pub fn remove(&self, callbacks: &Weak<dyn StreamCallbacks>) {
+        self.callbacks.borrow_mut().retain(|c| !c.ptr_eq(callbacks));
+    }
+
+    /// Tells all listeners that the stream is reset; at most once.
+    pub fn run_reset_callbacks(&self, reason: StreamResetReason) {
+        if self.reset_callbacks_started.replace(true) {
+            return;
+        }
+        self.for_each(|c| c.on_reset_stream(reason));
+    }
+
+    /// Tells all listeners of a high watermark, unless they have been told of a reset.
+    pub fn run_high_watermark_callbacks(&self) {
+        if self.reset_callbacks_started.get() {
+            return;
+        }
+        self.high_watermark_callbacks.set(self.high_watermark_callbacks.get() + 1);
+        self.for_each(|c| c.on_above_write_buffer_high_watermark());
+    }
+
+    /// Tells all listeners of a low watermark, unless they have been told of a reset.
+    pub fn run_low_watermark_callbacks(&self) {
+        if self.reset_callbacks_started.get() {
+            return;
+        }
+        self.high_watermark_callbacks.set(self.high_watermark_callbacks.get().saturating_sub(1));
+        self.for_each(|c| c.on_below_write_buffer_low_watermark());
+    }
+
+    fn for_each(&self, f: impl Fn(&dyn StreamCallbacks)) {
+        // A copy, because a listener may add or remove listeners; one removed meanwhile is skipped.
+        let snapshot = self.callbacks.borrow().clone();
+        for callbacks in snapshot {
+            let still_there = self.callbacks.borrow().iter().any(|c| c.ptr_eq(&callbacks));
+            if let Some(callbacks) = callbacks.upgrade().filter(|_| still_there) {
+                f(&*callbacks);
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The HTTP/1 codec, server and client side.
+//!
+//! Mirrors Envoy's `source/common/http/http1/codec_impl.cc`. Envoy 1.1 feeds http-parser byte by byte
+//! and gets a callback per piece; here the end of a head is looked for once over each byte, and then
+//! the whole head is parsed in place by httparse. On the wire, odd input included, Envoy 1.40 is the
+//! model; where it is laxer than RFC 9112 allows, the codec refuses (see `docs/differences.md`).
+
+mod body;
+mod chunk;
+mod client;
+mod encoder;
+mod head;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use client::ClientConnectionImpl;
+pub use head::HeadLimits;
+pub use server::{Http1Settings, ServerConnectionImpl};

@@ -1,0 +1,500 @@
+//! The server's side of the codec: requests in, responses out.
+//!
+//! Mirrors `ServerConnectionImpl` of Envoy's `source/common/http/http1/codec_impl.cc`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use super::body::{BodyState, Framing, framing};
+use super::chunk::{ChunkDecoder, ChunkStatus};
+use super::encoder::MessageEncoder;
+use super::head::{self, HeadError, HeadLimits, HeadScanner};
+use crate::buffer::Buffer;
+use crate::http::codec_helper::StreamCallbackHelper;
+use crate::http::{
+    CodecError, HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ServerConnection,
+    ServerConnectionCallbacks, Stream, StreamCallbacks, StreamEncoder, StreamResetReason, utility,
+};
+use crate::network::{ConnectionImpl, ConnectionState};
+use crate::{envoy_conn_log, envoy_log};
+
+/// Options of the codec that the configuration sets (`Http1ProtocolOptions`).
+#[derive(Clone, Debug)]
+pub struct Http1Settings {
+    /// Whether an absolute URL in the request line is taken apart into authority and path.
+    pub allow_absolute_url: bool,
+    /// Whether HTTP/1.0 requests are served.
+    pub accept_http_10: bool,
+    /// The authority of an HTTP/1.0 request without Host; empty for none.
+    pub default_host_for_http_10: String,
+    /// Whether trailers are passed on; else they are dropped.
+    pub enable_trailers: bool,
+}
+
+impl Default for Http1Settings {
+    fn default() -> Self {
+        Http1Settings {
+            allow_absolute_url: true,
+            accept_http_10: false,
+            default_host_for_http_10: String::new(),
+            enable_trailers: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// Before or in a head.
+    Head,
+    Body(BodyState),
+    /// Trailers, up to their empty line.
+    Trailers,
+}
+
+/// The codec of one downstream connection. Requests are decoded one at a time: `dispatch` returns
+/// after each message, and its caller decides whether to go on.
+pub struct ServerConnectionImpl {
+    weak: Weak<ServerConnectionImpl>,
+    connection: Weak<ConnectionImpl>,
+    connection_id: u64,
+    callbacks: Weak<dyn ServerConnectionCallbacks>,
+    settings: Rc<Http1Settings>,
+    limits: HeadLimits,
+    protocol: Cell<Protocol>,
+    state: Cell<State>,
+    scanner: Cell<HeadScanner>,
+    active_request: RefCell<Option<Rc<ActiveRequest>>>,
+    reset_stream_called: Cell<bool>,
+}
+
+/// The request being served: its response encoder and the decoder it goes to.
+struct ActiveRequest {
+    weak: Weak<ActiveRequest>,
+    codec: Weak<ServerConnectionImpl>,
+    decoder: RefCell<Option<Weak<dyn RequestDecoder>>>,
+    encoder: MessageEncoder,
+    helper: StreamCallbackHelper,
+    remote_complete: Cell<bool>,
+    started_response: Cell<bool>,
+    response_to_head: Cell<bool>,
+}
+
+impl ServerConnectionImpl {
+    /// A codec for `connection`; requests go to `callbacks`.
+    pub fn new(
+        connection: &Rc<ConnectionImpl>,
+        callbacks: Weak<dyn ServerConnectionCallbacks>,
+        settings: Rc<Http1Settings>,
+        limits: HeadLimits,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|weak| ServerConnectionImpl {
+            weak: weak.clone(),
+            connection: Rc::downgrade(connection),
+            connection_id: connection.id(),
+            callbacks,
+            settings,
+            limits,
+            protocol: Cell::new(Protocol::Http11),
+            state: Cell::new(State::Head),
+            scanner: Cell::default(),
+            active_request: RefCell::default(),
+            reset_stream_called: Cell::new(false),
+        })
+    }
+
+    fn active(&self) -> Option<Rc<ActiveRequest>> {
+        self.active_request.borrow().clone()
+    }
+
+    fn is_open(&self) -> bool {
+        self.connection.upgrade().is_some_and(|c| c.state() == ConnectionState::Open)
+    }
+
+    /// Decodes until one message is complete or the input ends.
+    fn decode_message(&self, data: &mut Buffer) -> Result<(), HeadError> {
+        loop {
+            let complete = match self.state.get() {
+                State::Head => {
+                    if !self.decode_head(data)? {
+                        return Ok(());
+                    }
+                    matches!(self.state.get(), State::Body(BodyState::None))
+                }
+                State::Body(body) => self.decode_body(body, data)?,
+                State::Trailers => self.decode_trailers(data)?,
+            };
+            if complete {
+                self.state.set(State::Head);
+                return Ok(());
+            }
+            if !self.is_open() || (data.is_empty() && !matches!(self.state.get(), State::Head)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads a head, if all of it is there, and passes it on. For a request without a body this
+    /// completes the message.
+    fn decode_head(&self, data: &mut Buffer) -> Result<bool, HeadError> {
+        if self.active_request.borrow().is_none() {
+            skip_empty_lines(data);
+            if data.is_empty() {
+                return Ok(false);
+            }
+            self.on_message_begin();
+            if !data.front()[0].is_ascii_uppercase() {
+                return Err(HeadError::bad("HPE_INVALID_METHOD"));
+            }
+        }
+        let mut scanner = self.scanner.get();
+        let Some(length) = scanner.find_end(data) else {
+            self.scanner.set(scanner);
+            head::check_size(data.len(), &self.limits)?;
+            return Ok(false);
+        };
+        self.scanner.set(HeadScanner::default());
+        head::check_size(length, &self.limits)?;
+        let mut headers = HeaderMap::new();
+        let line = head::parse_request(data.linearize(length), &self.limits, &mut headers);
+        data.drain(length);
+        let line = line?;
+        self.protocol.set(line.protocol);
+        if let Some(request) = self.active() {
+            request.response_to_head.set(line.is_head);
+        }
+        for (key, value) in headers.iter() {
+            envoy_conn_log!(
+                Http,
+                trace,
+                self.connection_id,
+                "completed header: key={} value={}",
+                String::from_utf8_lossy(key),
+                String::from_utf8_lossy(value)
+            );
+        }
+        self.on_headers_complete(headers)?;
+        Ok(true)
+    }
+
+    fn on_message_begin(&self) {
+        envoy_conn_log!(Http, trace, self.connection_id, "message begin");
+        if self.reset_stream_called.get() {
+            return;
+        }
+        let request = Rc::new_cyclic(|weak| ActiveRequest {
+            weak: weak.clone(),
+            codec: self.weak.clone(),
+            decoder: RefCell::default(),
+            encoder: MessageEncoder::default(),
+            helper: StreamCallbackHelper::default(),
+            remote_complete: Cell::new(false),
+            started_response: Cell::new(false),
+            response_to_head: Cell::new(false),
+        });
+        *self.active_request.borrow_mut() = Some(request.clone());
+        if let Some(callbacks) = self.callbacks.upgrade() {
+            let decoder = callbacks.new_stream(request.clone());
+            *request.decoder.borrow_mut() = Some(decoder);
+        }
+    }
+
+    fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<(), HeadError> {
+        envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
+        let framing = framing(&headers)?;
+        if self.protocol.get() == Protocol::Http10 && framing == Framing::Chunked {
+            return Err(HeadError::bad("Transfer-Encoding in an HTTP/1.0 request"));
+        }
+        self.remove_h2c_upgrade(&mut headers);
+        self.handle_path(&mut headers)?;
+        let body = match framing {
+            Framing::Unstated | Framing::Length(0) => BodyState::None,
+            Framing::Length(length) => BodyState::Length(length),
+            Framing::Chunked => BodyState::Chunked(ChunkDecoder::new()),
+        };
+        self.state.set(State::Body(body));
+        let headers = headers.shared();
+        if matches!(body, BodyState::None) {
+            // With the head alone the message is complete, and the layers above can be told so at once.
+            envoy_conn_log!(Http, trace, self.connection_id, "message complete");
+            if let Some(request) = self.active() {
+                request.remote_complete.set(true);
+                request.with_decoder(|d| d.decode_headers(headers, true));
+            }
+        } else if let Some(request) = self.active() {
+            request.with_decoder(|d| d.decode_headers(headers, false));
+        }
+        Ok(())
+    }
+
+    /// Drops the offer to change to HTTP/2, which is not taken up.
+    fn remove_h2c_upgrade(&self, headers: &mut HeaderMap) {
+        let offered = headers.get(HeaderId::Upgrade).is_some_and(|u| u.eq_ignore_ascii_case(b"h2c"));
+        if !offered || !utility::is_upgrade(headers) {
+            return;
+        }
+        envoy_conn_log!(Http, trace, self.connection_id, "removing unsupported h2c upgrade headers.");
+        headers.remove(HeaderId::Upgrade);
+        headers.remove(HeaderId::Http2Settings);
+        utility::remove_connection_tokens(headers, &["upgrade", "http2-settings"]);
+    }
+
+    /// Turns an absolute URL into authority and path, where that is allowed.
+    fn handle_path(&self, headers: &mut HeaderMap) -> Result<(), HeadError> {
+        let path = headers.get(HeaderId::Path).unwrap_or_default();
+        if path.starts_with(b"/") {
+            return Ok(());
+        }
+        let method = headers.get(HeaderId::Method).unwrap_or_default();
+        if method == b"CONNECT" || (method == b"OPTIONS" && path == b"*") || !self.settings.allow_absolute_url
+        {
+            return Ok(());
+        }
+        let Some((authority, path)) = utility::split_absolute_url(path) else {
+            return Err(HeadError::bad("http/1.1 protocol error: invalid url in request line"));
+        };
+        let (authority, path) = (authority.to_vec(), path.to_vec());
+        headers.set(HeaderId::Authority, &authority);
+        headers.set(HeaderId::Path, &path);
+        Ok(())
+    }
+
+    /// Passes on what of the body is there; true when the message is complete.
+    fn decode_body(&self, mut body: BodyState, data: &mut Buffer) -> Result<bool, HeadError> {
+        let mut piece = Buffer::new();
+        let mut done = false;
+        let mut failed = None;
+        match &mut body {
+            BodyState::None | BodyState::UntilClose => done = true,
+            BodyState::Length(left) => {
+                let n = (*left).min(data.len() as u64);
+                piece.move_n_from(data, n as usize);
+                *left -= n;
+                done = *left == 0;
+            }
+            BodyState::Chunked(decoder) => match decoder.decode(data, &mut piece) {
+                Ok(ChunkStatus::More) => {}
+                Ok(ChunkStatus::Trailers) => self.state.set(State::Trailers),
+                Err(error) => failed = Some(error),
+            },
+        }
+        if let State::Body(_) = self.state.get() {
+            self.state.set(State::Body(body));
+        }
+        if !piece.is_empty() {
+            envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
+            if let Some(request) = self.active() {
+                request.with_decoder(|d| d.decode_data(&mut piece, false));
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if done {
+            self.on_message_complete(None);
+        }
+        Ok(done)
+    }
+
+    fn decode_trailers(&self, data: &mut Buffer) -> Result<bool, HeadError> {
+        let Some(trailers) = read_trailers(data, &self.scanner, &self.limits)? else { return Ok(false) };
+        let trailers = (self.settings.enable_trailers && !trailers.is_empty()).then_some(trailers);
+        self.on_message_complete(trailers);
+        Ok(true)
+    }
+
+    fn on_message_complete(&self, trailers: Option<HeaderMap>) {
+        envoy_conn_log!(Http, trace, self.connection_id, "message complete");
+        let Some(request) = self.active() else { return };
+        request.remote_complete.set(true);
+        match trailers {
+            Some(trailers) => request.with_decoder(|d| d.decode_trailers(trailers.shared())),
+            None => request.with_decoder(|d| d.decode_data(&mut Buffer::new(), true)),
+        }
+    }
+
+    /// Answers a request that could not be read, unless a response has begun.
+    fn send_protocol_error(&self, error: &HeadError) {
+        if let Some(request) = self.active()
+            && !request.started_response.get()
+        {
+            let body = crate::http::codes::status_phrase(error.status);
+            request.with_decoder(|d| d.send_local_reply(error.status, body, error.details));
+        }
+    }
+
+    fn on_encode_complete(&self) {
+        let complete = self.active().is_some_and(|r| r.remote_complete.get());
+        // Before the request is complete it stays, so that its reset callbacks can still run.
+        if complete {
+            drop(self.active_request.borrow_mut().take());
+        }
+    }
+
+    fn write(&self, output: &mut Buffer) {
+        if let Some(connection) = self.connection.upgrade() {
+            connection.write(output, false);
+        }
+    }
+}
+
+/// Drops line ends in front of a head (RFC 9112 section 2.2 asks servers to).
+fn skip_empty_lines(data: &mut Buffer) {
+    while let Some(b'\r' | b'\n') = data.front().first() {
+        data.drain(1);
+    }
+}
+
+/// Reads a block of trailers when all of it is there. An immediate empty line is an empty block.
+pub(super) fn read_trailers(
+    data: &mut Buffer,
+    scanner: &Cell<HeadScanner>,
+    limits: &HeadLimits,
+) -> Result<Option<HeaderMap>, HeadError> {
+    let start = data.linearize(2);
+    if start.is_empty() || start == b"\r" {
+        return Ok(None);
+    }
+    let mut trailers = HeaderMap::new();
+    if start[0] == b'\n' || start == b"\r\n" {
+        let n = if start[0] == b'\n' { 1 } else { 2 };
+        data.drain(n);
+        return Ok(Some(trailers));
+    }
+    let mut scan = scanner.get();
+    let Some(length) = scan.find_end(data) else {
+        scanner.set(scan);
+        head::check_size(data.len(), limits)?;
+        return Ok(None);
+    };
+    scanner.set(HeadScanner::default());
+    head::check_size(length, limits)?;
+    let result = head::parse_trailers(data.linearize(length), limits, &mut trailers);
+    data.drain(length);
+    result.map(|()| Some(trailers))
+}
+
+impl ServerConnection for ServerConnectionImpl {
+    fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError> {
+        let before = data.len();
+        envoy_conn_log!(Http, trace, self.connection_id, "parsing {} bytes", before);
+        let result = self.decode_message(data);
+        envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
+        result.map_err(|error| {
+            self.send_protocol_error(&error);
+            CodecError::Protocol(format!("http/1.1 protocol error: {}", error.text))
+        })
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.protocol.get()
+    }
+
+    fn on_underlying_connection_above_write_buffer_high_watermark(&self) {
+        if let Some(request) = self.active() {
+            request.helper.run_high_watermark_callbacks();
+        }
+    }
+
+    fn on_underlying_connection_below_write_buffer_low_watermark(&self) {
+        if let Some(request) = self.active() {
+            request.helper.run_low_watermark_callbacks();
+        }
+    }
+}
+
+impl ActiveRequest {
+    fn with_decoder(&self, f: impl FnOnce(&dyn RequestDecoder)) {
+        let decoder = self.decoder.borrow().as_ref().and_then(Weak::upgrade);
+        if let Some(decoder) = decoder {
+            f(&*decoder);
+        }
+    }
+
+    /// Builds output with `f` and writes it; after `end` the request is done.
+    fn send(&self, end: bool, f: impl FnOnce(&ServerConnectionImpl, &mut Buffer)) {
+        let Some(codec) = self.codec.upgrade() else { return };
+        let mut output = Buffer::new();
+        f(&codec, &mut output);
+        codec.write(&mut output);
+        if end {
+            codec.on_encode_complete();
+        }
+    }
+}
+
+impl StreamEncoder for ActiveRequest {
+    fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
+        self.started_response.set(true);
+        self.send(end_stream, |codec, output| {
+            let protocol = codec.protocol.get();
+            let as_http_10 = protocol == Protocol::Http10 && codec.settings.accept_http_10;
+            let response_to_head = self.response_to_head.get();
+            let headers = headers.borrow();
+            self.encoder.encode_response_head(
+                output,
+                &headers,
+                end_stream,
+                response_to_head,
+                (protocol, as_http_10),
+            );
+            if end_stream {
+                self.encoder.encode_end(output, None);
+            }
+        });
+    }
+
+    fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
+        self.send(end_stream, |_, output| {
+            self.encoder.encode_data(output, data);
+            if end_stream {
+                self.encoder.encode_end(output, None);
+            }
+        });
+    }
+
+    fn encode_trailers(&self, trailers: &HeaderMapPtr) {
+        self.send(true, |codec, output| {
+            let trailers = trailers.borrow();
+            self.encoder.encode_end(output, codec.settings.enable_trailers.then_some(&*trailers));
+        });
+    }
+
+    fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
+        self.send(false, |_, output| self.encoder.encode_1xx_head(output, &headers.borrow()));
+    }
+
+    fn stream(&self) -> &dyn Stream {
+        self
+    }
+}
+
+impl Stream for ActiveRequest {
+    fn add_callbacks(&self, callbacks: Weak<dyn StreamCallbacks>) {
+        self.helper.add(callbacks);
+    }
+
+    fn remove_callbacks(&self, callbacks: &Weak<dyn StreamCallbacks>) {
+        self.helper.remove(callbacks);
+    }
+
+    fn reset_stream(&self, reason: StreamResetReason) {
+        let keep = self.weak.upgrade();
+        if let Some(codec) = self.codec.upgrade() {
+            codec.reset_stream_called.set(true);
+            drop(codec.active_request.borrow_mut().take());
+        }
+        envoy_log!(Http, trace, "request reset: {}", reason.as_str());
+        self.helper.run_reset_callbacks(reason);
+        drop(keep);
+    }
+
+    fn read_disable(&self, disable: bool) {
+        if let Some(connection) = self.codec.upgrade().and_then(|c| c.connection.upgrade()) {
+            connection.read_disable(disable);
+        }
+    }
+
+    fn buffer_limit(&self) -> usize {
+        self.codec.upgrade().and_then(|c| c.connection.upgrade()).map_or(0, |c| c.buffer_limit())
+    }
+}

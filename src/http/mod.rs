@@ -1,0 +1,24 @@
+//! HTTP without a proxy: headers, codecs, the client's end of a connection.
+//!
+//! Mirrors Envoy's `source/common/http/`, less what belongs to the connection manager
+//! (`filters/network/http_connection_manager/`) and the pools (`conn_pool/`).
+
+mod codec;
+mod codec_client;
+mod codec_helper;
+pub mod codes;
+mod date_provider;
+mod header_map;
+mod headers;
+pub mod http1;
+pub mod utility;
+
+pub use codec::{
+    ClientConnection, CodecError, Protocol, RequestDecoder, ServerConnection, ServerConnectionCallbacks,
+    Stream, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason,
+};
+pub use codec_client::{CodecClient, CodecClientCallbacks};
+pub use codec_helper::StreamCallbackHelper;
+pub use date_provider::DateProvider;
+pub use header_map::{HeaderMap, HeaderMapPtr};
+pub use headers::HeaderId;

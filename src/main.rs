@@ -1,0 +1,2 @@
+//! The legate binary.
+fn main() {}

@@ -1,0 +1,79 @@
+//! A connection's chain of network filters.
+//!
+//! Mirrors Envoy's `source/common/network/filter_manager_impl.cc`: read filters run in the order in
+//! which they were added, write filters in the reverse one.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use super::{ConnectionImpl, FilterStatus, ReadFilter, ReadFilterCallbacks, WriteFilter};
+use crate::buffer::Buffer;
+
+struct ActiveReadFilter {
+    filter: Rc<dyn ReadFilter>,
+    initialized: Cell<bool>,
+}
+
+/// The filters of one connection.
+#[derive(Default)]
+pub struct FilterManagerImpl {
+    upstream_filters: RefCell<Vec<Rc<ActiveReadFilter>>>,
+    downstream_filters: RefCell<Vec<Rc<dyn WriteFilter>>>,
+}
+
+impl FilterManagerImpl {
+    pub(super) fn add_read_filter(&self, connection: Weak<ConnectionImpl>, filter: Rc<dyn ReadFilter>) {
+        let index = self.upstream_filters.borrow().len();
+        filter.initialize_read_filter_callbacks(ReadFilterCallbacks { connection, index });
+        self.upstream_filters
+            .borrow_mut()
+            .push(Rc::new(ActiveReadFilter { filter, initialized: Cell::new(false) }));
+    }
+
+    pub(super) fn add_write_filter(&self, filter: Rc<dyn WriteFilter>) {
+        self.downstream_filters.borrow_mut().insert(0, filter);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.upstream_filters.borrow().is_empty()
+    }
+
+    /// Offers `data` to the filters from number `from` on.
+    pub(super) fn on_continue_reading(&self, from: usize, data: &mut Buffer, end_stream: bool) {
+        let mut index = from;
+        loop {
+            let Some(active) = self.upstream_filters.borrow().get(index).cloned() else { return };
+            if !active.initialized.replace(true)
+                && active.filter.on_new_connection() == FilterStatus::StopIteration
+            {
+                return;
+            }
+            if (!data.is_empty() || end_stream)
+                && active.filter.on_data(data, end_stream) == FilterStatus::StopIteration
+            {
+                return;
+            }
+            index += 1;
+        }
+    }
+
+    pub(super) fn on_write(&self, data: &mut Buffer, end_stream: bool) -> FilterStatus {
+        let mut index = 0;
+        loop {
+            let Some(filter) = self.downstream_filters.borrow().get(index).cloned() else {
+                return FilterStatus::Continue;
+            };
+            if filter.on_write(data, end_stream) == FilterStatus::StopIteration {
+                return FilterStatus::StopIteration;
+            }
+            index += 1;
+        }
+    }
+
+    /// Lets the filters go; they may hold the other end of a cycle.
+    pub(super) fn clear(&self) {
+        let read = std::mem::take(&mut *self.upstream_filters.borrow_mut());
+        let write = std::mem::take(&mut *self.downstream_filters.borrow_mut());
+        drop((read, write));
+    }
+}

@@ -1,0 +1,123 @@
+//! Accepting connections. Mirrors Envoy's `source/common/network/listener_impl.cc`.
+//!
+//! Envoy 1.1 panics when accept fails; legate pauses for a moment and tries again, because running
+//! out of fds passes when connections end.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Address, ConnectionSocket, ListenSocket};
+use crate::envoy_log;
+use crate::event::{AcceptedFd, Dispatcher, Listener, Timer};
+
+/// How long accepting pauses after an error.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Takes what a listener accepts.
+pub trait ListenerCallbacks {
+    /// A connection was accepted.
+    fn on_accept(&self, socket: ConnectionSocket);
+    /// An accept failed and accepting pauses.
+    fn on_accept_error(&self, error: &io::Error);
+}
+
+/// The registration of one listening socket on one worker.
+pub struct ListenerImpl {
+    socket: Arc<ListenSocket>,
+    callbacks: Weak<dyn ListenerCallbacks>,
+    listener: RefCell<Option<Listener>>,
+    resume_timer: Timer,
+    last_warning: Cell<Option<Instant>>,
+    failures_since_warning: Cell<u64>,
+}
+
+impl ListenerImpl {
+    /// Listens on `socket`, which other workers may listen on too.
+    ///
+    /// # Errors
+    /// The error of `listen(2)`.
+    pub fn new(
+        dispatcher: &Dispatcher,
+        socket: Arc<ListenSocket>,
+        callbacks: Weak<dyn ListenerCallbacks>,
+    ) -> io::Result<Rc<Self>> {
+        let this = Rc::new_cyclic(|weak: &Weak<ListenerImpl>| {
+            let on_resume = weak.clone();
+            ListenerImpl {
+                socket,
+                callbacks,
+                listener: RefCell::default(),
+                resume_timer: dispatcher.create_timer(move || {
+                    if let Some(this) = on_resume.upgrade() {
+                        this.resume();
+                    }
+                }),
+                last_warning: Cell::new(None),
+                failures_since_warning: Cell::new(0),
+            }
+        });
+        let (on_accept, on_error) = (Rc::downgrade(&this), Rc::downgrade(&this));
+        let listener = dispatcher.create_listener(
+            this.socket.as_fd(),
+            move |accepted| {
+                if let Some(this) = on_accept.upgrade() {
+                    this.listen_callback(accepted);
+                }
+            },
+            move |error| {
+                if let Some(this) = on_error.upgrade() {
+                    this.error_callback(error);
+                }
+            },
+        )?;
+        *this.listener.borrow_mut() = Some(listener);
+        Ok(this)
+    }
+
+    fn listen_callback(&self, accepted: AcceptedFd) {
+        let listening = self.socket.local_address();
+        let Some(remote) = accepted.remote.as_ref().and_then(Address::from_storage) else { return };
+        let local = if listening.is_any() {
+            ConnectionSocket::query_local_address(accepted.fd.as_fd()).unwrap_or(listening)
+        } else {
+            listening
+        };
+        if let Some(callbacks) = self.callbacks.upgrade() {
+            callbacks.on_accept(ConnectionSocket::accepted(accepted.fd, local, remote));
+        }
+    }
+
+    fn error_callback(&self, error: io::Error) {
+        if let Some(listener) = self.listener.borrow().as_ref() {
+            listener.disable();
+        }
+        self.resume_timer.enable_timer(ACCEPT_PAUSE);
+        self.failures_since_warning.set(self.failures_since_warning.get() + 1);
+        let now = Instant::now();
+        if self.last_warning.get().is_none_or(|last| now - last >= WARNING_INTERVAL) {
+            self.last_warning.set(Some(now));
+            envoy_log!(
+                Main,
+                warn,
+                "listener accept failure on {}: {} ({} since the last warning); pausing",
+                self.socket.local_address(),
+                error,
+                self.failures_since_warning.replace(0)
+            );
+        }
+        if let Some(callbacks) = self.callbacks.upgrade() {
+            callbacks.on_accept_error(&error);
+        }
+    }
+
+    fn resume(&self) {
+        if let Some(listener) = self.listener.borrow().as_ref() {
+            listener.enable();
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Connections: sockets, transport sockets, network filters, accepting.
+//!
+//! Mirrors Envoy's `source/common/network/`. A connection knows nothing of HTTP: bytes go up through
+//! [`ReadFilter::on_data`] and come down through [`ConnectionImpl::write`].
+
+mod address;
+mod client_connection;
+mod connection;
+mod filter;
+mod filter_manager;
+mod listener;
+mod raw_buffer_socket;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod transport_socket;
+
+pub use address::Address;
+pub use client_connection::ClientConnectionImpl;
+pub use connection::{
+    ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionState,
+    ConnectionStats,
+};
+pub use filter::{FilterStatus, ReadFilter, ReadFilterCallbacks, WriteFilter};
+pub use filter_manager::FilterManagerImpl;
+pub use listener::{ListenerCallbacks, ListenerImpl};
+pub use raw_buffer_socket::RawBufferSocket;
+pub use socket::{ConnectionSocket, ListenSocket};
+pub use transport_socket::{IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks};

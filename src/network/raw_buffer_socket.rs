@@ -1,0 +1,95 @@
+//! Plain TCP. Mirrors Envoy's `source/common/network/raw_buffer_socket.cc`.
+//!
+//! Differs in one thing: a read that brings less than it asked for has emptied the socket, so there
+//! is no second read just to see EAGAIN - unless the kernel has reported the peer's FIN, whose edge
+//! will not come again.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use super::{ConnectionEvent, IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks};
+use crate::buffer::Buffer;
+use crate::envoy_conn_log;
+
+/// The transport socket that adds nothing.
+#[derive(Default)]
+pub struct RawBufferSocket {
+    shutdown: Cell<bool>,
+}
+
+impl TransportSocket for RawBufferSocket {
+    fn do_read(&self, callbacks: &dyn TransportSocketCallbacks, buffer: &mut Buffer) -> IoResult {
+        let mut result =
+            IoResult { action: PostIoAction::KeepOpen, bytes_processed: 0, end_stream_read: false };
+        let id = callbacks.connection_id();
+        callbacks.with_fd(&mut |fd| {
+            loop {
+                match buffer.read_from(fd) {
+                    Ok(read) => {
+                        envoy_conn_log!(Connection, trace, id, "read returns: {}", read.bytes);
+                        if read.bytes == 0 {
+                            result.end_stream_read = true;
+                            break;
+                        }
+                        result.bytes_processed += read.bytes;
+                        if callbacks.should_drain_read_buffer(buffer.len()) {
+                            callbacks.set_read_buffer_ready();
+                            break;
+                        }
+                        if read.bytes < read.asked && !callbacks.peer_closed() {
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        envoy_conn_log!(Connection, trace, id, "read error: {}", error);
+                        if error.kind() != io::ErrorKind::WouldBlock {
+                            result.action = PostIoAction::Close;
+                        }
+                        break;
+                    }
+                }
+            }
+        });
+        result
+    }
+
+    fn do_write(
+        &self,
+        callbacks: &dyn TransportSocketCallbacks,
+        buffer: &mut Buffer,
+        end_stream: bool,
+    ) -> IoResult {
+        let mut result =
+            IoResult { action: PostIoAction::KeepOpen, bytes_processed: 0, end_stream_read: false };
+        let id = callbacks.connection_id();
+        callbacks.with_fd(&mut |fd| {
+            while !buffer.is_empty() {
+                match buffer.write_to(fd) {
+                    Ok(written) => {
+                        envoy_conn_log!(Connection, trace, id, "write returns: {}", written);
+                        result.bytes_processed += written;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        envoy_conn_log!(Connection, trace, id, "write error: {}", error);
+                        if error.kind() != io::ErrorKind::WouldBlock {
+                            result.action = PostIoAction::Close;
+                        }
+                        return;
+                    }
+                }
+            }
+            if end_stream && !self.shutdown.replace(true) {
+                // A failure here is a failed connection, which the next read reports.
+                let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Write);
+            }
+        });
+        result
+    }
+
+    fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) {
+        callbacks.raise_event(ConnectionEvent::Connected);
+    }
+}

@@ -1,0 +1,32 @@
+//! Counters, gauges and histograms (Envoy `source/common/stats`).
+//!
+//! A [`Store`] owns the metrics; a [`Scope`] names them with a prefix. Handles are cheap to clone and
+//! are kept by whoever updates them. Names are as in Envoy: `:` and NUL become `_`.
+//!
+//! ```text
+//! worker 1 ──inc──> block of shard 1 ─┐
+//! worker 2 ──inc──> block of shard 2 ─┼─ value() adds the shards
+//! others   ──add──> block of shard 0 ─┘
+//! ```
+//!
+//! Deliberately different from Envoy, where one atomic is shared by all threads: every metric has a
+//! cell of its own per thread ([`shard`]), so that a worker counts with a plain load and store. Also
+//! left out: tags and their extraction, symbol tables, text readouts and removal of a scope's metrics.
+
+mod bins;
+mod histogram;
+mod metric;
+mod render;
+mod scope;
+pub mod shard;
+mod statistics;
+mod stats_struct;
+mod store;
+
+pub use histogram::{Histogram, Unit};
+pub use metric::{Counter, Gauge};
+pub use render::{format_double, format_g};
+pub use scope::Scope;
+pub use shard::{current_shard, register_thread};
+pub use statistics::{HistogramStatistics, SUPPORTED_BUCKETS, SUPPORTED_QUANTILES};
+pub use store::Store;
