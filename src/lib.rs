@@ -12,6 +12,15 @@ pub mod event;
 pub mod logger;
 pub mod stats;
 
+pub mod linked_list;
+pub mod thread_local;
+
 pub mod network;
 
 pub mod http;
+
+pub mod upstream;
+
+pub mod conn_pool;
+
+pub mod cluster_manager;

@@ -31,9 +31,17 @@ pub mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use access_log::{AccessLog, AccessLogSink};
 pub use bootstrap::Bootstrap;
+pub use cluster::Cluster;
 pub use error::ConfigError;
+pub use http_connection_manager::{
+    HttpConnectionManager, HttpFilter, HttpFilterConfig, RouterConfig, ServerHeaderTransformation,
+};
+pub use listener::{Filter, FilterChain, Listener, NetworkFilterConfig};
+pub use protocol_options::HeadersWithUnderscoresAction;
 pub use reader::UnknownFields;
+pub use route::{Action, DataSource, PathMatch, Route, RouteConfiguration, VirtualHost};
 
 use reader::{FromMessage, MessageReader, ParseContext};
 use serde_json::Value;

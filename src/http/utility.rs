@@ -78,6 +78,73 @@ pub fn http_to_grpc_status(status: u16) -> u32 {
     }
 }
 
+/// Percent-encodes what may not stand in a gRPC message: everything but printable ASCII without `%`.
+pub fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Decodes percent-encoded unreserved characters (RFC 3986 section 2.3); other escapes stay, with
+/// upper-case digits.
+///
+/// # Errors
+/// A `%` without two hexadecimal digits, or an escaped NUL.
+pub fn decode_unreserved(path: &[u8]) -> Result<Vec<u8>, ()> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path.iter();
+    while let Some(&byte) = rest.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|&d| (d as char).to_digit(16)).ok_or(());
+        let decoded = (digit()? * 16 + digit()?) as u8;
+        match decoded {
+            0 => return Err(()),
+            b'-' | b'.' | b'_' | b'~' => out.push(decoded),
+            d if d.is_ascii_alphanumeric() => out.push(d),
+            d => out.extend_from_slice(format!("%{d:02X}").as_bytes()),
+        }
+    }
+    Ok(out)
+}
+
+/// Removes `.` and `..` segments from an absolute path (RFC 3986 section 5.2.4).
+pub fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
+    let mut out: Vec<&[u8]> = Vec::new();
+    let mut segments = path.split(|&b| b == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            b"." | b".." => {
+                if segment == b".." {
+                    out.pop();
+                }
+                if last {
+                    out.push(b"");
+                }
+            }
+            other => out.push(other),
+        }
+    }
+    let mut joined = Vec::with_capacity(path.len());
+    for segment in &out {
+        joined.push(b'/');
+        joined.extend_from_slice(segment);
+    }
+    if joined.is_empty() {
+        joined.push(b'/');
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +173,22 @@ mod tests {
         for bad in ["ftp://a/", "http:///x", "http://u@a/", "a/b", "http://a?x"] {
             assert_eq!(split(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn paths_are_normalized() {
+        let dots = |p: &str| String::from_utf8(remove_dot_segments(p.as_bytes())).unwrap();
+        for (path, expected) in
+            [("/a/b", "/a/b"), ("/a/./b", "/a/b"), ("/a/../b", "/b"), ("/..", "/"), ("/a/..", "/"), ("/a/.", "/a/"), ("/a//b/", "/a//b/")]
+        {
+            assert_eq!(dots(path), expected, "{path}");
+        }
+        let decode = |p: &str| decode_unreserved(p.as_bytes()).map(|v| String::from_utf8(v).unwrap());
+        assert_eq!(decode("/%41%2f%7E"), Ok("/A%2F~".to_string()));
+        for bad in ["/%", "/%4", "/%zz", "/%00"] {
+            assert_eq!(decode(bad), Err(()), "{bad}");
+        }
+        assert_eq!(percent_encode("a%\n é"), "a%25%0A %C3%A9");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use super::body::{BodyState, Framing, framing};
 use super::chunk::{ChunkDecoder, ChunkStatus};
@@ -58,7 +59,7 @@ pub struct ServerConnectionImpl {
     connection: Weak<ConnectionImpl>,
     connection_id: u64,
     callbacks: Weak<dyn ServerConnectionCallbacks>,
-    settings: Rc<Http1Settings>,
+    settings: Arc<Http1Settings>,
     limits: HeadLimits,
     protocol: Cell<Protocol>,
     state: Cell<State>,
@@ -84,7 +85,7 @@ impl ServerConnectionImpl {
     pub fn new(
         connection: &Rc<ConnectionImpl>,
         callbacks: Weak<dyn ServerConnectionCallbacks>,
-        settings: Rc<Http1Settings>,
+        settings: Arc<Http1Settings>,
         limits: HeadLimits,
     ) -> Rc<Self> {
         Rc::new_cyclic(|weak| ServerConnectionImpl {

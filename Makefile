@@ -1,0 +1,46 @@
+# make run     builds legate and starts its demonstration
+# make test    formatting, lints and all tests
+# make bench   legate beside Envoy, nginx and HAProxy; BENCH='--seconds 2 --proxies legate,envoy'
+# make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
+# make syscalls  system calls per request
+# Each target installs the Debian packages it needs where it may (tests/setup.sh).
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
+
+BENCH ?=
+SOAK ?=
+SYSCALLS ?=
+
+.PHONY: run build test bench soak syscalls clean
+
+run: build
+	@exec target/release/legate --demo
+
+build:
+	@tests/setup.sh build
+	cargo build --release
+
+test:
+	@tests/setup.sh test
+	@if cargo fmt --version >/dev/null 2>&1; then echo 'cargo fmt --check'; cargo fmt --check; \
+	else echo 'SKIPPED: cargo fmt is not installed'; fi
+	@if cargo clippy --version >/dev/null 2>&1; then echo 'cargo clippy'; cargo clippy --all-targets -- -D warnings; \
+	else echo 'SKIPPED: cargo clippy is not installed'; fi
+	@if cargo nextest --version >/dev/null 2>&1; then cargo test --doc && cargo nextest run; \
+	else cargo test; fi
+
+bench:
+	@tests/setup.sh bench
+	@exec python3 tests/bench/run.py $(BENCH)
+
+soak:
+	@tests/setup.sh bench
+	@exec python3 tests/bench/run.py --soak $(SOAK)
+
+syscalls:
+	@tests/setup.sh bench
+	@exec tests/bench/syscalls.sh $(SYSCALLS)
+
+clean:
+	cargo clean

@@ -1,0 +1,61 @@
+//! A cluster as one worker sees it. Mirrors `ClusterEntry` of Envoy's
+//! `source/common/upstream/cluster_manager_impl.cc`.
+
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
+use crate::conn_pool::Instance;
+use crate::envoy_log;
+use crate::http::Protocol;
+use crate::upstream::load_balancer::create_load_balancer;
+use crate::upstream::{ClusterInfoImpl, HostSharedPtr, LoadBalancer, PrioritySetImpl, ResourcePriority};
+
+/// A worker's hosts and load balancer of one cluster.
+pub struct ClusterEntry {
+    parent: Weak<ThreadLocalClusterManagerImpl>,
+    info: Arc<ClusterInfoImpl>,
+    priority_set: Rc<PrioritySetImpl>,
+    lb: Box<dyn LoadBalancer>,
+}
+
+impl ClusterEntry {
+    pub(super) fn new(parent: &Weak<ThreadLocalClusterManagerImpl>, info: Arc<ClusterInfoImpl>) -> Rc<Self> {
+        let priority_set = PrioritySetImpl::new();
+        let lb = create_load_balancer(&priority_set, &info);
+        Rc::new(ClusterEntry { parent: parent.clone(), info, priority_set, lb })
+    }
+
+    /// What every thread knows of the cluster.
+    pub fn info(&self) -> &Arc<ClusterInfoImpl> {
+        &self.info
+    }
+
+    /// This worker's hosts.
+    pub fn priority_set(&self) -> &Rc<PrioritySetImpl> {
+        &self.priority_set
+    }
+
+    /// Chooses a host and finds its pool. `None` when there is no host, or no room for another pool.
+    pub fn http_conn_pool(&self, priority: ResourcePriority, protocol: Protocol) -> Option<Rc<dyn Instance>> {
+        let Some(host) = self.lb.choose_host() else {
+            envoy_log!(Upstream, debug, "no healthy host for HTTP connection pool");
+            self.info.stats().upstream_cx_none_healthy.inc();
+            return None;
+        };
+        self.parent.upgrade()?.http_conn_pool(&host, priority, protocol)
+    }
+
+    fn all_hosts(&self) -> Vec<HostSharedPtr> {
+        self.priority_set.host_sets_per_priority().iter().flat_map(|set| set.hosts().to_vec()).collect()
+    }
+}
+
+impl Drop for ClusterEntry {
+    fn drop(&mut self) {
+        // The cluster is gone; its pools finish what they have.
+        if let Some(parent) = self.parent.upgrade() {
+            parent.drain_conn_pools(&self.all_hosts());
+        }
+    }
+}

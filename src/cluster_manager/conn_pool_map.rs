@@ -1,0 +1,139 @@
+//! The pools of one host and priority, by protocol.
+//!
+//! Mirrors Envoy's `source/common/upstream/conn_pool_map_impl.h` and `priority_conn_pool_map_impl.h`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::conn_pool::{DrainedCb, Instance};
+use crate::event::Dispatcher;
+use crate::http::Protocol;
+use crate::upstream::{HostSharedPtr, ResourcePriority};
+
+/// What tells the HTTP pools of a host and priority apart. HTTP/1.0 and HTTP/1.1 have pools of their
+/// own, so that `use_downstream_protocol` keeps their requests apart. TCP pools have a map of their own.
+pub(super) type PoolKey = Protocol;
+
+/// See the module's description. Few keys: a list is as good as a table.
+pub(super) struct ConnPoolMap {
+    dispatcher: Rc<Dispatcher>,
+    host: HostSharedPtr,
+    priority: ResourcePriority,
+    active_pools: RefCell<Vec<(PoolKey, Rc<dyn Instance>)>>,
+    cached_callbacks: RefCell<Vec<DrainedCb>>,
+}
+
+impl ConnPoolMap {
+    fn new(dispatcher: &Rc<Dispatcher>, host: &HostSharedPtr, priority: ResourcePriority) -> Self {
+        ConnPoolMap {
+            dispatcher: dispatcher.clone(),
+            host: host.clone(),
+            priority,
+            active_pools: RefCell::default(),
+            cached_callbacks: RefCell::default(),
+        }
+    }
+
+    /// The pool for `key`, made by `factory` when there is none. `None` when the limit on pools is
+    /// reached and none of this map's is idle.
+    fn get_pool(&self, key: PoolKey, factory: impl FnOnce() -> Rc<dyn Instance>) -> Option<Rc<dyn Instance>> {
+        if let Some((_, pool)) = self.active_pools.borrow().iter().find(|(k, _)| *k == key) {
+            return Some(pool.clone());
+        }
+        let resource = self.host.cluster().resource_manager(self.priority).connection_pools();
+        if !resource.can_create() && !self.free_one_pool() {
+            return None;
+        }
+        let pool = factory();
+        resource.inc();
+        for callback in self.cached_callbacks.borrow().iter() {
+            pool.add_drained_callback(callback.clone());
+        }
+        self.active_pools.borrow_mut().push((key, pool.clone()));
+        Some(pool)
+    }
+
+    fn free_one_pool(&self) -> bool {
+        let idle = {
+            let mut pools = self.active_pools.borrow_mut();
+            let index = pools.iter().position(|(_, pool)| !pool.has_active_connections());
+            index.map(|i| pools.remove(i))
+        };
+        let Some((_, pool)) = idle else { return false };
+        pool.close();
+        self.release(1);
+        true
+    }
+
+    fn release(&self, pools: usize) {
+        for _ in 0..pools {
+            self.host.cluster().resource_manager(self.priority).connection_pools().dec();
+        }
+    }
+
+    fn pools(&self) -> Vec<Rc<dyn Instance>> {
+        self.active_pools.borrow().iter().map(|(_, pool)| pool.clone()).collect()
+    }
+
+    fn add_drained_callback(&self, callback: &DrainedCb) {
+        for pool in self.pools() {
+            pool.add_drained_callback(callback.clone());
+        }
+        self.cached_callbacks.borrow_mut().push(callback.clone());
+    }
+
+    fn clear(&self) {
+        let pools = std::mem::take(&mut *self.active_pools.borrow_mut());
+        self.release(pools.len());
+        for (_, pool) in pools {
+            self.dispatcher.deferred_delete(Rc::new(pool));
+        }
+    }
+}
+
+impl Drop for ConnPoolMap {
+    fn drop(&mut self) {
+        let pools = self.pools();
+        for pool in &pools {
+            pool.close();
+        }
+        self.release(pools.len());
+    }
+}
+
+/// The maps of one host, by priority.
+pub(super) struct PriorityConnPoolMap {
+    maps: [ConnPoolMap; 2],
+}
+
+impl PriorityConnPoolMap {
+    pub(super) fn new(dispatcher: &Rc<Dispatcher>, host: &HostSharedPtr) -> Self {
+        PriorityConnPoolMap { maps: ResourcePriority::ALL.map(|priority| ConnPoolMap::new(dispatcher, host, priority)) }
+    }
+
+    pub(super) fn get_pool(
+        &self,
+        priority: ResourcePriority,
+        key: PoolKey,
+        factory: impl FnOnce() -> Rc<dyn Instance>,
+    ) -> Option<Rc<dyn Instance>> {
+        self.maps[priority as usize].get_pool(key, factory)
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.maps.iter().map(|map| map.active_pools.borrow().len()).sum()
+    }
+
+    pub(super) fn add_drained_callback(&self, callback: DrainedCb) {
+        self.maps.iter().for_each(|map| map.add_drained_callback(&callback));
+    }
+
+    pub(super) fn drain_connections(&self) {
+        self.maps.iter().flat_map(ConnPoolMap::pools).for_each(|pool| pool.drain_connections());
+    }
+
+    /// Lets all pools go at the end of the pass.
+    pub(super) fn clear(&self) {
+        self.maps.iter().for_each(ConnPoolMap::clear);
+    }
+}

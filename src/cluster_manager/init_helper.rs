@@ -1,0 +1,126 @@
+//! The order in which clusters are initialized. Mirrors `ClusterManagerInitHelper` of Envoy's
+//! `source/common/upstream/cluster_manager_impl.cc`, without the steps for discovered clusters.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use crate::envoy_log;
+use crate::upstream::{Cluster, InitializePhase};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Clusters are still being added.
+    Loading,
+    WaitingForStaticInitialize,
+    AllClustersInitialized,
+}
+
+/// Called for each cluster once its first hosts are there.
+type PerClusterInitCb = Box<dyn Fn(&Rc<dyn Cluster>)>;
+
+/// Initializes primary clusters as they are added, then the secondary ones.
+pub(super) struct ClusterManagerInitHelper {
+    weak: Weak<ClusterManagerInitHelper>,
+    per_cluster_init_callback: PerClusterInitCb,
+    primary: RefCell<Vec<Rc<dyn Cluster>>>,
+    secondary: RefCell<Vec<Rc<dyn Cluster>>>,
+    started_secondary: Cell<bool>,
+    state: Cell<State>,
+    initialized_callback: RefCell<Option<Box<dyn FnOnce()>>>,
+}
+
+impl ClusterManagerInitHelper {
+    pub(super) fn new(per_cluster_init_callback: PerClusterInitCb) -> Rc<Self> {
+        Rc::new_cyclic(|weak| ClusterManagerInitHelper {
+            weak: weak.clone(),
+            per_cluster_init_callback,
+            primary: RefCell::default(),
+            secondary: RefCell::default(),
+            started_secondary: Cell::new(false),
+            state: Cell::new(State::Loading),
+            initialized_callback: RefCell::default(),
+        })
+    }
+
+    pub(super) fn add_cluster(&self, cluster: Rc<dyn Cluster>) {
+        if cluster.initialize_phase() == InitializePhase::Primary {
+            self.primary.borrow_mut().push(cluster.clone());
+            self.log("adding", &cluster);
+            self.initialize(cluster);
+        } else {
+            self.secondary.borrow_mut().push(cluster.clone());
+            self.log("adding", &cluster);
+            if self.started_secondary.get() {
+                self.initialize(cluster);
+            }
+        }
+    }
+
+    fn log(&self, what: &str, cluster: &Rc<dyn Cluster>) {
+        envoy_log!(
+            Upstream,
+            debug,
+            "cm init: {}: cluster={} primary={} secondary={}",
+            what,
+            cluster.info().name(),
+            self.primary.borrow().len(),
+            self.secondary.borrow().len()
+        );
+    }
+
+    fn initialize(&self, cluster: Rc<dyn Cluster>) {
+        let (weak, done) = (self.weak.clone(), cluster.clone());
+        cluster.initialize(Box::new(move || {
+            if let Some(helper) = weak.upgrade() {
+                helper.on_cluster_init(&done);
+            }
+        }));
+    }
+
+    fn on_cluster_init(&self, cluster: &Rc<dyn Cluster>) {
+        (self.per_cluster_init_callback)(cluster);
+        let list =
+            if cluster.initialize_phase() == InitializePhase::Primary { &self.primary } else { &self.secondary };
+        list.borrow_mut().retain(|c| !Rc::ptr_eq(c, cluster));
+        self.log("init complete", cluster);
+        self.maybe_finish_initialize();
+    }
+
+    /// All clusters of the configuration have been added.
+    pub(super) fn on_static_load_complete(&self) {
+        self.state.set(State::WaitingForStaticInitialize);
+        self.maybe_finish_initialize();
+    }
+
+    /// Calls back once all clusters are initialized; at once when they are.
+    pub(super) fn set_initialized_cb(&self, callback: Box<dyn FnOnce()>) {
+        if self.state.get() == State::AllClustersInitialized {
+            callback();
+        } else {
+            *self.initialized_callback.borrow_mut() = Some(callback);
+        }
+    }
+
+    fn maybe_finish_initialize(&self) {
+        if self.state.get() != State::WaitingForStaticInitialize || !self.primary.borrow().is_empty() {
+            return;
+        }
+        let secondary = self.secondary.borrow().clone();
+        if !secondary.is_empty() {
+            if !self.started_secondary.replace(true) {
+                envoy_log!(Upstream, info, "cm init: initializing secondary clusters");
+                for cluster in secondary {
+                    envoy_log!(Upstream, debug, "initializing secondary cluster {}", cluster.info().name());
+                    self.initialize(cluster);
+                }
+            }
+            return;
+        }
+        self.state.set(State::AllClustersInitialized);
+        envoy_log!(Upstream, info, "cm init: all clusters initialized");
+        let callback = self.initialized_callback.borrow_mut().take();
+        if let Some(callback) = callback {
+            callback();
+        }
+    }
+}

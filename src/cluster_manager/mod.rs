@@ -1,0 +1,42 @@
+//! Clusters: one manager on the main thread, and on every worker its own load balancers and pools.
+//!
+//! Mirrors Envoy's `source/common/upstream/cluster_manager_impl.cc`.
+//!
+//! ```text
+//! main thread                               each worker (a thread-local slot)
+//! ClusterManagerImpl                        ThreadLocalClusterManagerImpl
+//!   clusters with their hosts  ── post ──►    ClusterEntry: PrioritySet, LoadBalancer
+//!                                             host ► ConnPoolsContainer ► priority ► protocol ► pool
+//! ```
+//!
+//! Pools hang off the thread's object and not off the cluster entry, so they outlive a cluster until
+//! they are drained.
+
+mod cluster_entry;
+mod cluster_manager_impl;
+mod conn_pool_map;
+mod init_helper;
+#[cfg(test)]
+mod tests;
+mod thread_local_cluster_manager;
+
+pub use cluster_entry::ClusterEntry;
+pub use cluster_manager_impl::ClusterManagerImpl;
+pub use thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
+
+use std::rc::Rc;
+
+use crate::thread_local::SlotImpl;
+
+/// The clusters as a worker sees them. Cheap to clone; valid on every thread.
+#[derive(Clone)]
+pub struct ClusterManager {
+    slot: SlotImpl<ThreadLocalClusterManagerImpl>,
+}
+
+impl ClusterManager {
+    /// This thread's view of a cluster (Envoy: `ThreadLocalCluster`).
+    pub fn get(&self, name: &str) -> Option<Rc<ClusterEntry>> {
+        self.slot.get()?.get(name)
+    }
+}

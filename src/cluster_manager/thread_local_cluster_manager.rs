@@ -1,0 +1,172 @@
+//! The clusters and connection pools of one thread. Mirrors `ThreadLocalClusterManagerImpl` of Envoy's
+//! `source/common/upstream/cluster_manager_impl.cc`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use super::cluster_entry::ClusterEntry;
+use super::conn_pool_map::PriorityConnPoolMap;
+use crate::conn_pool::Instance;
+use crate::conn_pool::http1::ConnPoolImpl;
+use crate::envoy_log;
+use crate::event::Dispatcher;
+use crate::http::Protocol;
+use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, ResourcePriority};
+
+/// See the module's description.
+pub struct ThreadLocalClusterManagerImpl {
+    weak: Weak<ThreadLocalClusterManagerImpl>,
+    dispatcher: Rc<Dispatcher>,
+    thread_local_clusters: RefCell<HashMap<String, Rc<ClusterEntry>>>,
+    /// By the host's identity: the same address added again is another host with other pools.
+    host_http_conn_pool_map: RefCell<HashMap<usize, Rc<ConnPoolsContainer>>>,
+}
+
+/// The HTTP pools of one host.
+struct ConnPoolsContainer {
+    host: HostSharedPtr,
+    pools: PriorityConnPoolMap,
+    ready_to_drain: Cell<bool>,
+    drains_remaining: Cell<usize>,
+}
+
+fn identity(host: &HostSharedPtr) -> usize {
+    Arc::as_ptr(host) as usize
+}
+
+impl ThreadLocalClusterManagerImpl {
+    pub(super) fn new(dispatcher: &Rc<Dispatcher>, clusters: &[Arc<ClusterInfoImpl>]) -> Rc<Self> {
+        let this = Rc::new_cyclic(|weak| ThreadLocalClusterManagerImpl {
+            weak: weak.clone(),
+            dispatcher: dispatcher.clone(),
+            thread_local_clusters: RefCell::default(),
+            host_http_conn_pool_map: RefCell::default(),
+        });
+        for info in clusters {
+            envoy_log!(Upstream, debug, "adding TLS initial cluster {}", info.name());
+            let entry = ClusterEntry::new(&this.weak, info.clone());
+            this.thread_local_clusters.borrow_mut().insert(info.name().to_string(), entry);
+        }
+        this
+    }
+
+    /// A cluster by its name.
+    pub fn get(&self, name: &str) -> Option<Rc<ClusterEntry>> {
+        self.thread_local_clusters.borrow().get(name).cloned()
+    }
+
+    /// Takes over a change of hosts from the main thread.
+    pub(super) fn update_cluster_membership(
+        &self,
+        name: &str,
+        priority: u32,
+        vectors: Arc<HostVectors>,
+        hosts_added: &[HostSharedPtr],
+        hosts_removed: &[HostSharedPtr],
+    ) {
+        let Some(entry) = self.get(name) else { return };
+        envoy_log!(
+            Upstream,
+            debug,
+            "membership update for TLS cluster {} added {} removed {}",
+            name,
+            hosts_added.len(),
+            hosts_removed.len()
+        );
+        entry.priority_set().update_hosts(priority, vectors, hosts_added, hosts_removed);
+    }
+
+    /// Drains the pools of hosts that are gone. The load balancer has let go of them before.
+    pub(super) fn remove_hosts(&self, name: &str, hosts_removed: &[HostSharedPtr]) {
+        envoy_log!(Upstream, debug, "removing hosts for TLS cluster {} removed {}", name, hosts_removed.len());
+        self.drain_conn_pools(hosts_removed);
+    }
+
+    /// Forgets a cluster; its pools drain.
+    pub(super) fn remove_cluster(&self, name: &str) {
+        envoy_log!(Upstream, debug, "removing TLS cluster {}", name);
+        let removed = self.thread_local_clusters.borrow_mut().remove(name);
+        drop(removed);
+    }
+
+    /// A host failed its health checks or was ejected: its connections are replaced, its pools kept.
+    pub(super) fn on_host_health_failure(&self, host: &HostSharedPtr) {
+        if let Some(container) = self.container(host) {
+            container.pools.drain_connections();
+        }
+    }
+
+    fn container(&self, host: &HostSharedPtr) -> Option<Rc<ConnPoolsContainer>> {
+        self.host_http_conn_pool_map.borrow().get(&identity(host)).cloned()
+    }
+
+    fn get_or_create_container(&self, host: &HostSharedPtr) -> Rc<ConnPoolsContainer> {
+        self.host_http_conn_pool_map
+            .borrow_mut()
+            .entry(identity(host))
+            .or_insert_with(|| {
+                Rc::new(ConnPoolsContainer {
+                    host: host.clone(),
+                    pools: PriorityConnPoolMap::new(&self.dispatcher, host),
+                    ready_to_drain: Cell::new(false),
+                    drains_remaining: Cell::new(0),
+                })
+            })
+            .clone()
+    }
+
+    pub(super) fn http_conn_pool(
+        &self,
+        host: &HostSharedPtr,
+        priority: ResourcePriority,
+        protocol: Protocol,
+    ) -> Option<Rc<dyn Instance>> {
+        let container = self.get_or_create_container(host);
+        container
+            .pools
+            .get_pool(priority, protocol, || ConnPoolImpl::new(&self.dispatcher, host.clone(), priority))
+    }
+
+    pub(super) fn drain_conn_pools(&self, hosts: &[HostSharedPtr]) {
+        for host in hosts {
+            if let Some(container) = self.container(host) {
+                self.drain_container(&container);
+            }
+        }
+    }
+
+    fn drain_container(&self, container: &Rc<ConnPoolsContainer>) {
+        container.drains_remaining.set(container.drains_remaining.get() + container.pools.size());
+        let (manager, weak) = (self.weak.clone(), Rc::downgrade(container));
+        container.pools.add_drained_callback(Rc::new(move || {
+            let (Some(manager), Some(container)) = (manager.upgrade(), weak.upgrade()) else { return };
+            let left = container.drains_remaining.get().saturating_sub(1);
+            container.drains_remaining.set(left);
+            if left == 0 && container.ready_to_drain.get() {
+                manager.clear_container(&container);
+            }
+        }));
+        // Idle pools have called back already; the map must not go while they are being told.
+        container.ready_to_drain.set(true);
+        if container.drains_remaining.get() == 0 {
+            self.clear_container(container);
+        }
+    }
+
+    fn clear_container(&self, container: &ConnPoolsContainer) {
+        container.pools.clear();
+        let removed = self.host_http_conn_pool_map.borrow_mut().remove(&identity(&container.host));
+        drop(removed);
+    }
+}
+
+impl Drop for ThreadLocalClusterManagerImpl {
+    fn drop(&mut self) {
+        envoy_log!(Upstream, debug, "shutting down thread local cluster manager");
+        // Pools first: the weak way back to this object is gone, so nothing calls in any more.
+        self.host_http_conn_pool_map.borrow_mut().clear();
+        self.thread_local_clusters.borrow_mut().clear();
+    }
+}

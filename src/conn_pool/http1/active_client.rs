@@ -1,0 +1,334 @@
+//! One connection of the pool, and the request on it.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use super::pool::ConnPoolImpl;
+use crate::buffer::Buffer;
+use crate::conn_pool::PoolFailureReason;
+use crate::envoy_conn_log;
+use crate::event::Timer;
+use crate::http::http1::{ClientConnectionImpl, HeadLimits};
+use crate::http::{
+    CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Stream, StreamCallbacks, StreamDecoder, StreamEncoder,
+    StreamResetReason,
+};
+use crate::linked_list::NodeKey;
+use crate::network::{ConnectionCallbacks, ConnectionEvent};
+use crate::upstream::{HostSharedPtr, ResourcePriority};
+
+/// Limit on a response head (Envoy: 80 KiB).
+const MAX_RESPONSE_HEADERS_BYTES: usize = 80 * 1024;
+
+/// A connection with its codec. It lives in one of the pool's lists until it closes, and then until
+/// the end of the pass.
+pub(super) struct ActiveClient {
+    weak: Weak<ActiveClient>,
+    parent: Weak<ConnPoolImpl>,
+    host: HostSharedPtr,
+    priority: ResourcePriority,
+    codec_client: Rc<CodecClient>,
+    key: OnceCell<NodeKey>,
+    /// There while connecting.
+    connect_timer: RefCell<Option<Timer>>,
+    timed_out: Cell<bool>,
+    stream_wrapper: RefCell<Option<Rc<StreamWrapper>>>,
+    /// Requests that the connection may still serve; 0 is no limit.
+    remaining_requests: Cell<u64>,
+    start: Instant,
+}
+
+impl ActiveClient {
+    /// Starts a connection for `pool`.
+    pub(super) fn new(weak_pool: &Weak<ConnPoolImpl>, pool: &ConnPoolImpl) -> io::Result<Rc<Self>> {
+        let host = pool.host.clone();
+        let cluster = host.cluster();
+        pool.connect_start.set(Instant::now());
+        let connection = host.create_connection(&pool.dispatcher)?;
+        let limits =
+            HeadLimits { max_bytes: MAX_RESPONSE_HEADERS_BYTES, max_count: cluster.max_response_headers_count() as usize };
+        let codec = ClientConnectionImpl::new(connection.connection(), limits, cluster.enable_trailers());
+        let client = Rc::new_cyclic(|weak: &Weak<ActiveClient>| {
+            let callbacks: Weak<dyn CodecClientCallbacks> = weak.clone();
+            let on_timeout = weak.clone();
+            ActiveClient {
+                weak: weak.clone(),
+                parent: weak_pool.clone(),
+                priority: pool.priority(),
+                codec_client: CodecClient::new(connection, codec, callbacks, cluster.idle_timeout()),
+                key: OnceCell::new(),
+                connect_timer: RefCell::new(Some(pool.dispatcher.create_timer(move || {
+                    if let Some(client) = on_timeout.upgrade() {
+                        client.on_connect_timeout();
+                    }
+                }))),
+                timed_out: Cell::new(false),
+                stream_wrapper: RefCell::default(),
+                remaining_requests: Cell::new(cluster.max_requests_per_connection()),
+                start: Instant::now(),
+                host: host.clone(),
+            }
+        });
+        let callbacks: Weak<dyn ConnectionCallbacks> = client.weak.clone();
+        client.codec_client.connection().add_connection_callbacks(callbacks);
+        cluster.stats().upstream_cx_total.inc();
+        cluster.stats().upstream_cx_active.inc();
+        cluster.stats().upstream_cx_http1_total.inc();
+        host.stats().cx_total.inc();
+        host.stats().cx_active.inc();
+        if let Some(timer) = client.connect_timer.borrow().as_ref() {
+            timer.enable_timer(cluster.connect_timeout());
+        }
+        pool.resources().connections().inc();
+        client.codec_client.connection().set_connection_stats(cluster.connection_stats().clone());
+        Ok(client)
+    }
+
+    pub(super) fn set_key(&self, key: NodeKey) {
+        let _ = self.key.set(key);
+    }
+
+    pub(super) fn key(&self) -> NodeKey {
+        *self.key.get().expect("client in a list") // invariant: set right after creation
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.codec_client.id()
+    }
+
+    pub(super) fn codec_client(&self) -> &Rc<CodecClient> {
+        &self.codec_client
+    }
+
+    /// Forgets the connect timer; true when the client was connecting.
+    pub(super) fn end_connecting(&self) -> bool {
+        self.connect_timer.borrow_mut().take().is_some()
+    }
+
+    pub(super) fn has_stream_wrapper(&self) -> bool {
+        self.stream_wrapper.borrow().is_some()
+    }
+
+    /// Whether the request on the connection and its response are both complete.
+    pub(super) fn decode_complete(&self) -> bool {
+        self.stream_wrapper.borrow().as_ref().is_some_and(|w| w.decode_complete.get())
+    }
+
+    pub(super) fn clear_stream_wrapper(&self) {
+        if let Some(wrapper) = self.stream_wrapper.borrow_mut().take() {
+            wrapper.release();
+        }
+    }
+
+    /// Counts a request served; true when it was the last one allowed.
+    pub(super) fn use_up_request(&self) -> bool {
+        let left = self.remaining_requests.get();
+        if left == 0 {
+            return false;
+        }
+        self.remaining_requests.set(left - 1);
+        left == 1
+    }
+
+    pub(super) fn make_last_request(&self) {
+        self.remaining_requests.set(1);
+    }
+
+    pub(super) fn failure_reason(&self, event: ConnectionEvent) -> PoolFailureReason {
+        if self.timed_out.get() {
+            PoolFailureReason::Timeout
+        } else if event == ConnectionEvent::LocalClose {
+            PoolFailureReason::LocalConnectionFailure
+        } else {
+            PoolFailureReason::RemoteConnectionFailure
+        }
+    }
+
+    fn on_connect_timeout(&self) {
+        envoy_conn_log!(Pool, debug, self.id(), "connect timeout");
+        self.host.cluster().stats().upstream_cx_connect_timeout.inc();
+        self.timed_out.set(true);
+        self.codec_client.close();
+    }
+}
+
+impl ConnectionCallbacks for ActiveClient {
+    fn on_event(&self, event: ConnectionEvent) {
+        if let (Some(parent), Some(this)) = (self.parent.upgrade(), self.weak.upgrade()) {
+            parent.on_connection_event(&this, event);
+        }
+    }
+}
+
+impl CodecClientCallbacks for ActiveClient {
+    fn on_protocol_error(&self) {
+        self.host.cluster().stats().upstream_cx_protocol_error.inc();
+    }
+
+    fn on_idle_timeout(&self) {
+        self.host.cluster().stats().upstream_cx_idle_timeout.inc();
+    }
+}
+
+impl Drop for ActiveClient {
+    fn drop(&mut self) {
+        self.clear_stream_wrapper();
+        let cluster = self.host.cluster();
+        cluster.stats().upstream_cx_active.dec();
+        self.host.stats().cx_active.dec();
+        cluster.stats().upstream_cx_length_ms.record(self.start.elapsed().as_millis() as u64);
+        cluster.resource_manager(self.priority).connections().dec();
+    }
+}
+
+/// A request on a client: stands between the router and the codec, both ways.
+pub(super) struct StreamWrapper {
+    parent: Weak<ActiveClient>,
+    host: HostSharedPtr,
+    encoder: OnceCell<Rc<dyn StreamEncoder>>,
+    decoder: Weak<dyn StreamDecoder>,
+    encode_complete: Cell<bool>,
+    decode_complete: Cell<bool>,
+    saw_close_header: Cell<bool>,
+    released: Cell<bool>,
+}
+
+impl StreamWrapper {
+    /// Starts a stream on `client`.
+    pub(super) fn attach(client: &Rc<ActiveClient>, decoder: Weak<dyn StreamDecoder>) -> Rc<Self> {
+        debug_assert!(!client.has_stream_wrapper());
+        let wrapper = Rc::new(StreamWrapper {
+            parent: client.weak.clone(),
+            host: client.host.clone(),
+            encoder: OnceCell::new(),
+            decoder,
+            encode_complete: Cell::new(false),
+            decode_complete: Cell::new(false),
+            saw_close_header: Cell::new(false),
+            released: Cell::new(false),
+        });
+        let weak = Rc::downgrade(&wrapper);
+        let as_decoder: Weak<dyn StreamDecoder> = weak.clone();
+        let encoder = client.codec_client.new_stream(as_decoder);
+        encoder.stream().add_callbacks(weak);
+        let _ = wrapper.encoder.set(encoder);
+        client.host.cluster().stats().upstream_rq_active.inc();
+        client.host.stats().rq_active.inc();
+        *client.stream_wrapper.borrow_mut() = Some(wrapper.clone());
+        wrapper
+    }
+
+    pub(super) fn encode_complete(&self) -> bool {
+        self.encode_complete.get()
+    }
+
+    pub(super) fn saw_close(&self) -> bool {
+        self.saw_close_header.get()
+    }
+
+    /// Stops counting as active.
+    fn release(&self) {
+        if !self.released.replace(true) {
+            self.host.cluster().stats().upstream_rq_active.dec();
+            self.host.stats().rq_active.dec();
+        }
+    }
+
+    fn inner(&self) -> &Rc<dyn StreamEncoder> {
+        self.encoder.get().expect("attached") // invariant: set before the wrapper is handed out
+    }
+
+    /// Notes from the head whether the upstream will close the connection.
+    fn note_connection_header(&self, headers: &HeaderMapPtr) {
+        let headers = headers.borrow();
+        let Some(value) = headers.get(HeaderId::Connection) else { return };
+        if crate::http::utility::tokens(value).any(|t| t.eq_ignore_ascii_case(b"close")) {
+            self.saw_close_header.set(true);
+            self.host.cluster().stats().upstream_cx_close_notify.inc();
+        }
+    }
+
+    fn decode(&self, end_stream: bool, f: impl FnOnce(&dyn StreamDecoder)) {
+        if let Some(decoder) = self.decoder.upgrade() {
+            f(&*decoder);
+        }
+        if end_stream {
+            self.on_decode_complete();
+        }
+    }
+
+    fn on_decode_complete(&self) {
+        self.decode_complete.set(self.encode_complete.get());
+        if let Some(client) = self.parent.upgrade()
+            && let Some(pool) = client.parent.upgrade()
+        {
+            pool.on_response_complete(&client, self);
+        }
+    }
+}
+
+impl Drop for StreamWrapper {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl StreamDecoder for StreamWrapper {
+    fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
+        self.note_connection_header(&headers);
+        self.decode(end_stream, |d| d.decode_headers(headers, end_stream));
+    }
+
+    fn decode_data(&self, data: &mut Buffer, end_stream: bool) {
+        self.decode(end_stream, |d| d.decode_data(data, end_stream));
+    }
+
+    fn decode_trailers(&self, trailers: HeaderMapPtr) {
+        self.decode(true, |d| d.decode_trailers(trailers));
+    }
+
+    fn decode_1xx_headers(&self, headers: HeaderMapPtr) {
+        self.decode(false, |d| d.decode_1xx_headers(headers));
+    }
+}
+
+impl StreamEncoder for StreamWrapper {
+    fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
+        self.inner().encode_headers(headers, end_stream);
+        if end_stream {
+            self.encode_complete.set(true);
+        }
+    }
+
+    fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
+        self.inner().encode_data(data, end_stream);
+        if end_stream {
+            self.encode_complete.set(true);
+        }
+    }
+
+    fn encode_trailers(&self, trailers: &HeaderMapPtr) {
+        self.inner().encode_trailers(trailers);
+        self.encode_complete.set(true);
+    }
+
+    fn stream(&self) -> &dyn Stream {
+        self.inner().stream()
+    }
+}
+
+impl StreamCallbacks for StreamWrapper {
+    fn on_reset_stream(&self, _reason: StreamResetReason) {
+        if let Some(client) = self.parent.upgrade()
+            && let Some(pool) = client.parent.upgrade()
+        {
+            pool.on_downstream_reset(&client);
+        }
+    }
+
+    fn on_above_write_buffer_high_watermark(&self) {}
+
+    fn on_below_write_buffer_low_watermark(&self) {}
+}

@@ -1,0 +1,411 @@
+//! `ConnPoolImpl`: the lists and the moves between them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use super::active_client::{ActiveClient, StreamWrapper};
+use crate::conn_pool::{Callbacks, Cancellable, DrainedCb, Instance, PoolFailureReason};
+use crate::event::{Dispatcher, Timer};
+use crate::http::{Protocol, StreamDecoder};
+use crate::linked_list::{Arena, NodeKey};
+use crate::network::ConnectionEvent;
+use crate::upstream::{HostSharedPtr, ResourceManagerImpl, ResourcePriority};
+use crate::{envoy_conn_log, envoy_log};
+
+/// Clients with a connection attempt or a request.
+pub(super) const BUSY: usize = 0;
+/// Idle clients; the front one was used last and is used next.
+pub(super) const READY: usize = 1;
+
+/// The HTTP/1 pool of one host on one worker.
+pub struct ConnPoolImpl {
+    weak: Weak<ConnPoolImpl>,
+    pub(super) dispatcher: Rc<Dispatcher>,
+    pub(super) host: HostSharedPtr,
+    priority: ResourcePriority,
+    /// `busy_clients_` and `ready_clients_`.
+    pub(super) clients: Arena<ActiveClient, 2>,
+    /// New requests at the front, the oldest at the back.
+    pub(super) pending_requests: Arena<PendingRequest, 1>,
+    drained_callbacks: RefCell<Vec<DrainedCb>>,
+    upstream_ready_timer: Timer,
+    upstream_ready_enabled: Cell<bool>,
+    /// One for the pool, as in Envoy: with several attempts under way all measure from the last start.
+    pub(super) connect_start: Cell<Instant>,
+}
+
+/// A request that waits for a client.
+pub(super) struct PendingRequest {
+    parent: Weak<ConnPoolImpl>,
+    key: Cell<Option<NodeKey>>,
+    /// Whether it still counts as pending.
+    counted: Cell<bool>,
+    decoder: Weak<dyn StreamDecoder>,
+    callbacks: Weak<dyn Callbacks>,
+    host: HostSharedPtr,
+    priority: ResourcePriority,
+}
+
+impl ConnPoolImpl {
+    /// An empty pool for `host`, whose circuit breakers of `priority` apply.
+    pub fn new(dispatcher: &Rc<Dispatcher>, host: HostSharedPtr, priority: ResourcePriority) -> Rc<Self> {
+        Rc::new_cyclic(|weak: &Weak<ConnPoolImpl>| {
+            let on_ready = weak.clone();
+            ConnPoolImpl {
+                weak: weak.clone(),
+                dispatcher: dispatcher.clone(),
+                host,
+                priority,
+                clients: Arena::default(),
+                pending_requests: Arena::default(),
+                drained_callbacks: RefCell::default(),
+                upstream_ready_timer: dispatcher.create_timer(move || {
+                    if let Some(pool) = on_ready.upgrade() {
+                        pool.on_upstream_ready();
+                    }
+                }),
+                upstream_ready_enabled: Cell::new(false),
+                connect_start: Cell::new(Instant::now()),
+            }
+        })
+    }
+
+    pub(super) fn priority(&self) -> ResourcePriority {
+        self.priority
+    }
+
+    pub(super) fn resources(&self) -> &ResourceManagerImpl {
+        self.host.cluster().resource_manager(self.priority)
+    }
+
+    /// Connecting may fail at once for want of an fd; then there is no new client.
+    fn create_new_connection(&self) -> bool {
+        envoy_log!(Pool, debug, "creating a new connection");
+        match ActiveClient::new(&self.weak, self) {
+            Ok(client) => {
+                let key = self.clients.push_front(BUSY, client.clone());
+                client.set_key(key);
+                true
+            }
+            Err(error) => {
+                envoy_log!(Pool, debug, "cannot create a connection to {}: {}", self.host.address(), error);
+                self.host.cluster().stats().upstream_cx_connect_fail.inc();
+                self.host.stats().cx_connect_fail.inc();
+                false
+            }
+        }
+    }
+
+    fn new_pending_request(
+        &self,
+        decoder: Weak<dyn StreamDecoder>,
+        callbacks: Weak<dyn Callbacks>,
+    ) -> Rc<dyn Cancellable> {
+        envoy_log!(Pool, debug, "queueing request due to no available connections");
+        let request = Rc::new(PendingRequest::new(self, decoder, callbacks));
+        request.key.set(Some(self.pending_requests.push_front(0, request.clone())));
+        request
+    }
+
+    /// Hands a request to a client. The request is encoded before this returns.
+    fn attach_request_to_client(
+        &self,
+        client: &Rc<ActiveClient>,
+        decoder: Weak<dyn StreamDecoder>,
+        callbacks: &Weak<dyn Callbacks>,
+    ) {
+        self.host.cluster().stats().upstream_rq_total.inc();
+        self.host.stats().rq_total.inc();
+        let wrapper = StreamWrapper::attach(client, decoder);
+        if let Some(callbacks) = callbacks.upgrade() {
+            callbacks.on_pool_ready(wrapper, &self.host);
+        }
+    }
+
+    fn attach_oldest_pending(&self, client: &Rc<ActiveClient>) {
+        let Some(request) = self.pending_requests.back(0) else { return };
+        envoy_conn_log!(Pool, debug, client.id(), "attaching to next request");
+        self.attach_request_to_client(client, request.decoder.clone(), &request.callbacks);
+        request.remove(self);
+    }
+
+    /// A client has connected, or has answered and is reusable (`delay`).
+    pub(super) fn process_idle_client(&self, client: &Rc<ActiveClient>, delay: bool) {
+        client.clear_stream_wrapper();
+        if delay || self.pending_requests.is_empty(0) {
+            envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
+            self.clients.move_to_front(client.key(), READY);
+        } else {
+            self.attach_oldest_pending(client);
+        }
+        if delay && !self.pending_requests.is_empty(0) && !self.upstream_ready_enabled.replace(true) {
+            self.upstream_ready_timer.enable_after_poll();
+        }
+        self.check_for_drained();
+    }
+
+    /// Gives ready clients to pending requests.
+    fn on_upstream_ready(&self) {
+        self.upstream_ready_enabled.set(false);
+        while !self.pending_requests.is_empty(0) {
+            let Some(client) = self.clients.front(READY) else { return };
+            self.attach_oldest_pending(&client);
+            // Attaching may have closed the client, which takes it off the list.
+            if self.clients.list_of(client.key()) == Some(READY) {
+                self.clients.move_to_front(client.key(), BUSY);
+            }
+        }
+    }
+
+    /// The response to a client's request is complete.
+    pub(super) fn on_response_complete(&self, client: &Rc<ActiveClient>, wrapper: &StreamWrapper) {
+        let id = client.id();
+        envoy_conn_log!(Pool, debug, id, "response complete");
+        if !wrapper.encode_complete() {
+            envoy_conn_log!(Pool, debug, id, "response before request complete");
+            self.on_downstream_reset(client);
+        } else if wrapper.saw_close() || client.codec_client().remote_closed() {
+            envoy_conn_log!(Pool, debug, id, "saw upstream connection: close");
+            self.on_downstream_reset(client);
+        } else if client.use_up_request() {
+            envoy_conn_log!(Pool, debug, id, "maximum requests per connection");
+            self.host.cluster().stats().upstream_cx_max_requests.inc();
+            self.on_downstream_reset(client);
+        } else {
+            self.process_idle_client(client, true);
+        }
+    }
+
+    /// The request was given up: on HTTP/1 the connection cannot be used any more.
+    pub(super) fn on_downstream_reset(&self, client: &ActiveClient) {
+        client.codec_client().close();
+    }
+
+    pub(super) fn on_connection_event(&self, client: &Rc<ActiveClient>, event: ConnectionEvent) {
+        if event == ConnectionEvent::Connected {
+            client.end_connecting();
+            let elapsed = self.connect_start.get().elapsed();
+            self.host.cluster().stats().upstream_cx_connect_ms.record(elapsed.as_millis() as u64);
+            self.process_idle_client(client, false);
+            return;
+        }
+        let connection = client.codec_client().connection().clone();
+        let reason = connection.transport_failure_reason();
+        envoy_conn_log!(Pool, debug, client.id(), "client disconnected, failure reason: {}", reason);
+
+        let was_connecting = client.end_connecting();
+        let was_serving = client.has_stream_wrapper();
+        if was_serving && !client.decode_complete() {
+            self.count_destroy_with_active_request(event);
+        }
+        if let Some(dead) = self.clients.remove(client.key()) {
+            self.dispatcher.deferred_delete(dead);
+        }
+        if was_connecting {
+            self.host.cluster().stats().upstream_cx_connect_fail.inc();
+            self.host.stats().cx_connect_fail.inc();
+            envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
+            self.purge_pending_requests(client.failure_reason(event), reason);
+        }
+        // The clients that are left cannot serve all that wait.
+        if self.pending_requests.len(0) > self.clients.len(READY) + self.clients.len(BUSY) {
+            self.create_new_connection();
+        }
+        if was_connecting || was_serving {
+            self.check_for_drained();
+        }
+        client.clear_stream_wrapper();
+    }
+
+    fn count_destroy_with_active_request(&self, event: ConnectionEvent) {
+        let stats = self.host.cluster().stats();
+        stats.upstream_cx_destroy_with_active_rq.inc();
+        if event == ConnectionEvent::LocalClose {
+            stats.upstream_cx_destroy_local_with_active_rq.inc();
+        } else {
+            stats.upstream_cx_destroy_remote_with_active_rq.inc();
+        }
+    }
+
+    /// Fails everything that waits, newest first. What fails may ask again: that is not purged.
+    fn purge_pending_requests(&self, reason: PoolFailureReason, transport_failure_reason: &str) {
+        let doomed = self.pending_requests.items(0);
+        for request in &doomed {
+            request.unlink(self);
+        }
+        for request in doomed {
+            if !request.counted.get() {
+                continue;
+            }
+            self.host.cluster().stats().upstream_rq_pending_failure_eject.inc();
+            if let Some(callbacks) = request.callbacks.upgrade() {
+                callbacks.on_pool_failure(reason, transport_failure_reason, Some(&self.host));
+            }
+            request.release();
+        }
+    }
+
+    fn on_pending_request_cancel(&self, request: &PendingRequest) {
+        envoy_log!(Pool, debug, "cancelling pending request");
+        self.host.cluster().stats().upstream_rq_cancelled.inc();
+        request.remove(self);
+        self.check_for_drained();
+    }
+
+    fn check_for_drained(&self) {
+        if self.drained_callbacks.borrow().is_empty()
+            || !self.pending_requests.is_empty(0)
+            || !self.clients.is_empty(BUSY)
+        {
+            return;
+        }
+        while let Some(client) = self.clients.front(READY) {
+            client.codec_client().close();
+        }
+        let callbacks = self.drained_callbacks.borrow().clone();
+        for callback in callbacks {
+            callback();
+        }
+    }
+}
+
+impl Instance for ConnPoolImpl {
+    fn protocol(&self) -> Protocol {
+        Protocol::Http11
+    }
+
+    fn host(&self) -> &HostSharedPtr {
+        &self.host
+    }
+
+    fn new_stream(
+        &self,
+        response_decoder: Weak<dyn StreamDecoder>,
+        callbacks: Weak<dyn Callbacks>,
+    ) -> Option<Rc<dyn Cancellable>> {
+        if let Some(client) = self.clients.front(READY) {
+            self.clients.move_to_front(client.key(), BUSY);
+            envoy_conn_log!(Pool, debug, client.id(), "using existing connection");
+            self.attach_request_to_client(&client, response_decoder, &callbacks);
+            return None;
+        }
+        let stats = self.host.cluster().stats();
+        if !self.resources().pending_requests().can_create() {
+            envoy_log!(Pool, debug, "max pending requests overflow");
+            if let Some(callbacks) = callbacks.upgrade() {
+                callbacks.on_pool_failure(PoolFailureReason::Overflow, "", None);
+            }
+            stats.upstream_rq_pending_overflow.inc();
+            return None;
+        }
+        let can_create_connection = self.resources().connections().can_create();
+        if !can_create_connection {
+            stats.upstream_cx_overflow.inc();
+        }
+        // A pool without any connection gets one even beyond the limit, or it would starve.
+        let starved = self.clients.is_empty(READY) && self.clients.is_empty(BUSY);
+        if (starved || can_create_connection) && !self.create_new_connection() && starved {
+            if let Some(callbacks) = callbacks.upgrade() {
+                callbacks.on_pool_failure(PoolFailureReason::LocalConnectionFailure, "", Some(&self.host));
+            }
+            return None;
+        }
+        Some(self.new_pending_request(response_decoder, callbacks))
+    }
+
+    fn add_drained_callback(&self, callback: DrainedCb) {
+        self.drained_callbacks.borrow_mut().push(callback);
+        self.check_for_drained();
+    }
+
+    fn drain_connections(&self) {
+        while let Some(client) = self.clients.front(READY) {
+            client.codec_client().close();
+        }
+        for client in self.clients.items(BUSY) {
+            client.make_last_request();
+        }
+    }
+
+    fn has_active_connections(&self) -> bool {
+        !self.pending_requests.is_empty(0) || !self.clients.is_empty(BUSY)
+    }
+
+    fn close(&self) {
+        for list in [READY, BUSY] {
+            while let Some(client) = self.clients.front(list) {
+                client.codec_client().close();
+            }
+        }
+        self.dispatcher.clear_deferred_delete_list();
+    }
+}
+
+impl Drop for ConnPoolImpl {
+    fn drop(&mut self) {
+        // The clients' way back to the pool is gone already, so they are only closed here.
+        for list in [READY, BUSY] {
+            for client in self.clients.items(list) {
+                client.codec_client().close();
+                if let Some(dead) = self.clients.remove(client.key()) {
+                    self.dispatcher.deferred_delete(dead);
+                }
+            }
+        }
+    }
+}
+
+impl PendingRequest {
+    fn new(pool: &ConnPoolImpl, decoder: Weak<dyn StreamDecoder>, callbacks: Weak<dyn Callbacks>) -> Self {
+        pool.host.cluster().stats().upstream_rq_pending_total.inc();
+        pool.host.cluster().stats().upstream_rq_pending_active.inc();
+        pool.resources().pending_requests().inc();
+        PendingRequest {
+            parent: pool.weak.clone(),
+            key: Cell::new(None),
+            counted: Cell::new(true),
+            decoder,
+            callbacks,
+            host: pool.host.clone(),
+            priority: pool.priority,
+        }
+    }
+
+    fn unlink(&self, pool: &ConnPoolImpl) {
+        if let Some(key) = self.key.take() {
+            pool.pending_requests.remove(key);
+        }
+    }
+
+    /// Stops counting as pending.
+    fn release(&self) {
+        if self.counted.replace(false) {
+            self.host.cluster().stats().upstream_rq_pending_active.dec();
+            self.host.cluster().resource_manager(self.priority).pending_requests().dec();
+        }
+    }
+
+    fn remove(&self, pool: &ConnPoolImpl) {
+        self.unlink(pool);
+        self.release();
+    }
+}
+
+impl Cancellable for PendingRequest {
+    fn cancel(&self) {
+        if !self.counted.get() {
+            return;
+        }
+        match self.parent.upgrade() {
+            Some(pool) => pool.on_pending_request_cancel(self),
+            None => self.release(),
+        }
+    }
+}
+
+impl Drop for PendingRequest {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

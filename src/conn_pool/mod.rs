@@ -1,0 +1,64 @@
+//! Connection pools: one per worker, host, priority and protocol.
+//!
+//! Mirrors Envoy's `include/envoy/http/conn_pool.h` and the pools behind it. The HTTP/2 and TCP pools
+//! have their keys already (`cluster_manager/`) and come here beside [`http1`].
+
+pub mod http1;
+
+use std::rc::{Rc, Weak};
+
+use crate::http::{Protocol, StreamDecoder, StreamEncoder};
+use crate::upstream::HostSharedPtr;
+
+/// Why a pool could not serve a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PoolFailureReason {
+    /// A limit of the circuit breakers was reached.
+    Overflow,
+    /// The connection attempt failed on this side.
+    LocalConnectionFailure,
+    /// The connection attempt failed on the other side.
+    RemoteConnectionFailure,
+    /// The connection attempt took longer than connect_timeout.
+    Timeout,
+}
+
+/// What a pool tells about a request given to it.
+pub trait Callbacks {
+    /// A connection is there: the request can be sent through `encoder`.
+    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr);
+    /// There will be no connection. `host` is missing for an overflow.
+    fn on_pool_failure(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&HostSharedPtr>);
+}
+
+/// A request that waits for a connection.
+pub trait Cancellable {
+    /// Gives the request up; its callbacks will not be called.
+    fn cancel(&self);
+}
+
+/// Called when a pool has no request left.
+pub type DrainedCb = Rc<dyn Fn()>;
+
+/// An HTTP pool of any protocol.
+pub trait Instance {
+    /// The protocol spoken upstream.
+    fn protocol(&self) -> Protocol;
+    /// The host that the pool connects to.
+    fn host(&self) -> &HostSharedPtr;
+    /// Asks for a connection. The callbacks may run before this returns; a handle is returned only
+    /// while the request waits.
+    fn new_stream(
+        &self,
+        response_decoder: Weak<dyn StreamDecoder>,
+        callbacks: Weak<dyn Callbacks>,
+    ) -> Option<Rc<dyn Cancellable>>;
+    /// Has `callback` called when no request is left; at once when there is none. The pool goes on serving.
+    fn add_drained_callback(&self, callback: DrainedCb);
+    /// Closes idle connections, and the others after their request.
+    fn drain_connections(&self);
+    /// Whether a request waits or is served.
+    fn has_active_connections(&self) -> bool;
+    /// Closes all connections; the pool is going away.
+    fn close(&self);
+}

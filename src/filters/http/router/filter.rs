@@ -1,0 +1,527 @@
+//! The router filter of one stream.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::FilterConfig;
+use super::timeout::{TimeoutData, final_timeout};
+use super::upstream_request::UpstreamRequest;
+use crate::buffer::Buffer;
+use crate::cluster_manager::ClusterEntry;
+use crate::conn_pool;
+use crate::envoy_stream_log;
+use crate::event::Timer;
+use crate::filters::http::{
+    FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
+};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, StreamInfoImpl, StreamResetReason, codes, utility};
+use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry};
+use crate::upstream::{ClusterInfoImpl, HostSharedPtr};
+
+/// Request headers that the router takes for itself.
+const RETRY_HEADERS: &[HeaderId] =
+    &[HeaderId::EnvoyRetryOn, HeaderId::EnvoyRetryGrpcOn, HeaderId::EnvoyMaxRetries, HeaderId::EnvoyHedgeOnPerTryTimeout];
+
+/// See the module's description.
+pub struct Filter {
+    weak: Weak<Filter>,
+    pub(super) config: Arc<FilterConfig>,
+    callbacks: RefCell<Option<Weak<dyn StreamDecoderFilterCallbacks>>>,
+    pub(super) connection_id: Cell<u64>,
+    pub(super) stream_id: Cell<u64>,
+    cluster: RefCell<Option<Arc<ClusterInfoImpl>>>,
+    downstream_headers: RefCell<Option<HeaderMapPtr>>,
+    downstream_trailers: RefCell<Option<HeaderMapPtr>>,
+    upstream_request: RefCell<Option<Rc<UpstreamRequest>>>,
+    timeout: Cell<TimeoutData>,
+    timeout_response_code: Cell<u16>,
+    response_timeout: RefCell<Option<Timer>>,
+    downstream_request_complete_time: Cell<Option<Instant>>,
+    downstream_end_stream: Cell<bool>,
+    downstream_response_started: Cell<bool>,
+    internal_request: Cell<bool>,
+    grpc_request: Cell<bool>,
+    pub(super) buffer_limit: Cell<usize>,
+}
+
+impl Filter {
+    /// A filter for one stream.
+    pub fn new(config: Arc<FilterConfig>) -> Rc<Self> {
+        Rc::new_cyclic(|weak| Filter {
+            weak: weak.clone(),
+            config,
+            callbacks: RefCell::default(),
+            connection_id: Cell::new(0),
+            stream_id: Cell::new(0),
+            cluster: RefCell::default(),
+            downstream_headers: RefCell::default(),
+            downstream_trailers: RefCell::default(),
+            upstream_request: RefCell::default(),
+            timeout: Cell::default(),
+            timeout_response_code: Cell::new(504),
+            response_timeout: RefCell::default(),
+            downstream_request_complete_time: Cell::new(None),
+            downstream_end_stream: Cell::new(false),
+            downstream_response_started: Cell::new(false),
+            internal_request: Cell::new(false),
+            grpc_request: Cell::new(false),
+            buffer_limit: Cell::new(0),
+        })
+    }
+
+    pub(super) fn callbacks(&self) -> Option<Rc<dyn StreamDecoderFilterCallbacks>> {
+        self.callbacks.borrow().as_ref().and_then(Weak::upgrade)
+    }
+
+    pub(super) fn with_stream_info(&self, mut f: impl FnMut(&StreamInfoImpl)) {
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.with_stream_info(&mut f);
+        }
+    }
+
+    /// The cluster of the request; there from the moment it was chosen.
+    pub(super) fn cluster(&self) -> Option<Arc<ClusterInfoImpl>> {
+        self.cluster.borrow().clone()
+    }
+
+    pub(super) fn downstream_headers(&self) -> Option<HeaderMapPtr> {
+        self.downstream_headers.borrow().clone()
+    }
+
+    pub(super) fn downstream_trailers(&self) -> Option<HeaderMapPtr> {
+        self.downstream_trailers.borrow().clone()
+    }
+
+    fn upstream_request(&self) -> Option<Rc<UpstreamRequest>> {
+        self.upstream_request.borrow().clone()
+    }
+
+    pub(super) fn downstream_response_started(&self) -> bool {
+        self.downstream_response_started.get()
+    }
+
+    pub(super) fn per_try_timeout(&self) -> Duration {
+        self.timeout.get().per_try
+    }
+
+    fn send_local_reply(&self, status: u16, body: &str, details: &'static str) {
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.send_local_reply(status, body, None, details);
+        }
+    }
+
+    fn no_route(&self, path: &str) {
+        self.config.stats.no_route.inc();
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "no cluster match for URL '{}'",
+            path
+        );
+        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::NoRouteFound));
+        self.send_local_reply(404, "", "route_not_found");
+    }
+
+    fn direct_response(&self, entry: &DirectResponseEntry) {
+        self.config.stats.rq_direct_response.inc();
+        self.send_local_reply(entry.status, &entry.body, "direct_response");
+    }
+
+    fn unknown_cluster(&self, entry: &RouteEntry) {
+        self.config.stats.no_cluster.inc();
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "unknown cluster '{}'",
+            entry.cluster_name
+        );
+        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::NoClusterFound));
+        self.send_local_reply(entry.cluster_not_found_response_code, "", "cluster_not_found");
+    }
+
+    fn no_healthy_upstream(&self) {
+        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::NoHealthyUpstream));
+        self.charge_upstream_code(503, None, false);
+        self.send_local_reply(503, "no healthy upstream", "no_healthy_upstream");
+    }
+
+    /// Counts a response status, the upstream's or one made here.
+    fn charge_upstream_code(&self, status: u16, host: Option<&HostSharedPtr>, canary: bool) {
+        let Some(cluster) = self.cluster() else { return };
+        if self.config.emit_dynamic_stats {
+            cluster.code_stats().charge_response(status, self.internal_request.get(), canary);
+        }
+        if let Some(host) = host
+            && codes::is_5xx(status)
+        {
+            host.stats().rq_error.inc();
+        }
+    }
+
+    fn conn_pool(&self, cluster: &ClusterEntry, entry: &RouteEntry) -> Option<Rc<dyn conn_pool::Instance>> {
+        let mut protocol = Protocol::Http11;
+        if cluster.info().use_downstream_protocol() {
+            self.with_stream_info(|info| protocol = info.protocol.get().unwrap_or(protocol));
+        }
+        cluster.http_conn_pool(entry.priority, protocol)
+    }
+
+    /// Sends the request to a cluster.
+    fn route_to(&self, route: &RouteConstSharedPtr, entry: &RouteEntry, headers: &HeaderMapPtr, end_stream: bool) {
+        let Some(cluster) = self.config.cluster_manager.get(&entry.cluster_name) else {
+            return self.unknown_cluster(entry);
+        };
+        *self.cluster.borrow_mut() = Some(cluster.info().clone());
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "cluster '{}' match for URL '{}'",
+            entry.cluster_name,
+            String::from_utf8_lossy(headers.borrow().get(HeaderId::Path).unwrap_or_default())
+        );
+        self.with_stream_info(|info| info.set_upstream_cluster(cluster.info()));
+        headers.borrow_mut().remove(HeaderId::EnvoyUpstreamAltStatName);
+        if cluster.info().maintenance_mode() {
+            return self.maintenance_mode(cluster.info());
+        }
+        let Some(pool) = self.conn_pool(&cluster, entry) else { return self.no_healthy_upstream() };
+        self.prepare_headers(&mut headers.borrow_mut(), route, entry);
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "router decoding headers:\n{}",
+            headers.borrow()
+        );
+        let request = UpstreamRequest::new(&self.weak, self);
+        *self.upstream_request.borrow_mut() = Some(request.clone());
+        request.encode_headers(&pool, end_stream);
+        if end_stream {
+            self.on_request_complete();
+        }
+    }
+
+    fn maintenance_mode(&self, cluster: &ClusterInfoImpl) {
+        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::UpstreamOverflow));
+        self.charge_upstream_code(503, None, false);
+        cluster.stats().upstream_rq_maintenance_mode.inc();
+        self.send_overloaded_reply(503, "maintenance mode", "maintenance_mode");
+    }
+
+    fn send_overloaded_reply(&self, status: u16, body: &str, details: &'static str) {
+        let Some(callbacks) = self.callbacks() else { return };
+        let suppress = self.config.suppress_envoy_headers;
+        let modify = move |headers: &mut HeaderMap| {
+            if !suppress {
+                headers.set(HeaderId::EnvoyOverloaded, b"true");
+            }
+        };
+        callbacks.send_local_reply(status, body, Some(&modify), details);
+    }
+
+    fn prepare_headers(&self, headers: &mut HeaderMap, route: &RouteConstSharedPtr, entry: &RouteEntry) {
+        self.timeout.set(final_timeout(entry.timeout, headers, !self.config.suppress_envoy_headers));
+        if headers.has(HeaderId::EnvoyUpstreamRequestTimeoutAltResponse) {
+            self.timeout_response_code.set(204);
+            headers.remove(HeaderId::EnvoyUpstreamRequestTimeoutAltResponse);
+        }
+        if route.include_attempt_count() {
+            headers.set(HeaderId::EnvoyAttemptCount, b"1");
+        }
+        RETRY_HEADERS.iter().for_each(|&id| headers.remove(id));
+    }
+
+    /// The whole request has been seen: from here the response is timed.
+    fn on_request_complete(&self) {
+        self.downstream_end_stream.set(true);
+        self.downstream_request_complete_time.set(Some(Instant::now()));
+        let timeout = self.timeout.get().global;
+        // The request may have failed at once.
+        if self.upstream_request.borrow().is_none() || timeout.is_zero() {
+            return;
+        }
+        let Some(callbacks) = self.callbacks() else { return };
+        let weak = self.weak.clone();
+        let timer = callbacks.dispatcher().create_timer(move || {
+            if let Some(filter) = weak.upgrade() {
+                filter.on_response_timeout();
+            }
+        });
+        timer.enable_timer(timeout);
+        *self.response_timeout.borrow_mut() = Some(timer);
+    }
+
+    /// Lets go of the upstream request and the timers.
+    fn cleanup(&self) {
+        let request = self.upstream_request.borrow_mut().take();
+        if let Some(request) = request {
+            self.with_stream_info(|info| request.copy_timing(info));
+            request.clear_request_encoder();
+        }
+        drop(self.response_timeout.borrow_mut().take());
+    }
+
+    fn on_response_timeout(&self) {
+        envoy_stream_log!(Router, debug, self.connection_id.get(), self.stream_id.get(), "upstream timeout");
+        if let Some(cluster) = self.cluster() {
+            cluster.stats().upstream_rq_timeout.inc();
+        }
+        if let Some(request) = self.upstream_request() {
+            if let Some(host) = request.host() {
+                host.stats().rq_timeout.inc();
+            }
+            request.reset_stream();
+        }
+        self.on_upstream_timeout_abort("response_timeout");
+    }
+
+    pub(super) fn on_per_try_timeout(&self) {
+        self.on_upstream_timeout_abort("upstream_per_try_timeout");
+    }
+
+    fn on_upstream_timeout_abort(&self, details: &'static str) {
+        let status = self.timeout_response_code.get();
+        let body = if status == 504 { "upstream request timeout" } else { "" };
+        self.on_upstream_abort(status, ResponseFlag::UpstreamRequestTimeout, body, false, details);
+    }
+
+    /// There will be no (more) response: answers in its place, or resets one that has begun.
+    fn on_upstream_abort(&self, status: u16, flag: ResponseFlag, body: &str, dropped: bool, details: &'static str) {
+        let host = self.upstream_request().and_then(|request| request.host());
+        if self.downstream_response_started.get() {
+            if let Some(host) = host.filter(|_| self.grpc_request.get()) {
+                host.stats().rq_error.inc();
+                self.config.stats.rq_reset_after_downstream_response_started.inc();
+            }
+            self.with_stream_info(|info| info.set_response_flag(flag));
+            self.cleanup();
+            if let Some(callbacks) = self.callbacks() {
+                callbacks.reset_stream();
+            }
+            return;
+        }
+        self.cleanup();
+        self.with_stream_info(|info| info.set_response_flag(flag));
+        if !dropped {
+            self.charge_upstream_code(status, host.as_ref(), false);
+        }
+        if let Some(host) = host.filter(|_| !codes::is_5xx(status)) {
+            host.stats().rq_error.inc();
+        }
+        if dropped {
+            self.charge_upstream_code(status, None, false);
+            self.send_overloaded_reply(status, body, details);
+        } else {
+            self.send_local_reply(status, body, details);
+        }
+    }
+
+    /// The upstream request was reset, or never got a connection.
+    pub(super) fn on_upstream_reset(&self, reason: StreamResetReason, transport_failure_reason: &str) {
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "upstream reset: reset reason {}",
+            reason.as_str()
+        );
+        let body = format!(
+            "upstream connect error or disconnect/reset before headers. reset reason: {}",
+            reason.as_str()
+        );
+        let status = if reason == StreamResetReason::ProtocolError { 502 } else { 503 };
+        let dropped = reason == StreamResetReason::Overflow;
+        if !transport_failure_reason.is_empty() {
+            self.with_stream_info(|info| info.set_upstream_transport_failure_reason(transport_failure_reason));
+        }
+        self.on_upstream_abort(status, response_flag(reason), &body, dropped, reset_details(reason));
+    }
+
+    pub(super) fn on_upstream_1xx_headers(&self, headers: HeaderMapPtr) {
+        envoy_stream_log!(Router, debug, self.connection_id.get(), self.stream_id.get(), "upstream 100 continue");
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_1xx_headers(headers);
+        }
+    }
+
+    pub(super) fn on_upstream_headers(&self, headers: HeaderMapPtr, host: Option<&HostSharedPtr>, end_stream: bool) {
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "upstream headers complete: end_stream={}",
+            end_stream
+        );
+        let (status, canary) = {
+            let mut headers = headers.borrow_mut();
+            // A response that came before the end of the request was not timed.
+            if let Some(complete) = self.downstream_request_complete_time.get()
+                && !self.config.suppress_envoy_headers
+            {
+                let elapsed = complete.elapsed().as_millis() as u64;
+                headers.set_int(HeaderId::EnvoyUpstreamServiceTime, elapsed);
+            }
+            let canary = headers.get(HeaderId::EnvoyUpstreamCanary) == Some(b"true");
+            (headers.status(), canary || host.is_some_and(|h| h.canary()))
+        };
+        self.charge_upstream_code(status, host, canary);
+        if let Some(host) = host
+            && !codes::is_5xx(status)
+        {
+            host.stats().rq_success.inc();
+        }
+        self.downstream_response_started.set(true);
+        if end_stream {
+            self.on_upstream_complete(canary);
+        }
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_headers(headers, end_stream, "via_upstream");
+        }
+    }
+
+    pub(super) fn on_upstream_data(&self, data: &mut Buffer, end_stream: bool) {
+        if end_stream {
+            self.on_upstream_complete(false);
+        }
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_data(data, end_stream);
+        }
+    }
+
+    pub(super) fn on_upstream_trailers(&self, trailers: HeaderMapPtr) {
+        self.on_upstream_complete(false);
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_trailers(trailers);
+        }
+    }
+
+    /// The response is complete. On HTTP/1 an unfinished request cannot go on.
+    fn on_upstream_complete(&self, canary: bool) {
+        if !self.downstream_end_stream.get()
+            && let Some(request) = self.upstream_request()
+        {
+            request.reset_stream();
+        }
+        if self.config.emit_dynamic_stats
+            && let Some(complete) = self.downstream_request_complete_time.get()
+            && let Some(cluster) = self.cluster()
+        {
+            let elapsed = complete.elapsed().as_millis() as u64;
+            cluster.code_stats().charge_timing(elapsed, self.internal_request.get(), canary);
+        }
+        self.cleanup();
+    }
+}
+
+/// Envoy's `streamResetReasonToResponseFlag`.
+fn response_flag(reason: StreamResetReason) -> ResponseFlag {
+    match reason {
+        StreamResetReason::LocalConnectionFailure
+        | StreamResetReason::RemoteConnectionFailure
+        | StreamResetReason::ConnectionTimeout => ResponseFlag::UpstreamConnectionFailure,
+        StreamResetReason::ConnectionTermination => ResponseFlag::UpstreamConnectionTermination,
+        StreamResetReason::LocalReset => ResponseFlag::LocalReset,
+        StreamResetReason::Overflow => ResponseFlag::UpstreamOverflow,
+        StreamResetReason::RemoteReset => ResponseFlag::UpstreamRemoteReset,
+        StreamResetReason::ProtocolError => ResponseFlag::UpstreamProtocolError,
+    }
+}
+
+fn reset_details(reason: StreamResetReason) -> &'static str {
+    match reason {
+        StreamResetReason::LocalReset => "upstream_reset_before_response_started{local_reset}",
+        StreamResetReason::RemoteReset => "upstream_reset_before_response_started{remote_reset}",
+        StreamResetReason::LocalConnectionFailure => {
+            "upstream_reset_before_response_started{local_connection_failure}"
+        }
+        StreamResetReason::RemoteConnectionFailure => {
+            "upstream_reset_before_response_started{remote_connection_failure}"
+        }
+        StreamResetReason::ConnectionTimeout => "upstream_reset_before_response_started{connection_timeout}",
+        StreamResetReason::ConnectionTermination => "upstream_reset_before_response_started{connection_termination}",
+        StreamResetReason::Overflow => "upstream_reset_before_response_started{overflow}",
+        StreamResetReason::ProtocolError => "upstream_reset_before_response_started{protocol_error}",
+    }
+}
+
+impl StreamDecoderFilter for Filter {
+    fn set_decoder_filter_callbacks(&self, callbacks: Weak<dyn StreamDecoderFilterCallbacks>) {
+        if let Some(callbacks) = callbacks.upgrade() {
+            self.buffer_limit.set(callbacks.decoder_buffer_limit());
+            self.connection_id.set(callbacks.connection_id());
+            self.stream_id.set(callbacks.stream_id());
+        }
+        *self.callbacks.borrow_mut() = Some(callbacks);
+    }
+
+    fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {
+        *self.downstream_headers.borrow_mut() = Some(headers.clone());
+        {
+            let headers = headers.borrow();
+            self.grpc_request.set(utility::has_grpc_content_type(&headers));
+            self.internal_request.set(headers.get(HeaderId::EnvoyInternalRequest) == Some(b"true"));
+        }
+        self.config.stats.rq_total.inc();
+        let route = self.callbacks().and_then(|callbacks| callbacks.route());
+        match &route {
+            None => {
+                let path = headers.borrow().get(HeaderId::Path).unwrap_or_default().to_vec();
+                self.no_route(&String::from_utf8_lossy(&path));
+            }
+            Some(route) => {
+                if let Some(direct) = route.direct_response_entry() {
+                    self.direct_response(direct);
+                } else if let Some(entry) = route.route_entry() {
+                    self.route_to(route, entry, headers, end_stream);
+                }
+            }
+        }
+        FilterHeadersStatus::StopIteration
+    }
+
+    fn decode_data(&self, data: &mut Buffer, end_stream: bool) -> FilterDataStatus {
+        match self.upstream_request() {
+            Some(request) => request.encode_data(data, end_stream),
+            None => data.clear(),
+        }
+        if end_stream {
+            self.on_request_complete();
+        }
+        FilterDataStatus::StopIterationNoBuffer
+    }
+
+    fn decode_trailers(&self, trailers: &HeaderMapPtr) -> FilterTrailersStatus {
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "router decoding trailers:\n{}",
+            trailers.borrow()
+        );
+        *self.downstream_trailers.borrow_mut() = Some(trailers.clone());
+        if let Some(request) = self.upstream_request() {
+            request.encode_trailers(trailers);
+        }
+        self.on_request_complete();
+        FilterTrailersStatus::StopIteration
+    }
+
+    fn on_destroy(&self) {
+        if let Some(request) = self.upstream_request() {
+            request.reset_stream();
+        }
+        self.cleanup();
+    }
+}

@@ -1,0 +1,67 @@
+//! The router: the last HTTP filter, which sends the request to an upstream.
+//!
+//! Mirrors Envoy's `source/common/router/router.cc`. Retries, shadowing, redirects and hash policies come
+//! with the routes that ask for them.
+
+mod filter;
+mod timeout;
+mod upstream_request;
+
+use std::sync::Arc;
+
+use crate::cluster_manager::ClusterManager;
+use crate::config;
+use crate::filters::http::{FilterChainFactoryCallbacks, FilterFactory};
+use crate::stats::Scope;
+use crate::stats_struct;
+
+pub use filter::Filter;
+
+stats_struct! {
+    /// `http.<stat_prefix>.`
+    pub struct RouterStats {
+        counters: [
+            no_cluster,
+            no_route,
+            rq_direct_response,
+            rq_redirect,
+            rq_reset_after_downstream_response_started,
+            rq_total,
+        ],
+        gauges: [],
+        histograms: [],
+    }
+}
+
+/// The router's configuration, shared by all its filters.
+pub struct FilterConfig {
+    stats: RouterStats,
+    cluster_manager: ClusterManager,
+    emit_dynamic_stats: bool,
+    suppress_envoy_headers: bool,
+}
+
+/// Makes a router filter for each stream.
+pub struct RouterFilterFactory {
+    config: Arc<FilterConfig>,
+}
+
+impl RouterFilterFactory {
+    /// Statistics go to `scope`, the connection manager's.
+    pub fn new(config: &config::RouterConfig, scope: &Scope, cluster_manager: ClusterManager) -> Self {
+        RouterFilterFactory {
+            config: Arc::new(FilterConfig {
+                stats: RouterStats::new(scope),
+                cluster_manager,
+                emit_dynamic_stats: config.dynamic_stats,
+                suppress_envoy_headers: config.suppress_envoy_headers,
+            }),
+        }
+    }
+}
+
+impl FilterFactory for RouterFilterFactory {
+    fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
+        callbacks.add_stream_decoder_filter(Filter::new(self.config.clone()));
+    }
+}

@@ -1,0 +1,71 @@
+//! How long a response may take. Mirrors `FilterUtility::finalTimeout` of Envoy's
+//! `source/common/router/router.cc`.
+
+use std::time::Duration;
+
+use crate::http::{HeaderId, HeaderMap};
+
+/// The timeouts of a request; zero is none.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct TimeoutData {
+    /// For the whole response, from the end of the request.
+    pub global: Duration,
+    /// For each try, from the moment it has a connection.
+    pub per_try: Duration,
+}
+
+/// The route's timeout, overridden by the request's headers, which are taken out. Tells the upstream
+/// what it has left unless `insert_expected` is off.
+pub(super) fn final_timeout(route_timeout: Duration, headers: &mut HeaderMap, insert_expected: bool) -> TimeoutData {
+    let mut timeout = TimeoutData { global: route_timeout, per_try: Duration::ZERO };
+    if let Some(global) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestTimeoutMs) {
+        timeout.global = global;
+    }
+    if let Some(per_try) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestPerTryTimeoutMs) {
+        timeout.per_try = per_try;
+    }
+    if timeout.per_try >= timeout.global {
+        timeout.per_try = Duration::ZERO;
+    }
+    let expected = if timeout.per_try.is_zero() { timeout.global } else { timeout.per_try };
+    if insert_expected && !expected.is_zero() {
+        headers.set_int(HeaderId::EnvoyExpectedRequestTimeoutMs, expected.as_millis() as u64);
+    }
+    timeout
+}
+
+fn take_milliseconds(headers: &mut HeaderMap, id: HeaderId) -> Option<Duration> {
+    if !headers.has(id) {
+        return None;
+    }
+    let value = headers.get_str(id).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    headers.remove(id);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeouts(fields: &[(&str, &str)]) -> (u64, u64, Option<String>) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.add(name, value.as_bytes());
+        }
+        let data = final_timeout(Duration::from_secs(15), &mut headers, true);
+        assert!(!headers.has(HeaderId::EnvoyUpstreamRequestTimeoutMs));
+        let expected = headers.get_str(HeaderId::EnvoyExpectedRequestTimeoutMs).map(str::to_string);
+        (data.global.as_millis() as u64, data.per_try.as_millis() as u64, expected)
+    }
+
+    #[test]
+    fn headers_override_the_route() {
+        let (global, per_try) = ("x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms");
+        assert_eq!(timeouts(&[]), (15000, 0, Some("15000".into())));
+        assert_eq!(timeouts(&[(global, "7")]), (7, 0, Some("7".into())));
+        assert_eq!(timeouts(&[(global, "7"), (per_try, "5")]), (7, 5, Some("5".into())));
+        assert_eq!(timeouts(&[(global, "7"), (per_try, "7")]), (7, 0, Some("7".into())));
+        assert_eq!(timeouts(&[(global, "bad")]), (15000, 0, Some("15000".into())));
+        assert_eq!(timeouts(&[(global, "0"), (per_try, "5")]), (0, 0, None));
+    }
+}

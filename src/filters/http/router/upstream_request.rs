@@ -1,0 +1,377 @@
+//! One try to have the request answered by an upstream.
+//!
+//! Mirrors `Filter::UpstreamRequest` of Envoy's `source/common/router/router.cc`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use super::filter::Filter;
+use crate::buffer::{Buffer, WatermarkBuffer};
+use crate::conn_pool::{Callbacks, Cancellable, Instance, PoolFailureReason};
+use crate::envoy_stream_log;
+use crate::event::Timer;
+use crate::filters::http::DownstreamWatermarkCallbacks;
+use crate::http::{HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason};
+use crate::upstream::HostSharedPtr;
+
+/// See the module's description.
+pub(super) struct UpstreamRequest {
+    weak: Weak<UpstreamRequest>,
+    parent: Weak<Filter>,
+    connection_id: u64,
+    stream_id: u64,
+    pool_handle: RefCell<Option<Rc<dyn Cancellable>>>,
+    request_encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
+    host: RefCell<Option<HostSharedPtr>>,
+    /// The body that came before there was a connection.
+    buffered_request_body: RefCell<Option<WatermarkBuffer>>,
+    per_try_timeout: RefCell<Option<Timer>>,
+    encode_complete: Cell<bool>,
+    encode_trailers: Cell<bool>,
+    calling_encode_headers: Cell<bool>,
+    deferred_reset_reason: Cell<Option<StreamResetReason>>,
+    first_tx: Cell<Option<Instant>>,
+    last_tx: Cell<Option<Instant>>,
+    first_rx: Cell<Option<Instant>>,
+    last_rx: Cell<Option<Instant>>,
+}
+
+impl UpstreamRequest {
+    pub(super) fn new(weak_parent: &Weak<Filter>, parent: &Filter) -> Rc<Self> {
+        Rc::new_cyclic(|weak| UpstreamRequest {
+            weak: weak.clone(),
+            parent: weak_parent.clone(),
+            connection_id: parent.connection_id.get(),
+            stream_id: parent.stream_id.get(),
+            pool_handle: RefCell::default(),
+            request_encoder: RefCell::default(),
+            host: RefCell::default(),
+            buffered_request_body: RefCell::default(),
+            per_try_timeout: RefCell::default(),
+            encode_complete: Cell::new(false),
+            encode_trailers: Cell::new(false),
+            calling_encode_headers: Cell::new(false),
+            deferred_reset_reason: Cell::new(None),
+            first_tx: Cell::new(None),
+            last_tx: Cell::new(None),
+            first_rx: Cell::new(None),
+            last_rx: Cell::new(None),
+        })
+    }
+
+    fn with_parent(&self, f: impl FnOnce(&Filter)) {
+        if let Some(parent) = self.parent.upgrade() {
+            f(&parent);
+        }
+    }
+
+    fn encoder(&self) -> Option<Rc<dyn StreamEncoder>> {
+        self.request_encoder.borrow().clone()
+    }
+
+    /// The host that serves the request, once there is one.
+    pub(super) fn host(&self) -> Option<HostSharedPtr> {
+        self.host.borrow().clone()
+    }
+
+    /// Passes the times of this try on to the stream's record.
+    pub(super) fn copy_timing(&self, info: &StreamInfoImpl) {
+        info.first_upstream_tx_byte_sent.set(self.first_tx.get());
+        info.last_upstream_tx_byte_sent.set(self.last_tx.get());
+        info.first_upstream_rx_byte_received.set(self.first_rx.get());
+        info.last_upstream_rx_byte_received.set(self.last_rx.get());
+    }
+
+    /// Asks the pool for a connection; the head is sent when there is one, which may be at once.
+    pub(super) fn encode_headers(&self, pool: &Rc<dyn Instance>, end_stream: bool) {
+        self.encode_complete.set(end_stream);
+        let decoder: Weak<dyn StreamDecoder> = self.weak.clone();
+        let callbacks: Weak<dyn Callbacks> = self.weak.clone();
+        if let Some(handle) = pool.new_stream(decoder, callbacks) {
+            *self.pool_handle.borrow_mut() = Some(handle);
+        }
+    }
+
+    pub(super) fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
+        self.encode_complete.set(end_stream);
+        let Some(encoder) = self.encoder() else {
+            envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "buffering {} bytes", data.len());
+            self.buffer_body(data);
+            return;
+        };
+        envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "proxying {} bytes", data.len());
+        encoder.encode_data(data, end_stream);
+        if end_stream {
+            self.last_tx.set(Some(Instant::now()));
+        }
+    }
+
+    fn buffer_body(&self, data: &mut Buffer) {
+        let limit = self.parent.upgrade().map_or(0, |parent| parent.buffer_limit.get());
+        let went_above = {
+            let mut slot = self.buffered_request_body.borrow_mut();
+            let body = slot.get_or_insert_with(|| {
+                let mut body = WatermarkBuffer::default();
+                body.set_watermarks(limit);
+                body
+            });
+            body.buffer.move_from(data);
+            body.went_above()
+        };
+        if went_above {
+            self.disable_data_from_downstream();
+        }
+    }
+
+    pub(super) fn encode_trailers(&self, trailers: &HeaderMapPtr) {
+        self.encode_complete.set(true);
+        self.encode_trailers.set(true);
+        match self.encoder() {
+            None => {
+                envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "buffering trailers");
+            }
+            Some(encoder) => {
+                envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "proxying trailers");
+                encoder.encode_trailers(trailers);
+                self.last_tx.set(Some(Instant::now()));
+            }
+        }
+    }
+
+    /// Gives the try up: leaves the pool's queue, or resets the stream.
+    pub(super) fn reset_stream(&self) {
+        let handle = self.pool_handle.borrow_mut().take();
+        if let Some(handle) = handle {
+            envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "cancelling pool request");
+            handle.cancel();
+        }
+        if let Some(encoder) = self.encoder() {
+            envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "resetting pool request");
+            let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
+            encoder.stream().remove_callbacks(&callbacks);
+            encoder.stream().reset_stream(StreamResetReason::LocalReset);
+            self.clear_request_encoder();
+        }
+    }
+
+    fn set_request_encoder(&self, encoder: Rc<dyn StreamEncoder>) {
+        *self.request_encoder.borrow_mut() = Some(encoder);
+        // From here on the downstream's watermarks reach the upstream connection.
+        self.with_parent(|parent| {
+            if let Some(callbacks) = parent.callbacks() {
+                let watermarks: Weak<dyn DownstreamWatermarkCallbacks> = self.weak.clone();
+                callbacks.add_downstream_watermark_callbacks(watermarks);
+            }
+        });
+    }
+
+    pub(super) fn clear_request_encoder(&self) {
+        if self.request_encoder.borrow_mut().take().is_some() {
+            self.with_parent(|parent| {
+                if let Some(callbacks) = parent.callbacks() {
+                    callbacks.remove_downstream_watermark_callbacks();
+                }
+            });
+        }
+    }
+
+    fn setup_per_try_timeout(&self, parent: &Filter) {
+        let timeout = parent.per_try_timeout();
+        let Some(callbacks) = parent.callbacks().filter(|_| !timeout.is_zero()) else { return };
+        let weak = self.weak.clone();
+        let timer = callbacks.dispatcher().create_timer(move || {
+            if let Some(request) = weak.upgrade() {
+                request.on_per_try_timeout();
+            }
+        });
+        timer.enable_timer(timeout);
+        *self.per_try_timeout.borrow_mut() = Some(timer);
+    }
+
+    fn on_per_try_timeout(&self) {
+        let Some(parent) = self.parent.upgrade() else { return };
+        if parent.downstream_response_started() {
+            envoy_stream_log!(
+                Router,
+                debug,
+                self.connection_id,
+                self.stream_id,
+                "ignored upstream per try timeout due to already started downstream response"
+            );
+            return;
+        }
+        envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "upstream per try timeout");
+        if let Some(cluster) = parent.cluster() {
+            cluster.stats().upstream_rq_per_try_timeout.inc();
+        }
+        if let Some(host) = self.host() {
+            host.stats().rq_timeout.inc();
+        }
+        self.reset_stream();
+        parent.on_per_try_timeout();
+    }
+
+    fn on_host_selected(&self, host: &HostSharedPtr) {
+        *self.host.borrow_mut() = Some(host.clone());
+        self.with_parent(|parent| {
+            parent.with_stream_info(|info| info.upstream_host.set(Some(*host.address())));
+        });
+    }
+
+    fn disable_data_from_downstream(&self) {
+        self.with_parent(|parent| {
+            if let Some(cluster) = parent.cluster() {
+                cluster.stats().upstream_flow_control_backed_up_total.inc();
+            }
+            if let Some(callbacks) = parent.callbacks() {
+                callbacks.on_decoder_filter_above_write_buffer_high_watermark();
+            }
+        });
+    }
+
+    fn enable_data_from_downstream(&self) {
+        self.with_parent(|parent| {
+            if let Some(cluster) = parent.cluster() {
+                cluster.stats().upstream_flow_control_drained_total.inc();
+            }
+            if let Some(callbacks) = parent.callbacks() {
+                callbacks.on_decoder_filter_below_write_buffer_low_watermark();
+            }
+        });
+    }
+
+    /// Sends what there is of the request.
+    fn send_request(&self, parent: &Filter, encoder: &Rc<dyn StreamEncoder>) {
+        let Some(headers) = parent.downstream_headers() else { return };
+        let has_body = self.buffered_request_body.borrow().is_some();
+        let trailers = self.encode_trailers.get();
+        let complete = self.encode_complete.get();
+        self.calling_encode_headers.set(true);
+        encoder.encode_headers(&headers, !has_body && complete && !trailers);
+        self.calling_encode_headers.set(false);
+        if let Some(reason) = self.deferred_reset_reason.take() {
+            self.on_reset_stream(reason);
+            return;
+        }
+        let body = self.buffered_request_body.borrow_mut().take();
+        if let Some(mut body) = body {
+            encoder.encode_data(&mut body.buffer, complete && !trailers);
+            if body.went_below() {
+                self.enable_data_from_downstream();
+            }
+        }
+        if trailers && let Some(trailers) = parent.downstream_trailers() {
+            encoder.encode_trailers(&trailers);
+        }
+        if complete {
+            self.last_tx.set(Some(Instant::now()));
+        }
+    }
+
+    fn note_rx(&self, end_stream: bool) {
+        let now = Some(Instant::now());
+        if self.first_rx.get().is_none() {
+            self.first_rx.set(now);
+        }
+        if end_stream {
+            self.last_rx.set(now);
+        }
+    }
+}
+
+impl Callbacks for UpstreamRequest {
+    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr) {
+        envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "pool ready");
+        let Some(parent) = self.parent.upgrade() else { return };
+        self.on_host_selected(host);
+        let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
+        encoder.stream().add_callbacks(callbacks);
+        self.setup_per_try_timeout(&parent);
+        drop(self.pool_handle.borrow_mut().take());
+        self.set_request_encoder(encoder.clone());
+        self.first_tx.set(Some(Instant::now()));
+        self.send_request(&parent, &encoder);
+    }
+
+    fn on_pool_failure(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&HostSharedPtr>) {
+        let reset_reason = match reason {
+            PoolFailureReason::Overflow => StreamResetReason::Overflow,
+            PoolFailureReason::LocalConnectionFailure => StreamResetReason::LocalConnectionFailure,
+            PoolFailureReason::RemoteConnectionFailure => StreamResetReason::RemoteConnectionFailure,
+            PoolFailureReason::Timeout => StreamResetReason::ConnectionTimeout,
+        };
+        if let Some(host) = host {
+            self.on_host_selected(host);
+        }
+        drop(self.pool_handle.borrow_mut().take());
+        self.with_parent(|parent| parent.on_upstream_reset(reset_reason, transport_failure_reason));
+    }
+}
+
+impl StreamDecoder for UpstreamRequest {
+    fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
+        self.note_rx(end_stream);
+        let host = self.host();
+        self.with_parent(|parent| parent.on_upstream_headers(headers, host.as_ref(), end_stream));
+    }
+
+    fn decode_data(&self, data: &mut Buffer, end_stream: bool) {
+        if end_stream {
+            self.note_rx(true);
+        }
+        self.with_parent(|parent| parent.on_upstream_data(data, end_stream));
+    }
+
+    fn decode_trailers(&self, trailers: HeaderMapPtr) {
+        self.note_rx(true);
+        self.with_parent(|parent| parent.on_upstream_trailers(trailers));
+    }
+
+    fn decode_1xx_headers(&self, headers: HeaderMapPtr) {
+        self.with_parent(|parent| parent.on_upstream_1xx_headers(headers));
+    }
+}
+
+impl StreamCallbacks for UpstreamRequest {
+    fn on_reset_stream(&self, reason: StreamResetReason) {
+        self.clear_request_encoder();
+        if self.calling_encode_headers.get() {
+            self.deferred_reset_reason.set(Some(reason));
+            return;
+        }
+        self.with_parent(|parent| parent.on_upstream_reset(reason, ""));
+    }
+
+    fn on_above_write_buffer_high_watermark(&self) {
+        self.disable_data_from_downstream();
+    }
+
+    fn on_below_write_buffer_low_watermark(&self) {
+        self.enable_data_from_downstream();
+    }
+}
+
+impl DownstreamWatermarkCallbacks for UpstreamRequest {
+    fn on_above_write_buffer_high_watermark(&self) {
+        self.with_parent(|parent| {
+            if let Some(cluster) = parent.cluster() {
+                cluster.stats().upstream_flow_control_paused_reading_total.inc();
+            }
+        });
+        if let Some(encoder) = self.encoder() {
+            encoder.stream().read_disable(true);
+        }
+    }
+
+    fn on_below_write_buffer_low_watermark(&self) {
+        self.with_parent(|parent| {
+            if let Some(cluster) = parent.cluster() {
+                cluster.stats().upstream_flow_control_resumed_reading_total.inc();
+            }
+        });
+        if let Some(encoder) = self.encoder() {
+            encoder.stream().read_disable(false);
+        }
+    }
+}

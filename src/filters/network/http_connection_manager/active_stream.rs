@@ -1,0 +1,601 @@
+//! One request and its response.
+//!
+//! Mirrors `ConnectionManagerImpl::ActiveStream` of Envoy's `source/common/http/conn_manager_impl.cc`.
+//! The passing of headers and data along the filters is in `filter_chain`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::active_stream_filter::{ActiveStreamDecoderFilter, ActiveStreamEncoderFilter};
+use super::config::ConnectionManagerConfig;
+use super::conn_manager::{ConnectionManagerImpl, DrainState};
+use super::header_mutation;
+use crate::buffer::{Buffer, WatermarkBuffer};
+use crate::config::HeadersWithUnderscoresAction;
+use crate::envoy_stream_log;
+use crate::event::{Dispatcher, Timer};
+use crate::filters::http::{
+    DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, StreamDecoderFilter, StreamEncoderFilter,
+};
+use crate::http::{
+    HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder,
+    StreamEncoder, StreamInfoImpl, StreamResetReason, utility,
+};
+use crate::router::RouteConstSharedPtr;
+
+/// See the module's description.
+pub struct ActiveStream {
+    weak: Weak<ActiveStream>,
+    pub(super) manager: Weak<ConnectionManagerImpl>,
+    pub(super) config: Arc<ConnectionManagerConfig>,
+    pub(super) dispatcher: Rc<Dispatcher>,
+    pub(super) connection_id: u64,
+    pub(super) stream_id: u64,
+    pub(super) stream_info: StreamInfoImpl,
+    response_encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
+    pub(super) request_headers: RefCell<Option<HeaderMapPtr>>,
+    pub(super) request_trailers: RefCell<Option<HeaderMapPtr>>,
+    pub(super) response_headers: RefCell<Option<HeaderMapPtr>>,
+    pub(super) response_trailers: RefCell<Option<HeaderMapPtr>>,
+    pub(super) decoder_filters: RefCell<Vec<Rc<ActiveStreamDecoderFilter>>>,
+    pub(super) encoder_filters: RefCell<Vec<Rc<ActiveStreamEncoderFilter>>>,
+    pub(super) buffered_request_data: RefCell<Option<WatermarkBuffer>>,
+    pub(super) buffered_response_data: RefCell<Option<WatermarkBuffer>>,
+    pub(super) buffer_limit: Cell<usize>,
+    cached_route: RefCell<Option<Option<RouteConstSharedPtr>>>,
+    stream_idle_timer: RefCell<Option<Timer>>,
+    idle_timeout: Cell<Duration>,
+    request_timer: RefCell<Option<Timer>>,
+    request_header_timer: RefCell<Option<Timer>>,
+    max_duration_timer: RefCell<Option<Timer>>,
+    high_watermark_count: Cell<u32>,
+    watermark_callbacks: RefCell<Option<Weak<dyn DownstreamWatermarkCallbacks>>>,
+    pub(super) state: StreamState,
+}
+
+/// Where a stream stands.
+#[derive(Default)]
+pub(super) struct StreamState {
+    /// The request is complete.
+    pub remote_complete: Cell<bool>,
+    /// The end of the response has been given to the filters.
+    pub local_complete: Cell<bool>,
+    /// The end of the response has been given to the codec.
+    pub codec_saw_local_complete: Cell<bool>,
+    pub saw_connection_close: Cell<bool>,
+    pub created_filter_chain: Cell<bool>,
+    pub is_head_request: Cell<bool>,
+    pub destroyed: Cell<bool>,
+    /// A filter turned the request, or the response, into one without a body.
+    pub decoding_headers_only: Cell<bool>,
+    pub encoding_headers_only: Cell<bool>,
+    /// Data kept back is limited by back pressure instead of an error.
+    pub decoder_filters_streaming: Cell<bool>,
+    pub encoder_filters_streaming: Cell<bool>,
+    pub in_decode_headers: Cell<bool>,
+    pub in_decode_data: Cell<bool>,
+    pub in_decode_trailers: Cell<bool>,
+    pub in_encode_headers: Cell<bool>,
+    pub in_encode_data: Cell<bool>,
+    pub in_encode_trailers: Cell<bool>,
+}
+
+impl ActiveStream {
+    pub(super) fn new(
+        manager: &Weak<ConnectionManagerImpl>,
+        parent: &ConnectionManagerImpl,
+        response_encoder: Rc<dyn StreamEncoder>,
+    ) -> Rc<Self> {
+        let config = parent.config.clone();
+        let connection = parent.connection();
+        config.stats.downstream_rq_total.inc();
+        config.stats.downstream_rq_active.inc();
+        config.stats.downstream_rq_http1_total.inc();
+        let stream = Rc::new_cyclic(|weak| ActiveStream {
+            weak: weak.clone(),
+            manager: manager.clone(),
+            dispatcher: connection.as_ref().map(|c| c.dispatcher().clone()).expect("open connection"), // invariant
+            connection_id: connection.as_ref().map_or(0, |c| c.id()),
+            stream_id: fastrand::u64(..),
+            stream_info: StreamInfoImpl::new(),
+            buffer_limit: Cell::new(response_encoder.stream().buffer_limit()),
+            response_encoder: RefCell::new(Some(response_encoder)),
+            request_headers: RefCell::default(),
+            request_trailers: RefCell::default(),
+            response_headers: RefCell::default(),
+            response_trailers: RefCell::default(),
+            decoder_filters: RefCell::default(),
+            encoder_filters: RefCell::default(),
+            buffered_request_data: RefCell::default(),
+            buffered_response_data: RefCell::default(),
+            cached_route: RefCell::default(),
+            stream_idle_timer: RefCell::default(),
+            idle_timeout: Cell::new(config.stream_idle_timeout),
+            request_timer: RefCell::default(),
+            request_header_timer: RefCell::default(),
+            max_duration_timer: RefCell::default(),
+            high_watermark_count: Cell::new(0),
+            watermark_callbacks: RefCell::default(),
+            state: StreamState::default(),
+            config,
+        });
+        if let Some(connection) = connection {
+            let info = &stream.stream_info;
+            info.connection_id.set(connection.id());
+            info.stream_id.set(stream.stream_id);
+            info.downstream_local_address.set(connection.local_address());
+            info.downstream_direct_remote_address.set(Some(connection.remote_address()));
+            info.downstream_remote_address.set(Some(connection.remote_address()));
+            info.protocol.set(parent.codec().map(|c| c.protocol()));
+        }
+        stream.start_timers();
+        stream
+    }
+
+    fn start_timers(&self) {
+        if !self.config.stream_idle_timeout.is_zero() {
+            *self.stream_idle_timer.borrow_mut() = Some(self.timer(ActiveStream::on_idle_timeout));
+            self.reset_idle_timer();
+        }
+        let one_shot = |slot: &RefCell<Option<Timer>>, after: Duration, f: fn(&ActiveStream)| {
+            if !after.is_zero() {
+                let timer = self.timer(f);
+                timer.enable_timer(after);
+                *slot.borrow_mut() = Some(timer);
+            }
+        };
+        one_shot(&self.request_timer, self.config.request_timeout, ActiveStream::on_request_timeout);
+        one_shot(
+            &self.request_header_timer,
+            self.config.request_headers_timeout,
+            ActiveStream::on_request_header_timeout,
+        );
+        one_shot(
+            &self.max_duration_timer,
+            self.config.max_stream_duration.unwrap_or_default(),
+            ActiveStream::on_max_stream_duration,
+        );
+    }
+
+    fn timer(&self, f: fn(&ActiveStream)) -> Timer {
+        let weak = self.weak.clone();
+        self.dispatcher.create_timer(move || {
+            if let Some(stream) = weak.upgrade() {
+                f(&stream);
+            }
+        })
+    }
+
+    pub(super) fn weak(&self) -> Weak<ActiveStream> {
+        self.weak.clone()
+    }
+
+    pub(super) fn with_manager(&self, f: impl FnOnce(&ConnectionManagerImpl)) {
+        if let Some(manager) = self.manager.upgrade() {
+            f(&manager);
+        }
+    }
+
+    pub(super) fn response_encoder(&self) -> Option<Rc<dyn StreamEncoder>> {
+        self.response_encoder.borrow().clone()
+    }
+
+    pub(super) fn remove_codec_callbacks(&self) {
+        if let Some(encoder) = self.response_encoder() {
+            let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
+            encoder.stream().remove_callbacks(&callbacks);
+        }
+    }
+
+    /// Whether request and response have both passed the codec completely.
+    pub(super) fn is_complete(&self) -> bool {
+        self.state.remote_complete.get() && self.state.codec_saw_local_complete.get()
+    }
+
+    pub(super) fn remote_complete(&self) -> bool {
+        self.state.remote_complete.get()
+    }
+
+    pub(super) fn set_local_complete(&self) {
+        self.state.local_complete.set(true);
+        self.state.codec_saw_local_complete.set(true);
+    }
+
+    pub(super) fn log_end_stream_reset(&self) {
+        envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "doEndStream() resetting stream");
+    }
+
+    pub(super) fn reset_idle_timer(&self) {
+        if let Some(timer) = self.stream_idle_timer.borrow().as_ref() {
+            timer.enable_timer(self.idle_timeout.get());
+        }
+    }
+
+    pub(super) fn disarm_request_timeout(&self) {
+        drop(self.request_timer.borrow_mut().take());
+    }
+
+    fn on_idle_timeout(&self) {
+        self.config.stats.downstream_rq_idle_timeout.inc();
+        if self.response_headers.borrow().is_some() {
+            self.end_stream();
+        } else {
+            self.stream_info.set_response_flag(ResponseFlag::StreamIdleTimeout);
+            self.send_local_reply_with(408, "stream timeout", None, "stream_idle_timeout");
+        }
+    }
+
+    fn on_request_timeout(&self) {
+        self.config.stats.downstream_rq_timeout.inc();
+        self.send_local_reply_with(408, "request timeout", None, "request_overall_timeout");
+    }
+
+    fn on_request_header_timeout(&self) {
+        self.config.stats.downstream_rq_header_timeout.inc();
+        self.send_local_reply_with(408, "request header timeout", None, "request_header_timeout");
+    }
+
+    fn on_max_stream_duration(&self) {
+        self.config.stats.downstream_rq_max_duration_reached.inc();
+        if self.response_headers.borrow().is_some() {
+            self.end_stream();
+        } else {
+            self.stream_info.set_response_flag(ResponseFlag::DurationTimeout);
+            self.send_local_reply_with(408, "downstream duration timeout", None, "max_duration_timeout");
+        }
+    }
+
+    /// Ends the stream through its connection manager.
+    pub(super) fn end_stream(&self) {
+        if let Some(this) = self.weak.upgrade() {
+            self.with_manager(|m| m.do_end_stream(&this));
+        }
+    }
+
+    /// The stream leaves its connection: filters and timers stop.
+    pub(super) fn on_deferred_destroy(&self) {
+        for slot in [&self.stream_idle_timer, &self.request_timer, &self.request_header_timer, &self.max_duration_timer]
+        {
+            drop(slot.borrow_mut().take());
+        }
+        self.state.destroyed.set(true);
+        let (decoders, encoders) = (self.decoder_filters.borrow().clone(), self.encoder_filters.borrow().clone());
+        for filter in decoders {
+            filter.on_destroy();
+        }
+        for filter in encoders {
+            filter.on_destroy();
+        }
+        drop(self.response_encoder.borrow_mut().take());
+    }
+
+    pub(super) fn charge_stats(&self, status: u16) {
+        self.stream_info.response_code.set(Some(status));
+        if self.stream_info.health_check.get() {
+            return;
+        }
+        self.config.stats.downstream_rq_completed.inc();
+        self.config.listener_stats.downstream_rq_completed.inc();
+        self.config.stats.charge_class(status);
+        self.config.listener_stats.charge_class(status);
+    }
+
+    fn maybe_end_decode(&self, end_stream: bool) {
+        self.state.remote_complete.set(end_stream);
+        if end_stream {
+            self.stream_info.last_downstream_rx_byte_received.set(Some(Instant::now()));
+            envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "request end stream");
+        }
+    }
+
+    /// The route of the request, looked up when it is first wanted.
+    pub(super) fn route(&self) -> Option<RouteConstSharedPtr> {
+        if let Some(route) = &*self.cached_route.borrow() {
+            return route.clone();
+        }
+        let headers = self.request_headers.borrow().clone();
+        let route = headers.and_then(|headers| self.config.route_config.route(&headers.borrow()));
+        if let Some(route) = &route
+            && !route.name().is_empty()
+        {
+            self.stream_info.set_route_name(route.name());
+        }
+        *self.cached_route.borrow_mut() = Some(route.clone());
+        route
+    }
+
+    pub(super) fn clear_route_cache(&self) {
+        drop(self.cached_route.borrow_mut().take());
+    }
+
+    /// The checks before the filters, in Envoy's order; each answers the request when it fails.
+    fn check_request(&self, headers: &HeaderMapPtr, protocol: Protocol) -> Result<(), Refusal> {
+        let settings = &self.config.http1_settings;
+        let h = &mut *headers.borrow_mut();
+        if protocol == Protocol::Http10 {
+            if !settings.accept_http_10 {
+                self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
+                return Err(Refusal { status: 426, body: "Upgrade Required", details: "low_version" });
+            }
+            self.state.saw_connection_close.set(!utility::connection_has_token(h, "keep-alive"));
+        } else if utility::connection_has_token(h, "close") {
+            self.state.saw_connection_close.set(true);
+        }
+        if h.get(HeaderId::Authority).is_none_or(<[u8]>::is_empty) {
+            if protocol == Protocol::Http10 && !settings.default_host_for_http_10.is_empty() {
+                h.set(HeaderId::Authority, settings.default_host_for_http_10.as_bytes());
+            } else {
+                return Err(Refusal { status: 400, body: "", details: "missing_host_header" });
+            }
+        }
+        self.apply_underscore_action(h)?;
+        if !h.get(HeaderId::Path).is_some_and(|path| path.starts_with(b"/")) {
+            self.config.stats.downstream_rq_non_relative_path.inc();
+            return Err(Refusal { status: 404, body: "", details: "absolute_path_rejected" });
+        }
+        header_mutation::normalize_path(h, &self.config).map_err(|()| {
+            self.config.stats.downstream_rq_failed_path_normalization.inc();
+            Refusal { status: 400, body: "", details: "path_normalization_failed" }
+        })
+    }
+
+    fn apply_underscore_action(&self, headers: &mut HeaderMap) -> Result<(), Refusal> {
+        if self.config.headers_with_underscores_action == HeadersWithUnderscoresAction::Allow {
+            return Ok(());
+        }
+        let names: Vec<Vec<u8>> =
+            headers.iter().map(|(name, _)| name.to_vec()).filter(|name| name.contains(&b'_')).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        if self.config.headers_with_underscores_action == HeadersWithUnderscoresAction::RejectRequest {
+            return Err(Refusal { status: 400, body: "Bad Request", details: "http1.unexpected_underscore" });
+        }
+        names.iter().for_each(|name| headers.remove_by_name(name));
+        Ok(())
+    }
+
+    /// Answers `Expect: 100-continue` here, so that neither filters nor the upstream see it.
+    fn maybe_send_continue(&self, headers: &HeaderMapPtr) {
+        let expects =
+            headers.borrow().get(HeaderId::Expect).is_some_and(|e| e.eq_ignore_ascii_case(b"100-continue"));
+        if self.config.proxy_100_continue || !expects {
+            return;
+        }
+        self.charge_stats(100);
+        if let Some(encoder) = self.response_encoder() {
+            let mut interim = HeaderMap::new();
+            interim.set_status(100);
+            encoder.encode_1xx_headers(&interim.shared());
+        }
+        headers.borrow_mut().remove(HeaderId::Expect);
+    }
+
+    fn apply_route_idle_timeout(&self, route: &RouteConstSharedPtr) {
+        let Some(timeout) = route.route_entry().and_then(|entry| entry.idle_timeout) else { return };
+        self.idle_timeout.set(timeout);
+        let mut timer = self.stream_idle_timer.borrow_mut();
+        if timeout.is_zero() {
+            drop(timer.take());
+        } else if timer.is_none() {
+            *timer = Some(self.timer(ActiveStream::on_idle_timeout));
+        }
+    }
+
+    fn decode_request_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
+        drop(self.request_header_timer.borrow_mut().take());
+        *self.request_headers.borrow_mut() = Some(headers.clone());
+        self.state.is_head_request.set(headers.borrow().get(HeaderId::Method) == Some(b"HEAD"));
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "request headers complete (end_stream={}):\n{}",
+            end_stream,
+            headers.borrow()
+        );
+        self.maybe_end_decode(end_stream);
+        let Some(manager) = self.manager.upgrade() else { return };
+        if manager.count_request() {
+            self.config.stats.downstream_cx_max_requests_reached.inc();
+            self.state.saw_connection_close.set(true);
+        }
+        let protocol = manager.codec().map_or(Protocol::Http11, |c| c.protocol());
+        self.stream_info.protocol.set(Some(protocol));
+        self.maybe_send_continue(&headers);
+        if let Err(refusal) = self.check_request(&headers, protocol) {
+            if protocol == Protocol::Http10 || refusal.status == 400 {
+                self.state.saw_connection_close.set(true);
+            }
+            self.send_local_reply_with(refusal.status, refusal.body, None, refusal.details);
+            return;
+        }
+        if let Some(connection) = manager.connection() {
+            let remote = header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
+            self.stream_info.downstream_remote_address.set(Some(remote));
+        }
+        let upgrade = headers.borrow().has(HeaderId::Upgrade);
+        let route = self.route();
+        self.create_filter_chain();
+        if let Some(route) = &route {
+            if upgrade {
+                self.config.stats.downstream_rq_ws_on_non_ws_route.inc();
+                self.send_local_reply_with(403, "", None, "upgrade_failed");
+                return;
+            }
+            self.apply_route_idle_timeout(route);
+        }
+        self.decode_headers_from(0, &headers, end_stream);
+        self.reset_idle_timer();
+    }
+
+    /// Makes the filters of this stream; at most once.
+    pub(super) fn create_filter_chain(&self) {
+        if self.state.created_filter_chain.replace(true) {
+            return;
+        }
+        for factory in &self.config.filter_factories {
+            factory.create(self);
+        }
+    }
+
+    pub(super) fn call_high_watermark_callbacks(&self) {
+        self.high_watermark_count.set(self.high_watermark_count.get() + 1);
+        let callbacks = self.watermark_callbacks.borrow().as_ref().and_then(Weak::upgrade);
+        if let Some(callbacks) = callbacks {
+            callbacks.on_above_write_buffer_high_watermark();
+        }
+    }
+
+    pub(super) fn call_low_watermark_callbacks(&self) {
+        self.high_watermark_count.set(self.high_watermark_count.get().saturating_sub(1));
+        let callbacks = self.watermark_callbacks.borrow().as_ref().and_then(Weak::upgrade);
+        if let Some(callbacks) = callbacks {
+            callbacks.on_below_write_buffer_low_watermark();
+        }
+    }
+
+    pub(super) fn set_watermark_callbacks(&self, callbacks: Option<Weak<dyn DownstreamWatermarkCallbacks>>) {
+        *self.watermark_callbacks.borrow_mut() = callbacks.clone();
+        if let Some(callbacks) = callbacks.and_then(|c| c.upgrade()) {
+            for _ in 0..self.high_watermark_count.get() {
+                callbacks.on_above_write_buffer_high_watermark();
+            }
+        }
+    }
+
+    /// What the response's head says of the connection: may start or decide its closing.
+    pub(super) fn decide_connection_close(&self, manager: &ConnectionManagerImpl) {
+        let stats = &self.config.stats;
+        let not_draining = || manager.drain_state.get() == DrainState::NotDraining;
+        if not_draining() && self.config.drain_decision.drain_close() {
+            manager.start_drain_sequence();
+            stats.downstream_cx_drain_close.inc();
+            envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "drain closing connection");
+        }
+        if manager.drain_state.get() != DrainState::Closing && self.state.saw_connection_close.get() {
+            envoy_stream_log!(
+                Http,
+                debug,
+                self.connection_id,
+                self.stream_id,
+                "closing connection due to connection close header"
+            );
+            manager.drain_state.set(DrainState::Closing);
+        }
+        if !self.state.remote_complete.get() {
+            manager.drain_state.set(DrainState::Closing);
+            stats.downstream_rq_response_before_rq_complete.inc();
+        }
+    }
+}
+
+/// An answer in place of a request's.
+struct Refusal {
+    status: u16,
+    body: &'static str,
+    details: &'static str,
+}
+
+impl StreamDecoder for ActiveStream {
+    fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
+        self.decode_request_headers(headers, end_stream);
+    }
+
+    fn decode_data(&self, data: &mut Buffer, end_stream: bool) {
+        self.maybe_end_decode(end_stream);
+        self.stream_info.add_bytes_received(data.len() as u64);
+        self.decode_data_from(0, data, end_stream);
+    }
+
+    fn decode_trailers(&self, trailers: HeaderMapPtr) {
+        self.reset_idle_timer();
+        self.maybe_end_decode(true);
+        *self.request_trailers.borrow_mut() = Some(trailers.clone());
+        self.decode_trailers_from(0, &trailers);
+    }
+}
+
+impl RequestDecoder for ActiveStream {
+    fn send_local_reply(&self, status: u16, body: &str, details: &'static str) {
+        self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
+        self.state.saw_connection_close.set(true);
+        self.send_local_reply_with(status, body, None, details);
+    }
+}
+
+impl StreamCallbacks for ActiveStream {
+    fn on_reset_stream(&self, _reason: StreamResetReason) {
+        envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "stream reset");
+        self.config.stats.downstream_rq_rx_reset.inc();
+        if let Some(this) = self.weak.upgrade() {
+            self.with_manager(|m| m.do_deferred_stream_destroy(&this));
+        }
+    }
+
+    fn on_above_write_buffer_high_watermark(&self) {
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "Disabling upstream stream due to downstream stream watermark."
+        );
+        self.call_high_watermark_callbacks();
+    }
+
+    fn on_below_write_buffer_low_watermark(&self) {
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "Enabling upstream stream due to downstream stream watermark."
+        );
+        self.call_low_watermark_callbacks();
+    }
+}
+
+impl FilterChainFactoryCallbacks for ActiveStream {
+    fn add_stream_decoder_filter(&self, filter: Rc<dyn StreamDecoderFilter>) {
+        let index = self.decoder_filters.borrow().len();
+        let wrapper = ActiveStreamDecoderFilter::new(&self.weak, self, index, filter);
+        self.decoder_filters.borrow_mut().push(wrapper);
+    }
+
+    fn add_stream_encoder_filter(&self, filter: Rc<dyn StreamEncoderFilter>) {
+        let wrapper = ActiveStreamEncoderFilter::new(&self.weak, self, filter);
+        // The last filter of the request is the first of the response.
+        let mut filters = self.encoder_filters.borrow_mut();
+        filters.insert(0, wrapper);
+        filters.iter().enumerate().for_each(|(i, f)| f.set_index(i));
+    }
+}
+
+impl Drop for ActiveStream {
+    fn drop(&mut self) {
+        let info = &self.stream_info;
+        info.request_complete.set(Some(Instant::now()));
+        // No flag and no status: the downstream went away before there was an answer.
+        if !info.has_any_response_flag() && info.response_code.get().is_none() {
+            info.set_response_flag(ResponseFlag::DownstreamConnectionTermination);
+        }
+        self.config.stats.downstream_rq_active.dec();
+        if self.config.access_logs.is_empty() {
+            return;
+        }
+        let (request, response) = (self.request_headers.borrow(), self.response_headers.borrow());
+        let trailers = self.response_trailers.borrow();
+        let (request, response, trailers) = (
+            request.as_ref().map(|h| h.borrow()),
+            response.as_ref().map(|h| h.borrow()),
+            trailers.as_ref().map(|h| h.borrow()),
+        );
+        for log in &self.config.access_logs {
+            log.log(request.as_deref(), response.as_deref(), trailers.as_deref(), info);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The connection manager's configuration, built once and shared by all workers.
+//!
+//! Mirrors Envoy's `source/extensions/filters/network/http_connection_manager/config.cc`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
+use crate::access_log::{AccessLog, AccessLogManager};
+use crate::cluster_manager::ClusterManager;
+use crate::config::{self, HttpFilterConfig, ServerHeaderTransformation};
+use crate::filters::http::FilterFactory;
+use crate::filters::http::router::RouterFilterFactory;
+use crate::http::DateProvider;
+use crate::http::http1::{HeadLimits, Http1Settings};
+use crate::network::{Address, ConnectionStats};
+use crate::router::ConfigImpl;
+use crate::stats::{Scope, Store};
+use crate::thread_local::SlotImpl;
+
+/// Whether responses should close their connection because the server drains.
+pub trait DrainDecision: Send + Sync {
+    /// Asked for each response.
+    fn drain_close(&self) -> bool;
+}
+
+/// What the server gives to those it configures.
+#[derive(Clone)]
+pub struct FactoryContext {
+    /// All statistics.
+    pub stats: Arc<Store>,
+    /// The clusters.
+    pub cluster_manager: ClusterManager,
+    /// Files that access logs go to.
+    pub access_log_manager: Arc<AccessLogManager>,
+    /// Each worker's date.
+    pub date_provider: SlotImpl<DateProvider>,
+    /// The local cluster's name, for add_user_agent.
+    pub service_cluster: String,
+    /// The node's name, for x-envoy-downstream-service-node.
+    pub service_node: String,
+}
+
+/// A network in which addresses are internal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cidr {
+    address: std::net::IpAddr,
+    prefix_len: u32,
+}
+
+impl Cidr {
+    fn contains(&self, ip: std::net::IpAddr) -> bool {
+        use std::net::IpAddr::{V4, V6};
+        match (self.address, ip) {
+            (V4(net), V4(ip)) => {
+                let shift = 32 - self.prefix_len.min(32);
+                (net.to_bits() as u64) >> shift == (ip.to_bits() as u64) >> shift
+            }
+            (V6(net), V6(ip)) => {
+                let shift = 128 - self.prefix_len.min(128);
+                shift == 128 || net.to_bits() >> shift == ip.to_bits() >> shift
+            }
+            _ => false,
+        }
+    }
+}
+
+/// See the module's description. Durations of zero mean "off".
+pub struct ConnectionManagerConfig {
+    pub(super) stats: ConnectionManagerStats,
+    pub(super) listener_stats: ConnectionManagerListenerStats,
+    pub(super) connection_stats: Arc<ConnectionStats>,
+    pub(super) route_config: Arc<ConfigImpl>,
+    pub(super) filter_factories: Vec<Arc<dyn FilterFactory>>,
+    pub(super) access_logs: Vec<Arc<AccessLog>>,
+    pub(super) http1_settings: Arc<Http1Settings>,
+    pub(super) head_limits: HeadLimits,
+    pub(super) drain_decision: Arc<dyn DrainDecision>,
+    pub(super) date_provider: SlotImpl<DateProvider>,
+    pub(super) server_name: String,
+    pub(super) server_header_transformation: ServerHeaderTransformation,
+    pub(super) via: String,
+    pub(super) user_agent: Option<(String, String)>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_connection_duration: Option<Duration>,
+    pub(super) max_requests_per_connection: u64,
+    pub(super) stream_idle_timeout: Duration,
+    pub(super) request_timeout: Duration,
+    pub(super) request_headers_timeout: Duration,
+    pub(super) max_stream_duration: Option<Duration>,
+    pub(super) drain_timeout: Duration,
+    pub(super) delayed_close_timeout: Duration,
+    pub(super) use_remote_address: bool,
+    pub(super) xff_num_trusted_hops: u32,
+    pub(super) skip_xff_append: bool,
+    pub(super) generate_request_id: bool,
+    pub(super) preserve_external_request_id: bool,
+    pub(super) always_set_request_id_in_response: bool,
+    pub(super) proxy_100_continue: bool,
+    pub(super) normalize_path: bool,
+    pub(super) merge_slashes: bool,
+    pub(super) strip_any_host_port: bool,
+    pub(super) headers_with_underscores_action: config::HeadersWithUnderscoresAction,
+    internal_networks: Vec<Cidr>,
+}
+
+impl ConnectionManagerConfig {
+    /// Builds the configuration. `listener_scope` is the listener's, `place` where `config` stands.
+    ///
+    /// # Errors
+    /// What the configuration asks for and cannot be had, with its place.
+    pub fn new(
+        config: &config::HttpConnectionManager,
+        context: &FactoryContext,
+        listener_scope: &Scope,
+        drain_decision: Arc<dyn DrainDecision>,
+        place: &str,
+    ) -> Result<Self, String> {
+        let prefix = format!("http.{}.", config.stat_prefix);
+        let scope = context.stats.root_scope().create_scope(&prefix);
+        let stats = ConnectionManagerStats::new(&scope);
+        let common = &config.common_http_protocol_options;
+        let http1 = &config.http_protocol_options;
+        let filter_factories = config
+            .http_filters
+            .iter()
+            .map(|filter| match &filter.typed_config {
+                HttpFilterConfig::Router(router) => {
+                    Arc::new(RouterFilterFactory::new(router, &scope, context.cluster_manager.clone()))
+                        as Arc<dyn FilterFactory>
+                }
+            })
+            .collect();
+        let access_logs = config
+            .access_log
+            .iter()
+            .map(|log| AccessLog::new(log, &context.access_log_manager).map_err(|e| format!("{place}.access_log: {e}")))
+            .collect::<Result<_, _>>()?;
+        Ok(ConnectionManagerConfig {
+            connection_stats: Arc::new(connection_stats(&stats)),
+            stats,
+            listener_stats: ConnectionManagerListenerStats::new(&listener_scope.create_scope(&prefix)),
+            route_config: Arc::new(ConfigImpl::new(&config.route_config, &format!("{place}.route_config"))?),
+            filter_factories,
+            access_logs,
+            http1_settings: Arc::new(Http1Settings {
+                allow_absolute_url: http1.allow_absolute_url,
+                accept_http_10: http1.accept_http_10,
+                default_host_for_http_10: http1.default_host_for_http_10.clone(),
+                enable_trailers: http1.enable_trailers,
+            }),
+            head_limits: HeadLimits {
+                max_bytes: config.max_request_headers_kb as usize * 1024,
+                max_count: common.max_headers_count.unwrap_or(100) as usize,
+            },
+            drain_decision,
+            date_provider: context.date_provider.clone(),
+            server_name: config.server_name.clone(),
+            server_header_transformation: config.server_header_transformation,
+            via: config.via.clone(),
+            user_agent: config
+                .add_user_agent
+                .then(|| (context.service_cluster.clone(), context.service_node.clone())),
+            idle_timeout: common.idle_timeout.filter(|t| !t.is_zero()),
+            max_connection_duration: common.max_connection_duration.filter(|t| !t.is_zero()),
+            max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0) as u64,
+            stream_idle_timeout: config.stream_idle_timeout,
+            request_timeout: config.request_timeout,
+            request_headers_timeout: config.request_headers_timeout,
+            max_stream_duration: common.max_stream_duration.filter(|t| !t.is_zero()),
+            drain_timeout: config.drain_timeout,
+            delayed_close_timeout: config.delayed_close_timeout,
+            use_remote_address: config.use_remote_address,
+            xff_num_trusted_hops: config.xff_num_trusted_hops,
+            skip_xff_append: config.skip_xff_append,
+            generate_request_id: config.generate_request_id,
+            preserve_external_request_id: config.preserve_external_request_id,
+            always_set_request_id_in_response: config.always_set_request_id_in_response,
+            proxy_100_continue: config.proxy_100_continue,
+            normalize_path: config.normalize_path.unwrap_or(false),
+            merge_slashes: config.merge_slashes,
+            strip_any_host_port: config.strip_any_host_port,
+            headers_with_underscores_action: common.headers_with_underscores_action,
+            internal_networks: internal_networks(config, place)?,
+        })
+    }
+
+    /// Whether an address counts as internal: only where `internal_address_config` says so.
+    pub(super) fn is_internal_address(&self, address: &Address) -> bool {
+        address.ip().is_some_and(|ip| self.internal_networks.iter().any(|net| net.contains(ip.ip())))
+    }
+}
+
+fn connection_stats(stats: &ConnectionManagerStats) -> ConnectionStats {
+    ConnectionStats {
+        read_total: stats.downstream_cx_rx_bytes_total.clone(),
+        read_current: stats.downstream_cx_rx_bytes_buffered.clone(),
+        write_total: stats.downstream_cx_tx_bytes_total.clone(),
+        write_current: stats.downstream_cx_tx_bytes_buffered.clone(),
+        bind_errors: None,
+        delayed_close_timeouts: Some(stats.downstream_cx_delayed_close_timeout.clone()),
+    }
+}
+
+fn internal_networks(config: &config::HttpConnectionManager, place: &str) -> Result<Vec<Cidr>, String> {
+    let Some(internal) = &config.internal_address_config else { return Ok(Vec::new()) };
+    internal
+        .cidr_ranges
+        .iter()
+        .map(|range| {
+            let address = range
+                .address_prefix
+                .parse()
+                .map_err(|_| format!("{place}.internal_address_config.cidr_ranges: malformed IP address"))?;
+            Ok(Cidr { address, prefix_len: range.prefix_len })
+        })
+        .collect()
+}

@@ -1,0 +1,344 @@
+//! The connection manager of one downstream connection.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::active_stream::ActiveStream;
+use super::config::ConnectionManagerConfig;
+use crate::buffer::Buffer;
+use crate::envoy_conn_log;
+use crate::event::{Dispatcher, Timer};
+use crate::http::http1::ServerConnectionImpl;
+use crate::http::{
+    RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks, StreamEncoder, StreamResetReason,
+};
+use crate::network::{
+    ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionState, FilterStatus,
+    ReadFilter, ReadFilterCallbacks,
+};
+
+/// On the way to closing a connection that is still answering.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum DrainState {
+    NotDraining,
+    /// Waiting for the drain timer; responses still keep the connection alive.
+    Draining,
+    /// The connection closes once it has no stream.
+    Closing,
+}
+
+/// See the module's description.
+pub struct ConnectionManagerImpl {
+    weak: Weak<ConnectionManagerImpl>,
+    pub(super) config: Arc<ConnectionManagerConfig>,
+    dispatcher: Rc<Dispatcher>,
+    connection: RefCell<Weak<ConnectionImpl>>,
+    codec: RefCell<Option<Rc<dyn ServerConnection>>>,
+    streams: RefCell<Vec<Rc<ActiveStream>>>,
+    pub(super) drain_state: Cell<DrainState>,
+    idle_timer: RefCell<Option<Timer>>,
+    drain_timer: RefCell<Option<Timer>>,
+    duration_timer: RefCell<Option<Timer>>,
+    requests: Cell<u64>,
+    start: Instant,
+}
+
+impl ConnectionManagerImpl {
+    /// A manager for the connection that it will be added to as a filter.
+    pub fn new(config: Arc<ConnectionManagerConfig>, dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
+        Rc::new_cyclic(|weak| ConnectionManagerImpl {
+            weak: weak.clone(),
+            config,
+            dispatcher: dispatcher.clone(),
+            connection: RefCell::default(),
+            codec: RefCell::default(),
+            streams: RefCell::default(),
+            drain_state: Cell::new(DrainState::NotDraining),
+            idle_timer: RefCell::default(),
+            drain_timer: RefCell::default(),
+            duration_timer: RefCell::default(),
+            requests: Cell::new(0),
+            start: Instant::now(),
+        })
+    }
+
+    pub(super) fn connection(&self) -> Option<Rc<ConnectionImpl>> {
+        self.connection.borrow().upgrade()
+    }
+
+    pub(super) fn codec(&self) -> Option<Rc<dyn ServerConnection>> {
+        self.codec.borrow().clone()
+    }
+
+    fn connection_id(&self) -> u64 {
+        self.connection().map_or(0, |c| c.id())
+    }
+
+    fn has_streams(&self) -> bool {
+        !self.streams.borrow().is_empty()
+    }
+
+    /// Counts a request; true when it is the last that this connection may carry.
+    pub(super) fn count_request(&self) -> bool {
+        self.requests.set(self.requests.get() + 1);
+        let max = self.config.max_requests_per_connection;
+        max > 0 && self.requests.get() >= max
+    }
+
+    fn close(&self, close_type: ConnectionCloseType) {
+        if let Some(connection) = self.connection() {
+            connection.close(close_type);
+        }
+    }
+
+    pub(super) fn check_for_deferred_close(&self) {
+        if self.drain_state.get() == DrainState::Closing && !self.has_streams() {
+            self.close(ConnectionCloseType::FlushWriteAndDelay);
+        }
+    }
+
+    /// A stream is done, or is to be given up where either side of it is incomplete.
+    pub(super) fn do_end_stream(&self, stream: &Rc<ActiveStream>) {
+        let mut reset = false;
+        if let Some(encoder) = stream.response_encoder()
+            && !stream.is_complete()
+        {
+            stream.log_end_stream_reset();
+            stream.set_local_complete();
+            encoder.stream().reset_stream(StreamResetReason::LocalReset);
+            reset = true;
+        }
+        if reset {
+            // HTTP/1 cannot give up one stream alone.
+            self.drain_state.set(DrainState::Closing);
+        } else {
+            self.do_deferred_stream_destroy(stream);
+        }
+        self.check_for_deferred_close();
+        if self.drain_state.get() != DrainState::Closing
+            && let Some(connection) = self.connection()
+        {
+            // Undoes the pause of this request and what its filters left behind.
+            while connection.state() == ConnectionState::Open && !connection.read_enabled() {
+                connection.read_disable(false);
+            }
+        }
+        if !self.has_streams() {
+            self.enable_idle_timer();
+        }
+    }
+
+    /// Ends a stream's activity; it is dropped, and logged, at the end of the pass.
+    pub(super) fn do_deferred_stream_destroy(&self, stream: &Rc<ActiveStream>) {
+        let removed = {
+            let mut streams = self.streams.borrow_mut();
+            let index = streams.iter().position(|s| Rc::ptr_eq(s, stream));
+            index.map(|i| streams.swap_remove(i))
+        };
+        let Some(removed) = removed else { return };
+        removed.on_deferred_destroy();
+        self.dispatcher.deferred_delete(removed);
+    }
+
+    fn enable_idle_timer(&self) {
+        if let (Some(timer), Some(timeout)) = (self.idle_timer.borrow().as_ref(), self.config.idle_timeout) {
+            timer.enable_timer(timeout);
+        }
+    }
+
+    /// Starts the way to Closing: `drain_timeout` from now.
+    pub(super) fn start_drain_sequence(&self) {
+        debug_assert!(self.drain_state.get() == DrainState::NotDraining);
+        self.drain_state.set(DrainState::Draining);
+        let weak = self.weak.clone();
+        let timer = self.dispatcher.create_timer(move || {
+            if let Some(manager) = weak.upgrade() {
+                manager.on_drain_timeout();
+            }
+        });
+        timer.enable_timer(self.config.drain_timeout);
+        *self.drain_timer.borrow_mut() = Some(timer);
+    }
+
+    fn on_drain_timeout(&self) {
+        self.drain_state.set(DrainState::Closing);
+        self.check_for_deferred_close();
+    }
+
+    fn on_idle_timeout(&self) {
+        envoy_conn_log!(Http, debug, self.connection_id(), "idle timeout");
+        self.config.stats.downstream_cx_idle_timeout.inc();
+        if self.codec().is_none() {
+            self.close(ConnectionCloseType::FlushWrite);
+        } else if self.drain_state.get() == DrainState::NotDraining {
+            self.start_drain_sequence();
+        }
+    }
+
+    fn on_connection_duration_timeout(&self) {
+        envoy_conn_log!(Http, debug, self.connection_id(), "max connection duration reached");
+        self.config.stats.downstream_cx_max_duration_reached.inc();
+        if self.codec().is_none() {
+            self.close(ConnectionCloseType::FlushWrite);
+        } else if self.drain_state.get() == DrainState::NotDraining {
+            self.start_drain_sequence();
+        }
+    }
+
+    fn create_codec(&self) -> Rc<dyn ServerConnection> {
+        let connection = self.connection().expect("reading from a connection"); // invariant
+        let callbacks: Weak<dyn ServerConnectionCallbacks> = self.weak.clone();
+        let codec = ServerConnectionImpl::new(
+            &connection,
+            callbacks,
+            self.config.http1_settings.clone(),
+            self.config.head_limits,
+        );
+        *self.codec.borrow_mut() = Some(codec.clone());
+        self.config.stats.downstream_cx_http1_total.inc();
+        self.config.stats.downstream_cx_http1_active.inc();
+        codec
+    }
+
+    /// One message at a time: on to the next one when nothing is being answered; no reading while
+    /// a complete request is.
+    fn dispatch(&self, data: &mut Buffer) {
+        let codec = self.codec().unwrap_or_else(|| self.create_codec());
+        loop {
+            if let Err(error) = codec.dispatch(data) {
+                envoy_conn_log!(Http, debug, self.connection_id(), "dispatch error: {}", error);
+                self.config.stats.downstream_cx_protocol_error.inc();
+                data.clear();
+                self.handle_codec_error();
+                return;
+            }
+            self.check_for_deferred_close();
+            let Some(connection) = self.connection() else { return };
+            let front = self.streams.borrow().last().cloned();
+            match front {
+                Some(stream) if stream.remote_complete() => {
+                    connection.read_disable(true);
+                    return;
+                }
+                Some(_) => return,
+                None if data.is_empty() || connection.state() != ConnectionState::Open => return,
+                None => {}
+            }
+        }
+    }
+
+    /// The codec has answered if it could; what is left is to end everything.
+    fn handle_codec_error(&self) {
+        self.reset_all_streams();
+        self.close(ConnectionCloseType::FlushWriteAndDelay);
+    }
+
+    fn reset_all_streams(&self) {
+        loop {
+            let Some(stream) = self.streams.borrow().last().cloned() else { return };
+            stream.remove_codec_callbacks();
+            stream.on_reset_stream(StreamResetReason::ConnectionTermination);
+        }
+    }
+}
+
+impl ReadFilter for ConnectionManagerImpl {
+    fn on_data(&self, data: &mut Buffer, _end_stream: bool) -> FilterStatus {
+        self.dispatch(data);
+        FilterStatus::StopIteration
+    }
+
+    fn initialize_read_filter_callbacks(&self, callbacks: ReadFilterCallbacks) {
+        let stats = &self.config.stats;
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_active.inc();
+        *self.connection.borrow_mut() = callbacks.connection();
+        let Some(connection) = self.connection() else { return };
+        let as_callbacks: Weak<dyn ConnectionCallbacks> = self.weak.clone();
+        connection.add_connection_callbacks(as_callbacks);
+        if self.config.idle_timeout.is_some() {
+            let weak = self.weak.clone();
+            *self.idle_timer.borrow_mut() = Some(self.dispatcher.create_timer(move || {
+                if let Some(manager) = weak.upgrade() {
+                    manager.on_idle_timeout();
+                }
+            }));
+            self.enable_idle_timer();
+        }
+        if let Some(duration) = self.config.max_connection_duration {
+            let weak = self.weak.clone();
+            let timer = self.dispatcher.create_timer(move || {
+                if let Some(manager) = weak.upgrade() {
+                    manager.on_connection_duration_timeout();
+                }
+            });
+            timer.enable_timer(duration);
+            *self.duration_timer.borrow_mut() = Some(timer);
+        }
+        connection.set_delayed_close_timeout(self.config.delayed_close_timeout);
+        connection.set_connection_stats(self.config.connection_stats.clone());
+    }
+}
+
+impl ServerConnectionCallbacks for ConnectionManagerImpl {
+    fn new_stream(&self, response_encoder: Rc<dyn StreamEncoder>) -> Weak<dyn RequestDecoder> {
+        if let Some(timer) = self.idle_timer.borrow().as_ref() {
+            timer.disable_timer();
+        }
+        envoy_conn_log!(Http, debug, self.connection_id(), "new stream");
+        let stream = ActiveStream::new(&self.weak, self, response_encoder.clone());
+        self.streams.borrow_mut().push(stream.clone());
+        let callbacks: Weak<dyn StreamCallbacks> = stream.weak();
+        response_encoder.stream().add_callbacks(callbacks);
+        stream.weak()
+    }
+}
+
+impl ConnectionCallbacks for ConnectionManagerImpl {
+    fn on_event(&self, event: ConnectionEvent) {
+        let stats = &self.config.stats;
+        match event {
+            ConnectionEvent::Connected => return,
+            ConnectionEvent::LocalClose => stats.downstream_cx_destroy_local.inc(),
+            ConnectionEvent::RemoteClose => stats.downstream_cx_destroy_remote.inc(),
+        }
+        drop(self.idle_timer.borrow_mut().take());
+        drop(self.drain_timer.borrow_mut().take());
+        drop(self.duration_timer.borrow_mut().take());
+        if self.has_streams() {
+            if event == ConnectionEvent::LocalClose {
+                stats.downstream_cx_destroy_local_active_rq.inc();
+            } else {
+                stats.downstream_cx_destroy_remote_active_rq.inc();
+            }
+            stats.downstream_cx_destroy_active_rq.inc();
+            self.reset_all_streams();
+        }
+    }
+
+    fn on_above_write_buffer_high_watermark(&self) {
+        if let Some(codec) = self.codec() {
+            codec.on_underlying_connection_above_write_buffer_high_watermark();
+        }
+    }
+
+    fn on_below_write_buffer_low_watermark(&self) {
+        if let Some(codec) = self.codec() {
+            codec.on_underlying_connection_below_write_buffer_low_watermark();
+        }
+    }
+}
+
+impl Drop for ConnectionManagerImpl {
+    fn drop(&mut self) {
+        let stats = &self.config.stats;
+        stats.downstream_cx_destroy.inc();
+        stats.downstream_cx_active.dec();
+        if self.codec.borrow().is_some() {
+            stats.downstream_cx_http1_active.dec();
+        }
+        stats.downstream_cx_length_ms.record(self.start.elapsed().as_millis() as u64);
+    }
+}

@@ -1,0 +1,450 @@
+//! The way of headers, data and trailers along the filters of a stream, and out to the codec.
+//!
+//! Mirrors the decode and encode halves of `ActiveStream` in Envoy's
+//! `source/common/http/conn_manager_impl.cc`. Adding trailers from inside a data callback is left out:
+//! no filter of legate does it.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::active_stream::ActiveStream;
+use super::active_stream_filter::{ActiveStreamDecoderFilter, ActiveStreamEncoderFilter, AfterData};
+use super::conn_manager::DrainState;
+use super::header_mutation;
+use crate::buffer::{Buffer, WatermarkBuffer};
+use crate::config::ServerHeaderTransformation;
+use crate::envoy_stream_log;
+use crate::http::{HeaderId, HeaderMapPtr, utility};
+
+/// A call to a filter in the trace log, in Envoy's words.
+macro_rules! log_filter_call {
+    ($stream:expr, $what:literal, $filter:expr, $status:expr) => {
+        envoy_stream_log!(
+            Http,
+            trace,
+            $stream.connection_id,
+            $stream.stream_id,
+            concat!($what, " called: filter={:p} status={}"),
+            Rc::as_ptr(&$filter),
+            $status as u32
+        )
+    };
+}
+
+impl ActiveStream {
+    fn decoder_filter(&self, index: usize) -> Option<Rc<ActiveStreamDecoderFilter>> {
+        self.decoder_filters.borrow().get(index).cloned()
+    }
+
+    fn encoder_filter(&self, index: usize) -> Option<Rc<ActiveStreamEncoderFilter>> {
+        self.encoder_filters.borrow().get(index).cloned()
+    }
+
+    /// Passes the request's headers to filter number `start` and on.
+    pub(super) fn decode_headers_from(&self, start: usize, headers: &HeaderMapPtr, end_stream: bool) {
+        let last = self.decoder_filters.borrow().len().saturating_sub(1);
+        let mut continue_data_from: Option<Rc<ActiveStreamDecoderFilter>> = None;
+        let mut index = start;
+        while let Some(filter) = self.decoder_filter(index) {
+            self.state.in_decode_headers.set(true);
+            let end = self.state.decoding_headers_only.get() || (end_stream && continue_data_from.is_none());
+            filter.state.set_end_stream(end);
+            let status = filter.handle.decode_headers(headers, end);
+            if end {
+                filter.handle.decode_complete();
+            }
+            self.state.in_decode_headers.set(false);
+            log_filter_call!(self, "decode headers", filter, status);
+            let go_on = filter.state.handle_after_headers(status, &self.state.decoding_headers_only);
+            if !go_on && index != last {
+                return;
+            }
+            // A filter gave a body to a request without one: what follows must wait for it.
+            if end_stream && continue_data_from.is_none() && self.buffered_request_data.borrow().is_some() {
+                continue_data_from = Some(filter);
+            }
+            index += 1;
+        }
+        if let Some(filter) = continue_data_from {
+            filter.state.fake_stop();
+            filter.common_continue();
+        }
+        if end_stream {
+            self.disarm_request_timeout();
+        }
+    }
+
+    /// Passes a piece of the request's body to filter number `start` and on.
+    pub(super) fn decode_data_from(&self, start: usize, data: &mut Buffer, end_stream: bool) {
+        self.reset_idle_timer();
+        // Once the response is complete nobody wants the rest of the request.
+        if self.state.decoding_headers_only.get() || self.state.local_complete.get() {
+            return;
+        }
+        let last = self.decoder_filters.borrow().len().saturating_sub(1);
+        let mut index = start;
+        while let Some(filter) = self.decoder_filter(index) {
+            if filter.state.stopped_all() {
+                self.state.decoder_filters_streaming.set(filter.state.stopped_all_with_watermark());
+                self.buffer_request_data(data);
+                return;
+            }
+            if filter.state.end_stream() {
+                return;
+            }
+            self.state.in_decode_data.set(true);
+            let end = end_stream && self.request_trailers.borrow().is_none();
+            filter.state.set_end_stream(end);
+            let status = filter.handle.decode_data(data, end);
+            if end {
+                filter.handle.decode_complete();
+            }
+            self.state.in_decode_data.set(false);
+            log_filter_call!(self, "decode data", filter, status);
+            match filter.state.handle_after_data(status, &self.state.decoder_filters_streaming) {
+                AfterData::Next => {}
+                AfterData::Stop if index == last => {}
+                AfterData::Stop => return,
+                AfterData::Buffer => {
+                    self.buffer_request_data(data);
+                    return;
+                }
+                AfterData::BufferAndContinue => {
+                    self.buffer_request_data(data);
+                    filter.common_continue();
+                    return;
+                }
+            }
+            index += 1;
+        }
+        if end_stream {
+            self.disarm_request_timeout();
+        }
+    }
+
+    /// Passes the request's trailers to filter number `start` and on.
+    pub(super) fn decode_trailers_from(&self, start: usize, trailers: &HeaderMapPtr) {
+        if self.state.decoding_headers_only.get() || self.state.local_complete.get() {
+            return;
+        }
+        let mut index = start;
+        while let Some(filter) = self.decoder_filter(index) {
+            if filter.state.stopped_all() {
+                return;
+            }
+            self.state.in_decode_trailers.set(true);
+            let status = filter.handle.decode_trailers(trailers);
+            filter.handle.decode_complete();
+            filter.state.set_end_stream(true);
+            self.state.in_decode_trailers.set(false);
+            log_filter_call!(self, "decode trailers", filter, status);
+            match filter.state.handle_after_trailers(status) {
+                AfterData::Next => {}
+                AfterData::BufferAndContinue => {
+                    filter.common_continue();
+                    return;
+                }
+                AfterData::Stop | AfterData::Buffer => return,
+            }
+            index += 1;
+        }
+        self.disarm_request_timeout();
+    }
+
+    /// Passes an informational head past the filters to the codec.
+    pub(super) fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
+        self.reset_idle_timer();
+        if !self.config.proxy_100_continue && headers.borrow().status() == 100 {
+            return;
+        }
+        let mut index = 0;
+        while let Some(filter) = self.encoder_filter(index) {
+            filter.handle.encode_1xx_headers(headers);
+            index += 1;
+        }
+        header_mutation::mutate_response_headers(&mut headers.borrow_mut(), None, "");
+        self.charge_stats(headers.borrow().status());
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "encoding 100 continue headers via codec:\n{}",
+            headers.borrow()
+        );
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_1xx_headers(headers);
+        }
+    }
+
+    /// Passes the response's headers to filter number `start` and on, and to the codec.
+    pub(super) fn encode_headers_from(&self, start: usize, headers: &HeaderMapPtr, end_stream: bool) {
+        self.reset_idle_timer();
+        self.disarm_request_timeout();
+        if start == 0 {
+            self.state.local_complete.set(end_stream);
+        }
+        let mut continue_data_from: Option<Rc<ActiveStreamEncoderFilter>> = None;
+        let mut index = start;
+        while let Some(filter) = self.encoder_filter(index) {
+            self.state.in_encode_headers.set(true);
+            let end = self.state.encoding_headers_only.get() || (end_stream && continue_data_from.is_none());
+            filter.state.set_end_stream(end);
+            let status = filter.handle.encode_headers(headers, end);
+            if end {
+                filter.handle.encode_complete();
+            }
+            self.state.in_encode_headers.set(false);
+            log_filter_call!(self, "encode headers", filter, status);
+            let go_on = filter.state.handle_after_headers(status, &self.state.encoding_headers_only);
+            if self.state.encoding_headers_only.get() {
+                self.state.local_complete.set(true);
+            }
+            if !go_on {
+                return;
+            }
+            if end_stream && continue_data_from.is_none() && self.buffered_response_data.borrow().is_some() {
+                continue_data_from = Some(filter);
+            }
+            index += 1;
+        }
+        let end = self.state.encoding_headers_only.get() || (end_stream && continue_data_from.is_none());
+        self.encode_headers_via_codec(headers, end);
+        match continue_data_from {
+            Some(filter) => {
+                filter.state.fake_stop();
+                filter.common_continue();
+            }
+            None => self.maybe_end_encode(end),
+        }
+    }
+
+    fn encode_headers_via_codec(&self, headers: &HeaderMapPtr, end_stream: bool) {
+        self.set_base_headers(headers);
+        let Some(manager) = self.manager.upgrade() else { return };
+        self.decide_connection_close(&manager);
+        {
+            let mut headers = headers.borrow_mut();
+            if manager.drain_state.get() == DrainState::Closing && !utility::is_upgrade(&headers) {
+                headers.set(HeaderId::Connection, b"close");
+            }
+            self.charge_stats(headers.status());
+        }
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "encoding headers via codec (end_stream={}):\n{}",
+            end_stream,
+            headers.borrow()
+        );
+        self.stream_info.first_downstream_tx_byte_sent.set(Some(Instant::now()));
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_headers(headers, end_stream);
+        }
+    }
+
+    /// What every response gets, whoever made it.
+    fn set_base_headers(&self, headers: &HeaderMapPtr) {
+        let request = self.request_headers.borrow().clone();
+        let mut headers = headers.borrow_mut();
+        if let Some(date) = self.config.date_provider.get() {
+            date.set_date_header(&mut headers);
+        }
+        match self.config.server_header_transformation {
+            ServerHeaderTransformation::PassThrough => {}
+            ServerHeaderTransformation::AppendIfAbsent if headers.has(HeaderId::Server) => {}
+            _ => headers.set(HeaderId::Server, self.config.server_name.as_bytes()),
+        }
+        let request = request.as_ref().map(|r| r.borrow());
+        header_mutation::mutate_response_headers(&mut headers, request.as_deref(), &self.config.via);
+        if self.config.always_set_request_id_in_response
+            && let Some(id) = request.as_ref().and_then(|r| r.get(HeaderId::RequestId))
+        {
+            headers.set(HeaderId::RequestId, id);
+        }
+    }
+
+    /// Passes a piece of the response's body to filter number `start` and on, and to the codec.
+    pub(super) fn encode_data_from(&self, start: usize, data: &mut Buffer, end_stream: bool) {
+        self.reset_idle_timer();
+        if self.state.encoding_headers_only.get() {
+            return;
+        }
+        if start == 0 {
+            self.state.local_complete.set(end_stream);
+        }
+        let mut index = start;
+        while let Some(filter) = self.encoder_filter(index) {
+            if filter.state.stopped_all() {
+                self.state.encoder_filters_streaming.set(filter.state.stopped_all_with_watermark());
+                self.buffer_response_data(data, &filter);
+                return;
+            }
+            if filter.state.end_stream() {
+                return;
+            }
+            self.state.in_encode_data.set(true);
+            let end = end_stream && self.response_trailers.borrow().is_none();
+            filter.state.set_end_stream(end);
+            let status = filter.handle.encode_data(data, end);
+            if end {
+                filter.handle.encode_complete();
+            }
+            self.state.in_encode_data.set(false);
+            log_filter_call!(self, "encode data", filter, status);
+            match filter.state.handle_after_data(status, &self.state.encoder_filters_streaming) {
+                AfterData::Next => {}
+                AfterData::Stop => return,
+                AfterData::Buffer => {
+                    self.buffer_response_data(data, &filter);
+                    return;
+                }
+                AfterData::BufferAndContinue => {
+                    self.buffer_response_data(data, &filter);
+                    filter.common_continue();
+                    return;
+                }
+            }
+            index += 1;
+        }
+        envoy_stream_log!(
+            Http,
+            trace,
+            self.connection_id,
+            self.stream_id,
+            "encoding data via codec (size={} end_stream={})",
+            data.len(),
+            end_stream
+        );
+        self.stream_info.add_bytes_sent(data.len() as u64);
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_data(data, end_stream);
+        }
+        self.maybe_end_encode(end_stream);
+    }
+
+    /// Passes the response's trailers to filter number `start` and on, and to the codec.
+    pub(super) fn encode_trailers_from(&self, start: usize, trailers: &HeaderMapPtr) {
+        self.reset_idle_timer();
+        if self.state.encoding_headers_only.get() {
+            return;
+        }
+        if start == 0 {
+            self.state.local_complete.set(true);
+        }
+        let mut index = start;
+        while let Some(filter) = self.encoder_filter(index) {
+            if filter.state.stopped_all() {
+                return;
+            }
+            self.state.in_encode_trailers.set(true);
+            let status = filter.handle.encode_trailers(trailers);
+            filter.handle.encode_complete();
+            filter.state.set_end_stream(true);
+            self.state.in_encode_trailers.set(false);
+            log_filter_call!(self, "encode trailers", filter, status);
+            match filter.state.handle_after_trailers(status) {
+                AfterData::Next => {}
+                AfterData::BufferAndContinue => {
+                    filter.common_continue();
+                    return;
+                }
+                AfterData::Stop | AfterData::Buffer => return,
+            }
+            index += 1;
+        }
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "encoding trailers via codec:\n{}",
+            trailers.borrow()
+        );
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_trailers(trailers);
+        }
+        self.maybe_end_encode(true);
+    }
+
+    fn maybe_end_encode(&self, end_stream: bool) {
+        if !end_stream || self.state.codec_saw_local_complete.replace(true) {
+            return;
+        }
+        let now = Instant::now();
+        self.stream_info.last_downstream_tx_byte_sent.set(Some(now));
+        let elapsed = now.duration_since(self.stream_info.start_time_monotonic());
+        self.config.stats.downstream_rq_time.record(elapsed.as_millis() as u64);
+        self.end_stream();
+    }
+
+    /// Keeps request data back. Beyond the limit: back pressure where the filter streams, else 413.
+    pub(super) fn buffer_request_data(&self, data: &mut Buffer) {
+        let went_above = {
+            let mut slot = self.buffered_request_data.borrow_mut();
+            let buffered = slot.get_or_insert_with(|| {
+                let mut buffer = WatermarkBuffer::default();
+                buffer.set_watermarks(self.buffer_limit.get());
+                buffer
+            });
+            buffered.buffer.move_from(data);
+            buffered.went_above()
+        };
+        if !went_above {
+            return;
+        }
+        envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "request data too large watermark exceeded");
+        if self.state.decoder_filters_streaming.get() {
+            self.read_disable_downstream(true);
+        } else {
+            self.config.stats.downstream_rq_too_large.inc();
+            self.send_local_reply_with(413, "Payload Too Large", None, "request_payload_too_large");
+        }
+    }
+
+    /// Keeps response data back. Beyond the limit: back pressure where the filter streams, else 500, or
+    /// a reset once the head is out.
+    pub(super) fn buffer_response_data(&self, data: &mut Buffer, filter: &ActiveStreamEncoderFilter) {
+        let went_above = {
+            let mut slot = self.buffered_response_data.borrow_mut();
+            let buffered = slot.get_or_insert_with(|| {
+                let mut buffer = WatermarkBuffer::default();
+                buffer.set_watermarks(self.buffer_limit.get());
+                buffer
+            });
+            buffered.buffer.move_from(data);
+            buffered.went_above()
+        };
+        if !went_above {
+            return;
+        }
+        if self.state.encoder_filters_streaming.get() {
+            self.call_high_watermark_callbacks();
+            return;
+        }
+        self.config.stats.rs_too_large.inc();
+        if filter.headers_continued() {
+            self.config.stats.downstream_rq_tx_reset.inc();
+            self.end_stream();
+        } else {
+            self.send_direct_local_reply(500, "Internal Server Error", "response_payload_too_large");
+        }
+    }
+
+    /// Stops or resumes reading the request.
+    pub(super) fn read_disable_downstream(&self, disable: bool) {
+        let (id, stream_id) = (self.connection_id, self.stream_id);
+        if disable {
+            envoy_stream_log!(Http, debug, id, stream_id, "Read-disabling downstream stream due to filter callbacks.");
+            self.config.stats.downstream_flow_control_paused_reading_total.inc();
+        } else {
+            envoy_stream_log!(Http, debug, id, stream_id, "Read-enabling downstream stream due to filter callbacks.");
+            self.config.stats.downstream_flow_control_resumed_reading_total.inc();
+        }
+        if let Some(encoder) = self.response_encoder() {
+            encoder.stream().read_disable(disable);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What happens to headers on their way through.
+//!
+//! Mirrors Envoy's `source/common/http/conn_manager_utility.cc`; the rules and their order are those of
+//! 1.1, with what 1.40 changed on the wire: fields that Connection names are removed, TE keeps
+//! only `trailers`, and addresses are internal only where the configuration says so.
+
+use std::net::IpAddr;
+
+use super::config::ConnectionManagerConfig;
+use crate::http::{HeaderId, HeaderMap, utility};
+use crate::network::{Address, ConnectionImpl};
+
+/// Removed from requests that do not come from inside.
+const EXTERNAL_REMOVED: &[HeaderId] = &[
+    HeaderId::EnvoyRetriableStatusCodes,
+    HeaderId::EnvoyRetriableHeaderNames,
+    HeaderId::EnvoyRetryOn,
+    HeaderId::EnvoyRetryGrpcOn,
+    HeaderId::EnvoyMaxRetries,
+    HeaderId::EnvoyUpstreamAltStatName,
+    HeaderId::EnvoyUpstreamRequestTimeoutMs,
+    HeaderId::EnvoyUpstreamRequestPerTryTimeoutMs,
+    HeaderId::EnvoyUpstreamRequestTimeoutAltResponse,
+    HeaderId::EnvoyExpectedRequestTimeoutMs,
+    HeaderId::EnvoyForceTrace,
+    HeaderId::EnvoyIpTags,
+    HeaderId::EnvoyOriginalUrl,
+    HeaderId::EnvoyHedgeOnPerTryTimeout,
+];
+
+/// Removed at the edge, beside [`EXTERNAL_REMOVED`].
+const EDGE_REMOVED: &[HeaderId] = &[
+    HeaderId::EnvoyDecoratorOperation,
+    HeaderId::EnvoyDownstreamServiceCluster,
+    HeaderId::EnvoyDownstreamServiceNode,
+];
+
+/// Makes a request fit to be routed and sent on; returns the address that it counts as coming from.
+pub(super) fn mutate_request_headers(
+    headers: &mut HeaderMap,
+    connection: &ConnectionImpl,
+    config: &ConnectionManagerConfig,
+) -> Address {
+    remove_hop_by_hop(headers);
+    headers.remove(HeaderId::EnvoyInternalRequest);
+
+    let peer = connection.remote_address();
+    let (trusted, single) = trusted_address(headers, peer, config);
+    if config.use_remote_address {
+        if !config.skip_xff_append {
+            append_forwarded_for(headers, connection);
+        }
+        headers.set(HeaderId::ForwardedProto, b"http");
+    } else if !headers.get(HeaderId::ForwardedProto).is_some_and(is_http_scheme) {
+        headers.set(HeaderId::ForwardedProto, b"http");
+    }
+    if headers.get(HeaderId::Scheme).is_none() {
+        headers.set(HeaderId::Scheme, b"http");
+    }
+
+    let internal = single && trusted.as_ref().is_some_and(|address| config.is_internal_address(address));
+    let edge = !internal && config.use_remote_address;
+    if internal {
+        headers.set(HeaderId::EnvoyInternalRequest, b"true");
+    } else {
+        if edge {
+            EDGE_REMOVED.iter().for_each(|&id| headers.remove(id));
+        }
+        EXTERNAL_REMOVED.iter().for_each(|&id| headers.remove(id));
+    }
+    add_identity(headers, config);
+    if edge && let Some(address) = &trusted {
+        headers.set(HeaderId::EnvoyExternalAddress, address.as_string_without_port().as_bytes());
+    }
+    let wants_id = !headers.has(HeaderId::RequestId) || (edge && !config.preserve_external_request_id);
+    if config.generate_request_id && wants_id {
+        headers.set(HeaderId::RequestId, &random_uuid());
+    }
+    headers.remove(HeaderId::ForwardedClientCert);
+    trusted.unwrap_or(peer)
+}
+
+/// Removes the fields that speak of this hop alone, and those that Connection names.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if !utility::is_upgrade(headers) {
+        remove_nominated(headers);
+        headers.remove(HeaderId::Connection);
+        headers.remove(HeaderId::Upgrade);
+    }
+    headers.remove(HeaderId::KeepAlive);
+    headers.remove(HeaderId::ProxyConnection);
+    headers.remove(HeaderId::TransferEncoding);
+    if let Some(te) = headers.get(HeaderId::Te) {
+        if utility::tokens(te).any(|t| t.eq_ignore_ascii_case(b"trailers")) {
+            if te != b"trailers" {
+                headers.set(HeaderId::Te, b"trailers");
+            }
+        } else {
+            headers.remove(HeaderId::Te);
+        }
+    }
+}
+
+fn remove_nominated(headers: &mut HeaderMap) {
+    let Some(value) = headers.get(HeaderId::Connection) else { return };
+    let plain = [&b"close"[..], b"keep-alive", b"upgrade", b"te"];
+    if utility::tokens(value).all(|t| plain.iter().any(|p| t.eq_ignore_ascii_case(p))) {
+        return;
+    }
+    let nominated: Vec<Vec<u8>> = utility::tokens(value).map(<[u8]>::to_ascii_lowercase).collect();
+    for name in nominated.iter().filter(|n| !n.starts_with(b":") && n.as_slice() != b"te") {
+        // These are rewritten or needed later; the others go.
+        if !matches!(name.as_slice(), b"close" | b"keep-alive" | b"upgrade" | b"connection") {
+            headers.remove_by_name(name);
+        }
+    }
+}
+
+/// The address to trust, and whether the request has passed no other proxy.
+fn trusted_address(headers: &HeaderMap, peer: Address, config: &ConnectionManagerConfig) -> (Option<Address>, bool) {
+    let hops = config.xff_num_trusted_hops;
+    if config.use_remote_address {
+        let single = !headers.has(HeaderId::ForwardedFor);
+        let address = (hops > 0).then(|| address_from_xff(headers, hops - 1).0).flatten();
+        return (Some(address.unwrap_or(peer)), single);
+    }
+    address_from_xff(headers, hops)
+}
+
+/// The address in x-forwarded-for with `skip` entries behind it.
+fn address_from_xff(headers: &HeaderMap, skip: u32) -> (Option<Address>, bool) {
+    let Some(value) = headers.get_str(HeaderId::ForwardedFor) else { return (None, false) };
+    let single = !value.contains(',') && skip == 0;
+    let address = value.rsplit(',').nth(skip as usize).and_then(|entry| entry.trim().parse::<IpAddr>().ok());
+    (address.map(|ip| Address::Ip((ip, 0).into())), single)
+}
+
+/// Appends the peer to x-forwarded-for; for a peer on this machine, this end's own address.
+fn append_forwarded_for(headers: &mut HeaderMap, connection: &ConnectionImpl) {
+    let peer = connection.remote_address();
+    let loopback = peer.ip().is_some_and(|ip| ip.ip().is_loopback());
+    let address = if loopback { connection.local_address().unwrap_or(peer) } else { peer };
+    headers.append(HeaderId::ForwardedFor, address.as_string_without_port().as_bytes(), ",");
+}
+
+fn is_http_scheme(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"http") || value.eq_ignore_ascii_case(b"https")
+}
+
+fn add_identity(headers: &mut HeaderMap, config: &ConnectionManagerConfig) {
+    if let Some((cluster, node)) = &config.user_agent {
+        headers.set(HeaderId::EnvoyDownstreamServiceCluster, cluster.as_bytes());
+        if headers.get(HeaderId::UserAgent).is_none_or(<[u8]>::is_empty) {
+            headers.set(HeaderId::UserAgent, cluster.as_bytes());
+        }
+        if !node.is_empty() {
+            headers.set(HeaderId::EnvoyDownstreamServiceNode, node.as_bytes());
+        }
+    }
+    if !config.via.is_empty() {
+        headers.append(HeaderId::Via, config.via.as_bytes(), ", ");
+    }
+}
+
+/// Makes a response fit to be sent to the downstream.
+pub(super) fn mutate_response_headers(headers: &mut HeaderMap, request: Option<&HeaderMap>, via: &str) {
+    let upgrade = utility::is_upgrade(headers) && request.is_some_and(utility::is_upgrade);
+    if upgrade {
+        if !headers.has(HeaderId::ContentLength) && !headers.has(HeaderId::TransferEncoding) {
+            headers.set(HeaderId::ContentLength, b"0");
+        }
+    } else {
+        headers.remove(HeaderId::Connection);
+        headers.remove(HeaderId::Upgrade);
+    }
+    headers.remove(HeaderId::TransferEncoding);
+    headers.remove(HeaderId::KeepAlive);
+    headers.remove(HeaderId::ProxyConnection);
+    if let Some(request) = request
+        && request.has(HeaderId::EnvoyForceTrace)
+        && let Some(id) = request.get(HeaderId::RequestId)
+    {
+        headers.set(HeaderId::RequestId, id);
+    }
+    if !via.is_empty() {
+        headers.append(HeaderId::Via, via.as_bytes(), ", ");
+    }
+}
+
+/// A version 4 UUID in its text form.
+fn random_uuid() -> [u8; 36] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = fastrand::u128(..).to_be_bytes();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (i, byte) in bytes.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            at += 1;
+        }
+        text[at] = HEX[(byte >> 4) as usize];
+        text[at + 1] = HEX[(byte & 15) as usize];
+        at += 2;
+    }
+    text
+}
+
+/// Normalizes the path, up to its query, where the configuration asks for it (RFC 3986 section 6:
+/// dot segments, percent-encoded unreserved characters; then double slashes).
+pub(super) fn normalize_path(headers: &mut HeaderMap, config: &ConnectionManagerConfig) -> Result<(), ()> {
+    if config.strip_any_host_port {
+        strip_host_port(headers);
+    }
+    if !config.normalize_path && !config.merge_slashes {
+        return Ok(());
+    }
+    let path = headers.get(HeaderId::Path).unwrap_or_default();
+    let end = path.iter().position(|&b| b == b'?').unwrap_or(path.len());
+    let (mut plain, query) = (path[..end].to_vec(), path[end..].to_vec());
+    if config.normalize_path {
+        plain = utility::remove_dot_segments(&utility::decode_unreserved(&plain)?);
+    }
+    if config.merge_slashes {
+        plain.dedup_by(|b, a| *a == b'/' && *b == b'/');
+    }
+    plain.extend_from_slice(&query);
+    headers.set(HeaderId::Path, &plain);
+    Ok(())
+}
+
+fn strip_host_port(headers: &mut HeaderMap) {
+    let Some(authority) = headers.get(HeaderId::Authority) else { return };
+    let Some(colon) = authority.iter().rposition(|&b| b == b':') else { return };
+    let port = &authority[colon + 1..];
+    if !port.is_empty() && port.iter().all(u8::is_ascii_digit) && !authority[..colon].ends_with(b":") {
+        let host = authority[..colon].to_vec();
+        headers.set(HeaderId::Authority, &host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_have_their_form() {
+        let text = String::from_utf8(random_uuid().to_vec()).unwrap();
+        let parts: Vec<usize> = text.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12]);
+        assert_eq!(&text[14..15], "4");
+        assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"));
+        assert_ne!(random_uuid(), random_uuid());
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_what_connection_names_are_removed() {
+        let mut h = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "Foo, keep-alive"),
+            ("foo", "1"),
+            ("bar", "2"),
+            ("keep-alive", "3"),
+            ("te", "gzip, trailers"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            h.add(name, value.as_bytes());
+        }
+        remove_hop_by_hop(&mut h);
+        assert_eq!(h.to_string(), "'bar', '2'\n'te', 'trailers'\n");
+    }
+
+    #[test]
+    fn xff_entries_are_counted_from_the_right() {
+        let mut h = HeaderMap::new();
+        let ip = |h: &HeaderMap, skip| address_from_xff(h, skip).0.map(|a| a.as_string_without_port());
+        assert_eq!(ip(&h, 0), None);
+        h.set(HeaderId::ForwardedFor, b"1.1.1.1, 2.2.2.2,bad");
+        assert_eq!(ip(&h, 0), None);
+        assert_eq!(ip(&h, 1).as_deref(), Some("2.2.2.2"));
+        assert_eq!(ip(&h, 2).as_deref(), Some("1.1.1.1"));
+        assert_eq!(ip(&h, 3), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! Answers made by legate itself.
+//!
+//! Mirrors `Utility::sendLocalReply` of Envoy's `source/common/http/utility.cc`.
+
+use super::active_stream::ActiveStream;
+use crate::buffer::Buffer;
+use crate::http::{HeaderId, HeaderMap, utility};
+
+impl ActiveStream {
+    fn is_grpc_request(&self) -> bool {
+        self.request_headers.borrow().as_ref().is_some_and(|h| utility::has_grpc_content_type(&h.borrow()))
+    }
+
+    /// Answers the request, past the encoder filters; a response that has begun is reset instead.
+    pub(super) fn send_local_reply_with(
+        &self,
+        status: u16,
+        body: &str,
+        modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
+        details: &'static str,
+    ) {
+        self.stream_info.set_response_code_details(details);
+        if self.response_headers.borrow().is_some() {
+            self.end_stream();
+            return;
+        }
+        // So that filters which log see this request too.
+        self.create_filter_chain();
+        let (mut headers, with_body) = self.local_reply_headers(status, body);
+        if let Some(modify) = modify_headers {
+            modify(&mut headers);
+        }
+        let headers = headers.shared();
+        *self.response_headers.borrow_mut() = Some(headers.clone());
+        self.encode_headers_from(0, &headers, !with_body);
+        if with_body && !self.state.destroyed.get() {
+            self.encode_data_from(0, &mut Buffer::from(body), true);
+        }
+    }
+
+    /// As [`ActiveStream::send_local_reply_with`], but straight to the codec: neither date nor server.
+    pub(super) fn send_direct_local_reply(&self, status: u16, body: &str, details: &'static str) {
+        self.stream_info.set_response_code_details(details);
+        self.stream_info.response_code.set(Some(status));
+        let (headers, with_body) = self.local_reply_headers(status, body);
+        let headers = headers.shared();
+        *self.response_headers.borrow_mut() = Some(headers.clone());
+        self.state.local_complete.set(true);
+        self.state.codec_saw_local_complete.set(true);
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_headers(&headers, !with_body);
+            if with_body {
+                encoder.encode_data(&mut Buffer::from(body), true);
+            }
+        }
+        self.end_stream();
+    }
+
+    /// The head of a local reply and whether a body follows. gRPC gets a status in the head.
+    fn local_reply_headers(&self, status: u16, body: &str) -> (HeaderMap, bool) {
+        let mut headers = HeaderMap::new();
+        if self.is_grpc_request() {
+            headers.set_status(200);
+            headers.set(HeaderId::ContentType, b"application/grpc");
+            headers.set_int(HeaderId::GrpcStatus, utility::http_to_grpc_status(status) as u64);
+            if !body.is_empty() && !self.state.is_head_request.get() {
+                headers.set(HeaderId::GrpcMessage, utility::percent_encode(body).as_bytes());
+            }
+            return (headers, false);
+        }
+        headers.set_status(status);
+        if !body.is_empty() {
+            headers.set_int(HeaderId::ContentLength, body.len() as u64);
+            headers.set(HeaderId::ContentType, b"text/plain");
+        }
+        (headers, !body.is_empty() && !self.state.is_head_request.get())
+    }
+}

@@ -1,0 +1,18 @@
+//! The HTTP connection manager: turns a downstream connection into streams and runs their filters.
+//!
+//! Mirrors Envoy's `source/common/http/conn_manager_impl.cc`, `conn_manager_utility.cc` and
+//! `source/extensions/filters/network/http_connection_manager/config.cc`.
+
+mod active_stream;
+mod active_stream_filter;
+mod config;
+mod conn_manager;
+mod filter_chain;
+mod header_mutation;
+mod local_reply;
+mod stats;
+
+pub use active_stream::ActiveStream;
+pub use config::{ConnectionManagerConfig, DrainDecision, FactoryContext};
+pub use conn_manager::ConnectionManagerImpl;
+pub use stats::{ConnectionManagerListenerStats, ConnectionManagerStats};

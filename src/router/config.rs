@@ -1,0 +1,187 @@
+//! A route configuration: virtual hosts, found by domain.
+
+use std::collections::HashMap;
+
+use super::route::RouteConstSharedPtr;
+use super::virtual_host::VirtualHostImpl;
+use crate::config;
+use crate::http::{HeaderId, HeaderMap};
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct ConfigImpl {
+    name: String,
+    virtual_hosts: Vec<VirtualHostImpl>,
+    /// Indexes into `virtual_hosts`.
+    exact: HashMap<Vec<u8>, usize>,
+    /// `*suffix` domains without the star, longest first.
+    suffixes: Vec<(Vec<u8>, usize)>,
+    /// `prefix*` domains without the star, longest first.
+    prefixes: Vec<(Vec<u8>, usize)>,
+    default: Option<usize>,
+}
+
+impl ConfigImpl {
+    /// Builds the table; `place` is its place in the configuration, for errors.
+    ///
+    /// # Errors
+    /// As [`VirtualHostImpl::new`].
+    pub fn new(config: &config::RouteConfiguration, place: &str) -> Result<Self, String> {
+        let mut table = ConfigImpl {
+            name: config.name.clone(),
+            virtual_hosts: Vec::new(),
+            exact: HashMap::new(),
+            suffixes: Vec::new(),
+            prefixes: Vec::new(),
+            default: None,
+        };
+        for (i, host) in config.virtual_hosts.iter().enumerate() {
+            table.virtual_hosts.push(VirtualHostImpl::new(host, &format!("{place}.virtual_hosts[{i}]"))?);
+            for domain in &host.domains {
+                table.add_domain(domain.to_ascii_lowercase().as_bytes(), i);
+            }
+        }
+        table.suffixes.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
+        table.prefixes.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
+        Ok(table)
+    }
+
+    fn add_domain(&mut self, domain: &[u8], index: usize) {
+        if domain == b"*" {
+            self.default = Some(index);
+        } else if let Some(suffix) = domain.strip_prefix(b"*") {
+            self.suffixes.push((suffix.to_vec(), index));
+        } else if let Some(prefix) = domain.strip_suffix(b"*") {
+            self.prefixes.push((prefix.to_vec(), index));
+        } else {
+            self.exact.insert(domain.to_vec(), index);
+        }
+    }
+
+    /// The configuration's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The route that a request takes.
+    pub fn route(&self, headers: &HeaderMap) -> Option<RouteConstSharedPtr> {
+        self.find_virtual_host(headers)?.route(headers).cloned()
+    }
+
+    /// The order of Envoy: exact, longest suffix, longest prefix, `*`. A star stands for at least one
+    /// character.
+    fn find_virtual_host(&self, headers: &HeaderMap) -> Option<&VirtualHostImpl> {
+        let default = self.default.map(|i| &self.virtual_hosts[i]);
+        if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
+            return default;
+        }
+        let Some(host) = headers.get(HeaderId::Authority) else { return default };
+        let host = host.to_ascii_lowercase();
+        let found = self
+            .exact
+            .get(&host)
+            .or_else(|| {
+                let fits = |(s, _): &&(Vec<u8>, usize)| host.len() > s.len() && host.ends_with(s);
+                self.suffixes.iter().find(fits).map(|(_, i)| i)
+            })
+            .or_else(|| {
+                let fits = |(p, _): &&(Vec<u8>, usize)| host.len() > p.len() && host.starts_with(p);
+                self.prefixes.iter().find(fits).map(|(_, i)| i)
+            });
+        found.map(|&i| &self.virtual_hosts[i]).or(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{UnknownFields, parse_bootstrap};
+
+    /// The table of a listener whose virtual hosts are given as JSON.
+    fn table(virtual_hosts: serde_json::Value) -> ConfigImpl {
+        let bootstrap = serde_json::json!({"static_resources": {"listeners": [{
+            "name": "l",
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+            "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": "s",
+                "route_config": {"name": "r", "virtual_hosts": virtual_hosts},
+                "http_filters": [{"name": "router", "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+            }}]}],
+        }]}});
+        let bootstrap = parse_bootstrap(bootstrap, UnknownFields::Reject).unwrap();
+        let config::NetworkFilterConfig::HttpConnectionManager(hcm) =
+            &bootstrap.static_resources.listeners[0].filter_chains[0].filters[0].typed_config;
+        ConfigImpl::new(&hcm.route_config, "route_config").unwrap()
+    }
+
+    fn answer(host: &str, path: &str, table: &ConfigImpl) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.set(HeaderId::Authority, host.as_bytes());
+        headers.set(HeaderId::Path, path.as_bytes());
+        Some(table.route(&headers)?.direct_response_entry()?.body.clone())
+    }
+
+    fn host(name: &str, domains: &[&str]) -> serde_json::Value {
+        serde_json::json!({"name": name, "domains": domains, "routes": [
+            {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": name}}}]})
+    }
+
+    #[test]
+    fn domains_are_tried_in_envoys_order() {
+        let table = table(serde_json::json!([
+            host("default", &["*"]),
+            host("prefix", &["api.*"]),
+            host("long prefix", &["api.foo.*"]),
+            host("suffix", &["*.com"]),
+            host("long suffix", &["*.foo.com"]),
+            host("exact", &["www.foo.com", "WWW.Bar.com:80"]),
+        ]));
+        for (authority, expected) in [
+            ("www.foo.com", "exact"),
+            ("WWW.foo.COM", "exact"),
+            ("www.bar.com:80", "exact"),
+            ("www.bar.com", "suffix"),
+            ("a.foo.com", "long suffix"),
+            (".foo.com", "suffix"),
+            ("api.org", "prefix"),
+            ("api.foo.org", "long prefix"),
+            ("api.", "default"),
+            ("other.org", "default"),
+        ] {
+            assert_eq!(answer(authority, "/", &table).as_deref(), Some(expected), "{authority}");
+        }
+    }
+
+    #[test]
+    fn without_a_default_a_host_may_have_no_route() {
+        let table = table(serde_json::json!([host("a", &["a.com"])]));
+        assert_eq!(answer("a.com", "/", &table).as_deref(), Some("a"));
+        assert_eq!(answer("b.com", "/", &table), None);
+    }
+
+    #[test]
+    fn routes_are_tried_in_order() {
+        let route = |m: serde_json::Value, body: &str| {
+            serde_json::json!({"match": m, "direct_response": {"status": 200, "body": {"inline_string": body}}})
+        };
+        let table = table(serde_json::json!([{"name": "v", "domains": ["*"], "routes": [
+            route(serde_json::json!({"path": "/exact"}), "exact"),
+            route(serde_json::json!({"path": "/NoCase", "case_sensitive": false}), "no case"),
+            route(serde_json::json!({"prefix": "/a?q"}), "query"),
+            route(serde_json::json!({"prefix": "/a"}), "prefix"),
+        ]}]));
+        for (path, expected) in [
+            ("/exact", Some("exact")),
+            ("/exact?x=1", Some("exact")),
+            ("/exact/", None),
+            ("/nocase", Some("no case")),
+            ("/a?q=1", Some("query")),
+            ("/ab", Some("prefix")),
+            ("/A", None),
+        ] {
+            assert_eq!(answer("h", path, &table).as_deref(), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The route table: which route a request takes.
+//!
+//! Mirrors Envoy's `source/common/router/config_impl.cc`. A configuration is immutable once it is
+//! built, is shared by all workers, and is taken once per stream as a snapshot.
+
+mod config;
+mod route;
+mod virtual_host;
+
+pub use config::ConfigImpl;
+pub use route::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry, RouteImpl};
+pub use virtual_host::VirtualHostImpl;

@@ -1,0 +1,80 @@
+//! Callbacks that end with their handle. Mirrors Envoy's `source/common/common/callback_impl.h`.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+
+/// Keeps a callback registered; dropping it ends that.
+#[must_use = "the callback is gone when the handle is dropped"]
+pub struct CallbackHandle<F: ?Sized> {
+    _callback: Rc<F>,
+}
+
+/// The callbacks for one kind of event, run in the order of registration.
+pub(super) struct CallbackManager<F: ?Sized> {
+    callbacks: RefCell<Vec<Weak<F>>>,
+}
+
+impl<F: ?Sized> CallbackManager<F> {
+    pub(super) fn new() -> Self {
+        CallbackManager { callbacks: RefCell::new(Vec::new()) }
+    }
+
+    pub(super) fn add(&self, callback: Rc<F>) -> CallbackHandle<F> {
+        let mut callbacks = self.callbacks.borrow_mut();
+        callbacks.retain(|c| c.strong_count() > 0);
+        callbacks.push(Rc::downgrade(&callback));
+        CallbackHandle { _callback: callback }
+    }
+
+    /// Calls `call` with each callback. One that is added meanwhile is not called, and neither is one
+    /// whose handle is dropped before its turn.
+    pub(super) fn run(&self, call: impl Fn(&F)) {
+        let callbacks = self.callbacks.borrow().clone();
+        for callback in callbacks.iter().filter_map(Weak::upgrade) {
+            call(&callback);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn callbacks_run_in_order_until_their_handle_is_dropped() {
+        let manager = CallbackManager::<dyn Fn(u32)>::new();
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let add = |name: &'static str| {
+            let seen = seen.clone();
+            manager.add(Rc::new(move |n| seen.borrow_mut().push((name, n))))
+        };
+        let (first, _second) = (add("first"), add("second"));
+        manager.run(|c| c(1));
+        drop(first);
+        manager.run(|c| c(2));
+        assert_eq!(*seen.borrow(), [("first", 1), ("second", 1), ("second", 2)]);
+    }
+
+    #[test]
+    fn a_callback_may_unregister_the_next_and_register_another() {
+        let manager = Rc::new(CallbackManager::<dyn Fn()>::new());
+        let calls = Rc::new(Cell::new(0));
+        let victim = Rc::new(RefCell::new(None::<CallbackHandle<dyn Fn()>>));
+        let _first = {
+            let (manager, victim, calls) = (Rc::downgrade(&manager), victim.clone(), calls.clone());
+            manager.upgrade().unwrap().add(Rc::new(move || {
+                calls.set(calls.get() + 1);
+                drop(victim.take());
+                let calls = calls.clone();
+                let added = manager.upgrade().unwrap().add(Rc::new(move || calls.set(calls.get() + 10)));
+                victim.replace(Some(added));
+            }))
+        };
+        let other = calls.clone();
+        let handle = manager.add(Rc::new(move || other.set(other.get() + 100)));
+        victim.replace(Some(handle));
+        manager.run(|c| c());
+        assert_eq!(calls.get(), 1);
+    }
+}

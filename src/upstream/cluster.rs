@@ -1,0 +1,99 @@
+//! What all kinds of clusters have in common on the main thread.
+//!
+//! Mirrors `ClusterImplBase` of Envoy's `source/common/upstream/upstream_impl.cc`, without health
+//! checkers and outlier detection.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{CallbackHandle, ClusterInfoImpl, HostVectors, PrioritySetImpl, PriorityUpdateCb};
+use crate::envoy_log;
+
+/// When a cluster can be initialized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitializePhase {
+    /// At once.
+    Primary,
+    /// After all primary clusters: it needs one of them.
+    Secondary,
+}
+
+/// A cluster on the main thread.
+pub trait Cluster {
+    /// What every thread may know of it.
+    fn info(&self) -> &Arc<ClusterInfoImpl>;
+
+    /// Its hosts.
+    fn priority_set(&self) -> &Rc<PrioritySetImpl>;
+
+    /// When it can be initialized.
+    fn initialize_phase(&self) -> InitializePhase;
+
+    /// Finds its first hosts and calls back, maybe before it returns. To be called once.
+    fn initialize(&self, callback: Box<dyn FnOnce()>);
+}
+
+/// Information, hosts and membership statistics.
+pub struct ClusterImplBase {
+    info: Arc<ClusterInfoImpl>,
+    priority_set: Rc<PrioritySetImpl>,
+    _membership: CallbackHandle<PriorityUpdateCb>,
+}
+
+impl ClusterImplBase {
+    /// Without hosts.
+    pub fn new(info: Arc<ClusterInfoImpl>) -> Self {
+        let priority_set = PrioritySetImpl::new();
+        let (set, cluster) = (Rc::downgrade(&priority_set), info.clone());
+        let membership = priority_set.add_priority_update_cb(move |_, added, removed| {
+            if !added.is_empty() || !removed.is_empty() {
+                cluster.stats().membership_change.inc();
+            }
+            if let Some(set) = set.upgrade() {
+                update_membership_gauges(&cluster, &set);
+            }
+        });
+        ClusterImplBase { info, priority_set, _membership: membership }
+    }
+
+    /// What every thread may know of the cluster.
+    pub fn info(&self) -> &Arc<ClusterInfoImpl> {
+        &self.info
+    }
+
+    /// The hosts.
+    pub fn priority_set(&self) -> &Rc<PrioritySetImpl> {
+        &self.priority_set
+    }
+
+    /// Sorts all hosts again by their health, after it changed.
+    pub fn reload_healthy_hosts(&self) {
+        for host_set in self.priority_set.host_sets_per_priority() {
+            let now = HostVectors::partition(host_set.hosts(), host_set.overprovisioning_factor());
+            self.priority_set.update_hosts(host_set.priority(), now, &[], &[]);
+        }
+    }
+
+    /// The first hosts are there: ends initialization.
+    pub fn on_pre_init_complete(&self, callback: Box<dyn FnOnce()>) {
+        // The text says secondary for every cluster, as in Envoy.
+        envoy_log!(Upstream, debug, "initializing secondary cluster {} completed", self.info.name());
+        callback();
+    }
+}
+
+fn update_membership_gauges(cluster: &ClusterInfoImpl, priority_set: &PrioritySetImpl) {
+    let (mut total, mut healthy, mut degraded, mut excluded) = (0, 0, 0, 0);
+    for host_set in priority_set.host_sets_per_priority() {
+        let vectors = host_set.vectors();
+        total += vectors.hosts.len() as u64;
+        healthy += vectors.healthy_hosts.len() as u64;
+        degraded += vectors.degraded_hosts.len() as u64;
+        excluded += vectors.excluded_hosts as u64;
+    }
+    let stats = cluster.stats();
+    stats.membership_total.set(total);
+    stats.membership_healthy.set(healthy);
+    stats.membership_degraded.set(degraded);
+    stats.membership_excluded.set(excluded);
+}

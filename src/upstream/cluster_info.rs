@@ -1,0 +1,283 @@
+//! What every thread may know of a cluster: options, statistics, limits.
+//!
+//! Mirrors `ClusterInfoImpl` of Envoy's `source/common/upstream/upstream_impl.cc`. Runtime overrides do
+//! not exist here; the options are what the configuration says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority};
+use crate::config::address::SocketAddress;
+use crate::config::cluster::{Cluster, LbPolicy, TcpKeepalive};
+use crate::network::{Address, ConnectionStats};
+use crate::stats::Scope;
+
+/// Idle timeout of connections without a configured one, as in Envoy 1.40 (1.1 has none).
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Most headers of a response without a configured limit.
+const DEFAULT_MAX_HEADERS_COUNT: u32 = 100;
+
+/// A cluster without its hosts. Immutable; shared by all threads.
+pub struct ClusterInfoImpl {
+    name: String,
+    observability_name: String,
+    scope: Scope,
+    stats: ClusterStats,
+    code_stats: CodeStats,
+    connection_stats: Arc<ConnectionStats>,
+    resource_managers: [ResourceManagerImpl; 2],
+    config: Cluster,
+    source_address: Option<Address>,
+    added_via_api: bool,
+}
+
+impl ClusterInfoImpl {
+    /// From its configuration. `root` is the scope in which `cluster.<name>.` is made; `added_via_api`
+    /// says that the cluster was not in the bootstrap.
+    pub fn new(config: &Cluster, root: &Scope, added_via_api: bool) -> Arc<Self> {
+        let alternative = Some(&config.alt_stat_name).filter(|name| !name.is_empty());
+        let observability_name = alternative.unwrap_or(&config.name).clone();
+        let scope = root.create_scope(&format!("cluster.{observability_name}."));
+        let stats = ClusterStats::create(&scope);
+        Arc::new(ClusterInfoImpl {
+            name: config.name.clone(),
+            observability_name,
+            code_stats: CodeStats::new(&scope),
+            connection_stats: Arc::new(connection_stats(&stats)),
+            resource_managers: resource_managers(config, &scope),
+            stats,
+            scope,
+            config: config.clone(),
+            source_address: config
+                .source_address
+                .as_ref()
+                .and_then(SocketAddress::to_socket_addr)
+                .map(Address::from),
+            added_via_api,
+        })
+    }
+
+    /// The name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name in statistics: `alt_stat_name`, or the name.
+    pub fn observability_name(&self) -> &str {
+        &self.observability_name
+    }
+
+    /// The statistics.
+    #[inline]
+    pub fn stats(&self) -> &ClusterStats {
+        &self.stats
+    }
+
+    /// Where further statistics of the cluster are made; ends in `cluster.<name>.`.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The statistics of response codes.
+    #[inline]
+    pub fn code_stats(&self) -> &CodeStats {
+        &self.code_stats
+    }
+
+    /// What a connection to a host counts its bytes in.
+    pub fn connection_stats(&self) -> &Arc<ConnectionStats> {
+        &self.connection_stats
+    }
+
+    /// The limits of a priority.
+    #[inline]
+    pub fn resource_manager(&self, priority: ResourcePriority) -> &ResourceManagerImpl {
+        &self.resource_managers[priority as usize]
+    }
+
+    /// How long connecting may take; more than zero.
+    pub fn connect_timeout(&self) -> Duration {
+        self.config.connect_timeout
+    }
+
+    /// Limit of a connection's buffers in bytes; 0 is no limit.
+    pub fn per_connection_buffer_limit_bytes(&self) -> usize {
+        self.config.per_connection_buffer_limit_bytes as usize
+    }
+
+    /// Requests after which a connection is closed; 0 is no limit.
+    pub fn max_requests_per_connection(&self) -> u64 {
+        self.config
+            .http_protocol_options
+            .common_http_protocol_options
+            .max_requests_per_connection
+            .unwrap_or(0)
+            .into()
+    }
+
+    /// How long a connection may be without a request; `None` is for ever.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        let configured = self.config.http_protocol_options.common_http_protocol_options.idle_timeout;
+        non_zero(Some(configured.unwrap_or(DEFAULT_IDLE_TIMEOUT)))
+    }
+
+    /// Age at which a connection is drained; `None` is never.
+    pub fn max_connection_duration(&self) -> Option<Duration> {
+        non_zero(self.config.http_protocol_options.common_http_protocol_options.max_connection_duration)
+    }
+
+    /// Longest life of a request; `None` is no limit.
+    pub fn max_stream_duration(&self) -> Option<Duration> {
+        non_zero(self.config.http_protocol_options.common_http_protocol_options.max_stream_duration)
+    }
+
+    /// Most headers of a response; at least 1.
+    pub fn max_response_headers_count(&self) -> u32 {
+        let configured = self.config.http_protocol_options.common_http_protocol_options.max_headers_count;
+        configured.unwrap_or(DEFAULT_MAX_HEADERS_COUNT)
+    }
+
+    /// Whether HTTP/1 trailers are passed on.
+    pub fn enable_trailers(&self) -> bool {
+        self.config.http_protocol_options.http_protocol_options.enable_trailers
+    }
+
+    /// Whether to speak to the hosts what the downstream speaks.
+    pub fn use_downstream_protocol(&self) -> bool {
+        self.config.http_protocol_options.use_downstream_protocol
+    }
+
+    /// Local address of connections, if it is not the kernel's choice.
+    pub fn source_address(&self) -> Option<Address> {
+        self.source_address
+    }
+
+    /// TCP keepalive of connections; `None` leaves the socket alone.
+    pub fn tcp_keepalive(&self) -> Option<&TcpKeepalive> {
+        self.config.tcp_keepalive.as_ref()
+    }
+
+    /// Percent 0..=100 of hosts that must be available, or else all of them get requests.
+    pub fn healthy_panic_threshold(&self) -> u32 {
+        // Computed and cut off as in Envoy, where for example 29 % becomes 28.
+        (100.0 * (self.config.healthy_panic_threshold / 100.0)) as u32
+    }
+
+    /// How a host is chosen.
+    pub fn lb_policy(&self) -> LbPolicy {
+        self.config.lb_policy
+    }
+
+    /// Whether a host's connections are closed when it becomes unhealthy.
+    pub fn close_connections_on_host_health_failure(&self) -> bool {
+        self.config.close_connections_on_host_health_failure
+    }
+
+    /// Whether the cluster came from a discovery service and not from the bootstrap.
+    pub fn added_via_api(&self) -> bool {
+        self.added_via_api
+    }
+
+    /// Whether requests are to be refused for maintenance. Only runtime can switch it on, so: never.
+    pub fn maintenance_mode(&self) -> bool {
+        false
+    }
+}
+
+fn connection_stats(stats: &ClusterStats) -> ConnectionStats {
+    ConnectionStats {
+        read_total: stats.upstream_cx_rx_bytes_total.clone(),
+        read_current: stats.upstream_cx_rx_bytes_buffered.clone(),
+        write_total: stats.upstream_cx_tx_bytes_total.clone(),
+        write_current: stats.upstream_cx_tx_bytes_buffered.clone(),
+        bind_errors: Some(stats.bind_errors.clone()),
+        delayed_close_timeouts: None,
+    }
+}
+
+fn resource_managers(config: &Cluster, scope: &Scope) -> [ResourceManagerImpl; 2] {
+    use crate::config::core::RoutingPriority;
+    [RoutingPriority::Default, RoutingPriority::High].map(|priority| {
+        let name = ResourcePriority::from(priority).name();
+        let scope = scope.create_scope(&format!("circuit_breakers.{name}."));
+        ResourceManagerImpl::new(&config.circuit_breakers.for_priority(priority), &scope)
+    })
+}
+
+fn non_zero(duration: Option<Duration>) -> Option<Duration> {
+    duration.filter(|d| !d.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::test_support::{cluster_config, root_scope};
+    use serde_json::{Value, json};
+
+    fn info(cluster: Value) -> Arc<ClusterInfoImpl> {
+        ClusterInfoImpl::new(&cluster_config(cluster), &root_scope(), false)
+    }
+
+    #[test]
+    fn defaults_are_those_of_envoy() {
+        let info = info(json!({ "name": "a" }));
+        assert_eq!((info.name(), info.observability_name(), info.scope().prefix()), ("a", "a", "cluster.a."));
+        assert_eq!(info.connect_timeout(), Duration::from_secs(5));
+        assert_eq!(info.per_connection_buffer_limit_bytes(), 1024 * 1024);
+        assert_eq!((info.max_requests_per_connection(), info.max_response_headers_count()), (0, 100));
+        assert_eq!(info.idle_timeout(), Some(Duration::from_secs(3600)));
+        assert_eq!((info.max_connection_duration(), info.max_stream_duration()), (None, None));
+        assert_eq!((info.healthy_panic_threshold(), info.source_address()), (50, None));
+        assert!(!info.added_via_api() && !info.maintenance_mode() && !info.enable_trailers());
+    }
+
+    #[test]
+    fn options_are_taken_from_the_configuration() {
+        let info = info(json!({
+            "name": "a",
+            "alt_stat_name": "x:y",
+            "max_requests_per_connection": 7,
+            "common_http_protocol_options": { "idle_timeout": "0s", "max_headers_count": 5 },
+            "common_lb_config": { "healthy_panic_threshold": { "value": 29 } },
+            "upstream_bind_config": { "source_address": { "address": "127.0.0.9", "port_value": 0 } },
+        }));
+        assert_eq!((info.name(), info.observability_name()), ("a", "x:y"));
+        assert_eq!(info.stats().upstream_rq_total.name(), "cluster.x_y.upstream_rq_total");
+        assert_eq!((info.max_requests_per_connection(), info.max_response_headers_count()), (7, 5));
+        assert_eq!((info.idle_timeout(), info.healthy_panic_threshold()), (None, 28));
+        assert_eq!(info.source_address().map(|a| a.to_string()).as_deref(), Some("127.0.0.9:0"));
+    }
+
+    #[test]
+    fn each_priority_has_its_limits() {
+        let info = info(json!({
+            "name": "a",
+            "circuit_breakers": { "thresholds": [
+                { "priority": "HIGH", "max_connections": 3, "track_remaining": true },
+            ] },
+        }));
+        let high = info.resource_manager(ResourcePriority::High).connections();
+        assert_eq!(
+            (info.resource_manager(ResourcePriority::Default).connections().max(), high.max()),
+            (1024, 3)
+        );
+        high.inc();
+        let gauge = |name| info.scope().store().find_gauge(name).map(|g| g.value());
+        assert_eq!(gauge("cluster.a.circuit_breakers.high.remaining_cx"), Some(2));
+        assert_eq!(gauge("cluster.a.circuit_breakers.default.remaining_cx"), None);
+        assert_eq!(gauge("cluster.a.circuit_breakers.default.cx_open"), Some(0));
+    }
+
+    #[test]
+    fn connections_count_into_the_cluster() {
+        let info = info(json!({ "name": "a" }));
+        let connection = info.connection_stats();
+        connection.read_total.add(3);
+        connection.write_current.add(4);
+        let stats = info.stats();
+        let counted = (stats.upstream_cx_rx_bytes_total.value(), stats.upstream_cx_tx_bytes_buffered.value());
+        assert_eq!(counted, (3, 4));
+        assert_eq!(connection.bind_errors.as_ref().map(|c| c.name()), Some("cluster.a.bind_errors"));
+    }
+}

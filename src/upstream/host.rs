@@ -1,0 +1,273 @@
+//! A host of a cluster.
+//!
+//! Mirrors `HostImpl` of Envoy's `source/common/upstream/upstream_impl.cc` and `host_utility.cc`. Weight
+//! range, the draining flag and the text of the flags are those of Envoy 1.40.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use super::{ClusterInfoImpl, HostStats};
+use crate::config::core::Locality;
+use crate::config::endpoint::HealthStatus;
+use crate::event::Dispatcher;
+use crate::network::{Address, ClientConnectionImpl, RawBufferSocket};
+
+/// A host as everybody holds it. Two are the same host only if the pointer is the same.
+pub type HostSharedPtr = Arc<HostImpl>;
+
+/// Whether a host gets requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Gets none.
+    Unhealthy,
+    /// Gets requests when there are not enough healthy hosts.
+    Degraded,
+    /// Gets requests.
+    Healthy,
+}
+
+/// A reason not to be healthy; the numbers are Envoy's bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthFlag {
+    /// The health checker got no good answer.
+    FailedActiveHc = 0x01,
+    /// Ejected by outlier detection.
+    FailedOutlierCheck = 0x02,
+    /// The configuration says that it is unhealthy.
+    FailedEdsHealth = 0x04,
+    /// The health checker was told that it is degraded.
+    DegradedActiveHc = 0x08,
+    /// The configuration says that it is degraded.
+    DegradedEdsHealth = 0x10,
+    /// The configuration says that it is draining. Such a host does not count when availability is
+    /// computed.
+    EdsStatusDraining = 0x200,
+}
+
+/// The flags in the order in which they are printed.
+const FLAG_NAMES: [(HealthFlag, &str); 6] = [
+    (HealthFlag::FailedActiveHc, "/failed_active_hc"),
+    (HealthFlag::FailedOutlierCheck, "/failed_outlier_check"),
+    (HealthFlag::FailedEdsHealth, "/failed_eds_health"),
+    (HealthFlag::DegradedActiveHc, "/degraded_active_hc"),
+    (HealthFlag::DegradedEdsHealth, "/degraded_eds_health"),
+    (HealthFlag::EdsStatusDraining, "/eds_status_draining"),
+];
+
+const UNHEALTHY: u32 = HealthFlag::FailedActiveHc as u32
+    | HealthFlag::FailedOutlierCheck as u32
+    | HealthFlag::FailedEdsHealth as u32
+    | HealthFlag::EdsStatusDraining as u32;
+
+/// A host. Shared by all threads; the main thread changes its health.
+pub struct HostImpl {
+    cluster: Arc<ClusterInfoImpl>,
+    hostname: String,
+    address: Address,
+    locality: Locality,
+    priority: AtomicU32,
+    weight: AtomicU32,
+    canary: AtomicBool,
+    health_flags: AtomicU32,
+    stats: HostStats,
+}
+
+impl HostImpl {
+    /// A host; `hostname` may be empty, a `weight` of 0 becomes 1.
+    pub fn new(
+        cluster: Arc<ClusterInfoImpl>,
+        hostname: &str,
+        address: Address,
+        locality: Locality,
+        priority: u32,
+        weight: u32,
+        health_status: HealthStatus,
+    ) -> HostSharedPtr {
+        let host = HostImpl {
+            cluster,
+            hostname: hostname.to_owned(),
+            address,
+            locality,
+            priority: AtomicU32::new(priority),
+            weight: AtomicU32::new(weight.max(1)),
+            canary: AtomicBool::new(false),
+            health_flags: AtomicU32::new(0),
+            stats: HostStats::default(),
+        };
+        host.set_eds_health(health_status);
+        Arc::new(host)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Its name for host rewrites; may be empty.
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// The cluster it belongs to.
+    #[inline]
+    pub fn cluster(&self) -> &Arc<ClusterInfoImpl> {
+        &self.cluster
+    }
+
+    /// Its share of requests, at least 1.
+    #[inline]
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// Changes the weight; 0 becomes 1.
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight.max(1), Relaxed);
+    }
+
+    /// Its priority; 0 is the first choice.
+    pub fn priority(&self) -> u32 {
+        self.priority.load(Relaxed)
+    }
+
+    /// Moves it to another priority; the priority set is the caller's business.
+    pub fn set_priority(&self, priority: u32) {
+        self.priority.store(priority, Relaxed);
+    }
+
+    /// Where it runs.
+    pub fn locality(&self) -> &Locality {
+        &self.locality
+    }
+
+    /// Whether its answers are counted as those of a canary.
+    pub fn canary(&self) -> bool {
+        self.canary.load(Relaxed)
+    }
+
+    /// Makes it a canary or not.
+    pub fn set_canary(&self, canary: bool) {
+        self.canary.store(canary, Relaxed);
+    }
+
+    /// Its statistics.
+    #[inline]
+    pub fn stats(&self) -> &HostStats {
+        &self.stats
+    }
+
+    /// Whether it gets requests, from its flags.
+    pub fn health(&self) -> Health {
+        match self.health_flags.load(Relaxed) {
+            0 => Health::Healthy,
+            flags if flags & UNHEALTHY != 0 => Health::Unhealthy,
+            _ => Health::Degraded,
+        }
+    }
+
+    /// Whether a flag is set.
+    pub fn health_flag_get(&self, flag: HealthFlag) -> bool {
+        self.health_flags.load(Relaxed) & flag as u32 != 0
+    }
+
+    /// Sets a flag. The host vectors are the caller's business.
+    pub fn health_flag_set(&self, flag: HealthFlag) {
+        self.health_flags.fetch_or(flag as u32, Relaxed);
+    }
+
+    /// Clears a flag. The host vectors are the caller's business.
+    pub fn health_flag_clear(&self, flag: HealthFlag) {
+        self.health_flags.fetch_and(!(flag as u32), Relaxed);
+    }
+
+    /// The flags as `/clusters` prints them: `healthy`, or for example `/failed_eds_health`.
+    pub fn health_flags_text(&self) -> String {
+        let set = FLAG_NAMES.iter().filter(|(flag, _)| self.health_flag_get(*flag));
+        let text: String = set.map(|(_, name)| *name).collect();
+        if text.is_empty() { "healthy".to_owned() } else { text }
+    }
+
+    /// Makes a connection to the host, not yet connecting.
+    ///
+    /// # Errors
+    /// Those of `socket(2)`: out of fds.
+    pub fn create_connection(&self, dispatcher: &Rc<Dispatcher>) -> io::Result<ClientConnectionImpl> {
+        let connection = ClientConnectionImpl::new(
+            dispatcher,
+            self.address,
+            self.cluster.source_address(),
+            Box::<RawBufferSocket>::default(),
+        )?;
+        connection.set_buffer_limits(self.cluster.per_connection_buffer_limit_bytes());
+        Ok(connection)
+    }
+
+    fn set_eds_health(&self, status: HealthStatus) {
+        match status {
+            HealthStatus::Unhealthy | HealthStatus::Timeout => {
+                self.health_flag_set(HealthFlag::FailedEdsHealth);
+            }
+            HealthStatus::Draining => self.health_flag_set(HealthFlag::EdsStatusDraining),
+            HealthStatus::Degraded => self.health_flag_set(HealthFlag::DegradedEdsHealth),
+            HealthStatus::Unknown | HealthStatus::Healthy => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::test_support::{cluster_info, host};
+
+    #[test]
+    fn the_configured_status_becomes_flags() {
+        let info = cluster_info();
+        let cases = [
+            (HealthStatus::Unknown, Health::Healthy, "healthy"),
+            (HealthStatus::Healthy, Health::Healthy, "healthy"),
+            (HealthStatus::Unhealthy, Health::Unhealthy, "/failed_eds_health"),
+            (HealthStatus::Timeout, Health::Unhealthy, "/failed_eds_health"),
+            (HealthStatus::Draining, Health::Unhealthy, "/eds_status_draining"),
+            (HealthStatus::Degraded, Health::Degraded, "/degraded_eds_health"),
+        ];
+        for (status, health, text) in cases {
+            let host = host(&info, 1, 1, status);
+            assert_eq!((host.health(), host.health_flags_text().as_str()), (health, text), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn flags_add_up_and_the_worst_counts() {
+        let host = host(&cluster_info(), 1, 1, HealthStatus::Degraded);
+        host.health_flag_set(HealthFlag::FailedOutlierCheck);
+        host.health_flag_set(HealthFlag::FailedActiveHc);
+        assert_eq!(host.health_flags_text(), "/failed_active_hc/failed_outlier_check/degraded_eds_health");
+        assert_eq!(host.health(), Health::Unhealthy);
+        host.health_flag_clear(HealthFlag::FailedOutlierCheck);
+        host.health_flag_clear(HealthFlag::FailedActiveHc);
+        assert!(host.health_flag_get(HealthFlag::DegradedEdsHealth));
+        assert_eq!(host.health(), Health::Degraded);
+    }
+
+    #[test]
+    fn weights_are_at_least_one() {
+        let host = host(&cluster_info(), 1, 0, HealthStatus::Unknown);
+        assert_eq!(host.weight(), 1);
+        host.set_weight(u32::MAX);
+        assert_eq!(host.weight(), u32::MAX);
+        host.set_weight(0);
+        assert_eq!(host.weight(), 1);
+    }
+
+    #[test]
+    fn connections_have_the_limits_of_the_cluster() {
+        let dispatcher = Dispatcher::new("test");
+        let host = host(&cluster_info(), 1, 1, HealthStatus::Unknown);
+        let connection = host.create_connection(&dispatcher).unwrap();
+        assert_eq!(connection.buffer_limit(), 1024 * 1024);
+        assert_eq!(connection.remote_address(), *host.address());
+        connection.close(crate::network::ConnectionCloseType::NoFlush);
+    }
+}

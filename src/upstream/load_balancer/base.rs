@@ -1,0 +1,84 @@
+//! The first half of every choice: the priority, and which of its hosts.
+//!
+//! Mirrors `LoadBalancerBase` and `hostSourceToUse` of Envoy's
+//! `source/common/upstream/load_balancer_impl.cc`. Envoy recomputes the loads in callbacks of its own;
+//! here the load balancer on top calls [`LoadBalancerBase::recalculate`] from its one callback.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{HostAvailability, HostCounts, PriorityLoad};
+use crate::upstream::{ClusterInfoImpl, HostSetImpl, PrioritySetImpl};
+
+/// Which hosts of a priority are chosen from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceType {
+    /// All: the priority is in panic.
+    AllHosts,
+    /// The healthy ones.
+    HealthyHosts,
+    /// The degraded ones.
+    DegradedHosts,
+}
+
+/// The hosts to choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostsSource {
+    /// Their priority.
+    pub priority: usize,
+    /// Which of them.
+    pub source_type: SourceType,
+}
+
+/// Knows how requests are spread over priorities.
+pub struct LoadBalancerBase {
+    info: Arc<ClusterInfoImpl>,
+    load: RefCell<PriorityLoad>,
+}
+
+impl LoadBalancerBase {
+    /// For the hosts of now.
+    pub fn new(priority_set: &PrioritySetImpl, info: &Arc<ClusterInfoImpl>) -> Self {
+        let base = LoadBalancerBase { info: info.clone(), load: RefCell::default() };
+        base.recalculate(priority_set);
+        base
+    }
+
+    /// Takes over a change of hosts or of their health.
+    pub fn recalculate(&self, priority_set: &PrioritySetImpl) {
+        let host_sets = priority_set.host_sets_per_priority();
+        let counts: Vec<HostCounts> = host_sets.iter().map(count).collect();
+        self.load.replace(PriorityLoad::compute(&counts, self.info.healthy_panic_threshold()));
+    }
+
+    /// The hosts from which the next one is to be chosen.
+    #[inline]
+    pub fn host_source_to_use(&self) -> HostsSource {
+        let load = self.load.borrow();
+        let (priority, availability) = match load.healthy[0] {
+            100 => (0, HostAvailability::Healthy),
+            _ => load.choose(fastrand::u64(..)),
+        };
+        if load.panic[priority] {
+            self.info.stats().lb_healthy_panic.inc();
+            return HostsSource { priority, source_type: SourceType::AllHosts };
+        }
+        let source_type = match availability {
+            HostAvailability::Healthy => SourceType::HealthyHosts,
+            HostAvailability::Degraded => SourceType::DegradedHosts,
+        };
+        HostsSource { priority, source_type }
+    }
+}
+
+fn count(host_set: &Rc<HostSetImpl>) -> HostCounts {
+    let vectors = host_set.vectors();
+    HostCounts {
+        total: vectors.hosts.len(),
+        healthy: vectors.healthy_hosts.len(),
+        degraded: vectors.degraded_hosts.len(),
+        excluded: vectors.excluded_hosts,
+        overprovisioning_factor: vectors.overprovisioning_factor,
+    }
+}

@@ -1,0 +1,157 @@
+//! Hosts take turns, as often as their weight says.
+//!
+//! Mirrors `RoundRobinLoadBalancer` of Envoy's `source/common/upstream/load_balancer_impl.h`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{EdfLoadBalancerBase, LoadBalancer};
+use crate::upstream::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
+
+/// Round robin.
+pub struct RoundRobinLoadBalancer {
+    edf: EdfLoadBalancerBase,
+}
+
+impl RoundRobinLoadBalancer {
+    /// Follows `priority_set` and starts at a random host.
+    pub fn new(priority_set: &Rc<PrioritySetImpl>, info: &Arc<ClusterInfoImpl>) -> Self {
+        Self::with_seed(priority_set, info, fastrand::u64(..))
+    }
+
+    /// Follows `priority_set` and starts at host `seed` modulo their number.
+    pub fn with_seed(priority_set: &Rc<PrioritySetImpl>, info: &Arc<ClusterInfoImpl>, seed: u64) -> Self {
+        let edf = EdfLoadBalancerBase::new(priority_set, info, |host| f64::from(host.weight()), seed);
+        RoundRobinLoadBalancer { edf }
+    }
+}
+
+impl LoadBalancer for RoundRobinLoadBalancer {
+    #[inline]
+    fn choose_host(&self) -> Option<HostSharedPtr> {
+        self.edf.choose_host()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::endpoint::HealthStatus::{self, Degraded, Healthy, Unhealthy};
+    use crate::upstream::HostVectors;
+    use crate::upstream::test_support::{cluster_info, host, port};
+
+    struct Fixture {
+        info: Arc<ClusterInfoImpl>,
+        set: Rc<PrioritySetImpl>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Fixture { info: cluster_info(), set: PrioritySetImpl::new() }
+        }
+
+        /// Gives a priority hosts of (port, weight, status).
+        fn update(&self, priority: u32, hosts: &[(u16, u32, HealthStatus)]) {
+            let hosts = hosts.iter().map(|(p, w, s)| host(&self.info, *p, *w, *s)).collect();
+            let hosts: Arc<Vec<HostSharedPtr>> = Arc::new(hosts);
+            self.set.update_hosts(priority, HostVectors::partition(hosts.clone(), 140), &hosts, &[]);
+        }
+
+        fn load_balancer(&self, seed: u64) -> RoundRobinLoadBalancer {
+            RoundRobinLoadBalancer::with_seed(&self.set, &self.info, seed)
+        }
+
+        fn panics(&self) -> u64 {
+            self.info.stats().lb_healthy_panic.value()
+        }
+    }
+
+    fn picks(load_balancer: &RoundRobinLoadBalancer, count: usize) -> Vec<u16> {
+        (0..count).map(|_| port(&load_balancer.choose_host().unwrap())).collect()
+    }
+
+    #[test]
+    fn without_hosts_there_is_none_and_panic() {
+        let fixture = Fixture::new();
+        let load_balancer = fixture.load_balancer(5);
+        assert!(load_balancer.choose_host().is_none());
+        assert_eq!(fixture.panics(), 1);
+        fixture.update(0, &[(1, 1, Healthy)]);
+        assert_eq!(picks(&load_balancer, 2), [1, 1]);
+        assert_eq!(fixture.panics(), 1);
+    }
+
+    #[test]
+    fn hosts_take_turns_from_the_seed_on() {
+        let fixture = Fixture::new();
+        fixture.update(0, &[(1, 1, Healthy), (2, 1, Healthy), (3, 1, Healthy)]);
+        assert_eq!(picks(&fixture.load_balancer(0), 4), [1, 2, 3, 1]);
+        assert_eq!(picks(&fixture.load_balancer(5), 4), [3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn weights_are_respected_and_changes_of_hosts_followed() {
+        let fixture = Fixture::new();
+        fixture.update(0, &[(1, 1, Healthy), (2, 3, Healthy)]);
+        let load_balancer = fixture.load_balancer(0);
+        let count = |picked: &[u16], port| picked.iter().filter(|p| **p == port).count();
+        let picked = picks(&load_balancer, 400);
+        assert_eq!((count(&picked, 1), count(&picked, 2)), (100, 300));
+        fixture.update(0, &[(2, 1, Healthy), (3, 4, Healthy)]);
+        let picked = picks(&load_balancer, 500);
+        assert_eq!((count(&picked, 1), count(&picked, 2), count(&picked, 3)), (0, 100, 400));
+    }
+
+    #[test]
+    fn a_changed_weight_counts_without_an_update() {
+        let fixture = Fixture::new();
+        fixture.update(0, &[(1, 1, Healthy), (2, 1, Healthy)]);
+        let load_balancer = fixture.load_balancer(0);
+        fixture.set.host_sets_per_priority()[0].hosts()[0].set_weight(3);
+        picks(&load_balancer, 8);
+        assert_eq!(picks(&load_balancer, 400).iter().filter(|p| **p == 1).count(), 300);
+    }
+
+    #[test]
+    fn unhealthy_hosts_are_left_out_until_panic() {
+        let fixture = Fixture::new();
+        fixture.update(0, &[(1, 1, Healthy), (2, 1, Unhealthy), (3, 1, Healthy)]);
+        let load_balancer = fixture.load_balancer(0);
+        assert_eq!(picks(&load_balancer, 4), [1, 3, 1, 3]);
+        assert_eq!(fixture.panics(), 0);
+        fixture.update(0, &[(1, 1, Healthy), (2, 1, Unhealthy), (3, 1, Unhealthy)]);
+        assert_eq!(picks(&load_balancer, 4), [1, 2, 3, 1]);
+        assert_eq!(fixture.panics(), 4);
+    }
+
+    #[test]
+    fn degraded_hosts_help_out() {
+        let fixture = Fixture::new();
+        fixture.update(0, &[(1, 1, Unhealthy), (2, 1, Degraded), (3, 1, Degraded)]);
+        let load_balancer = fixture.load_balancer(0);
+        assert_eq!(picks(&load_balancer, 4), [2, 3, 2, 3]);
+    }
+
+    #[test]
+    fn the_next_priority_takes_what_is_left() {
+        let fixture = Fixture::new();
+        let load_balancer = fixture.load_balancer(0);
+        fixture.update(0, &[(1, 1, Healthy), (2, 1, Unhealthy)]);
+        fixture.update(2, &[(9, 1, Healthy)]);
+        let picked = picks(&load_balancer, 4000);
+        let first = picked.iter().filter(|p| **p == 1).count();
+        // 70 % of them; ten standard deviations are 290.
+        assert!((2510..3090).contains(&first), "{first}");
+        assert!(picked.iter().all(|p| [1, 9].contains(p)));
+        fixture.update(0, &[]);
+        assert_eq!(picks(&load_balancer, 3), [9, 9, 9]);
+    }
+
+    #[test]
+    fn a_dropped_load_balancer_no_longer_listens() {
+        let fixture = Fixture::new();
+        drop(fixture.load_balancer(0));
+        fixture.update(0, &[(1, 1, Healthy)]);
+        assert_eq!(Rc::strong_count(&fixture.set), 1);
+    }
+}

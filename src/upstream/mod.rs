@@ -1,0 +1,43 @@
+//! Clusters and their hosts, and how a host is chosen.
+//!
+//! Mirrors Envoy's `source/common/upstream/`, without the cluster manager, which is a floor of its own.
+//!
+//! ```text
+//! main thread                               worker
+//! StaticClusterImpl                         (one per cluster and worker)
+//!   PrioritySetImpl ──Arc<HostVectors>──>   PrioritySetImpl ──> RoundRobinLoadBalancer
+//!        │                                       │
+//!        └────────── HostImpl (shared) ──────────┘
+//!                        └── ClusterInfoImpl (shared): stats, limits, options
+//! ```
+//!
+//! `Arc`s of [`ClusterInfoImpl`], [`HostImpl`] and [`HostVectors`] go between threads; everything else
+//! belongs to one thread.
+
+mod callback_manager;
+mod cluster;
+mod cluster_info;
+mod cluster_stats;
+mod code_stats;
+mod host;
+mod host_set;
+mod host_stats;
+pub mod load_balancer;
+mod priority_set;
+mod resource_manager;
+mod static_cluster;
+#[cfg(test)]
+mod test_support;
+
+pub use callback_manager::CallbackHandle;
+pub use cluster::{Cluster, ClusterImplBase, InitializePhase};
+pub use cluster_info::ClusterInfoImpl;
+pub use cluster_stats::ClusterStats;
+pub use code_stats::{CodeStats, CodeStatsCategory};
+pub use host::{Health, HealthFlag, HostImpl, HostSharedPtr};
+pub use host_set::{HostSetImpl, HostVectors};
+pub use host_stats::{HostStats, PrimitiveCounter, PrimitiveGauge};
+pub use load_balancer::{LoadBalancer, RoundRobinLoadBalancer};
+pub use priority_set::{MemberUpdateCb, PrioritySetImpl, PriorityUpdateCb};
+pub use resource_manager::{Resource, ResourceManagerImpl, ResourcePriority};
+pub use static_cluster::StaticClusterImpl;

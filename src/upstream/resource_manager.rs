@@ -1,0 +1,275 @@
+//! Circuit breakers: how much of a resource a cluster may use at a time.
+//!
+//! Mirrors Envoy's `source/common/upstream/resource_manager_impl.h`. The counts are shared by all
+//! threads, so a limit may be passed by as many as there are threads that ask at the same moment.
+//!
+//! Differs in how the gauges are kept: Envoy sets them after every change. Here they change by one only
+//! when the count passes the limit, which exactly one thread sees; so nothing is lost between threads
+//! and an ordinary increment costs one atomic addition.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::config::cluster::Thresholds;
+use crate::config::core::RoutingPriority;
+use crate::stats::{Gauge, Scope};
+
+/// Which limits and connections a request uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ResourcePriority {
+    /// Everything that does not ask for more.
+    #[default]
+    Default = 0,
+    /// Has limits and connections of its own.
+    High = 1,
+}
+
+impl ResourcePriority {
+    /// All priorities, by number.
+    pub const ALL: [ResourcePriority; 2] = [ResourcePriority::Default, ResourcePriority::High];
+
+    /// The name in stats.
+    pub fn name(self) -> &'static str {
+        match self {
+            ResourcePriority::Default => "default",
+            ResourcePriority::High => "high",
+        }
+    }
+}
+
+impl From<RoutingPriority> for ResourcePriority {
+    fn from(priority: RoutingPriority) -> Self {
+        match priority {
+            RoutingPriority::Default => ResourcePriority::Default,
+            RoutingPriority::High => ResourcePriority::High,
+        }
+    }
+}
+
+/// The limits of a cluster for one priority.
+#[derive(Debug)]
+pub struct ResourceManagerImpl {
+    connections: Resource,
+    pending_requests: Resource,
+    requests: Resource,
+    retries: Resource,
+    connection_pools: Resource,
+}
+
+impl ResourceManagerImpl {
+    /// With the limits of `thresholds` and gauges in `scope`, which ends in `circuit_breakers.<name>.`.
+    pub fn new(thresholds: &Thresholds, scope: &Scope) -> Self {
+        let resource = |max: u64, open: &str, remaining: &str| {
+            let remaining = thresholds.track_remaining.then(|| scope.gauge(remaining));
+            Resource::new(max, scope.gauge(open), remaining)
+        };
+        let max_pools = thresholds.max_connection_pools.map_or(u64::MAX, u64::from);
+        ResourceManagerImpl {
+            connections: resource(thresholds.max_connections.into(), "cx_open", "remaining_cx"),
+            pending_requests: resource(
+                thresholds.max_pending_requests.into(),
+                "rq_pending_open",
+                "remaining_pending",
+            ),
+            requests: resource(thresholds.max_requests.into(), "rq_open", "remaining_rq"),
+            retries: resource(thresholds.max_retries.into(), "rq_retry_open", "remaining_retries"),
+            connection_pools: resource(max_pools, "cx_pool_open", "remaining_cx_pools"),
+        }
+    }
+
+    /// Connections of all pools and TCP proxies.
+    pub fn connections(&self) -> &Resource {
+        &self.connections
+    }
+
+    /// Requests that wait for a connection.
+    pub fn pending_requests(&self) -> &Resource {
+        &self.pending_requests
+    }
+
+    /// Requests in flight.
+    pub fn requests(&self) -> &Resource {
+        &self.requests
+    }
+
+    /// Retries in flight.
+    pub fn retries(&self) -> &Resource {
+        &self.retries
+    }
+
+    /// Connection pools, of all hosts and threads together.
+    pub fn connection_pools(&self) -> &Resource {
+        &self.connection_pools
+    }
+}
+
+/// A count with a limit.
+#[derive(Debug)]
+pub struct Resource {
+    max: u64,
+    current: AtomicU64,
+    open_gauge: Gauge,
+    remaining: Option<Gauge>,
+    /// Only for a limit of 0, which no count ever passes: whether the gauge already says open.
+    opened_at_zero: AtomicBool,
+}
+
+impl Resource {
+    fn new(max: u64, open_gauge: Gauge, remaining: Option<Gauge>) -> Self {
+        if let Some(remaining) = &remaining {
+            remaining.set(max);
+        }
+        let opened_at_zero = AtomicBool::new(false);
+        Resource { max, current: AtomicU64::new(0), open_gauge, remaining, opened_at_zero }
+    }
+
+    /// Whether the limit is not reached yet.
+    #[inline]
+    pub fn can_create(&self) -> bool {
+        self.count() < self.max
+    }
+
+    /// Takes one, whether or not the limit allows it.
+    #[inline]
+    pub fn inc(&self) {
+        let before = self.current.fetch_add(1, Relaxed);
+        if before < self.max {
+            if let Some(remaining) = &self.remaining {
+                remaining.dec();
+            }
+            if before + 1 == self.max {
+                self.open_gauge.inc();
+            }
+        } else if self.max == 0 && !self.opened_at_zero.swap(true, Relaxed) {
+            self.open_gauge.inc();
+        }
+    }
+
+    /// Gives one back that [`Resource::inc`] took.
+    #[inline]
+    pub fn dec(&self) {
+        let before = self.current.fetch_sub(1, Relaxed);
+        debug_assert!(before > 0, "dec without inc");
+        if before <= self.max {
+            if let Some(remaining) = &self.remaining {
+                remaining.inc();
+            }
+            if before == self.max {
+                self.open_gauge.dec();
+            }
+        }
+    }
+
+    /// The limit.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// How many are taken; may exceed the limit for a while.
+    #[inline]
+    pub fn count(&self) -> u64 {
+        self.current.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::{Store, register_thread};
+
+    fn manager(thresholds: &Thresholds) -> (ResourceManagerImpl, Scope) {
+        let scope = Store::new(4).root_scope().create_scope("cb.");
+        (ResourceManagerImpl::new(thresholds, &scope), scope)
+    }
+
+    #[test]
+    fn a_limit_opens_and_closes() {
+        let (manager, scope) = manager(&Thresholds { max_connections: 2, ..Thresholds::default() });
+        let (cx, open) = (manager.connections(), scope.gauge("cx_open"));
+        cx.inc();
+        assert!(cx.can_create());
+        assert_eq!((cx.count(), cx.max(), open.value()), (1, 2, 0));
+        cx.inc();
+        assert!(!cx.can_create());
+        assert_eq!(open.value(), 1);
+        cx.dec();
+        assert!(cx.can_create());
+        assert_eq!((cx.count(), open.value()), (1, 0));
+    }
+
+    #[test]
+    fn above_the_limit_the_gauges_stay_put() {
+        let thresholds = Thresholds { max_retries: 1, track_remaining: true, ..Thresholds::default() };
+        let (manager, scope) = manager(&thresholds);
+        let gauges = || (scope.gauge("rq_retry_open").value(), scope.gauge("remaining_retries").value());
+        let retries = manager.retries();
+        assert_eq!(gauges(), (0, 1));
+        for _ in 0..3 {
+            retries.inc();
+            assert_eq!(gauges(), (1, 0));
+        }
+        retries.dec();
+        retries.dec();
+        assert_eq!((retries.count(), gauges()), (1, (1, 0)));
+        retries.dec();
+        assert_eq!(gauges(), (0, 1));
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_open_from_the_first_use_on() {
+        let (manager, scope) = manager(&Thresholds { max_connections: 0, ..Thresholds::default() });
+        let (cx, open) = (manager.connections(), scope.gauge("cx_open"));
+        assert!(!cx.can_create());
+        assert_eq!(open.value(), 0);
+        for _ in 0..2 {
+            cx.inc();
+            assert_eq!(open.value(), 1);
+            cx.dec();
+            assert_eq!((cx.count(), open.value()), (0, 1));
+        }
+    }
+
+    #[test]
+    fn defaults_and_names() {
+        let (manager, scope) = manager(&Thresholds::default());
+        let limits = [
+            manager.connections(),
+            manager.pending_requests(),
+            manager.requests(),
+            manager.retries(),
+            manager.connection_pools(),
+        ]
+        .map(Resource::max);
+        assert_eq!(limits, [1024, 1024, 1024, 3, u64::MAX]);
+        let names: Vec<String> = scope.store().gauges().iter().map(|g| g.name().to_owned()).collect();
+        assert_eq!(
+            names,
+            ["cb.cx_open", "cb.cx_pool_open", "cb.rq_open", "cb.rq_pending_open", "cb.rq_retry_open"]
+        );
+    }
+
+    #[test]
+    fn threads_that_fight_over_the_limit_leave_the_gauges_right() {
+        let thresholds = Thresholds { max_requests: 2, track_remaining: true, ..Thresholds::default() };
+        let (manager, scope) = manager(&thresholds);
+        std::thread::scope(|threads| {
+            for shard in 1..=4 {
+                let requests = manager.requests();
+                threads.spawn(move || {
+                    register_thread(shard);
+                    for _ in 0..10_000 {
+                        requests.inc();
+                        requests.dec();
+                    }
+                });
+            }
+        });
+        assert_eq!(manager.requests().count(), 0);
+        assert_eq!((scope.gauge("rq_open").value(), scope.gauge("remaining_rq").value()), (0, 2));
+    }
+
+    #[test]
+    fn priorities_follow_the_configuration() {
+        assert_eq!(ResourcePriority::from(RoutingPriority::High), ResourcePriority::High);
+        assert_eq!(ResourcePriority::ALL.map(ResourcePriority::name), ["default", "high"]);
+    }
+}

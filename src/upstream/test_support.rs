@@ -1,0 +1,39 @@
+//! Clusters and hosts for the tests of this floor.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{ClusterInfoImpl, HostImpl, HostSharedPtr};
+use crate::config::cluster::Cluster as ClusterConfig;
+use crate::config::core::Locality;
+use crate::config::endpoint::HealthStatus;
+use crate::config::{UnknownFields, parse_bootstrap};
+use crate::network::Address;
+use crate::stats::{Scope, Store};
+
+/// The configuration of a cluster, read as from a bootstrap.
+pub fn cluster_config(cluster: Value) -> ClusterConfig {
+    let raw = json!({ "static_resources": { "clusters": [cluster] } });
+    let mut bootstrap = parse_bootstrap(raw, UnknownFields::default()).unwrap();
+    bootstrap.static_resources.clusters.remove(0)
+}
+
+pub fn root_scope() -> Scope {
+    Store::new(1).root_scope()
+}
+
+/// A cluster named `a` with default options.
+pub fn cluster_info() -> Arc<ClusterInfoImpl> {
+    ClusterInfoImpl::new(&cluster_config(json!({ "name": "a" })), &root_scope(), false)
+}
+
+/// A host on 127.0.0.1.
+pub fn host(info: &Arc<ClusterInfoImpl>, port: u16, weight: u32, status: HealthStatus) -> HostSharedPtr {
+    let address = Address::Ip(([127, 0, 0, 1], port).into());
+    HostImpl::new(info.clone(), "", address, Locality::default(), 0, weight, status)
+}
+
+pub fn port(host: &HostSharedPtr) -> u16 {
+    host.address().ip().unwrap().port()
+}
