@@ -24,3 +24,10 @@ pub mod upstream;
 pub mod conn_pool;
 
 pub mod cluster_manager;
+
+pub mod router;
+
+pub mod access_log;
+pub mod filters;
+
+pub mod server;

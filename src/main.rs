@@ -1,2 +1,7 @@
 //! The legate binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    legate::server::main_common(std::env::args_os())
+}

@@ -136,7 +136,10 @@ impl ClusterManagerImpl {
     }
 }
 
-fn load_clusters(configs: &[config::Cluster], root: &Scope) -> Result<BTreeMap<String, Rc<dyn Cluster>>, String> {
+fn load_clusters(
+    configs: &[config::Cluster],
+    root: &Scope,
+) -> Result<BTreeMap<String, Rc<dyn Cluster>>, String> {
     let mut clusters: BTreeMap<String, Rc<dyn Cluster>> = BTreeMap::new();
     for config in configs {
         let cluster = StaticClusterImpl::new(config, root, false).map_err(|e| e.to_string())?;
@@ -148,7 +151,10 @@ fn load_clusters(configs: &[config::Cluster], root: &Scope) -> Result<BTreeMap<S
 }
 
 /// A cluster has its first hosts: passes them to the workers, and every later change too.
-fn on_cluster_init(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<dyn Cluster>) -> [Subscription; 2] {
+fn on_cluster_init(
+    slot: &SlotImpl<ThreadLocalClusterManagerImpl>,
+    cluster: &Rc<dyn Cluster>,
+) -> [Subscription; 2] {
     let name = cluster.info().name().to_string();
     let (member_slot, member_name) = (slot.clone(), name.clone());
     let member = cluster.priority_set().add_member_update_cb(move |_, removed| {
@@ -160,7 +166,9 @@ fn on_cluster_init(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<
     let set = Rc::downgrade(cluster.priority_set());
     let (priority_slot, priority_name) = (slot.clone(), name.clone());
     let priority = cluster.priority_set().add_priority_update_cb(move |priority, added, removed| {
-        let Some(vectors) = set.upgrade().and_then(|s| s.host_sets_per_priority().get(priority as usize).map(|h| h.vectors()))
+        let Some(vectors) = set
+            .upgrade()
+            .and_then(|s| s.host_sets_per_priority().get(priority as usize).map(|h| h.vectors()))
         else {
             return;
         };

@@ -108,7 +108,9 @@ pub(super) struct PriorityConnPoolMap {
 
 impl PriorityConnPoolMap {
     pub(super) fn new(dispatcher: &Rc<Dispatcher>, host: &HostSharedPtr) -> Self {
-        PriorityConnPoolMap { maps: ResourcePriority::ALL.map(|priority| ConnPoolMap::new(dispatcher, host, priority)) }
+        PriorityConnPoolMap {
+            maps: ResourcePriority::ALL.map(|priority| ConnPoolMap::new(dispatcher, host, priority)),
+        }
     }
 
     pub(super) fn get_pool(

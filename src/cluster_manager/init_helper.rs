@@ -79,8 +79,11 @@ impl ClusterManagerInitHelper {
 
     fn on_cluster_init(&self, cluster: &Rc<dyn Cluster>) {
         (self.per_cluster_init_callback)(cluster);
-        let list =
-            if cluster.initialize_phase() == InitializePhase::Primary { &self.primary } else { &self.secondary };
+        let list = if cluster.initialize_phase() == InitializePhase::Primary {
+            &self.primary
+        } else {
+            &self.secondary
+        };
         list.borrow_mut().retain(|c| !Rc::ptr_eq(c, cluster));
         self.log("init complete", cluster);
         self.maybe_finish_initialize();

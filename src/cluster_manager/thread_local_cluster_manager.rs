@@ -80,7 +80,13 @@ impl ThreadLocalClusterManagerImpl {
 
     /// Drains the pools of hosts that are gone. The load balancer has let go of them before.
     pub(super) fn remove_hosts(&self, name: &str, hosts_removed: &[HostSharedPtr]) {
-        envoy_log!(Upstream, debug, "removing hosts for TLS cluster {} removed {}", name, hosts_removed.len());
+        envoy_log!(
+            Upstream,
+            debug,
+            "removing hosts for TLS cluster {} removed {}",
+            name,
+            hosts_removed.len()
+        );
         self.drain_conn_pools(hosts_removed);
     }
 

@@ -77,6 +77,43 @@ pub struct HttpConnectionManager {
     pub strip_any_host_port: bool,
 }
 
+impl HttpConnectionManager {
+    /// A manager that legate makes for itself, as the admin's: without routes and filters, and
+    /// without limits in time.
+    pub fn internal(stat_prefix: &str) -> Self {
+        HttpConnectionManager {
+            codec_type: CodecType::Auto,
+            stat_prefix: stat_prefix.to_string(),
+            route_config: RouteConfiguration::empty(),
+            http_filters: Vec::new(),
+            add_user_agent: false,
+            common_http_protocol_options: HttpProtocolOptions::default(),
+            http_protocol_options: Http1ProtocolOptions::default(),
+            server_name: "envoy".to_string(),
+            server_header_transformation: ServerHeaderTransformation::default(),
+            max_request_headers_kb: 60,
+            stream_idle_timeout: Duration::ZERO,
+            request_timeout: Duration::ZERO,
+            request_headers_timeout: Duration::ZERO,
+            drain_timeout: Duration::from_millis(100),
+            delayed_close_timeout: Duration::ZERO,
+            access_log: Vec::new(),
+            use_remote_address: true,
+            xff_num_trusted_hops: 0,
+            internal_address_config: None,
+            skip_xff_append: false,
+            via: String::new(),
+            generate_request_id: false,
+            preserve_external_request_id: false,
+            always_set_request_id_in_response: false,
+            proxy_100_continue: false,
+            normalize_path: Some(true),
+            merge_slashes: false,
+            strip_any_host_port: false,
+        }
+    }
+}
+
 /// Which HTTP a downstream connection speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CodecType {

@@ -31,6 +31,7 @@ pub mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use self::core::DataSource;
 pub use access_log::{AccessLog, AccessLogSink};
 pub use bootstrap::Bootstrap;
 pub use cluster::Cluster;
@@ -41,7 +42,7 @@ pub use http_connection_manager::{
 pub use listener::{Filter, FilterChain, Listener, NetworkFilterConfig};
 pub use protocol_options::HeadersWithUnderscoresAction;
 pub use reader::UnknownFields;
-pub use route::{Action, DataSource, PathMatch, Route, RouteConfiguration, VirtualHost};
+pub use route::{Action, PathMatch, Route, RouteConfiguration, VirtualHost};
 
 use reader::{FromMessage, MessageReader, ParseContext};
 use serde_json::Value;

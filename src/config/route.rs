@@ -32,6 +32,13 @@ pub struct RouteConfiguration {
     pub validate_clusters: bool,
 }
 
+impl RouteConfiguration {
+    /// A table without routes.
+    pub fn empty() -> Self {
+        RouteConfiguration { name: String::new(), virtual_hosts: Vec::new(), validate_clusters: false }
+    }
+}
+
 impl FromMessage for RouteConfiguration {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         r.unsupported_fields(HEADER_CHANGES)?;

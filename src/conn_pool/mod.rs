@@ -28,7 +28,12 @@ pub trait Callbacks {
     /// A connection is there: the request can be sent through `encoder`.
     fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr);
     /// There will be no connection. `host` is missing for an overflow.
-    fn on_pool_failure(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&HostSharedPtr>);
+    fn on_pool_failure(
+        &self,
+        reason: PoolFailureReason,
+        transport_failure_reason: &str,
+        host: Option<&HostSharedPtr>,
+    );
 }
 
 /// A request that waits for a connection.

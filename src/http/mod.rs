@@ -11,6 +11,7 @@ mod date_provider;
 mod header_map;
 mod headers;
 pub mod http1;
+mod stream_info;
 pub mod utility;
 
 pub use codec::{
@@ -22,3 +23,4 @@ pub use codec_helper::StreamCallbackHelper;
 pub use date_provider::DateProvider;
 pub use header_map::{HeaderMap, HeaderMapPtr};
 pub use headers::HeaderId;
+pub use stream_info::{ResponseFlag, StreamInfoImpl};

@@ -178,9 +178,15 @@ mod tests {
     #[test]
     fn paths_are_normalized() {
         let dots = |p: &str| String::from_utf8(remove_dot_segments(p.as_bytes())).unwrap();
-        for (path, expected) in
-            [("/a/b", "/a/b"), ("/a/./b", "/a/b"), ("/a/../b", "/b"), ("/..", "/"), ("/a/..", "/"), ("/a/.", "/a/"), ("/a//b/", "/a//b/")]
-        {
+        for (path, expected) in [
+            ("/a/b", "/a/b"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/..", "/"),
+            ("/a/..", "/"),
+            ("/a/.", "/a/"),
+            ("/a//b/", "/a//b/"),
+        ] {
             assert_eq!(dots(path), expected, "{path}");
         }
         let decode = |p: &str| decode_unreserved(p.as_bytes()).map(|v| String::from_utf8(v).unwrap());

@@ -163,9 +163,7 @@ mod tests {
 
     #[test]
     fn routes_are_tried_in_order() {
-        let route = |m: serde_json::Value, body: &str| {
-            serde_json::json!({"match": m, "direct_response": {"status": 200, "body": {"inline_string": body}}})
-        };
+        let route = |m: serde_json::Value, body: &str| serde_json::json!({"match": m, "direct_response": {"status": 200, "body": {"inline_string": body}}});
         let table = table(serde_json::json!([{"name": "v", "domains": ["*"], "routes": [
             route(serde_json::json!({"path": "/exact"}), "exact"),
             route(serde_json::json!({"path": "/NoCase", "case_sensitive": false}), "no case"),

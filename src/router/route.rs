@@ -71,7 +71,8 @@ impl RouteImpl {
             }),
             Action::DirectResponse(direct) => RouteAction::DirectResponse(DirectResponseEntry {
                 status: direct.status,
-                body: read_body(direct.body.as_ref()).map_err(|e| format!("{place}.direct_response.body: {e}"))?,
+                body: read_body(direct.body.as_ref())
+                    .map_err(|e| format!("{place}.direct_response.body: {e}"))?,
             }),
         };
         Ok(RouteImpl {

@@ -29,6 +29,8 @@ macro_rules! stats_struct {
         }
     ) => {
         $(#[$attribute])*
+        // A statistic stands in the list under its name whether or not anything counts it yet.
+        #[allow(dead_code)]
         #[derive(Clone, Debug)]
         $visibility struct $name {
             $(#[doc = concat!("The counter `", stringify!($counter), "`.")]

@@ -20,7 +20,7 @@ const DEFAULT_MAX_HEADERS_COUNT: u32 = 100;
 
 /// A cluster without its hosts. Immutable; shared by all threads.
 pub struct ClusterInfoImpl {
-    name: String,
+    name: Arc<str>,
     observability_name: String,
     scope: Scope,
     stats: ClusterStats,
@@ -41,7 +41,7 @@ impl ClusterInfoImpl {
         let scope = root.create_scope(&format!("cluster.{observability_name}."));
         let stats = ClusterStats::create(&scope);
         Arc::new(ClusterInfoImpl {
-            name: config.name.clone(),
+            name: config.name.as_str().into(),
             observability_name,
             code_stats: CodeStats::new(&scope),
             connection_stats: Arc::new(connection_stats(&stats)),
@@ -56,6 +56,11 @@ impl ClusterInfoImpl {
                 .map(Address::from),
             added_via_api,
         })
+    }
+
+    /// The name, to keep a share of.
+    pub fn shared_name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The name in the configuration.

@@ -12,8 +12,8 @@ use crate::envoy_conn_log;
 use crate::event::Timer;
 use crate::http::http1::{ClientConnectionImpl, HeadLimits};
 use crate::http::{
-    CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Stream, StreamCallbacks, StreamDecoder, StreamEncoder,
-    StreamResetReason,
+    CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Stream, StreamCallbacks, StreamDecoder,
+    StreamEncoder, StreamResetReason,
 };
 use crate::linked_list::NodeKey;
 use crate::network::{ConnectionCallbacks, ConnectionEvent};
@@ -47,8 +47,10 @@ impl ActiveClient {
         let cluster = host.cluster();
         pool.connect_start.set(Instant::now());
         let connection = host.create_connection(&pool.dispatcher)?;
-        let limits =
-            HeadLimits { max_bytes: MAX_RESPONSE_HEADERS_BYTES, max_count: cluster.max_response_headers_count() as usize };
+        let limits = HeadLimits {
+            max_bytes: MAX_RESPONSE_HEADERS_BYTES,
+            max_count: cluster.max_response_headers_count() as usize,
+        };
         let codec = ClientConnectionImpl::new(connection.connection(), limits, cluster.enable_trailers());
         let client = Rc::new_cyclic(|weak: &Weak<ActiveClient>| {
             let callbacks: Weak<dyn CodecClientCallbacks> = weak.clone();

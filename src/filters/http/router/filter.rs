@@ -14,15 +14,23 @@ use crate::conn_pool;
 use crate::envoy_stream_log;
 use crate::event::Timer;
 use crate::filters::http::{
-    FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
+    FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
+    StreamDecoderFilterCallbacks,
 };
-use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, StreamInfoImpl, StreamResetReason, codes, utility};
+use crate::http::{
+    HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, StreamInfoImpl, StreamResetReason, codes,
+    utility,
+};
 use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry};
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr};
 
 /// Request headers that the router takes for itself.
-const RETRY_HEADERS: &[HeaderId] =
-    &[HeaderId::EnvoyRetryOn, HeaderId::EnvoyRetryGrpcOn, HeaderId::EnvoyMaxRetries, HeaderId::EnvoyHedgeOnPerTryTimeout];
+const RETRY_HEADERS: &[HeaderId] = &[
+    HeaderId::EnvoyRetryOn,
+    HeaderId::EnvoyRetryGrpcOn,
+    HeaderId::EnvoyMaxRetries,
+    HeaderId::EnvoyHedgeOnPerTryTimeout,
+];
 
 /// See the module's description.
 pub struct Filter {
@@ -173,7 +181,13 @@ impl Filter {
     }
 
     /// Sends the request to a cluster.
-    fn route_to(&self, route: &RouteConstSharedPtr, entry: &RouteEntry, headers: &HeaderMapPtr, end_stream: bool) {
+    fn route_to(
+        &self,
+        route: &RouteConstSharedPtr,
+        entry: &RouteEntry,
+        headers: &HeaderMapPtr,
+        end_stream: bool,
+    ) {
         let Some(cluster) = self.config.cluster_manager.get(&entry.cluster_name) else {
             return self.unknown_cluster(entry);
         };
@@ -187,7 +201,7 @@ impl Filter {
             entry.cluster_name,
             String::from_utf8_lossy(headers.borrow().get(HeaderId::Path).unwrap_or_default())
         );
-        self.with_stream_info(|info| info.set_upstream_cluster(cluster.info()));
+        self.with_stream_info(|info| info.set_upstream_cluster(cluster.info().shared_name()));
         headers.borrow_mut().remove(HeaderId::EnvoyUpstreamAltStatName);
         if cluster.info().maintenance_mode() {
             return self.maintenance_mode(cluster.info());
@@ -295,7 +309,14 @@ impl Filter {
     }
 
     /// There will be no (more) response: answers in its place, or resets one that has begun.
-    fn on_upstream_abort(&self, status: u16, flag: ResponseFlag, body: &str, dropped: bool, details: &'static str) {
+    fn on_upstream_abort(
+        &self,
+        status: u16,
+        flag: ResponseFlag,
+        body: &str,
+        dropped: bool,
+        details: &'static str,
+    ) {
         let host = self.upstream_request().and_then(|request| request.host());
         if self.downstream_response_started.get() {
             if let Some(host) = host.filter(|_| self.grpc_request.get()) {
@@ -342,19 +363,32 @@ impl Filter {
         let status = if reason == StreamResetReason::ProtocolError { 502 } else { 503 };
         let dropped = reason == StreamResetReason::Overflow;
         if !transport_failure_reason.is_empty() {
-            self.with_stream_info(|info| info.set_upstream_transport_failure_reason(transport_failure_reason));
+            self.with_stream_info(|info| {
+                info.set_upstream_transport_failure_reason(transport_failure_reason)
+            });
         }
         self.on_upstream_abort(status, response_flag(reason), &body, dropped, reset_details(reason));
     }
 
     pub(super) fn on_upstream_1xx_headers(&self, headers: HeaderMapPtr) {
-        envoy_stream_log!(Router, debug, self.connection_id.get(), self.stream_id.get(), "upstream 100 continue");
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "upstream 100 continue"
+        );
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_1xx_headers(headers);
         }
     }
 
-    pub(super) fn on_upstream_headers(&self, headers: HeaderMapPtr, host: Option<&HostSharedPtr>, end_stream: bool) {
+    pub(super) fn on_upstream_headers(
+        &self,
+        headers: HeaderMapPtr,
+        host: Option<&HostSharedPtr>,
+        end_stream: bool,
+    ) {
         envoy_stream_log!(
             Router,
             debug,
@@ -449,7 +483,9 @@ fn reset_details(reason: StreamResetReason) -> &'static str {
             "upstream_reset_before_response_started{remote_connection_failure}"
         }
         StreamResetReason::ConnectionTimeout => "upstream_reset_before_response_started{connection_timeout}",
-        StreamResetReason::ConnectionTermination => "upstream_reset_before_response_started{connection_termination}",
+        StreamResetReason::ConnectionTermination => {
+            "upstream_reset_before_response_started{connection_termination}"
+        }
         StreamResetReason::Overflow => "upstream_reset_before_response_started{overflow}",
         StreamResetReason::ProtocolError => "upstream_reset_before_response_started{protocol_error}",
     }

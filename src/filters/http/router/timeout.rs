@@ -16,7 +16,11 @@ pub(super) struct TimeoutData {
 
 /// The route's timeout, overridden by the request's headers, which are taken out. Tells the upstream
 /// what it has left unless `insert_expected` is off.
-pub(super) fn final_timeout(route_timeout: Duration, headers: &mut HeaderMap, insert_expected: bool) -> TimeoutData {
+pub(super) fn final_timeout(
+    route_timeout: Duration,
+    headers: &mut HeaderMap,
+    insert_expected: bool,
+) -> TimeoutData {
     let mut timeout = TimeoutData { global: route_timeout, per_try: Duration::ZERO };
     if let Some(global) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestTimeoutMs) {
         timeout.global = global;

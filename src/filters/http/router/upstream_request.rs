@@ -12,7 +12,9 @@ use crate::conn_pool::{Callbacks, Cancellable, Instance, PoolFailureReason};
 use crate::envoy_stream_log;
 use crate::event::Timer;
 use crate::filters::http::DownstreamWatermarkCallbacks;
-use crate::http::{HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason};
+use crate::http::{
+    HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason,
+};
 use crate::upstream::HostSharedPtr;
 
 /// See the module's description.
@@ -96,7 +98,14 @@ impl UpstreamRequest {
     pub(super) fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
         self.encode_complete.set(end_stream);
         let Some(encoder) = self.encoder() else {
-            envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "buffering {} bytes", data.len());
+            envoy_stream_log!(
+                Router,
+                trace,
+                self.connection_id,
+                self.stream_id,
+                "buffering {} bytes",
+                data.len()
+            );
             self.buffer_body(data);
             return;
         };
@@ -294,7 +303,12 @@ impl Callbacks for UpstreamRequest {
         self.send_request(&parent, &encoder);
     }
 
-    fn on_pool_failure(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&HostSharedPtr>) {
+    fn on_pool_failure(
+        &self,
+        reason: PoolFailureReason,
+        transport_failure_reason: &str,
+        host: Option<&HostSharedPtr>,
+    ) {
         let reset_reason = match reason {
             PoolFailureReason::Overflow => StreamResetReason::Overflow,
             PoolFailureReason::LocalConnectionFailure => StreamResetReason::LocalConnectionFailure,

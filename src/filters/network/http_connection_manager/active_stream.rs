@@ -20,8 +20,8 @@ use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, StreamDecoderFilter, StreamEncoderFilter,
 };
 use crate::http::{
-    HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder,
-    StreamEncoder, StreamInfoImpl, StreamResetReason, utility,
+    HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks,
+    StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason, utility,
 };
 use crate::router::RouteConstSharedPtr;
 
@@ -256,12 +256,17 @@ impl ActiveStream {
 
     /// The stream leaves its connection: filters and timers stop.
     pub(super) fn on_deferred_destroy(&self) {
-        for slot in [&self.stream_idle_timer, &self.request_timer, &self.request_header_timer, &self.max_duration_timer]
-        {
+        for slot in [
+            &self.stream_idle_timer,
+            &self.request_timer,
+            &self.request_header_timer,
+            &self.max_duration_timer,
+        ] {
             drop(slot.borrow_mut().take());
         }
         self.state.destroyed.set(true);
-        let (decoders, encoders) = (self.decoder_filters.borrow().clone(), self.encoder_filters.borrow().clone());
+        let (decoders, encoders) =
+            (self.decoder_filters.borrow().clone(), self.encoder_filters.borrow().clone());
         for filter in decoders {
             filter.on_destroy();
         }
@@ -414,7 +419,8 @@ impl ActiveStream {
             return;
         }
         if let Some(connection) = manager.connection() {
-            let remote = header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
+            let remote =
+                header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
             self.stream_info.downstream_remote_address.set(Some(remote));
         }
         let upgrade = headers.borrow().has(HeaderId::Upgrade);

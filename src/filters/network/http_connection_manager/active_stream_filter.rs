@@ -11,8 +11,9 @@ use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::event::Dispatcher;
 use crate::filters::http::{
-    DownstreamWatermarkCallbacks, FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
-    StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks, StreamFilterCallbacks,
+    DownstreamWatermarkCallbacks, FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus,
+    StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    StreamFilterCallbacks,
 };
 use crate::http::{HeaderMap, HeaderMapPtr, StreamInfoImpl};
 use crate::router::RouteConstSharedPtr;
@@ -35,7 +36,6 @@ pub(super) struct FilterState {
     stream_id: u64,
     iteration: Cell<IterationState>,
     headers_continued: Cell<bool>,
-    iterate_from_current: Cell<bool>,
     /// The end of the stream has been given to this filter.
     end_stream: Cell<bool>,
 }
@@ -49,7 +49,6 @@ impl FilterState {
             stream_id: stream.stream_id,
             iteration: Cell::default(),
             headers_continued: Cell::new(false),
-            iterate_from_current: Cell::new(false),
             end_stream: Cell::new(false),
         }
     }
@@ -60,10 +59,6 @@ impl FilterState {
 
     pub(super) fn stopped_all_with_watermark(&self) -> bool {
         self.iteration.get() == IterationState::StopAllWatermark
-    }
-
-    pub(super) fn iterate_from_current(&self) -> bool {
-        self.iterate_from_current.get()
     }
 
     pub(super) fn end_stream(&self) -> bool {
@@ -80,14 +75,24 @@ impl FilterState {
     }
 
     /// True to go on to the next filter.
-    pub(super) fn handle_after_headers(&self, status: FilterHeadersStatus, headers_only: &Cell<bool>) -> bool {
+    pub(super) fn handle_after_headers(
+        &self,
+        status: FilterHeadersStatus,
+        headers_only: &Cell<bool>,
+    ) -> bool {
         let stop = match status {
             FilterHeadersStatus::StopIteration => IterationState::StopSingleIteration,
             FilterHeadersStatus::StopAllIterationAndBuffer => IterationState::StopAllBuffer,
             FilterHeadersStatus::StopAllIterationAndWatermark => IterationState::StopAllWatermark,
             FilterHeadersStatus::ContinueAndEndStream => {
                 headers_only.set(true);
-                envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "converting to headers only");
+                envoy_stream_log!(
+                    Http,
+                    debug,
+                    self.connection_id,
+                    self.stream_id,
+                    "converting to headers only"
+                );
                 return true;
             }
             FilterHeadersStatus::Continue => {
@@ -161,7 +166,8 @@ impl ActiveStreamDecoderFilter {
         index: usize,
         handle: Rc<dyn StreamDecoderFilter>,
     ) -> Rc<Self> {
-        let wrapper = Rc::new(ActiveStreamDecoderFilter { state: FilterState::new(parent, stream), index, handle });
+        let wrapper =
+            Rc::new(ActiveStreamDecoderFilter { state: FilterState::new(parent, stream), index, handle });
         let callbacks: Weak<dyn StreamDecoderFilterCallbacks> =
             Rc::downgrade(&(wrapper.clone() as Rc<dyn StreamDecoderFilterCallbacks>));
         wrapper.handle.set_decoder_filter_callbacks(callbacks);
@@ -195,7 +201,6 @@ impl ActiveStreamDecoderFilter {
             self
         );
         let from_current = self.state.stopped_all();
-        self.state.iterate_from_current.set(from_current);
         self.state.iteration.set(IterationState::Continue);
         let complete = stream.state.remote_complete.get();
         let trailers = stream.request_trailers.borrow().clone();
@@ -214,7 +219,6 @@ impl ActiveStreamDecoderFilter {
         if let Some(trailers) = trailers {
             stream.decode_trailers_from(from, &trailers);
         }
-        self.state.iterate_from_current.set(false);
     }
 }
 
@@ -226,9 +230,16 @@ pub(super) struct ActiveStreamEncoderFilter {
 }
 
 impl ActiveStreamEncoderFilter {
-    pub(super) fn new(parent: &Weak<ActiveStream>, stream: &ActiveStream, handle: Rc<dyn StreamEncoderFilter>) -> Rc<Self> {
-        let wrapper =
-            Rc::new(ActiveStreamEncoderFilter { state: FilterState::new(parent, stream), index: Cell::new(0), handle });
+    pub(super) fn new(
+        parent: &Weak<ActiveStream>,
+        stream: &ActiveStream,
+        handle: Rc<dyn StreamEncoderFilter>,
+    ) -> Rc<Self> {
+        let wrapper = Rc::new(ActiveStreamEncoderFilter {
+            state: FilterState::new(parent, stream),
+            index: Cell::new(0),
+            handle,
+        });
         let callbacks: Weak<dyn StreamEncoderFilterCallbacks> =
             Rc::downgrade(&(wrapper.clone() as Rc<dyn StreamEncoderFilterCallbacks>));
         wrapper.handle.set_encoder_filter_callbacks(callbacks);
@@ -250,7 +261,6 @@ impl ActiveStreamEncoderFilter {
             return;
         }
         let from_current = self.state.stopped_all();
-        self.state.iterate_from_current.set(from_current);
         self.state.iteration.set(IterationState::Continue);
         let complete = stream.state.local_complete.get();
         let trailers = stream.response_trailers.borrow().clone();
@@ -270,7 +280,6 @@ impl ActiveStreamEncoderFilter {
         if let Some(trailers) = trailers {
             stream.encode_trailers_from(from, &trailers);
         }
-        self.state.iterate_from_current.set(false);
     }
 
     pub(super) fn headers_continued(&self) -> bool {

@@ -116,11 +116,7 @@ impl ConnectionManagerConfig {
         drain_decision: Arc<dyn DrainDecision>,
         place: &str,
     ) -> Result<Self, String> {
-        let prefix = format!("http.{}.", config.stat_prefix);
-        let scope = context.stats.root_scope().create_scope(&prefix);
-        let stats = ConnectionManagerStats::new(&scope);
-        let common = &config.common_http_protocol_options;
-        let http1 = &config.http_protocol_options;
+        let scope = context.stats.root_scope().create_scope(&format!("http.{}.", config.stat_prefix));
         let filter_factories = config
             .http_filters
             .iter()
@@ -131,10 +127,32 @@ impl ConnectionManagerConfig {
                 }
             })
             .collect();
+        Self::with_filters(config, filter_factories, context, listener_scope, drain_decision, place)
+    }
+
+    /// As [`ConnectionManagerConfig::new`], with filters made elsewhere in place of the configuration's.
+    ///
+    /// # Errors
+    /// As [`ConnectionManagerConfig::new`].
+    pub fn with_filters(
+        config: &config::HttpConnectionManager,
+        filter_factories: Vec<Arc<dyn FilterFactory>>,
+        context: &FactoryContext,
+        listener_scope: &Scope,
+        drain_decision: Arc<dyn DrainDecision>,
+        place: &str,
+    ) -> Result<Self, String> {
+        let prefix = format!("http.{}.", config.stat_prefix);
+        let stats = ConnectionManagerStats::new(&context.stats.root_scope().create_scope(&prefix));
+        let common = &config.common_http_protocol_options;
+        let http1 = &config.http_protocol_options;
         let access_logs = config
             .access_log
             .iter()
-            .map(|log| AccessLog::new(log, &context.access_log_manager).map_err(|e| format!("{place}.access_log: {e}")))
+            .map(|log| {
+                AccessLog::new(log, &context.access_log_manager)
+                    .map_err(|e| format!("{place}.access_log: {e}"))
+            })
             .collect::<Result<_, _>>()?;
         Ok(ConnectionManagerConfig {
             connection_stats: Arc::new(connection_stats(&stats)),

@@ -12,7 +12,8 @@ use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Timer};
 use crate::http::http1::ServerConnectionImpl;
 use crate::http::{
-    RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks, StreamEncoder, StreamResetReason,
+    RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks, StreamEncoder,
+    StreamResetReason,
 };
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionState, FilterStatus,

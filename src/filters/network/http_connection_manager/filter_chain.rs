@@ -395,7 +395,13 @@ impl ActiveStream {
         if !went_above {
             return;
         }
-        envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "request data too large watermark exceeded");
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "request data too large watermark exceeded"
+        );
         if self.state.decoder_filters_streaming.get() {
             self.read_disable_downstream(true);
         } else {
@@ -437,10 +443,22 @@ impl ActiveStream {
     pub(super) fn read_disable_downstream(&self, disable: bool) {
         let (id, stream_id) = (self.connection_id, self.stream_id);
         if disable {
-            envoy_stream_log!(Http, debug, id, stream_id, "Read-disabling downstream stream due to filter callbacks.");
+            envoy_stream_log!(
+                Http,
+                debug,
+                id,
+                stream_id,
+                "Read-disabling downstream stream due to filter callbacks."
+            );
             self.config.stats.downstream_flow_control_paused_reading_total.inc();
         } else {
-            envoy_stream_log!(Http, debug, id, stream_id, "Read-enabling downstream stream due to filter callbacks.");
+            envoy_stream_log!(
+                Http,
+                debug,
+                id,
+                stream_id,
+                "Read-enabling downstream stream due to filter callbacks."
+            );
             self.config.stats.downstream_flow_control_resumed_reading_total.inc();
         }
         if let Some(encoder) = self.response_encoder() {

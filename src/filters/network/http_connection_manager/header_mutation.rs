@@ -117,7 +117,11 @@ fn remove_nominated(headers: &mut HeaderMap) {
 }
 
 /// The address to trust, and whether the request has passed no other proxy.
-fn trusted_address(headers: &HeaderMap, peer: Address, config: &ConnectionManagerConfig) -> (Option<Address>, bool) {
+fn trusted_address(
+    headers: &HeaderMap,
+    peer: Address,
+    config: &ConnectionManagerConfig,
+) -> (Option<Address>, bool) {
     let hops = config.xff_num_trusted_hops;
     if config.use_remote_address {
         let single = !headers.has(HeaderId::ForwardedFor);

@@ -1,0 +1,165 @@
+//! The admin interface, on the main thread, through legate's own codec.
+//!
+//! Mirrors Envoy's `source/server/http/admin.cc` and `admin_filter.cc`. Each group of endpoints has a
+//! file of its own; a handler gets the server and the request and returns the whole answer.
+
+mod clusters;
+mod filter;
+mod help;
+mod listeners;
+mod logging;
+mod request;
+mod server_info;
+mod stats;
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use super::listener_config::ListenerConfig;
+use super::server::InstanceImpl;
+use crate::envoy_log;
+use crate::filters::network::http_connection_manager::{
+    ConnectionManagerConfig, DrainDecision, FactoryContext,
+};
+use crate::network::Address;
+
+use filter::AdminFilterFactory;
+pub(super) use request::{Request, Response};
+
+/// An endpoint.
+pub(super) struct UrlHandler {
+    pub path: &'static str,
+    pub help: &'static str,
+    pub handler: fn(&InstanceImpl, &Request) -> Response,
+    /// Whether it changes something and therefore wants POST.
+    pub mutates: bool,
+}
+
+/// All endpoints, sorted by path.
+pub(super) const HANDLERS: &[UrlHandler] = &[
+    UrlHandler { path: "/", help: "Admin home page", handler: help::home, mutates: false },
+    UrlHandler {
+        path: "/clusters",
+        help: "upstream cluster status",
+        handler: clusters::clusters,
+        mutates: false,
+    },
+    UrlHandler {
+        path: "/drain_listeners",
+        help: "drain listeners",
+        handler: server_info::drain,
+        mutates: true,
+    },
+    UrlHandler {
+        path: "/healthcheck/fail",
+        help: "cause the server to fail health checks",
+        handler: server_info::healthcheck_fail,
+        mutates: true,
+    },
+    UrlHandler {
+        path: "/healthcheck/ok",
+        help: "cause the server to pass health checks",
+        handler: server_info::healthcheck_ok,
+        mutates: true,
+    },
+    UrlHandler {
+        path: "/help",
+        help: "print out list of admin commands",
+        handler: help::help,
+        mutates: false,
+    },
+    UrlHandler {
+        path: "/listeners",
+        help: "print listener info",
+        handler: listeners::listeners,
+        mutates: false,
+    },
+    UrlHandler {
+        path: "/logging",
+        help: "query/change logging levels",
+        handler: logging::logging,
+        mutates: true,
+    },
+    UrlHandler { path: "/quitquitquit", help: "exit the server", handler: server_info::quit, mutates: true },
+    UrlHandler {
+        path: "/ready",
+        help: "print server state, return 200 if LIVE, otherwise return 503",
+        handler: server_info::ready,
+        mutates: false,
+    },
+    UrlHandler {
+        path: "/reset_counters",
+        help: "reset all counters to zero",
+        handler: stats::reset_counters,
+        mutates: true,
+    },
+    UrlHandler {
+        path: "/server_info",
+        help: "print server version/status information",
+        handler: server_info::server_info,
+        mutates: false,
+    },
+    UrlHandler { path: "/stats", help: "print server stats", handler: stats::stats, mutates: false },
+];
+
+thread_local! {
+    /// The filters are made by a factory that all threads share, but only the main thread's run.
+    static ADMIN: RefCell<Weak<AdminImpl>> = const { RefCell::new(Weak::new()) };
+}
+
+/// See the module's description.
+pub struct AdminImpl {
+    server: Weak<InstanceImpl>,
+}
+
+impl AdminImpl {
+    /// Makes the admin and the listener for it.
+    ///
+    /// # Errors
+    /// A failure to bind.
+    pub(super) fn new(
+        server: &Weak<InstanceImpl>,
+        address: Address,
+        context: &FactoryContext,
+        drain_decision: &Arc<dyn DrainDecision>,
+    ) -> Result<(Rc<Self>, ListenerConfig), String> {
+        let scope = context.stats.root_scope().create_scope("listener.admin.");
+        let config = crate::config::HttpConnectionManager::internal("admin");
+        let manager = ConnectionManagerConfig::with_filters(
+            &config,
+            vec![Arc::new(AdminFilterFactory)],
+            context,
+            &scope,
+            drain_decision.clone(),
+            "admin",
+        )?;
+        let listener = ListenerConfig::with_manager("admin", address, manager, &scope)?;
+        let admin = Rc::new(AdminImpl { server: server.clone() });
+        ADMIN.set(Rc::downgrade(&admin));
+        Ok((admin, listener))
+    }
+
+    fn current() -> Option<Rc<AdminImpl>> {
+        ADMIN.with_borrow(Weak::upgrade)
+    }
+
+    /// Answers a request.
+    fn run(&self, request: &Request) -> Response {
+        let Some(server) = self.server.upgrade() else { return Response::text(503, "") };
+        let Some(entry) = HANDLERS.iter().find(|h| h.path == request.path) else {
+            return Response::text(404, format!("invalid path. {}", help::text()));
+        };
+        if entry.mutates && request.method != "POST" {
+            envoy_log!(
+                Admin,
+                error,
+                "admin path \"{}\" mutates state, method={} rather than POST",
+                entry.path,
+                request.method
+            );
+            return Response::text(405, format!("Method {} not allowed, POST required.", request.method));
+        }
+        (entry.handler)(&server, request)
+    }
+}

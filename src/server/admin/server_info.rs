@@ -1,0 +1,121 @@
+//! `/server_info`, `/ready`, and what changes the server's state.
+
+use serde_json::json;
+
+use super::{Request, Response};
+use crate::server::options::{IpVersion, Mode, Options};
+use crate::server::server::InstanceImpl;
+
+/// `sha/version/Clean/RELEASE/ssl library`, as Envoy's.
+pub(super) fn version() -> String {
+    format!(
+        "{}/{}/{}/{}/none",
+        env!("LEGATE_REVISION"),
+        env!("CARGO_PKG_VERSION"),
+        env!("LEGATE_REVISION_STATUS"),
+        env!("LEGATE_PROFILE").to_uppercase()
+    )
+}
+
+fn state(server: &InstanceImpl) -> &'static str {
+    if server.is_live() {
+        "LIVE"
+    } else if server.server_stats.live.value() == 0 {
+        "DRAINING"
+    } else {
+        "INITIALIZING"
+    }
+}
+
+/// The state; 200 only when live.
+pub(super) fn ready(server: &InstanceImpl, _request: &Request) -> Response {
+    let status = if server.is_live() { 200 } else { 503 };
+    Response::text(status, format!("{}\n", state(server)))
+}
+
+/// Stops accepting and closes connections bit by bit.
+pub(super) fn drain(server: &InstanceImpl, _request: &Request) -> Response {
+    server.drain_listeners();
+    Response::text(200, "OK\n")
+}
+
+/// Fails health checks from now on.
+pub(super) fn healthcheck_fail(server: &InstanceImpl, _request: &Request) -> Response {
+    server.fail_health_check(true);
+    Response::text(200, "OK\n")
+}
+
+/// Passes health checks again.
+pub(super) fn healthcheck_ok(server: &InstanceImpl, _request: &Request) -> Response {
+    server.fail_health_check(false);
+    Response::text(200, "OK\n")
+}
+
+/// Ends the server.
+pub(super) fn quit(server: &InstanceImpl, _request: &Request) -> Response {
+    server.shutdown();
+    Response::text(200, "OK\n")
+}
+
+/// Envoy's `ServerInfo` message with all defaults printed.
+pub(super) fn server_info(server: &InstanceImpl, _request: &Request) -> Response {
+    let uptime = format!("{}s", server.start.elapsed().as_secs());
+    let node = &server.bootstrap.node;
+    let info = json!({
+        "version": version(),
+        "state": state(server),
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
+        "hot_restart_version": "disabled",
+        "command_line_options": command_line_options(&server.options),
+        "node": {
+            "id": node.id,
+            "cluster": node.cluster,
+            "metadata": node.metadata,
+            "locality": {
+                "region": node.locality.region, "zone": node.locality.zone, "sub_zone": node.locality.sub_zone,
+            },
+            "user_agent_name": "legate",
+        },
+    });
+    Response::json(format!("{info:#}\n"))
+}
+
+fn command_line_options(options: &Options) -> serde_json::Value {
+    let path =
+        |p: &Option<std::path::PathBuf>| p.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    let seconds = |d: std::time::Duration| format!("{}s", d.as_secs_f64());
+    let mode = match options.mode {
+        Mode::Serve => "Serve",
+        Mode::Validate => "Validate",
+        Mode::InitOnly => "InitOnly",
+    };
+    json!({
+        "base_id": options.base_id.to_string(),
+        "use_dynamic_base_id": options.use_dynamic_base_id,
+        "base_id_path": path(&options.base_id_path),
+        "concurrency": options.concurrency,
+        "config_path": path(&options.config_path),
+        "config_yaml": options.config_yaml,
+        "allow_unknown_static_fields": options.allow_unknown_static_fields,
+        "reject_unknown_dynamic_fields": options.reject_unknown_dynamic_fields,
+        "ignore_unknown_dynamic_fields": options.ignore_unknown_dynamic_fields,
+        "admin_address_path": path(&options.admin_address_path),
+        "local_address_ip_version": if matches!(options.local_address_ip_version, IpVersion::V4) { "v4" } else { "v6" },
+        "log_level": options.log_level.name(),
+        "component_log_level": options.component_log_level,
+        "log_format": options.log_format,
+        "log_format_escaped": options.log_format_escaped,
+        "log_path": path(&options.log_path),
+        "service_cluster": options.service_cluster,
+        "service_node": options.service_node,
+        "service_zone": options.service_zone,
+        "file_flush_interval": seconds(options.file_flush_interval),
+        "drain_time": seconds(options.drain_time),
+        "parent_shutdown_time": seconds(options.parent_shutdown_time),
+        "mode": mode,
+        "disable_hot_restart": true,
+        "restart_epoch": 0,
+        "cpuset_threads": options.cpuset_threads,
+    })
+}

@@ -1,0 +1,214 @@
+//! A thread's listeners and their connections. Mirrors Envoy's `source/server/connection_handler_impl.cc`.
+//!
+//! Listener filters come with the filters that need them; until then a socket goes from accept
+//! straight to its filter chain.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::listener_config::ListenerConfig;
+use crate::envoy_log;
+use crate::event::Dispatcher;
+use crate::filters::network::http_connection_manager::ConnectionManagerImpl;
+use crate::linked_list::{Arena, NodeKey};
+use crate::network::{
+    ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
+    ConnectionState, ListenerCallbacks, ListenerImpl, RawBufferSocket,
+};
+
+/// See the module's description.
+pub struct ConnectionHandlerImpl {
+    dispatcher: Rc<Dispatcher>,
+    listeners: RefCell<Vec<Rc<ActiveListener>>>,
+    num_connections: Rc<Cell<u64>>,
+}
+
+impl ConnectionHandlerImpl {
+    /// A handler without listeners.
+    pub fn new(dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
+        Rc::new(ConnectionHandlerImpl {
+            dispatcher: dispatcher.clone(),
+            listeners: RefCell::default(),
+            num_connections: Rc::default(),
+        })
+    }
+
+    /// Connections of all listeners.
+    pub fn num_connections(&self) -> u64 {
+        self.num_connections.get()
+    }
+
+    /// Starts listening.
+    ///
+    /// # Errors
+    /// That of `listen(2)`.
+    pub fn add_listener(&self, config: Arc<ListenerConfig>) -> io::Result<()> {
+        let listener = ActiveListener::new(&self.dispatcher, config, self.num_connections.clone())?;
+        self.listeners.borrow_mut().push(listener);
+        Ok(())
+    }
+
+    /// Stops accepting everywhere; connections stay.
+    pub fn stop_listeners(&self) {
+        for listener in self.listeners.borrow().iter() {
+            drop(listener.listener.borrow_mut().take());
+        }
+    }
+
+    /// Lets all listeners and their connections go.
+    pub fn clear(&self) {
+        let listeners = std::mem::take(&mut *self.listeners.borrow_mut());
+        drop(listeners);
+    }
+}
+
+/// A listener of one thread.
+struct ActiveListener {
+    weak: Weak<ActiveListener>,
+    dispatcher: Rc<Dispatcher>,
+    config: Arc<ListenerConfig>,
+    listener: RefCell<Option<Rc<ListenerImpl>>>,
+    connections: Arena<ActiveConnection, 1>,
+    num_connections: Rc<Cell<u64>>,
+}
+
+impl ActiveListener {
+    fn new(
+        dispatcher: &Rc<Dispatcher>,
+        config: Arc<ListenerConfig>,
+        num_connections: Rc<Cell<u64>>,
+    ) -> io::Result<Rc<Self>> {
+        let this = Rc::new_cyclic(|weak| ActiveListener {
+            weak: weak.clone(),
+            dispatcher: dispatcher.clone(),
+            config,
+            listener: RefCell::default(),
+            connections: Arena::default(),
+            num_connections,
+        });
+        let callbacks: Weak<dyn ListenerCallbacks> = this.weak.clone();
+        let listener = ListenerImpl::new(dispatcher, this.config.socket().clone(), callbacks)?;
+        *this.listener.borrow_mut() = Some(listener);
+        Ok(this)
+    }
+
+    fn new_connection(&self, socket: ConnectionSocket) {
+        let Some(chain) = self.config.find_filter_chain(&socket) else {
+            envoy_log!(Main, debug, "closing connection: no matching filter chain found");
+            self.config.stats().no_filter_chain_match.inc();
+            return;
+        };
+        let connection =
+            ConnectionImpl::new(&self.dispatcher, socket, Box::<RawBufferSocket>::default(), true);
+        connection.set_buffer_limits(self.config.per_connection_buffer_limit_bytes());
+        for filter in chain.filters() {
+            connection.add_read_filter(ConnectionManagerImpl::new(filter.clone(), &self.dispatcher));
+        }
+        if !connection.initialize_read_filters() {
+            envoy_log!(Main, debug, "closing connection: no filters");
+            connection.close(ConnectionCloseType::NoFlush);
+            return;
+        }
+        self.on_new_connection(connection);
+    }
+
+    fn on_new_connection(&self, connection: Rc<ConnectionImpl>) {
+        crate::envoy_conn_log!(Main, debug, connection.id(), "new connection");
+        // A filter may have closed it already.
+        if connection.state() == ConnectionState::Closed {
+            return;
+        }
+        connection.no_delay();
+        let active = ActiveConnection::new(&self.weak, self, connection);
+        let key = self.connections.push_front(0, active.clone());
+        active.key.set(Some(key));
+    }
+
+    fn remove_connection(&self, connection: &ActiveConnection) {
+        crate::envoy_conn_log!(Main, debug, connection.connection.id(), "adding to cleanup list");
+        if let Some(removed) = connection.key.take().and_then(|key| self.connections.remove(key)) {
+            self.num_connections.set(self.num_connections.get() - 1);
+            self.dispatcher.deferred_delete(removed);
+        }
+    }
+}
+
+impl ListenerCallbacks for ActiveListener {
+    fn on_accept(&self, socket: ConnectionSocket) {
+        self.new_connection(socket);
+    }
+
+    fn on_accept_error(&self, _error: &io::Error) {
+        self.config.stats().downstream_cx_accept_failure.inc();
+    }
+}
+
+impl Drop for ActiveListener {
+    fn drop(&mut self) {
+        while let Some(connection) = self.connections.front(0) {
+            connection.connection.close(ConnectionCloseType::NoFlush);
+            // This listener is past calling back, so the list is emptied here.
+            if let Some(removed) = connection.key.take().and_then(|key| self.connections.remove(key)) {
+                self.num_connections.set(self.num_connections.get() - 1);
+                self.dispatcher.deferred_delete(removed);
+            }
+        }
+        self.dispatcher.clear_deferred_delete_list();
+    }
+}
+
+/// A connection with what the listener counts of it.
+struct ActiveConnection {
+    listener: Weak<ActiveListener>,
+    config: Arc<ListenerConfig>,
+    connection: Rc<ConnectionImpl>,
+    key: Cell<Option<NodeKey>>,
+    weak: Weak<ActiveConnection>,
+    start: Instant,
+}
+
+impl ActiveConnection {
+    fn new(
+        listener: &Weak<ActiveListener>,
+        parent: &ActiveListener,
+        connection: Rc<ConnectionImpl>,
+    ) -> Rc<Self> {
+        let active = Rc::new_cyclic(|weak| ActiveConnection {
+            listener: listener.clone(),
+            config: parent.config.clone(),
+            connection,
+            key: Cell::new(None),
+            weak: weak.clone(),
+            start: Instant::now(),
+        });
+        let callbacks: Weak<dyn ConnectionCallbacks> = active.weak.clone();
+        active.connection.add_connection_callbacks(callbacks);
+        parent.num_connections.set(parent.num_connections.get() + 1);
+        let stats = parent.config.stats();
+        stats.downstream_cx_total.inc();
+        stats.downstream_cx_active.inc();
+        active
+    }
+}
+
+impl ConnectionCallbacks for ActiveConnection {
+    fn on_event(&self, event: ConnectionEvent) {
+        if event != ConnectionEvent::Connected
+            && let Some(listener) = self.listener.upgrade()
+        {
+            listener.remove_connection(self);
+        }
+    }
+}
+
+impl Drop for ActiveConnection {
+    fn drop(&mut self) {
+        let stats = self.config.stats();
+        stats.downstream_cx_active.dec();
+        stats.downstream_cx_destroy.inc();
+        stats.downstream_cx_length_ms.record(self.start.elapsed().as_millis() as u64);
+    }
+}

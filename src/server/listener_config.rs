@@ -1,0 +1,214 @@
+//! A listener as all threads see it: its socket and its filter chains.
+//!
+//! Mirrors `ListenerImpl` of Envoy's `source/server/listener_manager_impl.cc`.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::config::{self, NetworkFilterConfig};
+use crate::filters::network::http_connection_manager::{
+    ConnectionManagerConfig, DrainDecision, FactoryContext,
+};
+use crate::network::{Address, ConnectionSocket, ListenSocket};
+use crate::stats::Scope;
+use crate::stats_struct;
+
+stats_struct! {
+    /// `listener.<address>.`
+    pub struct ListenerStats {
+        counters: [
+            downstream_cx_accept_failure,
+            downstream_cx_destroy,
+            downstream_cx_overflow,
+            downstream_cx_overload_reject,
+            downstream_cx_total,
+            downstream_global_cx_overflow,
+            downstream_pre_cx_timeout,
+            no_filter_chain_match,
+        ],
+        gauges: [downstream_cx_active, downstream_pre_cx_active],
+        histograms: [downstream_cx_length_ms],
+    }
+}
+
+/// The filters of a connection.
+pub struct FilterChain {
+    filters: Vec<Arc<ConnectionManagerConfig>>,
+}
+
+impl FilterChain {
+    /// The filters in their order; each connection gets its own from these.
+    pub fn filters(&self) -> &[Arc<ConnectionManagerConfig>] {
+        &self.filters
+    }
+}
+
+/// See the module's description.
+pub struct ListenerConfig {
+    name: String,
+    socket: Arc<ListenSocket>,
+    per_connection_buffer_limit_bytes: usize,
+    filter_chain: Option<FilterChain>,
+    stats: ListenerStats,
+}
+
+impl ListenerConfig {
+    /// Builds the filter chains and binds the socket. `place` is where `config` stands.
+    ///
+    /// # Errors
+    /// What is asked for and cannot be had, with its place; a failure to bind.
+    pub fn new(
+        config: &config::Listener,
+        name: &str,
+        context: &FactoryContext,
+        drain_decision: &Arc<dyn DrainDecision>,
+        place: &str,
+    ) -> Result<Self, String> {
+        let ip = config
+            .address
+            .to_socket_addr()
+            .ok_or_else(|| format!("{place}.address: malformed IP address"))?;
+        let address = Address::from(ip);
+        let socket = ListenSocket::bind(address).map_err(|error| bind_error(&address, &error))?;
+        Self::with_socket(config, name, address, socket, context, drain_decision, place)
+    }
+
+    /// As [`ListenerConfig::new`], on a socket that is bound already; statistics name `address`.
+    ///
+    /// # Errors
+    /// As [`ListenerConfig::new`].
+    pub fn with_socket(
+        config: &config::Listener,
+        name: &str,
+        address: Address,
+        socket: ListenSocket,
+        context: &FactoryContext,
+        drain_decision: &Arc<dyn DrainDecision>,
+        place: &str,
+    ) -> Result<Self, String> {
+        check_supported(config, place)?;
+        let label =
+            if config.stat_prefix.is_empty() { stat_label(&address) } else { config.stat_prefix.clone() };
+        let scope = context.stats.root_scope().create_scope(&format!("listener.{label}."));
+        let filter_chain = config
+            .filter_chains
+            .first()
+            .or(config.default_filter_chain.as_ref())
+            .map(|chain| {
+                build_chain(chain, context, &scope, drain_decision, &format!("{place}.filter_chains[0]"))
+            })
+            .transpose()?;
+        Ok(ListenerConfig {
+            name: name.to_string(),
+            socket: Arc::new(socket),
+            per_connection_buffer_limit_bytes: config.per_connection_buffer_limit_bytes as usize,
+            filter_chain,
+            stats: ListenerStats::new(&scope),
+        })
+    }
+
+    /// A listener with one given filter, as the admin's.
+    ///
+    /// # Errors
+    /// A failure to bind.
+    pub fn with_manager(
+        name: &str,
+        address: Address,
+        manager: ConnectionManagerConfig,
+        scope: &Scope,
+    ) -> Result<Self, String> {
+        let socket = ListenSocket::bind(address).map_err(|error| bind_error(&address, &error))?;
+        Ok(ListenerConfig {
+            name: name.to_string(),
+            socket: Arc::new(socket),
+            per_connection_buffer_limit_bytes: 1024 * 1024,
+            filter_chain: Some(FilterChain { filters: vec![Arc::new(manager)] }),
+            stats: ListenerStats::new(scope),
+        })
+    }
+
+    /// The listener's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The bound address, with its real port.
+    pub fn address(&self) -> Address {
+        self.socket.local_address()
+    }
+
+    /// The one socket that all workers listen on.
+    pub fn socket(&self) -> &Arc<ListenSocket> {
+        &self.socket
+    }
+
+    /// The soft limit on both buffers of a connection.
+    pub fn per_connection_buffer_limit_bytes(&self) -> usize {
+        self.per_connection_buffer_limit_bytes
+    }
+
+    /// `listener.<address>.` statistics.
+    pub fn stats(&self) -> &ListenerStats {
+        &self.stats
+    }
+
+    /// The filter chain for a connection.
+    pub fn find_filter_chain(&self, _socket: &ConnectionSocket) -> Option<&FilterChain> {
+        self.filter_chain.as_ref()
+    }
+}
+
+fn bind_error(address: &Address, error: &io::Error) -> String {
+    let reason = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)).desc();
+    format!("cannot bind '{address}': {reason}")
+}
+
+/// The address as a part of a stat name: `:` is not allowed there.
+fn stat_label(address: &Address) -> String {
+    address.to_string().replace(':', "_")
+}
+
+/// Refuses what the configuration can say but a listener cannot do yet.
+fn check_supported(config: &config::Listener, place: &str) -> Result<(), String> {
+    let unsupported = |what: &str| Err(format!("{place}.{what}: not supported yet"));
+    if config.filter_chains.len() > 1 {
+        return unsupported("filter_chains: more than one filter chain");
+    }
+    if config
+        .filter_chains
+        .first()
+        .and_then(|c| c.filter_chain_match.as_ref())
+        .is_some_and(|m| *m != Default::default())
+    {
+        return unsupported("filter_chains[0].filter_chain_match");
+    }
+    if !config.bind_to_port {
+        return unsupported("bind_to_port: false");
+    }
+    if !config.access_log.is_empty() {
+        return unsupported("access_log");
+    }
+    Ok(())
+}
+
+fn build_chain(
+    chain: &config::FilterChain,
+    context: &FactoryContext,
+    scope: &Scope,
+    drain_decision: &Arc<dyn DrainDecision>,
+    place: &str,
+) -> Result<FilterChain, String> {
+    let filters = chain
+        .filters
+        .iter()
+        .enumerate()
+        .map(|(i, filter)| match &filter.typed_config {
+            NetworkFilterConfig::HttpConnectionManager(hcm) => {
+                let place = format!("{place}.filters[{i}].typed_config");
+                ConnectionManagerConfig::new(hcm, context, scope, drain_decision.clone(), &place)
+                    .map(Arc::new)
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(FilterChain { filters })
+}

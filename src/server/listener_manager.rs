@@ -1,0 +1,154 @@
+//! The listeners of the server. Mirrors Envoy's `source/server/listener_manager_impl.cc`, for the listeners
+//! of the bootstrap.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::listener_config::ListenerConfig;
+use super::worker::WorkerImpl;
+use crate::config;
+use crate::envoy_log;
+use crate::filters::network::http_connection_manager::{DrainDecision, FactoryContext};
+use crate::stats::Store;
+use crate::stats_struct;
+
+stats_struct! {
+    /// `listener_manager.`
+    pub struct ListenerManagerStats {
+        counters: [
+            listener_added,
+            listener_create_failure,
+            listener_create_success,
+            listener_in_place_updated,
+            listener_modified,
+            listener_removed,
+            listener_stopped,
+        ],
+        gauges: [
+            total_filter_chains_draining,
+            total_listeners_active,
+            total_listeners_draining,
+            total_listeners_warming,
+            workers_started,
+        ],
+        histograms: [],
+    }
+}
+
+/// See the module's description. Main thread only.
+pub struct ListenerManagerImpl {
+    stats: ListenerManagerStats,
+    active_listeners: RefCell<Vec<Arc<ListenerConfig>>>,
+    workers: RefCell<Vec<WorkerImpl>>,
+    workers_started: Cell<bool>,
+}
+
+impl ListenerManagerImpl {
+    /// A manager whose listeners run on `workers`.
+    pub fn new(stats: &Arc<Store>, workers: Vec<WorkerImpl>) -> Rc<Self> {
+        let stats = ListenerManagerStats::new(&stats.root_scope().create_scope("listener_manager."));
+        for gauge in [
+            &stats.total_filter_chains_draining,
+            &stats.total_listeners_active,
+            &stats.total_listeners_draining,
+            &stats.total_listeners_warming,
+            &stats.workers_started,
+        ] {
+            gauge.set(0);
+        }
+        Rc::new(ListenerManagerImpl {
+            stats,
+            active_listeners: RefCell::default(),
+            workers: RefCell::new(workers),
+            workers_started: Cell::new(false),
+        })
+    }
+
+    /// Adds a listener of the bootstrap and binds it.
+    ///
+    /// # Errors
+    /// A name or an address taken, or what [`ListenerConfig::new`] says.
+    pub fn add_listener(
+        &self,
+        config: &config::Listener,
+        context: &FactoryContext,
+        drain_decision: &Arc<dyn DrainDecision>,
+        place: &str,
+    ) -> Result<(), String> {
+        let name = if config.name.is_empty() { uuid_name() } else { config.name.clone() };
+        envoy_log!(Config, debug, "begin add/update listener: name={} hash={}", name, 0);
+        if self.active_listeners.borrow().iter().any(|l| l.name() == name) {
+            return Err(format!("error adding listener: duplicate listener name '{name}'"));
+        }
+        let listener = ListenerConfig::new(config, &name, context, drain_decision, place)
+            .map_err(|error| format!("error adding listener '{name}': {error}"))?;
+        envoy_log!(
+            Config,
+            debug,
+            "add active listener: name={}, hash={}, address={}",
+            name,
+            0,
+            listener.address()
+        );
+        self.active_listeners.borrow_mut().push(Arc::new(listener));
+        self.stats.listener_added.inc();
+        self.stats.total_listeners_active.set(self.active_listeners.borrow().len() as u64);
+        Ok(())
+    }
+
+    /// The active listeners.
+    pub fn listeners(&self) -> Vec<Arc<ListenerConfig>> {
+        self.active_listeners.borrow().clone()
+    }
+
+    /// Runs `f` with each worker.
+    pub fn for_each_worker(&self, f: impl Fn(&WorkerImpl)) {
+        self.workers.borrow().iter().for_each(f);
+    }
+
+    /// Gives every worker the listeners and starts it.
+    pub fn start_workers(&self) {
+        envoy_log!(Config, info, "all dependencies initialized. starting workers");
+        self.workers_started.set(true);
+        for worker in self.workers.borrow_mut().iter_mut() {
+            for listener in self.active_listeners.borrow().iter() {
+                let stats = self.stats.clone();
+                let (name, address) = (listener.name().to_string(), listener.address());
+                worker.add_listener(listener.clone(), move |outcome| match outcome {
+                    Ok(()) => stats.listener_create_success.inc(),
+                    Err(error) => {
+                        envoy_log!(
+                            Config,
+                            critical,
+                            "listener '{}' failed to listen on address '{}' on worker: {}",
+                            name,
+                            address,
+                            error
+                        );
+                        stats.listener_create_failure.inc();
+                    }
+                });
+            }
+            worker.start();
+        }
+        self.stats.workers_started.set(1);
+    }
+
+    /// Stops accepting on all workers.
+    pub fn stop_listeners(&self) {
+        self.for_each_worker(WorkerImpl::stop_listeners);
+        self.stats.listener_stopped.add(self.active_listeners.borrow().len() as u64);
+    }
+
+    /// Ends the workers and waits for them.
+    pub fn stop_workers(&self) {
+        let workers = std::mem::take(&mut *self.workers.borrow_mut());
+        drop(workers);
+    }
+}
+
+/// A name for a listener that has none.
+fn uuid_name() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}

@@ -1,0 +1,66 @@
+//! From the command line to a running server. Mirrors Envoy's `source/exe/main_common.cc`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use super::demo;
+use super::options::{Mode, Options};
+use super::server::{InstanceImpl, MainListener};
+use crate::config::{Bootstrap, ConfigError, UnknownFields, load_bootstrap};
+use crate::{envoy_log, event, logger};
+
+/// Runs legate as its command line says; returns when the server has ended.
+pub fn main_common(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::parse(args) {
+        Ok(options) => options,
+        Err(outcome) => return outcome.report(),
+    };
+    if let Err(error) = logger::init(options.log_options()) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    event::global_init();
+    if options.demo {
+        return demo::run(options);
+    }
+    let path = options.config_path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    let bootstrap = match load(&options, &path) {
+        Ok(bootstrap) => bootstrap,
+        Err(error) => return fail(&path, &error.to_string()),
+    };
+    if options.mode == Mode::Validate {
+        println!("configuration '{path}' OK");
+        return ExitCode::SUCCESS;
+    }
+    serve(options, bootstrap, Vec::new(), &path)
+}
+
+fn load(options: &Options, path: &str) -> Result<Bootstrap, ConfigError> {
+    let unknown =
+        if options.allow_unknown_static_fields { UnknownFields::Allow } else { UnknownFields::Reject };
+    load_bootstrap(Some(path), Some(&options.config_yaml), unknown)
+}
+
+/// Builds the server and runs it to its end.
+pub(super) fn serve(
+    options: Options,
+    bootstrap: Bootstrap,
+    main_listeners: Vec<MainListener>,
+    path: &str,
+) -> ExitCode {
+    let init_only = options.mode == Mode::InitOnly;
+    match InstanceImpl::new(options, bootstrap, main_listeners) {
+        Ok(_) if init_only => ExitCode::SUCCESS,
+        Ok(server) => {
+            server.run();
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(path, &error),
+    }
+}
+
+fn fail(path: &str, error: &str) -> ExitCode {
+    envoy_log!(Main, critical, "error initializing configuration '{}': {}", path, error);
+    envoy_log!(Main, info, "exiting");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,18 @@
+//! The server: the main thread, its workers, and what they listen on.
+//!
+//! Mirrors Envoy's `source/server/` and `source/exe/main_common.cc`.
+
+pub mod admin;
+mod connection_handler;
+mod demo;
+mod drain_manager;
+mod listener_config;
+mod listener_manager;
+mod main_common;
+pub mod options;
+#[allow(clippy::module_inception)]
+mod server;
+mod server_stats;
+mod worker;
+
+pub use main_common::main_common;

@@ -1,0 +1,359 @@
+//! The main thread. Mirrors `InstanceImpl` of Envoy's `source/server/server.cc`.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::admin::AdminImpl;
+use super::connection_handler::ConnectionHandlerImpl;
+use super::drain_manager::DrainManagerImpl;
+use super::listener_config::ListenerConfig;
+use super::listener_manager::ListenerManagerImpl;
+use super::options::Options;
+use super::server_stats::ServerStats;
+use super::worker::WorkerImpl;
+use crate::access_log::AccessLogManager;
+use crate::cluster_manager::ClusterManagerImpl;
+use crate::config::{self, Bootstrap};
+use crate::event::{Dispatcher, RunType, SignalEvent, Timer};
+use crate::filters::network::http_connection_manager::{DrainDecision, FactoryContext};
+use crate::http::DateProvider;
+use crate::network::ListenSocket;
+use crate::stats::Store;
+use crate::{envoy_log, logger, thread_local};
+
+/// A listener that the main thread serves itself, beside the admin's.
+pub struct MainListener {
+    /// What it serves; its address is the socket's.
+    pub config: config::Listener,
+    /// The bound socket.
+    pub socket: ListenSocket,
+}
+
+/// The server and all that the main thread owns.
+pub struct InstanceImpl {
+    pub(super) options: Options,
+    pub(super) bootstrap: Bootstrap,
+    pub(super) dispatcher: Rc<Dispatcher>,
+    pub(super) stats_store: Arc<Store>,
+    pub(super) server_stats: ServerStats,
+    pub(super) cluster_manager: Rc<ClusterManagerImpl>,
+    pub(super) listener_manager: Rc<ListenerManagerImpl>,
+    pub(super) drain_manager: Arc<DrainManagerImpl>,
+    pub(super) start: Instant,
+    handler: Rc<ConnectionHandlerImpl>,
+    context: FactoryContext,
+    admin: RefCell<Option<Rc<AdminImpl>>>,
+    stat_flush_timer: RefCell<Option<Timer>>,
+    live: Cell<bool>,
+    weak: Weak<InstanceImpl>,
+}
+
+impl InstanceImpl {
+    /// Builds everything that the configuration asks for; nothing runs yet.
+    ///
+    /// # Errors
+    /// What cannot be had, in words.
+    pub fn new(
+        options: Options,
+        bootstrap: Bootstrap,
+        main_listeners: Vec<MainListener>,
+    ) -> Result<Rc<Self>, String> {
+        log_start(&options);
+        let dispatcher = Dispatcher::new("main_thread");
+        thread_local::enter_thread(&dispatcher);
+        let start = Instant::now();
+        let stats_store = Store::new(options.concurrency as usize);
+        let tls = thread_local::InstanceImpl::new();
+        let workers = create_workers(&options, &tls)?;
+
+        let date_provider = tls.allocate_slot::<DateProvider>();
+        date_provider.set(|dispatcher| DateProvider::new(dispatcher));
+        let server_stats = server_stats(&stats_store, &options, &bootstrap);
+
+        envoy_log!(Config, info, "loading {} static secret(s)", 0);
+        envoy_log!(Config, info, "loading {} cluster(s)", bootstrap.static_resources.clusters.len());
+        let cluster_manager =
+            ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats_store, &tls)?;
+        let context = FactoryContext {
+            stats: stats_store.clone(),
+            cluster_manager: cluster_manager.handle(),
+            access_log_manager: AccessLogManager::new(&stats_store, options.file_flush_interval),
+            date_provider,
+            service_cluster: or_else(&options.service_cluster, &bootstrap.node.cluster),
+            service_node: or_else(&options.service_node, &bootstrap.node.id),
+        };
+        let server = Rc::new_cyclic(|weak| InstanceImpl {
+            listener_manager: ListenerManagerImpl::new(&stats_store, workers),
+            drain_manager: DrainManagerImpl::new(options.drain_time),
+            handler: ConnectionHandlerImpl::new(&dispatcher),
+            start,
+            options,
+            bootstrap,
+            dispatcher,
+            stats_store,
+            server_stats,
+            cluster_manager,
+            context,
+            admin: RefCell::default(),
+            stat_flush_timer: RefCell::default(),
+            live: Cell::new(false),
+            weak: weak.clone(),
+        });
+        server.start_admin()?;
+        server.start_main_listeners(main_listeners)?;
+        server.load_listeners()?;
+        Ok(server)
+    }
+
+    fn start_admin(&self) -> Result<(), String> {
+        let Some(address) = self.bootstrap.admin.as_ref().and_then(|admin| admin.address.as_ref()) else {
+            envoy_log!(Main, warn, "No admin address given, so no admin HTTP server started.");
+            return Ok(());
+        };
+        let ip = address.to_socket_addr().ok_or("admin.address: malformed IP address")?;
+        let (admin, listener) = AdminImpl::new(&self.weak, ip.into(), &self.context, &self.drain_decision())?;
+        let address = listener.address();
+        envoy_log!(Main, info, "admin address: {}", address);
+        if let Some(path) = &self.options.admin_address_path {
+            std::fs::write(path, address.to_string()).map_err(|e| {
+                format!("cannot open admin address output file {} for writing: {e}", path.display())
+            })?;
+        }
+        self.handler
+            .add_listener(Arc::new(listener))
+            .map_err(|e| format!("cannot listen on admin address {address}: {e}"))?;
+        *self.admin.borrow_mut() = Some(admin);
+        Ok(())
+    }
+
+    fn start_main_listeners(&self, listeners: Vec<MainListener>) -> Result<(), String> {
+        for MainListener { config, socket } in listeners {
+            let address = socket.local_address();
+            let name = config.name.clone();
+            let listener = ListenerConfig::with_socket(
+                &config,
+                &name,
+                address,
+                socket,
+                &self.context,
+                &self.drain_decision(),
+                &name,
+            )?;
+            self.handler
+                .add_listener(Arc::new(listener))
+                .map_err(|e| format!("cannot listen on {address}: {e}"))?;
+        }
+        Ok(())
+    }
+
+    fn drain_decision(&self) -> Arc<dyn DrainDecision> {
+        self.drain_manager.clone()
+    }
+
+    fn load_listeners(&self) -> Result<(), String> {
+        let listeners = &self.bootstrap.static_resources.listeners;
+        envoy_log!(Config, info, "loading {} listener(s)", listeners.len());
+        for (i, listener) in listeners.iter().enumerate() {
+            envoy_log!(Config, debug, "listener #{}:", i);
+            let place = format!("static_resources.listeners[{i}]");
+            self.listener_manager.add_listener(listener, &self.context, &self.drain_decision(), &place)?;
+        }
+        envoy_log!(Config, info, "loading stats sink configuration");
+        Ok(())
+    }
+
+    /// Runs the main loop until the server is told to end, then ends everything.
+    pub fn run(&self) {
+        let _signals = self.listen_for_signals();
+        self.start_stat_flush();
+        let weak = self.weak.clone();
+        self.cluster_manager.set_initialized_cb(Box::new(move || {
+            envoy_log!(Main, info, "all clusters initialized. initializing init manager");
+            if let Some(server) = weak.upgrade() {
+                server.start_workers();
+            }
+        }));
+        envoy_log!(Main, info, "starting main dispatch loop");
+        self.dispatcher.run(RunType::Block);
+        envoy_log!(Main, info, "main dispatch loop exited");
+        self.terminate();
+    }
+
+    fn start_workers(&self) {
+        self.listener_manager.start_workers();
+        self.live.set(true);
+        self.server_stats.state.set(0);
+        self.server_stats.initialization_time_ms.record(self.start.elapsed().as_millis() as u64);
+    }
+
+    fn listen_for_signals(&self) -> Vec<SignalEvent> {
+        let on_signal = |signal: i32, f: fn(&InstanceImpl)| {
+            let weak = self.weak.clone();
+            self.dispatcher.listen_for_signal(signal, move || {
+                if let Some(server) = weak.upgrade() {
+                    f(&server);
+                }
+            })
+        };
+        vec![
+            on_signal(libc::SIGTERM, |server| {
+                envoy_log!(Main, warn, "caught SIGTERM");
+                server.shutdown();
+            }),
+            on_signal(libc::SIGINT, |server| {
+                envoy_log!(Main, warn, "caught SIGINT");
+                server.shutdown();
+            }),
+            on_signal(libc::SIGUSR1, |server| {
+                envoy_log!(Main, info, "caught SIGUSR1. Reopening access logs.");
+                server.reopen_logs();
+            }),
+            on_signal(libc::SIGHUP, |_| {
+                envoy_log!(Main, warn, "caught and eating SIGHUP. See documentation for how to hot restart.");
+            }),
+        ]
+    }
+
+    fn reopen_logs(&self) {
+        self.context.access_log_manager.reopen();
+        if let Err(error) = logger::reopen() {
+            envoy_log!(Main, error, "cannot reopen the log: {}", error);
+        }
+    }
+
+    fn start_stat_flush(&self) {
+        let weak = self.weak.clone();
+        let timer = self.dispatcher.create_timer(move || {
+            if let Some(server) = weak.upgrade() {
+                server.flush_stats();
+            }
+        });
+        timer.enable_timer(self.bootstrap.stats_flush_interval.max(Duration::from_millis(1)));
+        *self.stat_flush_timer.borrow_mut() = Some(timer);
+    }
+
+    fn flush_stats(&self) {
+        self.server_stats.update(&self.stats_store, self.start.elapsed());
+        if let Some(timer) = self.stat_flush_timer.borrow().as_ref() {
+            timer.enable_timer(self.bootstrap.stats_flush_interval.max(Duration::from_millis(1)));
+        }
+        let gauge = self.server_stats.total_connections.clone();
+        let total = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let main = self.dispatcher.handle();
+        self.listener_manager.for_each_worker(|worker| {
+            let (gauge, total, main) = (gauge.clone(), total.clone(), main.clone());
+            worker.num_connections(move |n| {
+                // The gauge belongs to the main thread: workers add up and it takes over.
+                let sum = total.fetch_add(n, std::sync::atomic::Ordering::Relaxed) + n;
+                main.post(move || gauge.set(sum));
+            });
+        });
+    }
+
+    /// Whether the workers serve and the server does not fail its health checks.
+    pub(super) fn is_live(&self) -> bool {
+        self.live.get() && self.server_stats.live.value() == 1
+    }
+
+    /// Makes the server fail, or pass again, its health checks; while it fails, responses close
+    /// their connections.
+    pub(super) fn fail_health_check(&self, fail: bool) {
+        self.drain_manager.set_health_check_failed(fail);
+        self.server_stats.live.set(if fail { 0 } else { 1 });
+        self.server_stats.state.set(if fail { 1 } else { 0 });
+    }
+
+    /// Stops accepting; connections are closed bit by bit as they answer.
+    pub(super) fn drain_listeners(&self) {
+        envoy_log!(Main, info, "closing and draining listeners");
+        self.drain_manager.start_drain_sequence();
+        self.listener_manager.stop_listeners();
+    }
+
+    /// Ends [`InstanceImpl::run`].
+    pub(super) fn shutdown(&self) {
+        envoy_log!(Main, info, "shutting down server instance");
+        self.dispatcher.exit();
+    }
+
+    fn terminate(&self) {
+        drop(self.stat_flush_timer.borrow_mut().take());
+        self.listener_manager.stop_workers();
+        self.handler.clear();
+        drop(self.admin.borrow_mut().take());
+        self.stats_store.merge_histograms();
+        self.cluster_manager.shutdown();
+        self.context.access_log_manager.flush();
+        self.dispatcher.clear_deferred_delete_list();
+        thread_local::shutdown_thread();
+        envoy_log!(Main, info, "exiting");
+    }
+}
+
+fn log_start(options: &Options) {
+    envoy_log!(
+        Main,
+        info,
+        "initializing epoch {} (base id={}, hot restart version={})",
+        0,
+        options.base_id,
+        "disabled"
+    );
+    envoy_log!(Main, info, "statically linked extensions:");
+    for (kind, names) in [
+        (
+            "access_loggers",
+            "envoy.access_loggers.file, envoy.access_loggers.stderr, envoy.access_loggers.stdout",
+        ),
+        ("filters.http", "envoy.filters.http.router"),
+        ("filters.listener", ""),
+        ("filters.network", "envoy.filters.network.http_connection_manager"),
+        ("stat_sinks", ""),
+        ("tracers", ""),
+        ("transport_sockets.downstream", "envoy.transport_sockets.raw_buffer"),
+        ("transport_sockets.upstream", "envoy.transport_sockets.raw_buffer"),
+    ] {
+        envoy_log!(Main, info, "  {}: {}", kind, names);
+    }
+    envoy_log!(Main, info, "buffer implementation: {}", "new");
+    for warning in &options.warnings {
+        envoy_log!(Config, warn, "{}", warning);
+    }
+}
+
+fn create_workers(
+    options: &Options,
+    tls: &Arc<thread_local::InstanceImpl>,
+) -> Result<Vec<WorkerImpl>, String> {
+    (0..options.concurrency)
+        .map(|index| {
+            let worker = WorkerImpl::new(index).map_err(|e| format!("cannot create worker {index}: {e}"))?;
+            tls.register_thread(worker.dispatcher().clone());
+            Ok(worker)
+        })
+        .collect()
+}
+
+fn server_stats(store: &Arc<Store>, options: &Options, bootstrap: &Bootstrap) -> ServerStats {
+    let stats = ServerStats::new(&store.root_scope().create_scope("server."));
+    stats.concurrency.set(options.concurrency as u64);
+    stats.hot_restart_epoch.set(0);
+    stats.live.set(1);
+    stats.state.set(2);
+    stats.parent_connections.set(0);
+    stats.total_connections.set(0);
+    stats.days_until_first_cert_expiring.set(u32::MAX as u64);
+    stats.version.set(u64::from_str_radix(&env!("LEGATE_REVISION")[..6], 16).unwrap_or(0));
+    stats.static_unknown_fields.add(bootstrap.unknown_fields.len() as u64);
+    for path in &bootstrap.unknown_fields {
+        envoy_log!(Config, warn, "unknown field ignored: {}", path);
+    }
+    stats.update(store, Duration::ZERO);
+    stats
+}
+
+fn or_else(first: &str, second: &str) -> String {
+    if first.is_empty() { second.to_string() } else { first.to_string() }
+}

@@ -1,0 +1,127 @@
+//! A worker thread. Mirrors Envoy's `source/server/worker_impl.cc`.
+//!
+//! Envoy makes a worker's dispatcher on the main thread and starts the thread later. A dispatcher of
+//! legate belongs to the thread that made it, so the thread starts first, makes its dispatcher, and waits
+//! for [`WorkerImpl::start`] before it runs it; what is posted meanwhile waits, as in Envoy.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use super::connection_handler::ConnectionHandlerImpl;
+use super::listener_config::ListenerConfig;
+use crate::envoy_log;
+use crate::event::{Dispatcher, DispatcherHandle, RunType};
+use crate::{stats, thread_local};
+
+thread_local! {
+    /// This worker's handler, for what is posted to it.
+    static HANDLER: RefCell<Option<Rc<ConnectionHandlerImpl>>> = const { RefCell::new(None) };
+}
+
+/// The main thread's side of a worker.
+pub struct WorkerImpl {
+    dispatcher: DispatcherHandle,
+    start: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerImpl {
+    /// Makes worker number `index` (from 0); it does nothing until it is started.
+    ///
+    /// # Errors
+    /// The thread could not be made.
+    pub fn new(index: u32) -> std::io::Result<Self> {
+        let (handle_tx, handle_rx) = mpsc::channel();
+        let (start_tx, start_rx) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("wrk:worker_{index}"))
+            .spawn(move || thread_routine(index, &handle_tx, &start_rx))?;
+        let dispatcher = handle_rx.recv().map_err(|_| std::io::Error::other("worker ended early"))?;
+        Ok(WorkerImpl { dispatcher, start: Some(start_tx), thread: Some(thread) })
+    }
+
+    /// The worker's loop.
+    pub fn dispatcher(&self) -> &DispatcherHandle {
+        &self.dispatcher
+    }
+
+    /// Has the worker listen; `completion` runs on the worker with the outcome.
+    pub fn add_listener(
+        &self,
+        listener: Arc<ListenerConfig>,
+        completion: impl FnOnce(std::io::Result<()>) + Send + 'static,
+    ) {
+        self.dispatcher.post(move || {
+            if let Some(handler) = HANDLER.with_borrow(Clone::clone) {
+                completion(handler.add_listener(listener));
+            }
+        });
+    }
+
+    /// Has the worker stop accepting; connections stay.
+    pub fn stop_listeners(&self) {
+        self.dispatcher.post(|| {
+            if let Some(handler) = HANDLER.with_borrow(Clone::clone) {
+                handler.stop_listeners();
+            }
+        });
+    }
+
+    /// Asks the worker for the number of its connections.
+    pub fn num_connections(&self, answer: impl FnOnce(u64) + Send + 'static) {
+        self.dispatcher
+            .post(move || answer(HANDLER.with_borrow(|h| h.as_ref().map_or(0, |h| h.num_connections()))));
+    }
+
+    /// Runs the worker.
+    pub fn start(&mut self) {
+        if let Some(start) = self.start.take() {
+            let _ = start.send(());
+        }
+    }
+
+    /// Ends the worker and waits for it.
+    pub fn stop(&mut self) {
+        drop(self.start.take());
+        let Some(thread) = self.thread.take() else { return };
+        let handle = self.dispatcher.clone();
+        self.dispatcher.post(move || handle.exit());
+        if thread.join().is_err() {
+            envoy_log!(Main, critical, "a worker panicked");
+        }
+    }
+}
+
+impl Drop for WorkerImpl {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn thread_routine(index: u32, handle: &mpsc::Sender<DispatcherHandle>, start: &mpsc::Receiver<()>) {
+    stats::register_thread(index as usize + 1);
+    let dispatcher = Dispatcher::new(&format!("worker_{index}"));
+    thread_local::enter_thread(&dispatcher);
+    let handler = ConnectionHandlerImpl::new(&dispatcher);
+    HANDLER.set(Some(handler.clone()));
+    if handle.send(dispatcher.handle()).is_err() {
+        return;
+    }
+    // An error means that the server gave up before it started its workers.
+    if start.recv().is_ok() {
+        envoy_log!(Main, debug, "worker entering dispatch loop");
+        dispatcher.run(RunType::RunUntilExit);
+        envoy_log!(Main, debug, "worker exited dispatch loop");
+    }
+    // Connections first, then pools, then the loop that both belong to.
+    HANDLER.set(None);
+    handler.clear();
+    drop(handler);
+    dispatcher.clear_deferred_delete_list();
+    thread_local::shutdown_thread();
+    dispatcher.clear_deferred_delete_list();
+    dispatcher.clear_deferred_delete_list();
+}
