@@ -512,6 +512,8 @@ impl ConnectionImpl {
             let result = self.transport_socket.do_read(self, &mut buffer);
             (result, buffer.len())
         };
+        // What waits is counted behind the filters, so that the gauge shows that (Envoy's shows what came).
+        self.update_read_buffer_stats(result.bytes_processed, self.last_read_buffer_size.get());
 
         if !self.enable_half_close.get() && result.end_stream_read {
             result.end_stream_read = false;
@@ -524,9 +526,8 @@ impl ConnectionImpl {
         if result.bytes_processed != 0 || result.end_stream_read || (buffered && length > 0) {
             self.on_read(length);
         }
-        // Counted behind the filters, so that the gauge shows what waits (Envoy's shows what came).
         let waiting = self.read_buffer.borrow().len();
-        self.update_read_buffer_stats(result.bytes_processed, waiting);
+        self.update_read_buffer_stats(0, waiting);
         // The filters may have closed the connection, which makes this a no-op.
         if result.action == PostIoAction::Close || self.both_sides_half_closed() {
             if self.is_socket_open() {
