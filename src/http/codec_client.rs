@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::{
-    ClientConnection, CodecError, HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder,
+    ClientConnection, CodecError, HeaderMapPtr, Protocol, StreamCallbacks, StreamDecoder, StreamEncoder,
     StreamResetReason,
 };
 use crate::buffer::Buffer;
@@ -98,6 +98,11 @@ impl CodecClient {
         self.remote_closed.get()
     }
 
+    /// The protocol of the last response.
+    pub fn protocol(&self) -> Protocol {
+        self.codec.protocol()
+    }
+
     /// The number of requests on the connection.
     pub fn num_active_requests(&self) -> usize {
         self.active_requests.borrow().len()
@@ -114,11 +119,13 @@ impl CodecClient {
             weak: weak.clone(),
             parent: self.weak.clone(),
             inner: response_decoder,
+            encoder: RefCell::default(),
         });
         let decoder: Weak<dyn StreamDecoder> = request.weak.clone();
         let encoder = self.codec.new_stream(decoder);
         let callbacks: Weak<dyn StreamCallbacks> = request.weak.clone();
         encoder.stream().add_callbacks(callbacks);
+        *request.encoder.borrow_mut() = Some(encoder.clone());
         self.active_requests.borrow_mut().push(request);
         self.disable_idle_timer();
         encoder
@@ -216,7 +223,12 @@ impl ConnectionCallbacks for CodecClient {
         drop(self.idle_timer.borrow_mut().take());
         loop {
             let Some(request) = self.active_requests.borrow().last().cloned() else { return };
-            request.on_reset_stream(self.reset_reason());
+            let encoder = request.encoder.borrow().clone();
+            if let Some(encoder) = encoder {
+                encoder.stream().reset_stream(self.reset_reason());
+            }
+            // The codec tells of a reset only while the response is incomplete.
+            self.delete_request(&request);
         }
     }
 
@@ -250,6 +262,7 @@ struct ActiveRequest {
     weak: Weak<ActiveRequest>,
     parent: Weak<CodecClient>,
     inner: Weak<dyn StreamDecoder>,
+    encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
 }
 
 impl ActiveRequest {
@@ -290,14 +303,12 @@ impl StreamDecoder for ActiveRequest {
 }
 
 impl StreamCallbacks for ActiveRequest {
-    fn on_reset_stream(&self, reason: StreamResetReason) {
-        let Some(parent) = self.parent.upgrade() else { return };
-        if !parent.delete_request(self) {
-            return;
+    fn on_reset_stream(&self, _reason: StreamResetReason) {
+        if let Some(parent) = self.parent.upgrade()
+            && parent.delete_request(self)
+        {
+            envoy_conn_log!(Client, debug, parent.id(), "request reset");
         }
-        envoy_conn_log!(Client, debug, parent.id(), "request reset");
-        // From a closing connection the reset comes here first; it goes on to the rest of the stream.
-        let _ = reason;
     }
 
     fn on_above_write_buffer_high_watermark(&self) {}

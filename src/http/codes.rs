@@ -62,6 +62,7 @@ pub fn status_phrase(status: u16) -> &'static str {
         508 => "Loop Detected",
         510 => "Not Extended",
         511 => "Network Authentication Required",
+        599 => "Last Unassigned Server Error Code",
         _ => "Unknown",
     }
 }
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn phrases() {
         assert_eq!(status_phrase(200), "OK");
-        assert_eq!(status_phrase(599), "Unknown");
+        assert_eq!(status_phrase(598), "Unknown");
         assert!(is_5xx(503) && !is_5xx(499));
     }
 }

@@ -127,7 +127,6 @@ impl HeaderMap {
         if self.has(id) {
             match id.repeat() {
                 Repeat::Comma => return self.append(id, value, ","),
-                Repeat::Semicolon => return self.append(id, value, "; "),
                 Repeat::Separate => {}
             }
         }
@@ -344,11 +343,9 @@ mod tests {
         let mut h = HeaderMap::new();
         for v in [&b"1"[..], b"2"] {
             h.add_parsed(b"Accept", v);
-            h.add_parsed(b"Cookie", v);
             h.add_parsed(b"Set-Cookie", v);
         }
         assert_eq!(h.get(HeaderId::Accept), Some(&b"1,2"[..]));
-        assert_eq!(h.get(HeaderId::Cookie), Some(&b"1; 2"[..]));
         assert_eq!(h.count(HeaderId::SetCookie), 2);
     }
 

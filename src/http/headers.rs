@@ -8,8 +8,6 @@
 pub(super) enum Repeat {
     /// Joined into one value with a comma.
     Comma,
-    /// Joined into one value with `; `, as HTTP/2 splits cookies.
-    Semicolon,
     /// Kept as separate fields.
     Separate,
 }
@@ -40,7 +38,7 @@ known_headers! {
     ContentEncoding "content-encoding" Comma,
     ContentLength "content-length" Comma,
     ContentType "content-type" Comma,
-    Cookie "cookie" Semicolon,
+    Cookie "cookie" Separate,
     Date "date" Comma,
     Etag "etag" Comma,
     Expect "expect" Comma,
@@ -49,6 +47,7 @@ known_headers! {
     GrpcTimeout "grpc-timeout" Comma,
     Host "host" Separate,
     Http2Settings "http2-settings" Separate,
+    IfNoneMatch "if-none-match" Comma,
     KeepAlive "keep-alive" Comma,
     Location "location" Comma,
     Origin "origin" Comma,

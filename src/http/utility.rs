@@ -38,7 +38,15 @@ pub fn remove_connection_tokens(headers: &mut HeaderMap, remove: &[&str]) {
     }
 }
 
-/// Splits `http://authority/path` into authority and path; a missing path is `/`.
+/// Whether a request target is an absolute URL of some scheme.
+pub fn has_scheme(url: &[u8]) -> bool {
+    url.windows(3)
+        .position(|w| w == b"://")
+        .is_some_and(|at| at > 0 && url[..at].iter().all(u8::is_ascii_alphabetic))
+}
+
+/// Splits `http://authority/path` into authority, without user information, and path; a missing
+/// path is `/`, and one that starts with its query stays so.
 pub fn split_absolute_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
     let scheme_end = url.windows(3).position(|w| w == b"://")?;
     let scheme = &url[..scheme_end];
@@ -48,14 +56,38 @@ pub fn split_absolute_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = &url[scheme_end + 3..];
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    if authority.is_empty() || authority.contains(&b'@') {
+    let authority = authority.iter().rposition(|&b| b == b'@').map_or(authority, |at| &authority[at + 1..]);
+    if authority.is_empty() || !port_is_valid(authority) {
         return None;
     }
     match path.first() {
         None => Some((authority, b"/")),
-        Some(b'/') => Some((authority, path)),
-        Some(_) => None,
+        Some(b'#') => None,
+        Some(_) => Some((authority, path)),
     }
+}
+
+fn port_is_valid(authority: &[u8]) -> bool {
+    let host_end = authority.iter().rposition(|&b| b == b']').unwrap_or(0);
+    match authority[host_end..].iter().rposition(|&b| b == b':') {
+        None => true,
+        Some(colon) => {
+            let port = &authority[host_end + colon + 1..];
+            std::str::from_utf8(port).is_ok_and(|p| p.parse::<u16>().is_ok())
+        }
+    }
+}
+
+/// Whether the target of a CONNECT is `host:port`.
+pub fn is_host_and_port(target: &[u8]) -> bool {
+    let host_end = target.iter().rposition(|&b| b == b']').unwrap_or(0);
+    let Some(colon) = target[host_end..].iter().position(|&b| b == b':').map(|c| c + host_end) else {
+        return false;
+    };
+    colon > 0
+        && !target.contains(&b'@')
+        && (!target.starts_with(b"[") || host_end > 0)
+        && std::str::from_utf8(&target[colon + 1..]).is_ok_and(|port| port.parse::<u16>().is_ok())
 }
 
 /// Whether the request's content type is gRPC's.
@@ -91,29 +123,28 @@ pub fn percent_encode(text: &str) -> String {
     out
 }
 
-/// Decodes percent-encoded unreserved characters (RFC 3986 section 2.3); other escapes stay, with
-/// upper-case digits.
-///
-/// # Errors
-/// A `%` without two hexadecimal digits, or an escaped NUL.
-pub fn decode_unreserved(path: &[u8]) -> Result<Vec<u8>, ()> {
+/// Decodes percent-encoded unreserved characters (RFC 3986 section 2.3); all else stays as it is.
+pub fn decode_unreserved(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
-    let mut rest = path.iter();
-    while let Some(&byte) = rest.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|&d| (d as char).to_digit(16)).ok_or(());
-        let decoded = (digit()? * 16 + digit()?) as u8;
-        match decoded {
-            0 => return Err(()),
-            b'-' | b'.' | b'_' | b'~' => out.push(decoded),
-            d if d.is_ascii_alphanumeric() => out.push(d),
-            d => out.extend_from_slice(format!("%{d:02X}").as_bytes()),
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        let digit = |i: usize| path.get(at + i).and_then(|&d| (d as char).to_digit(16));
+        match (byte, digit(1), digit(2)) {
+            (b'%', Some(high), Some(low)) if is_unreserved((high * 16 + low) as u8) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
         }
     }
-    Ok(out)
+    out
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// Removes `.` and `..` segments from an absolute path (RFC 3986 section 5.2.4).
@@ -170,8 +201,21 @@ mod tests {
         };
         assert_eq!(split("http://a/b?c"), Some(("a", "/b?c")));
         assert_eq!(split("HTTPS://a:1"), Some(("a:1", "/")));
-        for bad in ["ftp://a/", "http:///x", "http://u@a/", "a/b", "http://a?x"] {
+        assert_eq!(split("http://u:p@a:81/y"), Some(("a:81", "/y")));
+        assert_eq!(split("http://a?x"), Some(("a", "?x")));
+        assert_eq!(split("http://[::1]/z"), Some(("[::1]", "/z")));
+        for bad in ["ftp://a/", "http:///x", "a/b", "http://a#x", "http://a:99999/", "http://a:x/"] {
             assert_eq!(split(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn connect_targets() {
+        for good in ["a:80", "[::1]:80"] {
+            assert!(is_host_and_port(good.as_bytes()), "{good}");
+        }
+        for bad in ["a", "/x", "*", "http://b/", "a:443/x", "a:x", "[::1", "u@a:80", ":80", ""] {
+            assert!(!is_host_and_port(bad.as_bytes()), "{bad}");
         }
     }
 
@@ -189,11 +233,9 @@ mod tests {
         ] {
             assert_eq!(dots(path), expected, "{path}");
         }
-        let decode = |p: &str| decode_unreserved(p.as_bytes()).map(|v| String::from_utf8(v).unwrap());
-        assert_eq!(decode("/%41%2f%7E"), Ok("/A%2F~".to_string()));
-        for bad in ["/%", "/%4", "/%zz", "/%00"] {
-            assert_eq!(decode(bad), Err(()), "{bad}");
-        }
+        let decode = |p: &str| String::from_utf8(decode_unreserved(p.as_bytes())).unwrap();
+        assert_eq!(decode("/%41%2f%7E%"), "/A%2f~%");
+        assert_eq!(decode("/%4/%zz%00"), "/%4/%zz%00");
         assert_eq!(percent_encode("a%\n é"), "a%25%0A %C3%A9");
     }
 

@@ -1,7 +1,7 @@
 //! Network addresses. Mirrors Envoy's `source/common/network/address_impl.cc`.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::sys::socket::SockaddrStorage;
 
@@ -43,6 +43,24 @@ impl Address {
                 IpAddr::V6(v6) => v6.octets()[0] == 0xfd || v6.is_loopback(),
             },
         }
+    }
+
+    /// An address by which other machines know this one: that of the first interface which is not the
+    /// loopback; the loopback address when there is none.
+    pub fn local_machine(want_v6: bool) -> Address {
+        let mut addresses = nix::ifaddrs::getifaddrs()
+            .into_iter()
+            .flatten()
+            .filter_map(|interface| Address::from_storage(&interface.address?));
+        let fits = |address: &Address| {
+            let Address::Ip(ip) = address;
+            ip.is_ipv6() == want_v6 && !ip.ip().is_loopback()
+        };
+        addresses.find(fits).unwrap_or_else(|| {
+            let loopback =
+                if want_v6 { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+            Address::Ip((loopback, 0).into())
+        })
     }
 
     pub(super) fn from_storage(storage: &SockaddrStorage) -> Option<Address> {

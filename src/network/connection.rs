@@ -434,6 +434,10 @@ impl ConnectionImpl {
             timer.enable_timer(timeout);
             *self.delayed_close_timer.borrow_mut() = Some(timer);
         }
+        // What came while reading was disabled is of no more use.
+        if self.read_ready_while_disabled.replace(false) {
+            self.activate(READ);
+        }
         // The edge of a FIN that came earlier is spent: nobody else would tell of it any more.
         if self.peer_closed.get() && !self.enable_half_close.get() {
             self.activate(CLOSED);
@@ -483,13 +487,27 @@ impl ConnectionImpl {
             self.on_write_ready();
         }
         // A write callback may have closed the socket.
-        if events & (READ | CLOSED) == 0 || !self.is_socket_open() || self.in_delayed_close() {
+        if events & (READ | CLOSED) == 0 || !self.is_socket_open() {
+            return;
+        }
+        if self.in_delayed_close() {
+            self.discard_input();
             return;
         }
         if self.read_enabled() {
             self.on_read_ready();
         } else {
             self.read_ready_while_disabled.set(true);
+        }
+    }
+
+    /// Throws away what still comes while closing: closing a socket with unread data would send a
+    /// reset, which can take the answer away from the peer.
+    fn discard_input(&self) {
+        let mut dropped = Buffer::new();
+        let result = self.transport_socket.do_read(self, &mut dropped);
+        if result.end_stream_read || result.action == PostIoAction::Close {
+            self.close_socket(ConnectionEvent::RemoteClose);
         }
     }
 

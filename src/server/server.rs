@@ -10,7 +10,7 @@ use super::connection_handler::ConnectionHandlerImpl;
 use super::drain_manager::DrainManagerImpl;
 use super::listener_config::ListenerConfig;
 use super::listener_manager::ListenerManagerImpl;
-use super::options::Options;
+use super::options::{IpVersion, Options};
 use super::server_stats::ServerStats;
 use super::worker::WorkerImpl;
 use crate::access_log::AccessLogManager;
@@ -19,7 +19,7 @@ use crate::config::{self, Bootstrap};
 use crate::event::{Dispatcher, RunType, SignalEvent, Timer};
 use crate::filters::network::http_connection_manager::{DrainDecision, FactoryContext};
 use crate::http::DateProvider;
-use crate::network::ListenSocket;
+use crate::network::{Address, ListenSocket};
 use crate::stats::Store;
 use crate::{envoy_log, logger, thread_local};
 
@@ -81,6 +81,7 @@ impl InstanceImpl {
             cluster_manager: cluster_manager.handle(),
             access_log_manager: AccessLogManager::new(&stats_store, options.file_flush_interval),
             date_provider,
+            local_address: Address::local_machine(options.local_address_ip_version == IpVersion::V6),
             service_cluster: or_else(&options.service_cluster, &bootstrap.node.cluster),
             service_node: or_else(&options.service_node, &bootstrap.node.id),
         };

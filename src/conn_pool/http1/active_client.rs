@@ -194,6 +194,7 @@ pub(super) struct StreamWrapper {
     encode_complete: Cell<bool>,
     decode_complete: Cell<bool>,
     saw_close_header: Cell<bool>,
+    saw_keep_alive_header: Cell<bool>,
     released: Cell<bool>,
 }
 
@@ -209,6 +210,7 @@ impl StreamWrapper {
             encode_complete: Cell::new(false),
             decode_complete: Cell::new(false),
             saw_close_header: Cell::new(false),
+            saw_keep_alive_header: Cell::new(false),
             released: Cell::new(false),
         });
         let weak = Rc::downgrade(&wrapper);
@@ -230,6 +232,10 @@ impl StreamWrapper {
         self.saw_close_header.get()
     }
 
+    pub(super) fn saw_keep_alive(&self) -> bool {
+        self.saw_keep_alive_header.get()
+    }
+
     /// Stops counting as active.
     fn release(&self) {
         if !self.released.replace(true) {
@@ -249,6 +255,8 @@ impl StreamWrapper {
         if crate::http::utility::tokens(value).any(|t| t.eq_ignore_ascii_case(b"close")) {
             self.saw_close_header.set(true);
             self.host.cluster().stats().upstream_cx_close_notify.inc();
+        } else if crate::http::utility::tokens(value).any(|t| t.eq_ignore_ascii_case(b"keep-alive")) {
+            self.saw_keep_alive_header.set(true);
         }
     }
 

@@ -165,7 +165,10 @@ impl ConnPoolImpl {
         if !wrapper.encode_complete() {
             envoy_conn_log!(Pool, debug, id, "response before request complete");
             self.on_downstream_reset(client);
-        } else if wrapper.saw_close() || client.codec_client().remote_closed() {
+        } else if wrapper.saw_close()
+            || client.codec_client().remote_closed()
+            || (client.codec_client().protocol() == Protocol::Http10 && !wrapper.saw_keep_alive())
+        {
             envoy_conn_log!(Pool, debug, id, "saw upstream connection: close");
             self.on_downstream_reset(client);
         } else if client.use_up_request() {

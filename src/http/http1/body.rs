@@ -29,9 +29,12 @@ pub(super) enum Framing {
 }
 
 /// Reads Content-Length and Transfer-Encoding; refuses what two parsers could read differently.
-pub(super) fn framing(headers: &HeaderMap) -> Result<Framing, HeadError> {
+///
+/// With `allow_chunked_length`, a Content-Length beside `chunked` is tolerated: the caller removes it.
+pub(super) fn framing(headers: &HeaderMap, allow_chunked_length: bool) -> Result<Framing, HeadError> {
     if let Some(encoding) = headers.get(HeaderId::TransferEncoding) {
-        if headers.has(HeaderId::ContentLength) {
+        let tolerated = allow_chunked_length && encoding.eq_ignore_ascii_case(b"chunked");
+        if headers.has(HeaderId::ContentLength) && !tolerated {
             return Err(HeadError {
                 status: 400,
                 details: "http1.content_length_and_chunked_not_allowed",
@@ -75,7 +78,7 @@ mod tests {
         for (name, value) in fields {
             headers.add_parsed(name.as_bytes(), value.as_bytes());
         }
-        framing(&headers).map_err(|e| e.status)
+        framing(&headers, false).map_err(|e| e.status)
     }
 
     #[test]

@@ -39,8 +39,12 @@ pub struct ClientConnectionImpl {
     connection_id: u64,
     limits: HeadLimits,
     enable_trailers: bool,
+    /// Of the last response.
+    protocol: Cell<Protocol>,
     state: Cell<State>,
     scanner: Cell<HeadScanner>,
+    /// Part of a head has come.
+    in_head: Cell<bool>,
     pending_response: RefCell<Option<PendingResponse>>,
     reset_stream_called: Cell<bool>,
 }
@@ -62,8 +66,10 @@ impl ClientConnectionImpl {
             connection_id: connection.id(),
             limits,
             enable_trailers,
+            protocol: Cell::new(Protocol::Http11),
             state: Cell::new(State::Head),
             scanner: Cell::default(),
+            in_head: Cell::new(false),
             pending_response: RefCell::default(),
             reset_stream_called: Cell::new(false),
         })
@@ -100,12 +106,18 @@ impl ClientConnectionImpl {
         let found = scanner.find_end(data);
         self.scanner.set(scanner);
         let Some((_, head_request)) = self.pending() else { return self.premature(data, found) };
+        self.in_head.set(true);
+        // What is no status line will not become one.
+        if data.front().first() != Some(&b'H') {
+            return Err(HeadError::bad("HPE_INVALID_CONSTANT").into());
+        }
         let Some(length) = found else {
             head::check_size(data.len(), &self.limits)?;
             return Ok(false);
         };
         envoy_conn_log!(Http, trace, self.connection_id, "message begin");
         self.scanner.set(HeadScanner::default());
+        self.in_head.set(false);
         head::check_size(length, &self.limits)?;
         let mut headers = HeaderMap::new();
         let line = head::parse_response(data.linearize(length), &self.limits, &mut headers);
@@ -128,19 +140,26 @@ impl ClientConnectionImpl {
 
     fn on_headers_complete(
         &self,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         line: head::StatusLine,
         head_request: bool,
     ) -> Result<(), DecodeError> {
-        let framing = framing(&headers)?;
+        let framing = framing(&headers, false)?;
         if (100..200).contains(&line.status) && line.status != 101 {
+            if framing != Framing::Unstated {
+                return Err(HeadError::bad("informational response with a body").into());
+            }
             self.with_decoder(|d| d.decode_1xx_headers(headers.shared()));
             return Ok(());
         }
-        if line.protocol == Protocol::Http10 && framing == Framing::Chunked {
-            return Err(HeadError::bad("Transfer-Encoding in an HTTP/1.0 response").into());
+        if line.status == 204 && !matches!(framing, Framing::Unstated | Framing::Length(0)) {
+            return Err(HeadError::bad("204 with a body").into());
         }
-        let body = if head_request || line.status == 204 || line.status == 304 {
+        if line.status == 204 {
+            headers.remove(HeaderId::ContentLength);
+        }
+        self.protocol.set(line.protocol);
+        let body = if head_request || matches!(line.status, 101 | 204 | 304) {
             BodyState::None
         } else {
             match framing {
@@ -233,7 +252,7 @@ impl ClientConnectionImpl {
     /// The upstream has closed its side.
     fn on_end_of_stream(&self) -> Result<(), DecodeError> {
         match self.state.get() {
-            State::Head => Ok(()),
+            State::Head if !self.in_head.get() => Ok(()),
             State::Body(BodyState::UntilClose) => {
                 self.on_message_complete(Completion::Data);
                 Ok(())
@@ -294,7 +313,7 @@ impl ClientConnection for ClientConnectionImpl {
     }
 
     fn protocol(&self) -> Protocol {
-        Protocol::Http11
+        self.protocol.get()
     }
 
     fn on_underlying_connection_above_write_buffer_high_watermark(&self) {

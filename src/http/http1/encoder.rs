@@ -54,17 +54,18 @@ impl MessageEncoder {
             out.push(b' ');
             out.extend_from_slice(status_phrase(status).as_bytes());
             out.extend_from_slice(b"\r\n");
-            let content_length_allowed = status >= 200 && status != 204;
+            let content_length_allowed = status >= 200 && status != 204 && status != 304;
             let facts = FramingFacts { end_stream, response_to_head, content_length_allowed, protocol };
             self.encode_fields(out, headers, facts);
         });
     }
 
     /// Writes an informational (1xx) head; it never has framing fields.
-    pub(super) fn encode_1xx_head(&self, output: &mut Buffer, headers: &HeaderMap) {
+    pub(super) fn encode_1xx_head(&self, output: &mut Buffer, headers: &HeaderMap, write_http_10: bool) {
         let status = headers.status();
+        let version = if write_http_10 { "HTTP/1.0" } else { "HTTP/1.1" };
         with_scratch(output, |out| {
-            let _ = write!(out, "HTTP/1.1 {} {}\r\n", status, status_phrase(status)); // infallible
+            let _ = write!(out, "{version} {} {}\r\n", status, status_phrase(status)); // infallible
             for (name, value) in headers.iter().filter(|(name, _)| !name.starts_with(b":")) {
                 encode_field(out, name, value);
             }
@@ -102,7 +103,7 @@ impl MessageEncoder {
         }
         self.chunk_encoding.set(false);
         if !headers.has(HeaderId::ContentLength) {
-            if facts.end_stream && !facts.response_to_head {
+            if facts.end_stream && !(facts.response_to_head && facts.content_length_allowed) {
                 if facts.content_length_allowed {
                     out.extend_from_slice(b"content-length: 0\r\n");
                 }

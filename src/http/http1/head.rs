@@ -1,7 +1,5 @@
 //! Message heads: finding their end, and parsing them.
 
-use std::mem::MaybeUninit;
-
 use memchr::memchr;
 
 use crate::buffer::Buffer;
@@ -100,54 +98,70 @@ pub(super) struct RequestLine {
 }
 
 /// The methods that Envoy's parser accepts.
-const METHODS: &[&str] = &[
-    "GET",
-    "POST",
-    "PUT",
-    "HEAD",
-    "DELETE",
-    "OPTIONS",
-    "PATCH",
-    "CONNECT",
-    "TRACE",
-    "ACL",
-    "BIND",
-    "CHECKOUT",
-    "COPY",
-    "LINK",
-    "LOCK",
-    "M-SEARCH",
-    "MERGE",
-    "MKACTIVITY",
-    "MKCALENDAR",
-    "MKCOL",
-    "MOVE",
-    "NOTIFY",
-    "PROPFIND",
-    "PROPPATCH",
-    "PURGE",
-    "REBIND",
-    "REPORT",
-    "SEARCH",
-    "SOURCE",
-    "SUBSCRIBE",
-    "UNBIND",
-    "UNLINK",
-    "UNLOCK",
-    "UNSUBSCRIBE",
+const METHODS: &[&[u8]] = &[
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"HEAD",
+    b"DELETE",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    b"ACL",
+    b"BIND",
+    b"CHECKOUT",
+    b"COPY",
+    b"LINK",
+    b"LOCK",
+    b"MERGE",
+    b"MKACTIVITY",
+    b"MKCALENDAR",
+    b"MKCOL",
+    b"MOVE",
+    b"NOTIFY",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"PURGE",
+    b"REBIND",
+    b"REPORT",
+    b"SEARCH",
+    b"SOURCE",
+    b"SUBSCRIBE",
+    b"UNBIND",
+    b"UNLINK",
+    b"UNLOCK",
+    b"UNSUBSCRIBE",
 ];
 
 /// Header slots on the stack; a larger configured limit uses the heap.
 const STACK_HEADERS: usize = 128;
 
-type Slots<'s, 'b> = &'s mut [MaybeUninit<httparse::Header<'b>>];
+/// Splits off the first line, without its line end. A CR anywhere else is refused.
+fn split_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
+    let end = memchr(b'\n', head).ok_or(HeadError::bad("HPE_LF_EXPECTED"))?;
+    let (line, rest) = (&head[..end], &head[end + 1..]);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.contains(&b'\r') {
+        return Err(HeadError::bad("HPE_LF_EXPECTED"));
+    }
+    Ok((line, rest))
+}
 
-fn with_slots<'b, R>(max_count: usize, f: impl FnOnce(Slots<'_, 'b>) -> R) -> R {
-    // One more than allowed, so that the limit itself can still be told from one beyond it.
-    if max_count < STACK_HEADERS {
-        f(&mut [const { MaybeUninit::uninit() }; STACK_HEADERS][..max_count + 1])
-    } else {
-        f(&mut vec![MaybeUninit::uninit(); max_count + 1])
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// The version of `HTTP/d.d`. Like Envoy: anything but 1.1 counts as 1.0.
+fn parse_version(word: &[u8]) -> Result<Protocol, HeadError> {
+    match word {
+        b"HTTP/1.1" => Ok(Protocol::Http11),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Ok(Protocol::Http10)
+        }
+        _ => Err(HeadError::bad("HPE_INVALID_VERSION")),
     }
 }
 
@@ -157,28 +171,37 @@ pub(super) fn parse_request(
     limits: &HeadLimits,
     headers: &mut HeaderMap,
 ) -> Result<RequestLine, HeadError> {
-    with_slots(limits.max_count, |slots| {
-        let mut request = httparse::Request::new(&mut []);
-        match request.parse_with_uninit_headers(head, slots) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY_HEADERS),
-            Ok(httparse::Status::Partial) => return Err(HeadError::bad("HPE_INVALID_CONSTANT")),
-            Err(error) => return Err(HeadError::bad(error_name(error))),
-        }
-        let method = request.method.unwrap_or_default();
-        if !METHODS.contains(&method) {
-            return Err(HeadError::bad("HPE_INVALID_METHOD"));
-        }
-        headers.set(HeaderId::Method, method.as_bytes());
-        headers.set(HeaderId::Path, request.path.unwrap_or_default().as_bytes());
-        let protocol = if request.version == Some(1) { Protocol::Http11 } else { Protocol::Http10 };
-        add_fields(request.headers, limits, headers)?;
-        if headers.count(HeaderId::Host) > 1 {
-            return Err(HeadError::bad("more than one host header"));
-        }
-        headers.rename(HeaderId::Host, HeaderId::Authority);
-        Ok(RequestLine { protocol, is_head: method == "HEAD" })
-    })
+    let (line, rest) = split_line(head)?;
+    let mut words = line.split(is_blank).filter(|word| !word.is_empty());
+    let method = words.next().unwrap_or_default();
+    if !METHODS.contains(&method) {
+        return Err(HeadError::bad("HPE_INVALID_METHOD"));
+    }
+    let path = words.next().ok_or(HeadError::bad("HPE_INVALID_URL"))?;
+    if !path.iter().all(u8::is_ascii_graphic) {
+        return Err(HeadError::bad("HPE_INVALID_URL"));
+    }
+    // HTTP/0.9 has no version.
+    let protocol = words.next().map_or(Ok(Protocol::Http10), parse_version)?;
+    if words.next().is_some() {
+        return Err(HeadError::bad("HPE_INVALID_CONSTANT"));
+    }
+    headers.set(HeaderId::Method, method);
+    headers.set(HeaderId::Path, path);
+    parse_fields(rest, limits, headers)?;
+    if headers.count(HeaderId::Host) > 1 {
+        return Err(HeadError::bad("more than one host header"));
+    }
+    if headers.get(HeaderId::Host).is_some_and(|host| !host.iter().all(is_authority_byte)) {
+        return Err(HeadError { status: 400, details: "http.invalid_authority", text: "invalid host" });
+    }
+    headers.rename(HeaderId::Host, HeaderId::Authority);
+    Ok(RequestLine { protocol, is_head: method == b"HEAD" })
+}
+
+/// What Envoy lets stand in an authority.
+fn is_authority_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@[]%".contains(byte)
 }
 
 /// A parsed status line; the headers are in the map given to [`parse_response`].
@@ -193,21 +216,48 @@ pub(super) fn parse_response(
     limits: &HeadLimits,
     headers: &mut HeaderMap,
 ) -> Result<StatusLine, HeadError> {
-    with_slots(limits.max_count, |slots| {
-        let mut response = httparse::Response::new(&mut []);
-        let config = httparse::ParserConfig::default();
-        match config.parse_response_with_uninit_headers(&mut response, head, slots) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY_HEADERS),
-            Ok(httparse::Status::Partial) => return Err(HeadError::bad("HPE_INVALID_CONSTANT")),
-            Err(error) => return Err(HeadError::bad(error_name(error))),
+    let (line, rest) = split_line(head)?;
+    let end = line.iter().position(is_blank).ok_or(HeadError::bad("HPE_INVALID_STATUS"))?;
+    let protocol = parse_version(&line[..end])?;
+    let after = line[end..].trim_ascii_start();
+    let (code, reason) = after.split_at(after.iter().position(is_blank).unwrap_or(after.len()));
+    let status = match code {
+        [a, b, c] if code.iter().all(u8::is_ascii_digit) => {
+            [a, b, c].iter().fold(0, |n, &&digit| n * 10 + (digit - b'0') as u16)
         }
-        let status = response.code.unwrap_or_default();
-        headers.set_status(status);
-        let protocol = if response.version == Some(1) { Protocol::Http11 } else { Protocol::Http10 };
-        add_fields(response.headers, limits, headers)?;
-        Ok(StatusLine { protocol, status })
-    })
+        _ => return Err(HeadError::bad("HPE_INVALID_STATUS")),
+    };
+    if status < 100 || reason.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
+        return Err(HeadError::bad("HPE_INVALID_STATUS"));
+    }
+    headers.set_status(status);
+    parse_fields(rest, limits, headers)?;
+    Ok(StatusLine { protocol, status })
+}
+
+/// Parses the fields of a head, up to its empty line, in place.
+fn parse_fields(block: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<(), HeadError> {
+    // One slot more than allowed, so that the limit itself can still be told from one beyond it.
+    if limits.max_count < STACK_HEADERS {
+        let mut slots = [httparse::EMPTY_HEADER; STACK_HEADERS];
+        parse_into(block, &mut slots[..limits.max_count + 1], limits, headers)
+    } else {
+        parse_into(block, &mut vec![httparse::EMPTY_HEADER; limits.max_count + 1], limits, headers)
+    }
+}
+
+fn parse_into<'b>(
+    block: &'b [u8],
+    slots: &mut [httparse::Header<'b>],
+    limits: &HeadLimits,
+    headers: &mut HeaderMap,
+) -> Result<(), HeadError> {
+    match httparse::parse_headers(block, slots) {
+        Ok(httparse::Status::Complete((_, fields))) => add_fields(fields, limits, headers),
+        Err(httparse::Error::TooManyHeaders) => Err(TOO_MANY_HEADERS),
+        Ok(httparse::Status::Partial) => Err(HeadError::bad("HPE_INVALID_HEADER_TOKEN")),
+        Err(error) => Err(HeadError::bad(error_name(error))),
+    }
 }
 
 /// Parses a block of trailers, its final empty line included, into `trailers`.
@@ -216,13 +266,7 @@ pub(super) fn parse_trailers(
     limits: &HeadLimits,
     trailers: &mut HeaderMap,
 ) -> Result<(), HeadError> {
-    let mut slots = vec![httparse::EMPTY_HEADER; limits.max_count + 1];
-    match httparse::parse_headers(block, &mut slots) {
-        Ok(httparse::Status::Complete((_, fields))) => add_fields(fields, limits, trailers),
-        Err(httparse::Error::TooManyHeaders) => Err(TOO_MANY_HEADERS),
-        Ok(httparse::Status::Partial) => Err(HeadError::bad("HPE_INVALID_HEADER_TOKEN")),
-        Err(error) => Err(HeadError::bad(error_name(error))),
-    }
+    parse_fields(block, limits, trailers)
 }
 
 fn add_fields(

@@ -30,6 +30,8 @@ pub struct Http1Settings {
     pub default_host_for_http_10: String,
     /// Whether trailers are passed on; else they are dropped.
     pub enable_trailers: bool,
+    /// Whether Content-Length beside `Transfer-Encoding: chunked` is dropped instead of refused.
+    pub allow_chunked_length: bool,
 }
 
 impl Default for Http1Settings {
@@ -39,6 +41,7 @@ impl Default for Http1Settings {
             accept_http_10: false,
             default_host_for_http_10: String::new(),
             enable_trailers: false,
+            allow_chunked_length: false,
         }
     }
 }
@@ -201,9 +204,9 @@ impl ServerConnectionImpl {
 
     fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<(), HeadError> {
         envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
-        let framing = framing(&headers)?;
-        if self.protocol.get() == Protocol::Http10 && framing == Framing::Chunked {
-            return Err(HeadError::bad("Transfer-Encoding in an HTTP/1.0 request"));
+        let framing = framing(&headers, self.settings.allow_chunked_length)?;
+        if framing == Framing::Chunked {
+            headers.remove(HeaderId::ContentLength);
         }
         self.remove_h2c_upgrade(&mut headers);
         self.handle_path(&mut headers)?;
@@ -239,20 +242,28 @@ impl ServerConnectionImpl {
         utility::remove_connection_tokens(headers, &["upgrade", "http2-settings"]);
     }
 
-    /// Turns an absolute URL into authority and path, where that is allowed.
+    /// Turns an absolute URL into authority and path, where that is allowed, and refuses targets of no
+    /// known form (RFC 9112 section 3.2).
     fn handle_path(&self, headers: &mut HeaderMap) -> Result<(), HeadError> {
+        const BAD: HeadError =
+            HeadError { status: 400, details: "http1.invalid_url", text: "invalid url in request line" };
         let path = headers.get(HeaderId::Path).unwrap_or_default();
         if path.starts_with(b"/") {
             return Ok(());
         }
-        let method = headers.get(HeaderId::Method).unwrap_or_default();
-        if method == b"CONNECT" || (method == b"OPTIONS" && path == b"*") || !self.settings.allow_absolute_url
-        {
+        match headers.get(HeaderId::Method).unwrap_or_default() {
+            b"CONNECT" if utility::is_host_and_port(path) => return Ok(()),
+            b"OPTIONS" if path == b"*" => return Ok(()),
+            b"CONNECT" => return Err(BAD),
+            _ => {}
+        }
+        if !utility::has_scheme(path) {
+            return Err(BAD);
+        }
+        if !self.settings.allow_absolute_url {
             return Ok(());
         }
-        let Some((authority, path)) = utility::split_absolute_url(path) else {
-            return Err(HeadError::bad("http/1.1 protocol error: invalid url in request line"));
-        };
+        let (authority, path) = utility::split_absolute_url(path).ok_or(BAD)?;
         let (authority, path) = (authority.to_vec(), path.to_vec());
         headers.set(HeaderId::Authority, &authority);
         headers.set(HeaderId::Path, &path);
@@ -321,6 +332,11 @@ impl ServerConnectionImpl {
             let body = crate::http::codes::status_phrase(error.status);
             request.with_decoder(|d| d.send_local_reply(error.status, body, error.details));
         }
+    }
+
+    /// Whether the present request is answered as HTTP/1.0.
+    fn writes_http_10(&self) -> bool {
+        self.protocol.get() == Protocol::Http10 && self.settings.accept_http_10
     }
 
     fn on_encode_complete(&self) {
@@ -428,7 +444,7 @@ impl StreamEncoder for ActiveRequest {
         self.started_response.set(true);
         self.send(end_stream, |codec, output| {
             let protocol = codec.protocol.get();
-            let as_http_10 = protocol == Protocol::Http10 && codec.settings.accept_http_10;
+            let as_http_10 = codec.writes_http_10();
             let response_to_head = self.response_to_head.get();
             let headers = headers.borrow();
             self.encoder.encode_response_head(
@@ -461,7 +477,9 @@ impl StreamEncoder for ActiveRequest {
     }
 
     fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
-        self.send(false, |_, output| self.encoder.encode_1xx_head(output, &headers.borrow()));
+        self.send(false, |codec, output| {
+            self.encoder.encode_1xx_head(output, &headers.borrow(), codec.writes_http_10());
+        });
     }
 
     fn stream(&self) -> &dyn Stream {

@@ -136,7 +136,23 @@ impl Filter {
 
     fn direct_response(&self, entry: &DirectResponseEntry) {
         self.config.stats.rq_direct_response.inc();
-        self.send_local_reply(entry.status, &entry.body, "direct_response");
+        // A redirect without a place to go leads to itself, as Envoy's does.
+        let location = (300..400).contains(&entry.status).then(|| self.own_url()).flatten();
+        let Some(callbacks) = self.callbacks() else { return };
+        let modify = move |headers: &mut HeaderMap| {
+            if let Some(location) = &location {
+                headers.set(HeaderId::Location, location);
+            }
+        };
+        callbacks.send_local_reply(entry.status, &entry.body, Some(&modify), "direct_response");
+    }
+
+    fn own_url(&self) -> Option<Vec<u8>> {
+        let headers = self.downstream_headers()?;
+        let headers = headers.borrow();
+        let part = |id| headers.get(id).unwrap_or_default();
+        let scheme = part(HeaderId::ForwardedProto);
+        Some([scheme, b"://", part(HeaderId::Authority), part(HeaderId::Path)].concat())
     }
 
     fn unknown_cluster(&self, entry: &RouteEntry) {

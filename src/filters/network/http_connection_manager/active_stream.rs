@@ -223,7 +223,9 @@ impl ActiveStream {
             self.end_stream();
         } else {
             self.stream_info.set_response_flag(ResponseFlag::StreamIdleTimeout);
-            self.send_local_reply_with(408, "stream timeout", None, "stream_idle_timeout");
+            // With the request complete it is the upstream that keeps everybody waiting.
+            let status = if self.remote_complete() { 504 } else { 408 };
+            self.send_local_reply_with(status, "stream timeout", None, "stream_idle_timeout");
         }
     }
 
@@ -324,11 +326,20 @@ impl ActiveStream {
                 self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
                 return Err(Refusal { status: 426, body: "Upgrade Required", details: "low_version" });
             }
-            self.state.saw_connection_close.set(!utility::connection_has_token(h, "keep-alive"));
-        } else if utility::connection_has_token(h, "close") {
+            // With Transfer-Encoding the framing of an HTTP/1.0 request is in doubt (RFC 9112 section 6.1).
+            let keep = utility::connection_has_token(h, "keep-alive") && !h.has(HeaderId::TransferEncoding);
+            self.state.saw_connection_close.set(!keep);
+        } else if utility::connection_has_token(h, "close")
+            || h.get(HeaderId::ProxyConnection).is_some_and(|p| p.eq_ignore_ascii_case(b"close"))
+        {
             self.state.saw_connection_close.set(true);
         }
-        if h.get(HeaderId::Authority).is_none_or(<[u8]>::is_empty) {
+        header_mutation::remove_nominated(h).map_err(|()| Refusal {
+            status: 400,
+            body: "Bad Request",
+            details: "connection_header_rejected",
+        })?;
+        if !h.has(HeaderId::Authority) {
             if protocol == Protocol::Http10 && !settings.default_host_for_http_10.is_empty() {
                 h.set(HeaderId::Authority, settings.default_host_for_http_10.as_bytes());
             } else {
@@ -336,6 +347,11 @@ impl ActiveStream {
             }
         }
         self.apply_underscore_action(h)?;
+        if h.get(HeaderId::Method) == Some(b"CONNECT") {
+            // No route takes it yet.
+            self.state.saw_connection_close.set(true);
+            return Err(Refusal { status: 404, body: "", details: "route_not_found" });
+        }
         if !h.get(HeaderId::Path).is_some_and(|path| path.starts_with(b"/")) {
             self.config.stats.downstream_rq_non_relative_path.inc();
             return Err(Refusal { status: 404, body: "", details: "absolute_path_rejected" });
@@ -360,6 +376,10 @@ impl ActiveStream {
         }
         names.iter().for_each(|name| headers.remove_by_name(name));
         Ok(())
+    }
+
+    pub(super) fn is_http_10(&self) -> bool {
+        self.stream_info.protocol.get() == Some(Protocol::Http10)
     }
 
     /// Answers `Expect: 100-continue` here, so that neither filters nor the upstream see it.
@@ -423,12 +443,14 @@ impl ActiveStream {
                 header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
             self.stream_info.downstream_remote_address.set(Some(remote));
         }
-        let upgrade = headers.borrow().has(HeaderId::Upgrade);
+        let upgrade = utility::is_upgrade(&headers.borrow());
         let route = self.route();
         self.create_filter_chain();
         if let Some(route) = &route {
             if upgrade {
                 self.config.stats.downstream_rq_ws_on_non_ws_route.inc();
+                // What follows on the connection is not HTTP.
+                self.state.saw_connection_close.set(true);
                 self.send_local_reply_with(403, "", None, "upgrade_failed");
                 return;
             }
@@ -482,7 +504,8 @@ impl ActiveStream {
             stats.downstream_cx_drain_close.inc();
             envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "drain closing connection");
         }
-        if manager.drain_state.get() != DrainState::Closing && self.state.saw_connection_close.get() {
+        let asked_to_close = self.state.saw_connection_close.get() || manager.max_duration_reached.get();
+        if manager.drain_state.get() != DrainState::Closing && asked_to_close {
             envoy_stream_log!(
                 Http,
                 debug,

@@ -35,6 +35,8 @@ pub struct FactoryContext {
     pub access_log_manager: Arc<AccessLogManager>,
     /// Each worker's date.
     pub date_provider: SlotImpl<DateProvider>,
+    /// The machine's own address, where a peer on it would show a loopback one.
+    pub local_address: Address,
     /// The local cluster's name, for add_user_agent.
     pub service_cluster: String,
     /// The node's name, for x-envoy-downstream-service-node.
@@ -77,6 +79,7 @@ pub struct ConnectionManagerConfig {
     pub(super) head_limits: HeadLimits,
     pub(super) drain_decision: Arc<dyn DrainDecision>,
     pub(super) date_provider: SlotImpl<DateProvider>,
+    pub(super) local_address: Address,
     pub(super) server_name: String,
     pub(super) server_header_transformation: ServerHeaderTransformation,
     pub(super) via: String,
@@ -166,6 +169,7 @@ impl ConnectionManagerConfig {
                 accept_http_10: http1.accept_http_10,
                 default_host_for_http_10: http1.default_host_for_http_10.clone(),
                 enable_trailers: http1.enable_trailers,
+                allow_chunked_length: http1.allow_chunked_length,
             }),
             head_limits: HeadLimits {
                 max_bytes: config.max_request_headers_kb as usize * 1024,
@@ -173,6 +177,7 @@ impl ConnectionManagerConfig {
             },
             drain_decision,
             date_provider: context.date_provider.clone(),
+            local_address: context.local_address,
             server_name: config.server_name.clone(),
             server_header_transformation: config.server_header_transformation,
             via: config.via.clone(),

@@ -12,7 +12,7 @@ use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Timer};
 use crate::http::http1::ServerConnectionImpl;
 use crate::http::{
-    RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks, StreamEncoder,
+    Protocol, RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks, StreamEncoder,
     StreamResetReason,
 };
 use crate::network::{
@@ -39,6 +39,8 @@ pub struct ConnectionManagerImpl {
     codec: RefCell<Option<Rc<dyn ServerConnection>>>,
     streams: RefCell<Vec<Rc<ActiveStream>>>,
     pub(super) drain_state: Cell<DrainState>,
+    /// The connection is as old as it may get: its next response is its last.
+    pub(super) max_duration_reached: Cell<bool>,
     idle_timer: RefCell<Option<Timer>>,
     drain_timer: RefCell<Option<Timer>>,
     duration_timer: RefCell<Option<Timer>>,
@@ -57,6 +59,7 @@ impl ConnectionManagerImpl {
             codec: RefCell::default(),
             streams: RefCell::default(),
             drain_state: Cell::new(DrainState::NotDraining),
+            max_duration_reached: Cell::new(false),
             idle_timer: RefCell::default(),
             drain_timer: RefCell::default(),
             duration_timer: RefCell::default(),
@@ -96,7 +99,13 @@ impl ConnectionManagerImpl {
 
     pub(super) fn check_for_deferred_close(&self) {
         if self.drain_state.get() == DrainState::Closing && !self.has_streams() {
-            self.close(ConnectionCloseType::FlushWriteAndDelay);
+            // An HTTP/1.0 client may be waiting for just this close to know that the response is complete.
+            let http_10 = self.codec().is_some_and(|codec| codec.protocol() == Protocol::Http10);
+            self.close(if http_10 {
+                ConnectionCloseType::FlushWrite
+            } else {
+                ConnectionCloseType::FlushWriteAndDelay
+            });
         }
     }
 
@@ -181,6 +190,7 @@ impl ConnectionManagerImpl {
     fn on_connection_duration_timeout(&self) {
         envoy_conn_log!(Http, debug, self.connection_id(), "max connection duration reached");
         self.config.stats.downstream_cx_max_duration_reached.inc();
+        self.max_duration_reached.set(true);
         if self.codec().is_none() {
             self.close(ConnectionCloseType::FlushWrite);
         } else if self.drain_state.get() == DrainState::NotDraining {

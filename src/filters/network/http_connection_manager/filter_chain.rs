@@ -154,7 +154,8 @@ impl ActiveStream {
     /// Passes an informational head past the filters to the codec.
     pub(super) fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
         self.reset_idle_timer();
-        if !self.config.proxy_100_continue && headers.borrow().status() == 100 {
+        // Only a wanted 100 is passed on; Envoy drops the other informational heads too.
+        if !self.config.proxy_100_continue || headers.borrow().status() != 100 {
             return;
         }
         let mut index = 0;
@@ -221,12 +222,20 @@ impl ActiveStream {
 
     fn encode_headers_via_codec(&self, headers: &HeaderMapPtr, end_stream: bool) {
         self.set_base_headers(headers);
+        // Without a length, an HTTP/1.0 client learns of the end by the close alone.
+        if self.is_http_10() && !headers.borrow().has(HeaderId::ContentLength) {
+            self.state.saw_connection_close.set(true);
+        }
         let Some(manager) = self.manager.upgrade() else { return };
         self.decide_connection_close(&manager);
         {
             let mut headers = headers.borrow_mut();
-            if manager.drain_state.get() == DrainState::Closing && !utility::is_upgrade(&headers) {
-                headers.set(HeaderId::Connection, b"close");
+            if manager.drain_state.get() == DrainState::Closing {
+                if !utility::is_upgrade(&headers) {
+                    headers.set(HeaderId::Connection, b"close");
+                }
+            } else if self.is_http_10() {
+                headers.set(HeaderId::Connection, b"keep-alive");
             }
             self.charge_stats(headers.status());
         }

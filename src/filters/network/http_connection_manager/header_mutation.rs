@@ -33,6 +33,7 @@ const EDGE_REMOVED: &[HeaderId] = &[
     HeaderId::EnvoyDecoratorOperation,
     HeaderId::EnvoyDownstreamServiceCluster,
     HeaderId::EnvoyDownstreamServiceNode,
+    HeaderId::EnvoyOriginalPath,
 ];
 
 /// Makes a request fit to be routed and sent on; returns the address that it counts as coming from.
@@ -48,10 +49,14 @@ pub(super) fn mutate_request_headers(
     let (trusted, single) = trusted_address(headers, peer, config);
     if config.use_remote_address {
         if !config.skip_xff_append {
-            append_forwarded_for(headers, connection);
+            append_forwarded_for(headers, peer, config);
         }
-        headers.set(HeaderId::ForwardedProto, b"http");
-    } else if !headers.get(HeaderId::ForwardedProto).is_some_and(is_http_scheme) {
+        // A trusted proxy in front knows better which scheme the client used.
+        if config.xff_num_trusted_hops == 0 {
+            headers.set(HeaderId::ForwardedProto, b"http");
+        }
+    }
+    if !headers.has(HeaderId::ForwardedProto) {
         headers.set(HeaderId::ForwardedProto, b"http");
     }
     if headers.get(HeaderId::Scheme).is_none() {
@@ -80,10 +85,9 @@ pub(super) fn mutate_request_headers(
     trusted.unwrap_or(peer)
 }
 
-/// Removes the fields that speak of this hop alone, and those that Connection names.
+/// Removes the fields that speak of this hop alone.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if !utility::is_upgrade(headers) {
-        remove_nominated(headers);
         headers.remove(HeaderId::Connection);
         headers.remove(HeaderId::Upgrade);
     }
@@ -101,19 +105,31 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn remove_nominated(headers: &mut HeaderMap) {
-    let Some(value) = headers.get(HeaderId::Connection) else { return };
-    let plain = [&b"close"[..], b"keep-alive", b"upgrade", b"te"];
-    if utility::tokens(value).all(|t| plain.iter().any(|p| t.eq_ignore_ascii_case(p))) {
-        return;
+/// Removes the fields that Connection names (RFC 9110 section 7.6.1).
+///
+/// # Errors
+/// It names one that must not be lost on the way.
+pub(super) fn remove_nominated(headers: &mut HeaderMap) -> Result<(), ()> {
+    let Some(value) = headers.get(HeaderId::Connection) else { return Ok(()) };
+    let is_plain = |t: &[u8]| {
+        [&b"close"[..], b"keep-alive", b"upgrade", b"te", b"http2-settings"]
+            .iter()
+            .any(|p| t.eq_ignore_ascii_case(p))
+    };
+    if utility::tokens(value).all(is_plain) {
+        return Ok(());
     }
-    let nominated: Vec<Vec<u8>> = utility::tokens(value).map(<[u8]>::to_ascii_lowercase).collect();
-    for name in nominated.iter().filter(|n| !n.starts_with(b":") && n.as_slice() != b"te") {
-        // These are rewritten or needed later; the others go.
-        if !matches!(name.as_slice(), b"close" | b"keep-alive" | b"upgrade" | b"connection") {
-            headers.remove_by_name(name);
+    let nominated: Vec<Vec<u8>> =
+        utility::tokens(value).filter(|t| !is_plain(t)).map(<[u8]>::to_ascii_lowercase).collect();
+    for name in nominated {
+        match name.as_slice() {
+            b"x-forwarded-for" | b"x-forwarded-host" | b"x-forwarded-proto" => return Err(()),
+            name if name.starts_with(b":") => return Err(()),
+            b"host" => headers.remove(HeaderId::Authority),
+            name => headers.remove_by_name(name),
         }
     }
+    Ok(())
 }
 
 /// The address to trust, and whether the request has passed no other proxy.
@@ -139,16 +155,11 @@ fn address_from_xff(headers: &HeaderMap, skip: u32) -> (Option<Address>, bool) {
     (address.map(|ip| Address::Ip((ip, 0).into())), single)
 }
 
-/// Appends the peer to x-forwarded-for; for a peer on this machine, this end's own address.
-fn append_forwarded_for(headers: &mut HeaderMap, connection: &ConnectionImpl) {
-    let peer = connection.remote_address();
+/// Appends the peer to x-forwarded-for; for a peer on this machine, the machine's own address.
+fn append_forwarded_for(headers: &mut HeaderMap, peer: Address, config: &ConnectionManagerConfig) {
     let loopback = peer.ip().is_some_and(|ip| ip.ip().is_loopback());
-    let address = if loopback { connection.local_address().unwrap_or(peer) } else { peer };
+    let address = if loopback { config.local_address } else { peer };
     headers.append(HeaderId::ForwardedFor, address.as_string_without_port().as_bytes(), ",");
-}
-
-fn is_http_scheme(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"http") || value.eq_ignore_ascii_case(b"https")
 }
 
 fn add_identity(headers: &mut HeaderMap, config: &ConnectionManagerConfig) {
@@ -216,6 +227,10 @@ pub(super) fn normalize_path(headers: &mut HeaderMap, config: &ConnectionManager
     if config.strip_any_host_port {
         strip_host_port(headers);
     }
+    // A fragment has no business in a request (RFC 9112 section 3.2).
+    if headers.get(HeaderId::Path).is_some_and(|path| path.contains(&b'#')) {
+        return Err(());
+    }
     if !config.normalize_path && !config.merge_slashes {
         return Ok(());
     }
@@ -223,7 +238,8 @@ pub(super) fn normalize_path(headers: &mut HeaderMap, config: &ConnectionManager
     let end = path.iter().position(|&b| b == b'?').unwrap_or(path.len());
     let (mut plain, query) = (path[..end].to_vec(), path[end..].to_vec());
     if config.normalize_path {
-        plain = utility::remove_dot_segments(&utility::decode_unreserved(&plain)?);
+        plain.iter_mut().filter(|b| **b == b'\\').for_each(|b| *b = b'/');
+        plain = utility::remove_dot_segments(&utility::decode_unreserved(&plain));
     }
     if config.merge_slashes {
         plain.dedup_by(|b, a| *a == b'/' && *b == b'/');
@@ -270,6 +286,7 @@ mod tests {
         ] {
             h.add(name, value.as_bytes());
         }
+        remove_nominated(&mut h).unwrap();
         remove_hop_by_hop(&mut h);
         assert_eq!(h.to_string(), "'bar', '2'\n'te', 'trailers'\n");
     }

@@ -26,10 +26,7 @@ impl ActiveStream {
         }
         // So that filters which log see this request too.
         self.create_filter_chain();
-        let (mut headers, with_body) = self.local_reply_headers(status, body);
-        if let Some(modify) = modify_headers {
-            modify(&mut headers);
-        }
+        let (headers, with_body) = self.local_reply_headers(status, body, modify_headers);
         let headers = headers.shared();
         *self.response_headers.borrow_mut() = Some(headers.clone());
         self.encode_headers_from(0, &headers, !with_body);
@@ -42,7 +39,7 @@ impl ActiveStream {
     pub(super) fn send_direct_local_reply(&self, status: u16, body: &str, details: &'static str) {
         self.stream_info.set_response_code_details(details);
         self.stream_info.response_code.set(Some(status));
-        let (headers, with_body) = self.local_reply_headers(status, body);
+        let (headers, with_body) = self.local_reply_headers(status, body, None);
         let headers = headers.shared();
         *self.response_headers.borrow_mut() = Some(headers.clone());
         self.state.local_complete.set(true);
@@ -57,10 +54,19 @@ impl ActiveStream {
     }
 
     /// The head of a local reply and whether a body follows. gRPC gets a status in the head.
-    fn local_reply_headers(&self, status: u16, body: &str) -> (HeaderMap, bool) {
+    fn local_reply_headers(
+        &self,
+        status: u16,
+        body: &str,
+        modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
+    ) -> (HeaderMap, bool) {
         let mut headers = HeaderMap::new();
-        if self.is_grpc_request() {
-            headers.set_status(200);
+        let grpc = self.is_grpc_request();
+        headers.set_status(if grpc { 200 } else { status });
+        if let Some(modify) = modify_headers {
+            modify(&mut headers);
+        }
+        if grpc {
             headers.set(HeaderId::ContentType, b"application/grpc");
             headers.set_int(HeaderId::GrpcStatus, utility::http_to_grpc_status(status) as u64);
             if !body.is_empty() && !self.state.is_head_request.get() {
@@ -68,7 +74,6 @@ impl ActiveStream {
             }
             return (headers, false);
         }
-        headers.set_status(status);
         if !body.is_empty() {
             headers.set_int(HeaderId::ContentLength, body.len() as u64);
             headers.set(HeaderId::ContentType, b"text/plain");
