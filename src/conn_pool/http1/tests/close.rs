@@ -98,16 +98,18 @@ fn what_asks_again_while_it_fails_is_not_failed_again() {
     let request = f.request("a");
     let again = f.request("again");
     let (pool, next) = (Rc::downgrade(&f.pool()), again.clone());
-    let at_that_time = Rc::new(Cell::new(0));
-    let to = at_that_time.clone();
     *request.on_failure.borrow_mut() = Some(Box::new(move || {
         let pool = pool.upgrade().unwrap();
         assert!(ask(&pool, &next).is_some());
-        to.set(pool.pending_requests.len(0));
+        assert_eq!(pool.pending_requests.len(0), 1);
     }));
+    // How many connections have failed when it fails: it has had one of its own.
+    let failed = Rc::new(Cell::new(0));
+    let (host, to) = (f.host.clone(), failed.clone());
+    *again.on_failure.borrow_mut() = Some(Box::new(move || to.set(host.stats().cx_connect_fail.value())));
     f.ask(&request);
     f.await_told(&["a failed RemoteConnectionFailure", "again failed RemoteConnectionFailure"]);
-    assert_eq!(at_that_time.get(), 1);
+    assert_eq!(failed.get(), 2);
     f.settle();
     f.counted(&[CREATED, QUEUED, CONNECT_FAILED, UNQUEUED, DELETED, "rq_pending_failure_eject+1"].repeat(2));
 }
@@ -216,14 +218,14 @@ fn a_closed_client_is_replaced_when_more_wait_than_are_left() {
 #[test]
 fn a_closed_client_is_not_replaced_while_enough_are_left() {
     let f = Fixture::new();
-    let (_first, peer) = f.serving("a");
+    let (first, _peer) = f.serving("a");
     let _waiting = f.start("b");
     f.counted(&[CREATED, QUEUED]);
-    drop(peer);
+    first.reset();
+    assert_eq!(f.lists(), (0, 1, 1));
     let _second = f.serve("b");
-    f.await_lists((0, 1, 0));
     f.settle();
-    let destroyed = "cx_destroy_with_active_rq+1 cx_destroy_remote_with_active_rq+1";
+    let destroyed = "cx_destroy_with_active_rq+1 cx_destroy_local_with_active_rq+1";
     f.counted(&[RELEASED, DELETED, destroyed, CONNECTED, UNQUEUED, ATTACHED]);
 }
 
@@ -283,4 +285,47 @@ fn a_pool_that_is_dropped_lets_go_of_everything() {
     drop(handle);
     f.settle();
     f.nothing_is_left();
+}
+
+#[test]
+fn a_request_may_give_up_as_soon_as_it_gets_a_client() {
+    let f = Fixture::with(one_connection());
+    let give_up = |request: &Rc<Request>| {
+        let this = Rc::downgrade(request);
+        *request.on_ready.borrow_mut() = Some(Box::new(move || this.upgrade().unwrap().reset()));
+    };
+    let (_first, mut peer) = f.serving("a");
+    let second = f.request("b");
+    give_up(&second);
+    f.ask(&second);
+    peer.send(OK);
+    // It counts as waiting until it is served, so the connection it closes is replaced.
+    f.await_lists((1, 0, 0));
+    f.settle();
+    let destroyed = "cx_destroy_with_active_rq+1 cx_destroy_local_with_active_rq+1";
+    let replaced = &[CREATED, CONNECTED, DELETED, destroyed];
+    f.counted(&[&[RELEASED, QUEUED, UNQUEUED, ATTACHED, RELEASED, "cx_overflow+1"], &replaced[..]].concat());
+    f.told(&["a 200", "b ready", "b reset LocalReset"]);
+    let third = f.request("c");
+    give_up(&third);
+    f.ask(&third);
+    assert_eq!(f.lists(), (0, 0, 0));
+    f.settle();
+    f.counted(&[ATTACHED, RELEASED, DELETED, destroyed, "circuit_breakers.default.cx_open-1"]);
+}
+
+#[test]
+fn a_client_given_up_at_once_is_not_replaced_while_enough_are_left() {
+    let f = Fixture::with(json!({ "circuit_breakers": { "thresholds": [{ "max_connections": 2 }] } }));
+    let (_busy, _its_peer) = f.serving("a");
+    let (_first, mut peer) = f.serving("b");
+    let request = f.request("c");
+    let this = Rc::downgrade(&request);
+    *request.on_ready.borrow_mut() = Some(Box::new(move || this.upgrade().unwrap().reset()));
+    f.ask(&request);
+    peer.send(OK);
+    f.await_told(&["b 200", "c ready", "c reset LocalReset"]);
+    f.settle();
+    assert_eq!(f.lists(), (0, 1, 0));
+    assert!(peer.is_closed());
 }

@@ -1,14 +1,13 @@
 //! Circuit breakers.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fixture::*;
 use crate::upstream::ResourcePriority;
 
-fn with_limits(priority: ResourcePriority, limits: serde_json::Value) -> Fixture {
-    let mut threshold = limits;
-    threshold["priority"] = priority.name().to_uppercase().into();
-    Fixture::with_priority(priority, json!({ "circuit_breakers": { "thresholds": [threshold] } }))
+fn with_limits(priority: ResourcePriority, mut limits: Value) -> Fixture {
+    limits["priority"] = priority.name().to_uppercase().into();
+    Fixture::with_priority(priority, json!({ "circuit_breakers": { "thresholds": [limits] } }))
 }
 
 #[test]
@@ -29,12 +28,11 @@ fn too_many_waiting_requests_overflow() {
 }
 
 #[test]
-fn a_ready_client_is_used_whatever_waits() {
-    let f = Fixture::with(json!({ "circuit_breakers": { "thresholds": [{ "max_pending_requests": 0 }] } }));
-    let refused = f.start("a");
+fn where_nothing_may_wait_everything_overflows() {
+    let f = with_limits(ResourcePriority::Default, json!({ "max_pending_requests": 0 }));
+    let _refused = f.start("a");
     f.told(&["a failed Overflow"]);
     f.counted(&["rq_pending_overflow+1"]);
-    drop(refused);
     assert_eq!(f.lists(), (0, 0, 0));
 }
 

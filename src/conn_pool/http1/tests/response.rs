@@ -62,7 +62,8 @@ fn connection_close_closes_the_client() {
 
 #[test]
 fn a_response_that_ends_with_the_connection_closes_the_client() {
-    let f = Fixture::new();
+    // The limit, reached as well, does not count: the upstream was first.
+    let f = Fixture::with(json!({ "max_requests_per_connection": 1 }));
     let (_request, mut peer) = f.serving("a");
     peer.send("HTTP/1.1 200 OK\r\n\r\nbody");
     drop(peer);

@@ -179,3 +179,16 @@ fn a_client_whose_fin_is_in_the_kernel_is_not_given_to_what_waits() {
     assert_eq!(f.lists(), (0, 1, 0));
     f.counted(&[RELEASED, DELETED, CREATED, CONNECTED, UNQUEUED, ATTACHED]);
 }
+
+#[test]
+fn a_client_whose_fin_came_with_the_response_is_not_given_to_what_waits() {
+    let f = Fixture::with(json!({ "circuit_breakers": { "thresholds": [{ "max_connections": 1 }] } }));
+    let (_first, mut peer) = f.serving("a");
+    let _waiting = f.start("b");
+    peer.send(OK);
+    drop(peer);
+    let _fresh = f.serve("b");
+    f.told(&["a 200", "b ready"]);
+    f.settle();
+    f.counted(&[RELEASED, DELETED, CREATED, QUEUED, CONNECTED, UNQUEUED, ATTACHED, "cx_overflow+1"]);
+}
