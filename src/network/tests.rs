@@ -10,13 +10,15 @@ use super::*;
 use crate::buffer::Buffer;
 use crate::event::{Dispatcher, RunType};
 
+type OnData = Box<dyn Fn(&mut Buffer)>;
+
 /// Records what a connection tells and hands over.
 #[derive(Default)]
 struct Recorder {
     events: RefCell<Vec<ConnectionEvent>>,
     data: RefCell<Vec<u8>>,
     watermarks: RefCell<Vec<&'static str>>,
-    on_data: RefCell<Option<Box<dyn Fn(&mut Buffer)>>>,
+    on_data: RefCell<Option<OnData>>,
     reads: Cell<usize>,
 }
 

@@ -308,7 +308,8 @@ impl Instance for ConnPoolImpl {
         }
         // A pool without any connection gets one even beyond the limit, or it would starve.
         let starved = self.clients.is_empty(READY) && self.clients.is_empty(BUSY);
-        if (starved || can_create_connection) && !self.create_new_connection() && starved {
+        let created = (starved || can_create_connection) && self.create_new_connection();
+        if starved && !created {
             if let Some(callbacks) = callbacks.upgrade() {
                 callbacks.on_pool_failure(PoolFailureReason::LocalConnectionFailure, "", Some(&self.host));
             }
