@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Once;
 
-use super::ffi;
+use super::{clock, ffi};
 use crate::envoy_log;
 
 /// Initialises libevent for use from several threads and ignores SIGPIPE. May be called repeatedly.
@@ -82,7 +82,10 @@ thread_local! {
 /// Runs `f` at the border to C: a panic is kept, the loop broken, and nothing unwinds into libevent.
 #[inline]
 pub(super) fn guarded(base: &Base, f: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(f)) {
+    clock::enter_callback();
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    clock::leave_callback();
+    if let Err(panic) = outcome {
         PANIC.with_borrow_mut(|slot| {
             slot.get_or_insert(panic);
         });

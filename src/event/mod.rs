@@ -15,6 +15,7 @@
 #![allow(unsafe_code)]
 
 mod cell;
+mod clock;
 mod dispatcher;
 mod ffi;
 mod file_event;
@@ -25,6 +26,7 @@ mod signal;
 mod tests;
 mod timer;
 
+pub use clock::now;
 pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunType};
 pub use file_event::{CLOSED, FileEvent, READ, WRITE};
 pub use libevent::global_init;

@@ -379,6 +379,26 @@ fn a_signal_runs_its_callback() {
     assert_eq!(seen.get(), 1);
 }
 
+#[test]
+fn time_stands_still_inside_a_callback_only() {
+    let dispatcher = Dispatcher::new("test");
+    let times: Rc<RefCell<Vec<Instant>>> = Rc::default();
+    let t = times.clone();
+    let timer = dispatcher.create_timer(move || {
+        let first = now();
+        while Instant::now() == first {}
+        t.borrow_mut().extend([first, now()]);
+    });
+    for _ in 0..2 {
+        timer.enable_timer(Duration::from_millis(1));
+        dispatcher.run(RunType::Block);
+    }
+    let times = times.borrow();
+    assert_eq!(times[0], times[1]);
+    assert!(times[2] > times[0]);
+    assert!(now() > times[2]);
+}
+
 /// Runs passes until the log has `n` entries (or the test's patience ends).
 fn run_until(dispatcher: &Dispatcher, log: &Log, n: usize) {
     let deadline = Instant::now() + Duration::from_secs(10);

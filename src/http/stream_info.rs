@@ -1,80 +1,128 @@
 //! What is known of a stream, for its access log.
 //!
-//! Mirrors Envoy's `source/common/stream_info/stream_info_impl.h`. Made per request: it allocates
-//! nothing until something unusual is recorded. It knows addresses and names, not hosts.
+//! Mirrors Envoy's `source/common/stream_info/stream_info_impl.h`. Made per request: making it
+//! allocates nothing. It belongs to the stream's thread and is written through shared references.
+//! Deliberately different: it knows addresses and names, not hosts, routes or clusters, and flags are
+//! kept, as in 1.40, in the order in which they were set.
 
-use std::cell::{Cell, RefCell};
+use std::borrow::Cow;
+use std::cell::{Cell, Ref, RefCell};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Protocol;
+use crate::event;
 use crate::network::Address;
 
-macro_rules! response_flags {
-    ($($(#[$doc:meta])* $flag:ident = $bit:literal $text:literal,)*) => {
-        /// Why a response is not simply the upstream's. The names are Envoy 1.40's.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum ResponseFlag { $($(#[$doc])* $flag,)* }
-
-        /// All flags in the order in which they are printed.
-        const FLAGS: &[(ResponseFlag, u64, &str)] = &[$((ResponseFlag::$flag, 1 << $bit, $text),)*];
-    };
-}
-
-response_flags! {
+/// Why a response is not simply the upstream's. The names are Envoy 1.40's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ResponseFlag {
     /// The local health check failed.
-    FailedLocalHealthCheck = 0 "LH",
+    FailedLocalHealthCheck,
     /// No healthy host in the cluster.
-    NoHealthyUpstream = 1 "UH",
+    NoHealthyUpstream,
     /// The route's or the try's timeout.
-    UpstreamRequestTimeout = 2 "UT",
+    UpstreamRequestTimeout,
     /// Reset from this side.
-    LocalReset = 3 "LR",
+    LocalReset,
     /// Reset by the upstream.
-    UpstreamRemoteReset = 4 "UR",
+    UpstreamRemoteReset,
     /// The connection to the upstream failed.
-    UpstreamConnectionFailure = 5 "UF",
+    UpstreamConnectionFailure,
     /// The connection to the upstream ended.
-    UpstreamConnectionTermination = 6 "UC",
+    UpstreamConnectionTermination,
     /// A circuit breaker's limit.
-    UpstreamOverflow = 7 "UO",
+    UpstreamOverflow,
     /// No route for the request.
-    NoRouteFound = 8 "NR",
+    NoRouteFound,
     /// The fault filter delayed the request.
-    DelayInjected = 9 "DI",
+    DelayInjected,
     /// The fault filter aborted the request.
-    FaultInjected = 10 "FI",
+    FaultInjected,
     /// Rate limited.
-    RateLimited = 11 "RL",
+    RateLimited,
     /// Denied by the external authorization service.
-    UnauthorizedExternalService = 12 "UAEX",
+    UnauthorizedExternalService,
     /// The rate limit service failed.
-    RateLimitServiceError = 13 "RLSE",
+    RateLimitServiceError,
     /// The downstream went away.
-    DownstreamConnectionTermination = 14 "DC",
+    DownstreamConnectionTermination,
     /// All retries were used up.
-    UpstreamRetryLimitExceeded = 15 "URX",
+    UpstreamRetryLimitExceeded,
     /// The stream's idle timeout.
-    StreamIdleTimeout = 16 "SI",
+    StreamIdleTimeout,
+    /// An `x-envoy-` header with a value that strict checking refuses.
+    InvalidEnvoyRequestHeaders,
     /// The downstream broke the protocol.
-    DownstreamProtocolError = 18 "DPE",
+    DownstreamProtocolError,
+    /// The longest duration of the upstream's half of the stream.
+    UpstreamMaxStreamDurationReached,
+    /// Answered from a cache.
+    ResponseFromCacheFilter,
+    /// The configuration of a filter did not arrive in time.
+    NoFilterConfigFound,
+    /// The longest duration of the stream.
+    DurationTimeout,
     /// The upstream broke the protocol.
-    UpstreamProtocolError = 21 "UPE",
-    /// The longest duration of the stream, or of its upstream half.
-    DurationTimeout = 20 "DT",
+    UpstreamProtocolError,
     /// The route's cluster does not exist.
-    NoClusterFound = 25 "NC",
+    NoClusterFound,
     /// The overload manager ended the stream.
-    OverloadManager = 26 "OM",
+    OverloadManager,
+    /// The upstream's name did not resolve.
+    DnsResolutionFailed,
+    /// Dropped by the cluster's drop policy.
+    DropOverload,
+    /// Reset by the downstream.
+    DownstreamRemoteReset,
+    /// Dropped by a drop policy that drops everything.
+    UnconditionalDropOverload,
 }
 
 impl ResponseFlag {
-    fn bit(self) -> u64 {
-        FLAGS[self as usize].1
+    /// The short text in access logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ResponseFlag::FailedLocalHealthCheck => "LH",
+            ResponseFlag::NoHealthyUpstream => "UH",
+            ResponseFlag::UpstreamRequestTimeout => "UT",
+            ResponseFlag::LocalReset => "LR",
+            ResponseFlag::UpstreamRemoteReset => "UR",
+            ResponseFlag::UpstreamConnectionFailure => "UF",
+            ResponseFlag::UpstreamConnectionTermination => "UC",
+            ResponseFlag::UpstreamOverflow => "UO",
+            ResponseFlag::NoRouteFound => "NR",
+            ResponseFlag::DelayInjected => "DI",
+            ResponseFlag::FaultInjected => "FI",
+            ResponseFlag::RateLimited => "RL",
+            ResponseFlag::UnauthorizedExternalService => "UAEX",
+            ResponseFlag::RateLimitServiceError => "RLSE",
+            ResponseFlag::DownstreamConnectionTermination => "DC",
+            ResponseFlag::UpstreamRetryLimitExceeded => "URX",
+            ResponseFlag::StreamIdleTimeout => "SI",
+            ResponseFlag::InvalidEnvoyRequestHeaders => "IH",
+            ResponseFlag::DownstreamProtocolError => "DPE",
+            ResponseFlag::UpstreamMaxStreamDurationReached => "UMSDR",
+            ResponseFlag::ResponseFromCacheFilter => "RFCF",
+            ResponseFlag::NoFilterConfigFound => "NFCF",
+            ResponseFlag::DurationTimeout => "DT",
+            ResponseFlag::UpstreamProtocolError => "UPE",
+            ResponseFlag::NoClusterFound => "NC",
+            ResponseFlag::OverloadManager => "OM",
+            ResponseFlag::DnsResolutionFailed => "DF",
+            ResponseFlag::DropOverload => "DO",
+            ResponseFlag::DownstreamRemoteReset => "DR",
+            ResponseFlag::UnconditionalDropOverload => "UDO",
+        }
     }
 }
 
-/// See the module's description. Times are monotonic readings that the caller has made.
+/// Flags that a stream can carry; one set beyond that is not recorded.
+const MAX_FLAGS: usize = 8;
+
+/// What is known of one stream. Times are monotonic readings that the caller has made, so that one
+/// reading may serve several of them.
 pub struct StreamInfoImpl {
     start_time: SystemTime,
     start_time_monotonic: Instant,
@@ -82,8 +130,8 @@ pub struct StreamInfoImpl {
     pub protocol: Cell<Option<Protocol>>,
     /// The status sent downstream.
     pub response_code: Cell<Option<u16>>,
-    response_code_details: Cell<&'static str>,
-    response_flags: Cell<u64>,
+    response_code_details: RefCell<Cow<'static, str>>,
+    response_flags: Cell<[Option<ResponseFlag>; MAX_FLAGS]>,
     bytes_received: Cell<u64>,
     bytes_sent: Cell<u64>,
     /// The end of the request came in.
@@ -108,10 +156,12 @@ pub struct StreamInfoImpl {
     pub downstream_remote_address: Cell<Option<Address>>,
     /// The other end of the downstream connection.
     pub downstream_direct_remote_address: Cell<Option<Address>>,
-    /// The host that served the request.
+    /// The host that the request was last sent to.
     pub upstream_host: Cell<Option<Address>>,
+    /// This end of the connection to that host.
+    pub upstream_local_address: Cell<Option<Address>>,
     upstream_cluster: RefCell<Option<Arc<str>>>,
-    route_name: RefCell<String>,
+    route_name: RefCell<Option<Arc<str>>>,
     upstream_transport_failure_reason: RefCell<String>,
     /// Whether the request is a health check, which most statistics leave out.
     pub health_check: Cell<bool>,
@@ -134,10 +184,10 @@ impl StreamInfoImpl {
     pub fn new() -> Self {
         StreamInfoImpl {
             start_time: SystemTime::now(),
-            start_time_monotonic: Instant::now(),
+            start_time_monotonic: event::now(),
             protocol: Cell::default(),
             response_code: Cell::default(),
-            response_code_details: Cell::new(""),
+            response_code_details: RefCell::default(),
             response_flags: Cell::default(),
             bytes_received: Cell::default(),
             bytes_sent: Cell::default(),
@@ -153,6 +203,7 @@ impl StreamInfoImpl {
             downstream_remote_address: Cell::default(),
             downstream_direct_remote_address: Cell::default(),
             upstream_host: Cell::default(),
+            upstream_local_address: Cell::default(),
             upstream_cluster: RefCell::default(),
             route_name: RefCell::default(),
             upstream_transport_failure_reason: RefCell::default(),
@@ -173,40 +224,60 @@ impl StreamInfoImpl {
         self.start_time_monotonic
     }
 
+    /// How long the stream took; for one that has not ended, how long it has been going on.
+    pub fn duration(&self) -> Duration {
+        let end = self.request_complete.get().unwrap_or_else(Instant::now);
+        end.saturating_duration_since(self.start_time_monotonic)
+    }
+
     /// Sets a flag; flags add up.
     pub fn set_response_flag(&self, flag: ResponseFlag) {
-        self.response_flags.set(self.response_flags.get() | flag.bit());
+        let mut flags = self.response_flags.get();
+        for slot in &mut flags {
+            match slot {
+                Some(set) if *set == flag => return,
+                Some(_) => {}
+                None => {
+                    *slot = Some(flag);
+                    break;
+                }
+            }
+        }
+        self.response_flags.set(flags);
     }
 
     /// Whether a flag is set.
     pub fn has_response_flag(&self, flag: ResponseFlag) -> bool {
-        self.response_flags.get() & flag.bit() != 0
+        self.response_flags.get().contains(&Some(flag))
     }
 
     /// Whether any flag is set.
     pub fn has_any_response_flag(&self) -> bool {
-        self.response_flags.get() != 0
+        self.response_flags.get()[0].is_some()
+    }
+
+    /// The flags in the order in which they were set.
+    pub fn response_flags(&self) -> impl Iterator<Item = ResponseFlag> {
+        self.response_flags.get().into_iter().flatten()
     }
 
     /// The flags set, comma separated; `-` for none.
     pub fn flags_text(&self) -> String {
-        let set = self.response_flags.get();
-        if set == 0 {
+        if !self.has_any_response_flag() {
             return "-".to_string();
         }
-        let names: Vec<&str> =
-            FLAGS.iter().filter(|(_, bit, _)| set & bit != 0).map(|(_, _, text)| *text).collect();
+        let names: Vec<&str> = self.response_flags().map(ResponseFlag::as_str).collect();
         names.join(",")
     }
 
     /// How the response came to be; empty when nobody said.
-    pub fn response_code_details(&self) -> &'static str {
-        self.response_code_details.get()
+    pub fn response_code_details(&self) -> Ref<'_, str> {
+        Ref::map(self.response_code_details.borrow(), |details| details.as_ref())
     }
 
-    /// Says how the response came to be.
-    pub fn set_response_code_details(&self, details: &'static str) {
-        self.response_code_details.set(details);
+    /// Says how the response came to be. A text that is not static costs an allocation.
+    pub fn set_response_code_details(&self, details: impl Into<Cow<'static, str>>) {
+        *self.response_code_details.borrow_mut() = details.into();
     }
 
     /// Bytes of the request's body so far.
@@ -239,19 +310,21 @@ impl StreamInfoImpl {
         *self.upstream_cluster.borrow_mut() = Some(name.clone());
     }
 
-    /// The name of the route; may be empty.
-    pub fn route_name(&self) -> String {
+    /// The name of the route; `None` when it has none or there is no route.
+    pub fn route_name(&self) -> Option<Arc<str>> {
         self.route_name.borrow().clone()
     }
 
-    /// Sets the name of the route.
-    pub fn set_route_name(&self, name: &str) {
-        *self.route_name.borrow_mut() = name.to_string();
+    /// Sets the name of the route. An `Arc<str>` is shared, any other text is copied; the empty name
+    /// costs nothing.
+    pub fn set_route_name(&self, name: impl AsRef<str> + Into<Arc<str>>) {
+        let name = if name.as_ref().is_empty() { None } else { Some(name.into()) };
+        *self.route_name.borrow_mut() = name;
     }
 
     /// Why the upstream's transport failed; empty for no reason.
-    pub fn upstream_transport_failure_reason(&self) -> String {
-        self.upstream_transport_failure_reason.borrow().clone()
+    pub fn upstream_transport_failure_reason(&self) -> Ref<'_, str> {
+        Ref::map(self.upstream_transport_failure_reason.borrow(), |reason| reason.as_str())
     }
 
     /// Says why the upstream's transport failed.
@@ -265,23 +338,78 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_add_up_in_their_order() {
+    fn flags_are_listed_in_the_order_of_setting() {
         let info = StreamInfoImpl::new();
+        assert!(!info.has_any_response_flag());
         assert_eq!(info.flags_text(), "-");
         info.set_response_flag(ResponseFlag::UpstreamRetryLimitExceeded);
         info.set_response_flag(ResponseFlag::UpstreamConnectionFailure);
-        assert_eq!(info.flags_text(), "UF,URX");
+        info.set_response_flag(ResponseFlag::UpstreamRetryLimitExceeded);
+        assert!(info.has_any_response_flag());
+        assert_eq!(info.flags_text(), "URX,UF");
         assert!(info.has_response_flag(ResponseFlag::UpstreamConnectionFailure));
         assert!(!info.has_response_flag(ResponseFlag::NoRouteFound));
     }
 
     #[test]
-    fn every_flag_has_its_own_bit() {
-        let all = FLAGS.iter().fold(0, |all, (flag, bit, _)| {
-            assert_eq!(all & bit, 0);
-            assert_eq!(flag.bit(), *bit);
-            all | bit
-        });
-        assert_eq!(all.count_ones() as usize, FLAGS.len());
+    fn flags_beyond_the_room_for_them_are_left_out() {
+        let info = StreamInfoImpl::new();
+        let many = [
+            ResponseFlag::FailedLocalHealthCheck,
+            ResponseFlag::NoHealthyUpstream,
+            ResponseFlag::UpstreamRequestTimeout,
+            ResponseFlag::LocalReset,
+            ResponseFlag::UpstreamRemoteReset,
+            ResponseFlag::UpstreamConnectionFailure,
+            ResponseFlag::UpstreamConnectionTermination,
+            ResponseFlag::UpstreamOverflow,
+            ResponseFlag::NoRouteFound,
+        ];
+        many.iter().for_each(|flag| info.set_response_flag(*flag));
+        assert_eq!(info.flags_text(), "LH,UH,UT,LR,UR,UF,UC,UO");
+    }
+
+    #[test]
+    fn texts_may_be_static_or_made() {
+        let info = StreamInfoImpl::new();
+        assert_eq!(&*info.response_code_details(), "");
+        info.set_response_code_details("via_upstream");
+        assert_eq!(&*info.response_code_details(), "via_upstream");
+        info.set_response_code_details(format!("reset{{{}}}", "overflow"));
+        assert_eq!(&*info.response_code_details(), "reset{overflow}");
+    }
+
+    #[test]
+    fn an_empty_route_name_is_none() {
+        let info = StreamInfoImpl::new();
+        info.set_route_name("a");
+        assert_eq!(info.route_name().as_deref(), Some("a"));
+        let shared: Arc<str> = "b".into();
+        info.set_route_name(shared.clone());
+        assert!(info.route_name().is_some_and(|name| Arc::ptr_eq(&name, &shared)));
+        info.set_route_name("");
+        assert_eq!(info.route_name(), None);
+    }
+
+    #[test]
+    fn the_duration_ends_with_the_request() {
+        let info = StreamInfoImpl::new();
+        let end = info.start_time_monotonic() + Duration::from_millis(7);
+        info.request_complete.set(Some(end));
+        assert_eq!(info.duration(), Duration::from_millis(7));
+    }
+
+    #[test]
+    fn bytes_add_up() {
+        let info = StreamInfoImpl::new();
+        info.add_bytes_received(2);
+        info.add_bytes_received(3);
+        info.add_bytes_sent(7);
+        assert_eq!((info.bytes_received(), info.bytes_sent()), (5, 7));
+    }
+
+    #[test]
+    fn the_struct_stays_small() {
+        assert!(size_of::<StreamInfoImpl>() <= 512, "{}", size_of::<StreamInfoImpl>());
     }
 }

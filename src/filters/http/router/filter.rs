@@ -12,7 +12,7 @@ use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterEntry;
 use crate::conn_pool;
 use crate::envoy_stream_log;
-use crate::event::Timer;
+use crate::event::{self, Timer};
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
     StreamDecoderFilterCallbacks,
@@ -273,7 +273,7 @@ impl Filter {
     /// The whole request has been seen: from here the response is timed.
     fn on_request_complete(&self) {
         self.downstream_end_stream.set(true);
-        self.downstream_request_complete_time.set(Some(Instant::now()));
+        self.downstream_request_complete_time.set(Some(event::now()));
         let timeout = self.timeout.get().global;
         // The request may have failed at once.
         if self.upstream_request.borrow().is_none() || timeout.is_zero() {
@@ -419,7 +419,7 @@ impl Filter {
             if let Some(complete) = self.downstream_request_complete_time.get()
                 && !self.config.suppress_envoy_headers
             {
-                let elapsed = complete.elapsed().as_millis() as u64;
+                let elapsed = event::now().duration_since(complete).as_millis() as u64;
                 headers.set_int(HeaderId::EnvoyUpstreamServiceTime, elapsed);
             }
             let canary = headers.get(HeaderId::EnvoyUpstreamCanary) == Some(b"true");
@@ -467,7 +467,7 @@ impl Filter {
             && let Some(complete) = self.downstream_request_complete_time.get()
             && let Some(cluster) = self.cluster()
         {
-            let elapsed = complete.elapsed().as_millis() as u64;
+            let elapsed = event::now().duration_since(complete).as_millis() as u64;
             cluster.code_stats().charge_timing(elapsed, self.internal_request.get(), canary);
         }
         self.cleanup();

@@ -10,7 +10,7 @@ use super::filter::Filter;
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::conn_pool::{Callbacks, Cancellable, Instance, PoolFailureReason};
 use crate::envoy_stream_log;
-use crate::event::Timer;
+use crate::event::{self, Timer};
 use crate::filters::http::DownstreamWatermarkCallbacks;
 use crate::http::{
     HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason,
@@ -112,7 +112,7 @@ impl UpstreamRequest {
         envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "proxying {} bytes", data.len());
         encoder.encode_data(data, end_stream);
         if end_stream {
-            self.last_tx.set(Some(Instant::now()));
+            self.last_tx.set(Some(event::now()));
         }
     }
 
@@ -143,7 +143,7 @@ impl UpstreamRequest {
             Some(encoder) => {
                 envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "proxying trailers");
                 encoder.encode_trailers(trailers);
-                self.last_tx.set(Some(Instant::now()));
+                self.last_tx.set(Some(event::now()));
             }
         }
     }
@@ -274,12 +274,12 @@ impl UpstreamRequest {
             encoder.encode_trailers(&trailers);
         }
         if complete {
-            self.last_tx.set(Some(Instant::now()));
+            self.last_tx.set(Some(event::now()));
         }
     }
 
     fn note_rx(&self, end_stream: bool) {
-        let now = Some(Instant::now());
+        let now = Some(event::now());
         if self.first_rx.get().is_none() {
             self.first_rx.set(now);
         }
@@ -299,7 +299,7 @@ impl Callbacks for UpstreamRequest {
         self.setup_per_try_timeout(&parent);
         drop(self.pool_handle.borrow_mut().take());
         self.set_request_encoder(encoder.clone());
-        self.first_tx.set(Some(Instant::now()));
+        self.first_tx.set(Some(event::now()));
         self.send_request(&parent, &encoder);
     }
 

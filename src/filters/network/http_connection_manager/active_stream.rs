@@ -15,7 +15,7 @@ use super::header_mutation;
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::config::HeadersWithUnderscoresAction;
 use crate::envoy_stream_log;
-use crate::event::{Dispatcher, Timer};
+use crate::event::{self, Dispatcher, Timer};
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, StreamDecoderFilter, StreamEncoderFilter,
 };
@@ -47,6 +47,7 @@ pub struct ActiveStream {
     cached_route: RefCell<Option<Option<RouteConstSharedPtr>>>,
     stream_idle_timer: RefCell<Option<Timer>>,
     idle_timeout: Cell<Duration>,
+    last_activity: Cell<Instant>,
     request_timer: RefCell<Option<Timer>>,
     request_header_timer: RefCell<Option<Timer>>,
     max_duration_timer: RefCell<Option<Timer>>,
@@ -113,6 +114,7 @@ impl ActiveStream {
             cached_route: RefCell::default(),
             stream_idle_timer: RefCell::default(),
             idle_timeout: Cell::new(config.stream_idle_timeout),
+            last_activity: Cell::new(event::now()),
             request_timer: RefCell::default(),
             request_header_timer: RefCell::default(),
             max_duration_timer: RefCell::default(),
@@ -137,7 +139,7 @@ impl ActiveStream {
     fn start_timers(&self) {
         if !self.config.stream_idle_timeout.is_zero() {
             *self.stream_idle_timer.borrow_mut() = Some(self.timer(ActiveStream::on_idle_timeout));
-            self.reset_idle_timer();
+            self.arm_idle_timer(self.config.stream_idle_timeout);
         }
         let one_shot = |slot: &RefCell<Option<Timer>>, after: Duration, f: fn(&ActiveStream)| {
             if !after.is_zero() {
@@ -207,9 +209,15 @@ impl ActiveStream {
         envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "doEndStream() resetting stream");
     }
 
+    /// Something happened on the stream. The timer itself is left alone: when it fires it looks how
+    /// long ago that was (Envoy re-arms it each time, and wonders in a comment whether to).
     pub(super) fn reset_idle_timer(&self) {
+        self.last_activity.set(event::now());
+    }
+
+    fn arm_idle_timer(&self, after: Duration) {
         if let Some(timer) = self.stream_idle_timer.borrow().as_ref() {
-            timer.enable_timer(self.idle_timeout.get());
+            timer.enable_timer(after);
         }
     }
 
@@ -218,6 +226,13 @@ impl ActiveStream {
     }
 
     fn on_idle_timeout(&self) {
+        let left =
+            self.idle_timeout.get().saturating_sub(event::now().duration_since(self.last_activity.get()));
+        // The loop's timers have a resolution of a millisecond.
+        if left > Duration::from_millis(1) {
+            self.arm_idle_timer(left);
+            return;
+        }
         self.config.stats.downstream_rq_idle_timeout.inc();
         if self.response_headers.borrow().is_some() {
             self.end_stream();
@@ -292,7 +307,7 @@ impl ActiveStream {
     fn maybe_end_decode(&self, end_stream: bool) {
         self.state.remote_complete.set(end_stream);
         if end_stream {
-            self.stream_info.last_downstream_rx_byte_received.set(Some(Instant::now()));
+            self.stream_info.last_downstream_rx_byte_received.set(Some(event::now()));
             envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "request end stream");
         }
     }
@@ -401,12 +416,14 @@ impl ActiveStream {
     fn apply_route_idle_timeout(&self, route: &RouteConstSharedPtr) {
         let Some(timeout) = route.route_entry().and_then(|entry| entry.idle_timeout) else { return };
         self.idle_timeout.set(timeout);
-        let mut timer = self.stream_idle_timer.borrow_mut();
         if timeout.is_zero() {
-            drop(timer.take());
-        } else if timer.is_none() {
-            *timer = Some(self.timer(ActiveStream::on_idle_timeout));
+            drop(self.stream_idle_timer.borrow_mut().take());
+            return;
         }
+        if self.stream_idle_timer.borrow().is_none() {
+            *self.stream_idle_timer.borrow_mut() = Some(self.timer(ActiveStream::on_idle_timeout));
+        }
+        self.arm_idle_timer(timeout);
     }
 
     fn decode_request_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
@@ -607,7 +624,7 @@ impl FilterChainFactoryCallbacks for ActiveStream {
 impl Drop for ActiveStream {
     fn drop(&mut self) {
         let info = &self.stream_info;
-        info.request_complete.set(Some(Instant::now()));
+        info.request_complete.set(Some(event::now()));
         // No flag and no status: the downstream went away before there was an answer.
         if !info.has_any_response_flag() && info.response_code.get().is_none() {
             info.set_response_flag(ResponseFlag::DownstreamConnectionTermination);

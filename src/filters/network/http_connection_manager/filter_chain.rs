@@ -5,7 +5,6 @@
 //! no filter of legate does it.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use super::active_stream::ActiveStream;
 use super::active_stream_filter::{ActiveStreamDecoderFilter, ActiveStreamEncoderFilter, AfterData};
@@ -14,6 +13,7 @@ use super::header_mutation;
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::config::ServerHeaderTransformation;
 use crate::envoy_stream_log;
+use crate::event;
 use crate::http::{HeaderId, HeaderMapPtr, utility};
 
 /// A call to a filter in the trace log, in Envoy's words.
@@ -248,7 +248,7 @@ impl ActiveStream {
             end_stream,
             headers.borrow()
         );
-        self.stream_info.first_downstream_tx_byte_sent.set(Some(Instant::now()));
+        self.stream_info.first_downstream_tx_byte_sent.set(Some(event::now()));
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_headers(headers, end_stream);
         }
@@ -382,7 +382,7 @@ impl ActiveStream {
         if !end_stream || self.state.codec_saw_local_complete.replace(true) {
             return;
         }
-        let now = Instant::now();
+        let now = event::now();
         self.stream_info.last_downstream_tx_byte_sent.set(Some(now));
         let elapsed = now.duration_since(self.stream_info.start_time_monotonic());
         self.config.stats.downstream_rq_time.record(elapsed.as_millis() as u64);

@@ -1,0 +1,54 @@
+//! [`AccessLog`]: one configured access log.
+//!
+//! Mirrors `FileAccessLog` of Envoy's `source/extensions/access_loggers/file/`.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::access_log_file::AccessLogFile;
+use super::access_log_manager::AccessLogManager;
+use super::formatter::{DEFAULT_FORMAT, Formatter};
+use crate::config;
+use crate::http::{HeaderMap, StreamInfoImpl};
+
+thread_local! {
+    /// The line that this thread is making.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A format and the file that its lines go to. Shared by all workers.
+pub struct AccessLog {
+    formatter: Formatter,
+    file: Arc<AccessLogFile>,
+}
+
+impl AccessLog {
+    /// Builds a log and opens its file.
+    ///
+    /// # Errors
+    /// Envoy's text for a bad format or for a file that cannot be opened.
+    pub fn new(config: &config::AccessLog, manager: &AccessLogManager) -> Result<Arc<AccessLog>, String> {
+        let formatter = Formatter::new(config.format.as_deref().unwrap_or(DEFAULT_FORMAT))?;
+        Ok(Arc::new(AccessLog { formatter, file: manager.file(&config.sink)? }))
+    }
+
+    /// Logs a stream that has ended. Headers may be absent: a request may have been too broken to have
+    /// any, and not every response has trailers.
+    pub fn log(
+        &self,
+        request_headers: Option<&HeaderMap>,
+        response_headers: Option<&HeaderMap>,
+        response_trailers: Option<&HeaderMap>,
+        info: &StreamInfoImpl,
+    ) {
+        let write = |line: &mut Vec<u8>| {
+            line.clear();
+            self.formatter.format(line, request_headers, response_headers, response_trailers, info);
+            self.file.write(line);
+        };
+        // A stream may end while its thread does, when there are no thread locals any more.
+        if LINE.try_with(|line| write(&mut line.borrow_mut())).is_err() {
+            write(&mut Vec::new());
+        }
+    }
+}

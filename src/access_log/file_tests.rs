@@ -1,0 +1,213 @@
+//! Files: when lines reach the disk, and what happens when they cannot.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+
+use super::*;
+use crate::config::{self, AccessLogSink};
+use crate::http::StreamInfoImpl;
+use crate::stats::Store;
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A directory that goes away with its test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("legate-access-log-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config(path: &Path, format: &str) -> config::AccessLog {
+    let sink = AccessLogSink::File(path.to_str().unwrap().to_string());
+    config::AccessLog { name: "log".to_string(), sink, format: Some(format.to_string()) }
+}
+
+fn write(log: &AccessLog) {
+    log.log(None, None, None, &StreamInfoImpl::new());
+}
+
+fn counter(store: &Store, name: &str) -> u64 {
+    store.find_counter(&format!("filesystem.{name}")).unwrap().value()
+}
+
+fn buffered(store: &Store) -> u64 {
+    store.find_gauge("filesystem.write_total_buffered").unwrap().value()
+}
+
+/// Reads `length` bytes of a pipe, which waits for them.
+fn read_pipe(path: PathBuf, length: usize) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = vec![0; length];
+        fs::File::open(path).unwrap().read_exact(&mut bytes).unwrap();
+        bytes
+    })
+}
+
+#[test]
+fn lines_wait_for_a_flush() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let path = directory.path("log");
+    fs::write(&path, "before\n").unwrap();
+    let manager = AccessLogManager::new(&store, NEVER);
+    let log = AccessLog::new(&config(&path, "%RESPONSE_CODE%\n"), &manager).unwrap();
+    write(&log);
+    write(&log);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before\n");
+    assert_eq!((counter(&store, "write_buffered"), buffered(&store)), (2, 4));
+    manager.flush();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before\n0\n0\n");
+    assert_eq!((counter(&store, "write_completed"), buffered(&store)), (1, 0));
+    manager.flush();
+    assert_eq!(counter(&store, "write_completed"), 1);
+}
+
+#[test]
+fn much_is_written_at_once() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let pipe = directory.path("pipe");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let reader = read_pipe(pipe.clone(), 12);
+    let manager = AccessLogManager::with_min_flush_size(&store, NEVER, 10);
+    let log = AccessLog::new(&config(&pipe, "12345\n"), &manager).unwrap();
+    write(&log);
+    write(&log);
+    assert_eq!(reader.join().unwrap(), b"12345\n12345\n");
+    assert_eq!(counter(&store, "flushed_by_timer"), 0);
+}
+
+#[test]
+fn little_is_written_after_a_while() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let pipe = directory.path("pipe");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let reader = read_pipe(pipe.clone(), 2);
+    let manager = AccessLogManager::new(&store, Duration::from_millis(1));
+    let log = AccessLog::new(&config(&pipe, "a\n"), &manager).unwrap();
+    write(&log);
+    assert_eq!(reader.join().unwrap(), b"a\n");
+    assert!(counter(&store, "flushed_by_timer") > 0);
+}
+
+#[test]
+fn what_is_left_is_written_at_the_end() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let path = directory.path("log");
+    let manager = AccessLogManager::new(&store, NEVER);
+    let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
+    write(&log);
+    drop((log, manager));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a\n");
+}
+
+#[test]
+fn a_moved_file_is_made_anew() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let (path, moved) = (directory.path("log"), directory.path("moved"));
+    let manager = AccessLogManager::new(&store, NEVER);
+    let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
+    write(&log);
+    manager.flush();
+    fs::rename(&path, &moved).unwrap();
+    manager.reopen();
+    write(&log);
+    // Waits for the flush thread, which sees the wish before the end.
+    drop((log, manager));
+    assert_eq!(fs::read_to_string(&moved).unwrap(), "a\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a\n");
+    assert_eq!(counter(&store, "reopen_failed"), 0);
+}
+
+#[test]
+fn lines_are_lost_while_the_file_cannot_be_opened() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let inner = directory.path("inner");
+    fs::create_dir(&inner).unwrap();
+    let manager = AccessLogManager::new(&store, NEVER);
+    let log = AccessLog::new(&config(&inner.join("log"), "a\n"), &manager).unwrap();
+    fs::remove_dir_all(&inner).unwrap();
+    manager.reopen();
+    write(&log);
+    drop((log, manager));
+    assert!(counter(&store, "reopen_failed") > 0);
+    assert_eq!((counter(&store, "write_failed"), counter(&store, "write_completed")), (1, 0));
+    assert_eq!(buffered(&store), 0);
+}
+
+#[test]
+fn logs_share_a_file() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let path = directory.path("log");
+    let manager = AccessLogManager::new(&store, NEVER);
+    let one = AccessLog::new(&config(&path, "one\n"), &manager).unwrap();
+    let two = AccessLog::new(&config(&path, "two\n"), &manager).unwrap();
+    write(&two);
+    write(&one);
+    manager.flush();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "two\none\n");
+    assert_eq!(counter(&store, "write_completed"), 1);
+}
+
+#[test]
+fn threads_do_not_break_each_others_lines() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let path = directory.path("log");
+    let manager = AccessLogManager::with_min_flush_size(&store, Duration::from_millis(1), 100);
+    let log = AccessLog::new(&config(&path, "0123456789\n"), &manager).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..500).for_each(|_| write(&log)));
+        }
+    });
+    drop((log, manager));
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().filter(|line| *line == "0123456789").count(), 2000);
+    assert_eq!(text.len(), 22_000);
+    assert_eq!((counter(&store, "write_buffered"), buffered(&store)), (2000, 0));
+}
+
+#[test]
+fn errors_name_the_file_or_the_format() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let manager = AccessLogManager::new(&store, NEVER);
+    let error = |path: &Path, format| AccessLog::new(&config(path, format), &manager).err().unwrap();
+    let missing = directory.path("missing/log");
+    let expected = format!("unable to open file '{}': No such file or directory", missing.display());
+    assert_eq!(error(&missing, "a"), expected);
+    let expected = format!("unable to open file '{}': Is a directory", directory.0.display());
+    assert_eq!(error(&directory.0, "a"), expected);
+    assert_eq!(error(&missing, "%NO%"), "Not supported field in StreamInfo: NO");
+}
+
+#[test]
+fn standard_streams_are_files_too() {
+    let manager: Arc<AccessLogManager> = AccessLogManager::new(&Store::new(1), NEVER);
+    for sink in [AccessLogSink::Stdout, AccessLogSink::Stderr] {
+        let config = config::AccessLog { name: String::new(), sink, format: Some(String::new()) };
+        write(&AccessLog::new(&config, &manager).unwrap());
+    }
+    manager.flush();
+}

@@ -1,0 +1,281 @@
+//! [`Operator`]: one `%...%` of a format.
+//!
+//! Mirrors the tables of Envoy 1.40's `source/common/formatter/stream_info_formatter.cc` and
+//! `http_specific_formatter.cc`.
+
+use std::time::{Duration, Instant};
+
+use super::date_format::DateFormat;
+use super::header_operator::{HeaderOperator, HeaderSource};
+use super::utc_time::UtcTime;
+use crate::http::{HeaderId, HeaderMap, StreamInfoImpl};
+use crate::network::Address;
+
+/// What a line is made from.
+pub(super) struct Context<'a> {
+    pub(super) request_headers: Option<&'a HeaderMap>,
+    pub(super) response_headers: Option<&'a HeaderMap>,
+    pub(super) response_trailers: Option<&'a HeaderMap>,
+    pub(super) info: &'a StreamInfoImpl,
+}
+
+/// Prints one value.
+#[derive(Debug)]
+pub(super) enum Operator {
+    Header(HeaderOperator),
+    StartTime(DateFormat),
+    ResponseCodeDetails {
+        /// Whether spaces stay spaces.
+        allow_whitespaces: bool,
+    },
+    Hostname(Box<str>),
+    Address(AddressOf, AddressPart),
+    Plain(Field),
+}
+
+/// Which address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum AddressOf {
+    DownstreamLocal,
+    DownstreamRemote,
+    DownstreamDirectRemote,
+    UpstreamLocal,
+    UpstreamHost,
+}
+
+/// How much of an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum AddressPart {
+    Whole,
+    WithoutPort,
+    Port,
+}
+
+/// A value that takes neither argument nor length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Field {
+    Protocol,
+    ResponseCode,
+    ResponseFlags,
+    RouteName,
+    BytesReceived,
+    BytesSent,
+    Duration,
+    RequestDuration,
+    RequestTxDuration,
+    ResponseDuration,
+    ResponseTxDuration,
+    UpstreamCluster,
+    UpstreamTransportFailureReason,
+    UpstreamRequestAttemptCount,
+    ConnectionId,
+    StreamId,
+    RequestedServerName,
+}
+
+impl Operator {
+    /// The operator of that name.
+    ///
+    /// # Errors
+    /// Envoy's text for a name that is not known, and for an argument or a length where there must be
+    /// none or must be one.
+    pub(super) fn new(name: &str, argument: &str, max_length: Option<usize>) -> Result<Operator, String> {
+        if let Some(source) = HeaderSource::find(name) {
+            if argument.is_empty() {
+                return Err(format!("{name} requires parameters"));
+            }
+            return HeaderOperator::new(source, argument, max_length).map(Operator::Header);
+        }
+        if matches!(name, "START_TIME" | "RESPONSE_CODE_DETAILS") {
+            if max_length.is_some() {
+                return Err(format!("{name} does not allow length to be specified."));
+            }
+            return Ok(match name {
+                "START_TIME" => Operator::StartTime(DateFormat::parse(argument)?),
+                _ => Operator::ResponseCodeDetails { allow_whitespaces: argument == "ALLOW_WHITESPACES" },
+            });
+        }
+        let operator = Operator::without_argument(name)
+            .ok_or_else(|| format!("Not supported field in StreamInfo: {name}"))?;
+        if !argument.is_empty() || max_length.is_some() {
+            return Err(format!("{name} does not take any parameters or length"));
+        }
+        Ok(operator)
+    }
+
+    fn without_argument(name: &str) -> Option<Operator> {
+        let field = match name {
+            "PROTOCOL" => Field::Protocol,
+            "RESPONSE_CODE" => Field::ResponseCode,
+            "RESPONSE_FLAGS" => Field::ResponseFlags,
+            "ROUTE_NAME" => Field::RouteName,
+            "BYTES_RECEIVED" => Field::BytesReceived,
+            "BYTES_SENT" => Field::BytesSent,
+            "DURATION" => Field::Duration,
+            "REQUEST_DURATION" => Field::RequestDuration,
+            "REQUEST_TX_DURATION" => Field::RequestTxDuration,
+            "RESPONSE_DURATION" => Field::ResponseDuration,
+            "RESPONSE_TX_DURATION" => Field::ResponseTxDuration,
+            "UPSTREAM_CLUSTER" => Field::UpstreamCluster,
+            "UPSTREAM_TRANSPORT_FAILURE_REASON" => Field::UpstreamTransportFailureReason,
+            "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Field::UpstreamRequestAttemptCount,
+            "CONNECTION_ID" => Field::ConnectionId,
+            "STREAM_ID" => Field::StreamId,
+            "REQUESTED_SERVER_NAME" => Field::RequestedServerName,
+            "HOSTNAME" => return Some(Operator::Hostname(hostname())),
+            "UPSTREAM_HOST" => return Some(Operator::Address(AddressOf::UpstreamHost, AddressPart::Whole)),
+            _ => return Operator::address(name),
+        };
+        Some(Operator::Plain(field))
+    }
+
+    fn address(name: &str) -> Option<Operator> {
+        const NAMES: [(&str, AddressOf); 4] = [
+            ("DOWNSTREAM_LOCAL_", AddressOf::DownstreamLocal),
+            ("DOWNSTREAM_REMOTE_", AddressOf::DownstreamRemote),
+            ("DOWNSTREAM_DIRECT_REMOTE_", AddressOf::DownstreamDirectRemote),
+            ("UPSTREAM_LOCAL_", AddressOf::UpstreamLocal),
+        ];
+        NAMES.iter().find_map(|(prefix, of)| {
+            let part = match name.strip_prefix(prefix)? {
+                "ADDRESS" => AddressPart::Whole,
+                "ADDRESS_WITHOUT_PORT" => AddressPart::WithoutPort,
+                "PORT" => AddressPart::Port,
+                _ => return None,
+            };
+            Some(Operator::Address(*of, part))
+        })
+    }
+
+    /// Appends the value; false when there is none.
+    pub(super) fn write(&self, line: &mut Vec<u8>, context: &Context<'_>) -> bool {
+        match self {
+            Operator::Header(header) => return header.write(line, context),
+            Operator::StartTime(format) => format.write(line, &UtcTime::new(context.info.start_time())),
+            Operator::ResponseCodeDetails { allow_whitespaces } => {
+                return write_details(line, &context.info.response_code_details(), *allow_whitespaces);
+            }
+            Operator::Hostname(name) => return write_text(line, name),
+            Operator::Address(of, part) => return write_address(line, of.get(context.info), *part),
+            Operator::Plain(field) => return field.write(line, context),
+        }
+        true
+    }
+}
+
+impl AddressOf {
+    fn get(self, info: &StreamInfoImpl) -> Option<Address> {
+        match self {
+            AddressOf::DownstreamLocal => info.downstream_local_address.get(),
+            AddressOf::DownstreamRemote => info.downstream_remote_address.get(),
+            AddressOf::DownstreamDirectRemote => info.downstream_direct_remote_address.get(),
+            AddressOf::UpstreamLocal => info.upstream_local_address.get(),
+            AddressOf::UpstreamHost => info.upstream_host.get(),
+        }
+    }
+}
+
+impl Field {
+    fn write(self, line: &mut Vec<u8>, context: &Context<'_>) -> bool {
+        let info = context.info;
+        let start = Some(info.start_time_monotonic());
+        match self {
+            Field::Protocol => write_optional(line, info.protocol.get().map(|protocol| protocol.as_str())),
+            Field::ResponseCode => write_number(line, info.response_code.get().unwrap_or(0).into()),
+            Field::ResponseFlags => write_flags(line, info),
+            Field::RouteName => write_optional(line, info.route_name().as_deref()),
+            Field::BytesReceived => write_number(line, info.bytes_received()),
+            Field::BytesSent => write_number(line, info.bytes_sent()),
+            Field::Duration => write_milliseconds(line, info.duration()),
+            Field::RequestDuration => write_time(line, start, info.last_downstream_rx_byte_received.get()),
+            Field::RequestTxDuration => write_time(line, start, info.last_upstream_tx_byte_sent.get()),
+            Field::ResponseDuration => write_time(line, start, info.first_upstream_rx_byte_received.get()),
+            Field::ResponseTxDuration => write_time(
+                line,
+                info.first_upstream_rx_byte_received.get(),
+                info.last_downstream_tx_byte_sent.get(),
+            ),
+            Field::UpstreamCluster => write_optional(line, info.upstream_cluster().as_deref()),
+            Field::UpstreamTransportFailureReason => {
+                write_text(line, &info.upstream_transport_failure_reason())
+            }
+            Field::UpstreamRequestAttemptCount => write_number(line, info.attempt_count.get().into()),
+            Field::ConnectionId => write_number(line, info.connection_id.get()),
+            // The id that others know the stream by is that of its request.
+            Field::StreamId => match context.request_headers.and_then(|h| h.get(HeaderId::RequestId)) {
+                Some(id) => {
+                    line.extend_from_slice(id);
+                    true
+                }
+                None => false,
+            },
+            // Known only from TLS.
+            Field::RequestedServerName => false,
+        }
+    }
+}
+
+fn write_optional(line: &mut Vec<u8>, text: Option<&str>) -> bool {
+    text.is_some_and(|text| write_text(line, text))
+}
+
+/// An empty text is none.
+fn write_text(line: &mut Vec<u8>, text: &str) -> bool {
+    line.extend_from_slice(text.as_bytes());
+    !text.is_empty()
+}
+
+fn write_number(line: &mut Vec<u8>, number: u64) -> bool {
+    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    true
+}
+
+fn write_milliseconds(line: &mut Vec<u8>, duration: Duration) -> bool {
+    write_number(line, duration.as_millis() as u64)
+}
+
+fn write_time(line: &mut Vec<u8>, from: Option<Instant>, to: Option<Instant>) -> bool {
+    match (from, to) {
+        (Some(from), Some(to)) => write_milliseconds(line, to.saturating_duration_since(from)),
+        _ => false,
+    }
+}
+
+fn write_flags(line: &mut Vec<u8>, info: &StreamInfoImpl) -> bool {
+    for (i, flag) in info.response_flags().enumerate() {
+        if i > 0 {
+            line.push(b',');
+        }
+        line.extend_from_slice(flag.as_str().as_bytes());
+    }
+    info.has_any_response_flag()
+}
+
+fn write_details(line: &mut Vec<u8>, details: &str, allow_whitespaces: bool) -> bool {
+    let start = line.len();
+    line.extend_from_slice(details.as_bytes());
+    if !allow_whitespaces {
+        for byte in line[start..].iter_mut().filter(|byte| byte.is_ascii_whitespace()) {
+            *byte = b'_';
+        }
+    }
+    !details.is_empty()
+}
+
+fn write_address(line: &mut Vec<u8>, address: Option<Address>, part: AddressPart) -> bool {
+    use std::io::Write;
+    let Some(ip) = address.as_ref().and_then(Address::ip) else { return false };
+    // Writing to memory cannot fail.
+    let _ = match part {
+        AddressPart::Whole => write!(line, "{ip}"),
+        AddressPart::WithoutPort => write!(line, "{}", ip.ip()),
+        AddressPart::Port => write!(line, "{}", ip.port()),
+    };
+    true
+}
+
+/// The name of the machine; empty when it cannot be learnt.
+fn hostname() -> Box<str> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim_end().into()
+}

@@ -1,0 +1,230 @@
+//! Lines as a whole, compared with what Envoy 1.40 wrote for the same streams.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::http::{HeaderMap, Protocol, ResponseFlag, StreamInfoImpl};
+use crate::network::Address;
+
+const ID: &str = "1af026da-ae13-43cb-9ec7-2995086dd5f9";
+
+/// A stream with its headers.
+struct Logged {
+    request: Option<HeaderMap>,
+    response: Option<HeaderMap>,
+    trailers: Option<HeaderMap>,
+    info: StreamInfoImpl,
+}
+
+impl Logged {
+    fn line(&self, format: &str) -> String {
+        let mut line = Vec::new();
+        let formatter = Formatter::new(format).unwrap();
+        let (request, response) = (self.request.as_ref(), self.response.as_ref());
+        formatter.format(&mut line, request, response, self.trailers.as_ref(), &self.info);
+        String::from_utf8(line).unwrap()
+    }
+
+    /// The value of one operator.
+    fn value(&self, operator: &str) -> String {
+        self.line(&format!("%{operator}%"))
+    }
+
+    /// The line of the default format behind the time.
+    fn default_line(&self) -> String {
+        self.line(DEFAULT_FORMAT)[26..].to_string()
+    }
+
+    fn assert_values(&self, expected: &[(&str, &str)]) {
+        for (operator, value) in expected {
+            assert_eq!(self.value(operator), *value, "{operator}");
+        }
+    }
+}
+
+fn address(text: &str) -> Option<Address> {
+    Some(Address::Ip(text.parse().unwrap()))
+}
+
+fn headers(fields: &[(&str, &str)]) -> Option<HeaderMap> {
+    let mut map = HeaderMap::new();
+    fields.iter().for_each(|(name, value)| map.add(name, value.as_bytes()));
+    Some(map)
+}
+
+fn after_start(info: &StreamInfoImpl, milliseconds: u64) -> Option<Instant> {
+    Some(info.start_time_monotonic() + Duration::from_millis(milliseconds))
+}
+
+/// What is known of every stream whose head could be read.
+fn stream(method: &str, path: &str, status: u16) -> Logged {
+    let info = StreamInfoImpl::new();
+    info.protocol.set(Some(Protocol::Http11));
+    info.response_code.set(Some(status));
+    info.downstream_local_address.set(address("127.0.0.1:45661"));
+    info.downstream_remote_address.set(address("10.1.2.3:0"));
+    info.downstream_direct_remote_address.set(address("[::1]:46050"));
+    info.connection_id.set(2);
+    info.last_downstream_rx_byte_received.set(after_start(&info, 0));
+    info.request_complete.set(after_start(&info, 0));
+    let fields = [(":method", method), (":path", path), (":authority", "a"), ("x-request-id", ID)];
+    let status = status.to_string();
+    let response = headers(&[(":status", &status), ("x-two", "1"), ("x-two", "2"), ("server", "envoy")]);
+    Logged { request: headers(&fields), response, trailers: None, info }
+}
+
+#[test]
+fn a_direct_response() {
+    let logged = stream("GET", "/d?q=1", 200);
+    logged.info.set_response_code_details("direct_response");
+    logged.info.set_route_name("direct");
+    logged.info.add_bytes_sent(5);
+    let expected = format!("\"GET /d?q=1 HTTP/1.1\" 200 - 0 5 0 - \"-\" \"-\" \"{ID}\" \"a\" \"-\"\n");
+    assert_eq!(logged.default_line(), format!(" {expected}"));
+    logged.assert_values(&[
+        ("PROTOCOL", "HTTP/1.1"),
+        ("RESPONSE_CODE", "200"),
+        ("RESPONSE_CODE_DETAILS", "direct_response"),
+        ("RESPONSE_FLAGS", "-"),
+        ("ROUTE_NAME", "direct"),
+        ("BYTES_SENT", "5"),
+        ("REQUEST_DURATION", "0"),
+        ("REQUEST_TX_DURATION", "-"),
+        ("RESPONSE_DURATION", "-"),
+        ("RESPONSE_TX_DURATION", "-"),
+        ("UPSTREAM_HOST", "-"),
+        ("UPSTREAM_CLUSTER", "-"),
+        ("UPSTREAM_LOCAL_ADDRESS", "-"),
+        ("UPSTREAM_TRANSPORT_FAILURE_REASON", "-"),
+        ("UPSTREAM_REQUEST_ATTEMPT_COUNT", "0"),
+        ("CONNECTION_ID", "2"),
+        ("STREAM_ID", ID),
+        ("REQUESTED_SERVER_NAME", "-"),
+    ]);
+}
+
+#[test]
+fn addresses_with_and_without_their_ports() {
+    stream("GET", "/", 200).assert_values(&[
+        ("DOWNSTREAM_REMOTE_ADDRESS", "10.1.2.3:0"),
+        ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "10.1.2.3"),
+        ("DOWNSTREAM_REMOTE_PORT", "0"),
+        ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS", "[::1]:46050"),
+        ("DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", "::1"),
+        ("DOWNSTREAM_DIRECT_REMOTE_PORT", "46050"),
+        ("DOWNSTREAM_LOCAL_ADDRESS", "127.0.0.1:45661"),
+        ("DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", "127.0.0.1"),
+        ("DOWNSTREAM_LOCAL_PORT", "45661"),
+    ]);
+}
+
+#[test]
+fn headers_alternatives_and_lengths() {
+    let mut logged = stream("GET", "/d?q=1", 200);
+    if let Some(request) = &mut logged.request {
+        request.add("x-a", b"1");
+        request.add("x-a", b"2");
+        request.add("x-e", b"");
+    }
+    logged.trailers = headers(&[("x-t", "v")]);
+    logged.assert_values(&[
+        ("REQ(:METHOD)", "GET"),
+        ("REQ(X-ENVOY-ORIGINAL-PATH?:PATH):3", "/d?"),
+        ("REQ(X-ENVOY-ORIGINAL-PATH?:PATH):300", "/d?q=1"),
+        ("REQ(?:PATH)", "/d?q=1"),
+        ("REQ(:PATH?)", "/d?q=1"),
+        ("REQ(:PATH):0", ""),
+        ("REQ(X-A)", "1"),
+        ("REQ(X-E)", ""),
+        ("REQ(X-E?:PATH)", ""),
+        ("REQ(?)", "-"),
+        ("REQUEST_HEADER(:authority)", "a"),
+        ("RESP(:STATUS)", "200"),
+        ("RESP(X-TWO)", "1"),
+        ("RESP(CONTENT-TYPE)", "-"),
+        ("RESP(server?date)", "envoy"),
+        ("RESPONSE_HEADER(date?server)", "envoy"),
+        ("TRAILER(x-t)", "v"),
+        ("RESPONSE_TRAILER(X-T)", "v"),
+    ]);
+}
+
+#[test]
+fn an_upstream_response() {
+    let logged = stream("POST", "/live", 200);
+    let info = &logged.info;
+    info.set_response_code_details("via_upstream");
+    info.add_bytes_received(2);
+    info.add_bytes_sent(3);
+    info.upstream_host.set(address("127.0.0.1:45655"));
+    info.upstream_local_address.set(address("127.0.0.1:47668"));
+    info.set_upstream_cluster(&"live".into());
+    info.attempt_count.set(1);
+    info.last_upstream_tx_byte_sent.set(after_start(info, 2));
+    info.first_upstream_rx_byte_received.set(after_start(info, 5));
+    info.last_downstream_tx_byte_sent.set(after_start(info, 12));
+    info.request_complete.set(after_start(info, 13));
+    let expected =
+        format!(" \"POST /live HTTP/1.1\" 200 - 2 3 13 - \"-\" \"-\" \"{ID}\" \"a\" \"127.0.0.1:45655\"\n");
+    assert_eq!(logged.default_line(), expected);
+    logged.assert_values(&[
+        ("REQUEST_TX_DURATION", "2"),
+        ("RESPONSE_DURATION", "5"),
+        ("RESPONSE_TX_DURATION", "7"),
+        ("DURATION", "13"),
+        ("UPSTREAM_HOST", "127.0.0.1:45655"),
+        ("UPSTREAM_CLUSTER", "live"),
+        ("UPSTREAM_LOCAL_ADDRESS", "127.0.0.1:47668"),
+        ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", "127.0.0.1"),
+        ("UPSTREAM_LOCAL_PORT", "47668"),
+        ("UPSTREAM_REQUEST_ATTEMPT_COUNT", "1"),
+        ("ROUTE_NAME", "-"),
+    ]);
+}
+
+#[test]
+fn a_failed_upstream() {
+    let logged = stream("GET", "/r", 503);
+    let info = &logged.info;
+    info.set_response_flag(ResponseFlag::UpstreamRetryLimitExceeded);
+    info.set_response_flag(ResponseFlag::UpstreamConnectionFailure);
+    info.set_response_code_details("reset{failed|Connection refused}".to_string());
+    info.set_upstream_transport_failure_reason("Connection refused");
+    logged.assert_values(&[
+        ("RESPONSE_FLAGS", "URX,UF"),
+        ("RESPONSE_CODE_DETAILS", "reset{failed|Connection_refused}"),
+        ("RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)", "reset{failed|Connection refused}"),
+        ("UPSTREAM_TRANSPORT_FAILURE_REASON", "Connection refused"),
+    ]);
+}
+
+#[test]
+fn a_request_that_could_not_be_read() {
+    let mut logged = stream("", "", 400);
+    logged.request = None;
+    logged.info.last_downstream_rx_byte_received.set(None);
+    logged.info.set_response_flag(ResponseFlag::DownstreamProtocolError);
+    logged.info.add_bytes_sent(11);
+    assert_eq!(logged.default_line(), " \"- - HTTP/1.1\" 400 DPE 0 11 0 - \"-\" \"-\" \"-\" \"-\" \"-\"\n");
+    logged.assert_values(&[
+        ("REQUEST_DURATION", "-"),
+        ("STREAM_ID", "-"),
+        ("REQ(:PATH):0", "-"),
+        ("RESP(:STATUS)", "400"),
+    ]);
+    logged.info.response_code.set(None);
+    logged.info.protocol.set(None);
+    logged.assert_values(&[("RESPONSE_CODE", "0"), ("PROTOCOL", "-"), ("RESPONSE_CODE_DETAILS", "-")]);
+}
+
+#[test]
+fn times_escapes_and_plain_text() {
+    let logged = stream("GET", "/", 200);
+    let seconds = logged.info.start_time().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert_eq!(logged.value("START_TIME(%s)"), seconds.to_string());
+    let time = logged.value("START_TIME");
+    assert_eq!((time.len(), &time[10..11], &time[23..]), (24, "T", "Z"));
+    assert_eq!(logged.line(""), "");
+    assert_eq!(logged.line("100%% of\n%%PROTOCOL%%"), "100% of\n%PROTOCOL%");
+    assert!(!["", "-"].contains(&logged.value("HOSTNAME").as_str()));
+}
