@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -58,13 +59,20 @@ fn buffered(store: &Store) -> u64 {
     store.find_gauge("filesystem.write_total_buffered").unwrap().value()
 }
 
-/// Reads `length` bytes of a pipe, which waits for them.
-fn read_pipe(path: PathBuf, length: usize) -> thread::JoinHandle<Vec<u8>> {
+/// Makes a pipe and passes on what comes out of it, `length` bytes at a time, until it is closed.
+fn pipe(path: &Path, length: usize) -> Receiver<Vec<u8>> {
+    nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap();
+    let (path, (sender, receiver)) = (path.to_path_buf(), mpsc::channel());
     thread::spawn(move || {
+        let mut pipe = fs::File::open(path).unwrap();
         let mut bytes = vec![0; length];
-        fs::File::open(path).unwrap().read_exact(&mut bytes).unwrap();
-        bytes
-    })
+        while pipe.read_exact(&mut bytes).is_ok() && sender.send(bytes.clone()).is_ok() {}
+    });
+    receiver
+}
+
+fn arrives(receiver: &Receiver<Vec<u8>>) -> String {
+    String::from_utf8(receiver.recv_timeout(Duration::from_secs(20)).unwrap()).unwrap()
 }
 
 #[test]
@@ -88,27 +96,36 @@ fn lines_wait_for_a_flush() {
 #[test]
 fn much_is_written_at_once() {
     let (store, directory) = (Store::new(1), Directory::new());
-    let pipe = directory.path("pipe");
-    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
-    let reader = read_pipe(pipe.clone(), 12);
+    let path = directory.path("pipe");
+    let receiver = pipe(&path, 12);
     let manager = AccessLogManager::with_min_flush_size(&store, NEVER, 10);
-    let log = AccessLog::new(&config(&pipe, "12345\n"), &manager).unwrap();
-    write(&log);
-    write(&log);
-    assert_eq!(reader.join().unwrap(), b"12345\n12345\n");
+    let log = AccessLog::new(&config(&path, "12345\n"), &manager).unwrap();
+    // Often, so that the flush thread sleeps at least once when it is wanted.
+    for _ in 0..100 {
+        write(&log);
+        write(&log);
+        assert_eq!(arrives(&receiver), "12345\n12345\n");
+    }
     assert_eq!(counter(&store, "flushed_by_timer"), 0);
 }
 
 #[test]
 fn little_is_written_after_a_while() {
     let (store, directory) = (Store::new(1), Directory::new());
-    let pipe = directory.path("pipe");
-    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
-    let reader = read_pipe(pipe.clone(), 2);
     let manager = AccessLogManager::new(&store, Duration::from_millis(1));
-    let log = AccessLog::new(&config(&pipe, "a\n"), &manager).unwrap();
-    write(&log);
-    assert_eq!(reader.join().unwrap(), b"a\n");
+    // Many, so that at least one flush thread sleeps when its first line comes.
+    let open = |number: usize| {
+        let path = directory.path(&number.to_string());
+        let receiver = pipe(&path, 2);
+        (AccessLog::new(&config(&path, "a\n"), &manager).unwrap(), receiver)
+    };
+    let logs: Vec<_> = (0..20).map(open).collect();
+    for (log, receiver) in &logs {
+        write(log);
+        assert_eq!(arrives(receiver), "a\n");
+        write(log);
+        assert_eq!(arrives(receiver), "a\n");
+    }
     assert!(counter(&store, "flushed_by_timer") > 0);
 }
 
@@ -139,6 +156,18 @@ fn a_moved_file_is_made_anew() {
     assert_eq!(fs::read_to_string(&moved).unwrap(), "a\n");
     assert_eq!(fs::read_to_string(&path).unwrap(), "a\n");
     assert_eq!(counter(&store, "reopen_failed"), 0);
+}
+
+#[test]
+fn a_moved_file_is_made_anew_without_waiting_for_lines() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let path = directory.path("log");
+    let manager = AccessLogManager::new(&store, NEVER);
+    let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
+    fs::remove_file(&path).unwrap();
+    manager.reopen();
+    drop((log, manager));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
 }
 
 #[test]
