@@ -116,6 +116,7 @@ impl ClusterManagerImpl {
         if self.active_clusters.borrow_mut().remove(name).is_none() {
             return false;
         }
+        crate::envoy_log!(Upstream, info, "removing cluster {}", name);
         self.stats.cluster_removed.inc();
         self.stats.active_clusters.set(self.active_clusters.borrow().len() as u64);
         let name = name.to_string();

@@ -42,6 +42,7 @@ impl ConnPoolMap {
         }
         let resource = self.host.cluster().resource_manager(self.priority).connection_pools();
         if !resource.can_create() && !self.free_one_pool() {
+            self.host.cluster().stats().upstream_cx_pool_overflow.inc();
             return None;
         }
         let pool = factory();

@@ -75,6 +75,8 @@ pub struct HttpConnectionManager {
     pub merge_slashes: bool,
     /// Remove a port from the host before routing; default false.
     pub strip_any_host_port: bool,
+    /// A bad request ends its stream alone, where the connection can go on; default false.
+    pub stream_error_on_invalid_http_message: bool,
 }
 
 impl HttpConnectionManager {
@@ -110,6 +112,7 @@ impl HttpConnectionManager {
             normalize_path: Some(true),
             merge_slashes: false,
             strip_any_host_port: false,
+            stream_error_on_invalid_http_message: false,
         }
     }
 }
@@ -235,6 +238,9 @@ impl FromMessage for HttpConnectionManager {
             normalize_path: r.opt_bool("normalize_path")?,
             merge_slashes: r.bool("merge_slashes")?,
             strip_any_host_port: r.bool("strip_any_host_port")?,
+            stream_error_on_invalid_http_message: r
+                .opt_bool("stream_error_on_invalid_http_message")?
+                .unwrap_or(false),
         })
     }
 }
@@ -243,9 +249,6 @@ fn check_unsupported(r: &mut MessageReader<'_>) -> Result<(), ConfigError> {
     r.unsupported_fields(UNSUPPORTED)?;
     for name in UNSUPPORTED_IF_TRUE {
         r.unsupported_if_true(name)?;
-    }
-    if r.opt_bool("stream_error_on_invalid_http_message")? == Some(true) {
-        return Err(r.error("stream_error_on_invalid_http_message", "true is not supported yet"));
     }
     r.enumeration("forward_client_cert_details", FORWARD_CLIENT_CERT)?;
     Ok(())

@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 
 use super::HeaderMapPtr;
 use crate::buffer::Buffer;
+use crate::network::Address;
 
 /// The HTTP version spoken on a stream. The numbers are Envoy's and part of the pool key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -112,6 +113,8 @@ pub trait Stream {
     fn read_disable(&self, disable: bool);
     /// The buffer limit in bytes; 0 is none.
     fn buffer_limit(&self) -> usize;
+    /// This end of the stream's connection, once that has one.
+    fn connection_local_address(&self) -> Option<Address>;
 }
 
 /// Told of what befalls a stream.
@@ -135,12 +138,14 @@ pub trait ServerConnectionCallbacks {
 pub enum CodecError {
     /// The peer broke the protocol.
     Protocol(String),
-    /// A response came that nobody had asked for; the flag says whether it was a 408 with close, the
-    /// ordinary farewell of an idle server.
+    /// A response came that nobody had asked for; the flag says whether it was a 408, the ordinary
+    /// farewell of an idle server.
     PrematureResponse {
         /// Whether it was an idle server's 408.
         idle_timeout: bool,
     },
+    /// A client sends requests faster than it takes the answers.
+    ResponseFlood,
 }
 
 impl fmt::Display for CodecError {
@@ -148,6 +153,7 @@ impl fmt::Display for CodecError {
         match self {
             CodecError::Protocol(text) => f.write_str(text),
             CodecError::PrematureResponse { .. } => f.write_str("premature response"),
+            CodecError::ResponseFlood => f.write_str("Too many responses queued."),
         }
     }
 }

@@ -152,8 +152,8 @@ impl CodecClient {
         data.clear();
         let id = self.connection.id();
         let counts = match &error {
-            CodecError::Protocol(text) => {
-                envoy_conn_log!(Client, info, id, "protocol error: {}", text);
+            CodecError::Protocol(_) | CodecError::ResponseFlood => {
+                envoy_conn_log!(Client, info, id, "protocol error: {}", error);
                 true
             }
             CodecError::PrematureResponse { idle_timeout } => {
@@ -304,10 +304,9 @@ impl StreamDecoder for ActiveRequest {
 
 impl StreamCallbacks for ActiveRequest {
     fn on_reset_stream(&self, _reason: StreamResetReason) {
-        if let Some(parent) = self.parent.upgrade()
-            && parent.delete_request(self)
-        {
+        if let Some(parent) = self.parent.upgrade() {
             envoy_conn_log!(Client, debug, parent.id(), "request reset");
+            parent.delete_request(self);
         }
     }
 

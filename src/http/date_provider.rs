@@ -41,7 +41,7 @@ impl DateProvider {
         self.timer.enable_timer(REFRESH);
     }
 
-    /// Sets the Date header, replacing one that is there.
+    /// Sets the Date header.
     pub fn set_date_header(&self, headers: &mut HeaderMap) {
         headers.set(HeaderId::Date, self.text.borrow().as_bytes());
     }

@@ -124,13 +124,18 @@ impl HeaderMap {
     }
 
     fn add_known(&mut self, id: HeaderId, value: &[u8]) {
-        if self.has(id) {
-            match id.repeat() {
-                Repeat::Comma => return self.append(id, value, ","),
-                Repeat::Separate => {}
-            }
+        let join = self.has(id)
+            && match id.repeat() {
+                Repeat::Comma => true,
+                Repeat::Separate => false,
+                Repeat::CommaInRequests => !self.has(HeaderId::Status),
+                Repeat::CommaInResponses => self.has(HeaderId::Status),
+            };
+        if join {
+            self.append(id, value, ",");
+        } else {
+            self.push_known(id, value);
         }
-        self.push_known(id, value);
     }
 
     fn push_known(&mut self, id: HeaderId, value: &[u8]) {

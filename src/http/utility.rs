@@ -45,14 +45,26 @@ pub fn has_scheme(url: &[u8]) -> bool {
         .is_some_and(|at| at > 0 && url[..at].iter().all(u8::is_ascii_alphabetic))
 }
 
+/// Whether a gRPC response that ends with these headers, or trailers, was served: its status stands
+/// for no HTTP server error.
+pub fn is_grpc_success(end: &HeaderMap) -> bool {
+    let status = end.get_str(HeaderId::GrpcStatus).and_then(|s| s.parse::<u32>().ok());
+    matches!(status, Some(0 | 1 | 3 | 5..=11 | 16))
+}
+
+/// Whether an absolute URL is one of http or https.
+pub fn is_http_url(url: &[u8]) -> bool {
+    let is = |scheme: &[u8]| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
+    is(b"http://") || is(b"https://")
+}
+
 /// Splits `http://authority/path` into authority, without user information, and path; a missing
 /// path is `/`, and one that starts with its query stays so.
 pub fn split_absolute_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
-    let scheme_end = url.windows(3).position(|w| w == b"://")?;
-    let scheme = &url[..scheme_end];
-    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+    if !is_http_url(url) {
         return None;
     }
+    let scheme_end = url.windows(3).position(|w| w == b"://")?;
     let rest = &url[scheme_end + 3..];
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);

@@ -56,6 +56,7 @@ impl ClientConnectionImpl {
                     "immediate connection error: {}",
                     error as i32
                 );
+                connection.set_connect_failure("immediate", error);
                 connection.set_immediate_error(ConnectionEvent::RemoteClose, false);
             }
         }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::{
     Address, ConnectionSocket, FilterManagerImpl, FilterStatus, IoResult, PostIoAction, ReadFilter,
     TransportSocket, TransportSocketCallbacks, WriteFilter,
@@ -104,6 +106,7 @@ pub struct ConnectionImpl {
     socket: RefCell<Option<ConnectionSocket>>,
     remote_address: Address,
     local_address: OnceCell<Option<Address>>,
+    connect_failure: Cell<Option<(&'static str, Errno)>>,
     filter_manager: FilterManagerImpl,
     callbacks: RefCell<Vec<Weak<dyn ConnectionCallbacks>>>,
     read_buffer: RefCell<Buffer>,
@@ -160,6 +163,7 @@ impl ConnectionImpl {
                 file_event: RefCell::new(Some(file_event)),
                 remote_address: socket.remote_address,
                 local_address,
+                connect_failure: Cell::new(None),
                 socket: RefCell::new(Some(socket)),
                 filter_manager: FilterManagerImpl::default(),
                 callbacks: RefCell::default(),
@@ -226,9 +230,22 @@ impl ConnectionImpl {
         self.connecting.get()
     }
 
-    /// Why the transport failed; empty for no reason.
-    pub fn transport_failure_reason(&self) -> &str {
-        self.transport_socket.failure_reason()
+    /// Bytes that wait to be written.
+    pub fn write_buffer_length(&self) -> usize {
+        self.write_buffer.borrow().buffer.len()
+    }
+
+    /// Why connecting or the transport failed; empty for no reason.
+    pub fn transport_failure_reason(&self) -> String {
+        match self.connect_failure.get() {
+            Some((when, error)) => format!("{when} connect error: {}", error.desc()),
+            None => self.transport_socket.failure_reason().to_owned(),
+        }
+    }
+
+    /// Notes why connecting failed, at once ("immediate") or later ("delayed").
+    pub(super) fn set_connect_failure(&self, when: &'static str, error: Errno) {
+        self.connect_failure.set(Some((when, error)));
     }
 
     /// Adds a listener of events. The connection does not keep it alive.
@@ -548,9 +565,7 @@ impl ConnectionImpl {
         self.update_read_buffer_stats(0, waiting);
         // The filters may have closed the connection, which makes this a no-op.
         if result.action == PostIoAction::Close || self.both_sides_half_closed() {
-            if self.is_socket_open() {
-                envoy_conn_log!(Connection, debug, self.id, "remote close");
-            }
+            envoy_conn_log!(Connection, debug, self.id, "remote close");
             self.close_socket(ConnectionEvent::RemoteClose);
         }
     }
@@ -612,6 +627,7 @@ impl ConnectionImpl {
         let error = self.socket.borrow().as_ref().map_or(0, ConnectionSocket::take_error);
         if error != 0 {
             envoy_conn_log!(Connection, debug, self.id, "delayed connection error: {}", error);
+            self.set_connect_failure("delayed", Errno::from_raw(error));
             self.close_socket(ConnectionEvent::RemoteClose);
             return false;
         }
@@ -669,19 +685,18 @@ impl ConnectionImpl {
 
     fn raise_event(&self, event: ConnectionEvent) {
         self.for_each_callback(|c| c.on_event(event));
-        if event == ConnectionEvent::Connected {
-            // What was written meanwhile can go at once.
-            if self.state() == ConnectionState::Open && !self.write_buffer.borrow().buffer.is_empty() {
-                self.on_write_ready();
-            }
-        } else {
-            self.filter_manager.clear();
+        // What was written meanwhile can go at once.
+        if event == ConnectionEvent::Connected
+            && self.state() == ConnectionState::Open
+            && !self.write_buffer.borrow().buffer.is_empty()
+        {
+            self.on_write_ready();
         }
     }
 
     pub(super) fn set_immediate_error(&self, event: ConnectionEvent, bind_error: bool) {
         self.immediate_error.set(Some(event));
-        self.bind_error.set(bind_error);
+        self.bind_error.set(bind_error || self.bind_error.get());
         self.connecting.set(false);
         self.activate(WRITE);
     }

@@ -69,11 +69,4 @@ impl FilterManagerImpl {
             index += 1;
         }
     }
-
-    /// Lets the filters go; they may hold the other end of a cycle.
-    pub(super) fn clear(&self) {
-        let read = std::mem::take(&mut *self.upstream_filters.borrow_mut());
-        let write = std::mem::take(&mut *self.downstream_filters.borrow_mut());
-        drop((read, write));
-    }
 }

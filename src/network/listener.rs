@@ -76,6 +76,8 @@ impl ListenerImpl {
             },
         )?;
         *this.listener.borrow_mut() = Some(listener);
+        // libevent has just listened with a backlog of its own.
+        this.socket.listen()?;
         Ok(this)
     }
 

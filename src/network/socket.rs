@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{
-    self, AddressFamily, SockFlag, SockType, SockaddrStorage, getsockname, setsockopt, sockopt,
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, getsockname, setsockopt, sockopt,
 };
 
 use super::Address;
@@ -19,24 +19,36 @@ fn stream_socket(address: &Address) -> io::Result<OwnedFd> {
     Ok(socket::socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?)
 }
 
-/// A bound socket, made once by the main thread and listened on by every worker.
+/// A bound socket, made once by the main thread and accepted on by every worker.
 #[derive(Debug)]
 pub struct ListenSocket {
     fd: OwnedFd,
     local_address: Address,
+    backlog: Backlog,
 }
 
 impl ListenSocket {
-    /// Binds with SO_REUSEADDR; port 0 lets the kernel choose. `listen(2)` comes later, on the workers.
+    /// Binds with SO_REUSEADDR; port 0 lets the kernel choose. `backlog` connections (`None`: as many as
+    /// the system allows) may later wait to be accepted.
     ///
     /// # Errors
     /// Those of `socket(2)` and `bind(2)`.
-    pub fn bind(address: Address) -> io::Result<Self> {
+    pub fn bind(address: Address, backlog: Option<u32>) -> io::Result<Self> {
         let fd = stream_socket(&address)?;
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         socket::bind(fd.as_raw_fd(), &address.to_storage())?;
         let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
-        Ok(ListenSocket { fd, local_address: Address::from_storage(&bound).unwrap_or(address) })
+        let backlog = backlog.and_then(|n| i32::try_from(n).ok()).and_then(|n| Backlog::new(n).ok());
+        let local_address = Address::from_storage(&bound).unwrap_or(address);
+        Ok(ListenSocket { fd, local_address, backlog: backlog.unwrap_or(Backlog::MAXCONN) })
+    }
+
+    /// From here on clients can connect, though nobody accepts yet. May be called again.
+    ///
+    /// # Errors
+    /// Those of `listen(2)`.
+    pub fn listen(&self) -> io::Result<()> {
+        Ok(socket::listen(&self.fd, self.backlog)?)
     }
 
     /// The bound address, with the real port.

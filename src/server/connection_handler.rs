@@ -108,7 +108,7 @@ impl ActiveListener {
             connection.add_read_filter(ConnectionManagerImpl::new(filter.clone(), &self.dispatcher));
         }
         if !connection.initialize_read_filters() {
-            envoy_log!(Main, debug, "closing connection: no filters");
+            crate::envoy_conn_log!(Main, debug, connection.id(), "closing connection: no filters");
             connection.close(ConnectionCloseType::NoFlush);
             return;
         }

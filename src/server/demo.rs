@@ -111,7 +111,7 @@ fn prepare() -> Result<(Bootstrap, Vec<MainListener>), String> {
     let mut upstreams = Vec::new();
     for number in 1..=2 {
         let socket =
-            ListenSocket::bind(loopback(0).into()).map_err(|e| format!("an upstream's port: {e}"))?;
+            ListenSocket::bind(loopback(0).into(), None).map_err(|e| format!("an upstream's port: {e}"))?;
         let port = socket.local_address().ip().map_or(0, SocketAddr::port);
         proxy = proxy.replace(&format!("UPSTREAM_{number}"), &port.to_string());
         upstreams.push(MainListener { config: upstream_config(number)?, socket });

@@ -2,29 +2,34 @@
 //!
 //! Mirrors Envoy's `source/server/drain_manager_impl.cc`.
 
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::envoy_log;
+use crate::event::{Dispatcher, Timer};
 use crate::filters::network::http_connection_manager::DrainDecision;
+
+/// The steps in which a drain goes on.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Shared by all threads: a drain is started by the main thread and asked about by workers.
 pub struct DrainManagerImpl {
-    drain_time: Duration,
+    /// In ticks.
+    drain_time: u64,
     health_check_failed: AtomicBool,
-    /// Milliseconds from `origin` at which draining started; 0 for not draining.
-    started_ms: AtomicU64,
-    origin: Instant,
+    /// Ticks since draining started; 0 for not draining.
+    ticks: AtomicU64,
 }
 
 impl DrainManagerImpl {
-    /// A manager that closes all connections within `drain_time` of a drain's start.
+    /// A manager that closes all connections within `drain_time`, in whole seconds, of a drain's start.
     pub fn new(drain_time: Duration) -> Arc<Self> {
         Arc::new(DrainManagerImpl {
-            drain_time,
+            drain_time: drain_time.as_secs(),
             health_check_failed: AtomicBool::new(false),
-            started_ms: AtomicU64::new(0),
-            origin: Instant::now(),
+            ticks: AtomicU64::new(0),
         })
     }
 
@@ -33,10 +38,28 @@ impl DrainManagerImpl {
         self.health_check_failed.store(failed, Relaxed);
     }
 
-    /// Starts draining: from now on a growing share of responses closes its connection.
-    pub fn start_drain_sequence(&self) {
-        let now = self.origin.elapsed().as_millis() as u64;
-        self.started_ms.store(now.max(1), Relaxed);
+    /// Starts draining: from now on a growing share of responses closes its connection, until the drain
+    /// time is over or the returned timer is dropped.
+    pub fn start_drain_sequence(self: &Arc<Self>, dispatcher: &Rc<Dispatcher>) -> Rc<Timer> {
+        let manager = self.clone();
+        let timer = Rc::new_cyclic(|timer: &Weak<Timer>| {
+            let timer = timer.clone();
+            dispatcher.create_timer(move || {
+                if let Some(timer) = timer.upgrade() {
+                    manager.drain_sequence_tick(&timer);
+                }
+            })
+        });
+        self.drain_sequence_tick(&timer);
+        timer
+    }
+
+    fn drain_sequence_tick(&self, timer: &Timer) {
+        let ticks = self.ticks.fetch_add(1, Relaxed);
+        envoy_log!(Main, trace, "drain tick #{}", ticks);
+        if ticks + 1 < self.drain_time {
+            timer.enable_timer(TICK);
+        }
     }
 }
 
@@ -45,13 +68,10 @@ impl DrainDecision for DrainManagerImpl {
         if self.health_check_failed.load(Relaxed) {
             return true;
         }
-        let started = self.started_ms.load(Relaxed);
-        if started == 0 {
-            return false;
+        match self.ticks.load(Relaxed) {
+            0 => false,
+            ticks => self.drain_time == 0 || ticks > fastrand::u64(..self.drain_time),
         }
-        let elapsed = (self.origin.elapsed().as_millis() as u64).saturating_sub(started) / 1000;
-        let period = self.drain_time.as_secs();
-        period == 0 || elapsed > fastrand::u64(..) % period
     }
 }
 
@@ -72,7 +92,20 @@ mod tests {
     #[test]
     fn a_drain_time_of_zero_closes_at_once() {
         let drain = DrainManagerImpl::new(Duration::ZERO);
-        drain.start_drain_sequence();
+        let _timer = drain.start_drain_sequence(&Dispatcher::new("test"));
         assert!(drain.drain_close());
+    }
+
+    #[test]
+    fn each_tick_closes_a_larger_share() {
+        let drain = DrainManagerImpl::new(Duration::from_secs(4));
+        let dispatcher = Dispatcher::new("test");
+        let timer = drain.start_drain_sequence(&dispatcher);
+        for tick in 1..=4 {
+            let closed = (0..1000).filter(|_| drain.drain_close()).count();
+            let expected = 250 * tick;
+            assert!((expected - 100..=expected + 100).contains(&closed), "tick {tick}: {closed}");
+            drain.drain_sequence_tick(&timer);
+        }
     }
 }

@@ -69,7 +69,8 @@ impl ListenerConfig {
             .to_socket_addr()
             .ok_or_else(|| format!("{place}.address: malformed IP address"))?;
         let address = Address::from(ip);
-        let socket = ListenSocket::bind(address).map_err(|error| bind_error(&address, &error))?;
+        let socket = ListenSocket::bind(address, config.tcp_backlog_size)
+            .map_err(|error| bind_error(&address, &error))?;
         Self::with_socket(config, name, address, socket, context, drain_decision, place)
     }
 
@@ -117,7 +118,7 @@ impl ListenerConfig {
         manager: ConnectionManagerConfig,
         scope: &Scope,
     ) -> Result<Self, String> {
-        let socket = ListenSocket::bind(address).map_err(|error| bind_error(&address, &error))?;
+        let socket = ListenSocket::bind(address, None).map_err(|error| bind_error(&address, &error))?;
         Ok(ListenerConfig {
             name: name.to_string(),
             socket: Arc::new(socket),

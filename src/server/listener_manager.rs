@@ -2,6 +2,8 @@
 //! of the bootstrap.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -77,7 +79,8 @@ impl ListenerManagerImpl {
         place: &str,
     ) -> Result<(), String> {
         let name = if config.name.is_empty() { uuid_name() } else { config.name.clone() };
-        envoy_log!(Config, debug, "begin add/update listener: name={} hash={}", name, 0);
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{config:?}"));
+        envoy_log!(Config, debug, "begin add/update listener: name={} hash={}", name, hash);
         if self.active_listeners.borrow().iter().any(|l| l.name() == name) {
             return Err(format!("error adding listener: duplicate listener name '{name}'"));
         }
@@ -88,7 +91,7 @@ impl ListenerManagerImpl {
             debug,
             "add active listener: name={}, hash={}, address={}",
             name,
-            0,
+            hash,
             listener.address()
         );
         self.active_listeners.borrow_mut().push(Arc::new(listener));
@@ -111,23 +114,21 @@ impl ListenerManagerImpl {
     pub fn start_workers(&self) {
         envoy_log!(Config, info, "all dependencies initialized. starting workers");
         self.workers_started.set(true);
+        // Clients that come before the workers are ready wait in the backlog.
+        self.active_listeners.borrow_mut().retain(|listener| {
+            let outcome = listener.socket().listen();
+            if let Err(error) = &outcome {
+                self.stats.on_listen_failure(listener, error);
+            }
+            outcome.is_ok()
+        });
+        self.stats.total_listeners_active.set(self.active_listeners.borrow().len() as u64);
         for worker in self.workers.borrow_mut().iter_mut() {
             for listener in self.active_listeners.borrow().iter() {
-                let stats = self.stats.clone();
-                let (name, address) = (listener.name().to_string(), listener.address());
+                let (stats, added) = (self.stats.clone(), listener.clone());
                 worker.add_listener(listener.clone(), move |outcome| match outcome {
                     Ok(()) => stats.listener_create_success.inc(),
-                    Err(error) => {
-                        envoy_log!(
-                            Config,
-                            critical,
-                            "listener '{}' failed to listen on address '{}' on worker: {}",
-                            name,
-                            address,
-                            error
-                        );
-                        stats.listener_create_failure.inc();
-                    }
+                    Err(error) => stats.on_listen_failure(&added, &error),
                 });
             }
             worker.start();
@@ -145,6 +146,20 @@ impl ListenerManagerImpl {
     pub fn stop_workers(&self) {
         let workers = std::mem::take(&mut *self.workers.borrow_mut());
         drop(workers);
+    }
+}
+
+impl ListenerManagerStats {
+    fn on_listen_failure(&self, listener: &ListenerConfig, error: &io::Error) {
+        envoy_log!(
+            Config,
+            critical,
+            "listener '{}' failed to listen on address '{}' on worker: {}",
+            listener.name(),
+            listener.address(),
+            error
+        );
+        self.listener_create_failure.inc();
     }
 }
 

@@ -46,6 +46,7 @@ pub struct InstanceImpl {
     context: FactoryContext,
     admin: RefCell<Option<Rc<AdminImpl>>>,
     stat_flush_timer: RefCell<Option<Timer>>,
+    drain_tick_timer: RefCell<Option<Rc<Timer>>>,
     live: Cell<bool>,
     weak: Weak<InstanceImpl>,
 }
@@ -79,7 +80,11 @@ impl InstanceImpl {
         let context = FactoryContext {
             stats: stats_store.clone(),
             cluster_manager: cluster_manager.handle(),
-            access_log_manager: AccessLogManager::new(&stats_store, options.file_flush_interval),
+            access_log_manager: AccessLogManager::with_min_flush_size(
+                &stats_store,
+                options.file_flush_interval,
+                options.file_flush_min_size_kb as usize * 1024,
+            ),
             date_provider,
             local_address: Address::local_machine(options.local_address_ip_version == IpVersion::V6),
             service_cluster: or_else(&options.service_cluster, &bootstrap.node.cluster),
@@ -99,6 +104,7 @@ impl InstanceImpl {
             context,
             admin: RefCell::default(),
             stat_flush_timer: RefCell::default(),
+            drain_tick_timer: RefCell::default(),
             live: Cell::new(false),
             weak: weak.clone(),
         });
@@ -161,6 +167,7 @@ impl InstanceImpl {
             let place = format!("static_resources.listeners[{i}]");
             self.listener_manager.add_listener(listener, &self.context, &self.drain_decision(), &place)?;
         }
+        envoy_log!(Config, info, "loading tracing configuration");
         envoy_log!(Config, info, "loading stats sink configuration");
         Ok(())
     }
@@ -208,7 +215,7 @@ impl InstanceImpl {
                 server.shutdown();
             }),
             on_signal(libc::SIGUSR1, |server| {
-                envoy_log!(Main, info, "caught SIGUSR1. Reopening access logs.");
+                envoy_log!(Main, warn, "caught SIGUSR1");
                 server.reopen_logs();
             }),
             on_signal(libc::SIGHUP, |_| {
@@ -236,6 +243,7 @@ impl InstanceImpl {
     }
 
     fn flush_stats(&self) {
+        envoy_log!(Main, debug, "flushing stats");
         self.server_stats.update(&self.stats_store, self.start.elapsed());
         if let Some(timer) = self.stat_flush_timer.borrow().as_ref() {
             timer.enable_timer(self.bootstrap.stats_flush_interval.max(Duration::from_millis(1)));
@@ -269,8 +277,9 @@ impl InstanceImpl {
     /// Stops accepting; connections are closed bit by bit as they answer.
     pub(super) fn drain_listeners(&self) {
         envoy_log!(Main, info, "closing and draining listeners");
-        self.drain_manager.start_drain_sequence();
         self.listener_manager.stop_listeners();
+        let mut timer = self.drain_tick_timer.borrow_mut();
+        timer.get_or_insert_with(|| self.drain_manager.start_drain_sequence(&self.dispatcher));
     }
 
     /// Ends [`InstanceImpl::run`].
@@ -281,6 +290,7 @@ impl InstanceImpl {
 
     fn terminate(&self) {
         drop(self.stat_flush_timer.borrow_mut().take());
+        drop(self.drain_tick_timer.borrow_mut().take());
         self.listener_manager.stop_workers();
         self.handler.clear();
         drop(self.admin.borrow_mut().take());
@@ -294,14 +304,7 @@ impl InstanceImpl {
 }
 
 fn log_start(options: &Options) {
-    envoy_log!(
-        Main,
-        info,
-        "initializing epoch {} (base id={}, hot restart version={})",
-        0,
-        options.base_id,
-        "disabled"
-    );
+    envoy_log!(Main, info, "initializing epoch {} (hot restart version={})", 0, "disabled");
     envoy_log!(Main, info, "statically linked extensions:");
     for (kind, names) in [
         (

@@ -13,7 +13,7 @@ use crate::event::Timer;
 use crate::http::http1::{ClientConnectionImpl, HeadLimits};
 use crate::http::{
     CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Stream, StreamCallbacks, StreamDecoder,
-    StreamEncoder, StreamResetReason,
+    StreamEncoder, StreamResetReason, utility,
 };
 use crate::linked_list::NodeKey;
 use crate::network::{ConnectionCallbacks, ConnectionEvent};
@@ -251,11 +251,13 @@ impl StreamWrapper {
     /// Notes from the head whether the upstream will close the connection.
     fn note_connection_header(&self, headers: &HeaderMapPtr) {
         let headers = headers.borrow();
-        let Some(value) = headers.get(HeaderId::Connection) else { return };
-        if crate::http::utility::tokens(value).any(|t| t.eq_ignore_ascii_case(b"close")) {
+        let proxy = headers.get(HeaderId::ProxyConnection);
+        if utility::connection_has_token(&headers, "close")
+            || proxy.is_some_and(|p| p.eq_ignore_ascii_case(b"close"))
+        {
             self.saw_close_header.set(true);
             self.host.cluster().stats().upstream_cx_close_notify.inc();
-        } else if crate::http::utility::tokens(value).any(|t| t.eq_ignore_ascii_case(b"keep-alive")) {
+        } else if utility::connection_has_token(&headers, "keep-alive") {
             self.saw_keep_alive_header.set(true);
         }
     }

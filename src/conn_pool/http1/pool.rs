@@ -202,14 +202,15 @@ impl ConnPoolImpl {
         if was_serving && !client.decode_complete() {
             self.count_destroy_with_active_request(event);
         }
-        if let Some(dead) = self.clients.remove(client.key()) {
-            self.dispatcher.deferred_delete(dead);
-        }
+        let dead = self.clients.remove(client.key());
         if was_connecting {
             self.host.cluster().stats().upstream_cx_connect_fail.inc();
             self.host.stats().cx_connect_fail.inc();
             envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
-            self.purge_pending_requests(client.failure_reason(event), reason);
+            self.purge_pending_requests(client.failure_reason(event), &reason);
+        }
+        if let Some(dead) = dead {
+            self.dispatcher.deferred_delete(dead);
         }
         // The clients that are left cannot serve all that wait.
         if self.pending_requests.len(0) > self.clients.len(READY) + self.clients.len(BUSY) {
@@ -218,7 +219,6 @@ impl ConnPoolImpl {
         if was_connecting || was_serving {
             self.check_for_drained();
         }
-        client.clear_stream_wrapper();
     }
 
     fn count_destroy_with_active_request(&self, event: ConnectionEvent) {
@@ -251,8 +251,8 @@ impl ConnPoolImpl {
 
     fn on_pending_request_cancel(&self, request: &PendingRequest) {
         envoy_log!(Pool, debug, "cancelling pending request");
-        self.host.cluster().stats().upstream_rq_cancelled.inc();
         request.remove(self);
+        self.host.cluster().stats().upstream_rq_cancelled.inc();
         self.check_for_drained();
     }
 

@@ -5,6 +5,7 @@
 
 pub mod router;
 
+use std::borrow::Cow;
 use std::rc::{Rc, Weak};
 
 use crate::buffer::Buffer;
@@ -127,7 +128,7 @@ pub trait StreamDecoderFilterCallbacks: StreamFilterCallbacks {
         status: u16,
         body: &str,
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
-        details: &'static str,
+        details: Cow<'static, str>,
     );
     /// Sends an informational (1xx) head.
     fn encode_1xx_headers(&self, headers: HeaderMapPtr);

@@ -17,7 +17,7 @@ use crate::http::{
     ClientConnection, CodecError, HeaderId, HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks,
     StreamDecoder, StreamEncoder, StreamResetReason,
 };
-use crate::network::ConnectionImpl;
+use crate::network::{Address, ConnectionImpl};
 
 #[derive(Clone, Copy)]
 enum State {
@@ -112,7 +112,7 @@ impl ClientConnectionImpl {
             return Err(HeadError::bad("HPE_INVALID_CONSTANT").into());
         }
         let Some(length) = found else {
-            head::check_size(data.len(), &self.limits)?;
+            head::check_partial_size(data.len(), &self.limits)?;
             return Ok(false);
         };
         envoy_conn_log!(Http, trace, self.connection_id, "message begin");
@@ -123,16 +123,7 @@ impl ClientConnectionImpl {
         let line = head::parse_response(data.linearize(length), &self.limits, &mut headers);
         data.drain(length);
         let line = line?;
-        for (key, value) in headers.iter() {
-            envoy_conn_log!(
-                Http,
-                trace,
-                self.connection_id,
-                "completed header: key={} value={}",
-                String::from_utf8_lossy(key),
-                String::from_utf8_lossy(value)
-            );
-        }
+        head::log_fields(self.connection_id, &headers);
         envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
         self.on_headers_complete(headers, line, head_request)?;
         Ok(true)
@@ -184,9 +175,7 @@ impl ClientConnectionImpl {
         if let Some(length) = found {
             let mut headers = HeaderMap::new();
             if let Ok(line) = head::parse_response(data.linearize(length), &self.limits, &mut headers) {
-                let close =
-                    headers.get(HeaderId::Connection).is_some_and(|c| c.eq_ignore_ascii_case(b"close"));
-                idle_timeout = line.status == 408 && close;
+                idle_timeout = line.status == 408;
             }
         }
         data.clear();
@@ -216,12 +205,13 @@ impl ClientConnectionImpl {
         }
         let progress = done || next.is_some();
         self.state.set(next.unwrap_or(State::Body(body)));
+        // Of input that turns out to be bad nothing is passed on.
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         if !piece.is_empty() {
             envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
             self.with_decoder(|d| d.decode_data(&mut piece, false));
-        }
-        if let Some(error) = failed {
-            return Err(error.into());
         }
         if done {
             self.on_message_complete(Completion::Data);
@@ -241,6 +231,8 @@ impl ClientConnectionImpl {
         envoy_conn_log!(Http, trace, self.connection_id, "message complete");
         self.state.set(State::Head);
         let Some(pending) = self.pending_response.borrow_mut().take() else { return };
+        // Once for the codec, as above, and once for the client's side of it, as in Envoy.
+        envoy_conn_log!(Http, trace, self.connection_id, "message complete");
         let Some(decoder) = pending.decoder.upgrade() else { return };
         match completion {
             Completion::Headers(headers) => decoder.decode_headers(headers.shared(), true),
@@ -399,5 +391,9 @@ impl Stream for RequestEncoder {
 
     fn buffer_limit(&self) -> usize {
         self.codec.upgrade().and_then(|c| c.connection.upgrade()).map_or(0, |c| c.buffer_limit())
+    }
+
+    fn connection_local_address(&self) -> Option<Address> {
+        self.codec.upgrade().and_then(|c| c.connection.upgrade()).and_then(|c| c.local_address())
     }
 }

@@ -3,7 +3,9 @@
 use memchr::memchr;
 
 use crate::buffer::Buffer;
+use crate::envoy_conn_log;
 use crate::http::{HeaderId, HeaderMap, Protocol};
+use crate::logger::{self, Level};
 
 /// Limits on a head.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,16 @@ pub(super) struct HeadError {
 impl HeadError {
     pub(super) const fn bad(text: &'static str) -> Self {
         HeadError { status: 400, details: "http1.codec_error", text }
+    }
+
+    /// Names the cause as Envoy does where `block`, which was refused, has characters that no block
+    /// may have.
+    fn of(self, block: &[u8]) -> Self {
+        let odd = |b: &u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\r' | b'\n');
+        if self.status == 400 && block.iter().any(odd) {
+            return HeadError { details: "http1.invalid_characters", ..self };
+        }
+        self
     }
 }
 
@@ -171,6 +183,10 @@ pub(super) fn parse_request(
     limits: &HeadLimits,
     headers: &mut HeaderMap,
 ) -> Result<RequestLine, HeadError> {
+    read_request(head, limits, headers).map_err(|error| error.of(head))
+}
+
+fn read_request(head: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<RequestLine, HeadError> {
     let (line, rest) = split_line(head)?;
     let mut words = line.split(is_blank).filter(|word| !word.is_empty());
     let method = words.next().unwrap_or_default();
@@ -266,7 +282,7 @@ pub(super) fn parse_trailers(
     limits: &HeadLimits,
     trailers: &mut HeaderMap,
 ) -> Result<(), HeadError> {
-    parse_fields(block, limits, trailers)
+    parse_fields(block, limits, trailers).map_err(|error| error.of(block))
 }
 
 fn add_fields(
@@ -283,9 +299,35 @@ fn add_fields(
     Ok(())
 }
 
-/// Refuses a head that is longer than allowed, complete or not.
+/// Logs the fields of a head as they stood in it.
+pub(super) fn log_fields(connection_id: u64, headers: &HeaderMap) {
+    if !logger::enabled(logger::Id::Http, Level::Trace) {
+        return;
+    }
+    for (key, value) in headers.iter() {
+        let key = if key == b":authority" { b"host" } else { key };
+        if key.starts_with(b":") {
+            continue;
+        }
+        envoy_conn_log!(
+            Http,
+            trace,
+            connection_id,
+            "completed header: key={} value={}",
+            String::from_utf8_lossy(key),
+            String::from_utf8_lossy(value)
+        );
+    }
+}
+
+/// Refuses a complete head that is longer than allowed.
 pub(super) fn check_size(bytes: usize, limits: &HeadLimits) -> Result<(), HeadError> {
     if bytes > limits.max_bytes { Err(HEADERS_TOO_LARGE) } else { Ok(()) }
+}
+
+/// Refuses the beginning of a head that can only become longer than allowed.
+pub(super) fn check_partial_size(bytes: usize, limits: &HeadLimits) -> Result<(), HeadError> {
+    if bytes >= limits.max_bytes { Err(HEADERS_TOO_LARGE) } else { Ok(()) }
 }
 
 /// http-parser's names for what httparse found, as Envoy prints them.

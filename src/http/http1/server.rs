@@ -11,13 +11,13 @@ use super::chunk::{ChunkDecoder, ChunkStatus};
 use super::encoder::MessageEncoder;
 use super::head::{self, HeadError, HeadLimits, HeadScanner};
 use crate::buffer::Buffer;
+use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::{
     CodecError, HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ServerConnection,
     ServerConnectionCallbacks, Stream, StreamCallbacks, StreamEncoder, StreamResetReason, utility,
 };
-use crate::network::{ConnectionImpl, ConnectionState};
-use crate::{envoy_conn_log, envoy_log};
+use crate::network::{Address, ConnectionImpl, ConnectionState};
 
 /// Options of the codec that the configuration sets (`Http1ProtocolOptions`).
 #[derive(Clone, Debug)]
@@ -46,6 +46,9 @@ impl Default for Http1Settings {
     }
 }
 
+/// Complete responses that may wait to be written when the next request comes (Envoy's default).
+const MAX_QUEUED_RESPONSES: usize = 2;
+
 #[derive(Clone, Copy)]
 enum State {
     /// Before or in a head.
@@ -69,6 +72,21 @@ pub struct ServerConnectionImpl {
     scanner: Cell<HeadScanner>,
     active_request: RefCell<Option<Rc<ActiveRequest>>>,
     reset_stream_called: Cell<bool>,
+    /// Bytes handed to the connection so far.
+    written: Cell<u64>,
+    /// `written` at the ends of the last complete responses, the newest first.
+    response_ends: Cell<[u64; MAX_QUEUED_RESPONSES]>,
+}
+
+enum DecodeError {
+    Head(HeadError),
+    ResponseFlood,
+}
+
+impl From<HeadError> for DecodeError {
+    fn from(error: HeadError) -> Self {
+        DecodeError::Head(error)
+    }
 }
 
 /// The request being served: its response encoder and the decoder it goes to.
@@ -103,6 +121,8 @@ impl ServerConnectionImpl {
             scanner: Cell::default(),
             active_request: RefCell::default(),
             reset_stream_called: Cell::new(false),
+            written: Cell::new(0),
+            response_ends: Cell::default(),
         })
     }
 
@@ -115,7 +135,7 @@ impl ServerConnectionImpl {
     }
 
     /// Decodes until one message is complete or the input ends.
-    fn decode_message(&self, data: &mut Buffer) -> Result<(), HeadError> {
+    fn decode_message(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         loop {
             let complete = match self.state.get() {
                 State::Head => {
@@ -139,21 +159,23 @@ impl ServerConnectionImpl {
 
     /// Reads a head, if all of it is there, and passes it on. For a request without a body this
     /// completes the message.
-    fn decode_head(&self, data: &mut Buffer) -> Result<bool, HeadError> {
+    fn decode_head(&self, data: &mut Buffer) -> Result<bool, DecodeError> {
         if self.active_request.borrow().is_none() {
             skip_empty_lines(data);
-            if data.is_empty() {
+            // A CR alone may yet become an empty line.
+            if data.is_empty() || (data.len() == 1 && data.front() == b"\r") {
                 return Ok(false);
             }
             self.on_message_begin();
+            self.check_response_flood()?;
             if !data.front()[0].is_ascii_uppercase() {
-                return Err(HeadError::bad("HPE_INVALID_METHOD"));
+                return Err(HeadError::bad("HPE_INVALID_METHOD").into());
             }
         }
         let mut scanner = self.scanner.get();
         let Some(length) = scanner.find_end(data) else {
             self.scanner.set(scanner);
-            head::check_size(data.len(), &self.limits)?;
+            head::check_partial_size(data.len(), &self.limits)?;
             return Ok(false);
         };
         self.scanner.set(HeadScanner::default());
@@ -166,16 +188,7 @@ impl ServerConnectionImpl {
         if let Some(request) = self.active() {
             request.response_to_head.set(line.is_head);
         }
-        for (key, value) in headers.iter() {
-            envoy_conn_log!(
-                Http,
-                trace,
-                self.connection_id,
-                "completed header: key={} value={}",
-                String::from_utf8_lossy(key),
-                String::from_utf8_lossy(value)
-            );
-        }
+        head::log_fields(self.connection_id, &headers);
         self.on_headers_complete(headers)?;
         Ok(true)
     }
@@ -200,6 +213,14 @@ impl ServerConnectionImpl {
             let decoder = callbacks.new_stream(request.clone());
             *request.decoder.borrow_mut() = Some(decoder);
         }
+    }
+
+    /// Refuses a request that comes while the responses to earlier ones are not taken.
+    fn check_response_flood(&self) -> Result<(), DecodeError> {
+        let Some(connection) = self.connection.upgrade() else { return Ok(()) };
+        let drained = self.written.get() - connection.write_buffer_length() as u64;
+        let oldest = self.response_ends.get()[MAX_QUEUED_RESPONSES - 1];
+        if oldest > drained { Err(DecodeError::ResponseFlood) } else { Ok(()) }
     }
 
     fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<(), HeadError> {
@@ -247,6 +268,12 @@ impl ServerConnectionImpl {
     fn handle_path(&self, headers: &mut HeaderMap) -> Result<(), HeadError> {
         const BAD: HeadError =
             HeadError { status: 400, details: "http1.invalid_url", text: "invalid url in request line" };
+        const NO_TARGET: HeadError = HeadError::bad("HPE_INVALID_URL");
+        const BAD_SCHEME: HeadError = HeadError {
+            status: 400,
+            details: "http1.invalid_scheme",
+            text: "invalid scheme in request line",
+        };
         let path = headers.get(HeaderId::Path).unwrap_or_default();
         if path.starts_with(b"/") {
             return Ok(());
@@ -255,13 +282,17 @@ impl ServerConnectionImpl {
             b"CONNECT" if utility::is_host_and_port(path) => return Ok(()),
             b"OPTIONS" if path == b"*" => return Ok(()),
             b"CONNECT" => return Err(BAD),
+            _ if path == b"*" => return Err(BAD),
             _ => {}
         }
-        if !utility::has_scheme(path) {
-            return Err(BAD);
+        if !utility::has_scheme(path) || path.contains(&b'#') {
+            return Err(NO_TARGET);
         }
         if !self.settings.allow_absolute_url {
             return Ok(());
+        }
+        if !utility::is_http_url(path) {
+            return Err(BAD_SCHEME);
         }
         let (authority, path) = utility::split_absolute_url(path).ok_or(BAD)?;
         let (authority, path) = (authority.to_vec(), path.to_vec());
@@ -292,14 +323,15 @@ impl ServerConnectionImpl {
         if let State::Body(_) = self.state.get() {
             self.state.set(State::Body(body));
         }
+        // Of input that turns out to be bad nothing is passed on.
+        if let Some(error) = failed {
+            return Err(error);
+        }
         if !piece.is_empty() {
             envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
             if let Some(request) = self.active() {
                 request.with_decoder(|d| d.decode_data(&mut piece, false));
             }
-        }
-        if let Some(error) = failed {
-            return Err(error);
         }
         if done {
             self.on_message_complete(None);
@@ -340,6 +372,10 @@ impl ServerConnectionImpl {
     }
 
     fn on_encode_complete(&self) {
+        let mut ends = self.response_ends.get();
+        ends.rotate_right(1);
+        ends[0] = self.written.get();
+        self.response_ends.set(ends);
         let complete = self.active().is_some_and(|r| r.remote_complete.get());
         // Before the request is complete it stays, so that its reset callbacks can still run.
         if complete {
@@ -349,15 +385,21 @@ impl ServerConnectionImpl {
 
     fn write(&self, output: &mut Buffer) {
         if let Some(connection) = self.connection.upgrade() {
+            self.written.set(self.written.get() + output.len() as u64);
             connection.write(output, false);
         }
     }
 }
 
-/// Drops line ends in front of a head (RFC 9112 section 2.2 asks servers to).
+/// Drops empty lines in front of a head (RFC 9112 section 2.2 asks servers to).
 fn skip_empty_lines(data: &mut Buffer) {
-    while let Some(b'\r' | b'\n') = data.front().first() {
-        data.drain(1);
+    loop {
+        let n = match data.linearize(2) {
+            [b'\n', ..] => 1,
+            b"\r\n" => 2,
+            _ => return,
+        };
+        data.drain(n);
     }
 }
 
@@ -380,7 +422,7 @@ pub(super) fn read_trailers(
     let mut scan = scanner.get();
     let Some(length) = scan.find_end(data) else {
         scanner.set(scan);
-        head::check_size(data.len(), limits)?;
+        head::check_partial_size(data.len(), limits)?;
         return Ok(None);
     };
     scanner.set(HeadScanner::default());
@@ -396,9 +438,12 @@ impl ServerConnection for ServerConnectionImpl {
         envoy_conn_log!(Http, trace, self.connection_id, "parsing {} bytes", before);
         let result = self.decode_message(data);
         envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
-        result.map_err(|error| {
-            self.send_protocol_error(&error);
-            CodecError::Protocol(format!("http/1.1 protocol error: {}", error.text))
+        result.map_err(|error| match error {
+            DecodeError::ResponseFlood => CodecError::ResponseFlood,
+            DecodeError::Head(error) => {
+                self.send_protocol_error(&error);
+                CodecError::Protocol(format!("http/1.1 protocol error: {}", error.text))
+            }
         })
     }
 
@@ -502,7 +547,6 @@ impl Stream for ActiveRequest {
             codec.reset_stream_called.set(true);
             drop(codec.active_request.borrow_mut().take());
         }
-        envoy_log!(Http, trace, "request reset: {}", reason.as_str());
         self.helper.run_reset_callbacks(reason);
         drop(keep);
     }
@@ -515,5 +559,9 @@ impl Stream for ActiveRequest {
 
     fn buffer_limit(&self) -> usize {
         self.codec.upgrade().and_then(|c| c.connection.upgrade()).map_or(0, |c| c.buffer_limit())
+    }
+
+    fn connection_local_address(&self) -> Option<Address> {
+        self.codec.upgrade().and_then(|c| c.connection.upgrade()).and_then(|c| c.local_address())
     }
 }

@@ -230,15 +230,15 @@ fn a_closed_client_is_not_replaced_while_enough_are_left() {
 }
 
 #[test]
-fn the_breaker_of_connections_is_released_with_the_deferred_deletion() {
+fn a_client_counts_until_its_deferred_deletion() {
     let f = Fixture::new();
     let (request, _peer) = f.serving("a");
     request.reset();
     assert_eq!(f.lists(), (0, 0, 0));
     let destroyed = "cx_destroy_with_active_rq+1 cx_destroy_local_with_active_rq+1";
-    f.counted(&[RELEASED, destroyed]);
+    f.counted(&[destroyed]);
     f.dispatcher.clear_deferred_delete_list();
-    f.counted(&[DELETED]);
+    f.counted(&[RELEASED, DELETED]);
 }
 
 #[test]

@@ -367,7 +367,8 @@ impl Callbacks for Request {
     }
 
     fn on_pool_failure(&self, reason: PoolFailureReason, transport: &str, host: Option<&HostSharedPtr>) {
-        assert_eq!(transport, "");
+        let refused = reason == PoolFailureReason::RemoteConnectionFailure;
+        assert_eq!(transport, if refused { "delayed connect error: Connection refused" } else { "" });
         assert_eq!(host.is_none(), reason == PoolFailureReason::Overflow);
         self.tell(&format!("failed {reason:?}"));
         run(&self.on_failure);

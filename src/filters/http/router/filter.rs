@@ -1,5 +1,6 @@
 //! The router filter of one stream.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -51,6 +52,10 @@ pub struct Filter {
     downstream_response_started: Cell<bool>,
     internal_request: Cell<bool>,
     grpc_request: Cell<bool>,
+    /// A gRPC response's success is known by its end alone.
+    grpc_success_deferred: Cell<bool>,
+    /// The response comes from a canary.
+    canary: Cell<bool>,
     pub(super) buffer_limit: Cell<usize>,
 }
 
@@ -75,6 +80,8 @@ impl Filter {
             downstream_response_started: Cell::new(false),
             internal_request: Cell::new(false),
             grpc_request: Cell::new(false),
+            grpc_success_deferred: Cell::new(false),
+            canary: Cell::new(false),
             buffer_limit: Cell::new(0),
         })
     }
@@ -114,9 +121,9 @@ impl Filter {
         self.timeout.get().per_try
     }
 
-    fn send_local_reply(&self, status: u16, body: &str, details: &'static str) {
+    fn send_local_reply(&self, status: u16, body: &str, details: impl Into<Cow<'static, str>>) {
         if let Some(callbacks) = self.callbacks() {
-            callbacks.send_local_reply(status, body, None, details);
+            callbacks.send_local_reply(status, body, None, details.into());
         }
     }
 
@@ -144,7 +151,7 @@ impl Filter {
                 headers.set(HeaderId::Location, location);
             }
         };
-        callbacks.send_local_reply(entry.status, &entry.body, Some(&modify), "direct_response");
+        callbacks.send_local_reply(entry.status, &entry.body, Some(&modify), "direct_response".into());
     }
 
     fn own_url(&self) -> Option<Vec<u8>> {
@@ -177,15 +184,25 @@ impl Filter {
 
     /// Counts a response status, the upstream's or one made here.
     fn charge_upstream_code(&self, status: u16, host: Option<&HostSharedPtr>, canary: bool) {
-        let Some(cluster) = self.cluster() else { return };
-        if self.config.emit_dynamic_stats {
-            cluster.code_stats().charge_response(status, self.internal_request.get(), canary);
-        }
+        let Some(cluster) = self.cluster().filter(|_| self.emits_dynamic_stats()) else { return };
+        cluster.code_stats().charge_response(status, self.internal_request.get(), canary);
         if let Some(host) = host
             && codes::is_5xx(status)
         {
             host.stats().rq_error.inc();
         }
+    }
+
+    fn emits_dynamic_stats(&self) -> bool {
+        let mut health_check = false;
+        self.with_stream_info(|info| health_check = info.health_check.get());
+        self.config.emit_dynamic_stats && !health_check
+    }
+
+    /// Counts a gRPC response for its host by the status it ended with.
+    fn charge_grpc(&self, host: Option<&HostSharedPtr>, end: &HeaderMap) {
+        let Some(host) = host else { return };
+        if utility::is_grpc_success(end) { &host.stats().rq_success } else { &host.stats().rq_error }.inc();
     }
 
     fn conn_pool(&self, cluster: &ClusterEntry, entry: &RouteEntry) -> Option<Rc<dyn conn_pool::Instance>> {
@@ -244,10 +261,10 @@ impl Filter {
         self.with_stream_info(|info| info.set_response_flag(ResponseFlag::UpstreamOverflow));
         self.charge_upstream_code(503, None, false);
         cluster.stats().upstream_rq_maintenance_mode.inc();
-        self.send_overloaded_reply(503, "maintenance mode", "maintenance_mode");
+        self.send_overloaded_reply(503, "maintenance mode", "maintenance_mode".into());
     }
 
-    fn send_overloaded_reply(&self, status: u16, body: &str, details: &'static str) {
+    fn send_overloaded_reply(&self, status: u16, body: &str, details: Cow<'static, str>) {
         let Some(callbacks) = self.callbacks() else { return };
         let suppress = self.config.suppress_envoy_headers;
         let modify = move |headers: &mut HeaderMap| {
@@ -267,6 +284,7 @@ impl Filter {
         if route.include_attempt_count() {
             headers.set(HeaderId::EnvoyAttemptCount, b"1");
         }
+        self.with_stream_info(|info| info.attempt_count.set(1));
         RETRY_HEADERS.iter().for_each(|&id| headers.remove(id));
     }
 
@@ -321,7 +339,7 @@ impl Filter {
     fn on_upstream_timeout_abort(&self, details: &'static str) {
         let status = self.timeout_response_code.get();
         let body = if status == 504 { "upstream request timeout" } else { "" };
-        self.on_upstream_abort(status, ResponseFlag::UpstreamRequestTimeout, body, false, details);
+        self.on_upstream_abort(status, ResponseFlag::UpstreamRequestTimeout, body, false, details.into());
     }
 
     /// There will be no (more) response: answers in its place, or resets one that has begun.
@@ -331,15 +349,18 @@ impl Filter {
         flag: ResponseFlag,
         body: &str,
         dropped: bool,
-        details: &'static str,
+        details: Cow<'static, str>,
     ) {
         let host = self.upstream_request().and_then(|request| request.host());
         if self.downstream_response_started.get() {
-            if let Some(host) = host.filter(|_| self.grpc_request.get()) {
+            if let Some(host) = host.filter(|_| self.grpc_success_deferred.get()) {
                 host.stats().rq_error.inc();
                 self.config.stats.rq_reset_after_downstream_response_started.inc();
             }
-            self.with_stream_info(|info| info.set_response_flag(flag));
+            self.with_stream_info(|info| {
+                info.set_response_flag(flag);
+                info.set_response_code_details(details.clone());
+            });
             self.cleanup();
             if let Some(callbacks) = self.callbacks() {
                 callbacks.reset_stream();
@@ -383,7 +404,18 @@ impl Filter {
                 info.set_upstream_transport_failure_reason(transport_failure_reason)
             });
         }
-        self.on_upstream_abort(status, response_flag(reason), &body, dropped, reset_details(reason));
+        let details = self.reset_details(reason, transport_failure_reason);
+        self.on_upstream_abort(status, response_flag(reason), &body, dropped, details);
+    }
+
+    fn reset_details(&self, reason: StreamResetReason, transport_failure_reason: &str) -> Cow<'static, str> {
+        let when = if self.downstream_response_started.get() { "after" } else { "before" };
+        let reason = reason.as_str().replace(' ', "_");
+        let (bar, cause) = match transport_failure_reason {
+            "" => ("", String::new()),
+            cause => ("|", cause.replace(' ', "_")),
+        };
+        format!("upstream_reset_{when}_response_started{{{reason}{bar}{cause}}}").into()
     }
 
     pub(super) fn on_upstream_1xx_headers(&self, headers: HeaderMapPtr) {
@@ -413,7 +445,7 @@ impl Filter {
             "upstream headers complete: end_stream={}",
             end_stream
         );
-        let (status, canary) = {
+        let status = {
             let mut headers = headers.borrow_mut();
             // A response that came before the end of the request was not timed.
             if let Some(complete) = self.downstream_request_complete_time.get()
@@ -423,52 +455,70 @@ impl Filter {
                 headers.set_int(HeaderId::EnvoyUpstreamServiceTime, elapsed);
             }
             let canary = headers.get(HeaderId::EnvoyUpstreamCanary) == Some(b"true");
-            (headers.status(), canary || host.is_some_and(|h| h.canary()))
+            self.canary.set(canary || host.is_some_and(|h| h.canary()));
+            headers.status()
         };
-        self.charge_upstream_code(status, host, canary);
-        if let Some(host) = host
-            && !codes::is_5xx(status)
-        {
-            host.stats().rq_success.inc();
+        self.charge_upstream_code(status, host, self.canary.get());
+        if !codes::is_5xx(status) {
+            self.charge_success(host, &headers, end_stream);
         }
         self.downstream_response_started.set(true);
         if end_stream {
-            self.on_upstream_complete(canary);
+            self.on_upstream_complete();
         }
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_headers(headers, end_stream, "via_upstream");
         }
     }
 
-    pub(super) fn on_upstream_data(&self, data: &mut Buffer, end_stream: bool) {
+    fn charge_success(&self, host: Option<&HostSharedPtr>, headers: &HeaderMapPtr, end_stream: bool) {
+        if !self.grpc_request.get() {
+            if let Some(host) = host {
+                host.stats().rq_success.inc();
+            }
+        } else if end_stream {
+            self.charge_grpc(host, &headers.borrow());
+        } else {
+            self.grpc_success_deferred.set(true);
+        }
+    }
+
+    pub(super) fn on_upstream_data(&self, data: &mut Buffer, host: Option<&HostSharedPtr>, end_stream: bool) {
         if end_stream {
-            self.on_upstream_complete(false);
+            // Without trailers a gRPC response has no status.
+            if self.grpc_success_deferred.get() {
+                self.charge_grpc(host, &HeaderMap::new());
+            }
+            self.on_upstream_complete();
         }
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_data(data, end_stream);
         }
     }
 
-    pub(super) fn on_upstream_trailers(&self, trailers: HeaderMapPtr) {
-        self.on_upstream_complete(false);
+    pub(super) fn on_upstream_trailers(&self, trailers: HeaderMapPtr, host: Option<&HostSharedPtr>) {
+        if self.grpc_success_deferred.get() {
+            self.charge_grpc(host, &trailers.borrow());
+        }
+        self.on_upstream_complete();
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_trailers(trailers);
         }
     }
 
     /// The response is complete. On HTTP/1 an unfinished request cannot go on.
-    fn on_upstream_complete(&self, canary: bool) {
+    fn on_upstream_complete(&self) {
         if !self.downstream_end_stream.get()
             && let Some(request) = self.upstream_request()
         {
             request.reset_stream();
         }
-        if self.config.emit_dynamic_stats
+        if self.emits_dynamic_stats()
             && let Some(complete) = self.downstream_request_complete_time.get()
             && let Some(cluster) = self.cluster()
         {
             let elapsed = event::now().duration_since(complete).as_millis() as u64;
-            cluster.code_stats().charge_timing(elapsed, self.internal_request.get(), canary);
+            cluster.code_stats().charge_timing(elapsed, self.internal_request.get(), self.canary.get());
         }
         self.cleanup();
     }
@@ -485,25 +535,6 @@ fn response_flag(reason: StreamResetReason) -> ResponseFlag {
         StreamResetReason::Overflow => ResponseFlag::UpstreamOverflow,
         StreamResetReason::RemoteReset => ResponseFlag::UpstreamRemoteReset,
         StreamResetReason::ProtocolError => ResponseFlag::UpstreamProtocolError,
-    }
-}
-
-fn reset_details(reason: StreamResetReason) -> &'static str {
-    match reason {
-        StreamResetReason::LocalReset => "upstream_reset_before_response_started{local_reset}",
-        StreamResetReason::RemoteReset => "upstream_reset_before_response_started{remote_reset}",
-        StreamResetReason::LocalConnectionFailure => {
-            "upstream_reset_before_response_started{local_connection_failure}"
-        }
-        StreamResetReason::RemoteConnectionFailure => {
-            "upstream_reset_before_response_started{remote_connection_failure}"
-        }
-        StreamResetReason::ConnectionTimeout => "upstream_reset_before_response_started{connection_timeout}",
-        StreamResetReason::ConnectionTermination => {
-            "upstream_reset_before_response_started{connection_termination}"
-        }
-        StreamResetReason::Overflow => "upstream_reset_before_response_started{overflow}",
-        StreamResetReason::ProtocolError => "upstream_reset_before_response_started{protocol_error}",
     }
 }
 

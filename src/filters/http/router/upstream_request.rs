@@ -294,6 +294,9 @@ impl Callbacks for UpstreamRequest {
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "pool ready");
         let Some(parent) = self.parent.upgrade() else { return };
         self.on_host_selected(host);
+        parent.with_stream_info(|info| {
+            info.upstream_local_address.set(encoder.stream().connection_local_address());
+        });
         let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
         encoder.stream().add_callbacks(callbacks);
         self.setup_per_try_timeout(&parent);
@@ -334,12 +337,14 @@ impl StreamDecoder for UpstreamRequest {
         if end_stream {
             self.note_rx(true);
         }
-        self.with_parent(|parent| parent.on_upstream_data(data, end_stream));
+        let host = self.host();
+        self.with_parent(|parent| parent.on_upstream_data(data, host.as_ref(), end_stream));
     }
 
     fn decode_trailers(&self, trailers: HeaderMapPtr) {
         self.note_rx(true);
-        self.with_parent(|parent| parent.on_upstream_trailers(trailers));
+        let host = self.host();
+        self.with_parent(|parent| parent.on_upstream_trailers(trailers, host.as_ref()));
     }
 
     fn decode_1xx_headers(&self, headers: HeaderMapPtr) {

@@ -200,6 +200,16 @@ impl ActiveStream {
         self.state.remote_complete.get()
     }
 
+    /// Whether the connection can close behind this stream's response at once: nothing more of the
+    /// request is under way, or its client (HTTP/1.0) takes just this close for the response's end.
+    pub(super) fn closes_without_delay(&self) -> bool {
+        let has_length = || {
+            self.response_headers.borrow().as_ref().is_some_and(|h| h.borrow().has(HeaderId::ContentLength))
+        };
+        self.state.saw_connection_close.get()
+            && (self.remote_complete() || (self.is_http_10() && !has_length()))
+    }
+
     pub(super) fn set_local_complete(&self) {
         self.state.local_complete.set(true);
         self.state.codec_saw_local_complete.set(true);
@@ -234,34 +244,26 @@ impl ActiveStream {
             return;
         }
         self.config.stats.downstream_rq_idle_timeout.inc();
-        if self.response_headers.borrow().is_some() {
-            self.end_stream();
-        } else {
-            self.stream_info.set_response_flag(ResponseFlag::StreamIdleTimeout);
-            // With the request complete it is the upstream that keeps everybody waiting.
-            let status = if self.remote_complete() { 504 } else { 408 };
-            self.send_local_reply_with(status, "stream timeout", None, "stream_idle_timeout");
-        }
+        self.stream_info.set_response_flag(ResponseFlag::StreamIdleTimeout);
+        // With the request complete it is the upstream that keeps everybody waiting.
+        let status = if self.remote_complete() { 504 } else { 408 };
+        self.send_local_reply_with(status, "stream timeout", None, "stream_idle_timeout".into());
     }
 
     fn on_request_timeout(&self) {
         self.config.stats.downstream_rq_timeout.inc();
-        self.send_local_reply_with(408, "request timeout", None, "request_overall_timeout");
+        self.send_local_reply_with(408, "request timeout", None, "request_overall_timeout".into());
     }
 
     fn on_request_header_timeout(&self) {
         self.config.stats.downstream_rq_header_timeout.inc();
-        self.send_local_reply_with(408, "request header timeout", None, "request_header_timeout");
+        self.send_local_reply_with(408, "request header timeout", None, "request_header_timeout".into());
     }
 
     fn on_max_stream_duration(&self) {
         self.config.stats.downstream_rq_max_duration_reached.inc();
-        if self.response_headers.borrow().is_some() {
-            self.end_stream();
-        } else {
-            self.stream_info.set_response_flag(ResponseFlag::DurationTimeout);
-            self.send_local_reply_with(408, "downstream duration timeout", None, "max_duration_timeout");
-        }
+        self.stream_info.set_response_flag(ResponseFlag::DurationTimeout);
+        self.send_local_reply_with(408, "downstream duration timeout", None, "max_duration_timeout".into());
     }
 
     /// Ends the stream through its connection manager.
@@ -349,10 +351,9 @@ impl ActiveStream {
         {
             self.state.saw_connection_close.set(true);
         }
-        header_mutation::remove_nominated(h).map_err(|()| Refusal {
-            status: 400,
-            body: "Bad Request",
-            details: "connection_header_rejected",
+        header_mutation::remove_nominated(h).map_err(|()| {
+            self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
+            Refusal { status: 400, body: "Bad Request", details: "http1.connection_header_rejected" }
         })?;
         if !h.has(HeaderId::Authority) {
             if protocol == Protocol::Http10 && !settings.default_host_for_http_10.is_empty() {
@@ -364,6 +365,7 @@ impl ActiveStream {
         self.apply_underscore_action(h)?;
         if h.get(HeaderId::Method) == Some(b"CONNECT") {
             // No route takes it yet.
+            self.stream_info.set_response_flag(ResponseFlag::NoRouteFound);
             self.state.saw_connection_close.set(true);
             return Err(Refusal { status: 404, body: "", details: "route_not_found" });
         }
@@ -387,6 +389,7 @@ impl ActiveStream {
             return Ok(());
         }
         if self.config.headers_with_underscores_action == HeadersWithUnderscoresAction::RejectRequest {
+            self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
             return Err(Refusal { status: 400, body: "Bad Request", details: "http1.unexpected_underscore" });
         }
         names.iter().for_each(|name| headers.remove_by_name(name));
@@ -449,10 +452,11 @@ impl ActiveStream {
         self.stream_info.protocol.set(Some(protocol));
         self.maybe_send_continue(&headers);
         if let Err(refusal) = self.check_request(&headers, protocol) {
-            if protocol == Protocol::Http10 || refusal.status == 400 {
+            let fails_connection = refusal.status == 400 && !self.config.stream_error_on_invalid_message;
+            if protocol == Protocol::Http10 || fails_connection {
                 self.state.saw_connection_close.set(true);
             }
-            self.send_local_reply_with(refusal.status, refusal.body, None, refusal.details);
+            self.send_local_reply_with(refusal.status, refusal.body, None, refusal.details.into());
             return;
         }
         if let Some(connection) = manager.connection() {
@@ -468,7 +472,7 @@ impl ActiveStream {
                 self.config.stats.downstream_rq_ws_on_non_ws_route.inc();
                 // What follows on the connection is not HTTP.
                 self.state.saw_connection_close.set(true);
-                self.send_local_reply_with(403, "", None, "upgrade_failed");
+                self.send_local_reply_with(403, "", None, "upgrade_failed".into());
                 return;
             }
             self.apply_route_idle_timeout(route);
@@ -569,7 +573,7 @@ impl RequestDecoder for ActiveStream {
     fn send_local_reply(&self, status: u16, body: &str, details: &'static str) {
         self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
         self.state.saw_connection_close.set(true);
-        self.send_local_reply_with(status, body, None, details);
+        self.send_local_reply_with(status, body, None, details.into());
     }
 }
 

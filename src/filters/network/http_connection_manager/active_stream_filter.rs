@@ -3,6 +3,7 @@
 //! Mirrors `ActiveStreamFilterBase` and its two kinds in Envoy's
 //! `source/common/http/conn_manager_impl.cc`.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
@@ -181,25 +182,12 @@ impl ActiveStreamDecoderFilter {
     /// Goes on from where the filter had stopped: headers, then data kept back, then trailers.
     pub(super) fn common_continue(&self) {
         let Some(stream) = self.state.parent() else { return };
+        let (id, stream_id) = (stream.connection_id, stream.stream_id);
         if stream.state.local_complete.get() || stream.state.destroyed.get() {
-            envoy_stream_log!(
-                Http,
-                trace,
-                stream.connection_id,
-                stream.stream_id,
-                "cannot continue filter chain: filter={:p}",
-                self
-            );
+            envoy_stream_log!(Http, trace, id, stream_id, "cannot continue filter chain: filter={:p}", self);
             return;
         }
-        envoy_stream_log!(
-            Http,
-            trace,
-            stream.connection_id,
-            stream.stream_id,
-            "continuing filter chain: filter={:p}",
-            self
-        );
+        envoy_stream_log!(Http, trace, id, stream_id, "continuing filter chain: filter={:p}", self);
         let from_current = self.state.stopped_all();
         self.state.iteration.set(IterationState::Continue);
         let complete = stream.state.remote_complete.get();
@@ -215,6 +203,9 @@ impl ActiveStreamDecoderFilter {
         let buffered = stream.buffered_request_data.borrow_mut().take();
         if let Some(mut buffered) = buffered {
             stream.decode_data_from(from, &mut buffered.buffer, complete && trailers.is_none());
+            if buffered.went_below() {
+                stream.read_disable_downstream(false);
+            }
         }
         if let Some(trailers) = trailers {
             stream.decode_trailers_from(from, &trailers);
@@ -257,9 +248,12 @@ impl ActiveStreamEncoderFilter {
     /// As [`ActiveStreamDecoderFilter::common_continue`], for the response.
     pub(super) fn common_continue(&self) {
         let Some(stream) = self.state.parent() else { return };
+        let (id, stream_id) = (stream.connection_id, stream.stream_id);
         if stream.state.destroyed.get() {
+            envoy_stream_log!(Http, trace, id, stream_id, "cannot continue filter chain: filter={:p}", self);
             return;
         }
+        envoy_stream_log!(Http, trace, id, stream_id, "continuing filter chain: filter={:p}", self);
         let from_current = self.state.stopped_all();
         self.state.iteration.set(IterationState::Continue);
         let complete = stream.state.local_complete.get();
@@ -276,6 +270,9 @@ impl ActiveStreamEncoderFilter {
         let buffered = stream.buffered_response_data.borrow_mut().take();
         if let Some(mut buffered) = buffered {
             stream.encode_data_from(from, &mut buffered.buffer, complete && trailers.is_none());
+            if buffered.went_below() {
+                stream.call_low_watermark_callbacks();
+            }
         }
         if let Some(trailers) = trailers {
             stream.encode_trailers_from(from, &trailers);
@@ -360,7 +357,7 @@ impl StreamDecoderFilterCallbacks for ActiveStreamDecoderFilter {
         status: u16,
         body: &str,
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
-        details: &'static str,
+        details: Cow<'static, str>,
     ) {
         if let Some(stream) = self.state.parent() {
             stream.send_local_reply_with(status, body, modify_headers, details);
@@ -436,12 +433,26 @@ impl StreamEncoderFilterCallbacks for ActiveStreamEncoderFilter {
 
     fn on_encoder_filter_above_write_buffer_high_watermark(&self) {
         if let Some(stream) = self.state.parent() {
+            envoy_stream_log!(
+                Http,
+                debug,
+                stream.connection_id,
+                stream.stream_id,
+                "Disabling upstream stream due to filter callbacks."
+            );
             stream.call_high_watermark_callbacks();
         }
     }
 
     fn on_encoder_filter_below_write_buffer_low_watermark(&self) {
         if let Some(stream) = self.state.parent() {
+            envoy_stream_log!(
+                Http,
+                debug,
+                stream.connection_id,
+                stream.stream_id,
+                "Enabling upstream stream due to filter callbacks."
+            );
             stream.call_low_watermark_callbacks();
         }
     }

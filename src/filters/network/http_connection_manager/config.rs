@@ -77,6 +77,8 @@ pub struct ConnectionManagerConfig {
     pub(super) access_logs: Vec<Arc<AccessLog>>,
     pub(super) http1_settings: Arc<Http1Settings>,
     pub(super) head_limits: HeadLimits,
+    /// A bad request ends its stream alone, where the connection can go on.
+    pub(super) stream_error_on_invalid_message: bool,
     pub(super) drain_decision: Arc<dyn DrainDecision>,
     pub(super) date_provider: SlotImpl<DateProvider>,
     pub(super) local_address: Address,
@@ -175,6 +177,9 @@ impl ConnectionManagerConfig {
                 max_bytes: config.max_request_headers_kb as usize * 1024,
                 max_count: common.max_headers_count.unwrap_or(100) as usize,
             },
+            stream_error_on_invalid_message: http1
+                .override_stream_error_on_invalid_http_message
+                .unwrap_or(config.stream_error_on_invalid_http_message),
             drain_decision,
             date_provider: context.date_provider.clone(),
             local_address: context.local_address,

@@ -12,8 +12,8 @@ use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Timer};
 use crate::http::http1::ServerConnectionImpl;
 use crate::http::{
-    Protocol, RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks, StreamEncoder,
-    StreamResetReason,
+    CodecError, RequestDecoder, ResponseFlag, ServerConnection, ServerConnectionCallbacks, StreamCallbacks,
+    StreamEncoder, StreamResetReason,
 };
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionState, FilterStatus,
@@ -45,6 +45,8 @@ pub struct ConnectionManagerImpl {
     drain_timer: RefCell<Option<Timer>>,
     duration_timer: RefCell<Option<Timer>>,
     requests: Cell<u64>,
+    /// The codec is at work further up the stack.
+    dispatching: Cell<bool>,
     start: Instant,
 }
 
@@ -64,6 +66,7 @@ impl ConnectionManagerImpl {
             drain_timer: RefCell::default(),
             duration_timer: RefCell::default(),
             requests: Cell::new(0),
+            dispatching: Cell::new(false),
             start: Instant::now(),
         })
     }
@@ -97,11 +100,11 @@ impl ConnectionManagerImpl {
         }
     }
 
-    pub(super) fn check_for_deferred_close(&self) {
+    /// Closes a connection that is to close and has no stream left; `skip_delay` where the peer has
+    /// nothing more to send that a close could collide with.
+    fn check_for_deferred_close(&self, skip_delay: bool) {
         if self.drain_state.get() == DrainState::Closing && !self.has_streams() {
-            // An HTTP/1.0 client may be waiting for just this close to know that the response is complete.
-            let http_10 = self.codec().is_some_and(|codec| codec.protocol() == Protocol::Http10);
-            self.close(if http_10 {
+            self.close(if skip_delay {
                 ConnectionCloseType::FlushWrite
             } else {
                 ConnectionCloseType::FlushWriteAndDelay
@@ -126,7 +129,10 @@ impl ConnectionManagerImpl {
         } else {
             self.do_deferred_stream_destroy(stream);
         }
-        self.check_for_deferred_close();
+        // While the codec is at work its caller looks after this.
+        if !self.dispatching.get() {
+            self.check_for_deferred_close(stream.closes_without_delay());
+        }
         if self.drain_state.get() != DrainState::Closing
             && let Some(connection) = self.connection()
         {
@@ -174,7 +180,7 @@ impl ConnectionManagerImpl {
 
     fn on_drain_timeout(&self) {
         self.drain_state.set(DrainState::Closing);
-        self.check_for_deferred_close();
+        self.check_for_deferred_close(false);
     }
 
     fn on_idle_timeout(&self) {
@@ -218,14 +224,19 @@ impl ConnectionManagerImpl {
     fn dispatch(&self, data: &mut Buffer) {
         let codec = self.codec().unwrap_or_else(|| self.create_codec());
         loop {
-            if let Err(error) = codec.dispatch(data) {
+            self.dispatching.set(true);
+            let result = codec.dispatch(data);
+            self.dispatching.set(false);
+            if let Err(error) = result {
                 envoy_conn_log!(Http, debug, self.connection_id(), "dispatch error: {}", error);
-                self.config.stats.downstream_cx_protocol_error.inc();
+                if matches!(error, CodecError::Protocol(_)) {
+                    self.config.stats.downstream_cx_protocol_error.inc();
+                }
                 data.clear();
-                self.handle_codec_error();
+                self.handle_codec_error(&error);
                 return;
             }
-            self.check_for_deferred_close();
+            self.check_for_deferred_close(false);
             let Some(connection) = self.connection() else { return };
             let front = self.streams.borrow().last().cloned();
             match front {
@@ -241,15 +252,20 @@ impl ConnectionManagerImpl {
     }
 
     /// The codec has answered if it could; what is left is to end everything.
-    fn handle_codec_error(&self) {
-        self.reset_all_streams();
+    fn handle_codec_error(&self, error: &CodecError) {
+        let details = format!("codec_error:{}", error.to_string().replace(' ', "_"));
+        self.reset_all_streams(Some(ResponseFlag::DownstreamProtocolError), &details);
         self.close(ConnectionCloseType::FlushWriteAndDelay);
     }
 
-    fn reset_all_streams(&self) {
+    fn reset_all_streams(&self, flag: Option<ResponseFlag>, details: &str) {
         loop {
             let Some(stream) = self.streams.borrow().last().cloned() else { return };
             stream.remove_codec_callbacks();
+            if let Some(flag) = flag {
+                stream.stream_info.set_response_flag(flag);
+            }
+            stream.stream_info.set_response_code_details(details.to_owned());
             stream.on_reset_stream(StreamResetReason::ConnectionTermination);
         }
     }
@@ -325,7 +341,12 @@ impl ConnectionCallbacks for ConnectionManagerImpl {
                 stats.downstream_cx_destroy_remote_active_rq.inc();
             }
             stats.downstream_cx_destroy_active_rq.inc();
-            self.reset_all_streams();
+            let details = if event == ConnectionEvent::LocalClose {
+                "downstream_local_disconnect"
+            } else {
+                "downstream_remote_disconnect"
+            };
+            self.reset_all_streams(None, details);
         }
     }
 

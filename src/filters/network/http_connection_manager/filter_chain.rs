@@ -160,7 +160,8 @@ impl ActiveStream {
         }
         let mut index = 0;
         while let Some(filter) = self.encoder_filter(index) {
-            filter.handle.encode_1xx_headers(headers);
+            let status = filter.handle.encode_1xx_headers(headers);
+            log_filter_call!(self, "encode 100 continue headers", filter, status);
             index += 1;
         }
         header_mutation::mutate_response_headers(&mut headers.borrow_mut(), None, "");
@@ -258,7 +259,9 @@ impl ActiveStream {
     fn set_base_headers(&self, headers: &HeaderMapPtr) {
         let request = self.request_headers.borrow().clone();
         let mut headers = headers.borrow_mut();
-        if let Some(date) = self.config.date_provider.get() {
+        if !headers.has(HeaderId::Date)
+            && let Some(date) = self.config.date_provider.get()
+        {
             date.set_date_header(&mut headers);
         }
         match self.config.server_header_transformation {
@@ -378,7 +381,7 @@ impl ActiveStream {
         self.maybe_end_encode(true);
     }
 
-    fn maybe_end_encode(&self, end_stream: bool) {
+    pub(super) fn maybe_end_encode(&self, end_stream: bool) {
         if !end_stream || self.state.codec_saw_local_complete.replace(true) {
             return;
         }
@@ -415,7 +418,7 @@ impl ActiveStream {
             self.read_disable_downstream(true);
         } else {
             self.config.stats.downstream_rq_too_large.inc();
-            self.send_local_reply_with(413, "Payload Too Large", None, "request_payload_too_large");
+            self.send_local_reply_with(413, "Payload Too Large", None, "request_payload_too_large".into());
         }
     }
 

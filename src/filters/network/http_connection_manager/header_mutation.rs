@@ -59,8 +59,9 @@ pub(super) fn mutate_request_headers(
     if !headers.has(HeaderId::ForwardedProto) {
         headers.set(HeaderId::ForwardedProto, b"http");
     }
-    if headers.get(HeaderId::Scheme).is_none() {
-        headers.set(HeaderId::Scheme, b"http");
+    if !headers.has(HeaderId::Scheme) {
+        let secure = headers.get(HeaderId::ForwardedProto).is_some_and(|p| p.eq_ignore_ascii_case(b"https"));
+        headers.set(HeaderId::Scheme, if secure { b"https" } else { b"http" });
     }
 
     let internal = single && trusted.as_ref().is_some_and(|address| config.is_internal_address(address));
@@ -95,22 +96,26 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(HeaderId::ProxyConnection);
     headers.remove(HeaderId::TransferEncoding);
     if let Some(te) = headers.get(HeaderId::Te) {
-        if utility::tokens(te).any(|t| t.eq_ignore_ascii_case(b"trailers")) {
-            if te != b"trailers" {
-                headers.set(HeaderId::Te, b"trailers");
-            }
-        } else {
+        if !utility::tokens(te).any(|t| t == b"trailers") {
             headers.remove(HeaderId::Te);
+        } else if te != b"trailers" {
+            headers.set(HeaderId::Te, b"trailers");
         }
     }
 }
 
+/// Envoy refuses a Connection field with more tokens than this.
+const MAX_CONNECTION_TOKENS: usize = 9;
+
 /// Removes the fields that Connection names (RFC 9110 section 7.6.1).
 ///
 /// # Errors
-/// It names one that must not be lost on the way.
+/// It names one that must not be lost on the way, or too many.
 pub(super) fn remove_nominated(headers: &mut HeaderMap) -> Result<(), ()> {
     let Some(value) = headers.get(HeaderId::Connection) else { return Ok(()) };
+    if value.split(|&b| b == b',').count() > MAX_CONNECTION_TOKENS {
+        return Err(());
+    }
     let is_plain = |t: &[u8]| {
         [&b"close"[..], b"keep-alive", b"upgrade", b"te", b"http2-settings"]
             .iter()

@@ -2,6 +2,8 @@
 //!
 //! Mirrors `Utility::sendLocalReply` of Envoy's `source/common/http/utility.cc`.
 
+use std::borrow::Cow;
+
 use super::active_stream::ActiveStream;
 use crate::buffer::Buffer;
 use crate::http::{HeaderId, HeaderMap, utility};
@@ -17,7 +19,7 @@ impl ActiveStream {
         status: u16,
         body: &str,
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
-        details: &'static str,
+        details: Cow<'static, str>,
     ) {
         self.stream_info.set_response_code_details(details);
         if self.response_headers.borrow().is_some() {
@@ -43,14 +45,13 @@ impl ActiveStream {
         let headers = headers.shared();
         *self.response_headers.borrow_mut() = Some(headers.clone());
         self.state.local_complete.set(true);
-        self.state.codec_saw_local_complete.set(true);
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_headers(&headers, !with_body);
             if with_body {
                 encoder.encode_data(&mut Buffer::from(body), true);
             }
         }
-        self.end_stream();
+        self.maybe_end_encode(true);
     }
 
     /// The head of a local reply and whether a body follows. gRPC gets a status in the head.

@@ -1,0 +1,55 @@
+//! The cases, one file per subject.
+
+mod chunks;
+mod closing;
+mod connection_fields;
+mod content_length;
+mod forwarded;
+mod http10;
+mod limits;
+mod local_replies;
+mod normal;
+mod request_fields;
+mod request_line;
+mod response_bodies;
+mod response_heads;
+mod stats;
+mod timeouts;
+
+use crate::harness::Case;
+
+/// Everything joined.
+fn join(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+/// `GET /x` with a Host and these further lines.
+fn get(lines: impl AsRef<[u8]>) -> Vec<u8> {
+    join(&[b"GET /x HTTP/1.1\r\nhost: a.test\r\n", lines.as_ref(), b"\r\n"])
+}
+
+/// `POST /p` with a Host, these further lines, and what follows the head.
+fn post(lines: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
+    join(&[b"POST /p HTTP/1.1\r\nhost: a.test\r\n", lines.as_ref(), b"\r\n", body.as_ref()])
+}
+
+/// A request with this first line and a Host.
+fn line(first: impl AsRef<[u8]>) -> Vec<u8> {
+    join(&[first.as_ref(), b"\r\nhost: a.test\r\n\r\n"])
+}
+
+/// What the upstream gets of [`get`] with these lines.
+fn got(lines: impl AsRef<[u8]>) -> Vec<u8> {
+    join(&[b"GET /x HTTP/1.1\r\nhost: a.test\r\n", lines.as_ref(), b"{X}\r\n"])
+}
+
+/// What the upstream gets of [`post`] with these lines and a chunked body.
+fn posted(lines: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let head = b"POST /p HTTP/1.1\r\nhost: a.test\r\n";
+    join(&[head, lines.as_ref(), b"{X}transfer-encoding: chunked\r\n\r\n", body.as_ref()])
+}
+
+/// A case named after what is odd in it.
+fn odd(what: impl AsRef<[u8]>) -> Case {
+    Case::new(what.as_ref().escape_ascii().to_string())
+}

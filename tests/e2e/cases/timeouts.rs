@@ -1,0 +1,102 @@
+//! Times that run out.
+
+use super::{get, got, line, post};
+use crate::harness::{Action, Case, OK, run};
+use serde_json::json;
+
+fn text(status: &str, close: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {length}\r\ncontent-type: text/plain\r\n{{DS}}{close}\r\n{body}"
+    )
+}
+
+#[test]
+fn of_routes() {
+    let silent = || vec![vec![Action::Head]];
+    let short = "x-forwarded-proto: http\r\nx-request-id: <ID>\r\nx-envoy-expected-rq-timeout-ms: 200\r\n";
+    run(vec![
+        Case::new("no answer")
+            .send(line("GET /short HTTP/1.1"))
+            .scripts(silent())
+            .reply(text("504 Gateway Timeout", "", "upstream request timeout"))
+            .reaches(format!("GET /short HTTP/1.1\r\nhost: a.test\r\n{short}\r\n"))
+            .log("504 UT response_timeout"),
+        Case::new("no answer to HEAD")
+            .send(line("HEAD /short HTTP/1.1"))
+            .scripts(silent())
+            .reply(
+                "HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 24\r\ncontent-type: text/plain\r\n{DS}\r\n",
+            )
+            .reaches(format!("HEAD /short HTTP/1.1\r\nhost: a.test\r\n{short}\r\n")),
+        Case::new("no end of the answer")
+            .send(line("GET /short HTTP/1.1"))
+            .answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+            .reply("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n{S}\r\nabc")
+            .reaches(format!("GET /short HTTP/1.1\r\nhost: a.test\r\n{short}\r\n"))
+            .closed()
+            .log("200 UT response_timeout"),
+        Case::new("idle")
+            .send(line("GET /idle HTTP/1.1"))
+            .scripts(silent())
+            .reply(text("504 Gateway Timeout", "", "stream timeout"))
+            .reaches("GET /idle HTTP/1.1\r\nhost: a.test\r\n{X}\r\n")
+            .log("504 SI stream_idle_timeout"),
+        Case::new("none").send(line("GET /untimed HTTP/1.1")).reply(OK).reaches(
+            "GET /untimed HTTP/1.1\r\nhost: a.test\r\nx-forwarded-proto: http\r\nx-request-id: <ID>\r\n\r\n",
+        ),
+    ]);
+}
+
+#[test]
+fn of_the_connection_manager() {
+    let close = "connection: close\r\n";
+    let case = |name: &str, field: &str| Case::new(name).hcm(json!({field: "0.2s"}));
+    let silent = || vec![vec![Action::Head]];
+    run(vec![
+        case("headers", "request_headers_timeout")
+            .send("GET / HTTP/1.1\r\nho")
+            .reply(text("408 Request Timeout", close, "request header timeout"))
+            .closed()
+            .log("408 - request_header_timeout"),
+        case("headers, nothing sent", "request_headers_timeout").waits(),
+        case("request, in the head", "request_timeout")
+            .send("POST /p HTTP/1.1\r\n")
+            .reply(text("408 Request Timeout", close, "request timeout"))
+            .closed()
+            .log("408 - request_overall_timeout"),
+        case("request, in the body", "request_timeout")
+            .send(post("content-length: 5\r\n", "he"))
+            .scripts(silent())
+            .reply(text("408 Request Timeout", close, "request timeout"))
+            .reaches("POST /p HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n{X}\r\nhe")
+            .closed(),
+        case("idle stream, in the head", "stream_idle_timeout")
+            .send("POST /p HTTP/1.1\r\nho")
+            .reply(text("408 Request Timeout", close, "stream timeout"))
+            .closed()
+            .log("408 SI stream_idle_timeout"),
+        case("idle stream, no answer", "stream_idle_timeout")
+            .send(get(""))
+            .scripts(silent())
+            .reply(text("504 Gateway Timeout", "", "stream timeout"))
+            .reaches(got(""))
+            .log("504 SI stream_idle_timeout"),
+        case("idle stream, no end of the answer", "stream_idle_timeout")
+            .send(get(""))
+            .answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+            .reply("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n{S}\r\nabc")
+            .reaches(got(""))
+            .closed()
+            .log("200 SI stream_idle_timeout"),
+        Case::new("idle connection")
+            .hcm(json!({"common_http_protocol_options": {"idle_timeout": "0.2s"}}))
+            .closed(),
+        Case::new("idle connection after a request")
+            .hcm(json!({"common_http_protocol_options": {"idle_timeout": "0.2s"}, "drain_timeout": "0.1s"}))
+            .send(get(""))
+            .reply(OK)
+            .reaches(got(""))
+            .closed(),
+    ]);
+}

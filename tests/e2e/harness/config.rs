@@ -1,0 +1,149 @@
+//! The configuration: per case a listener, a cluster and an access log of its own.
+
+use super::case::Case;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
+use serde_json::{Value, json};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// Code, flags and details of each request.
+const LOG_FORMAT: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
+
+/// A port on which nobody listens, kept so that nobody else can.
+pub struct RefusingPort {
+    _held: OwnedFd,
+    port: u16,
+}
+
+impl RefusingPort {
+    /// Takes one.
+    pub fn new() -> RefusingPort {
+        let held =
+            socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+        bind(held.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).expect("a port");
+        let address: SockaddrIn = getsockname(held.as_raw_fd()).expect("its address");
+        RefusingPort { _held: held, port: address.port() }
+    }
+}
+
+/// The bootstrap for cases whose upstreams listen on `ports`.
+pub fn bootstrap(cases: &[&Case], ports: &[u16], refusing: &RefusingPort, directory: &Path) -> Value {
+    let listeners: Vec<Value> =
+        cases.iter().enumerate().map(|(i, case)| listener(&prefix(i), case, directory)).collect();
+    let mut clusters: Vec<Value> = cases
+        .iter()
+        .zip(ports)
+        .enumerate()
+        .map(|(i, (case, port))| merged(cluster(&prefix(i), Some(*port)), &case.cluster))
+        .collect();
+    clusters.push(cluster("refused", Some(refusing.port)));
+    clusters.push(cluster("nohosts", None));
+    let none = json!({"max_requests": 0, "max_pending_requests": 0});
+    let full = json!({"circuit_breakers": {"thresholds": [none]}});
+    clusters.push(merged(cluster("full", Some(refusing.port)), &full));
+    json!({
+        "admin": {"address": address(0)},
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+    })
+}
+
+/// Name of a case's listener and cluster, and its prefix in stats.
+pub fn prefix(index: usize) -> String {
+    format!("case{index}")
+}
+
+/// Where a case's access log is.
+pub fn access_log(directory: &Path, prefix: &str) -> std::path::PathBuf {
+    directory.join(format!("{prefix}.log"))
+}
+
+fn address(port: u16) -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+}
+
+fn listener(prefix: &str, case: &Case, directory: &Path) -> Value {
+    let log = json!({
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": access_log(directory, prefix).to_string_lossy(),
+        "log_format": {"text_format_source": {"inline_string": LOG_FORMAT}},
+    });
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    });
+    let hcm = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.\
+            HttpConnectionManager",
+        "stat_prefix": prefix,
+        "delayed_close_timeout": "0.1s",
+        "route_config": {"name": "routes", "virtual_hosts": [
+            {"name": "without_routes", "domains": ["none.test"]},
+            {"name": "with_routes", "domains": ["*"], "routes": routes(prefix)},
+        ]},
+        "http_filters": [router],
+        "access_log": [{"name": "file", "typed_config": log}],
+    });
+    let filter = json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": merged(hcm, &case.hcm),
+    });
+    json!({"name": prefix, "address": address(0), "filter_chains": [{"filters": [filter]}]})
+}
+
+fn routes(cluster: &str) -> Value {
+    let direct = |path: &str, status: u16, body: &str| {
+        let mut response = json!({"status": status});
+        if !body.is_empty() {
+            response["body"] = json!({"inline_string": body});
+        }
+        json!({"match": {"path": path}, "direct_response": response})
+    };
+    let to = |path: &str, cluster: &str| json!({"match": {"prefix": path}, "route": {"cluster": cluster}});
+    let timed = |path: &str, field: &str, time: &str| json!({"match": {"prefix": path}, "route": {"cluster": cluster, field: time}});
+    json!([
+        direct("/direct", 200, "direct"),
+        direct("/direct/empty", 200, ""),
+        direct("/direct/204", 204, ""),
+        direct("/direct/304", 304, ""),
+        direct("/direct/403", 403, "forbidden"),
+        direct("/direct/500", 500, ""),
+        direct("/direct/599", 599, ""),
+        to("/refused", "refused"),
+        to("/nohosts", "nohosts"),
+        to("/full", "full"),
+        timed("/short", "timeout", "0.2s"),
+        timed("/idle", "idle_timeout", "0.2s"),
+        timed("/untimed", "timeout", "0s"),
+        to("/", cluster),
+    ])
+}
+
+fn cluster(name: &str, port: Option<u16>) -> Value {
+    let endpoints = match port {
+        Some(port) => json!([{"lb_endpoints": [{"endpoint": {"address": address(port)}}]}]),
+        None => json!([]),
+    };
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
+    })
+}
+
+/// `base` with the fields of `over` in it; objects are merged, everything else is replaced.
+fn merged(mut base: Value, over: &Value) -> Value {
+    merge(&mut base, over);
+    base
+}
+
+fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (name, value) in over {
+                merge(base.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
+}

@@ -1,0 +1,19 @@
+//! What the cases stand on: proxies, scripted upstreams, raw clients, and the comparison of bytes.
+
+mod admin;
+mod board;
+mod case;
+mod client;
+mod config;
+mod expect;
+mod proxy;
+mod runner;
+mod upstream;
+
+pub use case::{Case, End, Step};
+pub use expect::{
+    BAD_REQUEST, CONNECTION_TERMINATED, DIRECT, EMPTY_BAD_REQUEST, NOT_IMPLEMENTED, OK, PROTOCOL_ERROR,
+    TOO_LARGE, UPGRADE_REQUIRED,
+};
+pub use runner::{Site, proxies, run};
+pub use upstream::Action;

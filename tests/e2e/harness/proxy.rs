@@ -1,0 +1,136 @@
+//! A running proxy: legate, or Envoy beside it.
+
+use super::admin::Admin;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a proxy may take to get ready.
+const START: Duration = Duration::from_secs(20);
+
+/// Which proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The one that is tested.
+    Legate,
+    /// The one it has to resemble.
+    Envoy,
+}
+
+impl Kind {
+    /// The binary, if there is one.
+    pub fn binary(self) -> Option<PathBuf> {
+        match self {
+            Kind::Legate => Some(PathBuf::from(env!("CARGO_BIN_EXE_legate"))),
+            Kind::Envoy => match std::env::var_os("ENVOY_BIN") {
+                Some(path) => Some(PathBuf::from(path)).filter(|p| p.exists()),
+                None => envoy_in_venv(),
+            },
+        }
+    }
+}
+
+fn envoy_in_venv() -> Option<PathBuf> {
+    let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
+    let pythons = fs::read_dir(libraries).ok()?;
+    let binary = |python: PathBuf| python.join("site-packages/envoy/_bin/envoy");
+    pythons.filter_map(Result::ok).map(|entry| binary(entry.path())).find(|path| path.exists())
+}
+
+/// A directory for one proxy's files.
+pub fn new_directory(kind: Kind) -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("e2e-{}-{number}-{kind:?}", std::process::id());
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&directory).expect("a directory for the proxy's files");
+    directory
+}
+
+/// A proxy process; it is killed when dropped, and its files go with it.
+pub struct Proxy {
+    process: Child,
+    directory: PathBuf,
+    files_are_kept: bool,
+    /// Its admin interface.
+    pub admin: Admin,
+    /// Its listeners' ports by name.
+    pub listeners: HashMap<String, u16>,
+}
+
+impl Proxy {
+    /// Starts the proxy with a configuration and waits until it is ready. Its files and its log are in
+    /// `directory`.
+    pub fn start(kind: Kind, bootstrap: &Value, directory: PathBuf) -> Proxy {
+        let config = directory.join("bootstrap.json");
+        fs::write(&config, bootstrap.to_string()).expect("the configuration written");
+        let admin_file = directory.join("admin");
+        let log = File::create(directory.join("proxy.log")).expect("a log file");
+        let process = Command::new(kind.binary().expect("a binary"))
+            .arg("-c")
+            .arg(&config)
+            .args(["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "10"])
+            .args(["-l", "warning", "--admin-address-path"])
+            .arg(&admin_file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the proxy started");
+        let unknown = Admin { address: ([127, 0, 0, 1], 0).into() };
+        let mut proxy =
+            Proxy { process, directory, files_are_kept: false, admin: unknown, listeners: HashMap::new() };
+        proxy.wait_until_ready(&admin_file);
+        proxy.listeners = proxy.admin.listeners();
+        proxy
+    }
+
+    fn wait_until_ready(&mut self, admin_file: &Path) {
+        let deadline = Instant::now() + START;
+        loop {
+            let address = fs::read_to_string(admin_file).ok().and_then(|text| text.trim().parse().ok());
+            if let Some(address) = address {
+                self.admin = Admin { address };
+                if self.admin.get("/ready").is_some_and(|reply| reply.status == 200) {
+                    return;
+                }
+            }
+            let exited = self.process.try_wait().ok().flatten();
+            if exited.is_some() || Instant::now() > deadline {
+                panic!("the proxy is not ready ({exited:?}):\n{}", self.log());
+            }
+            thread::sleep(Duration::from_millis(10)); // nothing tells when a process listens
+        }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("proxy.log")).unwrap_or_default()
+    }
+
+    /// Keeps its files, and says where they are.
+    pub fn keep_files(&mut self) -> &Path {
+        self.files_are_kept = true;
+        &self.directory
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if !self.files_are_kept && !thread::panicking() {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}

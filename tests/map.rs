@@ -1,0 +1,545 @@
+//! Holds `docs/map.md` against the source: what it names exists, and what mirrors Envoy is in it.
+//!
+//! With `LEGATE_ENVOY_SOURCE` set to a checkout of Envoy (istio's branch `release-1.1`), Envoy's files and
+//! names are looked up there too.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rust_source::RustSource;
+
+const HEADER: &str = "| Envoy | Envoy file | legate | difference |";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn map_text() -> String {
+    fs::read_to_string(root().join("docs/map.md")).expect("docs/map.md")
+}
+
+/// A file under `src/` and the items that the map names in it.
+struct Place {
+    file: String,
+    items: Vec<String>,
+}
+
+struct Row {
+    line: usize,
+    text: String,
+    envoy_names: Vec<String>,
+    envoy_files: Vec<String>,
+    places: Vec<Place>,
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_string).collect()
+}
+
+/// `` `file` › `item`, `item`; `file` `` or `none`.
+fn parse_places(cell: &str) -> Result<Vec<Place>, String> {
+    if cell == "none" {
+        return Ok(Vec::new());
+    }
+    cell.split("; ")
+        .map(|part| {
+            let (file, items) = part.split_once(" › ").unwrap_or((part, ""));
+            let [file] = &quoted(file)[..] else { return Err(format!("not one file: {part}")) };
+            if !file.ends_with(".rs") {
+                return Err(format!("not a Rust file: {file}"));
+            }
+            let names = quoted(items);
+            let rebuilt: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            if rebuilt.join(", ") != items {
+                return Err(format!("not a list of items: {items}"));
+            }
+            Ok(Place { file: file.clone(), items: names })
+        })
+        .collect()
+}
+
+fn parse_row(line: usize, text: &str) -> Result<Row, String> {
+    let cells: Vec<&str> = text.trim_matches('|').split('|').map(str::trim).collect();
+    let [envoy, files, places, _difference] = cells[..] else {
+        return Err(format!("line {line}: {} cells", cells.len()));
+    };
+    let (envoy_names, envoy_files) = (quoted(envoy), quoted(files));
+    if envoy_names.is_empty() || envoy_files.is_empty() {
+        return Err(format!("line {line}: no name or no file of Envoy"));
+    }
+    let places = parse_places(places).map_err(|error| format!("line {line}: {error}"))?;
+    Ok(Row { line, text: text.to_string(), envoy_names, envoy_files, places })
+}
+
+fn parse_rows(text: &str) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    let mut in_table = false;
+    for (index, line) in text.lines().enumerate() {
+        if line == HEADER {
+            in_table = true;
+        } else if !line.starts_with('|') {
+            in_table = false;
+        } else if in_table && !line.starts_with("|---") {
+            rows.push(parse_row(index + 1, line)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn rows() -> Vec<Row> {
+    parse_rows(&map_text()).unwrap_or_else(|error| panic!("docs/map.md: {error}"))
+}
+
+fn fail_if_any(problems: Vec<String>) {
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+/// The lines of a module's own description, joined.
+fn module_header(text: &str) -> String {
+    let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
+    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("folder under src") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            source_files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every file under `src/`, by its path from there, with its module description.
+fn headers() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let mut files = Vec::new();
+    source_files(&src, &mut files);
+    assert!(files.len() > 50, "src/ was not found");
+    let described = files.iter().map(|path| {
+        let name = path.strip_prefix(&src).expect("below src").to_string_lossy().into_owned();
+        (name, module_header(&fs::read_to_string(path).expect("source file")))
+    });
+    described.collect()
+}
+
+/// Paths of Envoy that a module's description names; `name.*` stands for both of its files.
+fn envoy_paths(header: &str) -> Vec<String> {
+    let paths = quoted(header).into_iter().filter(|p| p.starts_with("source/") || p.starts_with("include/"));
+    paths.map(|path| path.trim_end_matches('*').to_string()).collect()
+}
+
+fn mirrors_envoy(header: &str) -> bool {
+    header.contains("Mirrors") || !envoy_paths(header).is_empty()
+}
+
+fn is_well_formed(path: &str, may_be_folder: bool) -> bool {
+    let starts = path.starts_with("source/") || path.starts_with("include/envoy/");
+    let plain = path.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/.".contains(c));
+    let folder = path.ends_with('/');
+    let parts_exist = path.trim_end_matches('/').split('/').all(|part| !part.is_empty() && part != "..");
+    let file = path.ends_with(".cc") || path.ends_with(".h");
+    starts && plain && parts_exist && (file || (may_be_folder && folder))
+}
+
+/// The checkout of Envoy to look things up in, if there is one.
+fn envoy_checkout() -> Option<PathBuf> {
+    let checkout = PathBuf::from(std::env::var_os("LEGATE_ENVOY_SOURCE")?);
+    assert!(checkout.join("source/common").is_dir(), "no Envoy in {}", checkout.display());
+    Some(checkout)
+}
+
+#[test]
+fn the_map_has_rows_for_every_stage() {
+    let text = map_text();
+    for stage in 0..=7 {
+        let heading = format!("\n## Stage {stage}: ");
+        let section = text.split(&heading).nth(1).unwrap_or_else(|| panic!("no stage {stage}"));
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = parse_rows(section).unwrap_or_else(|error| panic!("stage {stage}: {error}"));
+        assert!(!rows.is_empty(), "stage {stage} has no rows");
+    }
+}
+
+#[test]
+fn every_file_exists() {
+    let mut problems = Vec::new();
+    for row in rows() {
+        for place in &row.places {
+            if !root().join("src").join(&place.file).is_file() {
+                problems.push(format!("line {}: no file src/{}", row.line, place.file));
+            }
+        }
+    }
+    fail_if_any(problems);
+}
+
+#[test]
+fn every_item_is_in_its_file() {
+    let mut sources: HashMap<String, RustSource> = HashMap::new();
+    let mut problems = Vec::new();
+    for row in rows() {
+        for place in row.places {
+            let source = sources.entry(place.file.clone()).or_insert_with(|| {
+                RustSource::parse(
+                    &fs::read_to_string(root().join("src").join(&place.file)).unwrap_or_default(),
+                )
+            });
+            for item in place.items.iter().filter(|item| !source.has(item)) {
+                problems.push(format!("line {}: no {item} in src/{}", row.line, place.file));
+            }
+        }
+    }
+    fail_if_any(problems);
+}
+
+#[test]
+fn every_file_that_mirrors_envoy_is_in_the_map() {
+    let named: HashSet<String> = rows().into_iter().flat_map(|r| r.places).map(|p| p.file).collect();
+    let mirrors: Vec<String> =
+        headers().into_iter().filter(|(_, header)| mirrors_envoy(header)).map(|(file, _)| file).collect();
+    assert!(mirrors.len() > 50, "module descriptions were not read");
+    fail_if_any(mirrors.into_iter().filter(|file| !named.contains(file)).collect());
+}
+
+#[test]
+fn the_map_agrees_with_what_the_files_say_they_mirror() {
+    let rows = rows();
+    let mut problems = Vec::new();
+    for (file, header) in headers() {
+        let of_file: Vec<&Row> = rows.iter().filter(|r| r.places.iter().any(|p| p.file == file)).collect();
+        for path in envoy_paths(&header) {
+            if !of_file.iter().any(|row| row.text.contains(&format!("`{path}"))) {
+                problems.push(format!("src/{file} says {path}, no row for it does"));
+            }
+        }
+    }
+    fail_if_any(problems);
+}
+
+#[test]
+fn envoy_paths_are_well_formed() {
+    let mut problems = Vec::new();
+    for row in rows() {
+        for path in row.envoy_files.iter().filter(|path| !is_well_formed(path, false)) {
+            problems.push(format!("line {}: {path}", row.line));
+        }
+    }
+    let everywhere: BTreeSet<String> = map_text().lines().flat_map(quoted).collect();
+    let paths = everywhere.into_iter().filter(|p| p.starts_with("source/") || p.starts_with("include/"));
+    problems.extend(paths.filter(|path| !is_well_formed(path, true)));
+    fail_if_any(problems);
+}
+
+#[test]
+fn envoy_has_the_files_and_the_names() {
+    let Some(checkout) = envoy_checkout() else {
+        eprintln!("LEGATE_ENVOY_SOURCE is not set: Envoy's files are not looked up");
+        return;
+    };
+    let mut problems = Vec::new();
+    for row in rows() {
+        let mut words = HashSet::new();
+        for path in &row.envoy_files {
+            match fs::read_to_string(checkout.join(path)) {
+                Ok(text) => words.extend(cpp_words(&text)),
+                Err(error) => problems.push(format!("line {}: {path}: {error}", row.line)),
+            }
+        }
+        for name in &row.envoy_names {
+            if !name.split("::").all(|part| words.contains(part)) {
+                problems.push(format!("line {}: no {name} in {}", row.line, row.envoy_files.join(", ")));
+            }
+        }
+    }
+    let text = map_text();
+    let (_, missing) = text.split_once("\n## Not there yet").expect("the last section");
+    for path in missing.lines().flat_map(quoted).filter(|p| is_well_formed(p, true)) {
+        if !checkout.join(&path).exists() {
+            problems.push(format!("not there yet: no {path}"));
+        }
+    }
+    fail_if_any(problems);
+}
+
+/// The identifiers of C++ source; a destructor's has its tilde. Comments count: it is only a check of spelling.
+fn cpp_words(text: &str) -> HashSet<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '~';
+    text.split(|c| !is_word(c)).filter(|word| !word.is_empty()).map(str::to_string).collect()
+}
+
+#[test]
+fn the_parser_of_rows_refuses_what_it_does_not_know() {
+    assert!(parse_places("`a.rs` › `A::b`, `c()`; `d.rs`").is_ok_and(|places| places.len() == 2));
+    assert!(parse_places("none").is_ok_and(|places| places.is_empty()));
+    for bad in ["`a`", "`a.rs` > `A::b`", "`a.rs` › `A::b` `C`", "a.rs", "`a.rs` › A::b", ""] {
+        assert!(parse_places(bad).is_err(), "{bad}");
+    }
+    assert!(parse_row(1, "| `A` | `source/a.cc` | none |").is_err());
+    assert!(parse_row(1, "| A | `source/a.cc` | none | |").is_err());
+}
+
+#[test]
+fn items_are_told_apart() {
+    let source = RustSource::parse(
+        r##"
+        // impl Comment { fn commented() {} }
+        pub struct Plain { text: &'static str }
+        impl<T: Fn() -> u8, const N: usize> fmt::Debug for Generic<T, N> where T: Clone {
+            fn fmt(&self) -> impl Iterator<Item = u8> { fn inner() {} let c = '{'; "} fn quoted()" }
+            fn after(&self) { let _ = r#"}"#; }
+        }
+        pub trait Speak { fn speak(&self); fn again(&self) { self.speak() } }
+        fn free<'a>(x: &'a [u8; 3]) {}
+        stats_struct! { pub struct InMacro { counters: [] } }
+        macro_rules! shout { () => {} }
+        #[cfg(test)]
+        mod tests { struct OnlyTest; fn only_test() {} }
+        "##,
+    );
+    for there in [
+        "Plain",
+        "Generic::fmt",
+        "Generic::after",
+        "Speak",
+        "Speak::speak",
+        "Speak::again",
+        "free()",
+        "InMacro",
+    ] {
+        assert!(source.has(there), "{there}");
+    }
+    assert!(source.has("shout!"));
+    for absent in
+        ["Plain::fmt", "Generic", "Generic::inner", "inner()", "speak()", "fmt()", "Debug::fmt", "quoted()"]
+    {
+        assert!(!source.has(absent), "{absent}");
+    }
+    for absent in ["Comment::commented", "OnlyTest", "only_test()", "free", "shout()", "Generic::free", ""] {
+        assert!(!source.has(absent), "{absent}");
+    }
+}
+
+/// As much of Rust's grammar as tells which file defines what.
+mod rust_source {
+    use std::collections::HashSet;
+
+    /// The items that one file defines, tests aside.
+    #[derive(Default)]
+    pub struct RustSource {
+        types: HashSet<String>,
+        functions: HashSet<String>,
+        methods: HashSet<(String, String)>,
+        macros: HashSet<String>,
+    }
+
+    /// What a brace opens.
+    #[derive(Clone, PartialEq)]
+    enum Block {
+        /// An impl block or a trait.
+        Methods(String),
+        Module,
+        Body,
+        /// A macro's input, a struct's fields and the like.
+        Other,
+    }
+
+    impl RustSource {
+        pub fn parse(text: &str) -> Self {
+            let tokens = without_tests(&tokens(text));
+            let mut source = RustSource::default();
+            let mut open: Vec<Block> = Vec::new();
+            let mut next = Block::Other;
+            for (i, token) in tokens.iter().enumerate() {
+                let following = tokens.get(i + 1).map(String::as_str).unwrap_or_default();
+                match token.as_str() {
+                    "{" => open.push(std::mem::replace(&mut next, Block::Other)),
+                    "}" => drop(open.pop()),
+                    ";" if next != Block::Body => next = Block::Other,
+                    _ if open.contains(&Block::Body) => {}
+                    "impl" if at_item(&tokens, i) => next = Block::Methods(self_type(&tokens[i + 1..])),
+                    "trait" => {
+                        source.types.insert(following.to_string());
+                        next = Block::Methods(following.to_string());
+                    }
+                    "mod" => next = Block::Module,
+                    "struct" | "enum" | "type" | "const" | "static"
+                        if !matches!(open.last(), Some(Block::Methods(_))) =>
+                    {
+                        source.types.insert(following.to_string());
+                    }
+                    "macro_rules" => drop(source.macros.insert(tokens[i + 2].clone())),
+                    "fn" if is_word(following) => {
+                        source.add_function(open.last(), following);
+                        next = if has_body(&tokens[i..]) { Block::Body } else { Block::Other };
+                    }
+                    _ => {}
+                }
+            }
+            source
+        }
+
+        fn add_function(&mut self, block: Option<&Block>, name: &str) {
+            match block {
+                Some(Block::Methods(of)) => drop(self.methods.insert((of.clone(), name.to_string()))),
+                None | Some(Block::Module) => drop(self.functions.insert(name.to_string())),
+                Some(_) => {}
+            }
+        }
+
+        /// Whether the file defines `Type`, `Type::method`, `function()` or `macro!`.
+        pub fn has(&self, item: &str) -> bool {
+            if let Some(name) = item.strip_suffix("()") {
+                self.functions.contains(name)
+            } else if let Some(name) = item.strip_suffix('!') {
+                self.macros.contains(name)
+            } else if let Some((of, method)) = item.split_once("::") {
+                self.methods.contains(&(of.to_string(), method.to_string()))
+            } else {
+                self.types.contains(item)
+            }
+        }
+    }
+
+    fn is_word(token: &str) -> bool {
+        token.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    }
+
+    /// Whether `impl` starts a block there; elsewhere it is part of a type.
+    fn at_item(tokens: &[String], i: usize) -> bool {
+        i == 0 || matches!(tokens[i - 1].as_str(), "}" | "{" | ";" | "]" | "unsafe")
+    }
+
+    /// Whether the function that starts there has a body: `;` comes first where it has none.
+    fn has_body(tokens: &[String]) -> bool {
+        let mut depth = 0;
+        for token in tokens {
+            match token.as_str() {
+                "(" | "[" => depth += 1,
+                ")" | "]" => depth -= 1,
+                "{" if depth == 0 => return true,
+                ";" if depth == 0 => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// The name of the type that an impl block is for, from what follows `impl`.
+    fn self_type(tokens: &[String]) -> String {
+        let mut angles = 0;
+        let mut name = String::new();
+        for (i, token) in tokens.iter().enumerate() {
+            match token.as_str() {
+                "{" | "where" => break,
+                "<" => angles += 1,
+                ">" => angles -= 1,
+                "for" if angles == 0 && tokens.get(i + 1).is_some_and(|t| t != "<") => name.clear(),
+                word if angles == 0 && is_word(word) => name = word.to_string(),
+                _ => {}
+            }
+        }
+        name
+    }
+
+    /// Leaves out every item under `#[cfg(test)]`.
+    fn without_tests(tokens: &[String]) -> Vec<String> {
+        const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+        let mut kept = Vec::new();
+        let mut i = 0;
+        while i < tokens.len() {
+            if tokens[i..].iter().take(MARK.len()).map(String::as_str).eq(MARK) {
+                i += MARK.len();
+                let mut depth = 0;
+                while i < tokens.len() {
+                    match tokens[i].as_str() {
+                        "{" => depth += 1,
+                        "}" => depth -= 1,
+                        _ => {}
+                    }
+                    i += 1;
+                    if depth == 0 && matches!(tokens[i - 1].as_str(), "}" | ";") {
+                        break;
+                    }
+                }
+            } else {
+                kept.push(tokens[i].clone());
+                i += 1;
+            }
+        }
+        kept
+    }
+
+    /// Words and signs, without comments, strings, characters and lifetimes. Arrows are one sign.
+    fn tokens(text: &str) -> Vec<String> {
+        let chars: Vec<char> = text.chars().collect();
+        let mut tokens = Vec::new();
+        let mut i = 0;
+        while i < chars.len() {
+            let rest = &chars[i..];
+            let c = rest[0];
+            if let Some(length) = skipped(rest) {
+                i += length;
+            } else if c.is_ascii_alphanumeric() || c == '_' {
+                let word: String =
+                    rest.iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').collect();
+                i += word.len();
+                tokens.push(word);
+            } else if (c == '-' || c == '=') && rest.get(1) == Some(&'>') {
+                tokens.push(format!("{c}>"));
+                i += 2;
+            } else {
+                tokens.push(c.to_string());
+                i += 1;
+            }
+        }
+        tokens
+    }
+
+    /// The length of a blank, a comment, a string, a character or a lifetime that starts there.
+    fn skipped(rest: &[char]) -> Option<usize> {
+        let find = |from: usize, end: &str| {
+            let end: Vec<char> = end.chars().collect();
+            (from..rest.len()).find(|&i| rest[i..].starts_with(&end)).map_or(rest.len(), |i| i + end.len())
+        };
+        match rest {
+            [c, ..] if c.is_whitespace() => Some(1),
+            ['/', '/', ..] => Some(find(2, "\n")),
+            ['/', '*', ..] => Some(find(2, "*/")),
+            ['r' | 'b', ..] => raw_string(rest, &find),
+            ['"', ..] => Some(plain_string(rest)),
+            ['\'', '\\', _, ..] => Some(find(3, "'")),
+            ['\'', _, '\'', ..] => Some(3),
+            ['\'', ..] => {
+                Some(1 + rest[1..].iter().take_while(|c| c.is_alphanumeric() || **c == '_').count())
+            }
+            _ => None,
+        }
+    }
+
+    /// `r"…"`, `r#"…"#`, `br"…"`, `b"…"`; other words that start with these letters are none.
+    fn raw_string(rest: &[char], find: &impl Fn(usize, &str) -> usize) -> Option<usize> {
+        let letters = rest.iter().take_while(|c| matches!(c, 'r' | 'b')).count();
+        let hashes = rest[letters..].iter().take_while(|c| **c == '#').count();
+        let start = letters + hashes;
+        if letters > 2 || rest.get(start) != Some(&'"') {
+            return None;
+        }
+        if rest[..letters].contains(&'r') {
+            Some(find(start + 1, &format!("\"{}", "#".repeat(hashes))))
+        } else {
+            Some(letters + plain_string(&rest[letters..]))
+        }
+    }
+
+    fn plain_string(rest: &[char]) -> usize {
+        let mut i = 1;
+        while i < rest.len() && rest[i] != '"' {
+            i += if rest[i] == '\\' { 2 } else { 1 };
+        }
+        (i + 1).min(rest.len())
+    }
+}
