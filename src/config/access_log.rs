@@ -30,6 +30,13 @@ pub enum AccessLogSink {
     Stderr,
 }
 
+impl AccessLog {
+    /// A log in the default format.
+    pub fn file(path: &str) -> Self {
+        AccessLog { name: String::new(), sink: AccessLogSink::File(path.to_owned()), format: None }
+    }
+}
+
 impl FromMessage for AccessLog {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         r.unsupported("filter")?;

@@ -67,6 +67,12 @@ pub fn status_phrase(status: u16) -> &'static str {
     }
 }
 
+/// The status for a time that ran out: with the request complete it was the upstream that kept everybody
+/// waiting.
+pub fn request_timeout_code(request_complete: bool) -> u16 {
+    if request_complete { 504 } else { 408 }
+}
+
 /// Whether the status is a server error.
 pub fn is_5xx(status: u16) -> bool {
     (500..600).contains(&status)

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 
 use super::{Address, ConnectionEvent, ConnectionImpl, ConnectionSocket, TransportSocket};
+use crate::config::cluster::TcpKeepalive;
 use crate::event::Dispatcher;
 use crate::{envoy_conn_log, envoy_log};
 
@@ -37,6 +38,14 @@ impl ClientConnectionImpl {
             connection.set_immediate_error(ConnectionEvent::LocalClose, true);
         }
         Ok(ClientConnectionImpl { connection })
+    }
+
+    /// Asks for keepalive probes. A system that refuses fails the connection, from the loop, as a local close.
+    pub fn set_keepalive(&self, keepalive: &TcpKeepalive) {
+        if let Some(Err(error)) = self.connection.with_socket(|s| s.set_keepalive(keepalive)) {
+            envoy_log!(Misc, warn, "Setting keepalive options failed: {}", error.desc());
+            self.connection.set_immediate_error(ConnectionEvent::LocalClose, false);
+        }
     }
 
     /// Starts connecting. Success and failure are both told by an event, never from inside this call.

@@ -10,6 +10,7 @@ use nix::sys::socket::{
 };
 
 use super::Address;
+use crate::config::cluster::TcpKeepalive;
 
 fn stream_socket(address: &Address) -> io::Result<OwnedFd> {
     let family = match address {
@@ -105,6 +106,21 @@ impl ConnectionSocket {
     /// The pending SO_ERROR of the socket, 0 for none.
     pub(super) fn take_error(&self) -> i32 {
         socket::getsockopt(&self.fd, sockopt::SocketError).unwrap_or_else(|e| e as i32)
+    }
+
+    /// Has the kernel find out about dead peers; what is not given stays with the system's defaults.
+    pub(super) fn set_keepalive(&self, keepalive: &TcpKeepalive) -> nix::Result<()> {
+        setsockopt(&self.fd, sockopt::KeepAlive, &true)?;
+        if let Some(probes) = keepalive.keepalive_probes {
+            setsockopt(&self.fd, sockopt::TcpKeepCount, &probes)?;
+        }
+        if let Some(time) = keepalive.keepalive_time {
+            setsockopt(&self.fd, sockopt::TcpKeepIdle, &time)?;
+        }
+        if let Some(interval) = keepalive.keepalive_interval {
+            setsockopt(&self.fd, sockopt::TcpKeepInterval, &interval)?;
+        }
+        Ok(())
     }
 
     /// Sets TCP_NODELAY; an error is ignored because a failing connection is about to say so itself.

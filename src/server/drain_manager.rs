@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::config::listener::DrainType;
 use crate::envoy_log;
 use crate::event::{Dispatcher, Timer};
 use crate::filters::network::http_connection_manager::DrainDecision;
@@ -61,17 +62,31 @@ impl DrainManagerImpl {
             timer.enable_timer(TICK);
         }
     }
-}
 
-impl DrainDecision for DrainManagerImpl {
-    fn drain_close(&self) -> bool {
-        if self.health_check_failed.load(Relaxed) {
+    /// What a listener's connections go by.
+    pub fn for_listener(self: &Arc<Self>, drain_type: DrainType) -> Arc<dyn DrainDecision> {
+        Arc::new(ListenerDrainDecision { manager: self.clone(), drain_type })
+    }
+
+    fn drain_close(&self, drain_type: DrainType) -> bool {
+        if drain_type == DrainType::Default && self.health_check_failed.load(Relaxed) {
             return true;
         }
         match self.ticks.load(Relaxed) {
             0 => false,
             ticks => self.drain_time == 0 || ticks > fastrand::u64(..self.drain_time),
         }
+    }
+}
+
+struct ListenerDrainDecision {
+    manager: Arc<DrainManagerImpl>,
+    drain_type: DrainType,
+}
+
+impl DrainDecision for ListenerDrainDecision {
+    fn drain_close(&self) -> bool {
+        self.manager.drain_close(self.drain_type)
     }
 }
 
@@ -82,18 +97,19 @@ mod tests {
     #[test]
     fn nothing_is_closed_until_draining_or_failing() {
         let drain = DrainManagerImpl::new(Duration::from_secs(600));
-        assert!(!drain.drain_close());
+        assert!(!drain.drain_close(DrainType::Default));
         drain.set_health_check_failed(true);
-        assert!(drain.drain_close());
+        assert!(drain.drain_close(DrainType::Default));
+        assert!(!drain.drain_close(DrainType::ModifyOnly));
         drain.set_health_check_failed(false);
-        assert!(!drain.drain_close());
+        assert!(!drain.drain_close(DrainType::Default));
     }
 
     #[test]
     fn a_drain_time_of_zero_closes_at_once() {
         let drain = DrainManagerImpl::new(Duration::ZERO);
         let _timer = drain.start_drain_sequence(&Dispatcher::new("test"));
-        assert!(drain.drain_close());
+        assert!(drain.drain_close(DrainType::Default));
     }
 
     #[test]
@@ -102,7 +118,7 @@ mod tests {
         let dispatcher = Dispatcher::new("test");
         let timer = drain.start_drain_sequence(&dispatcher);
         for tick in 1..=4 {
-            let closed = (0..1000).filter(|_| drain.drain_close()).count();
+            let closed = (0..1000).filter(|_| drain.drain_close(DrainType::Default)).count();
             let expected = 250 * tick;
             assert!((expected - 100..=expected + 100).contains(&closed), "tick {tick}: {closed}");
             drain.drain_sequence_tick(&timer);

@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::drain_manager::DrainManagerImpl;
 use crate::config::{self, NetworkFilterConfig};
 use crate::filters::network::http_connection_manager::{
     ConnectionManagerConfig, DrainDecision, FactoryContext,
@@ -61,7 +62,7 @@ impl ListenerConfig {
         config: &config::Listener,
         name: &str,
         context: &FactoryContext,
-        drain_decision: &Arc<dyn DrainDecision>,
+        drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<Self, String> {
         let ip = config
@@ -71,7 +72,7 @@ impl ListenerConfig {
         let address = Address::from(ip);
         let socket = ListenSocket::bind(address, config.tcp_backlog_size)
             .map_err(|error| bind_error(&address, &error))?;
-        Self::with_socket(config, name, address, socket, context, drain_decision, place)
+        Self::with_socket(config, name, address, socket, context, drain_manager, place)
     }
 
     /// As [`ListenerConfig::new`], on a socket that is bound already; statistics name `address`.
@@ -84,19 +85,20 @@ impl ListenerConfig {
         address: Address,
         socket: ListenSocket,
         context: &FactoryContext,
-        drain_decision: &Arc<dyn DrainDecision>,
+        drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<Self, String> {
         check_supported(config, place)?;
         let label =
             if config.stat_prefix.is_empty() { stat_label(&address) } else { config.stat_prefix.clone() };
         let scope = context.stats.root_scope().create_scope(&format!("listener.{label}."));
+        let drain_decision = drain_manager.for_listener(config.drain_type);
         let filter_chain = config
             .filter_chains
             .first()
             .or(config.default_filter_chain.as_ref())
             .map(|chain| {
-                build_chain(chain, context, &scope, drain_decision, &format!("{place}.filter_chains[0]"))
+                build_chain(chain, context, &scope, &drain_decision, &format!("{place}.filter_chains[0]"))
             })
             .transpose()?;
         Ok(ListenerConfig {

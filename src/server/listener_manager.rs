@@ -7,11 +7,12 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::drain_manager::DrainManagerImpl;
 use super::listener_config::ListenerConfig;
 use super::worker::WorkerImpl;
 use crate::config;
 use crate::envoy_log;
-use crate::filters::network::http_connection_manager::{DrainDecision, FactoryContext};
+use crate::filters::network::http_connection_manager::FactoryContext;
 use crate::stats::Store;
 use crate::stats_struct;
 
@@ -75,7 +76,7 @@ impl ListenerManagerImpl {
         &self,
         config: &config::Listener,
         context: &FactoryContext,
-        drain_decision: &Arc<dyn DrainDecision>,
+        drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<(), String> {
         let name = if config.name.is_empty() { uuid_name() } else { config.name.clone() };
@@ -84,7 +85,7 @@ impl ListenerManagerImpl {
         if self.active_listeners.borrow().iter().any(|l| l.name() == name) {
             return Err(format!("error adding listener: duplicate listener name '{name}'"));
         }
-        let listener = ListenerConfig::new(config, &name, context, drain_decision, place)
+        let listener = ListenerConfig::new(config, &name, context, drain_manager, place)
             .map_err(|error| format!("error adding listener '{name}': {error}"))?;
         envoy_log!(
             Config,

@@ -17,7 +17,7 @@ use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::{self, Bootstrap};
 use crate::event::{Dispatcher, RunType, SignalEvent, Timer};
-use crate::filters::network::http_connection_manager::{DrainDecision, FactoryContext};
+use crate::filters::network::http_connection_manager::FactoryContext;
 use crate::http::DateProvider;
 use crate::network::{Address, ListenSocket};
 use crate::stats::Store;
@@ -73,6 +73,7 @@ impl InstanceImpl {
         date_provider.set(|dispatcher| DateProvider::new(dispatcher));
         let server_stats = server_stats(&stats_store, &options, &bootstrap);
 
+        warn_of_settings_without_effect(&bootstrap);
         envoy_log!(Config, info, "loading {} static secret(s)", 0);
         envoy_log!(Config, info, "loading {} cluster(s)", bootstrap.static_resources.clusters.len());
         let cluster_manager =
@@ -115,12 +116,14 @@ impl InstanceImpl {
     }
 
     fn start_admin(&self) -> Result<(), String> {
-        let Some(address) = self.bootstrap.admin.as_ref().and_then(|admin| admin.address.as_ref()) else {
+        let config = self.bootstrap.admin.as_ref();
+        let Some((config, address)) = config.and_then(|c| Some((c, c.address.as_ref()?))) else {
             envoy_log!(Main, warn, "No admin address given, so no admin HTTP server started.");
             return Ok(());
         };
         let ip = address.to_socket_addr().ok_or("admin.address: malformed IP address")?;
-        let (admin, listener) = AdminImpl::new(&self.weak, ip.into(), &self.context, &self.drain_decision())?;
+        let (admin, listener) =
+            AdminImpl::new(&self.weak, ip.into(), &self.context, &self.drain_manager, config)?;
         let address = listener.address();
         envoy_log!(Main, info, "admin address: {}", address);
         if let Some(path) = &self.options.admin_address_path {
@@ -145,7 +148,7 @@ impl InstanceImpl {
                 address,
                 socket,
                 &self.context,
-                &self.drain_decision(),
+                &self.drain_manager,
                 &name,
             )?;
             self.handler
@@ -155,17 +158,13 @@ impl InstanceImpl {
         Ok(())
     }
 
-    fn drain_decision(&self) -> Arc<dyn DrainDecision> {
-        self.drain_manager.clone()
-    }
-
     fn load_listeners(&self) -> Result<(), String> {
         let listeners = &self.bootstrap.static_resources.listeners;
         envoy_log!(Config, info, "loading {} listener(s)", listeners.len());
         for (i, listener) in listeners.iter().enumerate() {
             envoy_log!(Config, debug, "listener #{}:", i);
             let place = format!("static_resources.listeners[{i}]");
-            self.listener_manager.add_listener(listener, &self.context, &self.drain_decision(), &place)?;
+            self.listener_manager.add_listener(listener, &self.context, &self.drain_manager, &place)?;
         }
         envoy_log!(Config, info, "loading tracing configuration");
         envoy_log!(Config, info, "loading stats sink configuration");
@@ -324,6 +323,20 @@ fn log_start(options: &Options) {
     envoy_log!(Main, info, "buffer implementation: {}", "new");
     for warning in &options.warnings {
         envoy_log!(Config, warn, "{}", warning);
+    }
+}
+
+/// What a bootstrap made for Envoy may well hold, and nothing here asks for.
+fn warn_of_settings_without_effect(bootstrap: &Bootstrap) {
+    let local_cluster = &bootstrap.cluster_manager.local_cluster_name;
+    for (given, path) in [
+        (!bootstrap.flags_path.is_empty(), "flags_path"),
+        (bootstrap.layered_runtime.is_some(), "layered_runtime"),
+        (!local_cluster.is_empty(), "cluster_manager.local_cluster_name"),
+    ] {
+        if given {
+            envoy_log!(Config, warn, "{}: has no effect yet", path);
+        }
     }
 }
 

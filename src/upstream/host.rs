@@ -200,6 +200,9 @@ impl HostImpl {
             self.cluster.source_address(),
             Box::<RawBufferSocket>::default(),
         )?;
+        if let Some(keepalive) = self.cluster.tcp_keepalive() {
+            connection.set_keepalive(keepalive);
+        }
         connection.set_buffer_limits(self.cluster.per_connection_buffer_limit_bytes());
         Ok(connection)
     }

@@ -9,7 +9,7 @@ use super::pool::ConnPoolImpl;
 use crate::buffer::Buffer;
 use crate::conn_pool::PoolFailureReason;
 use crate::envoy_conn_log;
-use crate::event::Timer;
+use crate::event::{Dispatcher, Timer};
 use crate::http::http1::{ClientConnectionImpl, HeadLimits};
 use crate::http::{
     CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Stream, StreamCallbacks, StreamDecoder,
@@ -34,6 +34,10 @@ pub(super) struct ActiveClient {
     /// There while connecting.
     connect_timer: RefCell<Option<Timer>>,
     timed_out: Cell<bool>,
+    /// There while connected, where connections may only get so old.
+    connection_duration_timer: RefCell<Option<Timer>>,
+    /// The response under way is the connection's last.
+    draining: Cell<bool>,
     stream_wrapper: RefCell<Option<Rc<StreamWrapper>>>,
     /// Requests that the connection may still serve; 0 is no limit.
     remaining_requests: Cell<u64>,
@@ -67,6 +71,8 @@ impl ActiveClient {
                     }
                 }))),
                 timed_out: Cell::new(false),
+                connection_duration_timer: RefCell::default(),
+                draining: Cell::new(false),
                 stream_wrapper: RefCell::default(),
                 remaining_requests: Cell::new(cluster.max_requests_per_connection()),
                 start: Instant::now(),
@@ -107,6 +113,32 @@ impl ActiveClient {
     /// Forgets the connect timer; true when the client was connecting.
     pub(super) fn end_connecting(&self) -> bool {
         self.connect_timer.borrow_mut().take().is_some()
+    }
+
+    /// The connection is there: from here on its age counts.
+    pub(super) fn on_connected(&self, dispatcher: &Dispatcher) {
+        let Some(duration) = self.host.cluster().max_connection_duration() else { return };
+        let weak = self.weak.clone();
+        let timer = dispatcher.create_timer(move || {
+            if let Some(client) = weak.upgrade() {
+                client.on_connection_duration_timeout();
+            }
+        });
+        timer.enable_timer(duration);
+        *self.connection_duration_timer.borrow_mut() = Some(timer);
+    }
+
+    fn on_connection_duration_timeout(&self) {
+        envoy_conn_log!(Pool, debug, self.id(), "max connection duration reached, start draining");
+        self.host.cluster().stats().upstream_cx_max_duration_reached.inc();
+        self.draining.set(true);
+        if !self.has_stream_wrapper() {
+            self.codec_client.close();
+        }
+    }
+
+    pub(super) fn draining(&self) -> bool {
+        self.draining.get()
     }
 
     pub(super) fn has_stream_wrapper(&self) -> bool {

@@ -171,6 +171,8 @@ impl ConnPoolImpl {
         {
             envoy_conn_log!(Pool, debug, id, "saw upstream connection: close");
             self.on_downstream_reset(client);
+        } else if client.draining() {
+            self.on_downstream_reset(client);
         } else if client.use_up_request() {
             envoy_conn_log!(Pool, debug, id, "maximum requests per connection");
             self.host.cluster().stats().upstream_cx_max_requests.inc();
@@ -190,6 +192,7 @@ impl ConnPoolImpl {
             client.end_connecting();
             let elapsed = self.connect_start.get().elapsed();
             self.host.cluster().stats().upstream_cx_connect_ms.record(elapsed.as_millis() as u64);
+            client.on_connected(&self.dispatcher);
             self.process_idle_client(client, false);
             return;
         }
@@ -213,8 +216,9 @@ impl ConnPoolImpl {
             self.dispatcher.deferred_delete(dead);
         }
         // The clients that are left cannot serve all that wait.
-        if self.pending_requests.len(0) > self.clients.len(READY) + self.clients.len(BUSY) {
-            self.create_new_connection();
+        let left = self.clients.len(READY) + self.clients.len(BUSY);
+        if self.pending_requests.len(0) > left && !self.create_new_connection() && left == 0 {
+            self.purge_pending_requests(PoolFailureReason::LocalConnectionFailure, "");
         }
         if was_connecting || was_serving {
             self.check_for_drained();

@@ -16,12 +16,13 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use super::drain_manager::DrainManagerImpl;
 use super::listener_config::ListenerConfig;
 use super::server::InstanceImpl;
+use crate::config::listener::DrainType;
+use crate::config::{self, AccessLog};
 use crate::envoy_log;
-use crate::filters::network::http_connection_manager::{
-    ConnectionManagerConfig, DrainDecision, FactoryContext,
-};
+use crate::filters::network::http_connection_manager::{ConnectionManagerConfig, FactoryContext};
 use crate::network::Address;
 
 use filter::AdminFilterFactory;
@@ -122,16 +123,26 @@ impl AdminImpl {
         server: &Weak<InstanceImpl>,
         address: Address,
         context: &FactoryContext,
-        drain_decision: &Arc<dyn DrainDecision>,
+        drain_manager: &Arc<DrainManagerImpl>,
+        config: &config::bootstrap::Admin,
     ) -> Result<(Rc<Self>, ListenerConfig), String> {
         let scope = context.stats.root_scope().create_scope("listener.admin.");
-        let config = crate::config::HttpConnectionManager::internal("admin");
+        let access_log_path = Some(&config.access_log_path).filter(|path| !path.is_empty());
+        let manager = config::HttpConnectionManager {
+            access_log: config
+                .access_log
+                .iter()
+                .cloned()
+                .chain(access_log_path.map(|path| AccessLog::file(path)))
+                .collect(),
+            ..config::HttpConnectionManager::internal("admin")
+        };
         let manager = ConnectionManagerConfig::with_filters(
-            &config,
+            &manager,
             vec![Arc::new(AdminFilterFactory)],
             context,
             &scope,
-            drain_decision.clone(),
+            drain_manager.for_listener(DrainType::Default),
             "admin",
         )?;
         let listener = ListenerConfig::with_manager("admin", address, manager, &scope)?;

@@ -1,7 +1,7 @@
 //! Times that run out.
 
 use super::{get, got, line, post};
-use crate::harness::{Action, Case, OK, run};
+use crate::harness::{Action, Case, OK, Step, run};
 use serde_json::json;
 
 fn text(status: &str, close: &str, body: &str) -> String {
@@ -54,6 +54,13 @@ fn of_the_connection_manager() {
     let case = |name: &str, field: &str| Case::new(name).hcm(json!({field: "0.2s"}));
     let silent = || vec![vec![Action::Head]];
     run(vec![
+        Case::new("a stream's duration")
+            .hcm(json!({"common_http_protocol_options": {"max_stream_duration": "0.2s"}}))
+            .send(get(""))
+            .scripts(silent())
+            .reply(text("504 Gateway Timeout", "", "downstream duration timeout"))
+            .reaches(got(""))
+            .log("504 - max_duration_timeout"),
         case("headers", "request_headers_timeout")
             .send("GET / HTTP/1.1\r\nho")
             .reply(text("408 Request Timeout", close, "request header timeout"))
@@ -98,5 +105,60 @@ fn of_the_connection_manager() {
             .reply(OK)
             .reaches(got(""))
             .closed(),
+    ]);
+}
+
+#[test]
+fn of_upstreams() {
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let limit = |field: &str| {
+        json!({"typed_extension_protocol_options": {options: {
+            "@type": format!("type.googleapis.com/{options}"),
+            "common_http_protocol_options": {field: "0.2s"},
+            "explicit_http_config": {"http_protocol_options": {}},
+        }}})
+    };
+    let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec();
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no".to_vec();
+    run(vec![
+        Case::new("a stream's duration")
+            .cluster(limit("max_stream_duration"))
+            .send(get(""))
+            .scripts([vec![Action::Head]])
+            .then(Step::UpstreamClosed(1))
+            .reply(text("504 Gateway Timeout", "", "upstream max stream duration reached"))
+            .reaches(got(""))
+            .log("504 UMSDR upstream_max_stream_duration_reached"),
+        Case::new("a stream's duration, within the answer")
+            .cluster(limit("max_stream_duration"))
+            .send(get(""))
+            .answer(half)
+            .reply("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{S}\r\no")
+            .reaches(got(""))
+            .closed()
+            .log("200 UMSDR upstream_max_stream_duration_reached"),
+        Case::new("an idle connection's duration")
+            .cluster(limit("max_connection_duration"))
+            .send(get(""))
+            .then(Step::Has(b"ok".to_vec()))
+            .then(Step::UpstreamClosed(1))
+            .send(get(""))
+            .scripts([
+                vec![Action::Head, Action::Send(ok.clone())],
+                vec![Action::Head, Action::Send(ok.clone())],
+            ])
+            .reply(OK)
+            .reply(OK)
+            .reaches(got(""))
+            .reaches(got("")),
+        Case::new("a busy connection's duration")
+            .cluster(limit("max_connection_duration"))
+            .send(post("content-length: 1\r\n", ""))
+            .scripts([vec![Action::Head, Action::Until(b"b".to_vec()), Action::Send(ok)]])
+            .then(Step::Stat("cluster.{}.upstream_cx_max_duration_reached", 1))
+            .send("b")
+            .then(Step::UpstreamClosed(1))
+            .reply(OK)
+            .reaches("POST /p HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1\r\n{X}\r\nb"),
     ]);
 }

@@ -276,7 +276,12 @@ impl Filter {
     }
 
     fn prepare_headers(&self, headers: &mut HeaderMap, route: &RouteConstSharedPtr, entry: &RouteEntry) {
-        self.timeout.set(final_timeout(entry.timeout, headers, !self.config.suppress_envoy_headers));
+        self.timeout.set(final_timeout(
+            entry.timeout,
+            headers,
+            !self.config.suppress_envoy_headers,
+            self.config.respect_expected_rq_timeout,
+        ));
         if headers.has(HeaderId::EnvoyUpstreamRequestTimeoutAltResponse) {
             self.timeout_response_code.set(204);
             headers.remove(HeaderId::EnvoyUpstreamRequestTimeoutAltResponse);
@@ -330,6 +335,14 @@ impl Filter {
             request.reset_stream();
         }
         self.on_upstream_timeout_abort("response_timeout");
+    }
+
+    pub(super) fn on_stream_max_duration_reached(&self) {
+        self.cleanup();
+        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::UpstreamMaxStreamDurationReached));
+        let body = "upstream max stream duration reached";
+        let status = codes::request_timeout_code(self.downstream_end_stream.get());
+        self.send_local_reply(status, body, "upstream_max_stream_duration_reached");
     }
 
     pub(super) fn on_per_try_timeout(&self) {

@@ -39,6 +39,7 @@ pub struct FilterConfig {
     cluster_manager: ClusterManager,
     emit_dynamic_stats: bool,
     suppress_envoy_headers: bool,
+    respect_expected_rq_timeout: bool,
 }
 
 /// Makes a router filter for each stream.
@@ -55,6 +56,7 @@ impl RouterFilterFactory {
                 cluster_manager,
                 emit_dynamic_stats: config.dynamic_stats,
                 suppress_envoy_headers: config.suppress_envoy_headers,
+                respect_expected_rq_timeout: config.respect_expected_rq_timeout,
             }),
         }
     }

@@ -14,15 +14,20 @@ pub(super) struct TimeoutData {
     pub per_try: Duration,
 }
 
-/// The route's timeout, overridden by the request's headers, which are taken out. Tells the upstream
-/// what it has left unless `insert_expected` is off.
+/// The route's timeout, overridden by the request's headers, which are taken out: with `respect_expected`
+/// first of all by what a proxy in front expects. Tells the upstream what it has left unless
+/// `insert_expected` is off.
 pub(super) fn final_timeout(
     route_timeout: Duration,
     headers: &mut HeaderMap,
     insert_expected: bool,
+    respect_expected: bool,
 ) -> TimeoutData {
     let mut timeout = TimeoutData { global: route_timeout, per_try: Duration::ZERO };
-    if let Some(global) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestTimeoutMs) {
+    if respect_expected && headers.has(HeaderId::EnvoyExpectedRequestTimeoutMs) {
+        timeout.global =
+            milliseconds(headers, HeaderId::EnvoyExpectedRequestTimeoutMs).unwrap_or(route_timeout);
+    } else if let Some(global) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestTimeoutMs) {
         timeout.global = global;
     }
     if let Some(per_try) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestPerTryTimeoutMs) {
@@ -42,9 +47,13 @@ fn take_milliseconds(headers: &mut HeaderMap, id: HeaderId) -> Option<Duration> 
     if !headers.has(id) {
         return None;
     }
-    let value = headers.get_str(id).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    let value = milliseconds(headers, id);
     headers.remove(id);
     value
+}
+
+fn milliseconds(headers: &HeaderMap, id: HeaderId) -> Option<Duration> {
+    headers.get_str(id).and_then(|text| text.parse().ok()).map(Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -56,10 +65,24 @@ mod tests {
         for (name, value) in fields {
             headers.add(name, value.as_bytes());
         }
-        let data = final_timeout(Duration::from_secs(15), &mut headers, true);
+        let data = final_timeout(Duration::from_secs(15), &mut headers, true, false);
         assert!(!headers.has(HeaderId::EnvoyUpstreamRequestTimeoutMs));
         let expected = headers.get_str(HeaderId::EnvoyExpectedRequestTimeoutMs).map(str::to_string);
         (data.global.as_millis() as u64, data.per_try.as_millis() as u64, expected)
+    }
+
+    #[test]
+    fn what_a_proxy_in_front_expects_counts_where_it_is_respected() {
+        let timeouts = |fields: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            fields.iter().for_each(|(name, value)| headers.add(name, value.as_bytes()));
+            let data = final_timeout(Duration::from_secs(15), &mut headers, true, true);
+            data.global.as_millis()
+        };
+        let (global, expected) = ("x-envoy-upstream-rq-timeout-ms", "x-envoy-expected-rq-timeout-ms");
+        assert_eq!(timeouts(&[(global, "7"), (expected, "5")]), 5);
+        assert_eq!(timeouts(&[(global, "7")]), 7);
+        assert_eq!(timeouts(&[(expected, "x")]), 15_000);
     }
 
     #[test]

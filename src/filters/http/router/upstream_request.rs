@@ -29,6 +29,7 @@ pub(super) struct UpstreamRequest {
     /// The body that came before there was a connection.
     buffered_request_body: RefCell<Option<WatermarkBuffer>>,
     per_try_timeout: RefCell<Option<Timer>>,
+    max_stream_duration_timer: RefCell<Option<Timer>>,
     encode_complete: Cell<bool>,
     encode_trailers: Cell<bool>,
     calling_encode_headers: Cell<bool>,
@@ -51,6 +52,7 @@ impl UpstreamRequest {
             host: RefCell::default(),
             buffered_request_body: RefCell::default(),
             per_try_timeout: RefCell::default(),
+            max_stream_duration_timer: RefCell::default(),
             encode_complete: Cell::new(false),
             encode_trailers: Cell::new(false),
             calling_encode_headers: Cell::new(false),
@@ -198,6 +200,28 @@ impl UpstreamRequest {
         *self.per_try_timeout.borrow_mut() = Some(timer);
     }
 
+    fn setup_max_stream_duration(&self, parent: &Filter) {
+        let duration = parent.cluster().and_then(|cluster| cluster.max_stream_duration());
+        let (Some(duration), Some(callbacks)) = (duration, parent.callbacks()) else { return };
+        let weak = self.weak.clone();
+        let timer = callbacks.dispatcher().create_timer(move || {
+            if let Some(request) = weak.upgrade() {
+                request.on_stream_max_duration_reached();
+            }
+        });
+        timer.enable_timer(duration);
+        *self.max_stream_duration_timer.borrow_mut() = Some(timer);
+    }
+
+    fn on_stream_max_duration_reached(&self) {
+        let Some(parent) = self.parent.upgrade() else { return };
+        if let Some(cluster) = parent.cluster() {
+            cluster.stats().upstream_rq_max_duration_reached.inc();
+        }
+        self.reset_stream();
+        parent.on_stream_max_duration_reached();
+    }
+
     fn on_per_try_timeout(&self) {
         let Some(parent) = self.parent.upgrade() else { return };
         if parent.downstream_response_started() {
@@ -300,6 +324,7 @@ impl Callbacks for UpstreamRequest {
         let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
         encoder.stream().add_callbacks(callbacks);
         self.setup_per_try_timeout(&parent);
+        self.setup_max_stream_duration(&parent);
         drop(self.pool_handle.borrow_mut().take());
         self.set_request_encoder(encoder.clone());
         self.first_tx.set(Some(event::now()));

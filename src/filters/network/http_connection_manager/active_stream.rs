@@ -21,7 +21,7 @@ use crate::filters::http::{
 };
 use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks,
-    StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason, utility,
+    StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason, codes, utility,
 };
 use crate::router::RouteConstSharedPtr;
 
@@ -245,8 +245,7 @@ impl ActiveStream {
         }
         self.config.stats.downstream_rq_idle_timeout.inc();
         self.stream_info.set_response_flag(ResponseFlag::StreamIdleTimeout);
-        // With the request complete it is the upstream that keeps everybody waiting.
-        let status = if self.remote_complete() { 504 } else { 408 };
+        let status = codes::request_timeout_code(self.remote_complete());
         self.send_local_reply_with(status, "stream timeout", None, "stream_idle_timeout".into());
     }
 
@@ -262,8 +261,13 @@ impl ActiveStream {
 
     fn on_max_stream_duration(&self) {
         self.config.stats.downstream_rq_max_duration_reached.inc();
-        self.stream_info.set_response_flag(ResponseFlag::DurationTimeout);
-        self.send_local_reply_with(408, "downstream duration timeout", None, "max_duration_timeout".into());
+        let status = codes::request_timeout_code(self.remote_complete());
+        self.send_local_reply_with(
+            status,
+            "downstream duration timeout",
+            None,
+            "max_duration_timeout".into(),
+        );
     }
 
     /// Ends the stream through its connection manager.
