@@ -27,7 +27,7 @@ thread_local! {
 struct Entry {
     /// Place of the name in the arena, unless `id` is known.
     name_start: u32,
-    name_len: u16,
+    name_len: u32,
     id: Option<HeaderId>,
     /// [`REMOVED`] once the field is gone.
     value_start: u32,
@@ -109,7 +109,7 @@ impl HeaderMap {
         let value_start = self.push_bytes(value);
         self.entries.push(Entry {
             name_start: start as u32,
-            name_len: name.len() as u16,
+            name_len: name.len() as u32,
             id: None,
             value_start,
             value_len: value.len() as u32,

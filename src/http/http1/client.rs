@@ -17,7 +17,7 @@ use crate::http::{
     ClientConnection, CodecError, HeaderId, HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks,
     StreamDecoder, StreamEncoder, StreamResetReason,
 };
-use crate::network::{Address, ConnectionImpl};
+use crate::network::{Address, ConnectionImpl, ConnectionState};
 
 #[derive(Clone, Copy)]
 enum State {
@@ -233,11 +233,20 @@ impl ClientConnectionImpl {
         let Some(pending) = self.pending_response.borrow_mut().take() else { return };
         // Once for the codec, as above, and once for the client's side of it, as in Envoy.
         envoy_conn_log!(Http, trace, self.connection_id, "message complete");
+        self.resume_reading();
         let Some(decoder) = pending.decoder.upgrade() else { return };
         match completion {
             Completion::Headers(headers) => decoder.decode_headers(headers.shared(), true),
             Completion::Data => decoder.decode_data(&mut Buffer::new(), true),
             Completion::Trailers(trailers) => decoder.decode_trailers(trailers.shared()),
+        }
+    }
+
+    /// Undoes what pauses the ending stream left behind: an idle connection has to see its end.
+    fn resume_reading(&self) {
+        let Some(connection) = self.connection.upgrade() else { return };
+        while connection.state() == ConnectionState::Open && !connection.read_enabled() {
+            connection.read_disable(false);
         }
     }
 
@@ -287,18 +296,16 @@ impl ClientConnection for ClientConnectionImpl {
     }
 
     fn new_stream(&self, response_decoder: Weak<dyn StreamDecoder>) -> Rc<dyn StreamEncoder> {
-        // A stream that ended while paused leaves its pauses behind; this is where they are undone.
-        if let Some(connection) = self.connection.upgrade() {
-            while !connection.read_enabled() {
-                connection.read_disable(false);
-            }
-        }
         let encoder = Rc::new(RequestEncoder {
             codec: self.weak.clone(),
             encoder: MessageEncoder::default(),
             helper: StreamCallbackHelper::default(),
             head_request: Cell::new(false),
         });
+        // What an earlier request left unsent holds this one back too; its listeners are told when they join.
+        if self.connection.upgrade().is_some_and(|c| c.above_high_watermark()) {
+            encoder.helper.run_high_watermark_callbacks();
+        }
         *self.pending_response.borrow_mut() =
             Some(PendingResponse { decoder: response_decoder, encoder: encoder.clone() });
         encoder

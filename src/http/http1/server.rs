@@ -145,7 +145,12 @@ impl ServerConnectionImpl {
                     matches!(self.state.get(), State::Body(BodyState::None))
                 }
                 State::Body(body) => self.decode_body(body, data)?,
-                State::Trailers => self.decode_trailers(data)?,
+                State::Trailers => {
+                    if !self.decode_trailers(data)? {
+                        return Ok(());
+                    }
+                    true
+                }
             };
             if complete {
                 self.state.set(State::Head);
@@ -209,6 +214,10 @@ impl ServerConnectionImpl {
             response_to_head: Cell::new(false),
         });
         *self.active_request.borrow_mut() = Some(request.clone());
+        // What earlier responses left unsent holds this one back too; its listeners are told when they join.
+        if self.connection.upgrade().is_some_and(|c| c.above_high_watermark()) {
+            request.helper.run_high_watermark_callbacks();
+        }
         if let Some(callbacks) = self.callbacks.upgrade() {
             let decoder = callbacks.new_stream(request.clone());
             *request.decoder.borrow_mut() = Some(decoder);
