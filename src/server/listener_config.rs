@@ -65,14 +65,24 @@ impl ListenerConfig {
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<Self, String> {
-        let ip = config
-            .address
-            .to_socket_addr()
-            .ok_or_else(|| format!("{place}.address: malformed IP address"))?;
-        let address = Address::from(ip);
+        let address = configured_address(config, place)?;
         let socket = ListenSocket::bind(address, config.tcp_backlog_size)
             .map_err(|error| bind_error(&address, &error))?;
         Self::with_socket(config, name, address, socket, context, drain_manager, place)
+    }
+
+    /// Looks for what [`ListenerConfig::new`] would refuse, without binding anything.
+    ///
+    /// # Errors
+    /// As [`ListenerConfig::new`], failures to bind aside.
+    pub fn validate(
+        config: &config::Listener,
+        context: &FactoryContext,
+        drain_manager: &Arc<DrainManagerImpl>,
+        place: &str,
+    ) -> Result<(), String> {
+        let address = configured_address(config, place)?;
+        filter_chain(config, &address, context, drain_manager, place).map(drop)
     }
 
     /// As [`ListenerConfig::new`], on a socket that is bound already; statistics name `address`.
@@ -88,19 +98,7 @@ impl ListenerConfig {
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<Self, String> {
-        check_supported(config, place)?;
-        let label =
-            if config.stat_prefix.is_empty() { stat_label(&address) } else { config.stat_prefix.clone() };
-        let scope = context.stats.root_scope().create_scope(&format!("listener.{label}."));
-        let drain_decision = drain_manager.for_listener(config.drain_type);
-        let filter_chain = config
-            .filter_chains
-            .first()
-            .or(config.default_filter_chain.as_ref())
-            .map(|chain| {
-                build_chain(chain, context, &scope, &drain_decision, &format!("{place}.filter_chains[0]"))
-            })
-            .transpose()?;
+        let (filter_chain, scope) = filter_chain(config, &address, context, drain_manager, place)?;
         Ok(ListenerConfig {
             name: name.to_string(),
             socket: Arc::new(socket),
@@ -159,6 +157,33 @@ impl ListenerConfig {
     pub fn find_filter_chain(&self, _socket: &ConnectionSocket) -> Option<&FilterChain> {
         self.filter_chain.as_ref()
     }
+}
+
+fn configured_address(config: &config::Listener, place: &str) -> Result<Address, String> {
+    let ip =
+        config.address.to_socket_addr().ok_or_else(|| format!("{place}.address: malformed IP address"))?;
+    Ok(ip.into())
+}
+
+/// The filters of a listener and the scope of its statistics.
+fn filter_chain(
+    config: &config::Listener,
+    address: &Address,
+    context: &FactoryContext,
+    drain_manager: &Arc<DrainManagerImpl>,
+    place: &str,
+) -> Result<(Option<FilterChain>, Scope), String> {
+    check_supported(config, place)?;
+    let label = if config.stat_prefix.is_empty() { stat_label(address) } else { config.stat_prefix.clone() };
+    let scope = context.stats.root_scope().create_scope(&format!("listener.{label}."));
+    let drain_decision = drain_manager.for_listener(config.drain_type);
+    let chain = match (config.filter_chains.first(), &config.default_filter_chain) {
+        (Some(chain), _) => Some((chain, format!("{place}.filter_chains[0]"))),
+        (None, Some(chain)) => Some((chain, format!("{place}.default_filter_chain"))),
+        (None, None) => None,
+    };
+    let chain = chain.map(|(chain, place)| build_chain(chain, context, &scope, &drain_decision, &place));
+    Ok((chain.transpose()?, scope))
 }
 
 fn bind_error(address: &Address, error: &io::Error) -> String {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use super::config_validation::validate_config;
 use super::demo;
 use super::options::{Mode, Options};
 use super::server::{InstanceImpl, MainListener};
@@ -29,8 +30,13 @@ pub fn main_common(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return fail(&path, &error.to_string()),
     };
     if options.mode == Mode::Validate {
-        println!("configuration '{path}' OK");
-        return ExitCode::SUCCESS;
+        return match validate_config(&options, &bootstrap) {
+            Ok(()) => {
+                println!("configuration '{path}' OK");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&path, &error),
+        };
     }
     serve(options, bootstrap, Vec::new(), &path)
 }

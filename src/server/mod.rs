@@ -3,6 +3,7 @@
 //! Mirrors Envoy's `source/server/` and `source/exe/main_common.cc`.
 
 pub mod admin;
+mod config_validation;
 mod connection_handler;
 mod demo;
 mod drain_manager;

@@ -1,0 +1,53 @@
+//! `--mode validate`: builds what the configuration asks for, without binding or connecting anything.
+//!
+//! Mirrors Envoy's `source/server/config_validation/server.cc`. As there, access logs are opened.
+
+use std::collections::HashSet;
+
+use super::drain_manager::DrainManagerImpl;
+use super::listener_config::ListenerConfig;
+use super::options::Options;
+use crate::access_log::AccessLogManager;
+use crate::cluster_manager::ClusterManagerImpl;
+use crate::config::Bootstrap;
+use crate::event::Dispatcher;
+use crate::filters::network::http_connection_manager::FactoryContext;
+use crate::http::DateProvider;
+use crate::network::Address;
+use crate::stats::Store;
+use crate::thread_local;
+
+/// Looks for what would keep a server with this configuration from starting.
+///
+/// # Errors
+/// The first such thing, with its place.
+pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), String> {
+    let dispatcher = Dispatcher::new("main_thread");
+    thread_local::enter_thread(&dispatcher);
+    let stats = Store::new(0);
+    let tls = thread_local::InstanceImpl::new();
+    let cluster_manager = ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls)?;
+    let context = FactoryContext {
+        cluster_manager: cluster_manager.handle(),
+        access_log_manager: AccessLogManager::new(&stats, options.file_flush_interval),
+        date_provider: tls.allocate_slot::<DateProvider>(),
+        local_address: Address::local_machine(false),
+        service_cluster: String::new(),
+        service_node: String::new(),
+        stats,
+    };
+    let drain_manager = DrainManagerImpl::new(options.drain_time);
+    let mut names = HashSet::new();
+    let result = bootstrap.static_resources.listeners.iter().enumerate().try_for_each(|(i, listener)| {
+        let place = format!("static_resources.listeners[{i}]");
+        if !listener.name.is_empty() && !names.insert(listener.name.as_str()) {
+            return Err(format!("error adding listener: duplicate listener name '{}'", listener.name));
+        }
+        ListenerConfig::validate(listener, &context, &drain_manager, &place)
+            .map_err(|error| format!("error adding listener '{}': {error}", listener.name))
+    });
+    cluster_manager.shutdown();
+    dispatcher.clear_deferred_delete_list();
+    thread_local::shutdown_thread();
+    result
+}
