@@ -127,6 +127,8 @@ pub struct ConnectionImpl {
     read_end_stream: Cell<bool>,
     read_end_stream_raised: Cell<bool>,
     write_end_stream: Cell<bool>,
+    /// Goes on reading when a read stopped at the buffer limit; made when first needed.
+    read_again_timer: RefCell<Option<Timer>>,
     delayed_close_timeout: Cell<Duration>,
     delayed_close_timer: RefCell<Option<Timer>>,
     delayed_close_state: Cell<DelayedCloseState>,
@@ -185,6 +187,7 @@ impl ConnectionImpl {
                 read_end_stream: Cell::new(false),
                 read_end_stream_raised: Cell::new(false),
                 write_end_stream: Cell::new(false),
+                read_again_timer: RefCell::default(),
                 delayed_close_timeout: Cell::new(Duration::ZERO),
                 delayed_close_timer: RefCell::default(),
                 delayed_close_state: Cell::new(DelayedCloseState::None),
@@ -475,6 +478,7 @@ impl ConnectionImpl {
             return;
         }
         drop(self.delayed_close_timer.borrow_mut().take());
+        drop(self.read_again_timer.borrow_mut().take());
         envoy_conn_log!(Connection, debug, self.id, "closing socket: {}", event as u32);
         self.transport_socket.close_socket(event);
         self.update_read_buffer_stats(0, 0);
@@ -788,8 +792,19 @@ impl TransportSocketCallbacks for ConnectionImpl {
         limit > 0 && length >= limit
     }
 
+    /// After a poll, so that a peer which always has more does not keep the others waiting: an event
+    /// activated here would run in this same pass, without end.
     fn set_read_buffer_ready(&self) {
-        self.activate(READ);
+        let mut timer = self.read_again_timer.borrow_mut();
+        let timer = timer.get_or_insert_with(|| {
+            let weak = self.weak.clone();
+            self.dispatcher.create_timer(move || {
+                if let Some(connection) = weak.upgrade() {
+                    connection.on_file_event(READ);
+                }
+            })
+        });
+        timer.enable_after_poll();
     }
 
     fn peer_closed(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::admin::AdminImpl;
@@ -247,15 +247,17 @@ impl InstanceImpl {
         if let Some(timer) = self.stat_flush_timer.borrow().as_ref() {
             timer.enable_timer(self.bootstrap.stats_flush_interval.max(Duration::from_millis(1)));
         }
-        let gauge = self.server_stats.total_connections.clone();
-        let total = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let main = self.dispatcher.handle();
+        // Each worker's number joins the sum; the last one's gives the gauge its value.
+        let (gauge, main) = (self.server_stats.total_connections.clone(), self.dispatcher.handle());
+        let answers = Arc::new(Mutex::new((0, self.options.concurrency)));
         self.listener_manager.for_each_worker(|worker| {
-            let (gauge, total, main) = (gauge.clone(), total.clone(), main.clone());
+            let (gauge, answers, main) = (gauge.clone(), answers.clone(), main.clone());
             worker.num_connections(move |n| {
-                // The gauge belongs to the main thread: workers add up and it takes over.
-                let sum = total.fetch_add(n, std::sync::atomic::Ordering::Relaxed) + n;
-                main.post(move || gauge.set(sum));
+                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                *answers = (answers.0 + n, answers.1 - 1);
+                if let (sum, 0) = *answers {
+                    main.post(move || gauge.set(sum));
+                }
             });
         });
     }

@@ -36,9 +36,12 @@ impl WorkerImpl {
     pub fn new(index: u32) -> std::io::Result<Self> {
         let (handle_tx, handle_rx) = mpsc::channel();
         let (start_tx, start_rx) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name(format!("wrk:worker_{index}"))
-            .spawn(move || thread_routine(index, &handle_tx, &start_rx))?;
+        let thread = std::thread::Builder::new().name(format!("wrk:worker_{index}")).spawn(move || {
+            // Without this worker its connections, and perhaps all new ones, would wait for ever.
+            let abort = AbortOnPanic;
+            thread_routine(index, &handle_tx, &start_rx);
+            std::mem::forget(abort);
+        })?;
         let dispatcher = handle_rx.recv().map_err(|_| std::io::Error::other("worker ended early"))?;
         Ok(WorkerImpl { dispatcher, start: Some(start_tx), thread: Some(thread) })
     }
@@ -98,6 +101,16 @@ impl WorkerImpl {
 impl Drop for WorkerImpl {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Ends the process when a panic unwinds through it.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        envoy_log!(Main, critical, "a worker panicked");
+        std::process::abort();
     }
 }
 

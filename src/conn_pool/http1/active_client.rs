@@ -221,6 +221,7 @@ impl Drop for ActiveClient {
 pub(super) struct StreamWrapper {
     parent: Weak<ActiveClient>,
     host: HostSharedPtr,
+    priority: ResourcePriority,
     encoder: OnceCell<Rc<dyn StreamEncoder>>,
     decoder: Weak<dyn StreamDecoder>,
     encode_complete: Cell<bool>,
@@ -237,6 +238,7 @@ impl StreamWrapper {
         let wrapper = Rc::new(StreamWrapper {
             parent: client.weak.clone(),
             host: client.host.clone(),
+            priority: client.priority,
             encoder: OnceCell::new(),
             decoder,
             encode_complete: Cell::new(false),
@@ -252,6 +254,7 @@ impl StreamWrapper {
         let _ = wrapper.encoder.set(encoder);
         client.host.cluster().stats().upstream_rq_active.inc();
         client.host.stats().rq_active.inc();
+        client.host.cluster().resource_manager(client.priority).requests().inc();
         *client.stream_wrapper.borrow_mut() = Some(wrapper.clone());
         wrapper
     }
@@ -273,6 +276,7 @@ impl StreamWrapper {
         if !self.released.replace(true) {
             self.host.cluster().stats().upstream_rq_active.dec();
             self.host.stats().rq_active.dec();
+            self.host.cluster().resource_manager(self.priority).requests().dec();
         }
     }
 

@@ -123,21 +123,45 @@ impl ConnPoolImpl {
         }
     }
 
-    fn attach_oldest_pending(&self, client: &Rc<ActiveClient>) {
-        let Some(request) = self.pending_requests.back(0) else { return };
-        envoy_conn_log!(Pool, debug, client.id(), "attaching to next request");
-        self.attach_request_to_client(client, request.decoder.clone(), &request.callbacks);
-        request.remove(self);
+    /// Whether the circuit breaker lets one more request be active; fails the request if not. (1.1 leaves
+    /// requests on HTTP/1 unlimited, 1.40 does not.)
+    fn may_be_active(&self, callbacks: &Weak<dyn Callbacks>) -> bool {
+        if self.resources().requests().can_create() {
+            return true;
+        }
+        envoy_log!(Pool, debug, "max streams overflow");
+        if let Some(callbacks) = callbacks.upgrade() {
+            callbacks.on_pool_failure(PoolFailureReason::Overflow, "", Some(&self.host));
+        }
+        self.host.cluster().stats().upstream_rq_active_overflow.inc();
+        false
+    }
+
+    /// Gives the client the oldest request that may be active; those that may not fail. False when there
+    /// was none.
+    fn attach_oldest_pending(&self, client: &Rc<ActiveClient>) -> bool {
+        // What fails may ask again: that is for another time.
+        for _ in 0..self.pending_requests.len(0) {
+            let Some(request) = self.pending_requests.back(0) else { return false };
+            if !self.resources().requests().can_create() {
+                request.remove(self);
+                self.may_be_active(&request.callbacks);
+                continue;
+            }
+            envoy_conn_log!(Pool, debug, client.id(), "attaching to next request");
+            self.attach_request_to_client(client, request.decoder.clone(), &request.callbacks);
+            request.remove(self);
+            return true;
+        }
+        false
     }
 
     /// A client has connected, or has answered and is reusable (`delay`).
     pub(super) fn process_idle_client(&self, client: &Rc<ActiveClient>, delay: bool) {
         client.clear_stream_wrapper();
-        if delay || self.pending_requests.is_empty(0) {
+        if delay || !self.attach_oldest_pending(client) {
             envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
             self.clients.move_to_front(client.key(), READY);
-        } else {
-            self.attach_oldest_pending(client);
         }
         if delay && !self.pending_requests.is_empty(0) && !self.upstream_ready_enabled.replace(true) {
             self.upstream_ready_timer.enable_after_poll();
@@ -150,7 +174,9 @@ impl ConnPoolImpl {
         self.upstream_ready_enabled.set(false);
         while !self.pending_requests.is_empty(0) {
             let Some(client) = self.clients.front(READY) else { return };
-            self.attach_oldest_pending(&client);
+            if !self.attach_oldest_pending(&client) {
+                return;
+            }
             // Attaching may have closed the client, which takes it off the list.
             if self.clients.list_of(client.key()) == Some(READY) {
                 self.clients.move_to_front(client.key(), BUSY);
@@ -292,6 +318,9 @@ impl Instance for ConnPoolImpl {
         callbacks: Weak<dyn Callbacks>,
     ) -> Option<Rc<dyn Cancellable>> {
         if let Some(client) = self.clients.front(READY) {
+            if !self.may_be_active(&callbacks) {
+                return None;
+            }
             self.clients.move_to_front(client.key(), BUSY);
             envoy_conn_log!(Pool, debug, client.id(), "using existing connection");
             self.attach_request_to_client(&client, response_decoder, &callbacks);

@@ -149,6 +149,9 @@ const METHODS: &[&[u8]] = &[
 /// Header slots on the stack; a larger configured limit uses the heap.
 const STACK_HEADERS: usize = 128;
 
+/// No head may have more fields than this, whatever the configuration says: a [`HeaderMap`] numbers them.
+const MAX_FIELDS: usize = 60_000;
+
 /// Splits off the first line, without its line end. A CR anywhere else is refused.
 fn split_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     let end = memchr(b'\n', head).ok_or(HeadError::bad("HPE_LF_EXPECTED"))?;
@@ -253,12 +256,15 @@ pub(super) fn parse_response(
 
 /// Parses the fields of a head, up to its empty line, in place.
 fn parse_fields(block: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<(), HeadError> {
+    let limits = &HeadLimits { max_count: limits.max_count.min(MAX_FIELDS), ..*limits };
     // One slot more than allowed, so that the limit itself can still be told from one beyond it.
     if limits.max_count < STACK_HEADERS {
         let mut slots = [httparse::EMPTY_HEADER; STACK_HEADERS];
         parse_into(block, &mut slots[..limits.max_count + 1], limits, headers)
     } else {
-        parse_into(block, &mut vec![httparse::EMPTY_HEADER; limits.max_count + 1], limits, headers)
+        // A field takes a line: no more slots than lines, however high the limit.
+        let lines = memchr::memchr_iter(b'\n', block).count();
+        parse_into(block, &mut vec![httparse::EMPTY_HEADER; lines.min(limits.max_count + 1)], limits, headers)
     }
 }
 

@@ -77,6 +77,40 @@ fn a_pool_without_a_connection_gets_one_beyond_the_limit() {
 }
 
 #[test]
+fn beyond_the_limit_of_requests_what_asks_an_idle_client_overflows() {
+    for priority in ResourcePriority::ALL {
+        let f = with_limits(priority, json!({ "max_requests": 1 }));
+        let open = format!("circuit_breakers.{}.rq_open", priority.name());
+        let [_idle] = f.idle();
+        // Another pool of the cluster has used up the limit.
+        let requests = || f.host.cluster().resource_manager(priority).requests();
+        requests().inc();
+        f.counted(&["requests+1", &format!("{open}+1")]);
+        let refused = f.request("a");
+        assert!(f.ask(&refused).is_none());
+        f.told(&["a failed Overflow"]);
+        f.counted(&["rq_active_overflow+1"]);
+        assert_eq!(f.lists(), (1, 0, 0));
+        requests().dec();
+        let _served = f.start("b");
+        f.told(&["b ready"]);
+        assert_eq!(f.lists(), (0, 1, 0));
+    }
+}
+
+#[test]
+fn beyond_the_limit_of_requests_what_waits_overflows_when_its_client_is_there() {
+    let f = with_limits(ResourcePriority::Default, json!({ "max_requests": 0 }));
+    let _requests = [f.start("a"), f.start("b")];
+    assert_eq!(f.lists(), (0, 2, 2));
+    f.forget();
+    f.await_told(&["a failed Overflow", "b failed Overflow"]);
+    f.await_lists((2, 0, 0));
+    f.settle();
+    f.counted(&[UNQUEUED, UNQUEUED, CONNECTED, CONNECTED, "rq_active_overflow+2"]);
+}
+
+#[test]
 fn the_limits_of_one_priority_are_not_those_of_the_other() {
     let options = json!({ "circuit_breakers": { "thresholds": [
         { "priority": "DEFAULT", "max_connections": 0, "max_pending_requests": 0 },

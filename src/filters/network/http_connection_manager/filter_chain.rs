@@ -397,7 +397,7 @@ impl ActiveStream {
         let went_above = {
             let mut slot = self.buffered_request_data.borrow_mut();
             let buffered = slot.get_or_insert_with(|| {
-                let mut buffer = WatermarkBuffer::default();
+                let mut buffer = Box::<WatermarkBuffer>::default();
                 buffer.set_watermarks(self.buffer_limit.get());
                 buffer
             });
@@ -428,7 +428,7 @@ impl ActiveStream {
         let went_above = {
             let mut slot = self.buffered_response_data.borrow_mut();
             let buffered = slot.get_or_insert_with(|| {
-                let mut buffer = WatermarkBuffer::default();
+                let mut buffer = Box::<WatermarkBuffer>::default();
                 buffer.set_watermarks(self.buffer_limit.get());
                 buffer
             });
