@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::slice::{SLICE_SIZE, Slice};
 
@@ -192,21 +194,21 @@ impl Buffer {
         copy
     }
 
-    /// Reads once from `fd` into free space.
+    /// Reads once from the socket `fd` into free space.
     ///
     /// # Errors
-    /// Those of `read(2)`, `WouldBlock` among them.
+    /// Those of `recv(2)`, `WouldBlock` among them.
     pub fn read_from(&mut self, fd: BorrowedFd<'_>) -> io::Result<ReadOutcome> {
         if let Some(last) = self.slices.back_mut().filter(|s| s.space_len() >= MIN_READ_SPACE) {
             let space = last.space();
             let asked = space.len();
-            let bytes = nix::unistd::read(fd, space)?;
+            let bytes = recv(fd.as_raw_fd(), space, MsgFlags::empty())?;
             last.commit(bytes);
             self.length += bytes;
             return Ok(ReadOutcome { bytes, asked });
         }
         let mut slice = Slice::new();
-        let bytes = nix::unistd::read(fd, slice.space())?;
+        let bytes = recv(fd.as_raw_fd(), slice.space(), MsgFlags::empty())?;
         if bytes > 0 {
             slice.commit(bytes);
             self.slices.push_back(slice);
@@ -218,10 +220,10 @@ impl Buffer {
     /// Writes as much as one system call takes and drains that; returns the bytes written.
     ///
     /// # Errors
-    /// Those of `write(2)`, `WouldBlock` among them.
+    /// Those of `send(2)` and `writev(2)`, `WouldBlock` among them.
     pub fn write_to(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         let written = if self.slices.len() == 1 {
-            nix::unistd::write(fd, self.front())?
+            send(fd.as_raw_fd(), self.front(), MsgFlags::MSG_NOSIGNAL)?
         } else {
             let mut pieces = [IoSlice::new(&[]); MAX_WRITE_SLICES];
             let mut count = 0;
