@@ -1,5 +1,6 @@
 //! The buffer. Mirrors Envoy's `source/common/buffer/buffer_impl.cc` (`OwnedImpl`).
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -18,6 +19,16 @@ const MAX_WRITE_SLICES: usize = 16;
 
 /// Below this much free space a read starts a new slice.
 const MIN_READ_SPACE: usize = SLICE_SIZE / 4;
+
+/// Idle queues that a thread keeps: most buffers live for a moment, and would allocate one each.
+const POOL_QUEUES: usize = 64;
+
+/// Longer queues are not kept.
+const MAX_POOLED_QUEUE: usize = 16;
+
+thread_local! {
+    static QUEUES: RefCell<Vec<VecDeque<Slice>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A queue of bytes.
 #[derive(Default)]
@@ -62,7 +73,7 @@ impl Buffer {
             let mut slice = Slice::new();
             let n = slice.append(data);
             data = &data[n..];
-            self.slices.push_back(slice);
+            self.push_back(slice);
         }
     }
 
@@ -146,6 +157,15 @@ impl Buffer {
             return;
         }
         self.length += slice.len();
+        self.push_back(slice);
+    }
+
+    fn push_back(&mut self, slice: Slice) {
+        if self.slices.capacity() == 0
+            && let Some(queue) = QUEUES.try_with(|pool| pool.borrow_mut().pop()).ok().flatten()
+        {
+            self.slices = queue;
+        }
         self.slices.push_back(slice);
     }
 
@@ -211,7 +231,7 @@ impl Buffer {
         let bytes = recv(fd.as_raw_fd(), slice.space(), MsgFlags::empty())?;
         if bytes > 0 {
             slice.commit(bytes);
-            self.slices.push_back(slice);
+            self.push_back(slice);
             self.length += bytes;
         }
         Ok(ReadOutcome { bytes, asked: SLICE_SIZE })
@@ -235,6 +255,22 @@ impl Buffer {
         };
         self.drain(written);
         Ok(written)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.slices.clear();
+        if self.slices.capacity() == 0 || self.slices.capacity() > MAX_POOLED_QUEUE {
+            return;
+        }
+        let queue = std::mem::take(&mut self.slices);
+        let _ = QUEUES.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOL_QUEUES {
+                pool.push(queue);
+            }
+        });
     }
 }
 

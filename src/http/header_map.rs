@@ -15,9 +15,13 @@ pub type HeaderMapPtr = Rc<RefCell<HeaderMap>>;
 
 const NONE: u16 = u16::MAX;
 const REMOVED: u32 = u32::MAX;
-const POOL_MAPS: usize = 64;
+/// Idle arenas that a thread keeps.
+const POOL_MAPS: usize = 512;
+/// What a new arena has room for.
+const NEW_ARENA: usize = 512;
+const NEW_ENTRIES: usize = 16;
 /// Arenas that grew beyond this are not recycled.
-const MAX_POOLED_ARENA: usize = 16384;
+const MAX_POOLED_ARENA: usize = 4096;
 
 thread_local! {
     static POOL: RefCell<Vec<(Vec<u8>, Vec<Entry>)>> = const { RefCell::new(Vec::new()) };
@@ -52,7 +56,9 @@ impl Default for HeaderMap {
 impl HeaderMap {
     /// No headers.
     pub fn new() -> Self {
-        let (arena, entries) = POOL.try_with(|p| p.borrow_mut().pop()).ok().flatten().unwrap_or_default();
+        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
+        let (arena, entries) =
+            pooled.unwrap_or_else(|| (Vec::with_capacity(NEW_ARENA), Vec::with_capacity(NEW_ENTRIES)));
         HeaderMap { arena, entries, first: [NONE; COUNT], live: 0 }
     }
 

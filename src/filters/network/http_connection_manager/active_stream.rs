@@ -288,12 +288,10 @@ impl ActiveStream {
             drop(slot.borrow_mut().take());
         }
         self.state.destroyed.set(true);
-        let (decoders, encoders) =
-            (self.decoder_filters.borrow().clone(), self.encoder_filters.borrow().clone());
-        for filter in decoders {
+        for filter in (0..).map_while(|i| self.decoder_filter(i)) {
             filter.on_destroy();
         }
-        for filter in encoders {
+        for filter in (0..).map_while(|i| self.encoder_filter(i)) {
             filter.on_destroy();
         }
         drop(self.response_encoder.borrow_mut().take());

@@ -32,11 +32,11 @@ macro_rules! log_filter_call {
 }
 
 impl ActiveStream {
-    fn decoder_filter(&self, index: usize) -> Option<Rc<ActiveStreamDecoderFilter>> {
+    pub(super) fn decoder_filter(&self, index: usize) -> Option<Rc<ActiveStreamDecoderFilter>> {
         self.decoder_filters.borrow().get(index).cloned()
     }
 
-    fn encoder_filter(&self, index: usize) -> Option<Rc<ActiveStreamEncoderFilter>> {
+    pub(super) fn encoder_filter(&self, index: usize) -> Option<Rc<ActiveStreamEncoderFilter>> {
         self.encoder_filters.borrow().get(index).cloned()
     }
 
