@@ -6,6 +6,7 @@
 mod address;
 mod client_connection;
 mod connection;
+mod connection_types;
 mod filter;
 mod filter_manager;
 mod listener;
@@ -17,9 +18,9 @@ mod transport_socket;
 
 pub use address::Address;
 pub use client_connection::ClientConnectionImpl;
-pub use connection::{
-    ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionState,
-    ConnectionStats,
+pub use connection::ConnectionImpl;
+pub use connection_types::{
+    ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionState, ConnectionStats,
 };
 pub use filter::{FilterStatus, ReadFilter, ReadFilterCallbacks, WriteFilter};
 pub use filter_manager::FilterManagerImpl;

@@ -3,6 +3,8 @@
 //! Mirrors `ConnectionManagerImpl::ActiveStream` of Envoy's `source/common/http/conn_manager_impl.cc`.
 //! The passing of headers and data along the filters is in `filter_chain`.
 
+mod request_head;
+
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -11,17 +13,15 @@ use std::time::{Duration, Instant};
 use super::active_stream_filter::{ActiveStreamDecoderFilter, ActiveStreamEncoderFilter};
 use super::config::ConnectionManagerConfig;
 use super::conn_manager::{ConnectionManagerImpl, DrainState};
-use super::header_mutation;
 use crate::buffer::{Buffer, WatermarkBuffer};
-use crate::config::HeadersWithUnderscoresAction;
 use crate::envoy_stream_log;
 use crate::event::{self, Dispatcher, Timer};
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, StreamDecoderFilter, StreamEncoderFilter,
 };
 use crate::http::{
-    HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks,
-    StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason, codes, utility,
+    HeaderId, HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder,
+    StreamEncoder, StreamInfoImpl, StreamResetReason, codes,
 };
 use crate::router::RouteConstSharedPtr;
 
@@ -336,151 +336,8 @@ impl ActiveStream {
         drop(self.cached_route.borrow_mut().take());
     }
 
-    /// The checks before the filters, in Envoy's order; each answers the request when it fails.
-    fn check_request(&self, headers: &HeaderMapPtr, protocol: Protocol) -> Result<(), Refusal> {
-        let settings = &self.config.http1_settings;
-        let h = &mut *headers.borrow_mut();
-        if protocol == Protocol::Http10 {
-            if !settings.accept_http_10 {
-                self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
-                return Err(Refusal { status: 426, body: "Upgrade Required", details: "low_version" });
-            }
-            // With Transfer-Encoding the framing of an HTTP/1.0 request is in doubt (RFC 9112 section 6.1).
-            let keep = utility::connection_has_token(h, "keep-alive") && !h.has(HeaderId::TransferEncoding);
-            self.state.saw_connection_close.set(!keep);
-        } else if utility::connection_has_token(h, "close")
-            || h.get(HeaderId::ProxyConnection).is_some_and(|p| p.eq_ignore_ascii_case(b"close"))
-        {
-            self.state.saw_connection_close.set(true);
-        }
-        header_mutation::remove_nominated(h).map_err(|()| {
-            self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
-            Refusal { status: 400, body: "Bad Request", details: "http1.connection_header_rejected" }
-        })?;
-        if !h.has(HeaderId::Authority) {
-            if protocol == Protocol::Http10 && !settings.default_host_for_http_10.is_empty() {
-                h.set(HeaderId::Authority, settings.default_host_for_http_10.as_bytes());
-            } else {
-                return Err(Refusal { status: 400, body: "", details: "missing_host_header" });
-            }
-        }
-        self.apply_underscore_action(h)?;
-        if h.get(HeaderId::Method) == Some(b"CONNECT") {
-            // No route takes it yet.
-            self.stream_info.set_response_flag(ResponseFlag::NoRouteFound);
-            self.state.saw_connection_close.set(true);
-            return Err(Refusal { status: 404, body: "", details: "route_not_found" });
-        }
-        if !h.get(HeaderId::Path).is_some_and(|path| path.starts_with(b"/")) {
-            self.config.stats.downstream_rq_non_relative_path.inc();
-            return Err(Refusal { status: 404, body: "", details: "absolute_path_rejected" });
-        }
-        header_mutation::normalize_path(h, &self.config).map_err(|()| {
-            self.config.stats.downstream_rq_failed_path_normalization.inc();
-            Refusal { status: 400, body: "", details: "path_normalization_failed" }
-        })
-    }
-
-    fn apply_underscore_action(&self, headers: &mut HeaderMap) -> Result<(), Refusal> {
-        if self.config.headers_with_underscores_action == HeadersWithUnderscoresAction::Allow {
-            return Ok(());
-        }
-        let names: Vec<Vec<u8>> =
-            headers.iter().map(|(name, _)| name.to_vec()).filter(|name| name.contains(&b'_')).collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        if self.config.headers_with_underscores_action == HeadersWithUnderscoresAction::RejectRequest {
-            self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
-            return Err(Refusal { status: 400, body: "Bad Request", details: "http1.unexpected_underscore" });
-        }
-        names.iter().for_each(|name| headers.remove_by_name(name));
-        Ok(())
-    }
-
     pub(super) fn is_http_10(&self) -> bool {
         self.stream_info.protocol.get() == Some(Protocol::Http10)
-    }
-
-    /// Answers `Expect: 100-continue` here, so that neither filters nor the upstream see it.
-    fn maybe_send_continue(&self, headers: &HeaderMapPtr) {
-        let expects =
-            headers.borrow().get(HeaderId::Expect).is_some_and(|e| e.eq_ignore_ascii_case(b"100-continue"));
-        if self.config.proxy_100_continue || !expects {
-            return;
-        }
-        self.charge_stats(100);
-        if let Some(encoder) = self.response_encoder() {
-            let mut interim = HeaderMap::new();
-            interim.set_status(100);
-            encoder.encode_1xx_headers(&interim.shared());
-        }
-        headers.borrow_mut().remove(HeaderId::Expect);
-    }
-
-    fn apply_route_idle_timeout(&self, route: &RouteConstSharedPtr) {
-        let Some(timeout) = route.route_entry().and_then(|entry| entry.idle_timeout) else { return };
-        self.idle_timeout.set(timeout);
-        if timeout.is_zero() {
-            drop(self.stream_idle_timer.borrow_mut().take());
-            return;
-        }
-        if self.stream_idle_timer.borrow().is_none() {
-            *self.stream_idle_timer.borrow_mut() = Some(self.timer(ActiveStream::on_idle_timeout));
-        }
-        self.arm_idle_timer(timeout);
-    }
-
-    fn decode_request_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
-        drop(self.request_header_timer.borrow_mut().take());
-        *self.request_headers.borrow_mut() = Some(headers.clone());
-        self.state.is_head_request.set(headers.borrow().get(HeaderId::Method) == Some(b"HEAD"));
-        envoy_stream_log!(
-            Http,
-            debug,
-            self.connection_id,
-            self.stream_id,
-            "request headers complete (end_stream={}):\n{}",
-            end_stream,
-            headers.borrow()
-        );
-        self.maybe_end_decode(end_stream);
-        let Some(manager) = self.manager.upgrade() else { return };
-        if manager.count_request() {
-            self.config.stats.downstream_cx_max_requests_reached.inc();
-            self.state.saw_connection_close.set(true);
-        }
-        let protocol = manager.codec().map_or(Protocol::Http11, |c| c.protocol());
-        self.stream_info.protocol.set(Some(protocol));
-        self.maybe_send_continue(&headers);
-        if let Err(refusal) = self.check_request(&headers, protocol) {
-            let fails_connection = refusal.status == 400 && !self.config.stream_error_on_invalid_message;
-            if protocol == Protocol::Http10 || fails_connection {
-                self.state.saw_connection_close.set(true);
-            }
-            self.send_local_reply_with(refusal.status, refusal.body, None, refusal.details.into());
-            return;
-        }
-        if let Some(connection) = manager.connection() {
-            let remote =
-                header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
-            self.stream_info.downstream_remote_address.set(Some(remote));
-        }
-        let upgrade = utility::is_upgrade(&headers.borrow());
-        let route = self.route();
-        self.create_filter_chain();
-        if let Some(route) = &route {
-            if upgrade {
-                self.config.stats.downstream_rq_ws_on_non_ws_route.inc();
-                // What follows on the connection is not HTTP.
-                self.state.saw_connection_close.set(true);
-                self.send_local_reply_with(403, "", None, "upgrade_failed".into());
-                return;
-            }
-            self.apply_route_idle_timeout(route);
-        }
-        self.decode_headers_from(0, &headers, end_stream);
-        self.reset_idle_timer();
     }
 
     /// Makes the filters of this stream; at most once.
@@ -543,13 +400,6 @@ impl ActiveStream {
             stats.downstream_rq_response_before_rq_complete.inc();
         }
     }
-}
-
-/// An answer in place of a request's.
-struct Refusal {
-    status: u16,
-    body: &'static str,
-    details: &'static str,
 }
 
 impl StreamDecoder for ActiveStream {

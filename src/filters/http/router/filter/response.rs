@@ -1,0 +1,260 @@
+//! The response's way back through the router, or what takes its place.
+//!
+//! Mirrors `Filter::onUpstreamHeaders` and its neighbours in Envoy's `source/common/router/router.cc`.
+
+use std::borrow::Cow;
+
+use super::Filter;
+use crate::buffer::Buffer;
+use crate::envoy_stream_log;
+use crate::event;
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, ResponseFlag, StreamResetReason, codes, utility};
+use crate::upstream::HostSharedPtr;
+
+impl Filter {
+    pub(super) fn on_response_timeout(&self) {
+        envoy_stream_log!(Router, debug, self.connection_id.get(), self.stream_id.get(), "upstream timeout");
+        if let Some(cluster) = self.cluster() {
+            cluster.stats().upstream_rq_timeout.inc();
+        }
+        if let Some(request) = self.upstream_request() {
+            if let Some(host) = request.host() {
+                host.stats().rq_timeout.inc();
+            }
+            request.reset_stream();
+        }
+        self.on_upstream_timeout_abort("response_timeout");
+    }
+
+    pub(in super::super) fn on_stream_max_duration_reached(&self) {
+        self.cleanup();
+        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::UpstreamMaxStreamDurationReached));
+        let body = "upstream max stream duration reached";
+        let status = codes::request_timeout_code(self.downstream_end_stream.get());
+        self.send_local_reply(status, body, "upstream_max_stream_duration_reached");
+    }
+
+    pub(in super::super) fn on_per_try_timeout(&self) {
+        self.on_upstream_timeout_abort("upstream_per_try_timeout");
+    }
+
+    fn on_upstream_timeout_abort(&self, details: &'static str) {
+        let status = self.timeout_response_code.get();
+        let body = if status == 504 { "upstream request timeout" } else { "" };
+        self.on_upstream_abort(status, ResponseFlag::UpstreamRequestTimeout, body, false, details.into());
+    }
+
+    /// There will be no (more) response: answers in its place, or resets one that has begun.
+    fn on_upstream_abort(
+        &self,
+        status: u16,
+        flag: ResponseFlag,
+        body: &str,
+        dropped: bool,
+        details: Cow<'static, str>,
+    ) {
+        let host = self.upstream_request().and_then(|request| request.host());
+        if self.downstream_response_started.get() {
+            if let Some(host) = host.filter(|_| self.grpc_success_deferred.get()) {
+                host.stats().rq_error.inc();
+                self.config.stats.rq_reset_after_downstream_response_started.inc();
+            }
+            self.with_stream_info(|info| {
+                info.set_response_flag(flag);
+                info.set_response_code_details(details.clone());
+            });
+            self.cleanup();
+            if let Some(callbacks) = self.callbacks() {
+                callbacks.reset_stream();
+            }
+            return;
+        }
+        self.cleanup();
+        self.with_stream_info(|info| info.set_response_flag(flag));
+        if !dropped {
+            self.charge_upstream_code(status, host.as_ref(), false);
+        }
+        if let Some(host) = host.filter(|_| !codes::is_5xx(status)) {
+            host.stats().rq_error.inc();
+        }
+        if dropped {
+            self.charge_upstream_code(status, None, false);
+            self.send_overloaded_reply(status, body, details);
+        } else {
+            self.send_local_reply(status, body, details);
+        }
+    }
+
+    /// The upstream request was reset, or never got a connection.
+    pub(in super::super) fn on_upstream_reset(
+        &self,
+        reason: StreamResetReason,
+        transport_failure_reason: &str,
+    ) {
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "upstream reset: reset reason {}",
+            reason.as_str()
+        );
+        let body = format!(
+            "upstream connect error or disconnect/reset before headers. reset reason: {}",
+            reason.as_str()
+        );
+        let status = if reason == StreamResetReason::ProtocolError { 502 } else { 503 };
+        let dropped = reason == StreamResetReason::Overflow;
+        if !transport_failure_reason.is_empty() {
+            self.with_stream_info(|info| {
+                info.set_upstream_transport_failure_reason(transport_failure_reason)
+            });
+        }
+        let details = self.reset_details(reason, transport_failure_reason);
+        self.on_upstream_abort(status, response_flag(reason), &body, dropped, details);
+    }
+
+    fn reset_details(&self, reason: StreamResetReason, transport_failure_reason: &str) -> Cow<'static, str> {
+        let when = if self.downstream_response_started.get() { "after" } else { "before" };
+        let reason = reason.as_str().replace(' ', "_");
+        let (bar, cause) = match transport_failure_reason {
+            "" => ("", String::new()),
+            cause => ("|", cause.replace(' ', "_")),
+        };
+        format!("upstream_reset_{when}_response_started{{{reason}{bar}{cause}}}").into()
+    }
+
+    pub(in super::super) fn on_upstream_1xx_headers(&self, headers: HeaderMapPtr) {
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "upstream 100 continue"
+        );
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_1xx_headers(headers);
+        }
+    }
+
+    pub(in super::super) fn on_upstream_headers(
+        &self,
+        headers: HeaderMapPtr,
+        host: Option<&HostSharedPtr>,
+        end_stream: bool,
+    ) {
+        envoy_stream_log!(
+            Router,
+            debug,
+            self.connection_id.get(),
+            self.stream_id.get(),
+            "upstream headers complete: end_stream={}",
+            end_stream
+        );
+        let status = {
+            let mut headers = headers.borrow_mut();
+            // A response that came before the end of the request was not timed.
+            if let Some(complete) = self.downstream_request_complete_time.get()
+                && !self.config.suppress_envoy_headers
+            {
+                let elapsed = event::now().duration_since(complete).as_millis() as u64;
+                headers.set_int(HeaderId::EnvoyUpstreamServiceTime, elapsed);
+            }
+            let canary = headers.get(HeaderId::EnvoyUpstreamCanary) == Some(b"true");
+            self.canary.set(canary || host.is_some_and(|h| h.canary()));
+            headers.status()
+        };
+        self.charge_upstream_code(status, host, self.canary.get());
+        if !codes::is_5xx(status) {
+            self.charge_success(host, &headers, end_stream);
+        }
+        self.downstream_response_started.set(true);
+        if end_stream {
+            self.on_upstream_complete();
+        }
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_headers(headers, end_stream, "via_upstream");
+        }
+    }
+
+    fn charge_success(&self, host: Option<&HostSharedPtr>, headers: &HeaderMapPtr, end_stream: bool) {
+        if !self.grpc_request.get() {
+            if let Some(host) = host {
+                host.stats().rq_success.inc();
+            }
+        } else if end_stream {
+            self.charge_grpc(host, &headers.borrow());
+        } else {
+            self.grpc_success_deferred.set(true);
+        }
+    }
+
+    /// Counts a gRPC response for its host by the status it ended with.
+    fn charge_grpc(&self, host: Option<&HostSharedPtr>, end: &HeaderMap) {
+        let Some(host) = host else { return };
+        if utility::is_grpc_success(end) { &host.stats().rq_success } else { &host.stats().rq_error }.inc();
+    }
+
+    pub(in super::super) fn on_upstream_data(
+        &self,
+        data: &mut Buffer,
+        host: Option<&HostSharedPtr>,
+        end_stream: bool,
+    ) {
+        if end_stream {
+            // Without trailers a gRPC response has no status.
+            if self.grpc_success_deferred.get() {
+                self.charge_grpc(host, &HeaderMap::new());
+            }
+            self.on_upstream_complete();
+        }
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_data(data, end_stream);
+        }
+    }
+
+    pub(in super::super) fn on_upstream_trailers(
+        &self,
+        trailers: HeaderMapPtr,
+        host: Option<&HostSharedPtr>,
+    ) {
+        if self.grpc_success_deferred.get() {
+            self.charge_grpc(host, &trailers.borrow());
+        }
+        self.on_upstream_complete();
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_trailers(trailers);
+        }
+    }
+
+    /// The response is complete. On HTTP/1 an unfinished request cannot go on.
+    fn on_upstream_complete(&self) {
+        if !self.downstream_end_stream.get()
+            && let Some(request) = self.upstream_request()
+        {
+            request.reset_stream();
+        }
+        if self.emits_dynamic_stats()
+            && let Some(complete) = self.downstream_request_complete_time.get()
+            && let Some(cluster) = self.cluster()
+        {
+            let elapsed = event::now().duration_since(complete).as_millis() as u64;
+            cluster.code_stats().charge_timing(elapsed, self.internal_request.get(), self.canary.get());
+        }
+        self.cleanup();
+    }
+}
+
+/// Envoy's `streamResetReasonToResponseFlag`.
+fn response_flag(reason: StreamResetReason) -> ResponseFlag {
+    match reason {
+        StreamResetReason::LocalConnectionFailure
+        | StreamResetReason::RemoteConnectionFailure
+        | StreamResetReason::ConnectionTimeout => ResponseFlag::UpstreamConnectionFailure,
+        StreamResetReason::ConnectionTermination => ResponseFlag::UpstreamConnectionTermination,
+        StreamResetReason::LocalReset => ResponseFlag::LocalReset,
+        StreamResetReason::Overflow => ResponseFlag::UpstreamOverflow,
+        StreamResetReason::RemoteReset => ResponseFlag::UpstreamRemoteReset,
+        StreamResetReason::ProtocolError => ResponseFlag::UpstreamProtocolError,
+    }
+}

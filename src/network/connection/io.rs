@@ -1,0 +1,170 @@
+//! What a connection does when its socket is ready. Mirrors the reading and writing half of
+//! `ConnectionImpl` in Envoy's `source/common/network/connection_impl.cc`.
+
+use nix::errno::Errno;
+
+use super::{ConnectionImpl, DelayedCloseState};
+use crate::envoy_conn_log;
+use crate::event::{CLOSED, READ, WRITE};
+use crate::network::{ConnectionEvent, ConnectionSocket, ConnectionState, IoResult, PostIoAction};
+
+impl ConnectionImpl {
+    pub(super) fn on_file_event(&self, events: u32) {
+        envoy_conn_log!(Connection, trace, self.id, "socket event: {}", events);
+        if let Some(event) = self.immediate_error.get() {
+            self.raise_immediate_error(event);
+            return;
+        }
+        if events & CLOSED != 0 {
+            self.peer_closed.set(true);
+            let early = !self.read_enabled() && self.detect_early_close.get();
+            if (early || self.in_delayed_close()) && !self.enable_half_close.get() {
+                envoy_conn_log!(Connection, debug, self.id, "remote early close");
+                self.close_socket(ConnectionEvent::RemoteClose);
+                return;
+            }
+        }
+        // libevent tells of a reset as Read and Write together; a paused reader would not see it.
+        if events & (READ | WRITE) == READ | WRITE
+            && !self.read_enabled()
+            && self.detect_early_close.get()
+            && self.with_socket(ConnectionSocket::take_error).is_some_and(|error| error != 0)
+        {
+            envoy_conn_log!(Connection, debug, self.id, "remote early close");
+            self.close_socket(ConnectionEvent::RemoteClose);
+            return;
+        }
+        if events & WRITE != 0 {
+            self.on_write_ready();
+        }
+        // A write callback may have closed the socket.
+        if events & (READ | CLOSED) == 0 || !self.is_socket_open() {
+            return;
+        }
+        if self.in_delayed_close() {
+            self.discard_input();
+            return;
+        }
+        if self.read_enabled() {
+            self.on_read_ready();
+        } else {
+            self.read_ready_while_disabled.set(true);
+        }
+    }
+
+    fn on_read_ready(&self) {
+        envoy_conn_log!(Connection, trace, self.id, "read ready");
+        let (mut result, length) = {
+            let mut buffer = self.read_buffer.borrow_mut();
+            let result = self.transport_socket.do_read(self, &mut buffer);
+            (result, buffer.len())
+        };
+        // What waits is counted behind the filters, so that the gauge shows that (Envoy's shows what came).
+        self.update_read_buffer_stats(result.bytes_processed, self.last_read_buffer_size.get());
+
+        if !self.enable_half_close.get() && result.end_stream_read {
+            result.end_stream_read = false;
+            result.action = PostIoAction::Close;
+        }
+        if result.end_stream_read {
+            self.read_end_stream.set(true);
+        }
+        let buffered = self.dispatch_buffered_data.replace(false);
+        if result.bytes_processed != 0 || result.end_stream_read || (buffered && length > 0) {
+            self.on_read(length);
+        }
+        let waiting = self.read_buffer.borrow().len();
+        self.update_read_buffer_stats(0, waiting);
+        // The filters may have closed the connection, which makes this a no-op.
+        if result.action == PostIoAction::Close || self.both_sides_half_closed() {
+            envoy_conn_log!(Connection, debug, self.id, "remote close");
+            self.close_socket(ConnectionEvent::RemoteClose);
+        }
+    }
+
+    fn on_read(&self, length: usize) {
+        if !self.read_enabled() || self.in_delayed_close() {
+            return;
+        }
+        let end_stream = self.read_end_stream.get();
+        if length == 0 && !end_stream {
+            return;
+        }
+        if end_stream && self.read_end_stream_raised.replace(true) {
+            return;
+        }
+        self.offer_read_buffer(0);
+    }
+
+    /// Hands the read buffer to the filters. It is taken out meanwhile, so that whatever they do to
+    /// this connection finds nothing borrowed; what they leave is put back.
+    pub(super) fn offer_read_buffer(&self, from_filter: usize) {
+        let mut data = std::mem::take(&mut *self.read_buffer.borrow_mut());
+        self.filter_manager.on_continue_reading(from_filter, &mut data, self.read_end_stream.get());
+        if !data.is_empty() {
+            let mut buffer = self.read_buffer.borrow_mut();
+            data.move_from(&mut buffer);
+            *buffer = data;
+        }
+    }
+
+    pub(super) fn on_write_ready(&self) {
+        envoy_conn_log!(Connection, trace, self.id, "write ready");
+        if self.connecting.get() && !self.finish_connecting() {
+            return;
+        }
+        let (result, left) = self.do_write(self.write_end_stream.get());
+        if result.action == PostIoAction::Close {
+            self.close_socket(ConnectionEvent::RemoteClose);
+            return;
+        }
+        if (self.in_delayed_close() && left == 0) || self.both_sides_half_closed() {
+            if result.bytes_processed > 0 {
+                envoy_conn_log!(Connection, debug, self.id, "write flush complete");
+            }
+            if self.delayed_close_state.get() == DelayedCloseState::CloseAfterFlushAndWait {
+                if result.bytes_processed > 0 {
+                    self.restart_delayed_close_timer();
+                }
+            } else {
+                self.close_socket(ConnectionEvent::LocalClose);
+            }
+        } else if result.bytes_processed > 0 {
+            self.restart_delayed_close_timer();
+        }
+    }
+
+    /// The socket became writable while connecting: false when there is nothing to go on with.
+    fn finish_connecting(&self) -> bool {
+        let error = self.socket.borrow().as_ref().map_or(0, ConnectionSocket::take_error);
+        if error != 0 {
+            envoy_conn_log!(Connection, debug, self.id, "delayed connection error: {}", error);
+            self.set_connect_failure("delayed", Errno::from_raw(error));
+            self.close_socket(ConnectionEvent::RemoteClose);
+            return false;
+        }
+        envoy_conn_log!(Connection, debug, self.id, "connected");
+        self.connecting.set(false);
+        self.transport_socket.on_connected(self);
+        if self.state() != ConnectionState::Open {
+            envoy_conn_log!(Connection, debug, self.id, "close during connected callback");
+            return false;
+        }
+        true
+    }
+
+    /// Writes what the socket takes, counts it, and tells when the buffer has become low.
+    pub(super) fn do_write(&self, end_stream: bool) -> (IoResult, usize) {
+        let (result, left, went_below) = {
+            let mut write_buffer = self.write_buffer.borrow_mut();
+            let result = self.transport_socket.do_write(self, &mut write_buffer.buffer, end_stream);
+            let went_below = write_buffer.went_below();
+            (result, write_buffer.buffer.len(), went_below)
+        };
+        self.update_write_buffer_stats(result.bytes_processed, left);
+        if went_below {
+            self.on_low_watermark();
+        }
+        (result, left)
+    }
+}
