@@ -14,6 +14,7 @@ pub mod stats;
 
 pub mod linked_list;
 pub mod thread_local;
+mod utc_time;
 
 pub mod network;
 

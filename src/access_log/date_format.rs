@@ -5,7 +5,7 @@
 //! Parsed once; there is no cache of formatted seconds, as a format of known pieces is quick to print.
 
 use super::date_spec::DateSpec;
-use super::utc_time::UtcTime;
+use crate::utc_time::UtcTime;
 
 /// The format that stands in for an empty one.
 const DEFAULT: &str = "%Y-%m-%dT%H:%M:%E3SZ";
@@ -64,7 +64,7 @@ impl DateFormat {
             match piece {
                 Piece::Text(text) => line.extend_from_slice(text),
                 Piece::Spec(spec) => spec.write(line, time),
-                Piece::EpochSeconds => write_number(line, time.epoch_seconds, 1),
+                Piece::EpochSeconds => write_number(line, time.since_epoch.as_secs(), 1),
                 Piece::Year4 => write_number(line, time.year, 4),
                 Piece::Fraction { with_second, digits } => {
                     write_fraction(line, time, *with_second, *digits);

@@ -2,24 +2,7 @@
 //!
 //! Follows the GNU C library, which Envoy hands these conversions to.
 
-use super::utc_time::UtcTime;
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+use crate::utc_time::UtcTime;
 
 /// What stands between `%` and the conversion, and the conversion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,8 +110,8 @@ impl DateSpec {
                 }
             }
         };
-        let weekday = WEEKDAYS[time.weekday as usize];
-        let month = MONTHS[time.month as usize - 1];
+        let weekday = time.weekday_name();
+        let month = time.month_name();
         match self.conversion {
             b'a' => line.extend_from_slice(&weekday.as_bytes()[..3]),
             b'A' => line.extend_from_slice(weekday.as_bytes()),
@@ -180,7 +163,7 @@ fn number(conversion: u8, time: &UtcTime) -> Option<Number> {
         b'l' => (time.hour12(), 2, b' '),
         b'm' => (time.month, 2, b'0'),
         b'M' => (time.minute, 2, b'0'),
-        b's' => (time.epoch_seconds, 1, b' '),
+        b's' => (time.since_epoch.as_secs(), 1, b' '),
         b'S' => (time.second, 2, b'0'),
         b'u' => ((time.weekday + 6) % 7 + 1, 1, b'0'),
         b'U' => (time.week_from(0), 2, b'0'),

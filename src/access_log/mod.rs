@@ -25,7 +25,6 @@ mod header_operator;
 mod operator;
 #[cfg(test)]
 mod tests;
-mod utc_time;
 
 pub use access_log_impl::AccessLog;
 pub use access_log_manager::AccessLogManager;

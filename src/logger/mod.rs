@@ -16,7 +16,6 @@
 //! record travels as an error with the target `critical:<component>`. Records of other crates are
 //! those of the component `misc`.
 
-mod clock;
 mod escape;
 mod id;
 mod level;

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use super::Level;
-use super::clock::{Clock, MONTHS, WEEKDAYS};
 use super::escape::{c_escape, json_escape};
+use crate::utc_time::UtcTime;
 
 /// All flags that print something.
 const FLAGS: &str = "YmdHMSTXeFftlLnvgs@#!P%DxzEiuoO_j+aAbhBcCIpRr";
@@ -93,7 +93,7 @@ impl Pattern {
 
     /// The line with its newline.
     pub(super) fn format(&self, line: &Line) -> String {
-        let clock = Clock::new(line.time);
+        let clock = UtcTime::new(line.time);
         let now = nanoseconds(line.time);
         let elapsed = now.saturating_sub(self.previous.swap(now, Relaxed));
         let mut out = String::with_capacity(128 + line.message.len());
@@ -115,7 +115,7 @@ impl Pattern {
 }
 
 fn nanoseconds(time: SystemTime) -> u64 {
-    Clock::new(time).since_epoch.as_nanos() as u64
+    UtcTime::new(time).since_epoch.as_nanos() as u64
 }
 
 fn parse_padding(chars: &mut Peekable<Chars>) -> Padding {
@@ -156,7 +156,7 @@ impl Padding {
     }
 }
 
-fn flag<'a>(letter: char, line: &'a Line, clock: &Clock, elapsed: u64) -> Cow<'a, str> {
+fn flag<'a>(letter: char, line: &'a Line, clock: &UtcTime, elapsed: u64) -> Cow<'a, str> {
     match letter {
         'v' | '+' => Cow::Borrowed(line.message.as_ref()),
         '_' => line.message.replace('\n', "\\n").into(),
@@ -180,10 +180,10 @@ fn flag<'a>(letter: char, line: &'a Line, clock: &Clock, elapsed: u64) -> Cow<'a
     }
 }
 
-fn time_flag(letter: char, clock: &Clock) -> String {
-    let Clock { year, month, day, minute, second, nanosecond, .. } = clock;
+fn time_flag(letter: char, clock: &UtcTime) -> String {
+    let UtcTime { year, month, day, minute, second, nanosecond, .. } = clock;
     let (hour, hour12, am_pm, short_year) = (clock.hour, clock.hour12(), clock.am_pm(), year % 100);
-    let (month_name, weekday) = (MONTHS[month - 1], WEEKDAYS[clock.weekday]);
+    let (month_name, weekday) = (clock.month_name(), clock.weekday_name());
     match letter {
         'Y' => format!("{year}"),
         'C' => format!("{short_year:02}"),

@@ -1,36 +1,55 @@
 //! A point in time as a date and a time of day, in UTC.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// From January on.
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// From Sunday on.
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// A date and a time of day. A time before 1970 is taken for its beginning.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct UtcTime {
-    /// Whole seconds since 1970-01-01 00:00:00.
-    pub(super) epoch_seconds: u64,
-    pub(super) year: u64,
+pub(crate) struct UtcTime {
+    /// Since 1970-01-01 00:00:00.
+    pub(crate) since_epoch: Duration,
+    pub(crate) year: u64,
     /// 1 to 12.
-    pub(super) month: u64,
+    pub(crate) month: u64,
     /// 1 to 31.
-    pub(super) day: u64,
+    pub(crate) day: u64,
     /// 0 is the first of January.
-    pub(super) day_of_year: u64,
+    pub(crate) day_of_year: u64,
     /// 0 is Sunday.
-    pub(super) weekday: u64,
-    pub(super) hour: u64,
-    pub(super) minute: u64,
-    pub(super) second: u64,
+    pub(crate) weekday: u64,
+    pub(crate) hour: u64,
+    pub(crate) minute: u64,
+    pub(crate) second: u64,
     /// 0 to 999 999 999.
-    pub(super) nanosecond: u32,
+    pub(crate) nanosecond: u32,
 }
 
 impl UtcTime {
-    pub(super) fn new(time: SystemTime) -> Self {
+    pub(crate) fn new(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = since_epoch.as_secs();
         let days = seconds / 86_400;
         let (year, month, day) = date(days);
         UtcTime {
-            epoch_seconds: seconds,
+            since_epoch,
             year,
             month,
             day,
@@ -44,17 +63,29 @@ impl UtcTime {
     }
 
     /// The hour on a clock face, 1 to 12.
-    pub(super) fn hour12(&self) -> u64 {
+    pub(crate) fn hour12(&self) -> u64 {
         (self.hour + 11) % 12 + 1
     }
 
+    pub(crate) fn am_pm(&self) -> &'static str {
+        if self.hour < 12 { "AM" } else { "PM" }
+    }
+
+    pub(crate) fn month_name(&self) -> &'static str {
+        MONTHS[self.month as usize - 1]
+    }
+
+    pub(crate) fn weekday_name(&self) -> &'static str {
+        WEEKDAYS[self.weekday as usize]
+    }
+
     /// The week of the year; the days before the first `first_weekday` are week 0.
-    pub(super) fn week_from(&self, first_weekday: u64) -> u64 {
+    pub(crate) fn week_from(&self, first_weekday: u64) -> u64 {
         (self.day_of_year + 7 - (self.weekday + 7 - first_weekday) % 7) / 7
     }
 
     /// Year and week of ISO 8601: the week, from Monday on, belongs to the year that has its Thursday.
-    pub(super) fn iso_week(&self) -> (u64, u64) {
+    pub(crate) fn iso_week(&self) -> (u64, u64) {
         let since_monday = (self.weekday + 6) % 7;
         // Moved by a week, so that it cannot fall below zero.
         let thursday = self.day_of_year + 7 + 3 - since_monday;
@@ -98,7 +129,6 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn at(seconds: u64) -> UtcTime {
         UtcTime::new(UNIX_EPOCH + Duration::from_secs(seconds))
@@ -109,6 +139,7 @@ mod tests {
         let cases = [
             (0, (1970, 1, 1, 4, 0)),
             (951_782_400, (2000, 2, 29, 2, 59)),
+            (1_709_164_799, (2024, 2, 28, 3, 58)),
             (1_709_251_200, (2024, 3, 1, 5, 60)),
             (1_795_395_641, (2026, 11, 23, 1, 326)),
             (4_107_542_400, (2100, 3, 1, 1, 59)),
@@ -143,5 +174,24 @@ mod tests {
     #[test]
     fn a_time_before_the_epoch_is_the_epoch() {
         assert_eq!(UtcTime::new(UNIX_EPOCH - Duration::from_secs(1)), at(0));
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let mut previous = date(0);
+        for days in 1..80_000 {
+            let today = date(days);
+            let next_day = today.2 == previous.2 + 1 && (today.0, today.1) == (previous.0, previous.1);
+            let next_month = today.2 == 1 && today.1 == previous.1 % 12 + 1;
+            assert!(next_day || next_month, "{previous:?} {today:?}");
+            previous = today;
+        }
+        assert_eq!(previous, (2189, 1, 11));
+    }
+
+    #[test]
+    fn the_time_of_day_has_24_or_12_hours() {
+        let faces = [0, 1, 11, 12, 13, 23].map(|hour| (at(hour * 3600).hour12(), at(hour * 3600).am_pm()));
+        assert_eq!(faces, [(12, "AM"), (1, "AM"), (11, "AM"), (12, "PM"), (1, "PM"), (11, "PM")]);
     }
 }
