@@ -9,7 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::listener_config::ListenerConfig;
+use super::listener_config::{ListenerConfig, PerHandlerListenerStats};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::filters::network::http_connection_manager::ConnectionManagerImpl;
@@ -21,15 +21,17 @@ use crate::network::{
 
 /// See the module's description.
 pub struct ConnectionHandlerImpl {
+    name: String,
     dispatcher: Rc<Dispatcher>,
     listeners: RefCell<Vec<Rc<ActiveListener>>>,
     num_connections: Rc<Cell<u64>>,
 }
 
 impl ConnectionHandlerImpl {
-    /// A handler without listeners.
-    pub fn new(dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
+    /// A handler without listeners, whose share of them is counted under `name`.
+    pub fn new(name: &str, dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
         Rc::new(ConnectionHandlerImpl {
+            name: name.to_string(),
             dispatcher: dispatcher.clone(),
             listeners: RefCell::default(),
             num_connections: Rc::default(),
@@ -46,7 +48,8 @@ impl ConnectionHandlerImpl {
     /// # Errors
     /// That of `listen(2)`.
     pub fn add_listener(&self, config: Arc<ListenerConfig>) -> io::Result<()> {
-        let listener = ActiveListener::new(&self.dispatcher, config, self.num_connections.clone())?;
+        let listener =
+            ActiveListener::new(&self.name, &self.dispatcher, config, self.num_connections.clone())?;
         self.listeners.borrow_mut().push(listener);
         Ok(())
     }
@@ -70,6 +73,7 @@ struct ActiveListener {
     weak: Weak<ActiveListener>,
     dispatcher: Rc<Dispatcher>,
     config: Arc<ListenerConfig>,
+    handler_stats: PerHandlerListenerStats,
     listener: RefCell<Option<Rc<ListenerImpl>>>,
     connections: Arena<ActiveConnection, 1>,
     num_connections: Rc<Cell<u64>>,
@@ -77,6 +81,7 @@ struct ActiveListener {
 
 impl ActiveListener {
     fn new(
+        handler: &str,
         dispatcher: &Rc<Dispatcher>,
         config: Arc<ListenerConfig>,
         num_connections: Rc<Cell<u64>>,
@@ -84,6 +89,7 @@ impl ActiveListener {
         let this = Rc::new_cyclic(|weak| ActiveListener {
             weak: weak.clone(),
             dispatcher: dispatcher.clone(),
+            handler_stats: config.per_handler_stats(handler),
             config,
             listener: RefCell::default(),
             connections: Arena::default(),
@@ -164,6 +170,7 @@ impl Drop for ActiveListener {
 struct ActiveConnection {
     listener: Weak<ActiveListener>,
     config: Arc<ListenerConfig>,
+    handler_stats: PerHandlerListenerStats,
     connection: Rc<ConnectionImpl>,
     key: Cell<Option<NodeKey>>,
     weak: Weak<ActiveConnection>,
@@ -179,6 +186,7 @@ impl ActiveConnection {
         let active = Rc::new_cyclic(|weak| ActiveConnection {
             listener: listener.clone(),
             config: parent.config.clone(),
+            handler_stats: parent.handler_stats.clone(),
             connection,
             key: Cell::new(None),
             weak: weak.clone(),
@@ -190,6 +198,8 @@ impl ActiveConnection {
         let stats = parent.config.stats();
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
+        parent.handler_stats.downstream_cx_total.inc();
+        parent.handler_stats.downstream_cx_active.inc();
         active
     }
 }
@@ -208,6 +218,7 @@ impl Drop for ActiveConnection {
     fn drop(&mut self) {
         let stats = self.config.stats();
         stats.downstream_cx_active.dec();
+        self.handler_stats.downstream_cx_active.dec();
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_length_ms.record(self.start.elapsed().as_millis() as u64);
     }

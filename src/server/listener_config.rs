@@ -32,6 +32,15 @@ stats_struct! {
     }
 }
 
+stats_struct! {
+    /// What one thread has of a listener.
+    pub struct PerHandlerListenerStats {
+        counters: [downstream_cx_total],
+        gauges: [downstream_cx_active],
+        histograms: [],
+    }
+}
+
 /// The filters of a connection.
 pub struct FilterChain {
     filters: Vec<Arc<ConnectionManagerConfig>>,
@@ -51,6 +60,7 @@ pub struct ListenerConfig {
     per_connection_buffer_limit_bytes: usize,
     filter_chain: Option<FilterChain>,
     stats: ListenerStats,
+    scope: Scope,
 }
 
 impl ListenerConfig {
@@ -105,6 +115,7 @@ impl ListenerConfig {
             per_connection_buffer_limit_bytes: config.per_connection_buffer_limit_bytes as usize,
             filter_chain,
             stats: ListenerStats::new(&scope),
+            scope,
         })
     }
 
@@ -125,6 +136,7 @@ impl ListenerConfig {
             per_connection_buffer_limit_bytes: 1024 * 1024,
             filter_chain: Some(FilterChain { filters: vec![Arc::new(manager)] }),
             stats: ListenerStats::new(scope),
+            scope: scope.clone(),
         })
     }
 
@@ -151,6 +163,11 @@ impl ListenerConfig {
     /// `listener.<address>.` statistics.
     pub fn stats(&self) -> &ListenerStats {
         &self.stats
+    }
+
+    /// `listener.<address>.<thread>.` statistics, where the thread is `worker_<n>` or `main_thread`.
+    pub fn per_handler_stats(&self, thread: &str) -> PerHandlerListenerStats {
+        PerHandlerListenerStats::new(&self.scope.create_scope(&format!("{thread}.")))
     }
 
     /// The filter chain for a connection.

@@ -94,7 +94,7 @@ impl InstanceImpl {
         let server = Rc::new_cyclic(|weak| InstanceImpl {
             listener_manager: ListenerManagerImpl::new(&stats_store, workers),
             drain_manager: DrainManagerImpl::new(options.drain_time),
-            handler: ConnectionHandlerImpl::new(&dispatcher),
+            handler: ConnectionHandlerImpl::new("main_thread", &dispatcher),
             start,
             options,
             bootstrap,

@@ -116,9 +116,10 @@ impl Drop for AbortOnPanic {
 
 fn thread_routine(index: u32, handle: &mpsc::Sender<DispatcherHandle>, start: &mpsc::Receiver<()>) {
     stats::register_thread(index as usize + 1);
-    let dispatcher = Dispatcher::new(&format!("worker_{index}"));
+    let name = format!("worker_{index}");
+    let dispatcher = Dispatcher::new(&name);
     thread_local::enter_thread(&dispatcher);
-    let handler = ConnectionHandlerImpl::new(&dispatcher);
+    let handler = ConnectionHandlerImpl::new(&name, &dispatcher);
     HANDLER.set(Some(handler.clone()));
     if handle.send(dispatcher.handle()).is_err() {
         return;

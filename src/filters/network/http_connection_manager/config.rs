@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
+use super::stats::{CodecStats, ConnectionManagerListenerStats, ConnectionManagerStats};
 use crate::access_log::{AccessLog, AccessLogManager};
 use crate::cluster_manager::ClusterManager;
 use crate::config::{self, HttpFilterConfig, ServerHeaderTransformation};
@@ -71,6 +71,7 @@ impl Cidr {
 pub struct ConnectionManagerConfig {
     pub(super) stats: ConnectionManagerStats,
     pub(super) listener_stats: ConnectionManagerListenerStats,
+    pub(super) codec_stats: CodecStats,
     pub(super) connection_stats: Arc<ConnectionStats>,
     pub(super) route_config: Arc<ConfigImpl>,
     pub(super) filter_factories: Vec<Arc<dyn FilterFactory>>,
@@ -160,6 +161,7 @@ impl ConnectionManagerConfig {
             })
             .collect::<Result<_, _>>()?;
         Ok(ConnectionManagerConfig {
+            codec_stats: CodecStats::new(&context.stats.root_scope().create_scope("http1.")),
             connection_stats: Arc::new(connection_stats(&stats)),
             stats,
             listener_stats: ConnectionManagerListenerStats::new(&listener_scope.create_scope(&prefix)),

@@ -229,7 +229,9 @@ impl ConnectionManagerImpl {
             self.dispatching.set(false);
             if let Err(error) = result {
                 envoy_conn_log!(Http, debug, self.connection_id(), "dispatch error: {}", error);
-                if matches!(error, CodecError::Protocol(_)) {
+                if error == CodecError::ResponseFlood {
+                    self.config.codec_stats.response_flood.inc();
+                } else {
                     self.config.stats.downstream_cx_protocol_error.inc();
                 }
                 data.clear();

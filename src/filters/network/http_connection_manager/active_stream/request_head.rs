@@ -73,9 +73,11 @@ impl ActiveStream {
             return Ok(());
         }
         if self.config.headers_with_underscores_action == HeadersWithUnderscoresAction::RejectRequest {
+            self.config.codec_stats.requests_rejected_with_underscores_in_headers.inc();
             self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
             return Err(Refusal { status: 400, body: "Bad Request", details: "http1.unexpected_underscore" });
         }
+        self.config.codec_stats.dropped_headers_with_underscores.add(names.len() as u64);
         names.iter().for_each(|name| headers.remove_by_name(name));
         Ok(())
     }
