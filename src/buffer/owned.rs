@@ -8,11 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use super::slice::{SLICE_SIZE, Slice};
+use super::slice::{SLICE_SIZE, SMALL_SLICE_SIZE, Slice};
 
 /// Pieces up to this many bytes are copied into the destination's last slice instead of moved
 /// (Envoy copies below 512): one write of one piece costs less than a slice changing hands.
-const COPY_THRESHOLD: usize = 2048;
+const COPY_THRESHOLD: usize = SMALL_SLICE_SIZE;
 
 /// Slices written by one `writev` (Envoy: 16).
 const MAX_WRITE_SLICES: usize = 16;
@@ -70,7 +70,7 @@ impl Buffer {
             data = &data[n..];
         }
         while !data.is_empty() {
-            let mut slice = Slice::new();
+            let mut slice = Slice::for_data(data.len());
             let n = slice.append(data);
             data = &data[n..];
             self.push_back(slice);
@@ -183,7 +183,7 @@ impl Buffer {
     pub fn linearize(&mut self, n: usize) -> &[u8] {
         let n = n.min(self.length);
         if self.front().len() < n {
-            let mut joined = if n <= SLICE_SIZE { Slice::new() } else { Slice::unpooled(n) };
+            let mut joined = if n <= SLICE_SIZE { Slice::for_data(n) } else { Slice::unpooled(n) };
             let mut left = n;
             while left > 0 {
                 let Some(first) = self.slices.front_mut() else { break };

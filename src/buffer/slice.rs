@@ -1,15 +1,29 @@
-//! One contiguous piece of a buffer and the per-thread pool that pieces come from.
+//! One contiguous piece of a buffer and the per-thread pools that pieces come from.
+//!
+//! There are two sizes: large ones are read into, small ones take what is put together here, a head or a
+//! short answer. With hundreds of answers waiting at the end of a pass, the size decides what stays in the
+//! processor's caches.
 
 use std::cell::RefCell;
+use std::thread::LocalKey;
 
 /// Bytes in a pooled slice; also what one socket read asks for (Envoy: 16384).
 pub const SLICE_SIZE: usize = 16384;
 
+/// Bytes in a small pooled slice.
+pub(super) const SMALL_SLICE_SIZE: usize = 2048;
+
 /// Idle slices a thread keeps (2 MiB).
 const POOL_SLICES: usize = 128;
 
+/// Idle small slices a thread keeps (1 MiB).
+const POOL_SMALL_SLICES: usize = 512;
+
+type Pool = RefCell<Vec<Box<[u8]>>>;
+
 thread_local! {
-    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static POOL: Pool = const { RefCell::new(Vec::new()) };
+    static SMALL_POOL: Pool = const { RefCell::new(Vec::new()) };
 }
 
 /// Readable bytes are `start..end` of the memory; what lies behind `end` is free.
@@ -22,11 +36,17 @@ pub(super) struct Slice {
 impl Slice {
     /// An empty slice of [`SLICE_SIZE`]. Pooled memory keeps old bytes: only `start..end` is ever shown.
     pub(super) fn new() -> Slice {
-        let memory = POOL
-            .try_with(|pool| pool.borrow_mut().pop())
-            .ok()
-            .flatten()
-            .unwrap_or_else(|| vec![0; SLICE_SIZE].into_boxed_slice());
+        Slice::pooled(&POOL, SLICE_SIZE)
+    }
+
+    /// An empty slice for data of which `n` bytes are at hand: a small one if they fit.
+    pub(super) fn for_data(n: usize) -> Slice {
+        if n <= SMALL_SLICE_SIZE { Slice::pooled(&SMALL_POOL, SMALL_SLICE_SIZE) } else { Slice::new() }
+    }
+
+    fn pooled(pool: &'static LocalKey<Pool>, size: usize) -> Slice {
+        let pooled = pool.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
+        let memory = pooled.unwrap_or_else(|| vec![0; size].into_boxed_slice());
         Slice { memory, start: 0, end: 0 }
     }
 
@@ -82,14 +102,16 @@ impl Slice {
 
 impl Drop for Slice {
     fn drop(&mut self) {
-        if self.memory.len() != SLICE_SIZE {
-            return;
-        }
+        let (pool, limit) = match self.memory.len() {
+            SLICE_SIZE => (&POOL, POOL_SLICES),
+            SMALL_SLICE_SIZE => (&SMALL_POOL, POOL_SMALL_SLICES),
+            _ => return,
+        };
         let memory = std::mem::take(&mut self.memory);
         // During thread exit the pool may be gone already; then the memory is simply freed.
-        let _ = POOL.try_with(|pool| {
+        let _ = pool.try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            if pool.len() < POOL_SLICES {
+            if pool.len() < limit {
                 pool.push(memory);
             }
         });

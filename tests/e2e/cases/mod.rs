@@ -4,6 +4,7 @@ mod chunks;
 mod closing;
 mod connection_fields;
 mod content_length;
+mod curl;
 mod forwarded;
 mod http10;
 mod limits;
@@ -11,12 +12,18 @@ mod local_replies;
 mod normal;
 mod request_fields;
 mod request_line;
+mod resources;
 mod response_bodies;
 mod response_heads;
+mod signals;
+mod startup;
 mod stats;
+mod streaming;
 mod timeouts;
+mod valgrind;
 
 use crate::harness::Case;
+use serde_json::{Value, json};
 
 /// Everything joined.
 fn join(parts: &[&[u8]]) -> Vec<u8> {
@@ -52,4 +59,10 @@ fn posted(lines: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Vec<u8> {
 /// A case named after what is odd in it.
 fn odd(what: impl AsRef<[u8]>) -> Case {
     Case::new(what.as_ref().escape_ascii().to_string())
+}
+
+/// A cluster's configuration with an upstream that is none of the scripted ones.
+fn endpoint(port: u16) -> Value {
+    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    json!({"load_assignment": {"endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}})
 }

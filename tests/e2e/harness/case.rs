@@ -51,6 +51,8 @@ pub struct Expect {
 pub struct Case {
     /// For messages.
     pub name: String,
+    /// Merged over the listener's configuration.
+    pub listener: Value,
     /// Merged over the connection manager's configuration.
     pub hcm: Value,
     /// Merged over the cluster's configuration.
@@ -71,6 +73,7 @@ impl Case {
         let expect = Expect { reply: Vec::new(), end: End::Kept, upstream: Vec::new(), log: Vec::new() };
         Case {
             name: name.into(),
+            listener: json!({}),
             hcm: json!({}),
             cluster: json!({}),
             steps: Vec::new(),
@@ -78,6 +81,12 @@ impl Case {
             expect,
             legate: None,
         }
+    }
+
+    /// Configures the listener.
+    pub fn listener(mut self, value: Value) -> Case {
+        self.listener = value;
+        self
     }
 
     /// Configures the connection manager.

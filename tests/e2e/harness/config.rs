@@ -87,7 +87,8 @@ fn listener(prefix: &str, case: &Case, directory: &Path) -> Value {
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": merged(hcm, &case.hcm),
     });
-    json!({"name": prefix, "address": address(0), "filter_chains": [{"filters": [filter]}]})
+    let listener = json!({"name": prefix, "address": address(0), "filter_chains": [{"filters": [filter]}]});
+    merged(listener, &case.listener)
 }
 
 fn routes(cluster: &str) -> Value {

@@ -6,14 +6,20 @@ mod case;
 mod client;
 mod config;
 mod expect;
+mod nginx;
 mod proxy;
 mod runner;
 mod upstream;
+mod wire;
 
+pub use board::{PATIENCE, Seen};
 pub use case::{Case, End, Step};
 pub use expect::{
     BAD_REQUEST, CONNECTION_TERMINATED, DIRECT, EMPTY_BAD_REQUEST, NOT_IMPLEMENTED, OK, PROTOCOL_ERROR,
-    TOO_LARGE, UPGRADE_REQUIRED,
+    TOO_LARGE, UPGRADE_REQUIRED, normalize, printable,
 };
+pub use nginx::Nginx;
+pub use proxy::{Kind, Launch, new_directory};
 pub use runner::{Site, proxies, run};
 pub use upstream::Action;
+pub use wire::{Wire, serve_each};

@@ -1,17 +1,35 @@
 //! A running proxy: legate, or Envoy beside it.
 
 use super::admin::Admin;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a proxy may take to get ready.
+/// How long a proxy may take to get ready, or to do what it has to before it ends.
 const START: Duration = Duration::from_secs(20);
+
+/// How a proxy is started, where that is not as usual.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// A command that gets the proxy's command line as its last arguments, and that becomes the proxy.
+    pub wrapper: &'a [&'a str],
+    /// How long it may take to get ready.
+    pub patience: Duration,
+}
+
+impl Default for Launch<'_> {
+    fn default() -> Self {
+        Launch { wrapper: &[], patience: START }
+    }
+}
 
 /// Which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +51,25 @@ impl Kind {
             },
         }
     }
+
+    /// Runs the binary with these arguments until it ends by itself.
+    pub fn run(self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.binary().expect("a binary"));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let process = command.spawn().expect("the proxy started");
+        let pid = pid_of(&process);
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || sender.send(process.wait_with_output()));
+        let output = receiver.recv_timeout(START).unwrap_or_else(|_| {
+            let _ = kill(pid, Signal::SIGKILL);
+            panic!("{self:?} {arguments:?} does not end")
+        });
+        output.expect("its output")
+    }
+}
+
+fn pid_of(process: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(process.id()).expect("a process id"))
 }
 
 fn envoy_in_venv() -> Option<PathBuf> {
@@ -66,12 +103,16 @@ pub struct Proxy {
 impl Proxy {
     /// Starts the proxy with a configuration and waits until it is ready. Its files and its log are in
     /// `directory`.
-    pub fn start(kind: Kind, bootstrap: &Value, directory: PathBuf) -> Proxy {
+    pub fn start(kind: Kind, bootstrap: &Value, directory: PathBuf, launch: Launch) -> Proxy {
         let config = directory.join("bootstrap.json");
         fs::write(&config, bootstrap.to_string()).expect("the configuration written");
         let admin_file = directory.join("admin");
         let log = File::create(directory.join("proxy.log")).expect("a log file");
-        let process = Command::new(kind.binary().expect("a binary"))
+        let binary = kind.binary().expect("a binary");
+        let words = launch.wrapper.iter().map(|word| PathBuf::from(*word));
+        let words: Vec<PathBuf> = words.chain([binary]).collect();
+        let process = Command::new(&words[0])
+            .args(&words[1..])
             .arg("-c")
             .arg(&config)
             .args(["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "10"])
@@ -85,13 +126,13 @@ impl Proxy {
         let unknown = Admin { address: ([127, 0, 0, 1], 0).into() };
         let mut proxy =
             Proxy { process, directory, files_are_kept: false, admin: unknown, listeners: HashMap::new() };
-        proxy.wait_until_ready(&admin_file);
+        proxy.wait_until_ready(&admin_file, launch.patience);
         proxy.listeners = proxy.admin.listeners();
         proxy
     }
 
-    fn wait_until_ready(&mut self, admin_file: &Path) {
-        let deadline = Instant::now() + START;
+    fn wait_until_ready(&mut self, admin_file: &Path, patience: Duration) {
+        let deadline = Instant::now() + patience;
         loop {
             let address = fs::read_to_string(admin_file).ok().and_then(|text| text.trim().parse().ok());
             if let Some(address) = address {
@@ -117,6 +158,28 @@ impl Proxy {
     pub fn keep_files(&mut self) -> &Path {
         self.files_are_kept = true;
         &self.directory
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        pid_of(&self.process)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("the signal sent");
+    }
+
+    /// Waits for its end; `None` if it has not come within `patience`.
+    pub fn wait_for_exit(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let status = self.process.try_wait().expect("its status");
+            if status.is_some() || Instant::now() > deadline {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(2)); // a wait without a limit is the only event
+        }
     }
 
     /// Whether it still runs.

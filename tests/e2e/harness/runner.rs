@@ -5,7 +5,7 @@ use super::case::{Case, End, Expect, Step};
 use super::client::Client;
 use super::config::{self, RefusingPort};
 use super::expect::{DIRECT, expand, normalize, printable};
-use super::proxy::{Kind, Proxy, new_directory};
+use super::proxy::{Kind, Launch, Proxy, new_directory};
 use super::upstream::Upstream;
 use std::fmt::Write;
 use std::fs;
@@ -66,6 +66,11 @@ pub struct Site {
 impl Site {
     /// Starts upstreams and proxy.
     pub fn start(kind: Kind, cases: &[&Case]) -> Site {
+        Site::start_with(kind, cases, Launch::default())
+    }
+
+    /// Starts upstreams, and the proxy in a way of its own.
+    pub fn start_with(kind: Kind, cases: &[&Case], launch: Launch) -> Site {
         let boards: Vec<Arc<Board>> = cases.iter().map(|_| Arc::default()).collect();
         let upstreams: Vec<Upstream> = cases
             .iter()
@@ -76,8 +81,13 @@ impl Site {
         let refusing = RefusingPort::new();
         let directory = new_directory(kind);
         let bootstrap = config::bootstrap(cases, &ports, &refusing, &directory);
-        let proxy = Proxy::start(kind, &bootstrap, directory.clone());
+        let proxy = Proxy::start(kind, &bootstrap, directory.clone(), launch);
         Site { proxy, boards, directory, _upstreams: upstreams, _refusing: refusing }
+    }
+
+    /// Where a case's access log is.
+    pub fn access_log(&self, index: usize) -> PathBuf {
+        config::access_log(&self.directory, &config::prefix(index))
     }
 
     /// The port of a case's listener.
