@@ -1,0 +1,78 @@
+//! Signals: how a proxy ends, reopens its logs, and what it does not mind.
+
+use super::{get, line};
+use crate::harness::{Action, Case, Kind, PATIENCE, Site, Wire, proxies};
+use nix::sys::signal::Signal;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// How soon a proxy that is told to has to end.
+const END: Duration = Duration::from_secs(2);
+
+#[test]
+fn sigterm_ends_with_idle_connections_and_requests_in_progress() {
+    for kind in proxies() {
+        let idle = Case::new("idle");
+        let silent = Case::new("silent").scripts([vec![Action::Head]]);
+        let mut site = Site::start(kind, &[&idle, &silent]);
+        let mut idle = Wire::connect(site.port(0));
+        idle.send(get(""));
+        assert!(idle.answer(false).ends_with(b"ok"), "{kind:?}");
+        let fresh = Wire::connect(site.port(0));
+        let mut busy = Wire::connect(site.port(1));
+        busy.send(get(""));
+        assert!(site.boards[1].wait(PATIENCE, |seen| seen.upstream_has(b"\r\n\r\n")), "{kind:?}");
+
+        site.proxy.signal(Signal::SIGTERM);
+        let status = site.proxy.wait_for_exit(if kind == Kind::Legate { END } else { PATIENCE });
+        assert_eq!(status.map(|s| s.code()), Some(Some(0)), "{kind:?}: {}", site.proxy.log());
+        for mut connection in [idle, fresh, busy] {
+            assert_eq!(connection.rest(), b"", "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn sigusr1_reopens_the_access_log() {
+    for kind in proxies() {
+        let site = Site::start(kind, &[&Case::new("log")]);
+        let path = site.access_log(0);
+        let moved = path.with_extension("moved");
+        let mut client = Wire::connect(site.port(0));
+        let mut ask = |deadline: Instant, done: &dyn Fn() -> bool| {
+            while !done() {
+                assert!(Instant::now() < deadline, "{kind:?}: no line\n{}", site.proxy.log());
+                client.send(line("GET /direct HTTP/1.1"));
+                assert!(client.answer(false).ends_with(b"direct"), "{kind:?}");
+            }
+        };
+        let has_line = || fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n'));
+        ask(Instant::now() + PATIENCE, &has_line);
+        fs::rename(&path, &moved).expect("the log moved");
+        site.proxy.signal(Signal::SIGUSR1);
+        ask(Instant::now() + PATIENCE, &has_line);
+        let text = fs::read_to_string(&path).expect("the new log");
+        assert!(text.lines().all(|line| line == "200 - direct_response"), "{kind:?}: {text}");
+        let text = fs::read_to_string(&moved).expect("the old log");
+        assert!(text.lines().all(|line| line == "200 - direct_response"), "{kind:?}: {text}");
+    }
+}
+
+#[test]
+fn sighup_and_sigpipe_end_nothing() {
+    for kind in proxies() {
+        let mut site = Site::start(kind, &[&Case::new("any")]);
+        let mut client = Wire::connect(site.port(0));
+        site.proxy.signal(Signal::SIGPIPE);
+        site.proxy.signal(Signal::SIGHUP);
+        let deadline = Instant::now() + PATIENCE;
+        while !site.proxy.log().contains("SIGHUP") {
+            assert!(site.proxy.runs() && Instant::now() < deadline, "{kind:?}: {}", site.proxy.log());
+            client.send(get(""));
+            assert!(client.answer(false).ends_with(b"ok"), "{kind:?}");
+        }
+        client.send(get(""));
+        assert!(client.answer(false).ends_with(b"ok"), "{kind:?}");
+        assert!(site.proxy.runs(), "{kind:?}");
+    }
+}

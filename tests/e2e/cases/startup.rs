@@ -1,0 +1,230 @@
+//! The command line and the configuration: what is accepted, what is refused and in which words.
+
+use crate::harness::{Kind, new_directory, proxies};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// A configuration with one listener whose route leads to the cluster `to`, and the cluster `there`.
+fn config(to: &str) -> Value {
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    });
+    let hcm = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.\
+            HttpConnectionManager",
+        "stat_prefix": "in",
+        "route_config": {"virtual_hosts": [
+            {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": to}}]},
+        ]},
+        "http_filters": [router],
+    });
+    let filter = json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": hcm});
+    json!({
+        "admin": {"address": address(0)},
+        "static_resources": {
+            "listeners": [{"name": "in", "address": address(0), "filter_chains": [{"filters": [filter]}]}],
+            "clusters": [{
+                "name": "there", "type": "STATIC", "connect_timeout": "1s",
+                "load_assignment": {"cluster_name": "there", "endpoints": []},
+            }],
+        },
+    })
+}
+
+fn address(port: u16) -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+}
+
+/// Where the connection manager of [`config`] is.
+const HCM: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
+
+/// A directory with configurations; it goes with its files.
+struct Files {
+    kind: Kind,
+    directory: PathBuf,
+}
+
+impl Files {
+    fn new(kind: Kind) -> Files {
+        Files { kind, directory: new_directory(kind) }
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        fs::write(&path, text).expect("a file written");
+        path
+    }
+
+    fn run(&self, path: &Path, arguments: &[&str]) -> Output {
+        let path = path.to_str().expect("a path in UTF-8");
+        self.kind.run(&[&["-c", path, "--disable-hot-restart"], arguments].concat())
+    }
+
+    fn validate(&self, path: &Path) -> Output {
+        self.run(path, &["--mode", "validate"])
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The configuration is fine.
+fn assert_accepted(files: &Files, path: &Path) {
+    let output = files.validate(path);
+    let said = stdout(&output);
+    let ok = format!("configuration '{}' OK", path.display());
+    assert!(output.status.success() && said.contains(&ok), "{:?}: {said}{}", files.kind, stderr(&output));
+}
+
+/// The configuration is refused: legate says `message`.
+fn assert_refused(files: &Files, config: &Value, message: &str) {
+    let output = files.validate(&files.write("refused.json", &config.to_string()));
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{:?}: {said}", files.kind);
+    assert!(!stdout(&output).contains("OK"), "{:?}: {}", files.kind, stdout(&output));
+    assert!(files.kind == Kind::Envoy || said.contains(message), "{message}\n is not in\n{said}");
+}
+
+#[test]
+fn a_valid_configuration_is_accepted() {
+    for kind in proxies() {
+        let files = Files::new(kind);
+        assert_accepted(&files, &files.write("config.json", &config("there").to_string()));
+        // JSON is YAML.
+        assert_accepted(&files, &files.write("config.yaml", &config("there").to_string()));
+    }
+}
+
+#[test]
+fn names_in_camel_case_and_numbers_in_strings_are_accepted() {
+    let yaml = "
+staticResources:
+  clusters:
+  - name: a
+    type: STATIC
+    connectTimeout: 1s
+    perConnectionBufferLimitBytes: '1024'
+    loadAssignment:
+      clusterName: a
+      endpoints:
+      - lbEndpoints:
+        - endpoint: {address: {socketAddress: {address: 127.0.0.1, portValue: \"80\"}}}
+";
+    let mut json = config("there");
+    let cluster = &mut json["static_resources"]["clusters"][0];
+    cluster["perConnectionBufferLimitBytes"] = json!("1024");
+    let endpoint = json!({"endpoint": {"address": {"socketAddress": {
+        "address": "127.0.0.1", "portValue": "80",
+    }}}});
+    cluster["load_assignment"]["endpoints"] = json!([{"lbEndpoints": [endpoint]}]);
+    for kind in proxies() {
+        let files = Files::new(kind);
+        assert_accepted(&files, &files.write("camel.yaml", yaml));
+        assert_accepted(&files, &files.write("camel.json", &json.to_string()));
+    }
+}
+
+#[test]
+fn refused_with_the_path_of_the_field() {
+    let mut unknown = config("there");
+    unknown["static_resources"]["clusters"][0]["conect_timeout"] = json!("1s");
+    let mut deep = config("there");
+    let mut endpoint = json!({"endpoint": {"address": address(80)}});
+    endpoint["endpoint"]["address"]["socket_address"]["prot"] = json!(80);
+    deep["static_resources"]["clusters"][0]["load_assignment"]["endpoints"] =
+        json!([{"lb_endpoints": [endpoint]}]);
+    let mut kind_of_filter = config("there");
+    let filter = &mut kind_of_filter["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+    filter["typed_config"] = json!({"@type": "type.googleapis.com/no.such.Filter"});
+    let mut words = config("there");
+    words["static_resources"]["clusters"][0]["per_connection_buffer_limit_bytes"] = json!("many");
+    let route = format!("{HCM}.route_config.virtual_hosts[0].routes[0].route.cluster");
+    for kind in proxies() {
+        let files = Files::new(kind);
+        assert_refused(&files, &config("elsewhere"), &format!("{route}: "));
+        assert_refused(&files, &config("elsewhere"), "elsewhere");
+        assert_refused(&files, &unknown, "static_resources.clusters[0].conect_timeout: ");
+        let path = "static_resources.clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.\
+                    address.socket_address.prot: ";
+        assert_refused(&files, &deep, path);
+        assert_refused(&files, &kind_of_filter, "no.such.Filter");
+        assert_refused(&files, &kind_of_filter, HCM);
+        assert_refused(&files, &words, "static_resources.clusters[0].per_connection_buffer_limit_bytes: ");
+    }
+}
+
+#[test]
+fn config_yaml_is_merged_over_the_file() {
+    let cluster = "{name: later, type: STATIC, load_assignment: {cluster_name: later}}";
+    let more = format!("static_resources: {{clusters: [{cluster}]}}");
+    let mut off = config("there");
+    off["stats_flush_interval"] = json!("0.0001s"); // less than there may be
+    for kind in proxies() {
+        let files = Files::new(kind);
+        let path = files.write("config.json", &config("later").to_string());
+        assert_eq!(files.validate(&path).status.code(), Some(1), "{kind:?}");
+        let output = files.run(&path, &["--mode", "validate", "--config-yaml", &more]);
+        assert!(output.status.success(), "{kind:?}: {}", stderr(&output));
+        let path = files.write("config.json", &off.to_string());
+        assert_eq!(files.validate(&path).status.code(), Some(1), "{kind:?}");
+        let output = files.run(&path, &["--mode", "validate", "--config-yaml", "stats_flush_interval: 1s"]);
+        assert!(output.status.success(), "{kind:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn without_a_configuration() {
+    for kind in proxies() {
+        let output = kind.run(&["--disable-hot-restart"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{kind:?}: {said}");
+        assert!(said.contains("At least one of --config-path or --config-yaml"), "{kind:?}: {said}");
+        assert!(said.contains("should be non-empty"), "{kind:?}: {said}");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("its address");
+    let mut of_admin = config("there");
+    of_admin["admin"]["address"] = address(taken.port());
+    let mut of_listener = config("there");
+    of_listener["static_resources"]["listeners"][0]["address"] = address(taken.port());
+    for kind in proxies() {
+        let files = Files::new(kind);
+        for config in [&of_admin, &of_listener] {
+            let output = files.run(&files.write("config.json", &config.to_string()), &[]);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{kind:?}: {said}");
+            assert!(said.contains(&taken.to_string()), "{kind:?}: {said}");
+            assert!(said.contains("Address already in use"), "{kind:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn version() {
+    for kind in proxies() {
+        let output = kind.run(&["--version"]);
+        let said = stdout(&output);
+        let version = if kind == Kind::Legate { env!("CARGO_PKG_VERSION") } else { "1." };
+        assert!(output.status.success(), "{kind:?}: {}", stderr(&output));
+        assert!(said.contains(" version: ") && said.contains(version), "{kind:?}: {said}");
+    }
+}
