@@ -58,5 +58,5 @@ fn stamp_revision() {
     };
     println!("cargo:rustc-env=LEGATE_REVISION={revision}");
     println!("cargo:rustc-env=LEGATE_REVISION_STATUS={status}");
-    println!("cargo:rustc-env=LEGATE_PROFILE={}", env::var("PROFILE").unwrap_or_default());
+    println!("cargo:rustc-env=LEGATE_PROFILE={}", env::var("PROFILE").unwrap_or_default().to_uppercase());
 }

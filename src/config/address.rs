@@ -32,7 +32,7 @@ impl FromMessage for SocketAddress {
         let address = r.required_string("address")?;
         let ip = parse_ip(&address).map_err(|e| r.error("address", e))?;
         if !r.has("port_value") {
-            return Err(r.error("port_value", "is required"));
+            return Err(r.missing("port_value", "is required"));
         }
         let port = r.u32("port_value")?;
         let port = u16::try_from(port).map_err(|_| {

@@ -73,7 +73,7 @@ pub fn load_bootstrap(
         (Some(only), None) | (None, Some(only)) => only,
         (None, None) => {
             return Err(ConfigError::document(
-                "At least one of --config-path or --config-yaml should be non-empty",
+                "At least one of --config-path or --config-yaml or Options::configProto() should be non-empty",
             ));
         }
     };

@@ -75,6 +75,9 @@ pub trait FromMessage: Sized {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError>;
 }
 
+/// Edits by which a misspelled name may differ.
+const MISSPELLING: usize = 2;
+
 impl<'a> MessageReader<'a> {
     /// A reader for the message `value` found at `path`. `null` is the empty
     /// message.
@@ -103,6 +106,18 @@ impl<'a> MessageReader<'a> {
     /// An error about the field `name` of this message.
     pub fn error(&self, name: &str, message: impl Into<String>) -> ConfigError {
         ConfigError::new(self.field_path(name), message)
+    }
+
+    /// An error about the missing field `name`; names a key that looks like a misspelling of it.
+    pub fn missing(&self, name: &str, message: &str) -> ConfigError {
+        let known = |key: &str| self.known.contains(&key);
+        let keys = self.fields.into_iter().flat_map(Map::keys).filter(|key| !known(key));
+        match keys.min_by_key(|key| strsim::levenshtein(key, name)) {
+            Some(key) if strsim::levenshtein(key, name) <= MISSPELLING => {
+                self.error(name, format!("{message}; the unknown field '{key}' looks like it"))
+            }
+            _ => self.error(name, message),
+        }
     }
 
     /// Fails (or notes it) when the document has a field nobody asked for.
@@ -203,7 +218,7 @@ impl<'a> MessageReader<'a> {
     pub fn required_string(&mut self, name: &str) -> Result<String, ConfigError> {
         let text = self.string(name)?;
         if text.is_empty() {
-            return Err(self.error(name, "is required and must not be empty"));
+            return Err(self.missing(name, "is required and must not be empty"));
         }
         Ok(text)
     }
@@ -361,7 +376,7 @@ impl<'a> MessageReader<'a> {
 
     /// A message that must be present.
     pub fn required_message<T: FromMessage>(&mut self, name: &str) -> Result<T, ConfigError> {
-        self.message(name)?.ok_or_else(|| self.error(name, "is required"))
+        self.message(name)?.ok_or_else(|| self.missing(name, "is required"))
     }
 
     /// A list of messages.
@@ -389,7 +404,7 @@ impl<'a> MessageReader<'a> {
     pub fn any(&mut self, name: &str) -> Result<(&'a str, MessageReader<'a>), ConfigError> {
         match self.value(name)? {
             Some(value) => any_at(self.context, value, self.field_path(name)),
-            None => Err(self.error(name, "is required")),
+            None => Err(self.missing(name, "is required")),
         }
     }
 

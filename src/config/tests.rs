@@ -340,6 +340,9 @@ fn addresses_are_checked() {
     }
     let error = address(json!({"address": "::1"}));
     assert_eq!(error, format!("{path}.port_value: is required"));
+    let error = address(json!({"adress": "::1", "port_value": 1}));
+    let hint = "is required and must not be empty; the unknown field 'adress' looks like it";
+    assert_eq!(error, format!("{path}.address: {hint}"));
     let error = address(json!({"address": "::1", "port_value": 1, "ipv4_compat": true}));
     assert!(error.ends_with("can set ipv4_compat: [::1]:1"), "{error}");
 }

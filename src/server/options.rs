@@ -29,12 +29,17 @@ use command_line::CommandLine;
 
 pub use outcome::OptionsOutcome;
 
-/// The version and how it was built.
-pub const VERSION: &str = if cfg!(debug_assertions) {
-    concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"), "/DEBUG")
-} else {
-    concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"), "/RELEASE")
-};
+/// `sha/version/Clean/RELEASE/ssl library`, as Envoy's.
+pub const VERSION: &str = concat!(
+    env!("LEGATE_REVISION"),
+    "/",
+    env!("CARGO_PKG_VERSION"),
+    "/",
+    env!("LEGATE_REVISION_STATUS"),
+    "/",
+    env!("LEGATE_PROFILE"),
+    "/none"
+);
 
 /// What the process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -226,6 +226,7 @@ impl ConnPoolImpl {
         let reason = connection.transport_failure_reason();
         envoy_conn_log!(Pool, debug, client.id(), "client disconnected, failure reason: {}", reason);
 
+        self.count_destroy(event);
         let was_connecting = client.end_connecting();
         let was_serving = client.has_stream_wrapper();
         if was_serving && !client.decode_complete() {
@@ -248,6 +249,16 @@ impl ConnPoolImpl {
         }
         if was_connecting || was_serving {
             self.check_for_drained();
+        }
+    }
+
+    fn count_destroy(&self, event: ConnectionEvent) {
+        let stats = self.host.cluster().stats();
+        stats.upstream_cx_destroy.inc();
+        if event == ConnectionEvent::LocalClose {
+            stats.upstream_cx_destroy_local.inc();
+        } else {
+            stats.upstream_cx_destroy_remote.inc();
         }
     }
 

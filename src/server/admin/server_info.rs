@@ -3,19 +3,8 @@
 use serde_json::json;
 
 use super::{Request, Response};
-use crate::server::options::{IpVersion, Mode, Options};
+use crate::server::options::{IpVersion, Mode, Options, VERSION};
 use crate::server::server::InstanceImpl;
-
-/// `sha/version/Clean/RELEASE/ssl library`, as Envoy's.
-pub(super) fn version() -> String {
-    format!(
-        "{}/{}/{}/{}/none",
-        env!("LEGATE_REVISION"),
-        env!("CARGO_PKG_VERSION"),
-        env!("LEGATE_REVISION_STATUS"),
-        env!("LEGATE_PROFILE").to_uppercase()
-    )
-}
 
 fn state(server: &InstanceImpl) -> &'static str {
     if server.is_live() {
@@ -62,7 +51,7 @@ pub(super) fn server_info(server: &InstanceImpl, _request: &Request) -> Response
     let uptime = format!("{}s", server.start.elapsed().as_secs());
     let node = &server.bootstrap.node;
     let info = json!({
-        "version": version(),
+        "version": VERSION,
         "state": state(server),
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,

@@ -155,4 +155,9 @@ fn everything_is_given_back_after_mixed_traffic() {
     let (after, breakers) = (site.proxy.admin.stats(), "cluster.case0.circuit_breakers.default");
     let connections = after["cluster.case0.upstream_cx_active"];
     assert_eq!(after[&format!("{breakers}.remaining_cx")], 40 - connections);
+    for cluster in ["case0", "refused"] {
+        let stat = |name: &str| after[&format!("cluster.{cluster}.upstream_cx_{name}")];
+        assert_eq!(stat("total") - stat("destroy"), stat("active"), "{cluster}");
+        assert_eq!(stat("destroy_local") + stat("destroy_remote"), stat("destroy"), "{cluster}");
+    }
 }

@@ -193,8 +193,9 @@ fn without_a_configuration() {
         let output = kind.run(&["--disable-hot-restart"]);
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{kind:?}: {said}");
-        assert!(said.contains("At least one of --config-path or --config-yaml"), "{kind:?}: {said}");
-        assert!(said.contains("should be non-empty"), "{kind:?}: {said}");
+        let text =
+            "At least one of --config-path or --config-yaml or Options::configProto() should be non-empty";
+        assert!(said.contains(text), "{kind:?}: {said}");
     }
 }
 
@@ -223,8 +224,13 @@ fn version() {
     for kind in proxies() {
         let output = kind.run(&["--version"]);
         let said = stdout(&output);
-        let version = if kind == Kind::Legate { env!("CARGO_PKG_VERSION") } else { "1." };
         assert!(output.status.success(), "{kind:?}: {}", stderr(&output));
-        assert!(said.contains(" version: ") && said.contains(version), "{kind:?}: {said}");
+        let built = said.trim().split(" version: ").nth(1).unwrap_or_else(|| panic!("{kind:?}: {said}"));
+        let [revision, version, status, ..] = *built.split('/').collect::<Vec<_>>() else {
+            panic!("{kind:?}: {said}")
+        };
+        assert!(revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit()), "{kind:?}: {said}");
+        assert!(["Clean", "Modified"].contains(&status), "{kind:?}: {said}");
+        assert!(kind == Kind::Envoy || version == env!("CARGO_PKG_VERSION"), "{kind:?}: {said}");
     }
 }

@@ -230,6 +230,23 @@ fn a_closed_client_is_not_replaced_while_enough_are_left() {
 }
 
 #[test]
+fn a_closed_connection_is_counted_by_the_side_that_closed_it() {
+    let f = Fixture::new();
+    let (request, _peer) = f.serving("a");
+    request.reset();
+    assert_eq!(f.destroyed(), (1, 1, 0));
+    let [peer] = f.idle();
+    drop(peer);
+    f.await_lists((0, 0, 0));
+    assert_eq!(f.destroyed(), (2, 1, 1));
+
+    let f = refusing();
+    let _request = f.start("a");
+    f.await_lists((0, 0, 0));
+    assert_eq!(f.destroyed(), (1, 0, 1));
+}
+
+#[test]
 fn a_client_counts_until_its_deferred_deletion() {
     let f = Fixture::new();
     let (request, _peer) = f.serving("a");

@@ -273,7 +273,18 @@ impl Fixture {
         }
     }
 
-    /// Everything that the pool counts. Bytes are left out: they are the connection's business.
+    /// Connections closed, of these by this side, and by the peer.
+    pub fn destroyed(&self) -> (u64, u64, u64) {
+        let stats = self.host.cluster().stats();
+        (
+            stats.upstream_cx_destroy.value(),
+            stats.upstream_cx_destroy_local.value(),
+            stats.upstream_cx_destroy_remote.value(),
+        )
+    }
+
+    /// Everything that the pool counts. Bytes are left out: they are the connection's business. So is what
+    /// [`Fixture::destroyed`] tells.
     fn numbers(&self) -> Numbers {
         let cluster = self.host.cluster();
         let store = self.scope.store();
@@ -286,6 +297,9 @@ impl Fixture {
             .chain(gauges)
             .chain(samples)
             .filter(|(name, _)| !name.contains("_bytes_"))
+            .filter(|(name, _)| {
+                !["cx_destroy", "cx_destroy_local", "cx_destroy_remote"].iter().any(|n| name.ends_with(n))
+            })
             .map(|(name, value)| (short(name), value as i64))
             .collect();
         for (name, value) in self.host.stats().all() {
