@@ -1,6 +1,6 @@
 //! Message heads: finding their end, and parsing them.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
@@ -146,8 +146,8 @@ const METHODS: &[&[u8]] = &[
     b"UNSUBSCRIBE",
 ];
 
-/// Header slots on the stack; a larger configured limit uses the heap.
-const STACK_HEADERS: usize = 128;
+/// Header slots on the stack; a head with more lines uses the heap.
+const STACK_HEADERS: usize = 32;
 
 /// No head may have more fields than this, whatever the configuration says: a [`HeaderMap`] numbers them.
 const MAX_FIELDS: usize = 60_000;
@@ -257,14 +257,12 @@ pub(super) fn parse_response(
 /// Parses the fields of a head, up to its empty line, in place.
 fn parse_fields(block: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<(), HeadError> {
     let limits = &HeadLimits { max_count: limits.max_count.min(MAX_FIELDS), ..*limits };
-    // One slot more than allowed, so that the limit itself can still be told from one beyond it.
-    if limits.max_count < STACK_HEADERS {
-        let mut slots = [httparse::EMPTY_HEADER; STACK_HEADERS];
-        parse_into(block, &mut slots[..limits.max_count + 1], limits, headers)
+    // A field takes a line. One slot more than allowed, so that the limit can be told from what is beyond it.
+    let slots = memchr_iter(b'\n', block).count().min(limits.max_count + 1);
+    if slots <= STACK_HEADERS {
+        parse_into(block, &mut [httparse::EMPTY_HEADER; STACK_HEADERS][..slots], limits, headers)
     } else {
-        // A field takes a line: no more slots than lines, however high the limit.
-        let lines = memchr::memchr_iter(b'\n', block).count();
-        parse_into(block, &mut vec![httparse::EMPTY_HEADER; lines.min(limits.max_count + 1)], limits, headers)
+        parse_into(block, &mut vec![httparse::EMPTY_HEADER; slots], limits, headers)
     }
 }
 
