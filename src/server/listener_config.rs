@@ -2,7 +2,6 @@
 //!
 //! Mirrors `ListenerImpl` of Envoy's `source/server/listener_manager_impl.cc`.
 
-use std::io;
 use std::sync::Arc;
 
 use super::drain_manager::DrainManagerImpl;
@@ -76,8 +75,7 @@ impl ListenerConfig {
         place: &str,
     ) -> Result<Self, String> {
         let address = configured_address(config, place)?;
-        let socket = ListenSocket::bind(address, config.tcp_backlog_size)
-            .map_err(|error| bind_error(&address, &error))?;
+        let socket = bind(address, config.tcp_backlog_size)?;
         Self::with_socket(config, name, address, socket, context, drain_manager, place)
     }
 
@@ -120,24 +118,20 @@ impl ListenerConfig {
     }
 
     /// A listener with one given filter, as the admin's.
-    ///
-    /// # Errors
-    /// A failure to bind.
     pub fn with_manager(
         name: &str,
-        address: Address,
+        socket: ListenSocket,
         manager: ConnectionManagerConfig,
         scope: &Scope,
-    ) -> Result<Self, String> {
-        let socket = ListenSocket::bind(address, None).map_err(|error| bind_error(&address, &error))?;
-        Ok(ListenerConfig {
+    ) -> Self {
+        ListenerConfig {
             name: name.to_string(),
             socket: Arc::new(socket),
             per_connection_buffer_limit_bytes: 1024 * 1024,
             filter_chain: Some(FilterChain { filters: vec![Arc::new(manager)] }),
             stats: ListenerStats::new(scope),
             scope: scope.clone(),
-        })
+        }
     }
 
     /// The listener's name.
@@ -203,9 +197,15 @@ fn filter_chain(
     Ok((chain.transpose()?, scope))
 }
 
-fn bind_error(address: &Address, error: &io::Error) -> String {
-    let reason = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)).desc();
-    format!("cannot bind '{address}': {reason}")
+/// Binds, with Envoy's text for a failure.
+///
+/// # Errors
+/// That text, with the address.
+pub fn bind(address: Address, backlog: Option<u32>) -> Result<ListenSocket, String> {
+    ListenSocket::bind(address, backlog).map_err(|error| {
+        let reason = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)).desc();
+        format!("cannot bind '{address}': {reason}")
+    })
 }
 
 /// The address as a part of a stat name: `:` is not allowed there.

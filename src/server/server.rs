@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::admin::AdminImpl;
 use super::connection_handler::ConnectionHandlerImpl;
 use super::drain_manager::DrainManagerImpl;
-use super::listener_config::ListenerConfig;
+use super::listener_config::{ListenerConfig, bind};
 use super::listener_manager::ListenerManagerImpl;
 use super::options::{IpVersion, Options};
 use super::server_stats::ServerStats;
@@ -73,6 +73,7 @@ impl InstanceImpl {
         date_provider.set(|dispatcher| DateProvider::new(dispatcher));
         let server_stats = server_stats(&stats_store, &options, &bootstrap);
 
+        let admin_socket = bind_admin(&options, &bootstrap)?;
         warn_of_settings_without_effect(&bootstrap);
         envoy_log!(Config, info, "loading {} static secret(s)", 0);
         envoy_log!(Config, info, "loading {} cluster(s)", bootstrap.static_resources.clusters.len());
@@ -109,28 +110,17 @@ impl InstanceImpl {
             live: Cell::new(false),
             weak: weak.clone(),
         });
-        server.start_admin()?;
+        server.start_admin(admin_socket)?;
         server.start_main_listeners(main_listeners)?;
         server.load_listeners()?;
         Ok(server)
     }
 
-    fn start_admin(&self) -> Result<(), String> {
-        let config = self.bootstrap.admin.as_ref();
-        let Some((config, address)) = config.and_then(|c| Some((c, c.address.as_ref()?))) else {
-            envoy_log!(Main, warn, "No admin address given, so no admin HTTP server started.");
-            return Ok(());
-        };
-        let ip = address.to_socket_addr().ok_or("admin.address: malformed IP address")?;
+    fn start_admin(&self, socket: Option<ListenSocket>) -> Result<(), String> {
+        let (Some(config), Some(socket)) = (self.bootstrap.admin.as_ref(), socket) else { return Ok(()) };
+        let address = socket.local_address();
         let (admin, listener) =
-            AdminImpl::new(&self.weak, ip.into(), &self.context, &self.drain_manager, config)?;
-        let address = listener.address();
-        envoy_log!(Main, info, "admin address: {}", address);
-        if let Some(path) = &self.options.admin_address_path {
-            std::fs::write(path, address.to_string()).map_err(|e| {
-                format!("cannot open admin address output file {} for writing: {e}", path.display())
-            })?;
-        }
+            AdminImpl::new(&self.weak, socket, &self.context, &self.drain_manager, config)?;
         self.handler
             .add_listener(Arc::new(listener))
             .map_err(|e| format!("cannot listen on admin address {address}: {e}"))?;
@@ -340,6 +330,23 @@ fn warn_of_settings_without_effect(bootstrap: &Bootstrap) {
             envoy_log!(Config, warn, "{}: has no effect yet", path);
         }
     }
+}
+
+/// Binds the admin's address, first of all, and tells of it.
+fn bind_admin(options: &Options, bootstrap: &Bootstrap) -> Result<Option<ListenSocket>, String> {
+    let Some(address) = bootstrap.admin.as_ref().and_then(|admin| admin.address.as_ref()) else {
+        envoy_log!(Main, warn, "No admin address given, so no admin HTTP server started.");
+        return Ok(None);
+    };
+    let ip = address.to_socket_addr().ok_or("admin.address: malformed IP address")?;
+    let socket = bind(ip.into(), None)?;
+    envoy_log!(Main, info, "admin address: {}", socket.local_address());
+    if let Some(path) = &options.admin_address_path {
+        std::fs::write(path, socket.local_address().to_string()).map_err(|e| {
+            format!("cannot open admin address output file {} for writing: {e}", path.display())
+        })?;
+    }
+    Ok(Some(socket))
 }
 
 fn create_workers(

@@ -23,7 +23,7 @@ use crate::config::listener::DrainType;
 use crate::config::{self, AccessLog};
 use crate::envoy_log;
 use crate::filters::network::http_connection_manager::{ConnectionManagerConfig, FactoryContext};
-use crate::network::Address;
+use crate::network::ListenSocket;
 
 use filter::AdminFilterFactory;
 pub(super) use request::{Request, Response};
@@ -118,10 +118,10 @@ impl AdminImpl {
     /// Makes the admin and the listener for it.
     ///
     /// # Errors
-    /// A failure to bind.
+    /// An access log that cannot be had.
     pub(super) fn new(
         server: &Weak<InstanceImpl>,
-        address: Address,
+        socket: ListenSocket,
         context: &FactoryContext,
         drain_manager: &Arc<DrainManagerImpl>,
         config: &config::bootstrap::Admin,
@@ -145,7 +145,7 @@ impl AdminImpl {
             drain_manager.for_listener(DrainType::Default),
             "admin",
         )?;
-        let listener = ListenerConfig::with_manager("admin", address, manager, &scope)?;
+        let listener = ListenerConfig::with_manager("admin", socket, manager, &scope);
         let admin = Rc::new(AdminImpl { server: server.clone() });
         ADMIN.set(Rc::downgrade(&admin));
         Ok((admin, listener))
