@@ -75,9 +75,8 @@ pub union event_callback__bindgen_ty_2 {
     pub evcb_selfcb: ::core::option::Option<
         unsafe extern "C" fn(arg1: *mut event_callback, arg2: *mut ::core::ffi::c_void),
     >,
-    pub evcb_evfinalize: ::core::option::Option<
-        unsafe extern "C" fn(arg1: *mut event, arg2: *mut ::core::ffi::c_void),
-    >,
+    pub evcb_evfinalize:
+        ::core::option::Option<unsafe extern "C" fn(arg1: *mut event, arg2: *mut ::core::ffi::c_void)>,
     pub evcb_cbfinalize: ::core::option::Option<
         unsafe extern "C" fn(arg1: *mut event_callback, arg2: *mut ::core::ffi::c_void),
     >,
@@ -151,9 +150,8 @@ pub type evconnlistener_cb = ::core::option::Option<
         arg4: *mut ::core::ffi::c_void,
     ),
 >;
-pub type evconnlistener_errorcb = ::core::option::Option<
-    unsafe extern "C" fn(arg1: *mut evconnlistener, arg2: *mut ::core::ffi::c_void),
->;
+pub type evconnlistener_errorcb =
+    ::core::option::Option<unsafe extern "C" fn(arg1: *mut evconnlistener, arg2: *mut ::core::ffi::c_void)>;
 unsafe extern "C" {
     pub fn event_base_new() -> *mut event_base;
     pub fn event_base_free(arg1: *mut event_base);
@@ -161,6 +159,7 @@ unsafe extern "C" {
     pub fn event_base_loop(arg1: *mut event_base, arg2: ::core::ffi::c_int) -> ::core::ffi::c_int;
     pub fn event_base_loopexit(arg1: *mut event_base, arg2: *const timeval) -> ::core::ffi::c_int;
     pub fn event_base_loopbreak(arg1: *mut event_base) -> ::core::ffi::c_int;
+    pub fn event_base_got_exit(arg1: *mut event_base) -> ::core::ffi::c_int;
     pub fn event_assign(
         arg1: *mut event,
         arg2: *mut event_base,

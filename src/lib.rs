@@ -11,6 +11,7 @@ pub mod event;
 #[macro_use]
 pub mod logger;
 pub mod stats;
+pub mod trace;
 
 pub mod linked_list;
 pub mod thread_local;

@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::ffi;
-use super::libevent::{Base, guarded};
+use super::libevent::{Base, CallbackKind, guarded};
 
 /// The allocation that libevent points into. `F` is last so that the cell can be held unsized.
 struct EventCell<F: ?Sized> {
     event: UnsafeCell<MaybeUninit<ffi::event>>,
     base: Rc<Base>,
+    kind: CallbackKind,
     callback: F,
 }
 
@@ -34,6 +35,11 @@ impl Event {
         let cell = Rc::new(EventCell {
             event: UnsafeCell::new(MaybeUninit::zeroed()),
             base: base.clone(),
+            kind: match fd {
+                -1 => CallbackKind::Timer,
+                _ if bits & ffi::EV_SIGNAL as c_short != 0 => CallbackKind::Signal,
+                _ => CallbackKind::FileEvent,
+            },
             callback,
         });
         let event = Event { cell, trampoline: trampoline::<F> };
@@ -98,7 +104,7 @@ unsafe extern "C" fn trampoline<F: Fn(c_short) + 'static>(_fd: c_int, bits: c_sh
         Rc::increment_strong_count(raw);
         Rc::from_raw(raw)
     };
-    guarded(&cell.base, || (cell.callback)(bits));
+    guarded(&cell.base, cell.kind, bits, || (cell.callback)(bits));
 }
 
 fn to_timeval(d: Duration) -> ffi::timeval {

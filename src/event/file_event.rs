@@ -69,7 +69,7 @@ fn to_libevent(bits: u32) -> c_short {
     out as c_short
 }
 
-fn from_libevent(what: c_short) -> u32 {
+pub(super) fn from_libevent(what: c_short) -> u32 {
     let what = what as u32;
     let mut bits = 0;
     if what & ffi::EV_READ != 0 {

@@ -4,14 +4,15 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_short};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Once;
 
+use super::file_event::from_libevent;
 use super::{clock, ffi};
-use crate::envoy_log;
+use crate::{envoy_log, trace};
 
 /// Initialises libevent for use from several threads and ignores SIGPIPE. May be called repeatedly.
 pub fn global_init() {
@@ -45,19 +46,31 @@ impl Base {
         global_init();
         // SAFETY: no arguments; null is handled.
         let raw = unsafe { ffi::event_base_new() };
-        Rc::new(Base(NonNull::new(raw).expect("event_base_new"))) // invariant: only out of memory or fds
+        let raw = NonNull::new(raw).expect("event_base_new"); // invariant: only out of memory or fds
+        Rc::new(Base(raw))
     }
 
     pub(super) fn raw(&self) -> *mut ffi::event_base {
         self.0.as_ptr()
     }
 
-    /// Runs the loop; a panic caught in a callback goes on here.
+    /// Runs the loop, pass by pass; a panic caught in a callback goes on here.
     pub(super) fn run(&self, flags: c_int) {
-        // SAFETY: the base is alive and this thread owns it.
-        unsafe { ffi::event_base_loop(self.raw(), flags) };
-        if let Some(panic) = PANIC.with_borrow_mut(Option::take) {
-            std::panic::resume_unwind(panic);
+        let once = flags & ffi::EVLOOP_NONBLOCK as c_int != 0;
+        let flags = if once { flags } else { flags | ffi::EVLOOP_ONCE as c_int };
+        loop {
+            // SAFETY: the base is alive and this thread owns it.
+            let rc = unsafe { ffi::event_base_loop(self.raw(), flags) };
+            trace::end_pass();
+            if let Some(panic) = PANIC.with_borrow_mut(Option::take) {
+                std::panic::resume_unwind(panic);
+            }
+            // SAFETY: the base is alive.
+            let exit = unsafe { ffi::event_base_got_exit(self.raw()) } != 0;
+            // Not 0: no event is left, or the loop has failed.
+            if exit || once || rc != 0 {
+                return;
+            }
         }
     }
 
@@ -79,11 +92,22 @@ thread_local! {
     static PANIC: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
 }
 
+/// What a callback is for.
+#[derive(Clone, Copy)]
+pub(super) enum CallbackKind {
+    FileEvent = 1,
+    Timer = 2,
+    Signal = 3,
+    Listener = 4,
+}
+
 /// Runs `f` at the border to C: a panic is kept, the loop broken, and nothing unwinds into libevent.
 #[inline]
-pub(super) fn guarded(base: &Base, f: impl FnOnce()) {
+pub(super) fn guarded(base: &Base, kind: CallbackKind, bits: c_short, f: impl FnOnce()) {
     clock::enter_callback();
+    let recorded = trace::enter_callback(kind as u64, from_libevent(bits).into());
     let outcome = catch_unwind(AssertUnwindSafe(f));
+    drop(recorded);
     clock::leave_callback();
     if let Err(panic) = outcome {
         PANIC.with_borrow_mut(|slot| {

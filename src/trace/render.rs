@@ -1,0 +1,239 @@
+//! What was recorded, for people and for programs.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{Event, Phase, STAGES, Stage, StageInfo, ThreadEvents};
+
+/// What a callback of the loop may be for, by its number in [`Stage::Callback`] events.
+pub(crate) const CALLBACK_KINDS: [&str; 5] = ["", "fd event", "timer", "signal", "listener"];
+
+fn info(event: &Event) -> &'static StageInfo {
+    Stage::info(event.stage).unwrap_or(&STAGES[0])
+}
+
+/// All events in the order of their times, with the number of their thread.
+fn merged(threads: &[ThreadEvents]) -> Vec<(usize, &Event)> {
+    let mut all: Vec<(usize, &Event)> =
+        threads.iter().enumerate().flat_map(|(i, t)| t.events.iter().map(move |e| (i, e))).collect();
+    all.sort_by_key(|(_, event)| event.time);
+    all
+}
+
+/// A table, a line per event.
+pub fn text(threads: &[ThreadEvents]) -> String {
+    let mut out = format!(
+        "{:>14} {:<12} {:>7} {:>6} {:>20}  {}\n",
+        "time us", "thread", "pass", "conn", "stream", "stage (a, b)"
+    );
+    let mut depth = vec![0usize; threads.len()];
+    for (thread, event) in merged(threads) {
+        if event.phase == Phase::End {
+            depth[thread] = depth[thread].saturating_sub(1);
+            continue;
+        }
+        let conn = event.conn.map_or(String::new(), |id| format!("C{id}"));
+        let stream = if event.stream == 0 { String::new() } else { event.stream.to_string() };
+        let indent = 2 * depth[thread];
+        let _ = writeln!(
+            out,
+            "{:>10}.{:03} {:<12} {:>7} {:>6} {:>20}  {:indent$}{} ({}, {})",
+            event.time / 1000,
+            event.time % 1000,
+            threads[thread].thread,
+            event.pass,
+            conn,
+            stream,
+            "",
+            info(event).name,
+            event.a,
+            event.b
+        );
+        if event.phase == Phase::Begin {
+            depth[thread] += 1;
+        }
+    }
+    out
+}
+
+/// A header that names threads and stages, then an object per event, each on a line of its own.
+pub fn json_lines(threads: &[ThreadEvents]) -> String {
+    let stage = |s: &StageInfo| json!({"name": s.name, "stage": s.number, "envoy_file": s.envoy_file, "libevent": s.libevent});
+    let names: Vec<&str> = threads.iter().map(|t| t.thread.as_str()).collect();
+    let stages: Vec<Value> = STAGES.iter().map(stage).collect();
+    let mut out =
+        json!({"header": {"version": 1, "workers": names, "started_ns": 0, "stages": stages}}).to_string();
+    out.push('\n');
+    for (thread, event) in merged(threads) {
+        let phase = match event.phase {
+            Phase::Begin => 'B',
+            Phase::End => 'E',
+            Phase::Instant => 'I',
+        };
+        let _ = write!(out, r#"{{"t":{},"w":{thread},"pass":{},"ph":"{phase}""#, event.time, event.pass);
+        if let Some(conn) = event.conn {
+            let _ = write!(out, r#","conn":{conn}"#);
+        }
+        if event.stream != 0 {
+            let _ = write!(out, r#","stream":"{}""#, event.stream);
+        }
+        let _ = writeln!(out, r#","stage":"{}","a":{},"b":{}}}"#, info(event).name, event.a, event.b);
+    }
+    out
+}
+
+/// Chrome's trace events, which Perfetto and chrome://tracing open: a track per thread, slices for what begins
+/// and ends, an arrow from the downstream connection to the upstream one, and the pool's lists as counters.
+pub fn chrome(threads: &[ThreadEvents]) -> String {
+    let mut events: Vec<Value> = Vec::new();
+    for (tid, thread) in threads.iter().enumerate() {
+        events.push(
+            json!({"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": thread.thread}}),
+        );
+        let mut open: Vec<u16> = Vec::new();
+        for event in &thread.events {
+            // What began before the oldest event that is left has no beginning.
+            match event.phase {
+                Phase::Begin => open.push(event.stage),
+                Phase::End if open.last() == Some(&event.stage) => drop(open.pop()),
+                Phase::End => continue,
+                Phase::Instant => {}
+            }
+            push_chrome(&mut events, tid, event);
+        }
+        let last = thread.events.last().map_or(0, |event| event.time);
+        for _ in open {
+            events.push(json!({"ph": "E", "pid": 1, "tid": tid, "ts": last as f64 / 1000.0}));
+        }
+    }
+    json!({"displayTimeUnit": "ns", "traceEvents": events}).to_string()
+}
+
+fn push_chrome(events: &mut Vec<Value>, tid: usize, event: &Event) {
+    let ts = event.time as f64 / 1000.0;
+    let stage = info(event);
+    if event.stage == Stage::PoolLists as u16 {
+        let lists =
+            json!({"pending": event.a >> 32, "busy": event.a >> 16 & 0xffff, "ready": event.a & 0xffff});
+        events.push(json!({"ph": "C", "pid": 1, "tid": tid, "ts": ts, "name": format!("pool {}", event.b), "args": lists}));
+        return;
+    }
+    let mut args = json!({"pass": event.pass, "a": event.a, "b": event.b, "stage": stage.number, "file": stage.envoy_file});
+    if let Some(conn) = event.conn {
+        args["conn"] = json!(conn);
+    }
+    if event.stream != 0 {
+        args["stream"] = json!(event.stream.to_string());
+    }
+    let name = match CALLBACK_KINDS.get(event.a as usize) {
+        Some(kind) if event.stage == Stage::Callback as u16 && !kind.is_empty() => {
+            format!("callback: {kind}")
+        }
+        _ => stage.name.to_string(),
+    };
+    let cat = format!("stage {}", stage.number);
+    match event.phase {
+        Phase::Begin => {
+            events.push(
+                json!({"ph": "B", "pid": 1, "tid": tid, "ts": ts, "name": name, "cat": cat, "args": args}),
+            );
+        }
+        Phase::End => {
+            events.push(json!({"ph": "E", "pid": 1, "tid": tid, "ts": ts, "name": name, "cat": cat}))
+        }
+        Phase::Instant => {
+            events.push(
+                json!({"ph": "i", "s": "t", "pid": 1, "tid": tid, "ts": ts, "name": name, "cat": cat, "args": args}),
+            );
+        }
+    }
+    // A stream's arrow starts where it asks the pool and ends where its upstream connection has it.
+    let flow = match event.stage {
+        s if s == Stage::PoolNewStream as u16 => "s",
+        s if s == Stage::AttachRequestToClient as u16 => "f",
+        _ => return,
+    };
+    events.push(json!({
+        "ph": flow, "bp": "e", "pid": 1, "tid": tid, "ts": ts, "id": event.stream.to_string(),
+        "name": "request", "cat": "flow",
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn threads() -> Vec<ThreadEvents> {
+        let event = |time, phase, stage: Stage, conn, stream, a, b| Event {
+            time,
+            pass: 3,
+            phase,
+            stage: stage as u16,
+            conn,
+            stream,
+            a,
+            b,
+        };
+        let lists = 1u64 << 32 | 2 << 16 | 3;
+        vec![
+            ThreadEvents {
+                thread: "worker_0".into(),
+                events: vec![
+                    event(50, Phase::End, Stage::Pass, None, 0, 0, 0),
+                    event(1_000, Phase::Begin, Stage::OnFileEvent, Some(4), 0, 1, 0),
+                    event(1_500, Phase::Instant, Stage::PoolNewStream, Some(4), 9, 0, 0),
+                    event(1_600, Phase::Instant, Stage::PoolLists, None, 0, lists, 7),
+                    event(1_700, Phase::Instant, Stage::AttachRequestToClient, Some(5), 9, 4, 0),
+                    event(2_000, Phase::End, Stage::OnFileEvent, Some(4), 0, 0, 0),
+                    event(3_000, Phase::Begin, Stage::Callback, None, 0, 2, 0),
+                ],
+            },
+            ThreadEvents {
+                thread: "worker_1".into(),
+                events: vec![event(1_200, Phase::Instant, Stage::Write, Some(6), 0, 12, 0)],
+            },
+        ]
+    }
+
+    #[test]
+    fn the_table_is_in_order_and_indented() {
+        let text = text(&threads());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 7);
+        assert!(lines[1].ends_with("  ConnectionImpl::onFileEvent (1, 0)"), "{}", lines[1]);
+        assert!(lines[2].contains("worker_1") && lines[2].contains("C6"), "{}", lines[2]);
+        assert!(lines[3].ends_with("    ConnPoolImpl::newStream (0, 0)"), "{}", lines[3]);
+        assert!(lines[6].ends_with("  callback (2, 0)"), "{}", lines[6]);
+    }
+
+    #[test]
+    fn each_line_of_json_is_an_object() {
+        let lines: Vec<Value> =
+            json_lines(&threads()).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines[0]["header"]["workers"], json!(["worker_0", "worker_1"]));
+        assert_eq!(lines[0]["header"]["stages"].as_array().unwrap().len(), STAGES.len());
+        let want = json!({"t": 1500, "w": 0, "pass": 3, "ph": "I", "conn": 4, "stream": "9",
+            "stage": "ConnPoolImpl::newStream", "a": 0, "b": 0});
+        assert_eq!(lines[4], want);
+        assert_eq!(lines.len(), 9);
+    }
+
+    #[test]
+    fn slices_of_a_chrome_trace_are_balanced() {
+        let trace: Value = serde_json::from_str(&chrome(&threads())).unwrap();
+        let events = trace["traceEvents"].as_array().unwrap();
+        let count = |ph: &str| events.iter().filter(|e| e["ph"] == ph).count();
+        assert_eq!(
+            (count("B"), count("E"), count("s"), count("f"), count("C"), count("M")),
+            (2, 2, 1, 1, 1, 2)
+        );
+        let lists = events.iter().find(|e| e["ph"] == "C").unwrap();
+        assert_eq!(
+            (&lists["name"], &lists["args"]),
+            (&json!("pool 7"), &json!({"pending": 1, "busy": 2, "ready": 3}))
+        );
+        assert!(events.iter().any(|e| e["name"] == "callback: timer"));
+        assert_eq!(events.iter().find(|e| e["ph"] == "B").unwrap()["ts"], json!(1.0));
+    }
+}

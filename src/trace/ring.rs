@@ -1,0 +1,114 @@
+//! The ring that one thread writes and another may read at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Event;
+
+/// Events that a ring holds.
+pub(super) const CAPACITY: usize = 1 << 16;
+
+const WORDS: usize = 6;
+
+/// The last [`CAPACITY`] events of one thread.
+///
+/// One thread writes. A reader takes what it finds and afterwards drops what may have been overwritten
+/// meanwhile, so neither waits for the other.
+pub(super) struct Ring {
+    slots: Box<[[AtomicU64; WORDS]]>,
+    /// Events written since the last [`Ring::clear`].
+    written: AtomicU64,
+}
+
+impl Ring {
+    pub(super) fn new(capacity: usize) -> Ring {
+        let slots = (0..capacity).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect();
+        Ring { slots, written: AtomicU64::new(0) }
+    }
+
+    /// Forgets everything. The writing thread's business.
+    pub(super) fn clear(&self) {
+        self.written.store(0, Ordering::Release);
+    }
+
+    /// Adds an event in place of the oldest one. The writing thread's business.
+    pub(super) fn push(&self, event: &Event) {
+        let number = self.written.load(Ordering::Relaxed);
+        let slot = &self.slots[number as usize % self.slots.len()];
+        for (word, value) in slot.iter().zip(event.to_words()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.written.store(number + 1, Ordering::Release);
+    }
+
+    /// What is there, the oldest first.
+    pub(super) fn read(&self) -> Vec<Event> {
+        let capacity = self.slots.len() as u64;
+        loop {
+            let end = self.written.load(Ordering::Acquire);
+            let start = end.saturating_sub(capacity);
+            let events: Vec<Event> = (start..end).map(|number| self.slot(number)).collect();
+            let now = self.written.load(Ordering::Acquire);
+            // Cleared meanwhile: once more.
+            if now >= end {
+                // The slot of the event being written now counts as overwritten.
+                let first_valid = (now + 1).saturating_sub(capacity);
+                return events.into_iter().skip(first_valid.saturating_sub(start) as usize).collect();
+            }
+        }
+    }
+
+    fn slot(&self, number: u64) -> Event {
+        let slot = &self.slots[(number % self.slots.len() as u64) as usize];
+        Event::from_words(std::array::from_fn(|i| slot[i].load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Phase, Stage};
+
+    fn event(time: u64) -> Event {
+        Event {
+            time,
+            pass: 7,
+            phase: Phase::Begin,
+            stage: Stage::Write as u16,
+            conn: Some(3),
+            stream: 4,
+            a: 5,
+            b: time,
+        }
+    }
+
+    fn times(ring: &Ring) -> Vec<u64> {
+        ring.read().iter().map(|e| e.time).collect()
+    }
+
+    #[test]
+    fn the_newest_events_are_kept_in_order() {
+        let ring = Ring::new(8);
+        assert!(ring.read().is_empty());
+        (0..5).for_each(|n| ring.push(&event(n)));
+        assert_eq!(times(&ring), [0, 1, 2, 3, 4]);
+        assert_eq!(ring.read()[4], event(4));
+        (5..20).for_each(|n| ring.push(&event(n)));
+        // One less than it holds: the oldest may be the one being overwritten.
+        assert_eq!(times(&ring), [13, 14, 15, 16, 17, 18, 19]);
+        ring.clear();
+        assert!(ring.read().is_empty());
+    }
+
+    #[test]
+    fn what_is_read_while_it_is_written_is_whole() {
+        let ring = Ring::new(64);
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..200_000).for_each(|n| ring.push(&event(n))));
+            for _ in 0..2000 {
+                let events = ring.read();
+                assert!(events.windows(2).all(|pair| pair[0].time + 1 == pair[1].time));
+                assert!(events.iter().all(|e| *e == event(e.time)));
+            }
+        });
+    }
+}
