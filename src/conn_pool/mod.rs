@@ -25,6 +25,10 @@ pub enum PoolFailureReason {
 
 /// What a pool tells about a request given to it.
 pub trait Callbacks {
+    /// The ids of the downstream connection and stream, for the stage recorder.
+    fn ids(&self) -> (u64, u64) {
+        (0, 0)
+    }
     /// A connection is there: the request can be sent through `encoder`.
     fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr);
     /// There will be no connection. `host` is missing for an overflow.

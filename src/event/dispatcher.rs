@@ -16,6 +16,7 @@ use super::ffi;
 use super::libevent::Base;
 use super::{AcceptedFd, FileEvent, Listener, SignalEvent, Timer};
 use crate::envoy_log;
+use crate::trace::{self, Stage};
 
 /// What may wait for the end of the pass to be dropped.
 pub trait DeferredDeletable {}
@@ -133,6 +134,7 @@ impl Dispatcher {
             list.len()
         };
         envoy_log!(Main, trace, "item added to deferred deletion list (size={})", size);
+        trace::instant(Stage::DeferredDelete, None, 0, size as u64, 0);
         if size == 1 {
             self.deferred_delete_timer.enable_timer(std::time::Duration::ZERO);
         }
@@ -146,6 +148,7 @@ impl Dispatcher {
             return;
         }
         envoy_log!(Main, trace, "clearing deferred deletion list (size={})", size);
+        let _stage = trace::scope(Stage::ClearDeferredDeleteList, None, 0, size as u64, 0);
         self.current_deferred.set(1 - current);
         self.deferred_deleting.set(true);
         let mut dead = std::mem::take(&mut *self.deferred[current].borrow_mut());

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use super::{Address, ConnectionEvent, ConnectionImpl, ConnectionSocket, TransportSocket};
 use crate::config::cluster::TcpKeepalive;
 use crate::event::Dispatcher;
+use crate::trace::{self, Stage};
 use crate::{envoy_conn_log, envoy_log};
 
 /// A connection to an upstream; made unconnected so that callbacks can be added before it starts.
@@ -52,6 +53,7 @@ impl ClientConnectionImpl {
     pub fn connect(&self) {
         let connection = &self.connection;
         envoy_conn_log!(Connection, debug, connection.id(), "connecting to {}", connection.remote_address());
+        trace::instant(Stage::Connect, Some(connection.id()), 0, 0, 0);
         match connection.with_socket(ConnectionSocket::connect) {
             None | Some(Ok(())) => {}
             Some(Err(Errno::EINPROGRESS)) => {

@@ -29,6 +29,7 @@ use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, Dispatcher, FileEvent, READ, Timer, WRITE};
 use crate::stats::{Counter, Gauge};
+use crate::trace::{self, Stage};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DelayedCloseState {
@@ -279,6 +280,7 @@ impl ConnectionImpl {
         if self.state() != ConnectionState::Open {
             return;
         }
+        trace::instant(Stage::ReadDisable, Some(self.id), 0, disable.into(), 0);
         let count = self.read_disable_count.get();
         envoy_conn_log!(
             Connection,
@@ -324,6 +326,7 @@ impl ConnectionImpl {
             data.len(),
             end_stream
         );
+        trace::instant(Stage::Write, Some(self.id), 0, data.len() as u64, end_stream.into());
         let went_above = {
             let mut write_buffer = self.write_buffer.borrow_mut();
             write_buffer.buffer.move_from(data);
@@ -339,11 +342,13 @@ impl ConnectionImpl {
 
     fn on_high_watermark(&self) {
         envoy_conn_log!(Connection, debug, self.id, "onAboveWriteBufferHighWatermark");
+        trace::instant(Stage::HighWatermark, Some(self.id), 0, 0, 0);
         self.for_each_callback(|c| c.on_above_write_buffer_high_watermark());
     }
 
     fn on_low_watermark(&self) {
         envoy_conn_log!(Connection, debug, self.id, "onBelowWriteBufferLowWatermark");
+        trace::instant(Stage::LowWatermark, Some(self.id), 0, 0, 0);
         self.for_each_callback(|c| c.on_below_write_buffer_low_watermark());
     }
 

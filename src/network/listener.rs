@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::{Address, ConnectionSocket, ListenSocket};
 use crate::envoy_log;
 use crate::event::{AcceptedFd, Dispatcher, Listener, Timer};
+use crate::trace::{self, Stage};
 
 /// How long accepting pauses after an error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -82,6 +83,7 @@ impl ListenerImpl {
     }
 
     fn listen_callback(&self, accepted: AcceptedFd) {
+        trace::instant(Stage::ListenCallback, None, 0, accepted.fd.as_raw_fd() as u64, 0);
         let listening = self.socket.local_address();
         let Some(remote) = accepted.remote.as_ref().and_then(Address::from_storage) else { return };
         let local = if listening.is_any() {

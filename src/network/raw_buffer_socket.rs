@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use super::{ConnectionEvent, IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
+use crate::trace::{self, Stage};
 
 /// The transport socket that adds nothing.
 #[derive(Default)]
@@ -52,6 +53,13 @@ impl TransportSocket for RawBufferSocket {
                 }
             }
         });
+        trace::instant(
+            Stage::DoRead,
+            Some(id),
+            0,
+            result.bytes_processed as u64,
+            result.end_stream_read.into(),
+        );
         result
     }
 
@@ -86,6 +94,7 @@ impl TransportSocket for RawBufferSocket {
                 let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Write);
             }
         });
+        trace::instant(Stage::DoWrite, Some(id), 0, result.bytes_processed as u64, buffer.len() as u64);
         result
     }
 

@@ -18,6 +18,7 @@ use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
     ConnectionState, ListenerCallbacks, ListenerImpl, RawBufferSocket,
 };
+use crate::trace::{self, Stage};
 
 /// See the module's description.
 pub struct ConnectionHandlerImpl {
@@ -109,6 +110,7 @@ impl ActiveListener {
         };
         let connection =
             ConnectionImpl::new(&self.dispatcher, socket, Box::<RawBufferSocket>::default(), true);
+        let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 0, 0);
         connection.set_buffer_limits(self.config.per_connection_buffer_limit_bytes());
         for filter in chain.filters() {
             connection.add_read_filter(ConnectionManagerImpl::new(filter.clone(), &self.dispatcher));

@@ -21,6 +21,7 @@ use crate::filters::network::http_connection_manager::FactoryContext;
 use crate::http::DateProvider;
 use crate::network::{Address, ListenSocket};
 use crate::stats::Store;
+use crate::trace;
 use crate::{envoy_log, logger, thread_local};
 
 /// A listener that the main thread serves itself, beside the admin's.
@@ -62,6 +63,7 @@ impl InstanceImpl {
         main_listeners: Vec<MainListener>,
     ) -> Result<Rc<Self>, String> {
         log_start(&options);
+        trace::register_thread("main_thread");
         let dispatcher = Dispatcher::new("main_thread");
         thread_local::enter_thread(&dispatcher);
         let start = Instant::now();

@@ -14,6 +14,7 @@ use super::connection_handler::ConnectionHandlerImpl;
 use super::listener_config::ListenerConfig;
 use crate::envoy_log;
 use crate::event::{Dispatcher, DispatcherHandle, RunType};
+use crate::trace;
 use crate::{stats, thread_local};
 
 thread_local! {
@@ -117,6 +118,7 @@ impl Drop for AbortOnPanic {
 fn thread_routine(index: u32, handle: &mpsc::Sender<DispatcherHandle>, start: &mpsc::Receiver<()>) {
     stats::register_thread(index as usize + 1);
     let name = format!("worker_{index}");
+    trace::register_thread(&name);
     let dispatcher = Dispatcher::new(&name);
     thread_local::enter_thread(&dispatcher);
     let handler = ConnectionHandlerImpl::new(&name, &dispatcher);

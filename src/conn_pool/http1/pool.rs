@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::active_client::{ActiveClient, StreamWrapper};
@@ -10,6 +11,7 @@ use crate::event::{Dispatcher, Timer};
 use crate::http::{Protocol, StreamDecoder};
 use crate::linked_list::{Arena, NodeKey};
 use crate::network::ConnectionEvent;
+use crate::trace::{self, Stage};
 use crate::upstream::{HostSharedPtr, ResourceManagerImpl, ResourcePriority};
 use crate::{envoy_conn_log, envoy_log};
 
@@ -18,8 +20,12 @@ pub(super) const BUSY: usize = 0;
 /// Idle clients; the front one was used last and is used next.
 pub(super) const READY: usize = 1;
 
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// The HTTP/1 pool of one host on one worker.
 pub struct ConnPoolImpl {
+    /// Tells the pools apart in what is recorded.
+    number: u64,
     weak: Weak<ConnPoolImpl>,
     pub(super) dispatcher: Rc<Dispatcher>,
     pub(super) host: HostSharedPtr,
@@ -53,6 +59,7 @@ impl ConnPoolImpl {
         Rc::new_cyclic(|weak: &Weak<ConnPoolImpl>| {
             let on_ready = weak.clone();
             ConnPoolImpl {
+                number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
                 weak: weak.clone(),
                 dispatcher: dispatcher.clone(),
                 host,
@@ -79,13 +86,24 @@ impl ConnPoolImpl {
         self.host.cluster().resource_manager(self.priority)
     }
 
+    /// Records how many requests and clients there are in each list.
+    fn trace_lists(&self) {
+        if trace::enabled() {
+            let length = |list| self.clients.len(list) as u64;
+            let lists = (self.pending_requests.len(0) as u64) << 32 | length(BUSY) << 16 | length(READY);
+            trace::instant(Stage::PoolLists, None, 0, lists, self.number);
+        }
+    }
+
     /// Connecting may fail at once for want of an fd; then there is no new client.
     fn create_new_connection(&self) -> bool {
         envoy_log!(Pool, debug, "creating a new connection");
+        trace::instant(Stage::CreateNewConnection, None, 0, 0, self.number);
         match ActiveClient::new(&self.weak, self) {
             Ok(client) => {
                 let key = self.clients.push_front(BUSY, client.clone());
                 client.set_key(key);
+                self.trace_lists();
                 true
             }
             Err(error) => {
@@ -105,6 +123,8 @@ impl ConnPoolImpl {
         envoy_log!(Pool, debug, "queueing request due to no available connections");
         let request = Rc::new(PendingRequest::new(self, decoder, callbacks));
         request.key.set(Some(self.pending_requests.push_front(0, request.clone())));
+        trace::instant(Stage::NewPendingRequest, None, 0, self.pending_requests.len(0) as u64, self.number);
+        self.trace_lists();
         request
     }
 
@@ -119,6 +139,8 @@ impl ConnPoolImpl {
         self.host.stats().rq_total.inc();
         let wrapper = StreamWrapper::attach(client, decoder);
         if let Some(callbacks) = callbacks.upgrade() {
+            let (connection, stream) = callbacks.ids();
+            trace::instant(Stage::AttachRequestToClient, Some(client.id()), stream, connection, self.number);
             callbacks.on_pool_ready(wrapper, &self.host);
         }
     }
@@ -162,6 +184,7 @@ impl ConnPoolImpl {
         if delay || !self.attach_oldest_pending(client) {
             envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
             self.clients.move_to_front(client.key(), READY);
+            self.trace_lists();
         }
         if delay && !self.pending_requests.is_empty(0) && !self.upstream_ready_enabled.replace(true) {
             self.upstream_ready_timer.enable_after_poll();
@@ -172,6 +195,7 @@ impl ConnPoolImpl {
     /// Gives ready clients to pending requests.
     fn on_upstream_ready(&self) {
         self.upstream_ready_enabled.set(false);
+        let _stage = trace::scope(Stage::OnUpstreamReady, None, 0, 0, self.number);
         while !self.pending_requests.is_empty(0) {
             let Some(client) = self.clients.front(READY) else { return };
             if !self.attach_oldest_pending(&client) {
@@ -180,6 +204,7 @@ impl ConnPoolImpl {
             // Attaching may have closed the client, which takes it off the list.
             if self.clients.list_of(client.key()) == Some(READY) {
                 self.clients.move_to_front(client.key(), BUSY);
+                self.trace_lists();
             }
         }
     }
@@ -188,6 +213,7 @@ impl ConnPoolImpl {
     pub(super) fn on_response_complete(&self, client: &Rc<ActiveClient>, wrapper: &StreamWrapper) {
         let id = client.id();
         envoy_conn_log!(Pool, debug, id, "response complete");
+        trace::instant(Stage::PoolResponseComplete, Some(id), 0, 0, self.number);
         if !wrapper.encode_complete() {
             envoy_conn_log!(Pool, debug, id, "response before request complete");
             self.on_downstream_reset(client);
@@ -214,6 +240,8 @@ impl ConnPoolImpl {
     }
 
     pub(super) fn on_connection_event(&self, client: &Rc<ActiveClient>, event: ConnectionEvent) {
+        let _stage =
+            trace::scope(Stage::PoolConnectionEvent, Some(client.id()), 0, event as u64, self.number);
         if event == ConnectionEvent::Connected {
             client.end_connecting();
             let elapsed = self.connect_start.get().elapsed();
@@ -233,6 +261,7 @@ impl ConnPoolImpl {
             self.count_destroy_with_active_request(event);
         }
         let dead = self.clients.remove(client.key());
+        self.trace_lists();
         if was_connecting {
             self.host.cluster().stats().upstream_cx_connect_fail.inc();
             self.host.stats().cx_connect_fail.inc();
@@ -275,6 +304,7 @@ impl ConnPoolImpl {
     /// Fails everything that waits, newest first. What fails may ask again: that is not purged.
     fn purge_pending_requests(&self, reason: PoolFailureReason, transport_failure_reason: &str) {
         let doomed = self.pending_requests.items(0);
+        trace::instant(Stage::PurgePendingRequests, None, 0, doomed.len() as u64, self.number);
         for request in &doomed {
             request.unlink(self);
         }
@@ -292,6 +322,7 @@ impl ConnPoolImpl {
 
     fn on_pending_request_cancel(&self, request: &PendingRequest) {
         envoy_log!(Pool, debug, "cancelling pending request");
+        trace::instant(Stage::PendingRequestCancel, None, 0, 0, self.number);
         request.remove(self);
         self.host.cluster().stats().upstream_rq_cancelled.inc();
         self.check_for_drained();
@@ -333,6 +364,7 @@ impl Instance for ConnPoolImpl {
                 return None;
             }
             self.clients.move_to_front(client.key(), BUSY);
+            self.trace_lists();
             envoy_conn_log!(Pool, debug, client.id(), "using existing connection");
             self.attach_request_to_client(&client, response_decoder, &callbacks);
             return None;
@@ -423,6 +455,7 @@ impl PendingRequest {
     fn unlink(&self, pool: &ConnPoolImpl) {
         if let Some(key) = self.key.take() {
             pool.pending_requests.remove(key);
+            pool.trace_lists();
         }
     }
 

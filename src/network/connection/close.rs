@@ -6,6 +6,7 @@ use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, READ};
 use crate::network::{ConnectionCloseType, ConnectionEvent, PostIoAction};
+use crate::trace::{self, Stage};
 
 impl ConnectionImpl {
     /// Closes; see [`ConnectionCloseType`]. The event is raised when the socket is closed.
@@ -22,6 +23,7 @@ impl ConnectionImpl {
             data_to_write,
             close_type as u32
         );
+        trace::instant(Stage::Close, Some(self.id), 0, close_type as u64, data_to_write as u64);
         let delay = !self.delayed_close_timeout.get().is_zero();
         if data_to_write == 0
             || close_type == ConnectionCloseType::NoFlush
@@ -95,6 +97,7 @@ impl ConnectionImpl {
         drop(self.delayed_close_timer.borrow_mut().take());
         drop(self.read_again_timer.borrow_mut().take());
         envoy_conn_log!(Connection, debug, self.id, "closing socket: {}", event as u32);
+        trace::instant(Stage::CloseSocket, Some(self.id), 0, event as u64, 0);
         self.transport_socket.close_socket(event);
         self.update_read_buffer_stats(0, 0);
         self.update_write_buffer_stats(0, 0);

@@ -7,10 +7,12 @@ use super::{ConnectionImpl, DelayedCloseState};
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, READ, WRITE};
 use crate::network::{ConnectionEvent, ConnectionSocket, ConnectionState, IoResult, PostIoAction};
+use crate::trace::{self, Stage};
 
 impl ConnectionImpl {
     pub(super) fn on_file_event(&self, events: u32) {
         envoy_conn_log!(Connection, trace, self.id, "socket event: {}", events);
+        let _stage = trace::scope(Stage::OnFileEvent, Some(self.id), 0, events.into(), 0);
         if let Some(event) = self.immediate_error.get() {
             self.raise_immediate_error(event);
             return;
@@ -54,6 +56,7 @@ impl ConnectionImpl {
 
     fn on_read_ready(&self) {
         envoy_conn_log!(Connection, trace, self.id, "read ready");
+        let _stage = trace::scope(Stage::OnReadReady, Some(self.id), 0, 0, 0);
         let (mut result, length) = {
             let mut buffer = self.read_buffer.borrow_mut();
             let result = self.transport_socket.do_read(self, &mut buffer);
@@ -110,6 +113,7 @@ impl ConnectionImpl {
 
     pub(super) fn on_write_ready(&self) {
         envoy_conn_log!(Connection, trace, self.id, "write ready");
+        let _stage = trace::scope(Stage::OnWriteReady, Some(self.id), 0, 0, 0);
         if self.connecting.get() && !self.finish_connecting() {
             return;
         }

@@ -11,6 +11,7 @@ mod logging;
 mod request;
 mod server_info;
 mod stats;
+mod trace;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -102,6 +103,12 @@ pub(super) const HANDLERS: &[UrlHandler] = &[
         mutates: false,
     },
     UrlHandler { path: "/stats", help: "print server stats", handler: stats::stats, mutates: false },
+    UrlHandler {
+        path: "/trace",
+        help: "print recorded stages (enable=y|n with POST switches the recorder)",
+        handler: trace::trace,
+        mutates: false,
+    },
 ];
 
 thread_local! {

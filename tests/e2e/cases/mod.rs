@@ -20,6 +20,7 @@ mod startup;
 mod stats;
 mod streaming;
 mod timeouts;
+mod trace;
 mod valgrind;
 
 use crate::harness::Case;

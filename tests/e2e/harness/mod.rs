@@ -12,6 +12,7 @@ mod runner;
 mod upstream;
 mod wire;
 
+pub use admin::ParsedReply;
 pub use board::{PATIENCE, Seen};
 pub use case::{Case, End, Step};
 pub use expect::{

@@ -24,6 +24,7 @@ use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, StreamInfoImpl, codes, utility,
 };
 use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry};
+use crate::trace::{self, Stage};
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr};
 
 /// Request headers that the router takes for itself.
@@ -89,6 +90,11 @@ impl Filter {
 
     pub(super) fn callbacks(&self) -> Option<Rc<dyn StreamDecoderFilterCallbacks>> {
         self.callbacks.borrow().as_ref().and_then(Weak::upgrade)
+    }
+
+    /// Records a stage of this filter's stream.
+    fn stage(&self, stage: Stage, a: u64, b: u64) -> trace::Scope {
+        trace::scope(stage, Some(self.connection_id.get()), self.stream_id.get(), a, b)
     }
 
     pub(super) fn with_stream_info(&self, mut f: impl FnMut(&StreamInfoImpl)) {
@@ -330,6 +336,7 @@ impl StreamDecoderFilter for Filter {
     }
 
     fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {
+        let _stage = self.stage(Stage::RouterDecodeHeaders, end_stream.into(), 0);
         *self.downstream_headers.borrow_mut() = Some(headers.clone());
         {
             let headers = headers.borrow();
@@ -355,6 +362,7 @@ impl StreamDecoderFilter for Filter {
     }
 
     fn decode_data(&self, data: &mut Buffer, end_stream: bool) -> FilterDataStatus {
+        let _stage = self.stage(Stage::RouterDecodeData, data.len() as u64, end_stream.into());
         match self.upstream_request() {
             Some(request) => request.encode_data(data, end_stream),
             None => data.clear(),

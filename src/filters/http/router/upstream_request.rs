@@ -15,6 +15,7 @@ use crate::filters::http::DownstreamWatermarkCallbacks;
 use crate::http::{
     HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason,
 };
+use crate::trace::{self, Stage};
 use crate::upstream::HostSharedPtr;
 
 /// See the module's description.
@@ -90,6 +91,7 @@ impl UpstreamRequest {
     /// Asks the pool for a connection; the head is sent when there is one, which may be at once.
     pub(super) fn encode_headers(&self, pool: &Rc<dyn Instance>, end_stream: bool) {
         self.encode_complete.set(end_stream);
+        trace::instant(Stage::PoolNewStream, Some(self.connection_id), self.stream_id, end_stream.into(), 0);
         let decoder: Weak<dyn StreamDecoder> = self.weak.clone();
         let callbacks: Weak<dyn Callbacks> = self.weak.clone();
         if let Some(handle) = pool.new_stream(decoder, callbacks) {
@@ -314,8 +316,13 @@ impl UpstreamRequest {
 }
 
 impl Callbacks for UpstreamRequest {
+    fn ids(&self) -> (u64, u64) {
+        (self.connection_id, self.stream_id)
+    }
+
     fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr) {
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "pool ready");
+        let _stage = trace::scope(Stage::OnPoolReady, Some(self.connection_id), self.stream_id, 0, 0);
         let Some(parent) = self.parent.upgrade() else { return };
         self.on_host_selected(host);
         parent.with_stream_info(|info| {
@@ -337,6 +344,7 @@ impl Callbacks for UpstreamRequest {
         transport_failure_reason: &str,
         host: Option<&HostSharedPtr>,
     ) {
+        trace::instant(Stage::OnPoolFailure, Some(self.connection_id), self.stream_id, reason as u64, 0);
         let reset_reason = match reason {
             PoolFailureReason::Overflow => StreamResetReason::Overflow,
             PoolFailureReason::LocalConnectionFailure => StreamResetReason::LocalConnectionFailure,

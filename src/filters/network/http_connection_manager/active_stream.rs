@@ -24,6 +24,7 @@ use crate::http::{
     StreamEncoder, StreamInfoImpl, StreamResetReason, codes,
 };
 use crate::router::RouteConstSharedPtr;
+use crate::trace::{self, Stage};
 
 /// See the module's description.
 pub struct ActiveStream {
@@ -172,6 +173,11 @@ impl ActiveStream {
 
     pub(super) fn weak(&self) -> Weak<ActiveStream> {
         self.weak.clone()
+    }
+
+    /// Records a stage of this stream.
+    pub(super) fn stage(&self, stage: Stage, a: u64, b: u64) -> trace::Scope {
+        trace::scope(stage, Some(self.connection_id), self.stream_id, a, b)
     }
 
     pub(super) fn with_manager(&self, f: impl FnOnce(&ConnectionManagerImpl)) {
@@ -404,16 +410,19 @@ impl ActiveStream {
 
 impl StreamDecoder for ActiveStream {
     fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
+        let _stage = self.stage(Stage::DecodeHeaders, end_stream.into(), 0);
         self.decode_request_headers(headers, end_stream);
     }
 
     fn decode_data(&self, data: &mut Buffer, end_stream: bool) {
+        let _stage = self.stage(Stage::DecodeData, data.len() as u64, end_stream.into());
         self.maybe_end_decode(end_stream);
         self.stream_info.add_bytes_received(data.len() as u64);
         self.decode_data_from(0, data, end_stream);
     }
 
     fn decode_trailers(&self, trailers: HeaderMapPtr) {
+        let _stage = self.stage(Stage::DecodeTrailers, 0, 0);
         self.reset_idle_timer();
         self.maybe_end_decode(true);
         *self.request_trailers.borrow_mut() = Some(trailers.clone());
@@ -432,6 +441,7 @@ impl RequestDecoder for ActiveStream {
 impl StreamCallbacks for ActiveStream {
     fn on_reset_stream(&self, _reason: StreamResetReason) {
         envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "stream reset");
+        let _stage = self.stage(Stage::StreamReset, 0, 0);
         self.config.stats.downstream_rq_rx_reset.inc();
         if let Some(this) = self.weak.upgrade() {
             self.with_manager(|m| m.do_deferred_stream_destroy(&this));

@@ -19,6 +19,7 @@ use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionState, FilterStatus,
     ReadFilter, ReadFilterCallbacks,
 };
+use crate::trace::{self, Stage};
 
 /// On the way to closing a connection that is still answering.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +115,7 @@ impl ConnectionManagerImpl {
 
     /// A stream is done, or is to be given up where either side of it is incomplete.
     pub(super) fn do_end_stream(&self, stream: &Rc<ActiveStream>) {
+        trace::instant(Stage::DoEndStream, Some(stream.connection_id), stream.stream_id, 0, 0);
         let mut reset = false;
         if let Some(encoder) = stream.response_encoder()
             && !stream.is_complete()
@@ -154,6 +156,7 @@ impl ConnectionManagerImpl {
             index.map(|i| streams.swap_remove(i))
         };
         let Some(removed) = removed else { return };
+        trace::instant(Stage::DestroyStream, Some(stream.connection_id), stream.stream_id, 0, 0);
         removed.on_deferred_destroy();
         self.dispatcher.deferred_delete(removed);
     }
@@ -275,6 +278,7 @@ impl ConnectionManagerImpl {
 
 impl ReadFilter for ConnectionManagerImpl {
     fn on_data(&self, data: &mut Buffer, _end_stream: bool) -> FilterStatus {
+        let _stage = trace::scope(Stage::OnData, Some(self.connection_id()), 0, data.len() as u64, 0);
         self.dispatch(data);
         FilterStatus::StopIteration
     }
@@ -318,6 +322,7 @@ impl ServerConnectionCallbacks for ConnectionManagerImpl {
         }
         envoy_conn_log!(Http, debug, self.connection_id(), "new stream");
         let stream = ActiveStream::new(&self.weak, self, response_encoder.clone());
+        trace::instant(Stage::NewStream, Some(stream.connection_id), stream.stream_id, 0, 0);
         self.streams.borrow_mut().push(stream.clone());
         let callbacks: Weak<dyn StreamCallbacks> = stream.weak();
         response_encoder.stream().add_callbacks(callbacks);

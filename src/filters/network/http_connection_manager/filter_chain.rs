@@ -15,6 +15,7 @@ use crate::config::ServerHeaderTransformation;
 use crate::envoy_stream_log;
 use crate::event;
 use crate::http::{HeaderId, HeaderMapPtr, utility};
+use crate::trace::Stage;
 
 /// A call to a filter in the trace log, in Envoy's words.
 macro_rules! log_filter_call {
@@ -250,6 +251,7 @@ impl ActiveStream {
             headers.borrow()
         );
         self.stream_info.first_downstream_tx_byte_sent.set(Some(event::now()));
+        let _stage = self.stage(Stage::EncodeHeaders, headers.borrow().status().into(), end_stream.into());
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_headers(headers, end_stream);
         }
@@ -331,6 +333,7 @@ impl ActiveStream {
             end_stream
         );
         self.stream_info.add_bytes_sent(data.len() as u64);
+        let _stage = self.stage(Stage::EncodeData, data.len() as u64, end_stream.into());
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_data(data, end_stream);
         }
@@ -375,6 +378,7 @@ impl ActiveStream {
             "encoding trailers via codec:\n{}",
             trailers.borrow()
         );
+        let _stage = self.stage(Stage::EncodeTrailers, 0, 0);
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_trailers(trailers);
         }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use super::active_stream::ActiveStream;
 use crate::buffer::Buffer;
 use crate::http::{HeaderId, HeaderMap, utility};
+use crate::trace::Stage;
 
 impl ActiveStream {
     fn is_grpc_request(&self) -> bool {
@@ -26,6 +27,7 @@ impl ActiveStream {
             self.end_stream();
             return;
         }
+        let _stage = self.stage(Stage::SendLocalReply, status.into(), 0);
         // So that filters which log see this request too.
         self.create_filter_chain();
         let (headers, with_body) = self.local_reply_headers(status, body, modify_headers);

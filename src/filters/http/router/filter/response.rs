@@ -9,11 +9,13 @@ use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::event;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, ResponseFlag, StreamResetReason, codes, utility};
+use crate::trace::Stage;
 use crate::upstream::HostSharedPtr;
 
 impl Filter {
     pub(super) fn on_response_timeout(&self) {
         envoy_stream_log!(Router, debug, self.connection_id.get(), self.stream_id.get(), "upstream timeout");
+        let _stage = self.stage(Stage::OnResponseTimeout, 0, 0);
         if let Some(cluster) = self.cluster() {
             cluster.stats().upstream_rq_timeout.inc();
         }
@@ -99,6 +101,7 @@ impl Filter {
             "upstream reset: reset reason {}",
             reason.as_str()
         );
+        let _stage = self.stage(Stage::OnUpstreamReset, reason as u64, 0);
         let body = format!(
             "upstream connect error or disconnect/reset before headers. reset reason: {}",
             reason.as_str()
@@ -151,6 +154,8 @@ impl Filter {
             "upstream headers complete: end_stream={}",
             end_stream
         );
+        let _stage =
+            self.stage(Stage::OnUpstreamHeaders, headers.borrow().status().into(), end_stream.into());
         let status = {
             let mut headers = headers.borrow_mut();
             // A response that came before the end of the request was not timed.
@@ -201,6 +206,7 @@ impl Filter {
         host: Option<&HostSharedPtr>,
         end_stream: bool,
     ) {
+        let _stage = self.stage(Stage::OnUpstreamData, data.len() as u64, end_stream.into());
         if end_stream {
             // Without trailers a gRPC response has no status.
             if self.grpc_success_deferred.get() {

@@ -1,0 +1,37 @@
+//! `/trace`: switches the stage recorder and shows what it has. legate's own.
+
+use super::{Request, Response};
+use crate::server::server::InstanceImpl;
+use crate::trace;
+
+/// `?enable=y|n` (POST) switches; otherwise `?format=text|json|chrome` shows what was recorded.
+pub(super) fn trace(_server: &InstanceImpl, request: &Request) -> Response {
+    match (request.param("enable"), request.method.as_str()) {
+        (Some("y"), "POST") => switch(trace::enable),
+        (Some("n"), "POST") => switch(trace::disable),
+        (Some("y" | "n"), _) => {
+            Response::text(405, format!("Method {} not allowed, POST required.", request.method))
+        }
+        (Some(_), _) => Response::text(400, "usage: /trace?enable=<y|n>\n"),
+        (None, _) => show(request.param("format")),
+    }
+}
+
+fn switch(to: fn()) -> Response {
+    to();
+    Response::text(200, "OK\n")
+}
+
+fn show(format: Option<&str>) -> Response {
+    let threads = trace::collect();
+    match format {
+        None | Some("text") if threads.is_empty() => {
+            let state = if trace::enabled() { "on" } else { "off: POST /trace?enable=y" };
+            Response::text(200, format!("nothing is recorded (the recorder is {state})\n"))
+        }
+        None | Some("text") => Response::text(200, trace::text(&threads)),
+        Some("json") => Response::json(trace::json_lines(&threads)),
+        Some("chrome") => Response::json(trace::chrome(&threads)),
+        Some(_) => Response::text(400, "usage: /trace?format=<text|json|chrome>\n"),
+    }
+}

@@ -1,0 +1,103 @@
+//! The stage recorder through the admin: legate's own, so Envoy has no part in it.
+
+use super::get;
+use crate::harness::{Case, Kind, ParsedReply, Site};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Sends a request to the admin; the answer's status and body.
+fn ask(site: &Site, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(site.proxy.admin.address).expect("the admin");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the request sent");
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an answer");
+    let reply = ParsedReply::parse(&bytes).expect("a response");
+    (reply.status, String::from_utf8(reply.body).expect("text"))
+}
+
+/// Two requests on one connection.
+fn requests(site: &Site) {
+    let mut client = TcpStream::connect(("127.0.0.1", site.port(0))).expect("a connection");
+    for number in 1..=2 {
+        client.write_all(get("").as_slice()).expect("the request sent");
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\nok") {
+            let mut piece = [0; 1024];
+            let n = client.read(&mut piece).expect("an answer");
+            assert!(n > 0, "answer {number} is {}", bytes.escape_ascii());
+            bytes.extend_from_slice(&piece[..n]);
+        }
+    }
+}
+
+fn objects(lines: &str) -> Vec<Value> {
+    lines.lines().map(|line| serde_json::from_str(line).expect("an object")).collect()
+}
+
+/// The names of the stages of the recorded streams' events, and of those of the pool, in their order.
+fn stages(events: &[Value], stream: &str) -> Vec<String> {
+    let name = |e: &Value| e["stage"].as_str().unwrap_or_default().to_string();
+    let of_stream = |e: &&Value| e["stream"] == stream && e["ph"] != "E";
+    events.iter().filter(of_stream).map(name).collect()
+}
+
+#[test]
+fn records_stages_while_it_is_on() {
+    let case = Case::new("recorded");
+    let site = Site::start(Kind::Legate, &[&case]);
+    requests(&site);
+    let (status, text) = ask(&site, "GET", "/trace");
+    assert_eq!(status, 200);
+    assert!(text.starts_with("nothing is recorded"), "{text}");
+
+    assert_eq!(ask(&site, "GET", "/trace?enable=y").0, 405);
+    assert_eq!(ask(&site, "POST", "/trace?enable=x").0, 400);
+    assert_eq!(ask(&site, "POST", "/trace?enable=y"), (200, "OK\n".to_string()));
+    requests(&site);
+    assert_eq!(ask(&site, "POST", "/trace?enable=n"), (200, "OK\n".to_string()));
+
+    let lines = objects(&ask(&site, "GET", "/trace?format=json").1);
+    let (header, events) = lines.split_first().expect("a header");
+    assert_eq!(header["header"]["version"], 1);
+    let streams: Vec<&str> = events
+        .iter()
+        .filter(|e| e["stage"] == "ConnectionManagerImpl::newStream" && e["w"] != 0)
+        .filter_map(|e| e["stream"].as_str())
+        .collect();
+    let [first, second] = streams[..] else { panic!("streams {streams:?}") };
+    // The connection to the upstream is there from before, so both requests find it ready.
+    let expected = [
+        "ConnectionManagerImpl::newStream",
+        "ActiveStream::decodeHeaders",
+        "Filter::decodeHeaders",
+        "ConnPoolImpl::newStream",
+        "ConnPoolImpl::attachRequestToClient",
+        "UpstreamRequest::onPoolReady",
+        "Filter::onUpstreamHeaders",
+        "ActiveStream::encodeHeaders",
+        "Filter::onUpstreamData",
+        "ActiveStream::encodeData",
+        "Filter::onUpstreamData",
+        "ActiveStream::encodeData",
+        "ConnectionManagerImpl::doEndStream",
+        "ConnectionManagerImpl::doDeferredStreamDestroy",
+    ];
+    for stream in [first, second] {
+        assert_eq!(stages(events, stream), expected);
+    }
+    let passes: Vec<u64> = events.iter().filter(|e| e["w"] == 1).filter_map(|e| e["pass"].as_u64()).collect();
+    assert!(passes.is_sorted() && passes[0] > 0 && passes.last() > passes.first(), "{passes:?}");
+
+    let chrome: Value = serde_json::from_str(&ask(&site, "GET", "/trace?format=chrome").1).expect("JSON");
+    let slices = |ph: &str| {
+        let events = chrome["traceEvents"].as_array().expect("events");
+        events.iter().filter(|e| e["ph"] == ph).count()
+    };
+    assert!(slices("B") > 10 && slices("B") == slices("E"));
+    assert_eq!((slices("s"), slices("f")), (2, 2));
+    assert!(ask(&site, "GET", "/trace").1.contains("ConnPoolImpl::attachRequestToClient"));
+    assert_eq!(ask(&site, "GET", "/trace?format=x").0, 400);
+}
