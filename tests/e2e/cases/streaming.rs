@@ -197,11 +197,12 @@ fn small_buffers(port: u16) -> Case {
     Case::new("held back").cluster(cluster).listener(limit)
 }
 
-/// The counters of this name and how often each went up.
+/// Every pause is followed by a resumption, the last one perhaps by the stream's end.
 fn assert_counts(site: &Site, pause: &str, resume: &str) {
     let stats = site.proxy.admin.stats();
     let (pauses, resumes) = (stats[pause], stats[resume]);
-    assert!(pauses > 0 && pauses == resumes, "{pause} is {pauses}, {resume} is {resumes}");
+    let open = pauses.wrapping_sub(resumes);
+    assert!(pauses > 0 && open <= 1, "{pause} is {pauses}, {resume} is {resumes}");
 }
 
 /// Sends a counted body.
