@@ -94,7 +94,10 @@ impl TransportSocket for RawBufferSocket {
                 let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Write);
             }
         });
-        trace::instant(Stage::DoWrite, Some(id), 0, result.bytes_processed as u64, buffer.len() as u64);
+        if result.bytes_processed > 0 || !buffer.is_empty() {
+            let (written, left) = (result.bytes_processed as u64, buffer.len() as u64);
+            trace::instant(Stage::DoWrite, Some(id), 0, written, left);
+        }
         result
     }
 

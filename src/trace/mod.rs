@@ -10,10 +10,10 @@ mod stage;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use ring::{CAPACITY, Ring};
+use ring::{CAPACITY, Ring, Words};
 
 pub use render::{chrome, json_lines, text};
 pub use stage::{STAGES, Stage, StageInfo};
@@ -34,7 +34,8 @@ pub enum Phase {
 pub struct Event {
     /// Nanoseconds since the recorder was switched on.
     pub time: u64,
-    /// The pass of the thread's loop in which it happened, counted from 1; 0 outside of the loop.
+    /// The pass of the thread's loop in which it happened, counted from 1 while the recorder is on; 0 for one
+    /// that began before the oldest event.
     pub pass: u64,
     /// Whether something begins, ends or happens.
     pub phase: Phase,
@@ -50,23 +51,51 @@ pub struct Event {
     pub b: u64,
 }
 
-const PASS_BITS: u32 = 40;
+/// Packs an event: ticks; stage, phase and connection; stream; both details, cut off where they are too large.
+fn pack(ticks: u64, phase: Phase, stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) -> Words {
+    let conn = conn.map_or(0, |id| id + 1) & CONN_MASK;
+    let head = (stage as u64) << 56 | (phase as u64) << 48 | conn;
+    [ticks, head, stream, a.min(CONN_MASK) << 16 | b.min(0xffff)]
+}
 
-impl Event {
-    fn to_words(self) -> [u64; 6] {
-        let head =
-            (self.stage as u64) << 48 | (self.phase as u64) << PASS_BITS | self.pass & ((1 << PASS_BITS) - 1);
-        [self.time, head, self.conn.map_or(0, |id| id + 1), self.stream, self.a, self.b]
-    }
+const CONN_MASK: u64 = (1 << 48) - 1;
 
-    fn from_words([time, head, conn, stream, a, b]: [u64; 6]) -> Event {
-        let phase = match head >> PASS_BITS & 0xff {
+/// The reverse of [`pack`], for a whole ring: times in nanoseconds, passes counted by their beginnings.
+fn unpack(events: Vec<Words>, clock: &Calibration) -> Vec<Event> {
+    let mut pass = 0;
+    let unpack_one = |[ticks, head, stream, details]: Words| {
+        let stage = (head >> 56) as u16;
+        let phase = match head >> 48 & 0xff {
             0 => Phase::Begin,
             1 => Phase::End,
             _ => Phase::Instant,
         };
-        let pass = head & ((1 << PASS_BITS) - 1);
-        Event { time, pass, phase, stage: (head >> 48) as u16, conn: conn.checked_sub(1), stream, a, b }
+        let (a, b) = (details >> 16, details & 0xffff);
+        if stage == Stage::Pass as u16 && phase == Phase::Begin {
+            pass = a;
+        }
+        let conn = (head & CONN_MASK).checked_sub(1);
+        Event { time: clock.nanoseconds(ticks), pass, phase, stage, conn, stream, a, b }
+    };
+    events.into_iter().map(unpack_one).collect()
+}
+
+/// What turns ticks into time: two readings of both clocks.
+#[derive(Clone, Copy)]
+struct Calibration {
+    start: u64,
+    nanoseconds_per_tick: f64,
+}
+
+impl Calibration {
+    fn since(start: u64, started: Instant) -> Calibration {
+        let (now, elapsed) = (ticks(), started.elapsed());
+        let nanoseconds_per_tick = elapsed.as_nanos() as f64 / now.saturating_sub(start).max(1) as f64;
+        Calibration { start, nanoseconds_per_tick }
+    }
+
+    fn nanoseconds(&self, ticks: u64) -> u64 {
+        (ticks.saturating_sub(self.start) as f64 * self.nanoseconds_per_tick) as u64
     }
 }
 
@@ -83,7 +112,9 @@ static ENABLED: AtomicBool = AtomicBool::new(false);
 /// Counts the times that the recorder was switched on.
 static RECORDING: AtomicU64 = AtomicU64::new(0);
 static RINGS: Mutex<Vec<(String, Arc<Ring>)>> = Mutex::new(Vec::new());
-static STARTED: Mutex<Option<Instant>> = Mutex::new(None);
+/// When the recorder was last switched on, in ticks and in time.
+static STARTED: Mutex<Option<(u64, Instant)>> = Mutex::new(None);
+static CLOCK: OnceLock<fn() -> u64> = OnceLock::new();
 
 thread_local! {
     static NAME: RefCell<String> = const { RefCell::new(String::new()) };
@@ -96,7 +127,24 @@ thread_local! {
 struct ThreadRecorder {
     ring: Arc<Ring>,
     recording: Cell<u64>,
-    started: Cell<Instant>,
+    clock: fn() -> u64,
+}
+
+/// Gives the recorder a clock that is quick to read and ticks evenly; the first one stays.
+pub(crate) fn set_clock(clock: fn() -> u64) {
+    let _ = CLOCK.set(clock);
+}
+
+fn clock() -> fn() -> u64 {
+    fn coarse() -> u64 {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
+    }
+    CLOCK.get().copied().unwrap_or(coarse)
+}
+
+fn ticks() -> u64 {
+    clock()()
 }
 
 fn rings() -> MutexGuard<'static, Vec<(String, Arc<Ring>)>> {
@@ -118,7 +166,7 @@ pub fn enabled() -> bool {
 pub fn enable() {
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
     if !enabled() {
-        *started = Some(Instant::now());
+        *started = Some((ticks(), Instant::now()));
         RECORDING.fetch_add(1, Ordering::Release);
         ENABLED.store(true, Ordering::Release);
     }
@@ -131,10 +179,17 @@ pub fn disable() {
 
 /// What all threads have recorded, and still hold.
 pub fn collect() -> Vec<ThreadEvents> {
-    let rings = rings();
-    let read =
-        |(name, ring): &(String, Arc<Ring>)| ThreadEvents { thread: name.clone(), events: ring.read() };
-    rings.iter().map(read).filter(|thread| !thread.events.is_empty()).collect()
+    let Some((start, started)) = *STARTED.lock().unwrap_or_else(PoisonError::into_inner) else {
+        return Vec::new();
+    };
+    let clock = Calibration::since(start, started);
+    let mut threads: Vec<ThreadEvents> = rings()
+        .iter()
+        .map(|(name, ring)| ThreadEvents { thread: name.clone(), events: unpack(ring.read(), &clock) })
+        .filter(|thread| !thread.events.is_empty())
+        .collect();
+    threads.sort_by(|a, b| a.thread.cmp(&b.thread));
+    threads
 }
 
 /// Records that something happens.
@@ -171,13 +226,15 @@ impl Drop for Scope {
 #[cold]
 #[inline(never)]
 fn record(phase: Phase, stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {
-    let pass = PASS.get();
     // While a thread ends it may be too late to record.
     let _ = THREAD.try_with(|thread| {
         let thread = thread.get_or_init(ThreadRecorder::new);
-        thread.begin_recording();
-        let time = thread.started.get().elapsed().as_nanos() as u64;
-        thread.ring.push(&Event { time, pass, phase, stage: stage as u16, conn, stream, a, b });
+        let recording = RECORDING.load(Ordering::Relaxed);
+        if thread.recording.replace(recording) != recording {
+            // What was recorded before the recorder was last switched on is forgotten.
+            thread.ring.clear();
+        }
+        thread.ring.push(pack((thread.clock)(), phase, stage, conn, stream, a, b));
     });
 }
 
@@ -186,17 +243,7 @@ impl ThreadRecorder {
         let ring = Arc::new(Ring::new(CAPACITY));
         let name = NAME.with_borrow(String::clone);
         rings().push((name, ring.clone()));
-        ThreadRecorder { ring, recording: Cell::new(0), started: Cell::new(Instant::now()) }
-    }
-
-    /// Forgets what was recorded before the recorder was last switched on.
-    fn begin_recording(&self) {
-        let recording = RECORDING.load(Ordering::Acquire);
-        if self.recording.replace(recording) != recording {
-            self.ring.clear();
-            let started = *STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-            self.started.set(started.unwrap_or_else(Instant::now));
-        }
+        ThreadRecorder { ring, recording: Cell::new(0), clock: clock() }
     }
 }
 
@@ -208,7 +255,7 @@ pub(crate) fn enter_callback(kind: u64, bits: u64) -> Scope {
     }
     if !IN_PASS.replace(true) {
         PASS.set(PASS.get() + 1);
-        record(Phase::Begin, Stage::Pass, None, 0, 0, 0);
+        record(Phase::Begin, Stage::Pass, None, 0, PASS.get(), 0);
     }
     scope(Stage::Callback, None, 0, kind, bits)
 }
@@ -218,5 +265,29 @@ pub(crate) fn enter_callback(kind: u64, bits: u64) -> Scope {
 pub(crate) fn end_pass() {
     if IN_PASS.replace(false) {
         record(Phase::End, Stage::Pass, None, 0, 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_packed_and_unpacked() {
+        let clock = Calibration { start: 100, nanoseconds_per_tick: 0.5 };
+        let words = vec![
+            pack(100, Phase::Instant, Stage::Write, None, 0, 1, 2),
+            pack(102, Phase::Begin, Stage::Pass, None, 0, 9, 0),
+            pack(104, Phase::Begin, Stage::OnData, Some(0), u64::MAX, 7, 3),
+            pack(108, Phase::End, Stage::OnData, Some(1 << 40), 5, u64::MAX, u64::MAX),
+        ];
+        let events = unpack(words, &clock);
+        let brief: Vec<_> =
+            events.iter().map(|e| (e.time, e.pass, e.phase, e.conn, e.stream, e.a, e.b)).collect();
+        assert_eq!(brief[0], (0, 0, Phase::Instant, None, 0, 1, 2));
+        assert_eq!(brief[1], (1, 9, Phase::Begin, None, 0, 9, 0));
+        assert_eq!(brief[2], (2, 9, Phase::Begin, Some(0), u64::MAX, 7, 3));
+        assert_eq!(brief[3], (4, 9, Phase::End, Some(1 << 40), 5, CONN_MASK, 0xffff));
+        assert_eq!(events[2].stage, Stage::OnData as u16);
     }
 }

@@ -2,19 +2,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Event;
-
 /// Events that a ring holds.
-pub(super) const CAPACITY: usize = 1 << 16;
+pub(super) const CAPACITY: usize = 1 << 15;
 
-const WORDS: usize = 6;
+/// An event, packed.
+pub(super) type Words = [u64; 4];
 
 /// The last [`CAPACITY`] events of one thread.
 ///
 /// One thread writes. A reader takes what it finds and afterwards drops what may have been overwritten
 /// meanwhile, so neither waits for the other.
 pub(super) struct Ring {
-    slots: Box<[[AtomicU64; WORDS]]>,
+    slots: Box<[[AtomicU64; 4]]>,
     /// Events written since the last [`Ring::clear`].
     written: AtomicU64,
 }
@@ -31,22 +30,23 @@ impl Ring {
     }
 
     /// Adds an event in place of the oldest one. The writing thread's business.
-    pub(super) fn push(&self, event: &Event) {
+    #[inline]
+    pub(super) fn push(&self, event: Words) {
         let number = self.written.load(Ordering::Relaxed);
         let slot = &self.slots[number as usize % self.slots.len()];
-        for (word, value) in slot.iter().zip(event.to_words()) {
+        for (word, value) in slot.iter().zip(event) {
             word.store(value, Ordering::Relaxed);
         }
         self.written.store(number + 1, Ordering::Release);
     }
 
     /// What is there, the oldest first.
-    pub(super) fn read(&self) -> Vec<Event> {
+    pub(super) fn read(&self) -> Vec<Words> {
         let capacity = self.slots.len() as u64;
         loop {
             let end = self.written.load(Ordering::Acquire);
             let start = end.saturating_sub(capacity);
-            let events: Vec<Event> = (start..end).map(|number| self.slot(number)).collect();
+            let events: Vec<Words> = (start..end).map(|number| self.slot(number)).collect();
             let now = self.written.load(Ordering::Acquire);
             // Cleared meanwhile: once more.
             if now >= end {
@@ -57,42 +57,32 @@ impl Ring {
         }
     }
 
-    fn slot(&self, number: u64) -> Event {
+    fn slot(&self, number: u64) -> Words {
         let slot = &self.slots[(number % self.slots.len() as u64) as usize];
-        Event::from_words(std::array::from_fn(|i| slot[i].load(Ordering::Relaxed)))
+        std::array::from_fn(|i| slot[i].load(Ordering::Relaxed))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Phase, Stage};
 
-    fn event(time: u64) -> Event {
-        Event {
-            time,
-            pass: 7,
-            phase: Phase::Begin,
-            stage: Stage::Write as u16,
-            conn: Some(3),
-            stream: 4,
-            a: 5,
-            b: time,
-        }
+    fn event(time: u64) -> Words {
+        [time, 1, 2, time]
     }
 
     fn times(ring: &Ring) -> Vec<u64> {
-        ring.read().iter().map(|e| e.time).collect()
+        ring.read().iter().map(|e| e[0]).collect()
     }
 
     #[test]
     fn the_newest_events_are_kept_in_order() {
         let ring = Ring::new(8);
         assert!(ring.read().is_empty());
-        (0..5).for_each(|n| ring.push(&event(n)));
+        (0..5).for_each(|n| ring.push(event(n)));
         assert_eq!(times(&ring), [0, 1, 2, 3, 4]);
         assert_eq!(ring.read()[4], event(4));
-        (5..20).for_each(|n| ring.push(&event(n)));
+        (5..20).for_each(|n| ring.push(event(n)));
         // One less than it holds: the oldest may be the one being overwritten.
         assert_eq!(times(&ring), [13, 14, 15, 16, 17, 18, 19]);
         ring.clear();
@@ -103,11 +93,11 @@ mod tests {
     fn what_is_read_while_it_is_written_is_whole() {
         let ring = Ring::new(64);
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..200_000).for_each(|n| ring.push(&event(n))));
+            scope.spawn(|| (0..200_000).for_each(|n| ring.push(event(n))));
             for _ in 0..2000 {
                 let events = ring.read();
-                assert!(events.windows(2).all(|pair| pair[0].time + 1 == pair[1].time));
-                assert!(events.iter().all(|e| *e == event(e.time)));
+                assert!(events.windows(2).all(|pair| pair[0][0] + 1 == pair[1][0]));
+                assert!(events.iter().all(|e| *e == event(e[0])));
             }
         });
     }

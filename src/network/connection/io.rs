@@ -113,7 +113,9 @@ impl ConnectionImpl {
 
     pub(super) fn on_write_ready(&self) {
         envoy_conn_log!(Connection, trace, self.id, "write ready");
-        let _stage = trace::scope(Stage::OnWriteReady, Some(self.id), 0, 0, 0);
+        // Write comes along with every Read; it is a stage where there is something to do.
+        let at_work = trace::enabled() && (self.connecting.get() || self.write_buffer_length() > 0);
+        let _stage = at_work.then(|| trace::scope(Stage::OnWriteReady, Some(self.id), 0, 0, 0));
         if self.connecting.get() && !self.finish_connecting() {
             return;
         }
