@@ -141,6 +141,10 @@ pub struct Options {
     pub cpuset_threads: bool,
     /// Serve the built-in configuration.
     pub demo: bool,
+    /// Record stages from the start.
+    pub trace_stages: bool,
+    /// Where the recorded stages are written at the end.
+    pub trace_stages_path: Option<PathBuf>,
     /// To be logged as warnings of the component `config` once logging has started.
     pub warnings: Vec<String>,
 }
@@ -218,6 +222,8 @@ fn from_command_line(given: &CommandLine) -> Result<Options, String> {
         socket_mode: given.text("socket-mode", "600").to_string(),
         cpuset_threads: given.switch("cpuset-threads"),
         demo: given.switch("demo"),
+        trace_stages: given.given("trace-stages"),
+        trace_stages_path: given.path("trace-stages"),
         warnings,
     })
 }

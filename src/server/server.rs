@@ -64,6 +64,9 @@ impl InstanceImpl {
     ) -> Result<Rc<Self>, String> {
         log_start(&options);
         trace::register_thread("main_thread");
+        if options.trace_stages {
+            trace::enable();
+        }
         let dispatcher = Dispatcher::new("main_thread");
         thread_local::enter_thread(&dispatcher);
         let start = Instant::now();
@@ -281,6 +284,13 @@ impl InstanceImpl {
         self.dispatcher.exit();
     }
 
+    fn write_stages(&self) {
+        let Some(path) = &self.options.trace_stages_path else { return };
+        if let Err(error) = std::fs::write(path, trace::json_lines(&trace::collect())) {
+            envoy_log!(Main, error, "cannot write recorded stages to {}: {}", path.display(), error);
+        }
+    }
+
     fn terminate(&self) {
         drop(self.stat_flush_timer.borrow_mut().take());
         drop(self.drain_tick_timer.borrow_mut().take());
@@ -292,6 +302,7 @@ impl InstanceImpl {
         self.context.access_log_manager.flush();
         self.dispatcher.clear_deferred_delete_list();
         thread_local::shutdown_thread();
+        self.write_stages();
         envoy_log!(Main, info, "exiting");
     }
 }

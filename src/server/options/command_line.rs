@@ -44,6 +44,11 @@ impl CommandLine {
         matches!(self.values.get(name), Some(Value::Switch))
     }
 
+    /// Whether the option is there, with or without a value.
+    pub(super) fn given(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     pub(super) fn text<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
         match self.values.get(name) {
             Some(Value::Text(text)) => text,
@@ -89,6 +94,11 @@ impl CommandLine {
                 "version" => Err(OptionsOutcome::Text(usage::version(program))),
                 _ => Ok(()),
             };
+        }
+        if spec.kind == Kind::OptionalPath {
+            let value = parser.optional_value().map_or(Value::Switch, |path| Value::Path(path.into()));
+            self.values.insert(spec.long, value);
+            return Ok(());
         }
         let Ok(value) = parser.value() else {
             return fail("Missing a value for this argument!");

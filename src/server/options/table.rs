@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Text,
     /// A path, in any encoding.
     Path,
+    /// Nothing, or a path behind `=`.
+    OptionalPath,
     /// A number from 0 to 2^32 - 1.
     Number,
     /// Nothing, and Envoy knows the option but this server does not.
@@ -29,7 +31,7 @@ impl Kind {
     /// The type of the value as the help text has it, if a value follows.
     pub(super) fn value_name(self) -> Option<&'static str> {
         match self {
-            Kind::Switch | Kind::UnsupportedSwitch => None,
+            Kind::Switch | Kind::OptionalPath | Kind::UnsupportedSwitch => None,
             Kind::Text | Kind::Path | Kind::UnsupportedValue => Some("string"),
             Kind::Number => Some("uint32_t"),
         }
@@ -71,6 +73,11 @@ const fn with_short(short: char, spec: Spec) -> Spec {
 /// All options but `--`.
 pub(super) const TABLE: &[Spec] = &[
     spec("demo", Kind::Switch, "Serve a built-in configuration, to try things out"),
+    spec(
+        "trace-stages",
+        Kind::OptionalPath,
+        "Record stages from the start; --trace-stages=FILE writes them there, as JSON lines, at the end",
+    ),
     spec("stats-tag", Kind::UnsupportedValue, ""),
     spec("enable-core-dump", Kind::UnsupportedSwitch, ""),
     spec("socket-mode", Kind::Text, "Permissions of the hot restart socket (accepted, without effect)"),

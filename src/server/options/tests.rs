@@ -107,6 +107,16 @@ fn switches_are_read() {
 }
 
 #[test]
+fn stages_are_recorded_with_or_without_a_file() {
+    let o = options("");
+    assert_eq!((o.trace_stages, o.trace_stages_path), (false, None));
+    let o = options("--trace-stages --demo");
+    assert_eq!((o.trace_stages, o.trace_stages_path, o.demo), (true, None, true));
+    let o = options("--trace-stages=a.jsonl");
+    assert_eq!((o.trace_stages, o.trace_stages_path), (true, Some("a.jsonl".into())));
+}
+
+#[test]
 fn log_options_are_those_of_the_command_line() {
     let log =
         options("-l warn --component-log-level http:debug --log-format x --log-format-escaped --log-path p")
