@@ -109,6 +109,12 @@ pub(super) const HANDLERS: &[UrlHandler] = &[
         handler: trace::trace,
         mutates: false,
     },
+    UrlHandler {
+        path: "/trace/ui",
+        help: "draw recorded requests in the browser",
+        handler: trace::ui,
+        mutates: false,
+    },
 ];
 
 thread_local! {

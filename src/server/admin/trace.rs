@@ -17,6 +17,11 @@ pub(super) fn trace(_server: &InstanceImpl, request: &Request) -> Response {
     }
 }
 
+/// The page that draws what `/trace?format=json` gives.
+pub(super) fn ui(_server: &InstanceImpl, _request: &Request) -> Response {
+    Response::html(include_str!("trace_ui.html"))
+}
+
 fn switch(to: fn()) -> Response {
     to();
     Response::text(200, "OK\n")

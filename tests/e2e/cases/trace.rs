@@ -100,4 +100,6 @@ fn records_stages_while_it_is_on() {
     assert_eq!((slices("s"), slices("f")), (2, 2));
     assert!(ask(&site, "GET", "/trace").1.contains("ConnPoolImpl::attachRequestToClient"));
     assert_eq!(ask(&site, "GET", "/trace?format=x").0, 400);
+    let (status, page) = ask(&site, "GET", "/trace/ui");
+    assert!(status == 200 && page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{status}");
 }
