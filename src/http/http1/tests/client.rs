@@ -1,8 +1,9 @@
 //! Responses that are read.
 
 use super::fixture::*;
+use crate::buffer::Buffer;
 use crate::http::http1::HeadLimits;
-use crate::http::{ClientConnection, Protocol};
+use crate::http::{ClientConnection, CodecError, Protocol};
 
 /// Checks, for every way of splitting `input`, what is told of a response to `method`; with `ended`,
 /// of what comes when the upstream has ended its side behind it, too.
@@ -65,6 +66,7 @@ fn responses_without_a_body() {
     check_head_only("GET", "204 No Content\r\ncontent-length: 0", "204 {} end");
     check_head_only("GET", "304 Not Modified\r\ncontent-length: 5", "304 {content-length=5} end");
     check_head_only("GET", "304 Not Modified", "304 {} end");
+    check_head_only("GET", "101 Switching Protocols\r\nupgrade: x", "101 {upgrade=x} end");
 }
 
 #[test]
@@ -233,6 +235,29 @@ fn heads_that_are_refused() {
 }
 
 #[test]
+fn nothing_but_a_response_is_waited_for() {
+    for start in ["x", " ", "\n", "\0", "h"] {
+        let client = Client::new(LIMITS, false);
+        client.request("GET");
+        client.feed(start);
+        assert_eq!(client.log(), ["error http/1.1 protocol error: HPE_INVALID_CONSTANT"], "{start:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_head_too_large_is_not_waited_for() {
+    let text = "HTTP/1.1 200 OK\r\nx: 1";
+    for (max_bytes, refused) in [(text.len(), true), (text.len() + 1, false)] {
+        let client = Client::new(HeadLimits { max_bytes, max_count: 100 }, false);
+        client.request("GET");
+        client.feed(text);
+        let expected: &[&str] =
+            if refused { &["error http/1.1 protocol error: headers size exceeds limit"] } else { &[] };
+        assert_eq!(client.log(), expected);
+    }
+}
+
+#[test]
 fn bodies_that_are_refused() {
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let seen = "200 {transfer-encoding=chunked}";
@@ -288,6 +313,15 @@ fn a_response_that_nobody_asked_for() {
         client.feed(text);
         assert_eq!(client.log(), [expected], "{text:?} behind a response");
     }
+}
+
+#[test]
+fn what_is_premature_is_dropped() {
+    let client = Client::new(LIMITS, false);
+    let mut data = Buffer::from("HTTP/1.1 200 OK\r\n\r\nx");
+    let error = client.codec.dispatch(&mut data).unwrap_err();
+    assert_eq!(error, CodecError::PrematureResponse { idle_timeout: false });
+    assert!(data.is_empty());
 }
 
 #[test]

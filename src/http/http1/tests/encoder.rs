@@ -174,6 +174,16 @@ fn informational_heads_come_before_the_response() {
 }
 
 #[test]
+fn informational_heads_to_http_10_where_accepted() {
+    let answer = |encoder: &dyn StreamEncoder| {
+        encoder.encode_1xx_headers(&head(&[(":status", "100")]));
+        encoder.encode_headers(&head(&[(":status", "200")]), true);
+    };
+    let end = "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n";
+    assert_eq!(answered(&HTTP_10, ("GET", "1.0"), answer), format!("HTTP/1.0 100 Continue\r\n\r\n{end}"));
+}
+
+#[test]
 fn framing_is_decided_anew_for_each_response() {
     let server = Server::new(Http1Settings::default(), LIMITS);
     let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";

@@ -12,17 +12,21 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{ClientConnectionImpl, HeadLimits, Http1Settings, ServerConnectionImpl};
+pub use client_side::Client;
+
+use super::super::{HeadLimits, Http1Settings, ServerConnectionImpl};
 use crate::buffer::Buffer;
 use crate::event::{Dispatcher, RunType};
 use crate::http::{
-    ClientConnection, CodecError, HeaderId, HeaderMap, HeaderMapPtr, RequestDecoder, ServerConnection,
-    ServerConnectionCallbacks, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason,
+    HeaderId, HeaderMap, HeaderMapPtr, RequestDecoder, ServerConnection, ServerConnectionCallbacks,
+    StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason,
 };
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
     FilterStatus, RawBufferSocket, ReadFilter, ReadFilterCallbacks,
 };
+
+mod client_side;
 
 /// Limits that no test runs into by accident.
 pub const LIMITS: HeadLimits = HeadLimits { max_bytes: 61_440, max_count: 100 };
@@ -187,6 +191,7 @@ pub struct ServerSide {
     requests: RefCell<Vec<Rc<Request>>>,
     /// Answers a request when it is complete; without it nothing behind the request is dispatched.
     pub answer: RefCell<Option<Answer>>,
+    on_head: RefCell<Option<Box<dyn Fn()>>>,
     intake: Intake,
     failed: Cell<bool>,
 }
@@ -208,6 +213,7 @@ impl Server {
             codec: OnceCell::new(),
             requests: RefCell::default(),
             answer: RefCell::default(),
+            on_head: RefCell::default(),
             intake: Intake::default(),
             failed: Cell::new(false),
         });
@@ -225,6 +231,11 @@ impl Server {
     /// Sets the answer to complete requests.
     pub fn answer_with(&self, answer: impl Fn(&dyn StreamEncoder) + 'static) {
         *self.side.answer.borrow_mut() = Some(Box::new(answer));
+    }
+
+    /// Sets what is done when a head has come.
+    pub fn on_head(&self, f: impl Fn() + 'static) {
+        *self.side.on_head.borrow_mut() = Some(Box::new(f));
     }
 
     /// Leaves requests unanswered.
@@ -348,6 +359,9 @@ impl StreamDecoder for Request {
         };
         let fields = braces(&headers, &[b":method", b":path"]);
         self.log.push(format!("{method} {path} {fields}{}", end(end_stream)));
+        if let Some(on_head) = self.side.upgrade().unwrap().on_head.borrow().as_ref() {
+            on_head();
+        }
         if end_stream {
             self.complete();
         }
@@ -369,148 +383,6 @@ impl StreamDecoder for Request {
 impl RequestDecoder for Request {
     fn send_local_reply(&self, status: u16, body: &str, details: &'static str) {
         self.log.push(format!("reply {status} {body} {details}"));
-    }
-}
-
-/// A client codec with its connection.
-pub struct Client {
-    pub link: Link,
-    pub codec: Rc<ClientConnectionImpl>,
-    side: Rc<ClientSide>,
-}
-
-/// What is above a client codec.
-struct ClientSide {
-    log: Rc<Log>,
-    codec: Rc<ClientConnectionImpl>,
-    responses: RefCell<Vec<Rc<Response>>>,
-    intake: Intake,
-    failed: Cell<bool>,
-    ended: Cell<bool>,
-}
-
-struct Response {
-    log: Rc<Log>,
-}
-
-impl Client {
-    pub fn new(limits: HeadLimits, enable_trailers: bool) -> Client {
-        let link = Link::new();
-        let codec = ClientConnectionImpl::new(&link.connection, limits, enable_trailers);
-        let side = Rc::new(ClientSide {
-            log: Rc::default(),
-            codec: codec.clone(),
-            responses: RefCell::default(),
-            intake: Intake::default(),
-            failed: Cell::new(false),
-            ended: Cell::new(false),
-        });
-        let callbacks: Rc<dyn ConnectionCallbacks> = side.clone();
-        link.connection.detect_early_close_when_read_disabled(false);
-        link.connection.add_connection_callbacks(Rc::downgrade(&callbacks));
-        link.connection.add_read_filter(side.clone());
-        Client { link, codec, side }
-    }
-
-    /// Starts a request.
-    pub fn new_stream(&self) -> Rc<dyn StreamEncoder> {
-        let response = Rc::new(Response { log: self.side.log.clone() });
-        self.side.responses.borrow_mut().push(response.clone());
-        let decoder: Rc<dyn StreamDecoder> = response;
-        self.codec.new_stream(Rc::downgrade(&decoder))
-    }
-
-    /// Sends a request without a body.
-    pub fn request(&self, method: &str) -> Rc<dyn StreamEncoder> {
-        let encoder = self.new_stream();
-        encoder.encode_headers(&head(&[(":method", method), (":path", "/"), (":authority", "a")]), true);
-        encoder
-    }
-
-    /// Sends `bytes` and runs the loop until they have been read.
-    pub fn feed(&self, bytes: impl AsRef<[u8]>) {
-        let bytes = bytes.as_ref();
-        let target = self.side.intake.seen.get() + bytes.len();
-        self.link.send(bytes);
-        self.link.run_until("the response to be read", || self.side.intake.seen.get() == target);
-    }
-
-    /// Ends the upstream's side and runs the loop until that is known.
-    pub fn feed_end(&self) {
-        self.link.shutdown();
-        self.link.run_until("the end", || self.side.ended.get());
-    }
-
-    /// The log since the last call.
-    pub fn log(&self) -> Vec<String> {
-        self.side.log.take()
-    }
-}
-
-impl ClientSide {
-    fn dispatch(&self, data: &mut Buffer) {
-        if !self.failed.get()
-            && let Err(error) = self.codec.dispatch(data)
-        {
-            self.failed.set(true);
-            self.log.push(match error {
-                CodecError::PrematureResponse { idle_timeout: true } => "error premature 408".to_string(),
-                error => format!("error {error}"),
-            });
-        }
-        if self.failed.get() {
-            data.clear();
-        }
-    }
-}
-
-impl ReadFilter for ClientSide {
-    fn on_data(&self, data: &mut Buffer, _end_stream: bool) -> FilterStatus {
-        let given = data.len();
-        if given > 0 {
-            self.dispatch(data);
-        }
-        self.intake.note(given, data.len());
-        FilterStatus::StopIteration
-    }
-
-    fn initialize_read_filter_callbacks(&self, _callbacks: ReadFilterCallbacks) {}
-}
-
-impl ConnectionCallbacks for ClientSide {
-    fn on_event(&self, event: ConnectionEvent) {
-        if event == ConnectionEvent::RemoteClose {
-            self.dispatch(&mut Buffer::new());
-            self.ended.set(true);
-        }
-    }
-
-    fn on_above_write_buffer_high_watermark(&self) {
-        self.codec.on_underlying_connection_above_write_buffer_high_watermark();
-    }
-
-    fn on_below_write_buffer_low_watermark(&self) {
-        self.codec.on_underlying_connection_below_write_buffer_low_watermark();
-    }
-}
-
-impl StreamDecoder for Response {
-    fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
-        let status = headers.borrow().status();
-        self.log.push(format!("{status} {}{}", braces(&headers, &[b":status"]), end(end_stream)));
-    }
-
-    fn decode_data(&self, data: &mut Buffer, end_stream: bool) {
-        self.log.data(data, end_stream);
-    }
-
-    fn decode_trailers(&self, trailers: HeaderMapPtr) {
-        self.log.push(format!("trailers {}", braces(&trailers, &[])));
-    }
-
-    fn decode_1xx_headers(&self, headers: HeaderMapPtr) {
-        let status = headers.borrow().status();
-        self.log.push(format!("1xx {status} {}", braces(&headers, &[b":status"])));
     }
 }
 

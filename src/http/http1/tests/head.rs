@@ -3,8 +3,8 @@
 use super::super::head::HeadScanner;
 use super::fixture::*;
 use crate::buffer::Buffer;
-use crate::http::ServerConnection;
 use crate::http::http1::Http1Settings;
+use crate::http::{ClientConnection, ServerConnection};
 
 /// `length` bytes of which the last `fresh` are real and all before say that the head ends here.
 fn decoy(length: usize, fresh: &[u8]) -> Buffer {
@@ -54,6 +54,18 @@ fn the_codec_keeps_its_place_in_a_head() {
     let mut data = Buffer::from(format!("{begin}2\r\n\r\n").as_str());
     server.codec.dispatch(&mut data).unwrap();
     assert_eq!(server.log(), ["new", "GET / {:authority=a, x=2} end"]);
+}
+
+#[test]
+fn the_codec_of_an_upstream_keeps_its_place_in_a_head() {
+    let client = Client::new(LIMITS, false);
+    client.request("GET");
+    client.codec.dispatch(&mut Buffer::from("HTTP/1.1 304 Not Modified\r\nx: ")).unwrap();
+    // Were these bytes looked at again, there would be a head.
+    client.codec.dispatch(&mut Buffer::from("HTTP/1.1 304 Not\r\n\r\n        y")).unwrap();
+    assert!(client.log().is_empty());
+    client.codec.dispatch(&mut Buffer::from("HTTP/1.1 304 Not Modified\r\nx: 1\r\n\r\n")).unwrap();
+    assert_eq!(client.log(), ["304 {x=1} end"]);
 }
 
 #[test]

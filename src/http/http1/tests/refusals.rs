@@ -1,6 +1,8 @@
 //! Requests that are refused.
 
 use super::fixture::*;
+use crate::buffer::Buffer;
+use crate::http::ServerConnection;
 use crate::http::codes::status_phrase;
 use crate::http::http1::{HeadLimits, Http1Settings};
 
@@ -168,13 +170,14 @@ fn chunks() {
         "5 5\r\n",
         "5\n",
         ";x\r\n",
+        "5\rxhello\r\n0\r\n\r\n",
         "10000000000000000\r\n",
         "5;\0\r\n",
     ] {
         let input = format!("{head}{size}");
         refused_after(&settings, LIMITS, input.as_bytes(), &["new", seen], (400, ERROR));
     }
-    for rest in ["x\r\n0\r\n\r\n", "\n0\r\n\r\n", "\r0\r\n\r\n", "0\r\n\r\n"] {
+    for rest in ["x\r\n0\r\n\r\n", "\rx0\r\n\r\n", "\n0\r\n\r\n", "\r0\r\n\r\n", "0\r\n\r\n"] {
         let input = format!("{head}5\r\nhello{rest}");
         let before = ["new", seen, "data hello"];
         refused_after(&settings, LIMITS, input.as_bytes(), &before, (400, ERROR));
@@ -204,6 +207,9 @@ fn trailers() {
         refused_after(&settings, limits, input.as_bytes(), &before, many);
         let input = format!("{head}a: {}\r\n\r\n", "x".repeat(54));
         let large = (431, "http1.headers_too_large");
+        refused_after(&settings, limits, input.as_bytes(), &before, large);
+        // The end is not waited for.
+        let input = format!("{head}a: {}", "x".repeat(57));
         refused_after(&settings, limits, input.as_bytes(), &before, large);
         let input = format!("{head}a: {}\r\n\r\n", "x".repeat(53));
         let log = Server::log_of(&settings, limits, &[input.as_bytes()]);
@@ -277,6 +283,19 @@ fn heads_up_to_their_limit_in_fields() {
     let input = b"GET / HTTP/1.1\r\nhost: a\r\nx: 1\r\ny: 1\r\n\r\n";
     let many = (431, "http1.too_many_headers");
     refused_after(&Http1Settings::default(), limits, input, &["new"], many);
+}
+
+#[test]
+fn no_configuration_allows_more_than_60_000_fields() {
+    let limits = HeadLimits { max_bytes: 1 << 20, max_count: usize::MAX - 1 };
+    for (count, refused) in [(60_000, false), (60_001, true), (70_000, true)] {
+        let server = Server::new(Http1Settings::default(), limits);
+        let input = format!("GET / HTTP/1.1\r\n{}\r\n", "x:1\r\n".repeat(count));
+        let result = server.codec.dispatch(&mut Buffer::from(input.as_str()));
+        assert_eq!(result.is_err(), refused, "{count}");
+        let entry = &server.log()[1];
+        assert_eq!(entry.starts_with("reply 431 "), refused, "{count}");
+    }
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Requests that are served.
 
+use std::rc::Rc;
+
 use super::fixture::*;
 use crate::buffer::Buffer;
 use crate::http::http1::Http1Settings;
 use crate::http::{Protocol, ServerConnection};
+use crate::network::ConnectionCloseType;
 
 fn check(input: &str, expected: &[&str]) {
     check_requests(&Http1Settings::default(), input, expected);
@@ -20,6 +23,25 @@ fn a_head_alone() {
 #[test]
 fn lines_may_end_in_lf_and_empty_lines_in_front_are_skipped() {
     check("\r\n\n\r\nGET / HTTP/1.1\nhost: a\n\n", &["new", "GET / {:authority=a} end"]);
+}
+
+#[test]
+fn words_of_a_request_line_may_be_any_blanks_apart() {
+    for line in ["GET\t/\tHTTP/1.1", "GET  /  HTTP/1.1", "GET / HTTP/1.1 \t"] {
+        check(&format!("{line}\r\nhost: a\r\n\r\n"), &["new", "GET / {:authority=a} end"]);
+    }
+}
+
+#[test]
+fn a_head_does_not_end_in_cr_cr_lf() {
+    check("GET / HTTP/1.1\r\nhost: a\r\n\r\r\n", &["new"]);
+}
+
+#[test]
+fn all_that_may_stand_in_a_host() {
+    let host = "aZ09-._~!$&'()*+,;=:@[]%";
+    let seen = format!("GET / {{:authority={host}}} end");
+    check(&format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"), &["new", &seen]);
 }
 
 #[test]
@@ -78,11 +100,12 @@ fn a_chunked_body_without_trailers_or_without_anything() {
 #[test]
 fn content_length_beside_chunked_is_dropped_where_that_is_allowed() {
     let settings = Http1Settings { allow_chunked_length: true, ..Http1Settings::default() };
-    check_requests(
-        &settings,
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
-        &["new", "POST / {:authority=a, transfer-encoding=chunked}", "data x", "end"],
-    );
+    for coding in ["chunked", "Chunked"] {
+        let head = format!("POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: {coding}\r\n\r\n");
+        let seen = format!("POST / {{transfer-encoding={coding}}}");
+        let expected = ["new", &seen, "data x", "end"];
+        check_requests(&settings, format!("{head}1\r\nx\r\n0\r\n\r\n"), &expected);
+    }
 }
 
 #[test]
@@ -215,4 +238,39 @@ fn an_offer_of_h2c_is_removed() {
         "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
         &["new", "GET / {:authority=a, connection=upgrade, upgrade=websocket} end"],
     );
+    check(
+        &format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{offer}\r\n"),
+        &["new", "GET / {:authority=a, connection=close, upgrade=H2C, http2-settings=AAM, x=1} end"],
+    );
+}
+
+#[test]
+fn the_empty_line_behind_chunks_may_end_in_lf() {
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let next = "GET /next HTTP/1.1\r\nhost: b\r\n\r\n";
+    let seen = "POST / {:authority=a, transfer-encoding=chunked}";
+    check(
+        &format!("{head}1\r\nx\r\n0\r\n\n{next}"),
+        &["new", seen, "data x", "end", "new", "GET /next {:authority=b} end"],
+    );
+}
+
+#[test]
+fn a_short_head_behind_long_trailers() {
+    let head = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+    let trailers = format!("0\r\nx: {}\r\n\r\n", "y".repeat(50));
+    check(
+        &format!("{head}{trailers}GET / HTTP/1.1\r\n\r\n"),
+        &["new", "POST / {transfer-encoding=chunked}", "end", "new", "GET / {} end"],
+    );
+}
+
+#[test]
+fn nothing_is_passed_on_once_the_connection_is_closed() {
+    let server = Server::new(Http1Settings::default(), LIMITS);
+    let connection = Rc::downgrade(&server.link.connection);
+    server.on_head(move || connection.upgrade().unwrap().close(ConnectionCloseType::NoFlush));
+    let mut data = Buffer::from("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody");
+    server.codec.dispatch(&mut data).unwrap();
+    assert_eq!(server.log(), ["new", "POST / {:authority=a, content-length=4}"]);
 }

@@ -1,9 +1,12 @@
 //! Streams: resets, watermarks, reading stopped and resumed.
 
+use std::rc::{Rc, Weak};
+
 use super::fixture::*;
 use crate::buffer::Buffer;
+use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::http1::Http1Settings;
-use crate::http::{ClientConnection, StreamResetReason};
+use crate::http::{ClientConnection, StreamCallbacks, StreamResetReason};
 
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -39,6 +42,17 @@ fn a_request_answered_too_early_can_still_be_reset() {
     assert_eq!(server.link.output(), EMPTY);
     encoder.stream().reset_stream(StreamResetReason::ConnectionTermination);
     assert_eq!(watcher.log(), ["reset: connection termination"]);
+}
+
+#[test]
+fn the_rest_of_a_request_answered_too_early_is_passed_on() {
+    let server = Server::new(Http1Settings::default(), LIMITS);
+    server.feed(POST);
+    server.encoder().encode_headers(&head(&[(":status", "200")]), true);
+    server.log();
+    server.answer_nothing();
+    server.feed("body");
+    assert_eq!(server.log(), ["data body", "end"]);
 }
 
 #[test]
@@ -191,4 +205,51 @@ fn a_complete_response_undoes_what_its_stream_paused() {
     client.request("GET");
     client.feed(EMPTY);
     assert_eq!(client.log(), ["200 {content-length=0} end", "200 {content-length=0} end"]);
+}
+
+#[test]
+fn listeners_are_told_nothing_after_a_reset() {
+    let helper = StreamCallbackHelper::default();
+    let watcher = Rc::new(Watcher::default());
+    helper.add(watcher.as_callbacks());
+    helper.run_reset_callbacks(StreamResetReason::LocalReset);
+    helper.run_high_watermark_callbacks();
+    helper.run_low_watermark_callbacks();
+    assert_eq!(watcher.log(), ["reset: local reset"]);
+}
+
+/// Takes another listener away when anything is told.
+struct Remover {
+    helper: Rc<StreamCallbackHelper>,
+    other: Weak<dyn StreamCallbacks>,
+}
+
+impl StreamCallbacks for Remover {
+    fn on_reset_stream(&self, _reason: StreamResetReason) {
+        self.helper.remove(&self.other);
+    }
+
+    fn on_above_write_buffer_high_watermark(&self) {
+        self.helper.remove(&self.other);
+    }
+
+    fn on_below_write_buffer_low_watermark(&self) {}
+}
+
+#[test]
+fn a_listener_that_another_takes_away_is_told_nothing_more() {
+    let tell: [fn(&StreamCallbackHelper); 2] = [
+        |helper| helper.run_reset_callbacks(StreamResetReason::LocalReset),
+        |helper| helper.run_high_watermark_callbacks(),
+    ];
+    for tell in tell {
+        let helper = Rc::new(StreamCallbackHelper::default());
+        let watcher = Rc::new(Watcher::default());
+        let remover: Rc<dyn StreamCallbacks> =
+            Rc::new(Remover { helper: helper.clone(), other: watcher.as_callbacks() });
+        helper.add(Rc::downgrade(&remover));
+        helper.add(watcher.as_callbacks());
+        tell(&helper);
+        assert!(watcher.log().is_empty());
+    }
 }
