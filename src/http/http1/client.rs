@@ -169,7 +169,8 @@ impl ClientConnectionImpl {
         Ok(())
     }
 
-    /// Bytes came that answer no request. A complete 408 is told apart; an incomplete head waits.
+    /// Bytes came that answer no request. A complete 408 is told apart. An incomplete head
+    /// does not wait, as it would in Envoy: it could become the answer to the next request.
     fn premature(&self, data: &mut Buffer, found: Option<usize>) -> Result<bool, DecodeError> {
         let mut idle_timeout = false;
         if let Some(length) = found {
