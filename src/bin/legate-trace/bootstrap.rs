@@ -1,0 +1,164 @@
+//! The configuration that both proxies get: the built-in one or the user's, with free ports, the scripted upstream, and what the
+//! scenario needs.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+const BUILT_IN: &str = include_str!("envoy.yaml");
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// A bootstrap under construction.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    root: Value,
+}
+
+impl Bootstrap {
+    /// Reads a file, or takes the built-in configuration.
+    ///
+    /// # Errors
+    /// The file cannot be read or is neither YAML nor JSON, or has no listener with an HTTP connection manager and no cluster.
+    pub fn load(file: Option<&Path>) -> Result<Bootstrap, String> {
+        let name = file.map_or("the built-in configuration".to_string(), |f| f.display().to_string());
+        let text = match file {
+            Some(file) => std::fs::read_to_string(file).map_err(|e| format!("cannot read {name}: {e}"))?,
+            None => BUILT_IN.to_string(),
+        };
+        let root = legate::config::yaml::parse_yaml(&text).map_err(|e| format!("{name}: {e}"))?;
+        let mut bootstrap = Bootstrap { root };
+        if bootstrap.connection_managers().is_empty() {
+            return Err(format!(
+                "{name}: static_resources.listeners: none has an HTTP connection manager with a route_config"
+            ));
+        }
+        if bootstrap.clusters().is_empty() {
+            return Err(format!("{name}: static_resources.clusters: there is none"));
+        }
+        Ok(bootstrap)
+    }
+
+    /// Any free port for admin and listeners, and `upstream` for every endpoint.
+    pub fn set_addresses(&mut self, upstream: SocketAddr) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.root["admin"]["address"] = address(any);
+        for listener in objects(self.root.pointer_mut("/static_resources/listeners")) {
+            listener.insert("address".to_string(), address(any));
+        }
+        for cluster in self.clusters() {
+            let name = cluster.get("name").cloned().unwrap_or_default();
+            cluster.insert("type".to_string(), json!("STATIC"));
+            let endpoint = json!({"endpoint": {"address": address(upstream)}});
+            cluster.insert(
+                "load_assignment".to_string(),
+                json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}),
+            );
+        }
+    }
+
+    /// Sets a field of every route's action.
+    pub fn set_route(&mut self, field: &str, value: &Value) {
+        for manager in self.connection_managers() {
+            for host in objects(manager.get_mut("route_config").and_then(|c| c.get_mut("virtual_hosts"))) {
+                for route in objects(host.get_mut("routes")) {
+                    if let Some(action) = route.get_mut("route").and_then(Value::as_object_mut) {
+                        action.insert(field.to_string(), value.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sets a field of every cluster.
+    pub fn set_cluster(&mut self, field: &str, value: &Value) {
+        for cluster in self.clusters() {
+            cluster.insert(field.to_string(), value.clone());
+        }
+    }
+
+    /// Sets a field of every cluster's `common_http_protocol_options`.
+    pub fn set_upstream_http(&mut self, field: &str, value: &Value) {
+        let options = json!({HTTP_OPTIONS: {
+            "@type": format!("type.googleapis.com/{HTTP_OPTIONS}"),
+            "common_http_protocol_options": {field: value},
+            "explicit_http_config": {"http_protocol_options": {}},
+        }});
+        self.set_cluster("typed_extension_protocol_options", &options);
+    }
+
+    /// As JSON, which both proxies read.
+    pub fn json(&self) -> String {
+        self.root.to_string()
+    }
+
+    fn clusters(&mut self) -> Vec<&mut Map<String, Value>> {
+        objects(self.root.pointer_mut("/static_resources/clusters"))
+    }
+
+    /// The configurations of those that have their routes with them.
+    fn connection_managers(&mut self) -> Vec<&mut Map<String, Value>> {
+        let mut managers = Vec::new();
+        for listener in objects(self.root.pointer_mut("/static_resources/listeners")) {
+            for chain in objects(listener.get_mut("filter_chains")) {
+                for filter in objects(chain.get_mut("filters")) {
+                    if let Some(config) = filter.get_mut("typed_config").and_then(Value::as_object_mut)
+                        && config.contains_key("route_config")
+                    {
+                        managers.push(config);
+                    }
+                }
+            }
+        }
+        managers
+    }
+}
+
+fn address(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+}
+
+fn objects(list: Option<&mut Value>) -> Vec<&mut Map<String, Value>> {
+    let items = list.and_then(Value::as_array_mut).map(|items| items.iter_mut()).unwrap_or_default();
+    items.filter_map(Value::as_object_mut).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_set_where_they_belong() {
+        let mut bootstrap = Bootstrap::load(None).unwrap();
+        bootstrap.set_addresses(([127, 0, 0, 1], 77).into());
+        bootstrap.set_route("timeout", &json!("1s"));
+        bootstrap.set_cluster("connect_timeout", &json!("2s"));
+        bootstrap.set_upstream_http("max_requests_per_connection", &json!(3));
+        let at = |path: &str| bootstrap.root.pointer(path).cloned().unwrap_or_default();
+        assert_eq!(at("/static_resources/listeners/0/address/socket_address/port_value"), json!(0));
+        let routes = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes";
+        assert_eq!(at(&format!("{routes}/0/route/timeout")), json!("1s"));
+        let endpoint = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint";
+        assert_eq!(at(&format!("{endpoint}/address/socket_address/port_value")), json!(77));
+        assert_eq!(at("/static_resources/clusters/0/connect_timeout"), json!("2s"));
+        assert!(
+            legate::config::load_bootstrap(
+                None,
+                Some(&bootstrap.json()),
+                legate::config::UnknownFields::Reject
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_of_no_use_is_refused() {
+        let error = Bootstrap::load(Some(Path::new("/nonexistent.yaml"))).unwrap_err();
+        assert!(error.starts_with("cannot read /nonexistent.yaml: "), "{error}");
+        let file = std::env::temp_dir().join(format!("legate-trace-{}.yaml", std::process::id()));
+        std::fs::write(&file, "admin: {}").unwrap();
+        let error = Bootstrap::load(Some(&file)).unwrap_err();
+        assert!(error.contains("static_resources.listeners: none has"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line of `legate-trace`.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::scenarios::{self, SCENARIOS, Scenario};
+
+const USAGE: &str = "\
+legate-trace lays what legate does beside what Envoy does, stage by stage.
+
+  legate-trace run --scenario NAME|all [--envoy PATH] [--legate PATH] [-c FILE] [--html FILE] [--keep DIR] [--summary]
+      starts both with the same configuration on free ports, plays the scenario against a scripted upstream, compares
+  legate-trace compare ENVOY_LOG LEGATE_LOG [--html FILE]
+      compares two logs made with -l trace
+  legate-trace scenarios
+      lists the scenarios
+
+Envoy is looked for in ENVOY_BIN, .venv and PATH, legate beside this program. Exit status: 0 when the traces are equal up to the
+documented differences, 1 when not, 2 when they could not be compared.
+";
+
+/// What is asked for.
+pub enum Command {
+    /// Print this.
+    Print(String),
+    /// Play scenarios.
+    Run(RunCommand),
+    /// Compare two logs.
+    Compare(CompareCommand),
+}
+
+/// `run`.
+#[derive(Default)]
+pub struct RunCommand {
+    /// The scenario; `None` for all.
+    pub scenario: Option<&'static Scenario>,
+    envoy: Option<PathBuf>,
+    legate: Option<PathBuf>,
+    /// `-c`.
+    pub config: Option<PathBuf>,
+    /// `--html`.
+    pub html: Option<PathBuf>,
+    keep: Option<PathBuf>,
+    /// `--summary`: only lanes that differ.
+    pub summary: bool,
+}
+
+/// `compare`.
+pub struct CompareCommand {
+    /// Envoy's log.
+    pub envoy: PathBuf,
+    /// legate's log.
+    pub legate: PathBuf,
+    /// `--html`.
+    pub html: Option<PathBuf>,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// It asks for something that does not exist, or for nothing.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut parser = lexopt::Parser::from_iter(arguments);
+    let text = |e: lexopt::Error| format!("{e}; see legate-trace --help");
+    match parser.next().map_err(text)? {
+        None => Err("nothing to do; see legate-trace --help".to_string()),
+        Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => Ok(Command::Print(USAGE.to_string())),
+        Some(lexopt::Arg::Value(word)) => match word.to_str() {
+            Some("run") => parse_run(&mut parser).map(Command::Run),
+            Some("compare") => parse_compare(&mut parser).map(Command::Compare),
+            Some("scenarios") => Ok(Command::Print(scenario_list())),
+            _ => Err(format!("no command is called {}; see legate-trace --help", word.display())),
+        },
+        Some(other) => Err(text(other.unexpected())),
+    }
+}
+
+fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
+    use lexopt::prelude::{Long, Short, ValueExt};
+    let text = |e: lexopt::Error| format!("run: {e}; see legate-trace --help");
+    let mut command = RunCommand::default();
+    let mut chosen = false;
+    while let Some(argument) = parser.next().map_err(text)? {
+        let place = match argument {
+            Long("scenario") => {
+                let name = parser.value().and_then(|v| v.string()).map_err(text)?;
+                command.scenario = match name.as_str() {
+                    "all" => None,
+                    _ => Some(scenarios::named(&name).ok_or_else(|| {
+                        format!("no scenario is called '{name}'; legate-trace scenarios lists them")
+                    })?),
+                };
+                chosen = true;
+                continue;
+            }
+            Long("summary") => {
+                command.summary = true;
+                continue;
+            }
+            Long("envoy") => &mut command.envoy,
+            Long("legate") => &mut command.legate,
+            Short('c') | Long("config-path") => &mut command.config,
+            Long("html") => &mut command.html,
+            Long("keep") => &mut command.keep,
+            other => return Err(text(other.unexpected())),
+        };
+        *place = Some(parser.value().map_err(text)?.into());
+    }
+    match chosen {
+        true => Ok(command),
+        false => Err("run: --scenario is missing; see legate-trace --help".to_string()),
+    }
+}
+
+fn parse_compare(parser: &mut lexopt::Parser) -> Result<CompareCommand, String> {
+    let text = |e: lexopt::Error| format!("compare: {e}; see legate-trace --help");
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut html = None;
+    while let Some(argument) = parser.next().map_err(text)? {
+        match argument {
+            lexopt::Arg::Value(file) => files.push(file.into()),
+            lexopt::Arg::Long("html") => html = Some(parser.value().map_err(text)?.into()),
+            other => return Err(text(other.unexpected())),
+        }
+    }
+    match <[PathBuf; 2]>::try_from(files) {
+        Ok([envoy, legate]) => Ok(CompareCommand { envoy, legate, html }),
+        Err(files) => {
+            Err(format!("compare: it takes two files, Envoy's log and legate's, not {}", files.len()))
+        }
+    }
+}
+
+fn scenario_list() -> String {
+    let mut out = String::new();
+    for Scenario { name, about, .. } in SCENARIOS {
+        let _ = writeln!(out, "{name:<28} {about}");
+    }
+    out
+}
+
+impl RunCommand {
+    /// Envoy's binary.
+    ///
+    /// # Errors
+    /// None is given and none is found.
+    pub fn envoy(&self) -> Result<PathBuf, String> {
+        let given = self.envoy.clone().or_else(|| std::env::var_os("ENVOY_BIN").map(PathBuf::from));
+        given.or_else(envoy_in_venv).or_else(|| in_path("envoy")).ok_or_else(|| {
+            "no Envoy: name one with --envoy, or run `make test`, which installs it into .venv".to_string()
+        })
+    }
+
+    /// legate's binary.
+    ///
+    /// # Errors
+    /// None is given and none is beside this program.
+    pub fn legate(&self) -> Result<PathBuf, String> {
+        let beside = || {
+            let own = std::env::current_exe().ok()?;
+            Some(own.with_file_name("legate")).filter(|path| path.exists())
+        };
+        let found = self.legate.clone().or_else(beside);
+        found.ok_or_else(|| "no legate beside this program: name one with --legate".to_string())
+    }
+
+    /// Where logs go: the directory of `--keep`, or one that is removed at the end.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn directory(&self) -> Result<Directory, String> {
+        let temporary = || std::env::temp_dir().join(format!("legate-trace-{}", std::process::id()));
+        let path = self.keep.clone().unwrap_or_else(temporary);
+        std::fs::create_dir_all(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
+        Ok(Directory { path, is_kept: self.keep.is_some() })
+    }
+}
+
+/// A directory that goes when it is dropped, unless it is to be kept.
+pub struct Directory {
+    /// Where it is.
+    pub path: PathBuf,
+    is_kept: bool,
+}
+
+impl Directory {
+    /// Where it is, if it is kept.
+    pub fn kept(&self) -> Option<&Path> {
+        self.is_kept.then_some(self.path.as_path())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn envoy_in_venv() -> Option<PathBuf> {
+    let pythons = std::fs::read_dir(".venv/lib").ok()?;
+    let binary = |python: PathBuf| python.join("site-packages/envoy/_bin/envoy");
+    pythons.filter_map(Result::ok).map(|entry| binary(entry.path())).find(|path| path.exists())
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(words: &str) -> String {
+        let words = std::iter::once("legate-trace").chain(words.split_whitespace());
+        match parse(words.map(OsString::from)) {
+            Err(error) => error,
+            Ok(_) => panic!("it is taken"),
+        }
+    }
+
+    #[test]
+    fn a_run_is_read() {
+        let words =
+            ["legate-trace", "run", "--scenario", "pipelined", "--envoy=/e", "-c", "x.yaml", "--summary"];
+        let Ok(Command::Run(command)) = parse(words.map(OsString::from)) else { panic!() };
+        assert_eq!(command.scenario.map(|s| s.name), Some("pipelined"));
+        assert_eq!(command.envoy(), Ok(PathBuf::from("/e")));
+        assert_eq!(command.config, Some(PathBuf::from("x.yaml")));
+        assert!(command.summary && command.html.is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!(error(""), "nothing to do; see legate-trace --help");
+        assert!(error("walk").contains("no command is called walk"));
+        assert!(error("run").contains("--scenario is missing"));
+        assert!(error("run --scenario x").contains("no scenario is called 'x'"));
+        assert!(error("run --scenario all --fast").contains("--fast"));
+        assert!(error("compare a").contains("it takes two files"));
+    }
+}

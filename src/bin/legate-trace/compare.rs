@@ -1,0 +1,363 @@
+//! Two traces laid side by side: aligned lane by lane, and each difference looked up among the documented ones.
+
+use std::collections::BTreeSet;
+
+use crate::differences::{Difference, How};
+use crate::lanes::{Event, LaneId, Trace, add_up};
+
+/// What a pair comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Both passed the stage, and agree.
+    Equal,
+    /// They differ as the documented difference of that index says.
+    Documented(usize),
+    /// They differ.
+    Undocumented,
+}
+
+/// An event of Envoy's, of legate's, or one of each.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// Envoy's.
+    pub envoy: Option<Event>,
+    /// legate's.
+    pub legate: Option<Event>,
+    /// How they stand to each other.
+    pub verdict: Verdict,
+}
+
+impl Pair {
+    /// Names of the details that both sides have with other values.
+    fn differing_details(&self) -> Vec<String> {
+        match (&self.envoy, &self.legate) {
+            (Some(envoy), Some(legate)) => envoy.differing_details(legate),
+            _ => Vec::new(),
+        }
+    }
+
+    fn stage(&self) -> Option<&str> {
+        self.envoy.as_ref().or(self.legate.as_ref()).filter(|e| e.known).map(|e| e.stage.as_str())
+    }
+}
+
+/// A lane of both.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// Where.
+    pub id: LaneId,
+    /// In their order.
+    pub pairs: Vec<Pair>,
+}
+
+/// The outcome.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The scenario's name; empty for logs from elsewhere.
+    pub scenario: String,
+    /// All lanes that either side has.
+    pub lanes: Vec<Lane>,
+    /// Connections to clients by worker: Envoy's and legate's.
+    pub downstream_by_worker: [Vec<usize>; 2],
+}
+
+/// How much of a lane is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// Every event in its order.
+    #[default]
+    InOrder,
+    /// The order in which the stages of a connection are first passed, and how many bytes they moved altogether: for bodies that
+    /// come in pieces as the kernel likes.
+    FirstPassed,
+    /// Connections only, without what depends on which worker has which.
+    PerConnection,
+}
+
+/// How many pairs there are of each kind.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// All of them.
+    pub compared: usize,
+    /// Equal ones.
+    pub equal: usize,
+    /// Documented differences.
+    pub documented: usize,
+    /// Others.
+    pub undocumented: usize,
+}
+
+impl Counts {
+    /// Adds those of another comparison.
+    pub fn add(&mut self, more: Counts) {
+        self.compared += more.compared;
+        self.equal += more.equal;
+        self.documented += more.documented;
+        self.undocumented += more.undocumented;
+    }
+}
+
+impl Comparison {
+    /// Counts the pairs.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for pair in self.lanes.iter().flat_map(|lane| &lane.pairs) {
+            counts.compared += 1;
+            match pair.verdict {
+                Verdict::Equal => counts.equal += 1,
+                Verdict::Documented(_) => counts.documented += 1,
+                Verdict::Undocumented => counts.undocumented += 1,
+            }
+        }
+        counts
+    }
+
+    /// The documented differences that occur, by index.
+    pub fn used(&self) -> BTreeSet<usize> {
+        let index = |pair: &Pair| match pair.verdict {
+            Verdict::Documented(index) => Some(index),
+            _ => None,
+        };
+        self.lanes.iter().flat_map(|lane| &lane.pairs).filter_map(index).collect()
+    }
+}
+
+/// Compares two traces.
+pub fn compare(
+    envoy: &Trace,
+    legate: &Trace,
+    scenario: &str,
+    mode: Mode,
+    differences: &[Difference],
+) -> Comparison {
+    let ids: BTreeSet<LaneId> = envoy.lanes.iter().chain(&legate.lanes).map(|(id, _)| *id).collect();
+    let is_compared = |id: &LaneId| {
+        mode != Mode::PerConnection || matches!(id, LaneId::Downstream(_) | LaneId::Upstream(_))
+    };
+    let lanes = ids
+        .into_iter()
+        .filter(is_compared)
+        .map(|id| {
+            let mut pairs = align(&prepared(envoy.lane(id), mode), &prepared(legate.lane(id), mode));
+            judge(&mut pairs, id, scenario, differences);
+            Lane { id, pairs }
+        })
+        .collect();
+    Comparison {
+        scenario: scenario.to_string(),
+        lanes,
+        downstream_by_worker: [envoy.downstream_by_worker.clone(), legate.downstream_by_worker.clone()],
+    }
+}
+
+fn prepared(events: &[Event], mode: Mode) -> Vec<Event> {
+    if mode != Mode::FirstPassed {
+        return events.to_vec();
+    }
+    let mut first: Vec<Event> = Vec::new();
+    for event in events {
+        match first.iter_mut().find(|e| e.same_stage(event)) {
+            Some(seen) => add_up(seen, event),
+            None => first.push(event.clone()),
+        }
+    }
+    first
+}
+
+/// Finds the longest common sequence; equal details count for more than an equal stage alone.
+fn align(envoy: &[Event], legate: &[Event]) -> Vec<Pair> {
+    const SAME: u32 = 4;
+    const SAME_STAGE: u32 = 3;
+    let score = |a: &Event, b: &Event| match (a.same(b), a.same_stage(b)) {
+        (true, _) => SAME,
+        (false, true) => SAME_STAGE,
+        _ => 0,
+    };
+    let width = legate.len() + 1;
+    let mut best = vec![0u32; (envoy.len() + 1) * width];
+    for i in (0..envoy.len()).rev() {
+        for j in (0..legate.len()).rev() {
+            let gap = best[(i + 1) * width + j].max(best[i * width + j + 1]);
+            let matched = match score(&envoy[i], &legate[j]) {
+                0 => 0,
+                score => score + best[(i + 1) * width + j + 1],
+            };
+            best[i * width + j] = gap.max(matched);
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    let mut pairs = Vec::new();
+    let pair = |envoy: Option<&Event>, legate: Option<&Event>| Pair {
+        envoy: envoy.cloned(),
+        legate: legate.cloned(),
+        verdict: Verdict::Undocumented,
+    };
+    while i < envoy.len() || j < legate.len() {
+        let here = best[i * width + j];
+        let score = match (envoy.get(i), legate.get(j)) {
+            (Some(a), Some(b)) => score(a, b),
+            _ => 0,
+        };
+        if score > 0 && here == score + best[(i + 1) * width + j + 1] {
+            pairs.push(pair(envoy.get(i), legate.get(j)));
+            (i, j) = (i + 1, j + 1);
+        } else if i < envoy.len() && here == best[(i + 1) * width + j] {
+            pairs.push(pair(envoy.get(i), None));
+            i += 1;
+        } else {
+            pairs.push(pair(None, legate.get(j)));
+            j += 1;
+        }
+    }
+    pairs
+}
+
+fn judge(pairs: &mut [Pair], lane: LaneId, scenario: &str, differences: &[Difference]) {
+    let find = |stage: &str, how: &How| {
+        differences.iter().position(|d| d.how == *how && d.applies(stage, lane, scenario))
+    };
+    for pair in pairs.iter_mut() {
+        let Some(stage) = pair.stage() else { continue };
+        pair.verdict = match (&pair.envoy, &pair.legate) {
+            (Some(_), Some(_)) => {
+                let details = pair.differing_details();
+                let found: Vec<Option<usize>> =
+                    details.iter().map(|name| find(stage, &How::Detail(name.clone()))).collect();
+                match found.first() {
+                    None => Verdict::Equal,
+                    Some(Some(first)) if found.iter().all(Option::is_some) => Verdict::Documented(*first),
+                    _ => Verdict::Undocumented,
+                }
+            }
+            (Some(_), None) => {
+                find(stage, &How::EnvoyOnly).map_or(Verdict::Undocumented, Verdict::Documented)
+            }
+            _ => find(stage, &How::LegateOnly).map_or(Verdict::Undocumented, Verdict::Documented),
+        };
+    }
+    for (index, difference) in differences.iter().enumerate() {
+        if difference.how == How::Order && difference.applies(&difference.stage, lane, scenario) {
+            settle_order(pairs, index, &difference.stage);
+        }
+    }
+}
+
+/// A stage may be at another place only where both sides have it.
+fn settle_order(pairs: &mut [Pair], index: usize, stage: &str) {
+    let open = |pairs: &[Pair], of_envoy: bool| -> Vec<usize> {
+        let is_open = |pair: &Pair| {
+            let one_sided = if of_envoy { pair.legate.is_none() } else { pair.envoy.is_none() };
+            pair.verdict == Verdict::Undocumented && one_sided && pair.stage() == Some(stage)
+        };
+        pairs.iter().enumerate().filter(|(_, pair)| is_open(pair)).map(|(i, _)| i).collect()
+    };
+    let (left, right) = (open(pairs, true), open(pairs, false));
+    for (a, b) in left.into_iter().zip(right) {
+        pairs[a].verdict = Verdict::Documented(index);
+        pairs[b].verdict = Verdict::Documented(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(text: &str) -> Event {
+        let (stage, bytes) = text.split_once(' ').unwrap_or((text, ""));
+        let details = match bytes {
+            "" => vec![],
+            bytes => vec![("bytes".to_string(), bytes.to_string())],
+        };
+        Event { stage: stage.into(), known: stage != "?", stream: None, conn: None, details, line: 0 }
+    }
+
+    fn trace(lane: LaneId, words: &str) -> Trace {
+        let events = words.split(", ").filter(|w| !w.is_empty()).map(event).collect();
+        Trace { lanes: vec![(lane, events)], downstream_by_worker: vec![] }
+    }
+
+    fn difference(stage: &str, how: How) -> Difference {
+        Difference {
+            stage: stage.into(),
+            how,
+            lanes: vec![],
+            scenarios: vec![],
+            since: "1.40".into(),
+            reason: "because".into(),
+        }
+    }
+
+    /// A word per pair: its sides and the verdict.
+    fn result(envoy: &str, legate: &str, mode: Mode, differences: &[Difference]) -> String {
+        let lane = LaneId::Upstream(1);
+        let comparison = compare(&trace(lane, envoy), &trace(lane, legate), "s", mode, differences);
+        let word = |pair: &Pair| {
+            let side = |e: &Option<Event>| e.as_ref().map_or("-".into(), Event::to_string);
+            let verdict = match pair.verdict {
+                Verdict::Equal => "=".to_string(),
+                Verdict::Documented(index) => index.to_string(),
+                Verdict::Undocumented => "!".to_string(),
+            };
+            format!("{}/{}:{verdict}", side(&pair.envoy), side(&pair.legate))
+        };
+        comparison.lanes[0].pairs.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn equal_traces_are_equal() {
+        assert_eq!(result("a, b 1", "a, b 1", Mode::InOrder, &[]), "a/a:= b bytes=1/b bytes=1:=");
+    }
+
+    #[test]
+    fn what_one_side_lacks_is_found() {
+        assert_eq!(result("a, b, c", "a, c", Mode::InOrder, &[]), "a/a:= b/-:! c/c:=");
+        assert_eq!(result("a, c", "a, b, c", Mode::InOrder, &[]), "a/a:= -/b:! c/c:=");
+        assert_eq!(result("a", "", Mode::InOrder, &[]), "a/-:!");
+    }
+
+    #[test]
+    fn documented_differences_have_a_direction() {
+        let known = [difference("b", How::EnvoyOnly), difference("b", How::LegateOnly)];
+        assert_eq!(result("a, b, c", "a, c", Mode::InOrder, &known[..1]), "a/a:= b/-:0 c/c:=");
+        assert_eq!(result("a, c", "a, b, c", Mode::InOrder, &known[..1]), "a/a:= -/b:! c/c:=");
+        assert_eq!(result("a, c", "a, b, c", Mode::InOrder, &known), "a/a:= -/b:1 c/c:=");
+    }
+
+    #[test]
+    fn details_are_compared() {
+        assert_eq!(result("a 1", "a 2", Mode::InOrder, &[]), "a bytes=1/a bytes=2:!");
+        let known = [difference("a", How::Detail("bytes".into()))];
+        assert_eq!(result("a 1", "a 2", Mode::InOrder, &known), "a bytes=1/a bytes=2:0");
+    }
+
+    #[test]
+    fn another_order_needs_the_stage_on_both_sides() {
+        assert_eq!(result("a, b", "b, a", Mode::InOrder, &[]), "a/-:! b/b:= -/a:!");
+        let known = [difference("a", How::Order)];
+        assert_eq!(result("a, b", "b, a", Mode::InOrder, &known), "a/-:0 b/b:= -/a:0");
+        assert_eq!(result("a, b", "b", Mode::InOrder, &known), "a/-:! b/b:=");
+    }
+
+    #[test]
+    fn a_text_that_no_table_knows_is_never_documented() {
+        let known = [difference("?", How::EnvoyOnly)];
+        assert_eq!(result("?", "", Mode::InOrder, &known), "unknown text: ?/-:!");
+    }
+
+    #[test]
+    fn pieces_are_added_up() {
+        let same = "a/a:= b bytes=6/b bytes=6:=";
+        assert_eq!(result("a, b 1, a, b 5", "a, b 2, b 4, a", Mode::FirstPassed, &[]), same);
+        let fewer = "a/a:= b bytes=6/b bytes=2:!";
+        assert_eq!(result("a, b 1, a, b 5", "a, b 2", Mode::FirstPassed, &[]), fewer);
+    }
+
+    #[test]
+    fn only_connections_count_where_workers_differ() {
+        let lane = LaneId::Pool(2);
+        let comparison = compare(&trace(lane, "a"), &trace(lane, "b"), "s", Mode::PerConnection, &[]);
+        assert!(comparison.lanes.is_empty());
+        let comparison = compare(&trace(lane, "a"), &trace(lane, "b"), "s", Mode::InOrder, &[]);
+        assert_eq!(comparison.counts(), Counts { compared: 2, undocumented: 2, ..Counts::default() });
+    }
+}

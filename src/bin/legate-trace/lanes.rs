@@ -1,0 +1,383 @@
+//! A log as stage events, grouped by where they happened: a lane per connection, per worker's pools and loop, and one for
+//! the main thread. Connections and streams are numbered by first appearance.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::log_line::{self, LogLine};
+use crate::stage_texts::{Details, Dialect, Place, Row, StageTexts};
+
+/// Where events happened.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum LaneId {
+    /// A connection to a client, by number.
+    Downstream(usize),
+    /// A connection to an upstream, by number.
+    Upstream(usize),
+    /// The pools of a worker, by number.
+    Pool(usize),
+    /// The event loop of a worker, by number.
+    Loop(usize),
+    /// The main thread.
+    Main,
+}
+
+impl LaneId {
+    /// What differences may name it by.
+    pub fn kind(self) -> &'static str {
+        match self {
+            LaneId::Downstream(_) => "downstream",
+            LaneId::Upstream(_) => "upstream",
+            LaneId::Pool(_) => "pool",
+            LaneId::Loop(_) => "loop",
+            LaneId::Main => "main",
+        }
+    }
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LaneId::Downstream(n) => write!(f, "downstream connection {n}"),
+            LaneId::Upstream(n) => write!(f, "upstream connection {n}"),
+            LaneId::Pool(n) => write!(f, "pool of worker {n}"),
+            LaneId::Loop(n) => write!(f, "loop of worker {n}"),
+            LaneId::Main => write!(f, "main thread"),
+        }
+    }
+}
+
+/// One stage that was passed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// The stage, or the text itself when the table does not know it.
+    pub stage: String,
+    /// Whether the table knows it.
+    pub known: bool,
+    /// The stream's number on its connection.
+    pub stream: Option<usize>,
+    /// The connection, where the lane does not tell.
+    pub conn: Option<LaneId>,
+    /// What else both sides have to agree on.
+    pub details: Details,
+    /// Line number in the log.
+    pub line: usize,
+}
+
+impl Event {
+    /// Whether the same happened; the logs' line numbers do not matter, and a detail only when both have it.
+    pub fn same(&self, other: &Event) -> bool {
+        self.same_stage(other) && self.differing_details(other).is_empty()
+    }
+
+    /// Whether it is the same stage of the same stream.
+    pub fn same_stage(&self, other: &Event) -> bool {
+        self.stage == other.stage && self.stream == other.stream && self.conn == other.conn
+    }
+
+    /// Names of the details that both have, with other values.
+    pub fn differing_details(&self, other: &Event) -> Vec<String> {
+        let differs = |(name, value): &(String, String)| {
+            other.details.iter().any(|(n, v)| n == name && v != value).then(|| name.clone())
+        };
+        self.details.iter().filter_map(differs).collect()
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.known {
+            return write!(f, "unknown text: {}", self.stage);
+        }
+        f.write_str(&self.stage)?;
+        if let Some(conn) = self.conn {
+            let name = match conn {
+                LaneId::Upstream(n) => format!(" U{n}"),
+                LaneId::Downstream(n) => format!(" D{n}"),
+                _ => String::new(),
+            };
+            f.write_str(&name)?;
+        }
+        if let Some(stream) = self.stream {
+            write!(f, " S{stream}")?;
+        }
+        for (name, value) in &self.details {
+            if name != "headers" {
+                write!(f, " {name}={value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a log tells.
+#[derive(Clone, Default, Debug)]
+pub struct Trace {
+    /// The lanes in the order of their ids.
+    pub lanes: Vec<(LaneId, Vec<Event>)>,
+    /// How many connections to clients each worker had, in the order of the workers' first appearance.
+    pub downstream_by_worker: Vec<usize>,
+}
+
+impl Trace {
+    /// The events of a lane; none for a lane that is not there.
+    pub fn lane(&self, id: LaneId) -> &[Event] {
+        self.lanes.iter().find(|(lane, _)| *lane == id).map_or(&[], |(_, events)| events)
+    }
+}
+
+/// Whose texts these are: only Envoy 1.40 writes tags by name.
+pub fn dialect_of(log: &str) -> Dialect {
+    if log.contains("[Tags: \"") { Dialect::V1_40 } else { Dialect::V1_1 }
+}
+
+/// Reads a log from line `from` on (1 for all of it). The thread that logs the first line of all is the main thread; threads
+/// without a connection are left out.
+pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
+    let dialect = dialect_of(log);
+    let lines = log_line::parse(log);
+    let Some(main) = lines.first().map(|line| line.thread.clone()) else {
+        return Trace::default();
+    };
+    let mut reader = Reader::new(texts);
+    let matched: Vec<(&LogLine, Option<(usize, Details)>)> = lines
+        .iter()
+        .filter(|line| line.number >= from)
+        .map(|line| (line, texts.find(dialect, line)))
+        .collect();
+    reader.number_connections(&matched, &main);
+    for (line, found) in matched {
+        if line.thread == main {
+            reader.main_thread(line, found);
+        } else if reader.workers.contains(&line.thread) {
+            reader.worker(line, found);
+        }
+    }
+    reader.finish()
+}
+
+struct Reader<'a> {
+    texts: &'a StageTexts,
+    connections: HashMap<String, LaneId>,
+    streams: HashMap<String, (LaneId, usize)>,
+    /// Threads that have connections.
+    workers: Vec<String>,
+    /// The connection that each worker was last at.
+    at: HashMap<String, LaneId>,
+    lanes: HashMap<LaneId, Vec<Event>>,
+    downstream_by_worker: Vec<usize>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(texts: &'a StageTexts) -> Reader<'a> {
+        Reader {
+            texts,
+            connections: HashMap::new(),
+            streams: HashMap::new(),
+            workers: Vec::new(),
+            at: HashMap::new(),
+            lanes: HashMap::new(),
+            downstream_by_worker: Vec::new(),
+        }
+    }
+
+    fn row(&self, found: &Option<(usize, Details)>) -> Option<&'a Row> {
+        found.as_ref().map(|(index, _)| &self.texts.rows()[*index])
+    }
+
+    /// A connection may be mentioned before it is clear what it is, so this comes first.
+    fn number_connections(&mut self, lines: &[(&LogLine, Option<(usize, Details)>)], main: &str) {
+        let upstream = |(line, found): &&(&LogLine, Option<(usize, Details)>)| {
+            self.row(found).is_some_and(|row| row.place == Place::Upstream) && line.thread != main
+        };
+        let upstream: Vec<String> =
+            lines.iter().filter(upstream).filter_map(|(line, _)| line.conn.clone()).collect();
+        let (mut downstreams, mut upstreams) = (0, 0);
+        for (line, _) in lines.iter().filter(|(line, _)| line.thread != main) {
+            let Some(conn) = line.conn.as_ref() else { continue };
+            if self.connections.contains_key(conn) {
+                continue;
+            }
+            let worker = match self.workers.iter().position(|w| *w == line.thread) {
+                Some(worker) => worker,
+                None => {
+                    self.workers.push(line.thread.clone());
+                    self.downstream_by_worker.push(0);
+                    self.workers.len() - 1
+                }
+            };
+            let id = if upstream.contains(conn) {
+                upstreams += 1;
+                LaneId::Upstream(upstreams)
+            } else {
+                downstreams += 1;
+                self.downstream_by_worker[worker] += 1;
+                LaneId::Downstream(downstreams)
+            };
+            self.connections.insert(conn.clone(), id);
+        }
+    }
+
+    fn main_thread(&mut self, line: &LogLine, found: Option<(usize, Details)>) {
+        // The main thread says much that has nothing to do with requests; only what the table names counts.
+        let Some(row) = self.row(&found) else { return };
+        if row.place == Place::Main {
+            let details = found.map(|(_, details)| details).unwrap_or_default();
+            self.push(LaneId::Main, row.folds, event(row, line, None, None, details));
+        }
+    }
+
+    fn worker(&mut self, line: &LogLine, found: Option<(usize, Details)>) {
+        let worker = self.workers.iter().position(|w| *w == line.thread).unwrap_or(0) + 1;
+        let conn = line.conn.as_ref().and_then(|conn| self.connections.get(conn).copied());
+        if let Some(conn) = conn {
+            self.at.insert(line.thread.clone(), conn);
+        }
+        let at = conn.or_else(|| self.at.get(&line.thread).copied()).unwrap_or(LaneId::Loop(worker));
+        let stream = self.stream_number(at, line);
+        let Some(row) = self.row(&found) else {
+            let known = line.text.lines().next().unwrap_or_default();
+            let stage = format!("[{}] {known}", line.component);
+            let event =
+                Event { stage, known: false, stream, conn: None, details: Vec::new(), line: line.number };
+            self.push(at, false, event);
+            return;
+        };
+        let details = found.map(|(_, details)| details).unwrap_or_default();
+        let own = |details| event(row, line, stream, None, details);
+        match row.place {
+            Place::None | Place::Main => {}
+            Place::Connection | Place::Downstream | Place::Upstream => {
+                self.push(at, row.folds, own(details));
+            }
+            Place::Pool => {
+                self.push(LaneId::Pool(worker), row.folds, event(row, line, stream, conn, details))
+            }
+            Place::ConnectionAndPool => {
+                self.push(LaneId::Pool(worker), row.folds, event(row, line, stream, conn, details.clone()));
+                self.push(at, row.folds, own(details));
+            }
+            Place::Loop => self.push(LaneId::Loop(worker), row.folds, own(details)),
+        }
+    }
+
+    fn stream_number(&mut self, lane: LaneId, line: &LogLine) -> Option<usize> {
+        let stream = line.stream.as_ref()?;
+        if let Some((_, number)) = self.streams.get(stream) {
+            return Some(*number);
+        }
+        let number = self.streams.values().filter(|(l, _)| *l == lane).count() + 1;
+        self.streams.insert(stream.clone(), (lane, number));
+        Some(number)
+    }
+
+    fn push(&mut self, lane: LaneId, folds: bool, event: Event) {
+        let events = self.lanes.entry(lane).or_default();
+        match events.last_mut() {
+            Some(last) if folds && last.same_stage(&event) => add_up(last, &event),
+            _ => events.push(event),
+        }
+    }
+
+    fn finish(self) -> Trace {
+        let mut lanes: Vec<(LaneId, Vec<Event>)> = self.lanes.into_iter().collect();
+        lanes.sort_by_key(|(id, _)| *id);
+        Trace { lanes, downstream_by_worker: self.downstream_by_worker }
+    }
+}
+
+fn event(row: &Row, line: &LogLine, stream: Option<usize>, conn: Option<LaneId>, details: Details) -> Event {
+    Event { stage: row.stage.clone(), known: true, stream, conn, details, line: line.number }
+}
+
+/// Adds the numbers of `more`; a detail that is no number and differs is dropped.
+pub fn add_up(event: &mut Event, more: &Event) {
+    let sum = |(name, value): (String, String)| {
+        let other = more.details.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())?;
+        match (value.parse::<u64>(), other.parse::<u64>()) {
+            (Ok(a), Ok(b)) => Some((name, (a + b).to_string())),
+            _ => (value == other).then_some((name, value)),
+        }
+    };
+    event.details = std::mem::take(&mut event.details).into_iter().filter_map(sum).collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] starting
+[2026-01-01 00:00:00.000][2][debug][main] [a.rs:1] [C5] new connection
+[2026-01-01 00:00:00.000][2][debug][router] [a.rs:1] [C5][S77] router decoding headers:
+':path', '/'
+[2026-01-01 00:00:00.000][2][debug][pool] [a.rs:1] creating a new connection
+[2026-01-01 00:00:00.000][2][debug][client] [a.rs:1] [C6] connecting
+[2026-01-01 00:00:00.000][2][debug][router] [a.rs:1] [C5][S78] pool ready
+[2026-01-01 00:00:00.000][3][debug][http] [a.rs:1] [C7] new stream
+[2026-01-01 00:00:00.000][3][debug][http] [a.rs:1] a text that is in no table
+[2026-01-01 00:00:00.000][3][trace][main] [a.rs:1] item added to deferred deletion list (size=1)
+[2026-01-01 00:00:00.000][3][trace][main] [a.rs:1] item added to deferred deletion list (size=2)
+[2026-01-01 00:00:00.000][4][trace][main] [a.rs:1] item added to deferred deletion list (size=1)
+[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] shutting down server instance
+[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] anything else
+";
+
+    #[test]
+    fn events_go_to_their_lanes() {
+        let trace = read(&StageTexts::built_in().unwrap(), LOG, 1);
+        let lanes: Vec<(LaneId, Vec<String>)> = trace
+            .lanes
+            .iter()
+            .map(|(id, events)| (*id, events.iter().map(Event::to_string).collect()))
+            .collect();
+        let want: Vec<(LaneId, Vec<&str>)> = vec![
+            (
+                LaneId::Downstream(1),
+                vec![
+                    "ActiveListener::newConnection",
+                    "Filter::decodeHeaders S1",
+                    "UpstreamRequest::onPoolReady S2",
+                ],
+            ),
+            (
+                LaneId::Downstream(2),
+                vec!["ConnectionManagerImpl::newStream", "unknown text: [http] a text that is in no table"],
+            ),
+            (LaneId::Upstream(1), vec!["CodecClient::CodecClient"]),
+            (
+                LaneId::Pool(1),
+                vec!["ConnPoolImpl::createNewConnection", "UpstreamRequest::onPoolReady D1 S2"],
+            ),
+            (LaneId::Loop(2), vec!["DispatcherImpl::deferredDelete"]),
+            (LaneId::Main, vec!["InstanceImpl::shutdown"]),
+        ];
+        let want: Vec<(LaneId, Vec<String>)> =
+            want.into_iter().map(|(id, e)| (id, e.into_iter().map(str::to_string).collect())).collect();
+        assert_eq!(lanes, want);
+        assert_eq!(trace.downstream_by_worker, [1, 1]);
+    }
+
+    #[test]
+    fn only_lines_from_the_given_one_on_count() {
+        let trace = read(&StageTexts::built_in().unwrap(), LOG, 13);
+        assert_eq!(trace.lanes.len(), 1);
+    }
+
+    #[test]
+    fn details_differ_only_where_both_have_them() {
+        let event = |details: &[(&str, &str)]| Event {
+            stage: "A::b".into(),
+            known: true,
+            stream: None,
+            conn: None,
+            details: details.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
+            line: 1,
+        };
+        assert!(event(&[("x", "1"), ("y", "2")]).same(&event(&[("x", "1")])));
+        assert!(!event(&[("x", "1")]).same(&event(&[("x", "2")])));
+        let mut sum = event(&[("x", "1"), ("y", "a"), ("z", "c")]);
+        add_up(&mut sum, &event(&[("x", "2"), ("y", "b"), ("z", "c")]));
+        assert_eq!(sum, event(&[("x", "3"), ("z", "c")]));
+    }
+}

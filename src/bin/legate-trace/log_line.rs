@@ -1,0 +1,144 @@
+//! A line of a proxy's log, in the default format of Envoy 1.1 or 1.40, or of legate.
+//!
+//! `[date time][thread][level][component] [file:line] tags text`, where the tags are `[C0][S1]` in 1.1 and
+//! legate and `[Tags: "ConnectionId":"0","StreamId":"1"]` in 1.40. The place in the source may be missing, as in 1.1.
+
+/// A logged message; what follows on lines of its own belongs to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogLine {
+    /// Line number in the file, from 1.
+    pub number: usize,
+    /// The kernel's thread id, or whatever `%t` printed.
+    pub thread: String,
+    /// `connection`, `http`, `pool`...
+    pub component: String,
+    /// The proxy's own connection id.
+    pub conn: Option<String>,
+    /// The proxy's own stream id.
+    pub stream: Option<String>,
+    /// What was said, without tags.
+    pub text: String,
+}
+
+/// Reads a whole log. Lines before the first one that starts like a message are left out.
+pub fn parse(log: &str) -> Vec<LogLine> {
+    let mut lines: Vec<LogLine> = Vec::new();
+    for (index, text) in log.lines().enumerate() {
+        match parse_line(index + 1, text) {
+            Some(line) => lines.push(line),
+            None => {
+                if let Some(last) = lines.last_mut() {
+                    last.text.push('\n');
+                    last.text.push_str(text);
+                }
+            }
+        }
+    }
+    for line in &mut lines {
+        line.text.truncate(line.text.trim_end().len());
+    }
+    lines
+}
+
+fn parse_line(number: usize, text: &str) -> Option<LogLine> {
+    let (time, rest) = bracketed(text)?;
+    if !time.starts_with(|c: char| c.is_ascii_digit()) || !time.contains(':') {
+        return None;
+    }
+    let (thread, rest) = bracketed(rest)?;
+    let (_level, rest) = bracketed(rest)?;
+    let (component, rest) = bracketed(rest)?;
+    let rest = rest.trim_start();
+    let rest = without_place(rest);
+    let (conn, stream, text) = tags(rest);
+    Some(LogLine {
+        number,
+        thread: thread.to_string(),
+        component: component.to_string(),
+        conn: conn.map(str::to_string),
+        stream: stream.map(str::to_string),
+        text: text.to_string(),
+    })
+}
+
+/// What stands between `[` at the start and the next `]`, and what follows.
+fn bracketed(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix('[')?.split_once(']')
+}
+
+fn without_place(text: &str) -> &str {
+    let is_place = |inside: &str| {
+        inside.rsplit_once(':').is_some_and(|(file, line)| {
+            file.contains('.') && !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    match bracketed(text) {
+        Some((inside, rest)) if is_place(inside) => rest.trim_start(),
+        _ => text,
+    }
+}
+
+fn tags(text: &str) -> (Option<&str>, Option<&str>, &str) {
+    if let Some(rest) = text.strip_prefix("[Tags: ") {
+        let (inside, rest) = rest.split_once("] ").unwrap_or((rest, ""));
+        let value = |name: &str| {
+            inside.split(',').find_map(|tag| {
+                let (key, value) = tag.split_once(':')?;
+                (key.trim_matches('"') == name).then(|| value.trim_matches('"'))
+            })
+        };
+        return (value("ConnectionId"), value("StreamId"), rest);
+    }
+    let (conn, rest) = short_tag(text, 'C');
+    let (stream, rest) = short_tag(rest, 'S');
+    (conn, stream, rest.trim_start())
+}
+
+/// `[C12]` at the start.
+fn short_tag(text: &str, letter: char) -> (Option<&str>, &str) {
+    let number = |inside: &'_ str| inside.len() > 1 && inside[1..].bytes().all(|b| b.is_ascii_digit());
+    match bracketed(text) {
+        Some((inside, rest)) if inside.starts_with(letter) && number(inside) => (Some(&inside[1..]), rest),
+        _ => (None, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> LogLine {
+        let mut lines = parse(text);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.remove(0)
+    }
+
+    fn brief(line: &LogLine) -> (&str, &str, Option<&str>, Option<&str>, &str) {
+        (&line.thread, &line.component, line.conn.as_deref(), line.stream.as_deref(), &line.text)
+    }
+
+    #[test]
+    fn lines_of_each_version_are_read() {
+        let line = one(
+            r#"[2026-01-02 03:04:05.678][12][trace][http] [a/b.cc:77] [Tags: "ConnectionId":"3","StreamId":"99"] pool ready"#,
+        );
+        assert_eq!(brief(&line), ("12", "http", Some("3"), Some("99"), "pool ready"));
+        let line = one("[2019-01-02 03:04:05.678][12][debug][router] [source/a.cc:7] [C3][S99] pool ready");
+        assert_eq!(brief(&line), ("12", "router", Some("3"), Some("99"), "pool ready"));
+        let line = one("[2019-01-02 03:04:05.678][000012][debug][pool] [a.cc:7] creating");
+        assert_eq!(brief(&line), ("000012", "pool", None, None, "creating"));
+        let line = one("[2019-01-02 03:04:05.678][12][debug][pool] [C1] creating [C2] x");
+        assert_eq!(brief(&line), ("12", "pool", Some("1"), None, "creating [C2] x"));
+    }
+
+    #[test]
+    fn further_lines_belong_to_the_message_before() {
+        let lines = parse(
+            "started\n[2026-01-02 03:04:05.678][1][debug][http] [a.cc:7] headers:\n':path', '/'\n\n\
+             [2026-01-02 03:04:05.678][1][debug][http] [a.cc:8] next\n[not a message]",
+        );
+        let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
+        assert_eq!(texts, ["headers:\n':path', '/'", "next\n[not a message]"]);
+        assert_eq!(lines[1].number, 5);
+    }
+}

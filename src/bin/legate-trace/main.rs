@@ -1,0 +1,131 @@
+//! `legate-trace`: lays what legate does beside what Envoy does, stage by stage.
+//!
+//! The input are logs of `-l trace`. Each line becomes a stage ([`stage_texts`]), the stages go to lanes, one per connection
+//! ([`lanes`]), the lanes are aligned ([`compare`]) and what differs is looked up among the documented differences
+//! ([`differences`]). `run` makes the logs itself: it plays [`scenarios`] with both proxies.
+
+mod bootstrap;
+mod command_line;
+mod compare;
+mod differences;
+mod lanes;
+mod log_line;
+mod players;
+mod proxy;
+mod report;
+mod run;
+mod scenarios;
+mod stage_texts;
+
+use std::process::ExitCode;
+
+use command_line::{Command, CompareCommand, RunCommand};
+use compare::{Comparison, Counts, Mode};
+use report::Lanes;
+use scenarios::{SCENARIOS, Scenario};
+use stage_texts::StageTexts;
+
+/// Equal up to the documented differences.
+const EQUAL: u8 = 0;
+/// Not equal.
+const DIFFERENT: u8 = 1;
+/// Not compared.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = command_line::parse(std::env::args_os()).and_then(|command| match command {
+        Command::Print(text) => {
+            print!("{text}");
+            Ok(EQUAL)
+        }
+        Command::Run(command) => run_scenarios(&command),
+        Command::Compare(command) => compare_logs(&command),
+    });
+    ExitCode::from(outcome.unwrap_or_else(|error| {
+        eprintln!("legate-trace: {error}");
+        FAILED
+    }))
+}
+
+fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
+    let texts = StageTexts::built_in()?;
+    let differences = differences::built_in()?;
+    let envoy = command.envoy()?;
+    let legate = command.legate()?;
+    let directory = command.directory()?;
+    let setting = run::Setting {
+        envoy: &envoy,
+        legate: &legate,
+        config: command.config.as_deref(),
+        directory: &directory.path,
+        texts: &texts,
+        differences: &differences,
+    };
+    let chosen: Vec<&Scenario> = match command.scenario {
+        Some(one) => vec![one],
+        None => SCENARIOS.iter().collect(),
+    };
+    let mut comparisons = Vec::new();
+    let lanes = if command.scenario.is_some() && !command.summary { Lanes::All } else { Lanes::Differing };
+    for scenario in &chosen {
+        let comparison = setting.run(scenario)?;
+        print!("{}", report::side_by_side(&comparison, &differences, lanes));
+        comparisons.push(comparison);
+    }
+    print_summary(&comparisons);
+    if command.scenario.is_none() {
+        let used: std::collections::BTreeSet<usize> = comparisons.iter().flat_map(Comparison::used).collect();
+        for (index, difference) in differences.iter().enumerate().filter(|(i, _)| !used.contains(i)) {
+            let (number, stage) = (index + 1, &difference.stage);
+            println!("documented, but it does not occur: ({number}) {stage} [{}]", difference.since);
+        }
+    }
+    if let Some(kept) = directory.kept() {
+        println!("logs: {}", kept.display());
+    }
+    Ok(exit_code(&comparisons))
+}
+
+fn print_summary(comparisons: &[Comparison]) {
+    println!("{}", report::summary_head());
+    let mut total = Counts::default();
+    for comparison in comparisons {
+        let counts = comparison.counts();
+        println!("{}", report::summary_line(&comparison.scenario, counts));
+        total.add(counts);
+    }
+    if comparisons.len() > 1 {
+        println!("{}", report::summary_line("all", total));
+    }
+    for comparison in comparisons {
+        let [envoy, legate] = &comparison.downstream_by_worker;
+        if envoy.len() > 1 || legate.len() > 1 {
+            println!("{}: connections by worker: Envoy {envoy:?}, legate {legate:?}", comparison.scenario);
+        }
+    }
+}
+
+fn exit_code(comparisons: &[Comparison]) -> u8 {
+    let differ = comparisons.iter().any(|comparison| comparison.counts().undocumented > 0);
+    if differ { DIFFERENT } else { EQUAL }
+}
+
+fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
+    let texts = StageTexts::built_in()?;
+    let differences = differences::built_in()?;
+    let read = |file: &std::path::Path| {
+        let bytes = std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+        let trace = lanes::read(&texts, &String::from_utf8_lossy(&bytes), 1);
+        match trace.lanes.is_empty() {
+            true => {
+                Err(format!("{}: no connection's trace in it (was it run with -l trace?)", file.display()))
+            }
+            false => Ok(trace),
+        }
+    };
+    let comparison =
+        compare::compare(&read(&command.envoy)?, &read(&command.legate)?, "", Mode::InOrder, &differences);
+    print!("{}", report::side_by_side(&comparison, &differences, Lanes::All));
+    print_summary(std::slice::from_ref(&comparison));
+    Ok(exit_code(&[comparison]))
+}

@@ -1,0 +1,66 @@
+//! Plays a scenario with both proxies and compares their logs.
+
+use std::path::{Path, PathBuf};
+
+use crate::bootstrap::Bootstrap;
+use crate::compare::{Comparison, compare};
+use crate::differences::Difference;
+use crate::lanes::{self, Trace};
+use crate::players::Upstream;
+use crate::proxy::{Launch, Proxy};
+use crate::scenarios::{Scenario, Scene};
+use crate::stage_texts::StageTexts;
+
+/// What `run` needs to know.
+pub struct Setting<'a> {
+    /// Envoy's binary.
+    pub envoy: &'a Path,
+    /// legate's binary.
+    pub legate: &'a Path,
+    /// The configuration file, if it is not the built-in one.
+    pub config: Option<&'a Path>,
+    /// Where configurations and logs go, in a directory per scenario and proxy.
+    pub directory: &'a Path,
+    /// The table of texts.
+    pub texts: &'a StageTexts,
+    /// The documented differences.
+    pub differences: &'a [Difference],
+}
+
+impl Setting<'_> {
+    /// Runs one scenario with both.
+    ///
+    /// # Errors
+    /// A proxy does not start, or the scenario cannot be played to its end; the text says with which proxy.
+    pub fn run(&self, scenario: &Scenario) -> Result<Comparison, String> {
+        let side = |name: &str, binary: &Path| {
+            self.play(scenario, binary, &self.directory_of(scenario, name))
+                .map_err(|e| format!("{}, with {name}: {e}", scenario.name))
+        };
+        let (envoy, legate) = std::thread::scope(|scope| {
+            let envoy = scope.spawn(|| side("envoy", self.envoy));
+            let legate = side("legate", self.legate);
+            (envoy.join(), legate)
+        });
+        let envoy = envoy.map_err(|_| format!("{}: the script panicked", scenario.name))??;
+        Ok(compare(&envoy, &legate?, scenario.name, scenario.mode, self.differences))
+    }
+
+    fn directory_of(&self, scenario: &Scenario, proxy: &str) -> PathBuf {
+        self.directory.join(scenario.name).join(proxy)
+    }
+
+    fn play(&self, scenario: &Scenario, binary: &Path, directory: &Path) -> Result<Trace, String> {
+        let upstream = Upstream::new(scenario.upstream).map_err(|e| format!("no upstream: {e}"))?;
+        let mut bootstrap = Bootstrap::load(self.config)?;
+        bootstrap.set_addresses(upstream.address());
+        (scenario.configure)(&mut bootstrap);
+        let launch = Launch { binary, wrapper: &[], concurrency: scenario.concurrency, log_level: "trace" };
+        let mut proxy = Proxy::start(&launch, &bootstrap.json(), directory)?;
+        let from = proxy.next_line();
+        let played = (scenario.play)(&mut Scene { proxy: &mut proxy, upstream: &upstream });
+        let log = proxy.log_text();
+        played.map_err(|e| format!("{e} (log: {})", directory.join("proxy.log").display()))?;
+        Ok(lanes::read(self.texts, &log, from))
+    }
+}

@@ -1,0 +1,425 @@
+//! The scenarios: what clients and the upstream do, one step at a time, each when the proxy has come to rest.
+
+use std::error::Error;
+
+use serde_json::json;
+
+use crate::bootstrap::Bootstrap;
+use crate::compare::Mode;
+use crate::players::{Peer, Upstream, UpstreamKind};
+use crate::proxy::Proxy;
+
+type Played = Result<(), Box<dyn Error>>;
+
+/// A scenario.
+pub struct Scenario {
+    /// As `--scenario` takes it.
+    pub name: &'static str,
+    /// In a sentence.
+    pub about: &'static str,
+    /// How the traces are compared.
+    pub mode: Mode,
+    /// How many workers.
+    pub concurrency: u32,
+    /// What the upstream's port does.
+    pub upstream: UpstreamKind,
+    /// What it needs in the configuration.
+    pub configure: fn(&mut Bootstrap),
+    /// What happens.
+    pub play: fn(&mut Scene) -> Played,
+}
+
+const USUAL: Scenario = Scenario {
+    name: "",
+    about: "",
+    mode: Mode::InOrder,
+    concurrency: 1,
+    upstream: UpstreamKind::Listening,
+    configure: |_| {},
+    play: |_| Ok(()),
+};
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "first-request",
+        about: "the first request: a new connection on both sides",
+        play: first_request,
+        ..USUAL
+    },
+    Scenario {
+        name: "second-request",
+        about: "a second request on kept-alive connections",
+        play: second_request,
+        ..USUAL
+    },
+    Scenario { name: "pipelined", about: "two requests in one segment", play: pipelined, ..USUAL },
+    Scenario {
+        name: "chunked-post",
+        about: "a POST whose body comes in two chunks",
+        play: chunked_post,
+        ..USUAL
+    },
+    Scenario {
+        name: "slow-reader",
+        about: "a response of 10 MB to a client that reads late: back pressure",
+        mode: Mode::FirstPassed,
+        play: slow_reader,
+        ..USUAL
+    },
+    Scenario {
+        name: "pending-queue",
+        about: "three requests with max_connections 1: how the pending queue drains, and in which order",
+        configure: |bootstrap| {
+            let limits = json!({"thresholds": [{"max_connections": 1}]});
+            bootstrap.set_cluster("circuit_breakers", &limits);
+        },
+        play: pending_queue,
+        ..USUAL
+    },
+    Scenario {
+        name: "upstream-refuses",
+        about: "nobody listens at the upstream",
+        upstream: UpstreamKind::Refusing,
+        play: answered_by_proxy,
+        ..USUAL
+    },
+    Scenario {
+        name: "connect-timeout",
+        about: "the upstream answers no SYN for 0.2 s",
+        upstream: UpstreamKind::Silent,
+        configure: |bootstrap| bootstrap.set_cluster("connect_timeout", &json!("0.2s")),
+        play: answered_by_proxy,
+        ..USUAL
+    },
+    Scenario {
+        name: "upstream-idle-close",
+        about: "the upstream closes an idle connection; then another request",
+        play: upstream_idle_close,
+        ..USUAL
+    },
+    Scenario {
+        name: "upstream-close-mid-response",
+        about: "the upstream closes in the middle of a response",
+        play: upstream_close_mid_response,
+        ..USUAL
+    },
+    Scenario {
+        name: "early-response",
+        about: "the response is complete before the request is",
+        play: early_response,
+        ..USUAL
+    },
+    Scenario {
+        name: "client-reset",
+        about: "the client resets its connection during a request",
+        play: client_reset,
+        ..USUAL
+    },
+    Scenario {
+        name: "route-timeout",
+        about: "the upstream does not answer within the route's 0.2 s",
+        configure: |bootstrap| bootstrap.set_route("timeout", &json!("0.2s")),
+        play: route_timeout,
+        ..USUAL
+    },
+    Scenario {
+        name: "connection-close",
+        about: "`connection: close` from the client, then from the upstream",
+        play: connection_close,
+        ..USUAL
+    },
+    Scenario {
+        name: "max-requests-per-connection",
+        about: "an upstream connection is closed after two requests",
+        configure: |bootstrap| bootstrap.set_upstream_http("max_requests_per_connection", &json!(2)),
+        play: max_requests_per_connection,
+        ..USUAL
+    },
+    Scenario {
+        name: "drain",
+        about: "the health check is failed, which drains a connection; then SIGTERM while a request is under way",
+        play: drain,
+        ..USUAL
+    },
+    Scenario {
+        name: "two-workers",
+        about: "20 connections, spread over two workers by the kernel",
+        mode: Mode::PerConnection,
+        concurrency: 2,
+        play: two_workers,
+        ..USUAL
+    },
+];
+
+/// The scenario of that name.
+pub fn named(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+/// What a script can act on.
+pub struct Scene<'a> {
+    /// The proxy.
+    pub proxy: &'a mut Proxy,
+    /// The upstream.
+    pub upstream: &'a Upstream,
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: legate.test\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+impl Scene<'_> {
+    fn client(&self) -> Result<Peer, Box<dyn Error>> {
+        let client = Peer::connect(self.proxy.listener())?;
+        self.proxy.settle();
+        Ok(client)
+    }
+
+    fn send(&self, peer: &mut Peer, text: &str) -> Played {
+        peer.send(text)?;
+        self.proxy.settle();
+        Ok(())
+    }
+
+    fn finish(&self, peer: &mut Peer) -> Played {
+        peer.finish()?;
+        self.proxy.settle();
+        Ok(())
+    }
+
+    /// Sends a request, and returns the upstream's end of the new connection that it brings.
+    fn request_on_new_upstream(&self, client: &mut Peer, request: &str) -> Result<Peer, Box<dyn Error>> {
+        client.send(request)?;
+        let mut upstream = self.upstream.accept()?;
+        upstream.read_message()?;
+        self.proxy.settle();
+        Ok(upstream)
+    }
+
+    fn request(&self, client: &mut Peer, upstream: &mut Peer, request: &str) -> Played {
+        client.send(request)?;
+        upstream.read_message()?;
+        self.proxy.settle();
+        Ok(())
+    }
+
+    fn respond(&self, upstream: &mut Peer, client: &mut Peer, response: &str) -> Played {
+        upstream.send(response)?;
+        client.read_message()?;
+        self.proxy.settle();
+        Ok(())
+    }
+
+    /// Both ends of connections that have served a request.
+    fn after_a_request(&self) -> Result<(Peer, Peer), Box<dyn Error>> {
+        let mut client = self.client()?;
+        let mut upstream = self.request_on_new_upstream(&mut client, GET)?;
+        self.respond(&mut upstream, &mut client, OK)?;
+        Ok((client, upstream))
+    }
+}
+
+fn first_request(scene: &mut Scene) -> Played {
+    let (mut client, _upstream) = scene.after_a_request()?;
+    scene.finish(&mut client)
+}
+
+fn second_request(scene: &mut Scene) -> Played {
+    let (mut client, mut upstream) = scene.after_a_request()?;
+    scene.request(&mut client, &mut upstream, GET)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)
+}
+
+fn pipelined(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, &[GET, GET].concat())?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    upstream.read_message()?;
+    scene.proxy.settle();
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)
+}
+
+fn chunked_post(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    client
+        .send("POST / HTTP/1.1\r\nhost: legate.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
+    let mut upstream = scene.upstream.accept()?;
+    upstream.read_until("first\r\n")?;
+    scene.proxy.settle();
+    scene.send(&mut client, "6\r\nsecond\r\n")?;
+    scene.send(&mut client, "0\r\n\r\n")?;
+    upstream.read_message()?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)
+}
+
+fn slow_reader(scene: &mut Scene) -> Played {
+    const SIZE: usize = 10 << 20;
+    let mut client = scene.client()?;
+    let upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n");
+    let sender = upstream.send_in_background(&head, SIZE)?;
+    scene.proxy.wait_for_text("onAboveWriteBufferHighWatermark", 1)?;
+    scene.proxy.settle();
+    client.read_message()?;
+    sender.join().map_err(|_| "the upstream's thread panicked")??;
+    scene.proxy.settle();
+    scene.finish(&mut client)
+}
+
+fn pending_queue(scene: &mut Scene) -> Played {
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(scene.client()?);
+    }
+    let mut upstream = scene.request_on_new_upstream(&mut clients[0], GET)?;
+    for client in &mut clients[1..] {
+        scene.send(client, GET)?;
+    }
+    scene.respond(&mut upstream, &mut clients[0], OK)?;
+    for client in &mut clients[1..] {
+        upstream.read_message()?;
+        scene.proxy.settle();
+        scene.respond(&mut upstream, client, OK)?;
+    }
+    for client in &mut clients {
+        scene.finish(client)?;
+    }
+    Ok(())
+}
+
+fn answered_by_proxy(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    client.send(GET)?;
+    client.read_message()?;
+    scene.proxy.settle();
+    scene.finish(&mut client)
+}
+
+fn upstream_idle_close(scene: &mut Scene) -> Played {
+    let (mut client, upstream) = scene.after_a_request()?;
+    drop(upstream);
+    scene.proxy.settle();
+    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)
+}
+
+fn upstream_close_mid_response(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    scene.send(&mut upstream, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello")?;
+    drop(upstream);
+    client.read_to_end()?;
+    scene.proxy.settle();
+    drop(client);
+    scene.proxy.settle();
+    Ok(())
+}
+
+fn early_response(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    client.send("POST / HTTP/1.1\r\nhost: legate.test\r\ncontent-length: 100\r\n\r\npart")?;
+    let mut upstream = scene.upstream.accept()?;
+    upstream.read_until("part")?;
+    scene.proxy.settle();
+    upstream.send(OK)?;
+    client.read_message()?;
+    scene.proxy.settle();
+    drop(client);
+    scene.proxy.settle();
+    Ok(())
+}
+
+fn client_reset(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    client.reset()?;
+    upstream.read_to_end()?;
+    scene.proxy.settle();
+    Ok(())
+}
+
+fn route_timeout(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    client.read_message()?;
+    upstream.read_to_end()?;
+    scene.proxy.settle();
+    scene.finish(&mut client)
+}
+
+fn connection_close(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let request = "GET / HTTP/1.1\r\nhost: legate.test\r\nconnection: close\r\n\r\n";
+    let mut upstream = scene.request_on_new_upstream(&mut client, request)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    client.read_to_end()?;
+    drop(client);
+    scene.proxy.settle();
+    let mut client = scene.client()?;
+    scene.request(&mut client, &mut upstream, GET)?;
+    let response = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+    scene.respond(&mut upstream, &mut client, response)?;
+    upstream.read_to_end()?;
+    scene.finish(&mut client)
+}
+
+fn max_requests_per_connection(scene: &mut Scene) -> Played {
+    let (mut client, mut upstream) = scene.after_a_request()?;
+    scene.request(&mut client, &mut upstream, GET)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    upstream.read_to_end()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)
+}
+
+fn drain(scene: &mut Scene) -> Played {
+    let (mut client, mut upstream) = scene.after_a_request()?;
+    scene.proxy.admin("POST", "/healthcheck/fail")?;
+    scene.proxy.settle();
+    scene.request(&mut client, &mut upstream, GET)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    client.read_to_end()?;
+    drop(client);
+    scene.proxy.settle();
+    let mut client = scene.client()?;
+    scene.request(&mut client, &mut upstream, GET)?;
+    scene.proxy.terminate()?;
+    client.read_to_end()?;
+    Ok(())
+}
+
+fn two_workers(scene: &mut Scene) -> Played {
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(scene.client()?);
+    }
+    for client in &mut clients {
+        // A connection to the upstream for each request, so that it does not matter which worker has it.
+        let mut upstream = scene.request_on_new_upstream(client, GET)?;
+        let response = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+        scene.respond(&mut upstream, client, response)?;
+    }
+    for client in &mut clients {
+        scene.finish(client)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for (index, scenario) in SCENARIOS.iter().enumerate() {
+            assert!(SCENARIOS[..index].iter().all(|s| s.name != scenario.name), "{} twice", scenario.name);
+            assert_eq!(named(scenario.name).map(|s| s.about), Some(scenario.about));
+        }
+        assert!(named("nothing").is_none());
+    }
+}
