@@ -159,10 +159,7 @@ impl Drop for ActiveListener {
         while let Some(connection) = self.connections.front(0) {
             connection.connection.close(ConnectionCloseType::NoFlush);
             // This listener is past calling back, so the list is emptied here.
-            if let Some(removed) = connection.key.take().and_then(|key| self.connections.remove(key)) {
-                self.num_connections.set(self.num_connections.get() - 1);
-                self.dispatcher.deferred_delete(removed);
-            }
+            self.remove_connection(&connection);
         }
         self.dispatcher.clear_deferred_delete_list();
     }

@@ -70,6 +70,13 @@ impl Bootstrap {
         }
     }
 
+    /// Sets a field of every HTTP connection manager.
+    pub fn set_connection_manager(&mut self, field: &str, value: &Value) {
+        for manager in self.connection_managers() {
+            manager.insert(field.to_string(), value.clone());
+        }
+    }
+
     /// Sets a field of every cluster.
     pub fn set_cluster(&mut self, field: &str, value: &Value) {
         for cluster in self.clusters() {

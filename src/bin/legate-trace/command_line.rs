@@ -4,17 +4,26 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use crate::lanes::LaneId;
+use crate::report::Excerpt;
 use crate::scenarios::{self, SCENARIOS, Scenario};
 
 const USAGE: &str = "\
 legate-trace lays what legate does beside what Envoy does, stage by stage.
 
-  legate-trace run --scenario NAME|all [--envoy PATH] [--legate PATH] [-c FILE] [--html FILE] [--keep DIR] [--summary]
-      starts both with the same configuration on free ports, plays the scenario against a scripted upstream, compares
-  legate-trace compare ENVOY_LOG LEGATE_LOG [--html FILE]
+  legate-trace run --scenario NAME|all [--envoy PATH] [--legate PATH] [-c FILE] [--keep DIR]
+      starts both with the same configuration on free ports, plays the scenario against a scripted upstream, compares;
+      --keep leaves configurations and logs in a directory
+  legate-trace compare ENVOY_LOG LEGATE_LOG
       compares two logs made with -l trace
   legate-trace scenarios
       lists the scenarios
+
+What run and compare print:
+  --html FILE            writes the comparison as a page, too
+  --summary              only lanes with undocumented differences, as with --scenario all
+  --lane KIND            only lanes of that kind: downstream, upstream, pool, loop, main; may be repeated
+  --from STAGE, --to STAGE   in each lane only the part from the first STAGE on, up to the next STAGE
 
 Envoy is looked for in ENVOY_BIN, .venv and PATH, legate beside this program. Exit status: 0 when the traces are equal up to the
 documented differences, 1 when not, 2 when they could not be compared.
@@ -42,8 +51,8 @@ pub struct RunCommand {
     /// `--html`.
     pub html: Option<PathBuf>,
     keep: Option<PathBuf>,
-    /// `--summary`: only lanes that differ.
-    pub summary: bool,
+    /// What is printed.
+    pub excerpt: Excerpt,
 }
 
 /// `compare`.
@@ -54,6 +63,8 @@ pub struct CompareCommand {
     pub legate: PathBuf,
     /// `--html`.
     pub html: Option<PathBuf>,
+    /// What is printed.
+    pub excerpt: Excerpt,
 }
 
 /// Reads the command line.
@@ -82,6 +93,11 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
     let mut command = RunCommand::default();
     let mut chosen = false;
     while let Some(argument) = parser.next().map_err(text)? {
+        if let Long(name @ ("summary" | "lane" | "from" | "to")) = argument {
+            let name = name.to_string();
+            read_excerpt(&mut command.excerpt, &name, parser)?;
+            continue;
+        }
         let place = match argument {
             Long("scenario") => {
                 let name = parser.value().and_then(|v| v.string()).map_err(text)?;
@@ -92,10 +108,6 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
                     })?),
                 };
                 chosen = true;
-                continue;
-            }
-            Long("summary") => {
-                command.summary = true;
                 continue;
             }
             Long("envoy") => &mut command.envoy,
@@ -117,19 +129,42 @@ fn parse_compare(parser: &mut lexopt::Parser) -> Result<CompareCommand, String> 
     let text = |e: lexopt::Error| format!("compare: {e}; see legate-trace --help");
     let mut files: Vec<PathBuf> = Vec::new();
     let mut html = None;
+    let mut excerpt = Excerpt::default();
     while let Some(argument) = parser.next().map_err(text)? {
         match argument {
+            lexopt::Arg::Long(name @ ("summary" | "lane" | "from" | "to")) => {
+                let name = name.to_string();
+                read_excerpt(&mut excerpt, &name, parser)?;
+            }
             lexopt::Arg::Value(file) => files.push(file.into()),
             lexopt::Arg::Long("html") => html = Some(parser.value().map_err(text)?.into()),
             other => return Err(text(other.unexpected())),
         }
     }
     match <[PathBuf; 2]>::try_from(files) {
-        Ok([envoy, legate]) => Ok(CompareCommand { envoy, legate, html }),
+        Ok([envoy, legate]) => Ok(CompareCommand { envoy, legate, html, excerpt }),
         Err(files) => {
             Err(format!("compare: it takes two files, Envoy's log and legate's, not {}", files.len()))
         }
     }
+}
+
+fn read_excerpt(excerpt: &mut Excerpt, name: &str, parser: &mut lexopt::Parser) -> Result<(), String> {
+    if name == "summary" {
+        excerpt.differing = true;
+        return Ok(());
+    }
+    let value = parser.value().and_then(lexopt::ValueExt::string).map_err(|e| format!("--{name}: {e}"))?;
+    match name {
+        "lane" if !LaneId::KINDS.contains(&value.as_str()) => {
+            let kinds = LaneId::KINDS.join(", ");
+            return Err(format!("--lane: no kind of lane is called '{value}'; there is {kinds}"));
+        }
+        "lane" => excerpt.lanes.push(value),
+        "from" => excerpt.from = Some(value),
+        _ => excerpt.to = Some(value),
+    }
+    Ok(())
 }
 
 fn scenario_list() -> String {
@@ -230,7 +265,7 @@ mod tests {
         assert_eq!(command.scenario.map(|s| s.name), Some("pipelined"));
         assert_eq!(command.envoy(), Ok(PathBuf::from("/e")));
         assert_eq!(command.config, Some(PathBuf::from("x.yaml")));
-        assert!(command.summary && command.html.is_none());
+        assert!(command.excerpt.differing && command.html.is_none());
     }
 
     #[test]
@@ -240,6 +275,7 @@ mod tests {
         assert!(error("run").contains("--scenario is missing"));
         assert!(error("run --scenario x").contains("no scenario is called 'x'"));
         assert!(error("run --scenario all --fast").contains("--fast"));
+        assert!(error("run --lane x").contains("no kind of lane is called 'x'; there is downstream, "));
         assert!(error("compare a").contains("it takes two files"));
     }
 }

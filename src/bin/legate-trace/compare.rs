@@ -36,7 +36,16 @@ impl Pair {
         }
     }
 
-    fn stage(&self) -> Option<&str> {
+    /// The documented difference that it is.
+    pub fn difference(&self) -> Option<usize> {
+        match self.verdict {
+            Verdict::Documented(index) => Some(index),
+            _ => None,
+        }
+    }
+
+    /// The stage, if the table knows it.
+    pub fn stage(&self) -> Option<&str> {
         self.envoy.as_ref().or(self.legate.as_ref()).filter(|e| e.known).map(|e| e.stage.as_str())
     }
 }
@@ -67,9 +76,9 @@ pub enum Mode {
     /// Every event in its order.
     #[default]
     InOrder,
-    /// The order in which the stages of a connection are first passed, and how many bytes they moved altogether: for bodies that
-    /// come in pieces as the kernel likes.
-    FirstPassed,
+    /// What happens once in its order, and behind it what happens repeatedly, with the bytes added up: for bodies that come in
+    /// pieces as the kernel likes.
+    AddedUp,
     /// Connections only, without what depends on which worker has which.
     PerConnection,
 }
@@ -114,11 +123,7 @@ impl Comparison {
 
     /// The documented differences that occur, by index.
     pub fn used(&self) -> BTreeSet<usize> {
-        let index = |pair: &Pair| match pair.verdict {
-            Verdict::Documented(index) => Some(index),
-            _ => None,
-        };
-        self.lanes.iter().flat_map(|lane| &lane.pairs).filter_map(index).collect()
+        self.lanes.iter().flat_map(|lane| &lane.pairs).filter_map(Pair::difference).collect()
     }
 }
 
@@ -138,7 +143,13 @@ pub fn compare(
         .into_iter()
         .filter(is_compared)
         .map(|id| {
-            let mut pairs = align(&prepared(envoy.lane(id), mode), &prepared(legate.lane(id), mode));
+            let mut pairs = match mode {
+                Mode::AddedUp => {
+                    let (envoy, legate) = added_up(envoy.lane(id), legate.lane(id));
+                    align(&envoy, &legate)
+                }
+                Mode::InOrder | Mode::PerConnection => align(envoy.lane(id), legate.lane(id)),
+            };
             judge(&mut pairs, id, scenario, differences);
             Lane { id, pairs }
         })
@@ -150,18 +161,26 @@ pub fn compare(
     }
 }
 
-fn prepared(events: &[Event], mode: Mode) -> Vec<Event> {
-    if mode != Mode::FirstPassed {
-        return events.to_vec();
-    }
-    let mut first: Vec<Event> = Vec::new();
-    for event in events {
-        match first.iter_mut().find(|e| e.same_stage(event)) {
-            Some(seen) => add_up(seen, event),
-            None => first.push(event.clone()),
+/// Both sides in the form of [`Mode::AddedUp`].
+fn added_up(envoy: &[Event], legate: &[Event]) -> (Vec<Event>, Vec<Event>) {
+    let repeats = |event: &Event| {
+        let count = |events: &[Event]| events.iter().filter(|e| e.same_stage(event)).count();
+        count(envoy) > 1 || count(legate) > 1
+    };
+    let side = |events: &[Event]| {
+        let (repeated, mut once): (Vec<Event>, Vec<Event>) = events.iter().cloned().partition(repeats);
+        let mut sums: Vec<Event> = Vec::new();
+        for event in repeated {
+            match sums.iter_mut().find(|e| e.same_stage(&event)) {
+                Some(sum) => add_up(sum, &event),
+                None => sums.push(event),
+            }
         }
-    }
-    first
+        sums.sort_by(|a, b| (&a.stage, a.stream).cmp(&(&b.stage, b.stream)));
+        once.append(&mut sums);
+        once
+    };
+    (side(envoy), side(legate))
 }
 
 /// Finds the longest common sequence; equal details count for more than an equal stage alone.
@@ -346,10 +365,11 @@ mod tests {
 
     #[test]
     fn pieces_are_added_up() {
-        let same = "a/a:= b bytes=6/b bytes=6:=";
-        assert_eq!(result("a, b 1, a, b 5", "a, b 2, b 4, a", Mode::FirstPassed, &[]), same);
+        let same = "c/c:= d/d:= a/a:= b bytes=6/b bytes=6:=";
+        assert_eq!(result("a, b 1, c, a, b 5, d", "b 2, c, b 4, a, d", Mode::AddedUp, &[]), same);
         let fewer = "a/a:= b bytes=6/b bytes=2:!";
-        assert_eq!(result("a, b 1, a, b 5", "a, b 2", Mode::FirstPassed, &[]), fewer);
+        assert_eq!(result("a, b 1, b 5", "a, b 2", Mode::AddedUp, &[]), fewer);
+        assert_eq!(result("a, b, b, c", "c, b, a", Mode::AddedUp, &[]), "a/-:! c/c:= -/a:! b/b:=");
     }
 
     #[test]

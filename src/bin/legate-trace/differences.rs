@@ -72,9 +72,9 @@ fn parse_row(line: &str) -> Result<Difference, String> {
         Some(("detail", name)) => How::Detail(name.to_string()),
         _ => return Err(format!("'{how}' is not envoy, legate, order or detail and its name")),
     };
-    let kinds = ["downstream", "upstream", "pool", "loop", "main"];
     let words: Vec<&str> = place.split(',').map(str::trim).filter(|w| !w.is_empty() && *w != "any").collect();
-    let (lanes, scenarios) = words.into_iter().map(str::to_string).partition(|w| kinds.contains(&w.as_str()));
+    let (lanes, scenarios) =
+        words.into_iter().map(str::to_string).partition(|w: &String| LaneId::KINDS.contains(&w.as_str()));
     if reason.is_empty() || since.is_empty() {
         return Err("it has no reason, or no version".to_string());
     }

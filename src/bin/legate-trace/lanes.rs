@@ -23,6 +23,9 @@ pub enum LaneId {
 }
 
 impl LaneId {
+    /// All that [`LaneId::kind`] returns.
+    pub const KINDS: [&str; 5] = ["downstream", "upstream", "pool", "loop", "main"];
+
     /// What differences may name it by.
     pub fn kind(self) -> &'static str {
         match self {
@@ -132,7 +135,7 @@ pub fn dialect_of(log: &str) -> Dialect {
 }
 
 /// Reads a log from line `from` on (1 for all of it). The thread that logs the first line of all is the main thread; threads
-/// without a connection are left out.
+/// without a connection are left out, and so is what a worker says before its first one.
 pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
     let dialect = dialect_of(log);
     let lines = log_line::parse(log);
@@ -149,7 +152,9 @@ pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
     for (line, found) in matched {
         if line.thread == main {
             reader.main_thread(line, found);
-        } else if reader.workers.contains(&line.thread) {
+        } else if reader.workers.contains(&line.thread)
+            && (line.conn.is_some() || reader.at.contains_key(&line.thread))
+        {
             reader.worker(line, found);
         }
     }
@@ -290,12 +295,12 @@ fn event(row: &Row, line: &LogLine, stream: Option<usize>, conn: Option<LaneId>,
     Event { stage: row.stage.clone(), known: true, stream, conn, details, line: line.number }
 }
 
-/// Adds the numbers of `more`; a detail that is no number and differs is dropped.
+/// Adds the bytes of `more`; any other detail that differs is dropped.
 pub fn add_up(event: &mut Event, more: &Event) {
     let sum = |(name, value): (String, String)| {
         let other = more.details.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())?;
         match (value.parse::<u64>(), other.parse::<u64>()) {
-            (Ok(a), Ok(b)) => Some((name, (a + b).to_string())),
+            (Ok(a), Ok(b)) if name == "bytes" => Some((name, (a + b).to_string())),
             _ => (value == other).then_some((name, value)),
         }
     };
@@ -376,8 +381,8 @@ mod tests {
         };
         assert!(event(&[("x", "1"), ("y", "2")]).same(&event(&[("x", "1")])));
         assert!(!event(&[("x", "1")]).same(&event(&[("x", "2")])));
-        let mut sum = event(&[("x", "1"), ("y", "a"), ("z", "c")]);
-        add_up(&mut sum, &event(&[("x", "2"), ("y", "b"), ("z", "c")]));
-        assert_eq!(sum, event(&[("x", "3"), ("z", "c")]));
+        let mut sum = event(&[("bytes", "1"), ("y", "1"), ("z", "c")]);
+        add_up(&mut sum, &event(&[("bytes", "2"), ("y", "2"), ("z", "c")]));
+        assert_eq!(sum, event(&[("bytes", "3"), ("z", "c")]));
     }
 }

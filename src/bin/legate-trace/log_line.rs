@@ -35,7 +35,7 @@ pub fn parse(log: &str) -> Vec<LogLine> {
         }
     }
     for line in &mut lines {
-        line.text.truncate(line.text.trim_end().len());
+        line.text.truncate(line.text.trim_end_matches('\n').len());
     }
     lines
 }

@@ -8,6 +8,7 @@ mod bootstrap;
 mod command_line;
 mod compare;
 mod differences;
+mod html;
 mod lanes;
 mod log_line;
 mod players;
@@ -17,11 +18,12 @@ mod run;
 mod scenarios;
 mod stage_texts;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use command_line::{Command, CompareCommand, RunCommand};
 use compare::{Comparison, Counts, Mode};
-use report::Lanes;
+use differences::Difference;
 use scenarios::{SCENARIOS, Scenario};
 use stage_texts::StageTexts;
 
@@ -66,10 +68,11 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
         None => SCENARIOS.iter().collect(),
     };
     let mut comparisons = Vec::new();
-    let lanes = if command.scenario.is_some() && !command.summary { Lanes::All } else { Lanes::Differing };
+    let mut excerpt = command.excerpt.clone();
+    excerpt.differing |= command.scenario.is_none();
     for scenario in &chosen {
         let comparison = setting.run(scenario)?;
-        print!("{}", report::side_by_side(&comparison, &differences, lanes));
+        print!("{}", report::side_by_side(&comparison, &differences, &excerpt));
         comparisons.push(comparison);
     }
     print_summary(&comparisons);
@@ -83,7 +86,14 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     if let Some(kept) = directory.kept() {
         println!("logs: {}", kept.display());
     }
+    write_page(command.html.as_deref(), &comparisons, &differences)?;
     Ok(exit_code(&comparisons))
+}
+
+fn write_page(file: Option<&Path>, all: &[Comparison], differences: &[Difference]) -> Result<(), String> {
+    let Some(file) = file else { return Ok(()) };
+    std::fs::write(file, html::page(all, differences))
+        .map_err(|e| format!("cannot write {}: {e}", file.display()))
 }
 
 fn print_summary(comparisons: &[Comparison]) {
@@ -113,7 +123,7 @@ fn exit_code(comparisons: &[Comparison]) -> u8 {
 fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
     let texts = StageTexts::built_in()?;
     let differences = differences::built_in()?;
-    let read = |file: &std::path::Path| {
+    let read = |file: &Path| {
         let bytes = std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         let trace = lanes::read(&texts, &String::from_utf8_lossy(&bytes), 1);
         match trace.lanes.is_empty() {
@@ -125,7 +135,9 @@ fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
     };
     let comparison =
         compare::compare(&read(&command.envoy)?, &read(&command.legate)?, "", Mode::InOrder, &differences);
-    print!("{}", report::side_by_side(&comparison, &differences, Lanes::All));
-    print_summary(std::slice::from_ref(&comparison));
-    Ok(exit_code(&[comparison]))
+    print!("{}", report::side_by_side(&comparison, &differences, &command.excerpt));
+    let comparisons = [comparison];
+    print_summary(&comparisons);
+    write_page(command.html.as_deref(), &comparisons, &differences)?;
+    Ok(exit_code(&comparisons))
 }

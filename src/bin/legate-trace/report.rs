@@ -1,43 +1,71 @@
 //! The comparison as text: two columns, the first difference marked.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::compare::{Comparison, Counts, Lane, Pair, Verdict};
 use crate::differences::Difference;
-use crate::lanes::Event;
+use crate::lanes::{Event, LaneId};
 
 /// Width of a column, in characters.
 const WIDTH: usize = 62;
 
-/// Which lanes are printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lanes {
-    /// All.
-    All,
-    /// Those with undocumented differences.
-    Differing,
+/// Which part is printed.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Excerpt {
+    /// Only lanes with undocumented differences, and no reasons.
+    pub differing: bool,
+    /// Only lanes of these kinds ([`LaneId::KINDS`]); empty for all.
+    pub lanes: Vec<String>,
+    /// In each lane only what follows the first event of this stage, with it.
+    pub from: Option<String>,
+    /// In each lane only what goes before the next event of this stage, with it.
+    pub to: Option<String>,
 }
 
-/// Both columns, lane by lane.
-pub fn side_by_side(comparison: &Comparison, differences: &[Difference], lanes: Lanes) -> String {
-    let mut out = String::new();
-    let mut first = true;
-    for lane in &comparison.lanes {
+impl Excerpt {
+    fn has(&self, lane: &Lane) -> bool {
         let differs = lane.pairs.iter().any(|pair| pair.verdict == Verdict::Undocumented);
-        if lanes == Lanes::All || differs {
-            write_lane(&mut out, lane, &mut first);
+        let kind = lane.id.kind();
+        (differs || !self.differing) && (self.lanes.is_empty() || self.lanes.iter().any(|name| name == kind))
+    }
+
+    fn pairs<'a>(&self, lane: &'a Lane) -> &'a [Pair] {
+        let find = |pairs: &[Pair], stage: &str| pairs.iter().position(|pair| pair.stage() == Some(stage));
+        let start = match &self.from {
+            Some(stage) => find(&lane.pairs, stage),
+            None => Some(0),
+        };
+        let rest = &lane.pairs[start.unwrap_or(lane.pairs.len())..];
+        match self.to.as_ref().and_then(|stage| find(rest, stage)) {
+            Some(end) => &rest[..=end],
+            None => rest,
         }
     }
-    if lanes == Lanes::All {
-        write_reasons(&mut out, comparison, differences);
+}
+
+/// Both columns, lane by lane, and the reasons of the documented differences.
+pub fn side_by_side(comparison: &Comparison, differences: &[Difference], excerpt: &Excerpt) -> String {
+    let mut out = String::new();
+    let mut first = true;
+    let mut used = BTreeSet::new();
+    for lane in comparison.lanes.iter().filter(|lane| excerpt.has(lane)) {
+        let pairs = excerpt.pairs(lane);
+        if !pairs.is_empty() {
+            write_lane(&mut out, lane.id, pairs, &mut first);
+            used.extend(pairs.iter().filter_map(Pair::difference));
+        }
+    }
+    if !excerpt.differing {
+        write_reasons(&mut out, &used, differences);
     }
     out
 }
 
-fn write_lane(out: &mut String, lane: &Lane, first: &mut bool) {
-    let _ = writeln!(out, "{}", lane.id);
-    let _ = writeln!(out, "     {:<WIDTH$} {}", "Envoy", "legate");
-    for pair in &lane.pairs {
+fn write_lane(out: &mut String, id: LaneId, pairs: &[Pair], first: &mut bool) {
+    let _ = writeln!(out, "{id}");
+    let _ = writeln!(out, "     {:<WIDTH$} legate", "Envoy");
+    for pair in pairs {
         let mark = match pair.verdict {
             Verdict::Equal => String::new(),
             Verdict::Documented(index) => format!("({})", index + 1),
@@ -55,24 +83,22 @@ fn write_lane(out: &mut String, lane: &Lane, first: &mut bool) {
 pub fn columns(pair: &Pair) -> (String, String) {
     let side = |event: &Option<Event>| event.as_ref().map_or(String::new(), Event::to_string);
     let (mut envoy, mut legate) = (side(&pair.envoy), side(&pair.legate));
-    if let (Some(a), Some(b)) = (&pair.envoy, &pair.legate) {
-        if a.differing_details(b).iter().any(|name| name == "headers") {
-            let headers = |e: &Event| {
-                e.details
-                    .iter()
-                    .find(|(n, _)| n == "headers")
-                    .map_or(String::new(), |(_, v)| format!(" {{{v}}}"))
-            };
-            envoy.push_str(&headers(a));
-            legate.push_str(&headers(b));
-        }
+    if let (Some(a), Some(b)) = (&pair.envoy, &pair.legate)
+        && a.differing_details(b).iter().any(|name| name == "headers")
+    {
+        let headers = |event: &Event| {
+            let list = event.details.iter().find(|(name, _)| name == "headers");
+            list.map_or(String::new(), |(_, list)| format!(" {{{list}}}"))
+        };
+        envoy.push_str(&headers(a));
+        legate.push_str(&headers(b));
     }
     (envoy, legate)
 }
 
-fn write_reasons(out: &mut String, comparison: &Comparison, differences: &[Difference]) {
-    for index in comparison.used() {
-        let Difference { stage, since, reason, .. } = &differences[index];
+fn write_reasons(out: &mut String, used: &BTreeSet<usize>, differences: &[Difference]) {
+    for index in used {
+        let Difference { stage, since, reason, .. } = &differences[*index];
         let _ = writeln!(out, "({}) {stage} [{since}]: {reason}", index + 1);
     }
 }
@@ -92,26 +118,27 @@ pub fn summary_line(scenario: &str, counts: Counts) -> String {
 mod tests {
     use super::*;
     use crate::differences::How;
-    use crate::lanes::LaneId;
 
     fn event(stage: &str, headers: &str) -> Option<Event> {
         let details = vec![("headers".to_string(), headers.to_string())];
         Some(Event { stage: stage.into(), known: true, stream: Some(1), conn: None, details, line: 3 })
     }
 
-    #[test]
-    fn columns_marks_and_reasons() {
+    fn comparison() -> Comparison {
         let pairs = vec![
             Pair { envoy: event("a", "x"), legate: event("a", "x"), verdict: Verdict::Equal },
             Pair { envoy: event("b", "x"), legate: None, verdict: Verdict::Documented(1) },
             Pair { envoy: event("c", "x: 1"), legate: event("c", "x: 2"), verdict: Verdict::Undocumented },
             Pair { envoy: None, legate: event("d", "x"), verdict: Verdict::Undocumented },
         ];
-        let comparison = Comparison {
+        Comparison {
             scenario: "s".into(),
             lanes: vec![Lane { id: LaneId::Upstream(2), pairs }],
             downstream_by_worker: [vec![], vec![]],
-        };
+        }
+    }
+
+    fn differences() -> [Difference; 2] {
         let known = Difference {
             stage: "b".into(),
             how: How::EnvoyOnly,
@@ -120,15 +147,33 @@ mod tests {
             since: "1.40".into(),
             reason: "new".into(),
         };
-        let text = side_by_side(&comparison, &[known.clone(), known], Lanes::All);
+        [known.clone(), known]
+    }
+
+    #[test]
+    fn columns_marks_and_reasons() {
+        let text = side_by_side(&comparison(), &differences(), &Excerpt::default());
         let lines: Vec<&str> = text.lines().collect();
         let blank = |n: usize| " ".repeat(n);
         assert_eq!(lines[0], "upstream connection 2");
         assert_eq!(lines[2], format!("     a S1{}a S1", blank(WIDTH - 3)));
         assert_eq!(lines[3], " (2) b S1");
-        assert_eq!(lines[4], format!(">>>> c S1 {{x: 1}}{}c S1 {{x: 2}}", blank(WIDTH - 11)));
+        assert_eq!(lines[4], format!(">>>> c S1 {{x: 1}}{}c S1 {{x: 2}}", blank(WIDTH - 10)));
         assert_eq!(lines[5], format!("   ! {}d S1", blank(WIDTH + 1)));
         assert_eq!(lines[7], "(2) b [1.40]: new");
-        assert_eq!(summary_line("x", comparison.counts()).split_whitespace().last(), Some("2"));
+        assert_eq!(summary_line("x", comparison().counts()).split_whitespace().last(), Some("2"));
+    }
+
+    #[test]
+    fn an_excerpt_is_cut_by_lane_and_stage() {
+        let count = |lanes: &[&str], from: &str, to: &str| {
+            let lanes = lanes.iter().map(|name| name.to_string()).collect();
+            let excerpt = Excerpt { differing: false, lanes, from: Some(from.into()), to: Some(to.into()) };
+            side_by_side(&comparison(), &differences(), &excerpt).lines().count()
+        };
+        assert_eq!(count(&["upstream"], "b", "c"), 6);
+        assert_eq!(count(&[], "c", "c"), 4);
+        assert_eq!(count(&[], "x", "c"), 0);
+        assert_eq!(count(&["pool"], "a", "d"), 0);
     }
 }

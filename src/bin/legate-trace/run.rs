@@ -60,7 +60,7 @@ impl Setting<'_> {
         let from = proxy.next_line();
         let played = (scenario.play)(&mut Scene { proxy: &mut proxy, upstream: &upstream });
         let log = proxy.log_text();
-        played.map_err(|e| format!("{e} (log: {})", directory.join("proxy.log").display()))?;
+        let _open = played.map_err(|e| format!("{e} (log: {})", directory.join("proxy.log").display()))?;
         Ok(lanes::read(self.texts, &log, from))
     }
 }

@@ -9,7 +9,9 @@ use crate::compare::Mode;
 use crate::players::{Peer, Upstream, UpstreamKind};
 use crate::proxy::Proxy;
 
-type Played = Result<(), Box<dyn Error>>;
+type Step = Result<(), Box<dyn Error>>;
+/// The connections that are still open at the end; they are to be closed when the log has been read.
+type Played = Result<Vec<Peer>, Box<dyn Error>>;
 
 /// A scenario.
 pub struct Scenario {
@@ -36,7 +38,7 @@ const USUAL: Scenario = Scenario {
     concurrency: 1,
     upstream: UpstreamKind::Listening,
     configure: |_| {},
-    play: |_| Ok(()),
+    play: |_| Ok(Vec::new()),
 };
 
 /// All of them.
@@ -63,7 +65,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "slow-reader",
         about: "a response of 10 MB to a client that reads late: back pressure",
-        mode: Mode::FirstPassed,
+        mode: Mode::AddedUp,
         play: slow_reader,
         ..USUAL
     },
@@ -139,6 +141,10 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "drain",
         about: "the health check is failed, which drains a connection; then SIGTERM while a request is under way",
+        configure: |bootstrap| {
+            bootstrap.set_connection_manager("drain_timeout", &json!("0.2s"));
+            bootstrap.set_connection_manager("delayed_close_timeout", &json!("0.2s"));
+        },
         play: drain,
         ..USUAL
     },
@@ -175,13 +181,13 @@ impl Scene<'_> {
         Ok(client)
     }
 
-    fn send(&self, peer: &mut Peer, text: &str) -> Played {
+    fn send(&self, peer: &mut Peer, text: &str) -> Step {
         peer.send(text)?;
         self.proxy.settle();
         Ok(())
     }
 
-    fn finish(&self, peer: &mut Peer) -> Played {
+    fn finish(&self, peer: &mut Peer) -> Step {
         peer.finish()?;
         self.proxy.settle();
         Ok(())
@@ -196,14 +202,14 @@ impl Scene<'_> {
         Ok(upstream)
     }
 
-    fn request(&self, client: &mut Peer, upstream: &mut Peer, request: &str) -> Played {
+    fn request(&self, client: &mut Peer, upstream: &mut Peer, request: &str) -> Step {
         client.send(request)?;
         upstream.read_message()?;
         self.proxy.settle();
         Ok(())
     }
 
-    fn respond(&self, upstream: &mut Peer, client: &mut Peer, response: &str) -> Played {
+    fn respond(&self, upstream: &mut Peer, client: &mut Peer, response: &str) -> Step {
         upstream.send(response)?;
         client.read_message()?;
         self.proxy.settle();
@@ -220,15 +226,17 @@ impl Scene<'_> {
 }
 
 fn first_request(scene: &mut Scene) -> Played {
-    let (mut client, _upstream) = scene.after_a_request()?;
-    scene.finish(&mut client)
+    let (mut client, upstream) = scene.after_a_request()?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn second_request(scene: &mut Scene) -> Played {
     let (mut client, mut upstream) = scene.after_a_request()?;
     scene.request(&mut client, &mut upstream, GET)?;
     scene.respond(&mut upstream, &mut client, OK)?;
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn pipelined(scene: &mut Scene) -> Played {
@@ -238,7 +246,8 @@ fn pipelined(scene: &mut Scene) -> Played {
     upstream.read_message()?;
     scene.proxy.settle();
     scene.respond(&mut upstream, &mut client, OK)?;
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn chunked_post(scene: &mut Scene) -> Played {
@@ -252,7 +261,8 @@ fn chunked_post(scene: &mut Scene) -> Played {
     scene.send(&mut client, "0\r\n\r\n")?;
     upstream.read_message()?;
     scene.respond(&mut upstream, &mut client, OK)?;
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn slow_reader(scene: &mut Scene) -> Played {
@@ -266,7 +276,8 @@ fn slow_reader(scene: &mut Scene) -> Played {
     client.read_message()?;
     sender.join().map_err(|_| "the upstream's thread panicked")??;
     scene.proxy.settle();
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn pending_queue(scene: &mut Scene) -> Played {
@@ -287,7 +298,8 @@ fn pending_queue(scene: &mut Scene) -> Played {
     for client in &mut clients {
         scene.finish(client)?;
     }
-    Ok(())
+    clients.push(upstream);
+    Ok(clients)
 }
 
 fn answered_by_proxy(scene: &mut Scene) -> Played {
@@ -295,7 +307,8 @@ fn answered_by_proxy(scene: &mut Scene) -> Played {
     client.send(GET)?;
     client.read_message()?;
     scene.proxy.settle();
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client])
 }
 
 fn upstream_idle_close(scene: &mut Scene) -> Played {
@@ -304,7 +317,8 @@ fn upstream_idle_close(scene: &mut Scene) -> Played {
     scene.proxy.settle();
     let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
     scene.respond(&mut upstream, &mut client, OK)?;
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn upstream_close_mid_response(scene: &mut Scene) -> Played {
@@ -314,9 +328,8 @@ fn upstream_close_mid_response(scene: &mut Scene) -> Played {
     drop(upstream);
     client.read_to_end()?;
     scene.proxy.settle();
-    drop(client);
-    scene.proxy.settle();
-    Ok(())
+    scene.finish(&mut client)?;
+    Ok(vec![client])
 }
 
 fn early_response(scene: &mut Scene) -> Played {
@@ -328,9 +341,8 @@ fn early_response(scene: &mut Scene) -> Played {
     upstream.send(OK)?;
     client.read_message()?;
     scene.proxy.settle();
-    drop(client);
-    scene.proxy.settle();
-    Ok(())
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn client_reset(scene: &mut Scene) -> Played {
@@ -339,7 +351,7 @@ fn client_reset(scene: &mut Scene) -> Played {
     client.reset()?;
     upstream.read_to_end()?;
     scene.proxy.settle();
-    Ok(())
+    Ok(vec![upstream])
 }
 
 fn route_timeout(scene: &mut Scene) -> Played {
@@ -348,7 +360,8 @@ fn route_timeout(scene: &mut Scene) -> Played {
     client.read_message()?;
     upstream.read_to_end()?;
     scene.proxy.settle();
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn connection_close(scene: &mut Scene) -> Played {
@@ -364,7 +377,8 @@ fn connection_close(scene: &mut Scene) -> Played {
     let response = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
     scene.respond(&mut upstream, &mut client, response)?;
     upstream.read_to_end()?;
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn max_requests_per_connection(scene: &mut Scene) -> Played {
@@ -374,7 +388,8 @@ fn max_requests_per_connection(scene: &mut Scene) -> Played {
     upstream.read_to_end()?;
     let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
     scene.respond(&mut upstream, &mut client, OK)?;
-    scene.finish(&mut client)
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
 }
 
 fn drain(scene: &mut Scene) -> Played {
@@ -390,7 +405,7 @@ fn drain(scene: &mut Scene) -> Played {
     scene.request(&mut client, &mut upstream, GET)?;
     scene.proxy.terminate()?;
     client.read_to_end()?;
-    Ok(())
+    Ok(vec![client, upstream])
 }
 
 fn two_workers(scene: &mut Scene) -> Played {
@@ -407,7 +422,7 @@ fn two_workers(scene: &mut Scene) -> Played {
     for client in &mut clients {
         scene.finish(client)?;
     }
-    Ok(())
+    Ok(clients)
 }
 
 #[cfg(test)]

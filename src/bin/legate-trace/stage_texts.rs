@@ -44,8 +44,8 @@ pub struct Row {
     /// Several in a row count as one, and their details are added up or dropped.
     pub folds: bool,
     components: Vec<String>,
-    v1_1: Option<Template>,
-    v1_40: Option<Template>,
+    v1_1: Vec<Template>,
+    v1_40: Vec<Template>,
 }
 
 /// The table.
@@ -86,11 +86,11 @@ impl StageTexts {
     /// The row that a message belongs to, by index, and what it says in detail.
     pub fn find(&self, dialect: Dialect, line: &LogLine) -> Option<(usize, Details)> {
         self.rows.iter().enumerate().find_map(|(index, row)| {
-            let template = row.template(dialect)?;
             if !row.components.contains(&line.component) {
                 return None;
             }
-            Some((index, template.captures(&line.text)?))
+            let captures = |template: &Template| template.captures(&line.text);
+            Some((index, row.templates(dialect).iter().find_map(captures)?))
         })
     }
 }
@@ -105,26 +105,25 @@ impl Row {
             Some(place) => (place, true),
             None => (place, false),
         };
-        let v1_1 = (old != "-").then(|| Template::new(old));
-        let v1_40 = match new {
-            "-" => None,
-            "=" => Some(Template::new(old)),
-            _ => Some(Template::new(new)),
+        let templates = |cell: &str| match cell {
+            "-" => Vec::new(),
+            _ => cell.split(" || ").map(Template::new).collect(),
         };
+        let new = if new == "=" { old } else { new };
         Ok(Row {
             stage: stage.to_string(),
             place: place_named(place)?,
             folds,
             components: components.split(',').map(str::to_string).collect(),
-            v1_1,
-            v1_40,
+            v1_1: templates(old),
+            v1_40: templates(new),
         })
     }
 
-    fn template(&self, dialect: Dialect) -> Option<&Template> {
+    fn templates(&self, dialect: Dialect) -> &[Template] {
         match dialect {
-            Dialect::V1_1 => self.v1_1.as_ref(),
-            Dialect::V1_40 => self.v1_40.as_ref(),
+            Dialect::V1_1 => &self.v1_1,
+            Dialect::V1_40 => &self.v1_40,
         }
     }
 }
@@ -221,7 +220,7 @@ mod tests {
         let table = StageTexts::built_in().unwrap();
         assert!(table.rows.len() > 60);
         for row in &table.rows {
-            assert!(row.v1_1.is_some() || row.v1_40.is_some(), "{} has no text", row.stage);
+            assert!(!row.v1_1.is_empty() || !row.v1_40.is_empty(), "{} has no text", row.stage);
             assert!(row.place == Place::None || row.stage.contains("::"), "{} is no method", row.stage);
         }
         for (index, row) in table.rows.iter().enumerate() {

@@ -287,7 +287,9 @@ impl ClientConnection for ClientConnectionImpl {
         let before = data.len();
         envoy_conn_log!(Http, trace, self.connection_id, "parsing {} bytes", before);
         let result = if before == 0 { self.on_end_of_stream() } else { self.decode(data) };
-        envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
+        if result.is_ok() {
+            envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
+        }
         result.map_err(|error| match error {
             DecodeError::Head(error) => {
                 CodecError::Protocol(format!("http/1.1 protocol error: {}", error.text))

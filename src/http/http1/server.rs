@@ -446,7 +446,9 @@ impl ServerConnection for ServerConnectionImpl {
         let before = data.len();
         envoy_conn_log!(Http, trace, self.connection_id, "parsing {} bytes", before);
         let result = self.decode_message(data);
-        envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
+        if result.is_ok() {
+            envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
+        }
         result.map_err(|error| match error {
             DecodeError::ResponseFlood => CodecError::ResponseFlood,
             DecodeError::Head(error) => {

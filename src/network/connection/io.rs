@@ -11,7 +11,10 @@ use crate::trace::{self, Stage};
 
 impl ConnectionImpl {
     pub(super) fn on_file_event(&self, events: u32) {
-        envoy_conn_log!(Connection, trace, self.id, "socket event: {}", events);
+        let watched = self.watched(events);
+        if watched != 0 {
+            envoy_conn_log!(Connection, trace, self.id, "socket event: {}", watched);
+        }
         let _stage = trace::scope(Stage::OnFileEvent, Some(self.id), 0, events.into(), 0);
         if let Some(event) = self.immediate_error.get() {
             self.raise_immediate_error(event);
@@ -52,6 +55,11 @@ impl ConnectionImpl {
         } else {
             self.read_ready_while_disabled.set(true);
         }
+    }
+
+    /// Those of the bits that Envoy, which watches for Read or for Closed but never for both, would be told of.
+    fn watched(&self, events: u32) -> u32 {
+        if self.read_enabled() && !self.in_delayed_close() { events & !CLOSED } else { events & !READ }
     }
 
     fn on_read_ready(&self) {

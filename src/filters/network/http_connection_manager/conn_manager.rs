@@ -25,7 +25,7 @@ use crate::trace::{self, Stage};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum DrainState {
     NotDraining,
-    /// Waiting for the drain timer; responses still keep the connection alive.
+    /// Waiting for the drain timer; responses announce the close, and the connection still serves.
     Draining,
     /// The connection closes once it has no stream.
     Closing,

@@ -232,7 +232,8 @@ impl ActiveStream {
         self.decide_connection_close(&manager);
         {
             let mut headers = headers.borrow_mut();
-            if manager.drain_state.get() == DrainState::Closing {
+            // A draining connection stays open for a while, and tells the client, as in Envoy 1.40.
+            if manager.drain_state.get() != DrainState::NotDraining {
                 if !utility::is_upgrade(&headers) {
                     headers.set(HeaderId::Connection, b"close");
                 }
