@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use lexopt::ValueExt;
+
 use crate::lanes::LaneId;
 use crate::report::Excerpt;
 use crate::scenarios::{self, SCENARIOS, Scenario};
@@ -13,9 +15,9 @@ legate-trace lays what legate does beside what Envoy does, stage by stage.
 
   legate-trace run --scenario NAME|all [--envoy PATH] [--legate PATH] [-c FILE] [--keep DIR]
       starts both with the same configuration on free ports, plays the scenario against a scripted upstream, compares;
-      --keep leaves configurations and logs in a directory
-  legate-trace compare ENVOY_LOG LEGATE_LOG
-      compares two logs made with -l trace
+      --keep leaves configurations and logs (trace.log) in a directory
+  legate-trace compare ENVOY_LOG LEGATE_LOG [--scenario NAME]
+      compares two logs made with -l trace; with the differences documented for that scenario, if they are of one
   legate-trace scenarios
       lists the scenarios
 
@@ -61,6 +63,8 @@ pub struct CompareCommand {
     pub envoy: PathBuf,
     /// legate's log.
     pub legate: PathBuf,
+    /// What was played.
+    pub scenario: Option<&'static Scenario>,
     /// `--html`.
     pub html: Option<PathBuf>,
     /// What is printed.
@@ -88,7 +92,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
 }
 
 fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
-    use lexopt::prelude::{Long, Short, ValueExt};
+    use lexopt::prelude::{Long, Short};
     let text = |e: lexopt::Error| format!("run: {e}; see legate-trace --help");
     let mut command = RunCommand::default();
     let mut chosen = false;
@@ -101,12 +105,7 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
         let place = match argument {
             Long("scenario") => {
                 let name = parser.value().and_then(|v| v.string()).map_err(text)?;
-                command.scenario = match name.as_str() {
-                    "all" => None,
-                    _ => Some(scenarios::named(&name).ok_or_else(|| {
-                        format!("no scenario is called '{name}'; legate-trace scenarios lists them")
-                    })?),
-                };
+                command.scenario = if name == "all" { None } else { Some(read_scenario(&name)?) };
                 chosen = true;
                 continue;
             }
@@ -129,6 +128,7 @@ fn parse_compare(parser: &mut lexopt::Parser) -> Result<CompareCommand, String> 
     let text = |e: lexopt::Error| format!("compare: {e}; see legate-trace --help");
     let mut files: Vec<PathBuf> = Vec::new();
     let mut html = None;
+    let mut scenario = None;
     let mut excerpt = Excerpt::default();
     while let Some(argument) = parser.next().map_err(text)? {
         match argument {
@@ -137,16 +137,24 @@ fn parse_compare(parser: &mut lexopt::Parser) -> Result<CompareCommand, String> 
                 read_excerpt(&mut excerpt, &name, parser)?;
             }
             lexopt::Arg::Value(file) => files.push(file.into()),
+            lexopt::Arg::Long("scenario") => {
+                scenario = Some(read_scenario(&parser.value().and_then(ValueExt::string).map_err(text)?)?);
+            }
             lexopt::Arg::Long("html") => html = Some(parser.value().map_err(text)?.into()),
             other => return Err(text(other.unexpected())),
         }
     }
     match <[PathBuf; 2]>::try_from(files) {
-        Ok([envoy, legate]) => Ok(CompareCommand { envoy, legate, html, excerpt }),
+        Ok([envoy, legate]) => Ok(CompareCommand { envoy, legate, scenario, html, excerpt }),
         Err(files) => {
             Err(format!("compare: it takes two files, Envoy's log and legate's, not {}", files.len()))
         }
     }
+}
+
+fn read_scenario(name: &str) -> Result<&'static Scenario, String> {
+    let none = || format!("no scenario is called '{name}'; legate-trace scenarios lists them");
+    scenarios::named(name).ok_or_else(none)
 }
 
 fn read_excerpt(excerpt: &mut Excerpt, name: &str, parser: &mut lexopt::Parser) -> Result<(), String> {
@@ -154,7 +162,7 @@ fn read_excerpt(excerpt: &mut Excerpt, name: &str, parser: &mut lexopt::Parser) 
         excerpt.differing = true;
         return Ok(());
     }
-    let value = parser.value().and_then(lexopt::ValueExt::string).map_err(|e| format!("--{name}: {e}"))?;
+    let value = parser.value().and_then(ValueExt::string).map_err(|e| format!("--{name}: {e}"))?;
     match name {
         "lane" if !LaneId::KINDS.contains(&value.as_str()) => {
             let kinds = LaneId::KINDS.join(", ");

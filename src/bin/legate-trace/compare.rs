@@ -299,6 +299,7 @@ mod tests {
         Difference {
             stage: stage.into(),
             how,
+            sometimes: false,
             lanes: vec![],
             scenarios: vec![],
             since: "1.40".into(),

@@ -25,6 +25,8 @@ pub struct Difference {
     pub stage: String,
     /// In what way.
     pub how: How,
+    /// Time decides whether it occurs.
+    pub sometimes: bool,
     /// Kinds of lanes that it is limited to; empty for all.
     pub lanes: Vec<String>,
     /// Scenarios that it is limited to; empty for all.
@@ -65,6 +67,10 @@ fn parse_row(line: &str) -> Result<Difference, String> {
     let [stage, how, place, since, reason] = cells[..] else {
         return Err(format!("{} cells instead of 5", cells.len()));
     };
+    let (how, sometimes) = match how.strip_suffix('?') {
+        Some(how) => (how, true),
+        None => (how, false),
+    };
     let how = match how.split_once(' ') {
         None if how == "envoy" => How::EnvoyOnly,
         None if how == "legate" => How::LegateOnly,
@@ -81,6 +87,7 @@ fn parse_row(line: &str) -> Result<Difference, String> {
     Ok(Difference {
         stage: stage.to_string(),
         how,
+        sometimes,
         lanes,
         scenarios,
         since: since.to_string(),
@@ -128,12 +135,13 @@ mod tests {
     fn rows_are_read_and_limited() {
         let text = format!(
             "text\n\n{HEADER}\n|---|---|---|---|---|\n| `A::b` | envoy | any | 1.40 | new |\n\
-             | `A::c` | detail bytes | upstream, slow-reader | legate | because |\n\n| other | table |\n"
+             | `A::c` | detail bytes? | upstream, slow-reader | legate | because |\n\n| other | table |\n"
         );
         let rows = parse(&text).unwrap();
         assert_eq!(rows.len(), 2);
         assert_eq!((&rows[0].how, rows[0].reason.as_str()), (&How::EnvoyOnly, "new"));
         assert!(rows[0].applies("A::b", LaneId::Main, "x") && !rows[0].applies("A::c", LaneId::Main, "x"));
+        assert!(rows[1].sometimes && !rows[0].sometimes);
         assert_eq!(rows[1].how, How::Detail("bytes".to_string()));
         assert!(rows[1].applies("A::c", LaneId::Upstream(2), "slow-reader"));
         assert!(!rows[1].applies("A::c", LaneId::Downstream(2), "slow-reader"));

@@ -122,6 +122,7 @@ mod tests {
         let known = Difference {
             stage: "c".into(),
             how: How::EnvoyOnly,
+            sometimes: false,
             lanes: vec![],
             scenarios: vec![],
             since: "1.40".into(),

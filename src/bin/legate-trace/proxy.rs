@@ -14,8 +14,8 @@ use serde_json::Value;
 
 /// How long a proxy may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// It is at rest when its log has not grown for so long.
-const QUIET: Duration = Duration::from_millis(40);
+/// It is at rest when its threads have slept, and its log has not grown, for so long.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// What is started.
 #[derive(Clone, Debug)]
@@ -145,18 +145,29 @@ impl Proxy {
         self.log_text().lines().count() + 1
     }
 
-    /// Waits until it is at rest: each step of a scenario is to find the one before it finished.
+    /// Waits until it is at rest: each step of a scenario is to find the one before it finished. What is sent over loopback
+    /// wakes the receiver before `send` returns, so a proxy that has something to do is not asleep.
     pub fn settle(&self) {
         let size = || fs::metadata(&self.log).map_or(0, |m| m.len());
         let deadline = Instant::now() + PATIENCE;
         let (mut last, mut since) = (size(), Instant::now());
         while since.elapsed() < QUIET && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5)); // that nothing happens is no event
+            thread::sleep(Duration::from_millis(1)); // that nothing happens is no event
             let now = size();
-            if now != last {
+            if now != last || !self.is_asleep() {
                 (last, since) = (now, Instant::now());
             }
         }
+    }
+
+    /// Whether all its threads wait for something.
+    fn is_asleep(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.process.id())) else { return true };
+        threads.filter_map(Result::ok).all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The name in front, in parentheses, may hold anything.
+            stat.rsplit_once(") ").is_none_or(|(_, fields)| !fields.starts_with(['R', 'D']))
+        })
     }
 
     /// Waits until it has logged this text, in line `from` or later.

@@ -142,6 +142,7 @@ mod tests {
         let known = Difference {
             stage: "b".into(),
             how: How::EnvoyOnly,
+            sometimes: false,
             lanes: vec![],
             scenarios: vec![],
             since: "1.40".into(),

@@ -60,6 +60,9 @@ impl Setting<'_> {
         let from = proxy.next_line();
         let played = (scenario.play)(&mut Scene { proxy: &mut proxy, upstream: &upstream });
         let log = proxy.log_text();
+        // The proxy's own log goes on with what the end of the scenario's connections brings.
+        std::fs::write(directory.join("trace.log"), &log)
+            .map_err(|e| format!("cannot write trace.log: {e}"))?;
         let _open = played.map_err(|e| format!("{e} (log: {})", directory.join("proxy.log").display()))?;
         Ok(lanes::read(self.texts, &log, from))
     }
