@@ -150,6 +150,26 @@ fn another_order_another_number_and_an_unknown_text_are_found() {
 }
 
 #[test]
+fn system_calls_are_counted_side_by_side() {
+    let output = legate_trace(&["syscalls", "--requests", "20"]);
+    let error = text(&output.stderr);
+    if error.contains("no Envoy") || error.contains("strace") || error.contains("does not get ready") {
+        eprintln!("SKIPPED: {error}");
+        return;
+    }
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{out}{error}");
+    let row = |name: &str| -> Vec<f64> {
+        let line = out.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().skip(1).filter_map(|figure| figure.parse().ok()).collect()
+    };
+    // Both have to write the request and the response.
+    let [envoy, legate] = row("all")[..] else { panic!("{out}") };
+    assert!(legate >= 4.0 && envoy >= legate, "{out}");
+    assert!(row("sendto").iter().all(|calls| (2.0..2.2).contains(calls)), "{out}");
+}
+
+#[test]
 fn what_cannot_be_compared_is_said() {
     let scratch = Scratch::new("nothing");
     let error = |arguments: &[&str]| {

@@ -18,6 +18,8 @@ legate-trace lays what legate does beside what Envoy does, stage by stage.
       --keep leaves configurations and logs (trace.log) in a directory
   legate-trace compare ENVOY_LOG LEGATE_LOG [--scenario NAME]
       compares two logs made with -l trace; with the differences documented for that scenario, if they are of one
+  legate-trace syscalls [--requests N] [--envoy PATH] [--legate PATH] [-c FILE] [--keep DIR]
+      runs both under strace and counts the system calls of N kept-alive requests (200), one after another
   legate-trace scenarios
       lists the scenarios
 
@@ -39,6 +41,18 @@ pub enum Command {
     Run(RunCommand),
     /// Compare two logs.
     Compare(CompareCommand),
+    /// Count system calls.
+    Syscalls(SyscallsCommand),
+}
+
+/// The two proxies, and where they work.
+#[derive(Default)]
+pub struct Proxies {
+    envoy: Option<PathBuf>,
+    legate: Option<PathBuf>,
+    /// `-c`.
+    pub config: Option<PathBuf>,
+    keep: Option<PathBuf>,
 }
 
 /// `run`.
@@ -46,15 +60,20 @@ pub enum Command {
 pub struct RunCommand {
     /// The scenario; `None` for all.
     pub scenario: Option<&'static Scenario>,
-    envoy: Option<PathBuf>,
-    legate: Option<PathBuf>,
-    /// `-c`.
-    pub config: Option<PathBuf>,
+    /// What is run.
+    pub proxies: Proxies,
     /// `--html`.
     pub html: Option<PathBuf>,
-    keep: Option<PathBuf>,
     /// What is printed.
     pub excerpt: Excerpt,
+}
+
+/// `syscalls`.
+pub struct SyscallsCommand {
+    /// What is run.
+    pub proxies: Proxies,
+    /// How many requests; at least 1.
+    pub requests: usize,
 }
 
 /// `compare`.
@@ -83,6 +102,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => Ok(Command::Print(USAGE.to_string())),
         Some(lexopt::Arg::Value(word)) => match word.to_str() {
             Some("run") => parse_run(&mut parser).map(Command::Run),
+            Some("syscalls") => parse_syscalls(&mut parser).map(Command::Syscalls),
             Some("compare") => parse_compare(&mut parser).map(Command::Compare),
             Some("scenarios") => Ok(Command::Print(scenario_list())),
             _ => Err(format!("no command is called {}; see legate-trace --help", word.display())),
@@ -92,7 +112,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
 }
 
 fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
-    use lexopt::prelude::{Long, Short};
+    use lexopt::prelude::Long;
     let text = |e: lexopt::Error| format!("run: {e}; see legate-trace --help");
     let mut command = RunCommand::default();
     let mut chosen = false;
@@ -102,25 +122,42 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
             read_excerpt(&mut command.excerpt, &name, parser)?;
             continue;
         }
-        let place = match argument {
+        match argument {
             Long("scenario") => {
-                let name = parser.value().and_then(|v| v.string()).map_err(text)?;
+                let name = parser.value().and_then(ValueExt::string).map_err(text)?;
                 command.scenario = if name == "all" { None } else { Some(read_scenario(&name)?) };
                 chosen = true;
-                continue;
             }
-            Long("envoy") => &mut command.envoy,
-            Long("legate") => &mut command.legate,
-            Short('c') | Long("config-path") => &mut command.config,
-            Long("html") => &mut command.html,
-            Long("keep") => &mut command.keep,
-            other => return Err(text(other.unexpected())),
-        };
-        *place = Some(parser.value().map_err(text)?.into());
+            Long("html") => command.html = Some(parser.value().map_err(text)?.into()),
+            other => match command.proxies.place(&other) {
+                Some(place) => *place = Some(parser.value().map_err(text)?.into()),
+                None => return Err(text(other.unexpected())),
+            },
+        }
     }
     match chosen {
         true => Ok(command),
         false => Err("run: --scenario is missing; see legate-trace --help".to_string()),
+    }
+}
+
+fn parse_syscalls(parser: &mut lexopt::Parser) -> Result<SyscallsCommand, String> {
+    let text = |e: lexopt::Error| format!("syscalls: {e}; see legate-trace --help");
+    let mut command = SyscallsCommand { proxies: Proxies::default(), requests: 200 };
+    while let Some(argument) = parser.next().map_err(text)? {
+        match argument {
+            lexopt::Arg::Long("requests") => {
+                command.requests = parser.value().and_then(|v| v.parse()).map_err(text)?;
+            }
+            other => match command.proxies.place(&other) {
+                Some(place) => *place = Some(parser.value().map_err(text)?.into()),
+                None => return Err(text(other.unexpected())),
+            },
+        }
+    }
+    match command.requests {
+        0 => Err("syscalls: --requests is at least 1".to_string()),
+        _ => Ok(command),
     }
 }
 
@@ -183,7 +220,18 @@ fn scenario_list() -> String {
     out
 }
 
-impl RunCommand {
+impl Proxies {
+    /// Where the value of an option goes.
+    fn place(&mut self, option: &lexopt::Arg<'_>) -> Option<&mut Option<PathBuf>> {
+        Some(match option {
+            lexopt::Arg::Long("envoy") => &mut self.envoy,
+            lexopt::Arg::Long("legate") => &mut self.legate,
+            lexopt::Arg::Long("config-path") | lexopt::Arg::Short('c') => &mut self.config,
+            lexopt::Arg::Long("keep") => &mut self.keep,
+            _ => return None,
+        })
+    }
+
     /// Envoy's binary.
     ///
     /// # Errors
@@ -271,8 +319,8 @@ mod tests {
             ["legate-trace", "run", "--scenario", "pipelined", "--envoy=/e", "-c", "x.yaml", "--summary"];
         let Ok(Command::Run(command)) = parse(words.map(OsString::from)) else { panic!() };
         assert_eq!(command.scenario.map(|s| s.name), Some("pipelined"));
-        assert_eq!(command.envoy(), Ok(PathBuf::from("/e")));
-        assert_eq!(command.config, Some(PathBuf::from("x.yaml")));
+        assert_eq!(command.proxies.envoy(), Ok(PathBuf::from("/e")));
+        assert_eq!(command.proxies.config, Some(PathBuf::from("x.yaml")));
         assert!(command.excerpt.differing && command.html.is_none());
     }
 
@@ -284,6 +332,7 @@ mod tests {
         assert!(error("run --scenario x").contains("no scenario is called 'x'"));
         assert!(error("run --scenario all --fast").contains("--fast"));
         assert!(error("run --lane x").contains("no kind of lane is called 'x'; there is downstream, "));
+        assert!(error("syscalls --requests 0").contains("at least 1"));
         assert!(error("compare a").contains("it takes two files"));
     }
 }

@@ -17,11 +17,12 @@ mod report;
 mod run;
 mod scenarios;
 mod stage_texts;
+mod syscalls;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use command_line::{Command, CompareCommand, RunCommand};
+use command_line::{Command, CompareCommand, Proxies, RunCommand, SyscallsCommand};
 use compare::{Comparison, Counts, Mode};
 use differences::Difference;
 use scenarios::{SCENARIOS, Scenario};
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         }
         Command::Run(command) => run_scenarios(&command),
         Command::Compare(command) => compare_logs(&command),
+        Command::Syscalls(command) => count_syscalls(&command),
     });
     ExitCode::from(outcome.unwrap_or_else(|error| {
         eprintln!("legate-trace: {error}");
@@ -52,13 +54,13 @@ fn main() -> ExitCode {
 fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     let texts = StageTexts::built_in()?;
     let differences = differences::built_in()?;
-    let envoy = command.envoy()?;
-    let legate = command.legate()?;
-    let directory = command.directory()?;
+    let Proxies { config, .. } = &command.proxies;
+    let (envoy, legate) = (command.proxies.envoy()?, command.proxies.legate()?);
+    let directory = command.proxies.directory()?;
     let setting = run::Setting {
         envoy: &envoy,
         legate: &legate,
-        config: command.config.as_deref(),
+        config: config.as_deref(),
         directory: &directory.path,
         texts: &texts,
         differences: &differences,
@@ -120,6 +122,18 @@ fn print_summary(comparisons: &[Comparison]) {
 fn exit_code(comparisons: &[Comparison]) -> u8 {
     let differ = comparisons.iter().any(|comparison| comparison.counts().undocumented > 0);
     if differ { DIFFERENT } else { EQUAL }
+}
+
+fn count_syscalls(SyscallsCommand { proxies, requests }: &SyscallsCommand) -> Result<u8, String> {
+    let directory = proxies.directory()?;
+    let count = |name: &str, binary: &Path| {
+        let directory = directory.path.join("syscalls").join(name);
+        syscalls::count(binary, proxies.config.as_deref(), &directory, *requests)
+            .map_err(|e| format!("syscalls, with {name}: {e}"))
+    };
+    let (envoy, legate) = (count("envoy", &proxies.envoy()?)?, count("legate", &proxies.legate()?)?);
+    print!("{}", syscalls::table(&envoy, &legate, *requests));
+    Ok(EQUAL)
 }
 
 fn compare_logs(command: &CompareCommand) -> Result<u8, String> {

@@ -68,7 +68,7 @@ impl Proxy {
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
-            .map_err(|e| format!("cannot start {}: {e}", command.binary.display()))?;
+            .map_err(|e| format!("cannot start {}: {e}", Path::new(words[0]).display()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut proxy = Proxy { process, log, admin: nowhere, listener: nowhere };
         proxy.wait_until_ready(&address_file)?;
