@@ -91,7 +91,8 @@ pub fn table(envoy: &Calls, legate: &Calls, requests: usize) -> String {
     names.dedup();
     let mut out = format!("{:<16} {:>8} {:>8}\n", "per request", "Envoy", "legate");
     for name in names {
-        let _ = writeln!(out, "{name:<16} {:>8} {:>8}", per_request(envoy, name), per_request(legate, name));
+        let row = format!("{name:<16} {:>8} {:>8}", per_request(envoy, name), per_request(legate, name));
+        let _ = writeln!(out, "{}", row.trim_end());
     }
     let _ = writeln!(out, "{:<16} {:>8} {:>8}", "all", total(envoy), total(legate));
     out
@@ -122,7 +123,7 @@ mod tests {
         let calls = |list: &[(&str, usize)]| list.iter().map(|(n, c)| (n.to_string(), *c)).collect();
         let table = table(&calls(&[("readv", 40), ("writev", 20)]), &calls(&[("recvfrom", 50)]), 10);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[1], "recvfrom                     5.00");
+        assert_eq!(lines[1], "recvfrom                      5.00");
         assert_eq!(lines[2], "readv                4.00");
         assert_eq!(lines[4], "all                  6.00     5.00");
     }
