@@ -8,6 +8,7 @@ use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
 use crate::conn_pool::Instance;
 use crate::envoy_log;
 use crate::http::Protocol;
+use crate::trace::{self, Stage};
 use crate::upstream::load_balancer::create_load_balancer;
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, LoadBalancer, PrioritySetImpl, ResourcePriority};
 
@@ -38,7 +39,10 @@ impl ClusterEntry {
 
     /// Chooses a host and finds its pool. `None` when there is no host, or no room for another pool.
     pub fn http_conn_pool(&self, priority: ResourcePriority, protocol: Protocol) -> Option<Rc<dyn Instance>> {
-        let Some(host) = self.lb.choose_host() else {
+        trace::instant(Stage::HttpConnPool, None, 0, priority as u64, 0);
+        let host = self.lb.choose_host();
+        trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), 0);
+        let Some(host) = host else {
             envoy_log!(Upstream, debug, "no healthy host for HTTP connection pool");
             self.info.stats().upstream_cx_none_healthy.inc();
             return None;

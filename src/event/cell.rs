@@ -1,7 +1,7 @@
 //! One `struct event` with its callback: the shared heart of [`super::FileEvent`], [`super::Timer`]
 //! and [`super::SignalEvent`].
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_short, c_void};
 use std::mem::MaybeUninit;
 use std::rc::Rc;
@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use super::ffi;
 use super::libevent::{Base, CallbackKind, guarded};
+use crate::trace;
 
 /// The allocation that libevent points into. `F` is last so that the cell can be held unsized.
 struct EventCell<F: ?Sized> {
     event: UnsafeCell<MaybeUninit<ffi::event>>,
     base: Rc<Base>,
     kind: CallbackKind,
+    /// While stages are recorded: the callback is due to [`Event::activate`].
+    by_hand: Cell<bool>,
     callback: F,
 }
 
@@ -40,6 +43,7 @@ impl Event {
                 _ if bits & ffi::EV_SIGNAL as c_short != 0 => CallbackKind::Signal,
                 _ => CallbackKind::FileEvent,
             },
+            by_hand: Cell::new(false),
             callback,
         });
         let event = Event { cell, trampoline: trampoline::<F> };
@@ -74,6 +78,9 @@ impl Event {
 
     /// `event_active`: the callback runs in the current pass, after what is queued already.
     pub(super) fn activate(&self, bits: c_short) {
+        if trace::enabled() {
+            self.cell.by_hand.set(true);
+        }
         // SAFETY: the event is assigned; this runs on the loop's thread.
         unsafe { ffi::event_active(self.raw(), bits as c_int, 0) };
     }
@@ -104,7 +111,8 @@ unsafe extern "C" fn trampoline<F: Fn(c_short) + 'static>(_fd: c_int, bits: c_sh
         Rc::increment_strong_count(raw);
         Rc::from_raw(raw)
     };
-    guarded(&cell.base, cell.kind, bits, || (cell.callback)(bits));
+    let by_hand = trace::enabled() && cell.by_hand.replace(false);
+    guarded(&cell.base, cell.kind, bits, by_hand, || (cell.callback)(bits));
 }
 
 fn to_timeval(d: Duration) -> ffi::timeval {

@@ -103,10 +103,11 @@ pub(super) enum CallbackKind {
 }
 
 /// Runs `f` at the border to C: a panic is kept, the loop broken, and nothing unwinds into libevent.
+/// `by_hand` is for the recorder: whether `event_active` and not the kernel is behind it.
 #[inline]
-pub(super) fn guarded(base: &Base, kind: CallbackKind, bits: c_short, f: impl FnOnce()) {
+pub(super) fn guarded(base: &Base, kind: CallbackKind, bits: c_short, by_hand: bool, f: impl FnOnce()) {
     clock::enter_callback();
-    let recorded = trace::enter_callback(kind as u64, from_libevent(bits).into());
+    let recorded = trace::enter_callback(kind as u64, from_libevent(bits).into(), by_hand);
     let outcome = catch_unwind(AssertUnwindSafe(f));
     drop(recorded);
     clock::leave_callback();

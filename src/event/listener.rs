@@ -100,12 +100,12 @@ unsafe extern "C" fn accept_cb(
         let remote = SockaddrStorage::from_raw(addr as *const libc::sockaddr, Some(len as libc::socklen_t));
         (hold(arg), OwnedFd::from_raw_fd(fd), remote)
     };
-    guarded(&cell.base, CallbackKind::Listener, 0, || (cell.on_accept)(AcceptedFd { fd, remote }));
+    guarded(&cell.base, CallbackKind::Listener, 0, false, || (cell.on_accept)(AcceptedFd { fd, remote }));
 }
 
 unsafe extern "C" fn error_cb(_listener: *mut ffi::evconnlistener, arg: *mut c_void) {
     let error = io::Error::last_os_error();
     // SAFETY: as in `accept_cb`.
     let cell = unsafe { hold(arg) };
-    guarded(&cell.base, CallbackKind::Listener, 0, || (cell.on_error)(error));
+    guarded(&cell.base, CallbackKind::Listener, 0, false, || (cell.on_error)(error));
 }

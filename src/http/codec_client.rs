@@ -18,6 +18,7 @@ use crate::network::{
     ClientConnectionImpl, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl,
     FilterStatus, ReadFilter, ReadFilterCallbacks,
 };
+use crate::trace::{self, Stage};
 
 /// What a codec client tells its owner.
 pub trait CodecClientCallbacks {
@@ -68,6 +69,7 @@ impl CodecClient {
         connection.add_connection_callbacks(callbacks);
         connection.add_read_filter(Rc::new(CodecReadFilter { parent: client.weak.clone() }));
         envoy_conn_log!(Client, debug, connection.id(), "connecting");
+        trace::instant(Stage::NewCodecClient, Some(connection.id()), 0, 0, 0);
         connection.connect();
         if idle_timeout.is_some() {
             let weak = client.weak.clone();
@@ -169,6 +171,7 @@ impl CodecClient {
     }
 
     fn on_idle_timeout(&self) {
+        trace::instant(Stage::CodecClientIdleTimeout, Some(self.id()), 0, 0, 0);
         if let Some(callbacks) = self.callbacks.upgrade() {
             callbacks.on_idle_timeout();
         }
@@ -201,6 +204,7 @@ impl CodecClient {
 impl ConnectionCallbacks for CodecClient {
     fn on_event(&self, event: ConnectionEvent) {
         let id = self.connection.id();
+        trace::instant(Stage::CodecClientEvent, Some(id), 0, event as u64, 0);
         if event == ConnectionEvent::Connected {
             envoy_conn_log!(Client, debug, id, "connected");
             self.connected.set(true);
@@ -270,6 +274,7 @@ impl ActiveRequest {
     fn on_pre_decode_complete(&self) {
         let Some(parent) = self.parent.upgrade() else { return };
         envoy_conn_log!(Client, debug, parent.id(), "response complete");
+        trace::instant(Stage::ResponseDecodeComplete, Some(parent.id()), 0, 0, 0);
         parent.delete_request(self);
     }
 

@@ -364,6 +364,7 @@ impl ConnectionImpl {
     }
 
     fn raise_event(&self, event: ConnectionEvent) {
+        trace::instant(Stage::RaiseEvent, Some(self.id), 0, event as u64, 0);
         self.for_each_callback(|c| c.on_event(event));
         // What was written meanwhile can go at once.
         if event == ConnectionEvent::Connected

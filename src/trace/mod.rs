@@ -4,6 +4,7 @@
 //! thread writes a ring of its own and never waits; the main thread reads them. Off, a stage costs one load
 //! and one branch.
 
+mod names;
 mod render;
 mod ring;
 mod stage;
@@ -13,8 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use names::Names;
 use ring::{CAPACITY, Ring, Words};
 
+pub use names::StreamName;
 pub use render::{chrome, json_lines, text};
 pub use stage::{STAGES, Stage, StageInfo};
 
@@ -106,12 +109,14 @@ pub struct ThreadEvents {
     pub thread: String,
     /// The oldest first.
     pub events: Vec<Event>,
+    /// What the last streams ask for, the oldest first.
+    pub streams: Vec<StreamName>,
 }
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 /// Counts the times that the recorder was switched on.
 static RECORDING: AtomicU64 = AtomicU64::new(0);
-static RINGS: Mutex<Vec<(String, Arc<Ring>)>> = Mutex::new(Vec::new());
+static THREADS: Mutex<Vec<Arc<Recorded>>> = Mutex::new(Vec::new());
 /// When the recorder was last switched on, in ticks and in time.
 static STARTED: Mutex<Option<(u64, Instant)>> = Mutex::new(None);
 static CLOCK: OnceLock<fn() -> u64> = OnceLock::new();
@@ -123,9 +128,16 @@ thread_local! {
     static IN_PASS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a thread keeps to write its ring.
+/// What a thread has recorded, for others to read.
+struct Recorded {
+    thread: String,
+    ring: Ring,
+    names: Mutex<Names>,
+}
+
+/// What a thread keeps to write it.
 struct ThreadRecorder {
-    ring: Arc<Ring>,
+    recorded: Arc<Recorded>,
     recording: Cell<u64>,
     clock: fn() -> u64,
 }
@@ -147,8 +159,8 @@ fn ticks() -> u64 {
     clock()()
 }
 
-fn rings() -> MutexGuard<'static, Vec<(String, Arc<Ring>)>> {
-    RINGS.lock().unwrap_or_else(PoisonError::into_inner)
+fn threads() -> MutexGuard<'static, Vec<Arc<Recorded>>> {
+    THREADS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Names the present thread in what is recorded.
@@ -183,9 +195,13 @@ pub fn collect() -> Vec<ThreadEvents> {
         return Vec::new();
     };
     let clock = Calibration::since(start, started);
-    let mut threads: Vec<ThreadEvents> = rings()
+    let mut threads: Vec<ThreadEvents> = threads()
         .iter()
-        .map(|(name, ring)| ThreadEvents { thread: name.clone(), events: unpack(ring.read(), &clock) })
+        .map(|recorded| ThreadEvents {
+            thread: recorded.thread.clone(),
+            events: unpack(recorded.ring.read(), &clock),
+            streams: recorded.names().read(),
+        })
         .filter(|thread| !thread.events.is_empty())
         .collect();
     threads.sort_by(|a, b| a.thread.cmp(&b.thread));
@@ -229,27 +245,60 @@ fn record(phase: Phase, stage: Stage, conn: Option<u64>, stream: u64, a: u64, b:
     // While a thread ends it may be too late to record.
     let _ = THREAD.try_with(|thread| {
         let thread = thread.get_or_init(ThreadRecorder::new);
-        let recording = RECORDING.load(Ordering::Relaxed);
-        if thread.recording.replace(recording) != recording {
-            // What was recorded before the recorder was last switched on is forgotten.
-            thread.ring.clear();
-        }
-        thread.ring.push(pack((thread.clock)(), phase, stage, conn, stream, a, b));
+        thread.forget_earlier_recordings();
+        thread.recorded.ring.push(pack((thread.clock)(), phase, stage, conn, stream, a, b));
     });
+}
+
+/// Remembers what a stream asks for.
+#[inline(always)]
+pub fn name_stream(stream: u64, method: &[u8], path: &[u8]) {
+    if enabled() {
+        record_name(stream, method, path);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn record_name(stream: u64, method: &[u8], path: &[u8]) {
+    let _ = THREAD.try_with(|thread| {
+        let thread = thread.get_or_init(ThreadRecorder::new);
+        thread.forget_earlier_recordings();
+        thread.recorded.names().push(stream, method, path);
+    });
+}
+
+impl Recorded {
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ThreadRecorder {
     fn new() -> Self {
-        let ring = Arc::new(Ring::new(CAPACITY));
-        let name = NAME.with_borrow(String::clone);
-        rings().push((name, ring.clone()));
-        ThreadRecorder { ring, recording: Cell::new(0), clock: clock() }
+        let thread = NAME.with_borrow(String::clone);
+        let recorded = Arc::new(Recorded { thread, ring: Ring::new(CAPACITY), names: Mutex::default() });
+        threads().push(recorded.clone());
+        ThreadRecorder { recorded, recording: Cell::new(0), clock: clock() }
+    }
+
+    /// Switching the recorder on begins anew.
+    #[inline]
+    fn forget_earlier_recordings(&self) {
+        let recording = RECORDING.load(Ordering::Relaxed);
+        if self.recording.replace(recording) != recording {
+            self.recorded.ring.clear();
+            self.recorded.names().clear();
+        }
     }
 }
 
+/// In the second detail of [`Stage::Callback`]: the callback is due to `event_active`, not to the kernel.
+pub const BY_HAND: u64 = 8;
+
 /// A callback of the loop is about to run; the first one begins a pass.
 #[inline(always)]
-pub(crate) fn enter_callback(kind: u64, bits: u64) -> Scope {
+pub(crate) fn enter_callback(kind: u64, bits: u64, by_hand: bool) -> Scope {
     if !enabled() {
         return Scope(None);
     }
@@ -257,7 +306,7 @@ pub(crate) fn enter_callback(kind: u64, bits: u64) -> Scope {
         PASS.set(PASS.get() + 1);
         record(Phase::Begin, Stage::Pass, None, 0, PASS.get(), 0);
     }
-    scope(Stage::Callback, None, 0, kind, bits)
+    scope(Stage::Callback, None, 0, kind, bits | if by_hand { BY_HAND } else { 0 })
 }
 
 /// The loop is about to poll again.

@@ -1,16 +1,28 @@
 //! What was recorded, for people and for programs.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Event, Phase, STAGES, Stage, StageInfo, ThreadEvents};
+use super::{BY_HAND, Event, Phase, STAGES, Stage, StageInfo, StreamName, ThreadEvents};
 
 /// What a callback of the loop may be for, by its number in [`Stage::Callback`] events.
 pub(crate) const CALLBACK_KINDS: [&str; 5] = ["", "fd event", "timer", "signal", "listener"];
 
 fn info(event: &Event) -> &'static StageInfo {
     Stage::info(event.stage).unwrap_or(&STAGES[0])
+}
+
+/// The stage's name; of a callback also what it is for, and whether `event_active` is behind it.
+fn name(event: &Event) -> Cow<'static, str> {
+    match CALLBACK_KINDS.get(event.a as usize) {
+        Some(kind) if event.stage == Stage::Callback as u16 && !kind.is_empty() => {
+            let by = if event.b & BY_HAND != 0 { " by event_active" } else { "" };
+            format!("callback: {kind}{by}").into()
+        }
+        _ => info(event).name.into(),
+    }
 }
 
 /// All events in the order of their times, with the number of their thread.
@@ -46,7 +58,7 @@ pub fn text(threads: &[ThreadEvents]) -> String {
             conn,
             stream,
             "",
-            info(event).name,
+            name(event),
             event.a,
             event.b
         );
@@ -57,14 +69,24 @@ pub fn text(threads: &[ThreadEvents]) -> String {
     out
 }
 
-/// A header that names threads and stages, then an object per event, each on a line of its own.
+/// A header that names threads and stages, what the streams ask for, then an object per event, each on a line of
+/// its own.
 pub fn json_lines(threads: &[ThreadEvents]) -> String {
-    let stage = |s: &StageInfo| json!({"name": s.name, "stage": s.number, "envoy_file": s.envoy_file, "libevent": s.libevent});
+    let stage = |s: &StageInfo| {
+        json!({"name": s.name, "stage": s.number, "envoy_file": s.envoy_file, "legate_file": s.legate_file,
+            "libevent": s.libevent})
+    };
     let names: Vec<&str> = threads.iter().map(|t| t.thread.as_str()).collect();
     let stages: Vec<Value> = STAGES.iter().map(stage).collect();
     let mut out =
-        json!({"header": {"version": 1, "workers": names, "started_ns": 0, "stages": stages}}).to_string();
+        json!({"header": {"version": 1, "workers": names, "enabled": super::enabled(), "started_ns": 0,
+        "stages": stages}})
+        .to_string();
     out.push('\n');
+    for StreamName { stream, method, path } in threads.iter().flat_map(|thread| &thread.streams) {
+        let info = json!({"stream_info": {"stream": stream.to_string(), "method": method, "path": path}});
+        let _ = writeln!(out, "{info}");
+    }
     for (thread, event) in merged(threads) {
         let phase = match event.phase {
             Phase::Begin => 'B',
@@ -126,12 +148,7 @@ fn push_chrome(events: &mut Vec<Value>, tid: usize, event: &Event) {
     if event.stream != 0 {
         args["stream"] = json!(event.stream.to_string());
     }
-    let name = match CALLBACK_KINDS.get(event.a as usize) {
-        Some(kind) if event.stage == Stage::Callback as u16 && !kind.is_empty() => {
-            format!("callback: {kind}")
-        }
-        _ => stage.name.to_string(),
-    };
+    let name = name(event);
     let cat = format!("stage {}", stage.number);
     match event.phase {
         Phase::Begin => {
@@ -186,12 +203,14 @@ mod tests {
                     event(1_600, Phase::Instant, Stage::PoolLists, None, 0, lists, 7),
                     event(1_700, Phase::Instant, Stage::AttachRequestToClient, Some(5), 9, 4, 0),
                     event(2_000, Phase::End, Stage::OnFileEvent, Some(4), 0, 0, 0),
-                    event(3_000, Phase::Begin, Stage::Callback, None, 0, 2, 0),
+                    event(3_000, Phase::Begin, Stage::Callback, None, 0, 2, BY_HAND),
                 ],
+                streams: vec![StreamName { stream: 9, method: "GET".into(), path: "/\"".into() }],
             },
             ThreadEvents {
                 thread: "worker_1".into(),
                 events: vec![event(1_200, Phase::Instant, Stage::Write, Some(6), 0, 12, 0)],
+                streams: vec![],
             },
         ]
     }
@@ -204,7 +223,7 @@ mod tests {
         assert!(lines[1].ends_with("  ConnectionImpl::onFileEvent (1, 0)"), "{}", lines[1]);
         assert!(lines[2].contains("worker_1") && lines[2].contains("C6"), "{}", lines[2]);
         assert!(lines[3].ends_with("    ConnPoolImpl::newStream (0, 0)"), "{}", lines[3]);
-        assert!(lines[6].ends_with("  callback (2, 0)"), "{}", lines[6]);
+        assert!(lines[6].ends_with("  callback: timer by event_active (2, 8)"), "{}", lines[6]);
     }
 
     #[test]
@@ -215,8 +234,9 @@ mod tests {
         assert_eq!(lines[0]["header"]["stages"].as_array().unwrap().len(), STAGES.len());
         let want = json!({"t": 1500, "w": 0, "pass": 3, "ph": "I", "conn": 4, "stream": "9",
             "stage": "ConnPoolImpl::newStream", "a": 0, "b": 0});
-        assert_eq!(lines[4], want);
-        assert_eq!(lines.len(), 9);
+        assert_eq!(lines[1], json!({"stream_info": {"stream": "9", "method": "GET", "path": "/\""}}));
+        assert_eq!(lines[5], want);
+        assert_eq!(lines.len(), 10);
     }
 
     #[test]
@@ -233,7 +253,7 @@ mod tests {
             (&lists["name"], &lists["args"]),
             (&json!("pool 7"), &json!({"pending": 1, "busy": 2, "ready": 3}))
         );
-        assert!(events.iter().any(|e| e["name"] == "callback: timer"));
+        assert!(events.iter().any(|e| e["name"] == "callback: timer by event_active"));
         assert_eq!(events.iter().find(|e| e["ph"] == "B").unwrap()["ts"], json!(1.0));
     }
 }

@@ -1,7 +1,7 @@
 //! The stages that the recorder knows, one per place where a request, a connection or the loop moves on.
 
 macro_rules! stages {
-    ($($id:ident $name:literal $number:literal $file:literal $libevent:literal,)+) => {
+    ($($id:ident $name:literal $number:literal $file:literal $libevent:literal $legate:literal,)+) => {
         /// Where an event comes from.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u16)]
@@ -9,9 +9,12 @@ macro_rules! stages {
             $(#[doc = concat!("`", $name, "`")] $id,)+
         }
 
+        #[cfg(test)]
+        const ALL: &[Stage] = &[$(Stage::$id,)+];
+
         /// All stages in the order of their numbers.
         pub const STAGES: &[StageInfo] = &[
-            $(StageInfo { name: $name, number: $number, envoy_file: $file, libevent: $libevent },)+
+            $(StageInfo { name: $name, number: $number, envoy_file: $file, libevent: $libevent, legate_file: $legate },)+
         ];
     };
 }
@@ -28,58 +31,89 @@ pub struct StageInfo {
     pub envoy_file: &'static str,
     /// The call of libevent behind it; empty where it is called by the stage before.
     pub libevent: &'static str,
+    /// The file here that records it.
+    pub legate_file: &'static str,
 }
 
 stages! {
-    Pass "pass" 0 "" "event_base_loop",
-    Callback "callback" 0 "" "",
-    ListenCallback "ListenerImpl::listenCallback" 1 "source/common/network/listener_impl.cc" "evconnlistener",
-    NewConnection "ActiveListener::newConnection" 1 "source/server/connection_handler_impl.cc" "",
-    OnFileEvent "ConnectionImpl::onFileEvent" 2 "source/common/network/connection_impl.cc" "EV_READ|EV_WRITE|EV_CLOSED",
-    OnReadReady "ConnectionImpl::onReadReady" 2 "source/common/network/connection_impl.cc" "EV_READ",
-    DoRead "RawBufferSocket::doRead" 2 "source/common/network/raw_buffer_socket.cc" "",
-    OnWriteReady "ConnectionImpl::onWriteReady" 6 "source/common/network/connection_impl.cc" "EV_WRITE",
-    DoWrite "RawBufferSocket::doWrite" 6 "source/common/network/raw_buffer_socket.cc" "",
-    Write "ConnectionImpl::write" 6 "source/common/network/connection_impl.cc" "event_active",
-    ReadDisable "ConnectionImpl::readDisable" 2 "source/common/network/connection_impl.cc" "",
-    HighWatermark "ConnectionImpl::onHighWatermark" 6 "source/common/network/connection_impl.cc" "",
-    LowWatermark "ConnectionImpl::onLowWatermark" 6 "source/common/network/connection_impl.cc" "",
-    Connect "ClientConnectionImpl::connect" 5 "source/common/network/connection_impl.cc" "",
-    Close "ConnectionImpl::close" 7 "source/common/network/connection_impl.cc" "",
-    CloseSocket "ConnectionImpl::closeSocket" 7 "source/common/network/connection_impl.cc" "event_del",
-    OnData "ConnectionManagerImpl::onData" 3 "source/common/http/conn_manager_impl.cc" "",
-    NewStream "ConnectionManagerImpl::newStream" 3 "source/common/http/conn_manager_impl.cc" "",
-    DecodeHeaders "ActiveStream::decodeHeaders" 3 "source/common/http/conn_manager_impl.cc" "",
-    DecodeData "ActiveStream::decodeData" 3 "source/common/http/conn_manager_impl.cc" "",
-    DecodeTrailers "ActiveStream::decodeTrailers" 3 "source/common/http/conn_manager_impl.cc" "",
-    SendLocalReply "ActiveStream::sendLocalReply" 3 "source/common/http/conn_manager_impl.cc" "",
-    RouterDecodeHeaders "Filter::decodeHeaders" 4 "source/common/router/router.cc" "",
-    RouterDecodeData "Filter::decodeData" 4 "source/common/router/router.cc" "",
-    PoolNewStream "ConnPoolImpl::newStream" 5 "source/common/http/http1/conn_pool.cc" "",
-    CreateNewConnection "ConnPoolImpl::createNewConnection" 5 "source/common/http/http1/conn_pool.cc" "",
-    NewPendingRequest "ConnPoolImpl::newPendingRequest" 5 "source/common/http/conn_pool_base.cc" "",
-    AttachRequestToClient "ConnPoolImpl::attachRequestToClient" 5 "source/common/http/http1/conn_pool.cc" "",
-    PoolConnectionEvent "ConnPoolImpl::onConnectionEvent" 5 "source/common/http/http1/conn_pool.cc" "",
-    ProcessIdleClient "ConnPoolImpl::processIdleClient" 5 "source/common/http/http1/conn_pool.cc" "",
-    OnUpstreamReady "ConnPoolImpl::onUpstreamReady" 5 "source/common/http/http1/conn_pool.cc" "event_add",
-    PoolResponseComplete "ConnPoolImpl::onResponseComplete" 6 "source/common/http/http1/conn_pool.cc" "",
-    PurgePendingRequests "ConnPoolImplBase::purgePendingRequests" 5 "source/common/http/conn_pool_base.cc" "",
-    PendingRequestCancel "ConnPoolImplBase::onPendingRequestCancel" 5 "source/common/http/conn_pool_base.cc" "",
-    PoolLists "ConnPoolImpl::lists" 5 "source/common/http/http1/conn_pool.h" "",
-    OnPoolReady "UpstreamRequest::onPoolReady" 5 "source/common/router/router.cc" "",
-    OnPoolFailure "UpstreamRequest::onPoolFailure" 5 "source/common/router/router.cc" "",
-    OnUpstreamHeaders "Filter::onUpstreamHeaders" 6 "source/common/router/router.cc" "",
-    OnUpstreamData "Filter::onUpstreamData" 6 "source/common/router/router.cc" "",
-    OnUpstreamReset "Filter::onUpstreamReset" 6 "source/common/router/router.cc" "",
-    OnResponseTimeout "Filter::onResponseTimeout" 6 "source/common/router/router.cc" "event_add",
-    EncodeHeaders "ActiveStream::encodeHeaders" 6 "source/common/http/conn_manager_impl.cc" "",
-    EncodeData "ActiveStream::encodeData" 6 "source/common/http/conn_manager_impl.cc" "",
-    EncodeTrailers "ActiveStream::encodeTrailers" 6 "source/common/http/conn_manager_impl.cc" "",
-    StreamReset "ActiveStream::onResetStream" 7 "source/common/http/conn_manager_impl.cc" "",
-    DoEndStream "ConnectionManagerImpl::doEndStream" 7 "source/common/http/conn_manager_impl.cc" "",
-    DestroyStream "ConnectionManagerImpl::doDeferredStreamDestroy" 7 "source/common/http/conn_manager_impl.cc" "",
-    DeferredDelete "DispatcherImpl::deferredDelete" 7 "source/common/event/dispatcher_impl.cc" "event_active",
-    ClearDeferredDeleteList "DispatcherImpl::clearDeferredDeleteList" 7 "source/common/event/dispatcher_impl.cc" "",
+    Pass "pass" 0 "" "event_base_loop" "src/event/libevent.rs",
+    Callback "callback" 0 "" "" "src/event/libevent.rs",
+    ListenCallback "ListenerImpl::listenCallback" 1 "source/common/network/listener_impl.cc" "evconnlistener" "src/network/listener.rs",
+    NewConnection "ActiveListener::newConnection" 1 "source/server/connection_handler_impl.cc" "" "src/server/connection_handler.rs",
+    OnFileEvent "ConnectionImpl::onFileEvent" 2 "source/common/network/connection_impl.cc" "EV_READ|EV_WRITE|EV_CLOSED" "src/network/connection/io.rs",
+    OnReadReady "ConnectionImpl::onReadReady" 2 "source/common/network/connection_impl.cc" "EV_READ" "src/network/connection/io.rs",
+    DoRead "RawBufferSocket::doRead" 2 "source/common/network/raw_buffer_socket.cc" "" "src/network/raw_buffer_socket.rs",
+    OnWriteReady "ConnectionImpl::onWriteReady" 6 "source/common/network/connection_impl.cc" "EV_WRITE" "src/network/connection/io.rs",
+    DoWrite "RawBufferSocket::doWrite" 6 "source/common/network/raw_buffer_socket.cc" "" "src/network/raw_buffer_socket.rs",
+    Write "ConnectionImpl::write" 6 "source/common/network/connection_impl.cc" "event_active" "src/network/connection.rs",
+    ReadDisable "ConnectionImpl::readDisable" 2 "source/common/network/connection_impl.cc" "" "src/network/connection.rs",
+    HighWatermark "ConnectionImpl::onHighWatermark" 6 "source/common/network/connection_impl.cc" "" "src/network/connection.rs",
+    LowWatermark "ConnectionImpl::onLowWatermark" 6 "source/common/network/connection_impl.cc" "" "src/network/connection.rs",
+    Connect "ClientConnectionImpl::connect" 5 "source/common/network/connection_impl.cc" "" "src/network/client_connection.rs",
+    Close "ConnectionImpl::close" 7 "source/common/network/connection_impl.cc" "" "src/network/connection/close.rs",
+    CloseSocket "ConnectionImpl::closeSocket" 7 "source/common/network/connection_impl.cc" "event_del" "src/network/connection/close.rs",
+    RaiseEvent "ConnectionImpl::raiseEvent" 5 "source/common/network/connection_impl.cc" "" "src/network/connection.rs",
+    DelayedCloseTimeout "ConnectionImpl::onDelayedCloseTimeout" 7 "source/common/network/connection_impl.cc" "event_add" "src/network/connection/close.rs",
+    ServerMessageBegin "ServerConnectionImpl::onMessageBegin" 2 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/server.rs",
+    ServerHeadersComplete "ServerConnectionImpl::onHeadersComplete" 2 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/server.rs",
+    ServerBody "ServerConnectionImpl::onBody" 2 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/server.rs",
+    ServerMessageComplete "ServerConnectionImpl::onMessageComplete" 2 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/server.rs",
+    OnData "ConnectionManagerImpl::onData" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/conn_manager.rs",
+    NewStream "ConnectionManagerImpl::newStream" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/conn_manager.rs",
+    DecodeHeaders "ActiveStream::decodeHeaders" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/active_stream.rs",
+    DecodeData "ActiveStream::decodeData" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/active_stream.rs",
+    DecodeTrailers "ActiveStream::decodeTrailers" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/active_stream.rs",
+    SendLocalReply "ActiveStream::sendLocalReply" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/local_reply.rs",
+    MaybeEndDecode "ActiveStream::maybeEndDecode" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/active_stream.rs",
+    RefreshCachedRoute "ActiveStream::refreshCachedRoute" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/active_stream.rs",
+    CreateFilterChain "ActiveStream::createFilterChain" 3 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/active_stream.rs",
+    CodecException "ConnectionManagerImpl::handleCodecException" 7 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/conn_manager.rs",
+    StreamIdleTimeout "ActiveStream::onIdleTimeout" 7 "source/common/http/conn_manager_impl.cc" "event_add" "src/filters/network/http_connection_manager/active_stream.rs",
+    StreamRequestTimeout "ActiveStream::onRequestTimeout" 7 "source/common/http/conn_manager_impl.cc" "event_add" "src/filters/network/http_connection_manager/active_stream.rs",
+    ConnectionIdleTimeout "ConnectionManagerImpl::onIdleTimeout" 7 "source/common/http/conn_manager_impl.cc" "event_add" "src/filters/network/http_connection_manager/conn_manager.rs",
+    RouterDecodeHeaders "Filter::decodeHeaders" 4 "source/common/router/router.cc" "" "src/filters/http/router/filter.rs",
+    RouterDecodeData "Filter::decodeData" 4 "source/common/router/router.cc" "" "src/filters/http/router/filter.rs",
+    ChooseHost "LoadBalancer::chooseHost" 4 "source/common/upstream/load_balancer_impl.cc" "" "src/cluster_manager/cluster_entry.rs",
+    HttpConnPool "ClusterEntry::connPool" 4 "source/common/upstream/cluster_manager_impl.cc" "" "src/cluster_manager/cluster_entry.rs",
+    BufferRequestBody "UpstreamRequest::encodeData" 4 "source/common/router/router.cc" "" "src/filters/http/router/upstream_request.rs",
+    OnRequestComplete "Filter::onRequestComplete" 4 "source/common/router/router.cc" "event_add" "src/filters/http/router/filter.rs",
+    PoolNewStream "ConnPoolImpl::newStream" 5 "source/common/http/http1/conn_pool.cc" "" "src/conn_pool/http1/pool.rs",
+    CreateNewConnection "ConnPoolImpl::createNewConnection" 5 "source/common/http/http1/conn_pool.cc" "" "src/conn_pool/http1/pool.rs",
+    NewPendingRequest "ConnPoolImpl::newPendingRequest" 5 "source/common/http/conn_pool_base.cc" "" "src/conn_pool/http1/pool.rs",
+    AttachRequestToClient "ConnPoolImpl::attachRequestToClient" 5 "source/common/http/http1/conn_pool.cc" "" "src/conn_pool/http1/pool.rs",
+    PoolConnectionEvent "ConnPoolImpl::onConnectionEvent" 5 "source/common/http/http1/conn_pool.cc" "" "src/conn_pool/http1/pool.rs",
+    ProcessIdleClient "ConnPoolImpl::processIdleClient" 5 "source/common/http/http1/conn_pool.cc" "" "src/conn_pool/http1/pool.rs",
+    OnUpstreamReady "ConnPoolImpl::onUpstreamReady" 5 "source/common/http/http1/conn_pool.cc" "event_add" "src/conn_pool/http1/pool.rs",
+    PoolResponseComplete "ConnPoolImpl::onResponseComplete" 6 "source/common/http/http1/conn_pool.cc" "" "src/conn_pool/http1/pool.rs",
+    PurgePendingRequests "ConnPoolImplBase::purgePendingRequests" 5 "source/common/http/conn_pool_base.cc" "" "src/conn_pool/http1/pool.rs",
+    PendingRequestCancel "ConnPoolImplBase::onPendingRequestCancel" 5 "source/common/http/conn_pool_base.cc" "" "src/conn_pool/http1/pool.rs",
+    PoolLists "ConnPoolImpl::lists" 5 "source/common/http/http1/conn_pool.h" "" "src/conn_pool/http1/pool.rs",
+    OnPoolReady "UpstreamRequest::onPoolReady" 5 "source/common/router/router.cc" "" "src/filters/http/router/upstream_request.rs",
+    OnPoolFailure "UpstreamRequest::onPoolFailure" 5 "source/common/router/router.cc" "" "src/filters/http/router/upstream_request.rs",
+    ConnectTimeout "ActiveClient::onConnectTimeout" 5 "source/common/http/http1/conn_pool.cc" "event_add" "src/conn_pool/http1/active_client.rs",
+    NewCodecClient "CodecClient::CodecClient" 5 "source/common/http/codec_client.cc" "" "src/http/codec_client.rs",
+    CodecClientEvent "CodecClient::onEvent" 5 "source/common/http/codec_client.cc" "" "src/http/codec_client.rs",
+    CodecClientIdleTimeout "CodecClient::onIdleTimeout" 7 "source/common/http/codec_client.h" "event_add" "src/http/codec_client.rs",
+    EncodeRequestHead "RequestStreamEncoderImpl::encodeHeaders" 5 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",
+    ClientHeadersComplete "ClientConnectionImpl::onHeadersComplete" 6 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",
+    ClientBody "ClientConnectionImpl::onBody" 6 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",
+    ClientMessageComplete "ClientConnectionImpl::onMessageComplete" 6 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",
+    ResponseDecodeComplete "CodecClient::responseDecodeComplete" 6 "source/common/http/codec_client.cc" "" "src/http/codec_client.rs",
+    OnUpstreamHeaders "Filter::onUpstreamHeaders" 6 "source/common/router/router.cc" "" "src/filters/http/router/filter/response.rs",
+    OnUpstreamData "Filter::onUpstreamData" 6 "source/common/router/router.cc" "" "src/filters/http/router/filter/response.rs",
+    OnUpstreamReset "Filter::onUpstreamReset" 6 "source/common/router/router.cc" "" "src/filters/http/router/filter/response.rs",
+    OnResponseTimeout "Filter::onResponseTimeout" 6 "source/common/router/router.cc" "event_add" "src/filters/http/router/filter/response.rs",
+    PerTryTimeout "UpstreamRequest::onPerTryTimeout" 6 "source/common/router/router.cc" "event_add" "src/filters/http/router/upstream_request.rs",
+    OnUpstreamComplete "Filter::onUpstreamComplete" 6 "source/common/router/router.cc" "" "src/filters/http/router/filter/response.rs",
+    EncodeResponseHead "ResponseStreamEncoderImpl::encodeHeaders" 6 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/server.rs",
+    EncodeHeaders "ActiveStream::encodeHeaders" 6 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/filter_chain.rs",
+    EncodeData "ActiveStream::encodeData" 6 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/filter_chain.rs",
+    EncodeTrailers "ActiveStream::encodeTrailers" 6 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/filter_chain.rs",
+    StreamReset "ActiveStream::onResetStream" 7 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/active_stream.rs",
+    DoEndStream "ConnectionManagerImpl::doEndStream" 7 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/conn_manager.rs",
+    DestroyStream "ConnectionManagerImpl::doDeferredStreamDestroy" 7 "source/common/http/conn_manager_impl.cc" "" "src/filters/network/http_connection_manager/conn_manager.rs",
+    DeferredDelete "DispatcherImpl::deferredDelete" 7 "source/common/event/dispatcher_impl.cc" "event_active" "src/event/dispatcher.rs",
+    ClearDeferredDeleteList "DispatcherImpl::clearDeferredDeleteList" 7 "source/common/event/dispatcher_impl.cc" "" "src/event/dispatcher.rs",
 }
 
 impl Stage {
@@ -100,6 +134,22 @@ mod tests {
         assert_eq!(last as usize, STAGES.len() - 1);
         assert_eq!(Stage::info(last as u16).map(|s| s.name), Some("DispatcherImpl::clearDeferredDeleteList"));
         assert_eq!(Stage::info(STAGES.len() as u16), None);
+    }
+
+    #[test]
+    fn each_stage_is_recorded_where_the_table_says() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let missing: Vec<String> = ALL
+            .iter()
+            .zip(STAGES)
+            .filter(|(stage, info)| {
+                let text = std::fs::read_to_string(root.join(info.legate_file)).unwrap_or_default();
+                let is_loop = info.number == 0 && text.contains("trace::");
+                !is_loop && !text.contains(&format!("Stage::{stage:?}"))
+            })
+            .map(|(stage, info)| format!("{stage:?} is not in {}", info.legate_file))
+            .collect();
+        assert!(missing.is_empty(), "{missing:#?}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::http::{
 };
 use crate::linked_list::NodeKey;
 use crate::network::{ConnectionCallbacks, ConnectionEvent};
+use crate::trace::{self, Stage};
 use crate::upstream::{HostSharedPtr, ResourcePriority};
 
 /// Limit on a response head (Envoy: 80 KiB).
@@ -182,6 +183,7 @@ impl ActiveClient {
 
     fn on_connect_timeout(&self) {
         envoy_conn_log!(Pool, debug, self.id(), "connect timeout");
+        trace::instant(Stage::ConnectTimeout, Some(self.id()), 0, 0, 0);
         self.host.cluster().stats().upstream_cx_connect_timeout.inc();
         self.timed_out.set(true);
         self.codec_client.close();

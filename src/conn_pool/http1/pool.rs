@@ -95,10 +95,18 @@ impl ConnPoolImpl {
         }
     }
 
+    /// Records a stage of the request behind these callbacks.
+    fn trace_request(&self, stage: Stage, callbacks: Option<&Weak<dyn Callbacks>>, a: usize) {
+        if trace::enabled() {
+            let ids = callbacks.and_then(Weak::upgrade).map(|callbacks| callbacks.ids());
+            trace::instant(stage, ids.map(|ids| ids.0), ids.map_or(0, |ids| ids.1), a as u64, self.number);
+        }
+    }
+
     /// Connecting may fail at once for want of an fd; then there is no new client.
-    fn create_new_connection(&self) -> bool {
+    fn create_new_connection(&self, on_behalf_of: Option<&Weak<dyn Callbacks>>) -> bool {
         envoy_log!(Pool, debug, "creating a new connection");
-        trace::instant(Stage::CreateNewConnection, None, 0, 0, self.number);
+        self.trace_request(Stage::CreateNewConnection, on_behalf_of, 0);
         match ActiveClient::new(&self.weak, self) {
             Ok(client) => {
                 let key = self.clients.push_front(BUSY, client.clone());
@@ -123,7 +131,7 @@ impl ConnPoolImpl {
         envoy_log!(Pool, debug, "queueing request due to no available connections");
         let request = Rc::new(PendingRequest::new(self, decoder, callbacks));
         request.key.set(Some(self.pending_requests.push_front(0, request.clone())));
-        trace::instant(Stage::NewPendingRequest, None, 0, self.pending_requests.len(0) as u64, self.number);
+        self.trace_request(Stage::NewPendingRequest, Some(&request.callbacks), self.pending_requests.len(0));
         self.trace_lists();
         request
     }
@@ -181,6 +189,7 @@ impl ConnPoolImpl {
     /// A client has connected, or has answered and is reusable (`delay`).
     pub(super) fn process_idle_client(&self, client: &Rc<ActiveClient>, delay: bool) {
         client.clear_stream_wrapper();
+        trace::instant(Stage::ProcessIdleClient, Some(client.id()), 0, delay.into(), self.number);
         if delay || !self.attach_oldest_pending(client) {
             envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
             self.clients.move_to_front(client.key(), READY);
@@ -273,7 +282,7 @@ impl ConnPoolImpl {
         }
         // The clients that are left cannot serve all that wait.
         let left = self.clients.len(READY) + self.clients.len(BUSY);
-        if self.pending_requests.len(0) > left && !self.create_new_connection() && left == 0 {
+        if self.pending_requests.len(0) > left && !self.create_new_connection(None) && left == 0 {
             self.purge_pending_requests(PoolFailureReason::LocalConnectionFailure, "");
         }
         if was_connecting || was_serving {
@@ -359,6 +368,7 @@ impl Instance for ConnPoolImpl {
         response_decoder: Weak<dyn StreamDecoder>,
         callbacks: Weak<dyn Callbacks>,
     ) -> Option<Rc<dyn Cancellable>> {
+        self.trace_request(Stage::PoolNewStream, Some(&callbacks), self.pending_requests.len(0));
         if let Some(client) = self.clients.front(READY) {
             if !self.may_be_active(&callbacks) {
                 return None;
@@ -384,7 +394,7 @@ impl Instance for ConnPoolImpl {
         }
         // A pool without any connection gets one even beyond the limit, or it would starve.
         let starved = self.clients.is_empty(READY) && self.clients.is_empty(BUSY);
-        let created = (starved || can_create_connection) && self.create_new_connection();
+        let created = (starved || can_create_connection) && self.create_new_connection(Some(&callbacks));
         if starved && !created {
             if let Some(callbacks) = callbacks.upgrade() {
                 callbacks.on_pool_failure(PoolFailureReason::LocalConnectionFailure, "", Some(&self.host));

@@ -18,6 +18,7 @@ use crate::http::{
     StreamDecoder, StreamEncoder, StreamResetReason,
 };
 use crate::network::{Address, ConnectionImpl, ConnectionState};
+use crate::trace::{self, Stage};
 
 #[derive(Clone, Copy)]
 enum State {
@@ -125,6 +126,7 @@ impl ClientConnectionImpl {
         let line = line?;
         head::log_fields(self.connection_id, &headers);
         envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
+        trace::instant(Stage::ClientHeadersComplete, Some(self.connection_id), 0, 0, 0);
         self.on_headers_complete(headers, line, head_request)?;
         Ok(true)
     }
@@ -212,6 +214,7 @@ impl ClientConnectionImpl {
         }
         if !piece.is_empty() {
             envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
+            trace::instant(Stage::ClientBody, Some(self.connection_id), 0, piece.len() as u64, 0);
             self.with_decoder(|d| d.decode_data(&mut piece, false));
         }
         if done {
@@ -230,6 +233,7 @@ impl ClientConnectionImpl {
     /// The response is complete: it is no longer pending when its last part is handed over.
     fn on_message_complete(&self, completion: Completion) {
         envoy_conn_log!(Http, trace, self.connection_id, "message complete");
+        trace::instant(Stage::ClientMessageComplete, Some(self.connection_id), 0, 0, 0);
         self.state.set(State::Head);
         let Some(pending) = self.pending_response.borrow_mut().take() else { return };
         // Once for the codec, as above, and once for the client's side of it, as in Envoy.
@@ -346,10 +350,12 @@ impl RequestEncoder {
 
 impl StreamEncoder for RequestEncoder {
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
-        self.send(|_, output| {
+        self.send(|codec, output| {
             let headers = headers.borrow();
             self.head_request.set(headers.get(HeaderId::Method) == Some(b"HEAD"));
             self.encoder.encode_request_head(output, &headers, end_stream);
+            let conn = Some(codec.connection_id);
+            trace::instant(Stage::EncodeRequestHead, conn, 0, output.len() as u64, end_stream.into());
         });
     }
 

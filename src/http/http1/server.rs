@@ -18,6 +18,7 @@ use crate::http::{
     ServerConnectionCallbacks, Stream, StreamCallbacks, StreamEncoder, StreamResetReason, utility,
 };
 use crate::network::{Address, ConnectionImpl, ConnectionState};
+use crate::trace::{self, Stage};
 
 /// Options of the codec that the configuration sets (`Http1ProtocolOptions`).
 #[derive(Clone, Debug)]
@@ -200,6 +201,7 @@ impl ServerConnectionImpl {
 
     fn on_message_begin(&self) {
         envoy_conn_log!(Http, trace, self.connection_id, "message begin");
+        trace::instant(Stage::ServerMessageBegin, Some(self.connection_id), 0, 0, 0);
         if self.reset_stream_called.get() {
             return;
         }
@@ -234,6 +236,7 @@ impl ServerConnectionImpl {
 
     fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<(), HeadError> {
         envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
+        trace::instant(Stage::ServerHeadersComplete, Some(self.connection_id), 0, 0, 0);
         let framing = framing(&headers, self.settings.allow_chunked_length)?;
         if framing == Framing::Chunked {
             headers.remove(HeaderId::ContentLength);
@@ -250,6 +253,7 @@ impl ServerConnectionImpl {
         if matches!(body, BodyState::None) {
             // With the head alone the message is complete, and the layers above can be told so at once.
             envoy_conn_log!(Http, trace, self.connection_id, "message complete");
+            trace::instant(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
             if let Some(request) = self.active() {
                 request.remote_complete.set(true);
                 request.with_decoder(|d| d.decode_headers(headers, true));
@@ -338,6 +342,7 @@ impl ServerConnectionImpl {
         }
         if !piece.is_empty() {
             envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
+            trace::instant(Stage::ServerBody, Some(self.connection_id), 0, piece.len() as u64, 0);
             if let Some(request) = self.active() {
                 request.with_decoder(|d| d.decode_data(&mut piece, false));
             }
@@ -357,6 +362,7 @@ impl ServerConnectionImpl {
 
     fn on_message_complete(&self, trailers: Option<HeaderMap>) {
         envoy_conn_log!(Http, trace, self.connection_id, "message complete");
+        trace::instant(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
         let Some(request) = self.active() else { return };
         request.remote_complete.set(true);
         match trailers {
@@ -499,6 +505,14 @@ impl StreamEncoder for ActiveRequest {
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
         self.started_response.set(true);
         self.send(end_stream, |codec, output| {
+            let conn = Some(codec.connection_id);
+            trace::instant(
+                Stage::EncodeResponseHead,
+                conn,
+                0,
+                headers.borrow().status().into(),
+                end_stream.into(),
+            );
             let protocol = codec.protocol.get();
             let as_http_10 = codec.writes_http_10();
             let response_to_head = self.response_to_head.get();

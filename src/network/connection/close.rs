@@ -84,6 +84,7 @@ impl ConnectionImpl {
     fn on_delayed_close_timeout(&self) {
         drop(self.delayed_close_timer.borrow_mut().take());
         envoy_conn_log!(Connection, debug, self.id, "triggered delayed close");
+        trace::instant(Stage::DelayedCloseTimeout, Some(self.id), 0, 0, 0);
         if let Some(counter) = self.stats.borrow().as_ref().and_then(|s| s.delayed_close_timeouts.as_ref()) {
             counter.inc();
         }

@@ -61,7 +61,17 @@ fn records_stages_while_it_is_on() {
 
     let lines = objects(&ask(&site, "GET", "/trace?format=json").1);
     let (header, events) = lines.split_first().expect("a header");
-    assert_eq!(header["header"]["version"], 1);
+    assert_eq!((&header["header"]["version"], &header["header"]["enabled"]), (&1.into(), &false.into()));
+    let named: Vec<&Value> =
+        events.iter().map(|e| &e["stream_info"]).filter(|info| !info.is_null()).collect();
+    assert_eq!(named.len(), 2);
+    assert_eq!((&named[0]["method"], &named[0]["path"]), (&"GET".into(), &"/".into()));
+    let callbacks = |by_hand: u64| {
+        let of_worker = |e: &&Value| e["stage"] == "callback" && e["ph"] == "B" && e["w"] == 1;
+        events.iter().filter(of_worker).filter(|e| e["b"].as_u64().is_some_and(|b| b & 8 == by_hand)).count()
+    };
+    // A request and a response are read, and each is written by an event that was activated by hand.
+    assert!(callbacks(0) >= 4 && callbacks(8) >= 4, "{} and {}", callbacks(0), callbacks(8));
     let streams: Vec<&str> = events
         .iter()
         .filter(|e| e["stage"] == "ConnectionManagerImpl::newStream" && e["w"] != 0)
@@ -72,15 +82,20 @@ fn records_stages_while_it_is_on() {
     let expected = [
         "ConnectionManagerImpl::newStream",
         "ActiveStream::decodeHeaders",
+        "ActiveStream::maybeEndDecode",
+        "ActiveStream::refreshCachedRoute",
+        "ActiveStream::createFilterChain",
         "Filter::decodeHeaders",
         "ConnPoolImpl::newStream",
         "ConnPoolImpl::attachRequestToClient",
         "UpstreamRequest::onPoolReady",
+        "Filter::onRequestComplete",
         "Filter::onUpstreamHeaders",
         "ActiveStream::encodeHeaders",
         "Filter::onUpstreamData",
         "ActiveStream::encodeData",
         "Filter::onUpstreamData",
+        "Filter::onUpstreamComplete",
         "ActiveStream::encodeData",
         "ConnectionManagerImpl::doEndStream",
         "ConnectionManagerImpl::doDeferredStreamDestroy",

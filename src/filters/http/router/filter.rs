@@ -97,6 +97,11 @@ impl Filter {
         trace::scope(stage, Some(self.connection_id.get()), self.stream_id.get(), a, b)
     }
 
+    /// Records that the stream has passed a stage.
+    fn passed(&self, stage: Stage) {
+        trace::instant(stage, Some(self.connection_id.get()), self.stream_id.get(), 0, 0);
+    }
+
     pub(super) fn with_stream_info(&self, mut f: impl FnMut(&StreamInfoImpl)) {
         if let Some(callbacks) = self.callbacks() {
             callbacks.with_stream_info(&mut f);
@@ -296,6 +301,7 @@ impl Filter {
 
     /// The whole request has been seen: from here the response is timed.
     fn on_request_complete(&self) {
+        self.passed(Stage::OnRequestComplete);
         self.downstream_end_stream.set(true);
         self.downstream_request_complete_time.set(Some(event::now()));
         let timeout = self.timeout.get().global;

@@ -91,7 +91,6 @@ impl UpstreamRequest {
     /// Asks the pool for a connection; the head is sent when there is one, which may be at once.
     pub(super) fn encode_headers(&self, pool: &Rc<dyn Instance>, end_stream: bool) {
         self.encode_complete.set(end_stream);
-        trace::instant(Stage::PoolNewStream, Some(self.connection_id), self.stream_id, end_stream.into(), 0);
         let decoder: Weak<dyn StreamDecoder> = self.weak.clone();
         let callbacks: Weak<dyn Callbacks> = self.weak.clone();
         if let Some(handle) = pool.new_stream(decoder, callbacks) {
@@ -101,7 +100,10 @@ impl UpstreamRequest {
 
     pub(super) fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
         self.encode_complete.set(end_stream);
-        let Some(encoder) = self.encoder() else {
+        let encoder = self.encoder();
+        let (conn, length) = (Some(self.connection_id), data.len() as u64);
+        trace::instant(Stage::BufferRequestBody, conn, self.stream_id, length, encoder.is_none().into());
+        let Some(encoder) = encoder else {
             envoy_stream_log!(
                 Router,
                 trace,
@@ -237,6 +239,7 @@ impl UpstreamRequest {
             return;
         }
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "upstream per try timeout");
+        trace::instant(Stage::PerTryTimeout, Some(self.connection_id), self.stream_id, 0, 0);
         if let Some(cluster) = parent.cluster() {
             cluster.stats().upstream_rq_per_try_timeout.inc();
         }

@@ -180,6 +180,11 @@ impl ActiveStream {
         trace::scope(stage, Some(self.connection_id), self.stream_id, a, b)
     }
 
+    /// Records that the stream has passed a stage.
+    fn passed(&self, stage: Stage, a: u64) {
+        trace::instant(stage, Some(self.connection_id), self.stream_id, a, 0);
+    }
+
     pub(super) fn with_manager(&self, f: impl FnOnce(&ConnectionManagerImpl)) {
         if let Some(manager) = self.manager.upgrade() {
             f(&manager);
@@ -249,6 +254,7 @@ impl ActiveStream {
             self.arm_idle_timer(left);
             return;
         }
+        self.passed(Stage::StreamIdleTimeout, 0);
         self.config.stats.downstream_rq_idle_timeout.inc();
         self.stream_info.set_response_flag(ResponseFlag::StreamIdleTimeout);
         let status = codes::request_timeout_code(self.remote_complete());
@@ -256,6 +262,7 @@ impl ActiveStream {
     }
 
     fn on_request_timeout(&self) {
+        self.passed(Stage::StreamRequestTimeout, 0);
         self.config.stats.downstream_rq_timeout.inc();
         self.send_local_reply_with(408, "request timeout", None, "request_overall_timeout".into());
     }
@@ -317,6 +324,7 @@ impl ActiveStream {
     fn maybe_end_decode(&self, end_stream: bool) {
         self.state.remote_complete.set(end_stream);
         if end_stream {
+            self.passed(Stage::MaybeEndDecode, 0);
             self.stream_info.last_downstream_rx_byte_received.set(Some(event::now()));
             envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "request end stream");
         }
@@ -327,6 +335,7 @@ impl ActiveStream {
         if let Some(route) = &*self.cached_route.borrow() {
             return route.clone();
         }
+        self.passed(Stage::RefreshCachedRoute, 0);
         let headers = self.request_headers.borrow().clone();
         let route = headers.and_then(|headers| self.config.route_config.route(&headers.borrow()));
         if let Some(route) = &route
@@ -351,6 +360,7 @@ impl ActiveStream {
         if self.state.created_filter_chain.replace(true) {
             return;
         }
+        self.passed(Stage::CreateFilterChain, self.config.filter_factories.len() as u64);
         for factory in &self.config.filter_factories {
             factory.create(self);
         }

@@ -188,6 +188,7 @@ impl ConnectionManagerImpl {
 
     fn on_idle_timeout(&self) {
         envoy_conn_log!(Http, debug, self.connection_id(), "idle timeout");
+        trace::instant(Stage::ConnectionIdleTimeout, Some(self.connection_id()), 0, 0, 0);
         self.config.stats.downstream_cx_idle_timeout.inc();
         if self.codec().is_none() {
             self.close(ConnectionCloseType::FlushWrite);
@@ -232,6 +233,7 @@ impl ConnectionManagerImpl {
             self.dispatching.set(false);
             if let Err(error) = result {
                 envoy_conn_log!(Http, debug, self.connection_id(), "dispatch error: {}", error);
+                trace::instant(Stage::CodecException, Some(self.connection_id()), 0, 0, 0);
                 if error == CodecError::ResponseFlood {
                     self.config.codec_stats.response_flood.inc();
                 } else {

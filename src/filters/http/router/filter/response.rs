@@ -235,6 +235,7 @@ impl Filter {
 
     /// The response is complete. On HTTP/1 an unfinished request cannot go on.
     fn on_upstream_complete(&self) {
+        self.passed(Stage::OnUpstreamComplete);
         if !self.downstream_end_stream.get()
             && let Some(request) = self.upstream_request()
         {

@@ -9,6 +9,7 @@ use crate::envoy_stream_log;
 use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, utility};
 use crate::router::RouteConstSharedPtr;
+use crate::trace;
 
 /// An answer in place of a request's.
 struct Refusal {
@@ -111,6 +112,11 @@ impl ActiveStream {
         self.arm_idle_timer(timeout);
     }
 
+    fn name_in_trace(&self, headers: &HeaderMap) {
+        let field = |id| headers.get(id).unwrap_or_default();
+        trace::name_stream(self.stream_id, field(HeaderId::Method), field(HeaderId::Path));
+    }
+
     pub(super) fn decode_request_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
         drop(self.request_header_timer.borrow_mut().take());
         *self.request_headers.borrow_mut() = Some(headers.clone());
@@ -124,6 +130,7 @@ impl ActiveStream {
             end_stream,
             headers.borrow()
         );
+        self.name_in_trace(&headers.borrow());
         self.maybe_end_decode(end_stream);
         let Some(manager) = self.manager.upgrade() else { return };
         if manager.count_request() {
