@@ -3,6 +3,7 @@
 # make bench   legate beside Envoy, nginx and HAProxy; BENCH='--seconds 2 --proxies legate,envoy'
 # make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
 # make syscalls  system calls per request
+# make docs-check  runs the commands of README.md and docs/ again and compares; DOCS='--update' to take over what they print
 # Each target installs the Debian packages it needs where it may (tests/setup.sh).
 
 SHELL := /bin/bash
@@ -11,8 +12,9 @@ export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 BENCH ?=
 SOAK ?=
 SYSCALLS ?=
+DOCS ?=
 
-.PHONY: run build test bench soak syscalls clean
+.PHONY: run build test bench soak syscalls docs-check clean
 
 run: build
 	@exec target/release/legate --demo
@@ -41,6 +43,12 @@ soak:
 syscalls:
 	@tests/setup.sh bench
 	@exec tests/bench/syscalls.sh $(SYSCALLS)
+
+docs-check:
+	@tests/setup.sh test
+	cargo build && cargo build --examples
+	@python3 tests/docs_check_test.py
+	@exec python3 tests/docs_check.py $(DOCS)
 
 clean:
 	cargo clean

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""The system calls of one kept-alive request, as strace sees them on the worker.
+
+    python3 tests/guide/syscalls.py --proxy legate|envoy
+
+Left out are polls that only waited for a timer.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from lab import PATIENCE, SKIPPED, Proxy, Upstream, bootstrap, client
+
+CALL = re.compile(r"(?P<name>\w+)\((?P<fd>\d+), (?P<rest>.*)\) += -?\d+(?: (?P<error>E\w+))?")
+
+
+def worker_thread(pid):
+    """The thread id of the only worker."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm") as file:
+            if file.read().strip() == "wrk:worker_0":
+                return task
+    raise RuntimeError("no worker")
+
+
+def trace(proxy, path):
+    """strace on the worker, once it is attached."""
+    if not shutil.which("strace"):
+        print("SKIPPED: strace is not installed", file=sys.stderr)
+        sys.exit(SKIPPED)
+    command = ["strace", "-p", worker_thread(proxy.pid), "-o", path]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    said = tracer.stderr.readline()
+    if "attached" not in said:
+        print(f"SKIPPED: {said.strip()}", file=sys.stderr)
+        sys.exit(SKIPPED)
+    return tracer
+
+
+def shown(text):
+    """The calls of the first of two requests, a line each."""
+    downstream, lines = None, []
+    for call in filter(None, map(CALL.match, text.splitlines())):
+        name, fd, rest = call["name"], call["fd"], call["rest"]
+        if name == "epoll_wait":
+            ready = re.findall(r"events=([\w|]+), data=\{u32=(\d+)", rest)
+            timeout = int(rest.rpartition(", ")[2])
+            if downstream is None and ready:
+                downstream = ready[0][1]
+            elif ready and lines[-1].startswith("send") and ready[0][1] == downstream:
+                break
+            if downstream is not None and (ready or timeout == 0):
+                of = {True: "downstream", False: "upstream"}
+                events = [f"{of[who == downstream]} {bits}" for bits, who in ready]
+                how = "not waiting" if timeout == 0 else "waiting"
+                lines.append(f"epoll_wait, {how}: {', '.join(events) or 'nothing'}")
+        elif downstream is not None:
+            end = "downstream" if fd == downstream else "upstream"
+            lines.append(f"{name} {end}" + (f": {call['error']}" if call["error"] else ""))
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--proxy", choices=("legate", "envoy"), default="legate")
+    options = parser.parse_args()
+
+    upstream = Upstream("A")
+    with Proxy(options.proxy, bootstrap([upstream.port])) as proxy:
+        peer = client(proxy.port)
+        peer.get()
+        peer.read_response()
+        path = os.path.join(proxy.directory, "strace")
+        tracer = trace(proxy, path)
+        # The second one is there so that the first is sure to have been seen to its end.
+        for _ in range(2):
+            peer.get()
+            peer.read_response()
+        tracer.terminate()
+        tracer.wait(PATIENCE)
+        with open(path) as file:
+            print("\n".join(shown(file.read())))
+
+
+main()
