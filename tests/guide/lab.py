@@ -142,15 +142,9 @@ class Proxy:
                 raise RuntimeError(f"{name} is {self.cluster_stats(name)[name]}, not {value}")
             time.sleep(0.005)
 
-    def record(self):
-        """Switches legate's recorder on."""
-        self.ask("POST", "/trace?enable=y")
-
     def recorded(self):
-        """What legate's recorder holds of the workers: a list of objects, the oldest first."""
-        header, *events = map(json.loads, self.ask("GET", "/trace?format=json").splitlines())
-        names = header["header"]["workers"]
-        return [event for event in events if names[event["w"]] != "main_thread"]
+        """What legate's recorder holds of the workers."""
+        return events_of(self.ask("GET", "/trace?format=json"))
 
     def stop(self):
         self.process.terminate()
@@ -169,11 +163,23 @@ class Proxy:
         self.stop()
 
 
+def events_of(lines):
+    """The workers' events in what the recorder has written, the oldest first."""
+    header, *events = map(json.loads, lines.splitlines())
+    names = header["header"]["workers"]
+    return [event for event in events if names[event["w"]] != "main_thread"]
+
+
+def bind():
+    """A socket with a port of its own, on which nobody listens."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
 def listen():
     """A listening socket."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
+    sock = bind()
     sock.listen(128)
     sock.settimeout(PATIENCE)
     return sock
