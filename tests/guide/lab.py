@@ -44,7 +44,9 @@ def address(port):
 def bootstrap(ports, cluster=None, route=None, listener=None):
     """A listener whose only route leads to a cluster of hosts on `ports`; each can be given more fields."""
     types = "type.googleapis.com/envoy.extensions.filters."
-    router = {"name": "router", "typed_config": {"@type": types + "http.router.v3.Router"}}
+    # x-envoy-upstream-service-time would make the length of a response depend on the time.
+    options = {"@type": types + "http.router.v3.Router", "suppress_envoy_headers": True}
+    router = {"name": "router", "typed_config": options}
     manager = {
         "@type": types + "network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": LISTENER,
