@@ -15,7 +15,7 @@ use std::time::Duration;
 use legate::event::{Dispatcher, READ, RunType};
 use legate::trace;
 
-const LATER: Duration = Duration::from_millis(20);
+const LATER: Duration = Duration::from_millis(100);
 
 /// The pass that is running.
 fn pass() -> u64 {
@@ -44,7 +44,7 @@ fn passes(dispatcher: &Rc<Dispatcher>) -> std::io::Result<()> {
 
     let to_exit = dispatcher.clone();
     let at_last = dispatcher.create_timer(move || {
-        say("the timer of 20 ms");
+        say("the timer of 100 ms");
         to_exit.exit();
     });
     let zero = dispatcher.create_timer(|| say("the timer of 0 ms"));
@@ -95,12 +95,12 @@ fn edge(dispatcher: &Rc<Dispatcher>) -> std::io::Result<()> {
     let (to_activate, to_exit) = (event.clone(), dispatcher.clone());
     let third = dispatcher.create_timer(move || to_exit.exit());
     let second = dispatcher.create_timer(move || {
-        say("20 ms later; event_active(EV_READ)");
+        say("100 ms later; event_active(EV_READ)");
         to_activate.activate(READ);
         third.enable_timer(LATER);
     });
     let first = dispatcher.create_timer(move || {
-        say("20 ms later, nobody has called; the other end sends \"d\"");
+        say("100 ms later, nobody has called; the other end sends \"d\"");
         let _ = (&theirs).write_all(b"d");
         second.enable_timer(LATER);
     });

@@ -64,6 +64,7 @@ class Comparing(unittest.TestCase):
     def test_failing_is_a_fault_and_lacking_something_is_not(self):
         self.assertEqual(self.judge([], [], (1, [], "")), (False, 1, 0))
         self.assertEqual(self.judge(["x"], [], (docs_check.SKIPPED, [], "no Envoy")), (False, 0, 1))
+        self.assertEqual(self.judge(["x"], [], (2, [], "legate-trace: no Envoy: x")), (False, 0, 1))
 
     def test_a_command_runs_and_its_pipe_fails_with_it(self):
         self.assertEqual(docs_check.run("echo a; echo b"), (0, ["a", "b"], ""))

@@ -33,7 +33,7 @@ def binary(kind):
     for path in [given, *built, shutil.which(kind)]:
         if path and os.path.exists(path):
             return path
-    print(f"SKIPPED: no {kind}; set {kind.upper()}_BIN, or see README.md", file=sys.stderr)
+    print(f"no {kind}; set {kind.upper()}_BIN, or see README.md", file=sys.stderr)
     sys.exit(SKIPPED)
 
 

@@ -30,13 +30,13 @@ def worker_thread(pid):
 def trace(proxy, path):
     """strace on the worker, once it is attached."""
     if not shutil.which("strace"):
-        print("SKIPPED: strace is not installed", file=sys.stderr)
+        print("strace is not installed", file=sys.stderr)
         sys.exit(SKIPPED)
     command = ["strace", "-p", worker_thread(proxy.pid), "-o", path]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     said = tracer.stderr.readline()
     if "attached" not in said:
-        print(f"SKIPPED: {said.strip()}", file=sys.stderr)
+        print(said.strip(), file=sys.stderr)
         sys.exit(SKIPPED)
     return tracer
 
