@@ -45,7 +45,7 @@ syscalls:
 	@exec tests/bench/syscalls.sh $(SYSCALLS)
 
 docs-check:
-	@tests/setup.sh test
+	@tests/setup.sh bench
 	cargo build && cargo build --examples
 	@python3 tests/docs_check_test.py
 	@exec python3 tests/docs_check.py $(DOCS)

@@ -214,23 +214,25 @@ def prose(lines):
 
 def check_items(path, lines, faults):
     envoy = os.environ.get("ENVOY_SOURCE")
-    for number, line in prose(lines):
-        for file, items in re.findall(r"`([\w./]+\.(?:rs|cc|h))` › ((?:`[\w:!()~]+`(?:, )?)+)", line):
-            own = file.endswith(".rs")
-            if not own and not envoy:
-                continue
-            folders = (ROOT, "src") if own else (envoy,)
-            source = os.path.join(*folders, file)
-            if not os.path.exists(source):
-                faults.append(f"{path}:{number}: there is no {file}")
-                continue
-            with open(source) as opened:
-                text = opened.read()
-            for item in re.findall(r"`([^`]+)`", items):
-                name = item.rpartition("::")[2].strip("()!")
-                pattern = DEFINITION.format(re.escape(name)) if own else rf"(?<![\w]){re.escape(name)}\b"
-                if not re.search(pattern, text):
-                    faults.append(f"{path}:{number}: {file} has no {item}")
+    numbers, kept = zip(*prose(lines))
+    text = "\n".join(kept)
+    # A reference may go on in the next line.
+    for found in re.finditer(r"`([\w./]+\.(?:rs|cc|h))`\s›\s((?:`[\w:!()~]+`(?:,\s)?)+)", text):
+        file, items = found.groups()
+        own = file.endswith(".rs")
+        if not own and not envoy:
+            continue
+        place = f"{path}:{numbers[text.count(chr(10), 0, found.start())]}"
+        source = os.path.join(*((ROOT, "src") if own else (envoy,)), file)
+        if not os.path.exists(source):
+            faults.append(f"{place}: there is no {file}")
+            continue
+        with open(source) as opened:
+            code = opened.read()
+        for item in re.findall(r"`([^`]+)`", items):
+            name = re.escape(item.rpartition("::")[2].strip("()!"))
+            if not re.search(DEFINITION.format(name) if own else rf"(?<!\w){name}\b", code):
+                faults.append(f"{place}: {file} has no {item}")
 
 
 def anchors(lines):

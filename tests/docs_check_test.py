@@ -1,5 +1,7 @@
 """Tests of docs_check.py: `python3 tests/docs_check_test.py`."""
 
+import os
+import tempfile
 import unittest
 
 import docs_check
@@ -71,6 +73,20 @@ class Comparing(unittest.TestCase):
         self.assertEqual(docs_check.run("exit 3 | cat")[0], 3)
 
 
+class Updating(unittest.TestCase):
+    def test_what_was_seen_takes_the_place_of_what_is_written(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "x.md")
+            with open(path, "w") as file:
+                file.write("```console\n$ one\nold\nold\n$ two\n$ three\nkept\n```\nend\n")
+            commands = docs_check.commands_of(path, docs_check.read(path), [])
+            outcomes = {"one": (0, ["new"], ""), "two": (0, ["new", "too "], "")}
+            docs_check.rewrite(path, commands[:2], outcomes)
+            with open(path) as file:
+                seen = file.read()
+        self.assertEqual(seen, "```console\n$ one\nnew\n$ two\nnew\ntoo\n$ three\nkept\n```\nend\n")
+
+
 class References(unittest.TestCase):
     def faults(self, check, *lines):
         faults = []
@@ -78,7 +94,7 @@ class References(unittest.TestCase):
         return len(faults)
 
     def test_links_and_headings(self):
-        good = ["## A `b`: c", "[x](map.md) [y](#a-b-c) [z](http://x/)"]
+        good = ["## A `b`: c", "[x](map.md) [y](#a-b-c) [z](http://x/) `[code](nothing.md)`"]
         self.assertEqual(self.faults(docs_check.check_links, *good), 0)
         bad = "[x](nothing.md) [y](#a) [z](map.md#nothing)"
         self.assertEqual(self.faults(docs_check.check_links, bad), 3)
@@ -87,9 +103,10 @@ class References(unittest.TestCase):
         for line, faults in [
             ("`event/cell.rs` › `Event::assign`, `Event::add`", 0),
             ("`event/cell.rs` › `Event::add`, `Event::fly`", 1),
+            ("`event/cell.rs` ›\n`Event::add`,\n`Event::fly`", 1),
             ("`event/nothing.rs` › `Event`", 1),
         ]:
-            self.assertEqual(self.faults(docs_check.check_items, line), faults)
+            self.assertEqual(self.faults(docs_check.check_items, *line.split("\n")), faults)
 
     def test_quotes(self):
         def quote(*lines):

@@ -165,6 +165,28 @@ class Proxy:
         self.stop()
 
 
+def thread_names(pid):
+    """The names of a process's threads by their ids, as far as the kernel keeps them."""
+    names = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm") as file:
+            names[task] = file.read().strip()
+    return names
+
+
+def strace(path, *options):
+    """strace, attached: it writes what it sees to `path`. Ends the script where there is none to be had."""
+    if not shutil.which("strace"):
+        print("strace is not installed", file=sys.stderr)
+        sys.exit(SKIPPED)
+    tracer = subprocess.Popen(["strace", "-o", path, *options], stderr=subprocess.PIPE, text=True)
+    said = tracer.stderr.readline()
+    if "attached" not in said:
+        print(said.strip(), file=sys.stderr)
+        sys.exit(SKIPPED)
+    return tracer
+
+
 def events_of(lines):
     """The workers' events in what the recorder has written, the oldest first."""
     header, *events = map(json.loads, lines.splitlines())

@@ -9,36 +9,10 @@ Left out are polls that only waited for a timer.
 import argparse
 import os
 import re
-import shutil
-import subprocess
-import sys
 
-from lab import PATIENCE, SKIPPED, Proxy, Upstream, bootstrap, client
+from lab import PATIENCE, Proxy, Upstream, bootstrap, client, strace, thread_names
 
 CALL = re.compile(r"(?P<name>\w+)\((?P<fd>\d+), (?P<rest>.*)\) += -?\d+(?: (?P<error>E\w+))?")
-
-
-def worker_thread(pid):
-    """The thread id of the only worker."""
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/comm") as file:
-            if file.read().strip() == "wrk:worker_0":
-                return task
-    raise RuntimeError("no worker")
-
-
-def trace(proxy, path):
-    """strace on the worker, once it is attached."""
-    if not shutil.which("strace"):
-        print("strace is not installed", file=sys.stderr)
-        sys.exit(SKIPPED)
-    command = ["strace", "-p", worker_thread(proxy.pid), "-o", path]
-    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    said = tracer.stderr.readline()
-    if "attached" not in said:
-        print(said.strip(), file=sys.stderr)
-        sys.exit(SKIPPED)
-    return tracer
 
 
 def shown(text):
@@ -75,7 +49,8 @@ def main():
         peer.get()
         peer.read_response()
         path = os.path.join(proxy.directory, "strace")
-        tracer = trace(proxy, path)
+        worker = next(task for task, name in thread_names(proxy.pid).items() if name == "wrk:worker_0")
+        tracer = strace(path, "-p", worker)
         # The second one is there so that the first is sure to have been seen to its end.
         for _ in range(2):
             peer.get()

@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""The threads of a proxy, or its listening sockets and who watches them.
+"""The threads of a proxy, its listening sockets, and who accepts.
 
-    python3 tests/guide/threads.py names|sockets --proxy legate|envoy [--workers N] [--shared]
+    python3 tests/guide/threads.py names|sockets|accepts --proxy legate|envoy [--workers N] [--shared]
 
---shared gives the listener `enable_reuse_port: false`. All is read from /proc: the names of the threads, the
-fds that are sockets listening on the listener's port, and the epoll instances that have such a socket
-registered, with the events that they ask for (`fdinfo` of an epoll).
+`names` are those of the threads. `sockets` are the fds that listen on the listener's port, with the epoll
+instances that have them registered and the events that these ask for (`fdinfo` of an epoll in /proc).
+`accepts` opens 20 connections, one after the other, and has strace tell which worker accepted how many, and
+whether any was woken and found nothing to accept. --shared gives the listener `enable_reuse_port: false`.
 """
 
 import argparse
 import os
+import re
 
-from lab import Proxy, Upstream, bootstrap
+from lab import PATIENCE, Proxy, Upstream, bootstrap, client, strace, thread_names
 
 LISTEN = "0A"
+CONNECTIONS = 20
 EVENTS = {
     0x1: "EPOLLIN",
     0x4: "EPOLLOUT",
@@ -21,15 +24,6 @@ EVENTS = {
     1 << 28: "EPOLLEXCLUSIVE",
     1 << 31: "EPOLLET",
 }
-
-
-def threads(pid):
-    """The names of a process's threads, as far as the kernel keeps them."""
-    names = set()
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/comm") as file:
-            names.add(file.read().strip())
-    return sorted(names)
 
 
 def listening_inodes(pid, port):
@@ -57,9 +51,44 @@ def names_of(bits):
     return " ".join(known)
 
 
+def show_sockets(proxy):
+    all_fds = fds(proxy.pid)
+    epolls = [fd for fd, what in all_fds.items() if what == "anon_inode:[eventpoll]"]
+    watches = [watch for epoll in epolls for watch in watched(proxy.pid, epoll).items()]
+    for number, inode in enumerate(listening_inodes(proxy.pid, proxy.port), 1):
+        own = {fd for fd, what in all_fds.items() if what == f"socket:[{inode}]"}
+        events = [bits for fd, bits in watches if fd in own]
+        asked = ", ".join(sorted({names_of(bits) for bits in events}))
+        print(f"listening socket {number}: {len(own)} fd, {len(events)} epoll watch it for {asked}")
+
+
+def show_accepts(proxy):
+    path = os.path.join(proxy.directory, "strace")
+    tracer = strace(path, "-f", "-e", "trace=accept4", "-p", str(proxy.pid))
+    names = thread_names(proxy.pid)
+    clients = []
+    for _ in range(CONNECTIONS):
+        clients.append(client(proxy.port))
+        clients[-1].get()
+        clients[-1].read_response()
+    tracer.terminate()
+    tracer.wait(PATIENCE)
+    workers = {task: [] for task, name in names.items() if name.startswith("wrk:")}
+    with open(path) as file:
+        for task, error in re.findall(r"^(\d+) +.*accept4.* = (?:\d+|-1 (E\w+))", file.read(), re.MULTILINE):
+            if task in workers:
+                workers[task].append(error)
+    in_vain = False
+    for task, outcomes in workers.items():
+        print(f"accepted by {names[task].removeprefix('wrk:')}: {outcomes.count('')}")
+        # A listener accepts until EAGAIN: only the first call after a wake-up says whether it was in vain.
+        in_vain |= any(a == b == "EAGAIN" for a, b in zip(["EAGAIN", *outcomes], outcomes))
+    print(f"woken in vain: {'yes' if in_vain else 'no'}")
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("names", "sockets"))
+    parser.add_argument("what", choices=("names", "sockets", "accepts"))
     parser.add_argument("--proxy", choices=("legate", "envoy"), default="legate")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--shared", action="store_true")
@@ -69,17 +98,11 @@ def main():
     listener = {"enable_reuse_port": False} if options.shared else {}
     with Proxy(options.proxy, bootstrap([upstream.port], listener=listener), options.workers) as proxy:
         if options.what == "names":
-            print("\n".join(threads(proxy.pid)))
-            return
-        all_fds = fds(proxy.pid)
-        epolls = [fd for fd, what in all_fds.items() if what == "anon_inode:[eventpoll]"]
-        watches = [watch for epoll in epolls for watch in watched(proxy.pid, epoll).items()]
-        for number, inode in enumerate(listening_inodes(proxy.pid, proxy.port), 1):
-            own = {fd for fd, what in all_fds.items() if what == f"socket:[{inode}]"}
-            events = [bits for fd, bits in watches if fd in own]
-            asked = ", ".join(sorted({names_of(bits) for bits in events}))
-            print(f"listening socket {number}: {len(own)} fd, {len(events)} epoll watch it for {asked}")
-
+            print("\n".join(sorted(set(thread_names(proxy.pid).values()))))
+        elif options.what == "sockets":
+            show_sockets(proxy)
+        else:
+            show_accepts(proxy)
 
 
 main()
