@@ -56,6 +56,11 @@ class Comparing(unittest.TestCase):
         self.assertEqual(self.judge(written, ["times", "ids"], seen), (True, 1, 0))
         self.assertEqual(self.judge(["took 3 s"], ["times"], (0, ["took 3 ms"], "")), (True, 1, 0))
 
+    def test_a_reason_may_have_another_number(self):
+        written, seen = [" (3) A::b", "(3) A::b [1.40]: why (3)"], ["(40) A::b", "(40) A::b [1.40]: why (3)"]
+        self.assertEqual(self.judge(written, ["reasons"], (0, seen, "")), (False, 0, 0))
+        self.assertEqual(self.judge(written, ["reasons"], (0, [seen[0], "(4) A::b"], "")), (True, 1, 0))
+
     def test_chance_hides_orders_and_numbers_but_no_words(self):
         written = ["worker   0 1", "worker_0: 2, upstreams in turn: A B"]
         seen = ["worker   1 1 0", "worker_1: 3, upstreams in turn: C A B"]
