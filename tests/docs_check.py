@@ -40,7 +40,7 @@ NORMALISATIONS = {
     # The numbers that legate-trace gives to reasons: rows of a table, which has new ones from time to time.
     "reasons": [(r"^ ?\(\d+\)", "(N)")],
     # Which worker accepts, where round robin starts: how many and in which order.
-    "chance": [(r"^worker_\d", "worker_N"), (r"(?<!\w)[A-C0-9]( [A-C0-9])*$", "*"), (r"(?<=: )\d+\b", "N")],
+    "chance": [(r"^worker_\d", "worker_N"), (r"(?<=: )\d+\b", "N"), (r"(?<!\w)[A-C0-9]( [A-C0-9])*$", "*")],
 }
 
 DEFINITION = r"\b(?:fn|struct|enum|trait|type|const|static|mod|macro_rules!)\s+{}\b"

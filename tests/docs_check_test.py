@@ -65,6 +65,7 @@ class Comparing(unittest.TestCase):
         written = ["worker   0 1", "worker_0: 2, upstreams in turn: A B"]
         seen = ["worker   1 1 0", "worker_1: 3, upstreams in turn: C A B"]
         self.assertEqual(self.judge(written, ["chance"], (0, seen, "")), (False, 0, 0))
+        self.assertEqual(self.judge(["x: 9"], ["chance"], (0, ["x: 10"], "")), (False, 0, 0))
         seen[1] = "worker_1: 3, upstreams NOT in turn: C A B"
         self.assertEqual(self.judge(written, ["chance"], (0, seen, "")), (True, 1, 0))
 
