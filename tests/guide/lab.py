@@ -191,7 +191,7 @@ def events_of(lines):
     """The workers' events in what the recorder has written, the oldest first."""
     header, *events = map(json.loads, lines.splitlines())
     names = header["header"]["workers"]
-    return [event for event in events if names[event["w"]] != "main_thread"]
+    return [event for event in events if "ph" in event and names[event["w"]] != "main_thread"]
 
 
 def bind():

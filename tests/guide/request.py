@@ -15,6 +15,7 @@ from lab import PATIENCE, Peer, Proxy, bootstrap, client, listen
 
 KINDS = {1: "fd event", 2: "timer", 3: "signal", 4: "listener"}
 BITS = {1: "Read", 2: "Write", 4: "Closed"}
+ACTIVATED = 8
 EVENTS = {0: "RemoteClose", 1: "LocalClose", 2: "Connected"}
 LAST = "DispatcherImpl::clearDeferredDeleteList"
 BYTES = {
@@ -52,7 +53,8 @@ def callbacks(events):
             depth -= 1
             continue
         if stage == "callback":
-            found.append((event["pass"], KINDS.get(event["a"], "?"), []))
+            kind = KINDS.get(event["a"], "?") + (", by event_active" if event["b"] & ACTIVATED else "")
+            found.append((event["pass"], kind, []))
             depth = 1
             continue
         conn = event.get("conn")
