@@ -79,6 +79,16 @@ fn every_scenario_is_equal_up_to_the_documented_differences() {
     assert!(!html.contains("class=bad"));
 }
 
+#[test]
+fn the_recorder_tells_the_same_as_the_log() {
+    let Some(output) = run("all", &["--recorder"]) else { return };
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{out}\n{}", text(&output.stderr));
+    let all = out.lines().find(|line| line.starts_with("all ")).expect("a sum");
+    let figures: Vec<usize> = all.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
+    assert!(figures[0] > 1000 && figures[1] * 10 > figures[0] * 9, "{all}");
+}
+
 /// Stages that only the Envoy of istio 1.1, and so legate, logs: nothing can miss them.
 const OF_1_1_ONLY: [&str; 4] = ["readDisable: ", "body size=", "moving to ready", "purge pending"];
 /// Several in a row count as one.

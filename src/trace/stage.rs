@@ -95,6 +95,7 @@ stages! {
     CodecClientEvent "CodecClient::onEvent" 5 "source/common/http/codec_client.cc" "" "src/http/codec_client.rs",
     CodecClientIdleTimeout "CodecClient::onIdleTimeout" 7 "source/common/http/codec_client.h" "event_add" "src/http/codec_client.rs",
     EncodeRequestHead "RequestStreamEncoderImpl::encodeHeaders" 5 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",
+    ClientMessageBegin "ClientConnectionImpl::onMessageBegin" 6 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",
     ClientHeadersComplete "ClientConnectionImpl::onHeadersComplete" 6 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",
     ClientBody "ClientConnectionImpl::onBody" 6 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",
     ClientMessageComplete "ClientConnectionImpl::onMessageComplete" 6 "source/common/http/http1/codec_impl.cc" "" "src/http/http1/client.rs",

@@ -15,9 +15,10 @@ legate-trace lays what legate does beside what Envoy does, stage by stage.
 
   legate-trace run --scenario NAME|all [--envoy PATH] [--legate PATH] [-c FILE] [--keep DIR]
       starts both with the same configuration on free ports, plays the scenario against a scripted upstream, compares;
-      --keep leaves configurations and logs (trace.log) in a directory
+      --keep leaves configurations and logs (trace.log) in a directory; --recorder takes legate's stages from its
+      recorder instead of its log
   legate-trace compare ENVOY_LOG LEGATE_LOG [--scenario NAME]
-      compares two logs made with -l trace; with the differences documented for that scenario, if they are of one
+      compares two logs made with -l trace, or Envoy's with legate's recording (GET /trace?format=json); with the differences documented for that scenario, if they are of one
   legate-trace syscalls [--requests N] [--envoy PATH] [--legate PATH] [-c FILE] [--keep DIR]
       runs both under strace and counts the system calls of N kept-alive requests (200), one after another
   legate-trace scenarios
@@ -66,6 +67,8 @@ pub struct RunCommand {
     pub html: Option<PathBuf>,
     /// What is printed.
     pub excerpt: Excerpt,
+    /// `--recorder`.
+    pub recorder: bool,
 }
 
 /// `syscalls`.
@@ -128,6 +131,7 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
                 command.scenario = if name == "all" { None } else { Some(read_scenario(&name)?) };
                 chosen = true;
             }
+            Long("recorder") => command.recorder = true,
             Long("html") => command.html = Some(parser.value().map_err(text)?.into()),
             other => match command.proxies.place(&other) {
                 Some(place) => *place = Some(parser.value().map_err(text)?.into()),

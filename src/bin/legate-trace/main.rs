@@ -13,6 +13,7 @@ mod lanes;
 mod log_line;
 mod players;
 mod proxy;
+mod recorder;
 mod report;
 mod run;
 mod scenarios;
@@ -64,6 +65,7 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
         directory: &directory.path,
         texts: &texts,
         differences: &differences,
+        recorder: command.recorder,
     };
     let chosen: Vec<&Scenario> = match command.scenario {
         Some(one) => vec![one],
@@ -78,7 +80,8 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
         comparisons.push(comparison);
     }
     print_summary(&comparisons);
-    if command.scenario.is_none() {
+    // The recorder does not know all stages, so not all differences can occur.
+    if command.scenario.is_none() && !command.recorder {
         let used: std::collections::BTreeSet<usize> = comparisons.iter().flat_map(Comparison::used).collect();
         for (index, difference) in
             differences.iter().enumerate().filter(|(i, d)| !used.contains(i) && !d.sometimes)
@@ -141,7 +144,11 @@ fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
     let differences = differences::built_in()?;
     let read = |file: &Path| {
         let bytes = std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-        let trace = lanes::read(&texts, &String::from_utf8_lossy(&bytes), 1);
+        let text = String::from_utf8_lossy(&bytes);
+        let trace = match recorder::is_recording(&text) {
+            true => recorder::read(&text).map_err(|e| format!("{}: {e}", file.display()))?,
+            false => lanes::read(&texts, &text, 1),
+        };
         match trace.lanes.is_empty() {
             true => {
                 Err(format!("{}: no connection's trace in it (was it run with -l trace?)", file.display()))
@@ -149,9 +156,13 @@ fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
             false => Ok(trace),
         }
     };
+    let (mut envoy, legate) = (read(&command.envoy)?, read(&command.legate)?);
+    let head = std::fs::read(&command.legate).unwrap_or_default();
+    if recorder::is_recording(&String::from_utf8_lossy(&head)) {
+        recorder::keep_recorded(&mut envoy);
+    }
     let (name, mode) = command.scenario.map_or(("", Mode::InOrder), |s| (s.name, s.mode));
-    let comparison =
-        compare::compare(&read(&command.envoy)?, &read(&command.legate)?, name, mode, &differences);
+    let comparison = compare::compare(&envoy, &legate, name, mode, &differences);
     print!("{}", report::side_by_side(&comparison, &differences, &command.excerpt));
     let comparisons = [comparison];
     print_summary(&comparisons);

@@ -24,6 +24,8 @@ pub struct Launch<'a> {
     pub binary: &'a Path,
     /// A command that gets the proxy's command line as its last words; empty for none.
     pub wrapper: &'a [&'a str],
+    /// Further options.
+    pub options: &'a [String],
     /// How many workers.
     pub concurrency: u32,
     /// `trace`, or a quieter level.
@@ -64,6 +66,7 @@ impl Proxy {
             .args(["--concurrency", &command.concurrency.to_string(), "--disable-hot-restart"])
             .args(["-l", command.log_level, "--admin-address-path"])
             .arg(&address_file)
+            .args(command.options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
@@ -185,6 +188,11 @@ impl Proxy {
         Ok(())
     }
 
+    /// Whether it has not ended yet.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
     /// Its process id.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(i32::MAX))
@@ -249,6 +257,7 @@ mod tests {
         let command = Launch {
             binary: Path::new("/nonexistent/envoy"),
             wrapper: &[],
+            options: &[],
             concurrency: 1,
             log_level: "trace",
         };

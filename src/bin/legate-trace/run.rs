@@ -8,6 +8,7 @@ use crate::differences::Difference;
 use crate::lanes::{self, Trace};
 use crate::players::Upstream;
 use crate::proxy::{Launch, Proxy};
+use crate::recorder;
 use crate::scenarios::{Scenario, Scene};
 use crate::stage_texts::StageTexts;
 
@@ -25,6 +26,8 @@ pub struct Setting<'a> {
     pub texts: &'a StageTexts,
     /// The documented differences.
     pub differences: &'a [Difference],
+    /// Whether legate's stages come from its recorder.
+    pub recorder: bool,
 }
 
 impl Setting<'_> {
@@ -34,7 +37,8 @@ impl Setting<'_> {
     /// A proxy does not start, or the scenario cannot be played to its end; the text says with which proxy.
     pub fn run(&self, scenario: &Scenario) -> Result<Comparison, String> {
         let side = |name: &str, binary: &Path| {
-            self.play(scenario, binary, &self.directory_of(scenario, name))
+            let recorder = self.recorder && name == "legate";
+            self.play(scenario, binary, &self.directory_of(scenario, name), recorder)
                 .map_err(|e| format!("{}, with {name}: {e}", scenario.name))
         };
         let (envoy, legate) = std::thread::scope(|scope| {
@@ -42,7 +46,10 @@ impl Setting<'_> {
             let legate = side("legate", self.legate);
             (envoy.join(), legate)
         });
-        let envoy = envoy.map_err(|_| format!("{}: the script panicked", scenario.name))??;
+        let mut envoy = envoy.map_err(|_| format!("{}: the script panicked", scenario.name))??;
+        if self.recorder {
+            recorder::keep_recorded(&mut envoy);
+        }
         Ok(compare(&envoy, &legate?, scenario.name, scenario.mode, self.differences))
     }
 
@@ -50,20 +57,50 @@ impl Setting<'_> {
         self.directory.join(scenario.name).join(proxy)
     }
 
-    fn play(&self, scenario: &Scenario, binary: &Path, directory: &Path) -> Result<Trace, String> {
+    fn play(
+        &self,
+        scenario: &Scenario,
+        binary: &Path,
+        directory: &Path,
+        recorder: bool,
+    ) -> Result<Trace, String> {
         let upstream = Upstream::new(scenario.upstream).map_err(|e| format!("no upstream: {e}"))?;
         let mut bootstrap = Bootstrap::load(self.config)?;
         bootstrap.set_addresses(upstream.address());
         (scenario.configure)(&mut bootstrap);
-        let launch = Launch { binary, wrapper: &[], concurrency: scenario.concurrency, log_level: "trace" };
+        let stages = directory.join("stages.json");
+        let options = [format!("--trace-stages={}", stages.display())];
+        let launch = Launch {
+            binary,
+            wrapper: &[],
+            options: if recorder { &options } else { &[] },
+            concurrency: scenario.concurrency,
+            log_level: "trace",
+        };
         let mut proxy = Proxy::start(&launch, &bootstrap.json(), directory)?;
+        if recorder {
+            // Begins the recording anew.
+            proxy.admin("POST", "/trace?enable=n")?;
+            proxy.admin("POST", "/trace?enable=y")?;
+            proxy.settle();
+        }
         let from = proxy.next_line();
         let played = (scenario.play)(&mut Scene { proxy: &mut proxy, upstream: &upstream });
         let log = proxy.log_text();
         // The proxy's own log goes on with what the end of the scenario's connections brings.
         std::fs::write(directory.join("trace.log"), &log)
             .map_err(|e| format!("cannot write trace.log: {e}"))?;
+        let recording = if !recorder {
+            None
+        } else if proxy.runs() {
+            Some(proxy.admin("GET", "/trace?format=json")?)
+        } else {
+            Some(std::fs::read_to_string(&stages).map_err(|e| format!("{}: {e}", stages.display()))?)
+        };
         let _open = played.map_err(|e| format!("{e} (log: {})", directory.join("proxy.log").display()))?;
-        Ok(lanes::read(self.texts, &log, from))
+        match recording {
+            Some(recording) => recorder::read(&recording),
+            None => Ok(lanes::read(self.texts, &log, from)),
+        }
     }
 }

@@ -33,7 +33,7 @@ pub fn count(
     let calls_name = calls.to_string_lossy().into_owned();
     // -D keeps the proxy our child.
     let wrapper = ["strace", "-D", "-f", "-qq", "-o", &calls_name];
-    let launch = Launch { binary, wrapper: &wrapper, concurrency: 1, log_level: "warning" };
+    let launch = Launch { binary, wrapper: &wrapper, options: &[], concurrency: 1, log_level: "warning" };
     let proxy = Proxy::start(&launch, &bootstrap.json(), directory)?;
     let read = || std::fs::read_to_string(&calls).map_err(|e| format!("{calls_name}: {e}"));
     let served = |from: usize| -> Result<Calls, String> { Ok(calls_of_worker(&read()?, from)) };

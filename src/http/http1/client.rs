@@ -117,6 +117,7 @@ impl ClientConnectionImpl {
             return Ok(false);
         };
         envoy_conn_log!(Http, trace, self.connection_id, "message begin");
+        trace::instant(Stage::ClientMessageBegin, Some(self.connection_id), 0, 0, 0);
         self.scanner.set(HeadScanner::default());
         self.in_head.set(false);
         head::check_size(length, &self.limits)?;

@@ -1,0 +1,350 @@
+//! What legate's stage recorder tells (`GET /trace?format=json`, `--trace-stages=FILE`), in the form of a log's trace.
+//!
+//! The recorder knows stages that no log text stands for, and the other way round; what both know is compared.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use crate::lanes::{Event, LaneId, Trace, add_up};
+use crate::stage_texts::Details;
+
+/// What becomes of the ids of a recorded event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ids {
+    /// Connection and stream.
+    Both,
+    /// Only the connection: the log has no stream there.
+    Connection,
+    /// None.
+    Neither,
+}
+
+/// Where it belongs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum To {
+    Connection,
+    Pool,
+    ConnectionAndPool,
+    Loop,
+}
+
+/// A recorded stage and the one that a log text stands for.
+struct Same {
+    recorded: &'static str,
+    /// Only if the first detail is (`true`) or is not (`false`) this number.
+    only: Option<(u64, bool)>,
+    stage: &'static str,
+    to: To,
+    ids: Ids,
+    /// What the first detail is, if the log has it, too.
+    detail: &'static str,
+}
+
+const fn same(name: &'static str, to: To, ids: Ids, detail: &'static str) -> Same {
+    Same { recorded: name, only: None, stage: name, to, ids, detail }
+}
+
+const fn renamed(recorded: &'static str, stage: &'static str, to: To, ids: Ids) -> Same {
+    Same { recorded, only: None, stage, to, ids, detail: "" }
+}
+
+/// `ConnectionEvent::Connected` in Envoy's numbers.
+const CONNECTED: u64 = 2;
+
+const SAME: &[Same] = {
+    use Ids::{Both, Connection as Conn, Neither};
+    use To::{Connection, ConnectionAndPool, Loop, Pool};
+    &[
+        same("ActiveListener::newConnection", Connection, Conn, ""),
+        same("ConnectionImpl::onReadReady", Connection, Conn, ""),
+        same("RawBufferSocket::doRead", Connection, Conn, "bytes"),
+        same("RawBufferSocket::doWrite", Connection, Conn, "bytes"),
+        same("ConnectionImpl::write", Connection, Conn, "bytes"),
+        same("ConnectionImpl::readDisable", Connection, Conn, ""),
+        same("ConnectionImpl::onHighWatermark", Connection, Conn, ""),
+        same("ConnectionImpl::onLowWatermark", Connection, Conn, ""),
+        same("ConnectionImpl::close", Connection, Conn, ""),
+        same("ConnectionImpl::closeSocket", Connection, Conn, "event"),
+        same("ClientConnectionImpl::connect", Connection, Conn, ""),
+        renamed(
+            "ServerConnectionImpl::onMessageBegin",
+            "ConnectionImpl::onMessageBeginBase",
+            Connection,
+            Conn,
+        ),
+        renamed(
+            "ClientConnectionImpl::onMessageBegin",
+            "ConnectionImpl::onMessageBeginBase",
+            Connection,
+            Conn,
+        ),
+        renamed(
+            "ServerConnectionImpl::onHeadersComplete",
+            "ConnectionImpl::onHeadersCompleteBase",
+            Connection,
+            Conn,
+        ),
+        renamed(
+            "ClientConnectionImpl::onHeadersComplete",
+            "ConnectionImpl::onHeadersCompleteBase",
+            Connection,
+            Conn,
+        ),
+        same("ConnectionManagerImpl::newStream", Connection, Conn, ""),
+        same("ActiveStream::decodeHeaders", Connection, Both, ""),
+        same("ActiveStream::maybeEndDecode", Connection, Both, ""),
+        same("Filter::onUpstreamHeaders", Connection, Both, ""),
+        same("Filter::onUpstreamReset", Connection, Both, ""),
+        same("Filter::onResponseTimeout", Connection, Both, ""),
+        same("ActiveStream::encodeHeaders", Connection, Both, ""),
+        same("ActiveStream::encodeData", Connection, Both, "bytes"),
+        same("UpstreamRequest::onPoolReady", ConnectionAndPool, Both, ""),
+        same("ConnPoolImpl::createNewConnection", Pool, Neither, ""),
+        renamed("ConnPoolImpl::newPendingRequest", "ConnPoolImplBase::newPendingRequest", Pool, Neither),
+        same("ConnPoolImpl::onResponseComplete", Pool, Conn, ""),
+        same("ActiveClient::onConnectTimeout", Pool, Conn, ""),
+        Same {
+            recorded: "ConnPoolImpl::onConnectionEvent",
+            only: Some((CONNECTED, false)),
+            stage: "ConnPoolImpl::onConnectionEvent closed",
+            to: Pool,
+            ids: Conn,
+            detail: "",
+        },
+        same("CodecClient::CodecClient", Connection, Conn, ""),
+        Same {
+            recorded: "CodecClient::onEvent",
+            only: Some((CONNECTED, true)),
+            stage: "CodecClient::onEvent connected",
+            to: Connection,
+            ids: Conn,
+            detail: "",
+        },
+        same("CodecClient::responseDecodeComplete", Connection, Conn, ""),
+        same("DispatcherImpl::deferredDelete", Loop, Neither, ""),
+        same("DispatcherImpl::clearDeferredDeleteList", Loop, Neither, ""),
+    ]
+};
+
+/// Drops from a log's trace what the recorder does not know.
+pub fn keep_recorded(trace: &mut Trace) {
+    for (_, events) in &mut trace.lanes {
+        events.retain(|event| !event.known || SAME.iter().any(|same| same.stage == event.stage));
+        // What folds may have become neighbours.
+        let mut kept: Vec<Event> = Vec::new();
+        for event in events.drain(..) {
+            match kept.last_mut() {
+                Some(last) if last.same_stage(&event) && event.stage.starts_with("DispatcherImpl::") => {
+                    add_up(last, &event);
+                }
+                _ => kept.push(event),
+            }
+        }
+        *events = kept;
+    }
+    trace.lanes.retain(|(id, events)| !events.is_empty() && *id != LaneId::Main);
+}
+
+/// Whether a text is what the recorder writes.
+pub fn is_recording(text: &str) -> bool {
+    text.starts_with("{\"header\":")
+}
+
+/// Reads a recording.
+///
+/// # Errors
+/// A line is not what the recorder writes; the text names it.
+pub fn read(text: &str) -> Result<Trace, String> {
+    let mut reader = Reader::default();
+    let mut events = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let value: Value = serde_json::from_str(line).map_err(|e| format!("line {}: {e}", index + 1))?;
+        if let Some(header) = value.get("header") {
+            let names = header["workers"].as_array().cloned().unwrap_or_default();
+            reader.threads = names.iter().filter_map(Value::as_str).map(str::to_string).collect();
+        } else if value.get("stage").is_some() {
+            events.push((index + 1, value));
+        }
+    }
+    if reader.threads.is_empty() {
+        return Err("line 1: it has no header that names the workers".to_string());
+    }
+    for (_, event) in &events {
+        if event["stage"] == "CodecClient::CodecClient" {
+            reader.upstream.extend(event["conn"].as_u64());
+        }
+    }
+    for (line, event) in &events {
+        reader.event(*line, event);
+    }
+    Ok(reader.finish())
+}
+
+#[derive(Default)]
+struct Reader {
+    threads: Vec<String>,
+    /// Ids of connections to upstreams.
+    upstream: Vec<u64>,
+    connections: HashMap<u64, LaneId>,
+    streams: HashMap<String, (LaneId, usize)>,
+    /// Threads with connections, in the order of their first one.
+    workers: Vec<usize>,
+    downstream_by_worker: Vec<usize>,
+    lanes: BTreeMap<LaneId, Vec<Event>>,
+}
+
+impl Reader {
+    fn event(&mut self, line: usize, event: &Value) {
+        let thread = event["w"].as_u64().unwrap_or(0) as usize;
+        let is_worker = self.threads.get(thread).is_some_and(|name| name.starts_with("worker"));
+        if !is_worker || event["ph"] == "E" {
+            return;
+        }
+        let conn = event["conn"].as_u64().map(|id| self.connection(id, thread));
+        let stream = event["stream"].as_str().map(|id| self.stream(id, conn));
+        let (name, a) = (event["stage"].as_str().unwrap_or_default(), event["a"].as_u64().unwrap_or(0));
+        // A read that found nothing is no line of a log that legate would write.
+        if name == "RawBufferSocket::doRead" && a == 0 && event["b"] == 0 {
+            return;
+        }
+        let applies = |same: &&Same| {
+            same.recorded == name && same.only.is_none_or(|(number, wanted)| (a == number) == wanted)
+        };
+        let Some(same) = SAME.iter().find(applies) else { return };
+        let details: Details = match same.detail {
+            "" => Details::new(),
+            name => vec![(name.to_string(), a.to_string())],
+        };
+        let known = Event {
+            stage: same.stage.to_string(),
+            known: true,
+            stream: stream.filter(|_| same.ids == Ids::Both),
+            conn: None,
+            details,
+            line,
+        };
+        let in_pool = || Event { conn: conn.filter(|_| same.ids != Ids::Neither), ..known.clone() };
+        let worker = self.workers.iter().position(|w| *w == thread).map_or(1, |index| index + 1);
+        match (same.to, conn) {
+            (To::Connection, Some(lane)) => self.push(lane, known),
+            (To::ConnectionAndPool, Some(lane)) => {
+                self.push(LaneId::Pool(worker), in_pool());
+                self.push(lane, known);
+            }
+            (To::Pool, _) => self.push(LaneId::Pool(worker), in_pool()),
+            (To::Loop, _) => self.push(LaneId::Loop(worker), known),
+            _ => {}
+        }
+    }
+
+    fn connection(&mut self, id: u64, thread: usize) -> LaneId {
+        if let Some(lane) = self.connections.get(&id) {
+            return *lane;
+        }
+        let worker = match self.workers.iter().position(|w| *w == thread) {
+            Some(worker) => worker,
+            None => {
+                self.workers.push(thread);
+                self.downstream_by_worker.push(0);
+                self.workers.len() - 1
+            }
+        };
+        let count = |upstream: bool| {
+            let is_such = |lane: &&LaneId| matches!(lane, LaneId::Upstream(_)) == upstream;
+            self.connections.values().filter(is_such).count() + 1
+        };
+        let lane = if self.upstream.contains(&id) {
+            LaneId::Upstream(count(true))
+        } else {
+            self.downstream_by_worker[worker] += 1;
+            LaneId::Downstream(count(false))
+        };
+        self.connections.insert(id, lane);
+        lane
+    }
+
+    fn stream(&mut self, id: &str, conn: Option<LaneId>) -> usize {
+        if let Some((_, number)) = self.streams.get(id) {
+            return *number;
+        }
+        let lane = conn.unwrap_or(LaneId::Main);
+        let number = self.streams.values().filter(|(l, _)| *l == lane).count() + 1;
+        self.streams.insert(id.to_string(), (lane, number));
+        number
+    }
+
+    fn push(&mut self, lane: LaneId, event: Event) {
+        let events = self.lanes.entry(lane).or_default();
+        match events.last_mut() {
+            Some(last) if matches!(lane, LaneId::Loop(_)) && last.same_stage(&event) => {}
+            _ => events.push(event),
+        }
+    }
+
+    fn finish(self) -> Trace {
+        Trace { lanes: self.lanes.into_iter().collect(), downstream_by_worker: self.downstream_by_worker }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage_texts::StageTexts;
+
+    #[test]
+    fn each_stage_is_known_on_both_sides() {
+        let texts = StageTexts::built_in().unwrap();
+        for same in SAME {
+            let recorded = legate::trace::STAGES.iter().any(|stage| stage.name == same.recorded);
+            assert!(recorded, "{} is not recorded", same.recorded);
+            let logged = texts.rows().iter().any(|row| row.stage == same.stage);
+            assert!(logged, "{} is not logged", same.stage);
+        }
+    }
+
+    #[test]
+    fn a_recording_becomes_lanes() {
+        let header = r#"{"header":{"version":1,"workers":["main_thread","worker_0"]}}"#;
+        let event = |w: u64, ph: &str, ids: &str, stage: &str, a: u64| {
+            format!(r#"{{"t":1,"w":{w},"pass":1,"ph":"{ph}"{ids},"stage":"{stage}","a":{a},"b":0}}"#)
+        };
+        let lines = [
+            header.to_string(),
+            r#"{"stream_info":{"stream":"9","method":"GET","path":"/"}}"#.to_string(),
+            event(0, "B", r#","conn":1"#, "ActiveListener::newConnection", 0),
+            event(1, "B", r#","conn":5"#, "ActiveListener::newConnection", 0),
+            event(1, "E", r#","conn":5"#, "ActiveListener::newConnection", 0),
+            event(1, "I", r#","conn":5"#, "RawBufferSocket::doRead", 37),
+            event(1, "B", r#","conn":5,"stream":"9""#, "ActiveStream::decodeHeaders", 1),
+            event(1, "I", r#","conn":5,"stream":"9""#, "ConnPoolImpl::createNewConnection", 0),
+            event(1, "I", r#","conn":6"#, "CodecClient::CodecClient", 0),
+            event(1, "I", r#","conn":6"#, "CodecClient::onEvent", 0),
+            event(1, "I", r#","conn":6"#, "CodecClient::onEvent", 2),
+            event(1, "B", r#","conn":5,"stream":"9""#, "UpstreamRequest::onPoolReady", 0),
+            event(1, "I", "", "DispatcherImpl::deferredDelete", 1),
+            event(1, "I", "", "DispatcherImpl::deferredDelete", 2),
+        ];
+        let trace = read(&lines.join("\n")).unwrap();
+        let brief = |id: LaneId| trace.lane(id).iter().map(Event::to_string).collect::<Vec<_>>().join(", ");
+        assert_eq!(
+            brief(LaneId::Downstream(1)),
+            "ActiveListener::newConnection, RawBufferSocket::doRead bytes=37, ActiveStream::decodeHeaders S1, \
+             UpstreamRequest::onPoolReady S1"
+        );
+        assert_eq!(brief(LaneId::Upstream(1)), "CodecClient::CodecClient, CodecClient::onEvent connected");
+        assert_eq!(
+            brief(LaneId::Pool(1)),
+            "ConnPoolImpl::createNewConnection, UpstreamRequest::onPoolReady D1 S1"
+        );
+        assert_eq!(brief(LaneId::Loop(1)), "DispatcherImpl::deferredDelete");
+        assert_eq!(trace.downstream_by_worker, [1]);
+    }
+
+    #[test]
+    fn what_is_no_recording_is_refused() {
+        assert_eq!(read("{}").unwrap_err(), "line 1: it has no header that names the workers");
+        assert!(read("x").unwrap_err().starts_with("line 1: "));
+        assert!(is_recording("{\"header\":{}}") && !is_recording("[2026"));
+    }
+}
