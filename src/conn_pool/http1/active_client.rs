@@ -111,6 +111,11 @@ impl ActiveClient {
         &self.codec_client
     }
 
+    /// Whether the connection does not stand yet.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connect_timer.borrow().is_some()
+    }
+
     /// Forgets the connect timer; true when the client was connecting.
     pub(super) fn end_connecting(&self) -> bool {
         self.connect_timer.borrow_mut().take().is_some()

@@ -195,6 +195,9 @@ impl ConnPoolImpl {
             self.clients.move_to_front(client.key(), READY);
             self.trace_lists();
         }
+        if !delay {
+            self.count_overflow();
+        }
         if delay && !self.pending_requests.is_empty(0) && !self.upstream_ready_enabled.replace(true) {
             self.upstream_ready_timer.enable_after_poll();
         }
@@ -205,6 +208,23 @@ impl ConnPoolImpl {
     fn on_upstream_ready(&self) {
         self.upstream_ready_enabled.set(false);
         let _stage = trace::scope(Stage::OnUpstreamReady, None, 0, 0, self.number);
+        self.attach_pending_to_ready();
+        self.count_overflow();
+    }
+
+    /// Counts that the limit keeps requests waiting which connections under way are not enough for, as Envoy 1.40
+    /// does when clients have been given away.
+    fn count_overflow(&self) {
+        if self.pending_requests.is_empty(0) || self.resources().connections().can_create() {
+            return;
+        }
+        let connecting = self.clients.items(BUSY).iter().filter(|client| client.is_connecting()).count();
+        if self.pending_requests.len(0) > connecting {
+            self.host.cluster().stats().upstream_cx_overflow.inc();
+        }
+    }
+
+    fn attach_pending_to_ready(&self) {
         while !self.pending_requests.is_empty(0) {
             let Some(client) = self.clients.front(READY) else { return };
             if !self.attach_oldest_pending(&client) {
