@@ -80,7 +80,8 @@ fn unpack(events: Vec<Words>, clock: &Calibration) -> Vec<Event> {
         let conn = (head & CONN_MASK).checked_sub(1);
         Event { time: clock.nanoseconds(ticks), pass, phase, stage, conn, stream, a, b }
     };
-    events.into_iter().map(unpack_one).collect()
+    // A thread that has had nothing to record since then still holds what was recorded before.
+    events.into_iter().filter(|event| event[0] >= clock.start).map(unpack_one).collect()
 }
 
 /// What turns ticks into time: two readings of both clocks.
@@ -325,6 +326,7 @@ mod tests {
     fn events_are_packed_and_unpacked() {
         let clock = Calibration { start: 100, nanoseconds_per_tick: 0.5 };
         let words = vec![
+            pack(99, Phase::Instant, Stage::Connect, None, 0, 0, 0),
             pack(100, Phase::Instant, Stage::Write, None, 0, 1, 2),
             pack(102, Phase::Begin, Stage::Pass, None, 0, 9, 0),
             pack(104, Phase::Begin, Stage::OnData, Some(0), u64::MAX, 7, 3),
@@ -333,6 +335,7 @@ mod tests {
         let events = unpack(words, &clock);
         let brief: Vec<_> =
             events.iter().map(|e| (e.time, e.pass, e.phase, e.conn, e.stream, e.a, e.b)).collect();
+        assert_eq!(brief.len(), 4, "what is older than the start is left out");
         assert_eq!(brief[0], (0, 0, Phase::Instant, None, 0, 1, 2));
         assert_eq!(brief[1], (1, 9, Phase::Begin, None, 0, 9, 0));
         assert_eq!(brief[2], (2, 9, Phase::Begin, Some(0), u64::MAX, 7, 3));

@@ -1,6 +1,7 @@
 //! What was recorded, for people and for programs.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -105,14 +106,20 @@ pub fn json_lines(threads: &[ThreadEvents]) -> String {
     out
 }
 
+/// The one process of a Chrome trace. Perfetto takes the thread of the same number for its main thread.
+const PROCESS: usize = 1;
+
 /// Chrome's trace events, which Perfetto and chrome://tracing open: a track per thread, slices for what begins
 /// and ends, an arrow from the downstream connection to the upstream one, and the pool's lists as counters.
+///
+/// `tests/trace_events.py` has the rules.
 pub fn chrome(threads: &[ThreadEvents]) -> String {
-    let mut events: Vec<Value> = Vec::new();
-    for (tid, thread) in threads.iter().enumerate() {
-        events.push(
-            json!({"ph": "M", "pid": 1, "tid": tid, "name": "thread_name", "args": {"name": thread.thread}}),
-        );
+    let mut events = vec![metadata(PROCESS, "process_name", "legate")];
+    for (i, thread) in threads.iter().enumerate() {
+        // Perfetto takes 0 for no number.
+        let tid = if thread.thread == "main_thread" { PROCESS } else { PROCESS + 1 + i };
+        events.push(metadata(tid, "thread_name", &thread.thread));
+        let mut arrows = Arrows::new(&thread.events);
         let mut open: Vec<u16> = Vec::new();
         for event in &thread.events {
             // What began before the oldest event that is left has no beginning.
@@ -123,22 +130,72 @@ pub fn chrome(threads: &[ThreadEvents]) -> String {
                 Phase::Instant => {}
             }
             push_chrome(&mut events, tid, event);
+            events.extend(arrows.end_at(event, tid));
         }
         let last = thread.events.last().map_or(0, |event| event.time);
-        for _ in open {
-            events.push(json!({"ph": "E", "pid": 1, "tid": tid, "ts": last as f64 / 1000.0}));
-        }
+        events.extend(open.iter().map(|_| end_of_slice(tid, last)));
     }
     json!({"displayTimeUnit": "ns", "traceEvents": events}).to_string()
 }
 
+fn metadata(tid: usize, what: &str, name: &str) -> Value {
+    json!({"ph": "M", "pid": PROCESS, "tid": tid, "name": what, "args": {"name": name}})
+}
+
+/// Microseconds; the nanoseconds are behind the point.
+fn microseconds(time: u64) -> f64 {
+    time as f64 / 1000.0
+}
+
+/// The end of the slice that began last; a name other than that one's would leave it open.
+fn end_of_slice(tid: usize, time: u64) -> Value {
+    json!({"ph": "E", "pid": PROCESS, "tid": tid, "ts": microseconds(time)})
+}
+
+/// The arrows of a thread: a stream's starts where it asks the pool and ends where its upstream connection has
+/// it. Only one of which both ends are there is drawn.
+struct Arrows {
+    attached: HashSet<u64>,
+    begun: HashSet<u64>,
+}
+
+impl Arrows {
+    fn new(events: &[Event]) -> Arrows {
+        let attached = events.iter().filter(|e| e.stage == Stage::AttachRequestToClient as u16);
+        Arrows { attached: attached.map(|e| e.stream).collect(), begun: HashSet::new() }
+    }
+
+    /// The end of an arrow at this event, if one is there.
+    fn end_at(&mut self, event: &Event, tid: usize) -> Option<Value> {
+        let stream = event.stream;
+        let phase = match event.stage {
+            s if s == Stage::PoolNewStream as u16 => {
+                (self.attached.contains(&stream) && self.begun.insert(stream)).then_some("s")
+            }
+            s if s == Stage::AttachRequestToClient as u16 => {
+                (self.begun.contains(&stream) && self.attached.remove(&stream)).then_some("f")
+            }
+            _ => None,
+        }?;
+        // Perfetto reads a string as a hexadecimal number of 64 bits.
+        let mut arrow = json!({
+            "ph": phase, "pid": PROCESS, "tid": tid, "ts": microseconds(event.time),
+            "id": format!("{stream:#x}"), "name": "request", "cat": "flow",
+        });
+        if phase == "f" {
+            arrow["bp"] = json!("e");
+        }
+        Some(arrow)
+    }
+}
+
 fn push_chrome(events: &mut Vec<Value>, tid: usize, event: &Event) {
-    let ts = event.time as f64 / 1000.0;
+    let ts = microseconds(event.time);
     let stage = info(event);
     if event.stage == Stage::PoolLists as u16 {
         let lists =
             json!({"pending": event.a >> 32, "busy": event.a >> 16 & 0xffff, "ready": event.a & 0xffff});
-        events.push(json!({"ph": "C", "pid": 1, "tid": tid, "ts": ts, "name": format!("pool {}", event.b), "args": lists}));
+        events.push(json!({"ph": "C", "pid": PROCESS, "tid": tid, "ts": ts, "name": format!("pool {}", event.b), "args": lists}));
         return;
     }
     let mut args = json!({"pass": event.pass, "a": event.a, "b": event.b, "stage": stage.number, "file": stage.envoy_file});
@@ -153,28 +210,16 @@ fn push_chrome(events: &mut Vec<Value>, tid: usize, event: &Event) {
     match event.phase {
         Phase::Begin => {
             events.push(
-                json!({"ph": "B", "pid": 1, "tid": tid, "ts": ts, "name": name, "cat": cat, "args": args}),
+                json!({"ph": "B", "pid": PROCESS, "tid": tid, "ts": ts, "name": name, "cat": cat, "args": args}),
             );
         }
-        Phase::End => {
-            events.push(json!({"ph": "E", "pid": 1, "tid": tid, "ts": ts, "name": name, "cat": cat}))
-        }
+        Phase::End => events.push(end_of_slice(tid, event.time)),
         Phase::Instant => {
             events.push(
-                json!({"ph": "i", "s": "t", "pid": 1, "tid": tid, "ts": ts, "name": name, "cat": cat, "args": args}),
+                json!({"ph": "i", "s": "t", "pid": PROCESS, "tid": tid, "ts": ts, "name": name, "cat": cat, "args": args}),
             );
         }
     }
-    // A stream's arrow starts where it asks the pool and ends where its upstream connection has it.
-    let flow = match event.stage {
-        s if s == Stage::PoolNewStream as u16 => "s",
-        s if s == Stage::AttachRequestToClient as u16 => "f",
-        _ => return,
-    };
-    events.push(json!({
-        "ph": flow, "bp": "e", "pid": 1, "tid": tid, "ts": ts, "id": event.stream.to_string(),
-        "name": "request", "cat": "flow",
-    }));
 }
 
 #[cfg(test)]
@@ -246,7 +291,7 @@ mod tests {
         let count = |ph: &str| events.iter().filter(|e| e["ph"] == ph).count();
         assert_eq!(
             (count("B"), count("E"), count("s"), count("f"), count("C"), count("M")),
-            (2, 2, 1, 1, 1, 2)
+            (2, 2, 1, 1, 1, 3)
         );
         let lists = events.iter().find(|e| e["ph"] == "C").unwrap();
         assert_eq!(
@@ -255,5 +300,59 @@ mod tests {
         );
         assert!(events.iter().any(|e| e["name"] == "callback: timer by event_active"));
         assert_eq!(events.iter().find(|e| e["ph"] == "B").unwrap()["ts"], json!(1.0));
+    }
+
+    fn chrome_events(threads: &[ThreadEvents]) -> Vec<Value> {
+        let trace: Value = serde_json::from_str(&chrome(threads)).unwrap();
+        trace["traceEvents"].as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn an_end_in_a_chrome_trace_ends_whatever_began_last() {
+        let events = chrome_events(&threads());
+        assert!(events.iter().filter(|e| e["ph"] == "E").all(|e| e["name"].is_null() && e["cat"].is_null()));
+    }
+
+    #[test]
+    fn each_thread_of_a_chrome_trace_has_a_number_of_its_own() {
+        let thread =
+            |name: &str| ThreadEvents { thread: name.into(), events: Vec::new(), streams: Vec::new() };
+        let tids = |threads: &[ThreadEvents]| -> Vec<u64> {
+            let names = chrome_events(threads).into_iter().filter(|e| e["name"] == "thread_name");
+            names.map(|e| e["tid"].as_u64().unwrap()).collect()
+        };
+        assert_eq!(tids(&[thread("main_thread"), thread("worker_0"), thread("worker_1")]), [1, 3, 4]);
+        assert_eq!(tids(&[thread("worker_0"), thread("worker_1")]), [2, 3]);
+    }
+
+    #[test]
+    fn an_arrow_has_both_ends_or_is_not_drawn() {
+        let event = |time, stage: Stage, stream| Event {
+            time,
+            pass: 1,
+            phase: Phase::Instant,
+            stage: stage as u16,
+            conn: Some(1),
+            stream,
+            a: 0,
+            b: 0,
+        };
+        let events = vec![
+            event(10, Stage::AttachRequestToClient, 1),
+            event(20, Stage::PoolNewStream, u64::MAX),
+            event(30, Stage::PoolNewStream, 3),
+            event(40, Stage::AttachRequestToClient, u64::MAX),
+            event(50, Stage::PoolNewStream, u64::MAX),
+            event(60, Stage::AttachRequestToClient, u64::MAX),
+        ];
+        let events =
+            chrome_events(&[ThreadEvents { thread: "worker_0".into(), events, streams: Vec::new() }]);
+        let arrows = events.iter().filter(|e| e["cat"] == "flow");
+        let ends: Vec<_> = arrows.map(|e| (&e["ph"], &e["bp"], &e["ts"], &e["id"])).collect();
+        let id = json!("0xffffffffffffffff");
+        assert_eq!(
+            ends,
+            [(&json!("s"), &Value::Null, &json!(0.02), &id), (&json!("f"), &json!("e"), &json!(0.04), &id)]
+        );
     }
 }
