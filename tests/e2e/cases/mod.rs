@@ -21,6 +21,7 @@ mod stats;
 mod streaming;
 mod timeouts;
 mod trace;
+mod trace_events;
 mod valgrind;
 
 use crate::harness::Case;

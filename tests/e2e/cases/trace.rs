@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// Sends a request to the admin; the answer's status and body.
-fn ask(site: &Site, method: &str, path: &str) -> (u16, String) {
+pub(super) fn ask(site: &Site, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(site.proxy.admin.address).expect("the admin");
     let request =
         format!("{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");

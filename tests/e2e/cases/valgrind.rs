@@ -88,7 +88,7 @@ fn nothing_is_lost_and_nothing_is_used_that_is_gone() {
         Case::new("aborted").scripts([vec![Action::Head]]),
     ];
     let cases: Vec<&Case> = cases.iter().collect();
-    let launch = Launch { wrapper: &WRAPPER, patience: SLOWLY };
+    let launch = Launch { wrapper: &WRAPPER, patience: SLOWLY, ..Launch::default() };
     let mut site = Site::start_with(Kind::Legate, &cases, launch);
     thread::scope(|scope| {
         scope.spawn(|| ordinary(site.port(0)));

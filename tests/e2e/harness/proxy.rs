@@ -23,11 +23,13 @@ pub struct Launch<'a> {
     pub wrapper: &'a [&'a str],
     /// How long it may take to get ready.
     pub patience: Duration,
+    /// How many workers it has.
+    pub workers: u32,
 }
 
 impl Default for Launch<'_> {
     fn default() -> Self {
-        Launch { wrapper: &[], patience: START }
+        Launch { wrapper: &[], patience: START, workers: 1 }
     }
 }
 
@@ -115,7 +117,8 @@ impl Proxy {
             .args(&words[1..])
             .arg("-c")
             .arg(&config)
-            .args(["--concurrency", "1", "--disable-hot-restart", "--file-flush-interval-msec", "10"])
+            .args(["--concurrency", &launch.workers.to_string()])
+            .args(["--disable-hot-restart", "--file-flush-interval-msec", "10"])
             .args(["-l", "warning", "--admin-address-path"])
             .arg(&admin_file)
             .stdin(Stdio::null())
