@@ -22,6 +22,7 @@ mod streaming;
 mod timeouts;
 mod trace;
 mod trace_events;
+mod trace_ui;
 mod valgrind;
 
 use crate::harness::Case;
