@@ -172,7 +172,7 @@ pub fn register_thread(name: &str) {
 /// Whether stages are recorded.
 #[inline(always)]
 pub fn enabled() -> bool {
-    ENABLED.load(Ordering::Relaxed)
+    !cfg!(without_recorder) && ENABLED.load(Ordering::Relaxed)
 }
 
 /// Starts recording; what was recorded before is forgotten. No effect while it is on.
