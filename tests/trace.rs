@@ -1,6 +1,7 @@
 //! `legate-trace` as a user runs it: every scenario with a real Envoy beside legate, and what it says when a stage is broken.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -157,6 +158,23 @@ fn another_order_another_number_and_an_unknown_text_are_found() {
         assert_ne!(log_of_it, log, "{what}");
         assert_eq!(status_of(&log_of_it), Some(1), "{what}");
     }
+}
+
+#[test]
+fn where_a_scenario_cannot_be_played_on_is_a_difference() {
+    let scratch = Scratch::new("stuck");
+    let script = scratch.path("legate");
+    let legate = env!("CARGO_BIN_EXE_legate");
+    let without_route = r#"sed -i 's|"prefix": *"/"|"prefix": "/none"|' "$2""#;
+    fs::write(&script, format!("#!/bin/sh\n{without_route}\nexec {legate} \"$@\"\n")).expect("a script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let Some(output) = run("first-request", &["--legate", &script]) else { return };
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}\n{}", text(&output.stderr));
+    let stuck = "first-request: legate gets stuck: the proxy does not connect to the upstream for 10s\n";
+    assert!(out.starts_with(stuck), "{out}");
+    let first = out.lines().find(|line| line.starts_with(">>>>")).unwrap_or_default();
+    assert!(first.contains("Filter::decodeHeaders"), "{out}");
 }
 
 #[test]

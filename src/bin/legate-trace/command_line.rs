@@ -31,7 +31,7 @@ What run and compare print:
   --from STAGE, --to STAGE   in each lane only the part from the first STAGE on, up to the next STAGE
 
 Envoy is looked for in ENVOY_BIN, .venv and PATH, legate beside this program. Exit status: 0 when the traces are equal up to the
-documented differences, 1 when not, 2 when they could not be compared.
+documented differences, 1 when not or when a scenario gets stuck, 2 when they could not be compared.
 ";
 
 /// What is asked for.

@@ -68,6 +68,8 @@ pub struct Comparison {
     pub lanes: Vec<Lane>,
     /// Connections to clients by worker: Envoy's and legate's.
     pub downstream_by_worker: [Vec<usize>; 2],
+    /// Where the scenario could not be played on, with Envoy and with legate.
+    pub stuck: [Option<String>; 2],
 }
 
 /// How much of a lane is compared.
@@ -121,6 +123,17 @@ impl Comparison {
         counts
     }
 
+    /// Whether the two are not equal up to the documented differences.
+    pub fn differs(&self) -> bool {
+        self.counts().undocumented > 0 || self.stuck.iter().any(Option::is_some)
+    }
+
+    /// A line for each side that got stuck.
+    pub fn stuck_lines(&self) -> impl Iterator<Item = String> {
+        let sides = ["Envoy", "legate"].into_iter().zip(&self.stuck);
+        sides.filter_map(|(name, why)| why.as_ref().map(|why| format!("{name} gets stuck: {why}")))
+    }
+
     /// The documented differences that occur, by index.
     pub fn used(&self) -> BTreeSet<usize> {
         self.lanes.iter().flat_map(|lane| &lane.pairs).filter_map(Pair::difference).collect()
@@ -158,6 +171,7 @@ pub fn compare(
         scenario: scenario.to_string(),
         lanes,
         downstream_by_worker: [envoy.downstream_by_worker.clone(), legate.downstream_by_worker.clone()],
+        stuck: [envoy.stuck.clone(), legate.stuck.clone()],
     }
 }
 
@@ -292,7 +306,7 @@ mod tests {
 
     fn trace(lane: LaneId, words: &str) -> Trace {
         let events = words.split(", ").filter(|w| !w.is_empty()).map(event).collect();
-        Trace { lanes: vec![(lane, events)], downstream_by_worker: vec![] }
+        Trace { lanes: vec![(lane, events)], ..Trace::default() }
     }
 
     fn difference(stage: &str, how: How) -> Difference {

@@ -13,7 +13,7 @@ table{border-collapse:collapse;width:100%;margin:.4rem 0 1.2rem}\
 th,td{text-align:left;padding:.15rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}\
 td{font-family:ui-monospace,monospace;font-size:12.5px}\
 td.n{text-align:right;width:3.5rem;white-space:nowrap;font-family:inherit}\
-tr.known td{background:var(--known)}tr.bad td{background:var(--bad)}\
+tr.known td{background:var(--known)}tr.bad td,p.bad{background:var(--bad)}\
 h3{margin:.8rem 0 .2rem}summary{cursor:pointer;font-weight:600}\
 .reason{font-family:inherit;color:#888}";
 
@@ -27,9 +27,12 @@ pub fn page(comparisons: &[Comparison], differences: &[Difference]) -> String {
     );
     write_summary(&mut out, comparisons);
     for comparison in comparisons {
-        let open = if comparisons.len() == 1 || comparison.counts().undocumented > 0 { " open" } else { "" };
+        let open = if comparisons.len() == 1 || comparison.differs() { " open" } else { "" };
         let name = if comparison.scenario.is_empty() { "the logs" } else { &comparison.scenario };
         let _ = writeln!(out, "<details{open} id=\"{name}\"><summary>{}</summary>", escape(name));
+        for line in comparison.stuck_lines() {
+            let _ = writeln!(out, "<p class=bad>{}", escape(&line));
+        }
         for lane in &comparison.lanes {
             write_lane(&mut out, lane, differences);
         }
@@ -45,7 +48,7 @@ fn write_summary(out: &mut String, comparisons: &[Comparison]) {
     );
     for comparison in comparisons {
         let counts = comparison.counts();
-        let class = if counts.undocumented > 0 { " class=bad" } else { "" };
+        let class = if comparison.differs() { " class=bad" } else { "" };
         let name = escape(&comparison.scenario);
         let _ = writeln!(
             out,
@@ -118,6 +121,7 @@ mod tests {
             scenario: "s".into(),
             lanes: vec![Lane { id: LaneId::Main, pairs }],
             downstream_by_worker: [vec![], vec![]],
+            stuck: [None, Some("no <answer>".into())],
         };
         let known = Difference {
             stage: "c".into(),
@@ -134,6 +138,7 @@ mod tests {
             "<tr class=known><td class=n>(1)<td>c<td><span class=reason>1.40: it is &amp; was</span></tr>"
         ));
         assert!(page.contains("<tr class=bad><td class=n>!<td><td>d</tr>"));
+        assert!(page.contains("<p class=bad>legate gets stuck: no &lt;answer&gt;"));
         assert!(page.contains("<td>3<td>1<td>1<td>1</tr>"));
     }
 }

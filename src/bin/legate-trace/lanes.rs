@@ -120,6 +120,8 @@ pub struct Trace {
     pub lanes: Vec<(LaneId, Vec<Event>)>,
     /// How many connections to clients each worker had, in the order of the workers' first appearance.
     pub downstream_by_worker: Vec<usize>,
+    /// Why it ends before the scenario does.
+    pub stuck: Option<String>,
 }
 
 impl Trace {
@@ -287,7 +289,7 @@ impl<'a> Reader<'a> {
     fn finish(self) -> Trace {
         let mut lanes: Vec<(LaneId, Vec<Event>)> = self.lanes.into_iter().collect();
         lanes.sort_by_key(|(id, _)| *id);
-        Trace { lanes, downstream_by_worker: self.downstream_by_worker }
+        Trace { lanes, downstream_by_worker: self.downstream_by_worker, stuck: None }
     }
 }
 

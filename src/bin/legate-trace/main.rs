@@ -123,7 +123,7 @@ fn print_summary(comparisons: &[Comparison]) {
 }
 
 fn exit_code(comparisons: &[Comparison]) -> u8 {
-    let differ = comparisons.iter().any(|comparison| comparison.counts().undocumented > 0);
+    let differ = comparisons.iter().any(Comparison::differs);
     if differ { DIFFERENT } else { EQUAL }
 }
 

@@ -42,7 +42,7 @@ impl Peer {
     /// # Errors
     /// The proxy has closed, or takes nothing.
     pub fn send(&mut self, text: &str) -> io::Result<()> {
-        self.stream.write_all(text.as_bytes())
+        self.stream.write_all(text.as_bytes()).map_err(named)
     }
 
     /// Sends `head` and then `size` bytes while the script goes on.
@@ -52,7 +52,7 @@ impl Peer {
     pub fn send_in_background(&self, head: &str, size: usize) -> io::Result<JoinHandle<io::Result<()>>> {
         let mut stream = self.stream.try_clone()?;
         let bytes = [head.as_bytes(), &vec![b'x'; size]].concat();
-        Ok(thread::spawn(move || stream.write_all(&bytes)))
+        Ok(thread::spawn(move || stream.write_all(&bytes).map_err(named)))
     }
 
     /// Reads a whole message: the head, and the body that `content-length` or chunked coding announces.
@@ -102,7 +102,7 @@ impl Peer {
 
     fn read_some(&mut self) -> io::Result<usize> {
         let mut piece = [0; 65536];
-        let n = self.stream.read(&mut piece)?;
+        let n = self.stream.read(&mut piece).map_err(named)?;
         self.received.extend_from_slice(&piece[..n]);
         Ok(n)
     }
@@ -124,6 +124,16 @@ impl Peer {
         setsockopt(&self.stream, Linger, &linger)?;
         drop(self.stream);
         Ok(())
+    }
+}
+
+/// What the kernel says when a timeout ends a call names nobody.
+fn named(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("the proxy does nothing for {PATIENCE:?}"))
+        }
+        _ => error,
     }
 }
 
@@ -212,6 +222,10 @@ impl Upstream {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(1));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    let text = format!("the proxy does not connect to the upstream for {PATIENCE:?}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
                 }
                 Err(e) => return Err(e),
             }

@@ -283,7 +283,11 @@ impl Reader {
     }
 
     fn finish(self) -> Trace {
-        Trace { lanes: self.lanes.into_iter().collect(), downstream_by_worker: self.downstream_by_worker }
+        Trace {
+            lanes: self.lanes.into_iter().collect(),
+            downstream_by_worker: self.downstream_by_worker,
+            stuck: None,
+        }
     }
 }
 

@@ -47,6 +47,9 @@ impl Excerpt {
 /// Both columns, lane by lane, and the reasons of the documented differences.
 pub fn side_by_side(comparison: &Comparison, differences: &[Difference], excerpt: &Excerpt) -> String {
     let mut out = String::new();
+    for line in comparison.stuck_lines() {
+        let _ = writeln!(out, "{}: {line}", comparison.scenario);
+    }
     let mut first = true;
     let mut used = BTreeSet::new();
     for lane in comparison.lanes.iter().filter(|lane| excerpt.has(lane)) {
@@ -135,6 +138,7 @@ mod tests {
             scenario: "s".into(),
             lanes: vec![Lane { id: LaneId::Upstream(2), pairs }],
             downstream_by_worker: [vec![], vec![]],
+            stuck: [None, Some("no answer".into())],
         }
     }
 
@@ -154,8 +158,9 @@ mod tests {
     #[test]
     fn columns_marks_and_reasons() {
         let text = side_by_side(&comparison(), &differences(), &Excerpt::default());
-        let lines: Vec<&str> = text.lines().collect();
+        let mut lines: Vec<&str> = text.lines().collect();
         let blank = |n: usize| " ".repeat(n);
+        assert_eq!(lines.remove(0), "s: legate gets stuck: no answer");
         assert_eq!(lines[0], "upstream connection 2");
         assert_eq!(lines[2], format!("     a S1{}a S1", blank(WIDTH - 3)));
         assert_eq!(lines[3], " (2) b S1");

@@ -31,10 +31,10 @@ pub struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// Runs one scenario with both.
+    /// Runs one scenario with both. Where it cannot be played to its end, what came until then is compared.
     ///
     /// # Errors
-    /// A proxy does not start, or the scenario cannot be played to its end; the text says with which proxy.
+    /// A proxy does not start; the text says which.
     pub fn run(&self, scenario: &Scenario) -> Result<Comparison, String> {
         let side = |name: &str, binary: &Path| {
             let recorder = self.recorder && name == "legate";
@@ -97,10 +97,11 @@ impl Setting<'_> {
         } else {
             Some(std::fs::read_to_string(&stages).map_err(|e| format!("{}: {e}", stages.display()))?)
         };
-        let _open = played.map_err(|e| format!("{e} (log: {})", directory.join("proxy.log").display()))?;
-        match recording {
-            Some(recording) => recorder::read(&recording),
-            None => Ok(lanes::read(self.texts, &log, from)),
-        }
+        let mut trace = match recording {
+            Some(recording) => recorder::read(&recording)?,
+            None => lanes::read(self.texts, &log, from),
+        };
+        trace.stuck = played.err().map(|e| e.to_string());
+        Ok(trace)
     }
 }
