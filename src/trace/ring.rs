@@ -1,6 +1,6 @@
 //! The ring that one thread writes and another may read at any time.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Events that a ring holds.
 pub(super) const CAPACITY: usize = 1 << 15;
@@ -34,6 +34,8 @@ impl Ring {
     pub(super) fn push(&self, event: Words) {
         let number = self.written.load(Ordering::Relaxed);
         let slot = &self.slots[number as usize % self.slots.len()];
+        // Who sees the slot change sees, behind the fence in `read`, that its number has come.
+        fence(Ordering::Release);
         for (word, value) in slot.iter().zip(event) {
             word.store(value, Ordering::Relaxed);
         }
@@ -47,7 +49,8 @@ impl Ring {
             let end = self.written.load(Ordering::Acquire);
             let start = end.saturating_sub(capacity);
             let events: Vec<Words> = (start..end).map(|number| self.slot(number)).collect();
-            let now = self.written.load(Ordering::Acquire);
+            fence(Ordering::Acquire);
+            let now = self.written.load(Ordering::Relaxed);
             // Cleared meanwhile: once more.
             if now >= end {
                 // The slot of the event being written now counts as overwritten.
