@@ -58,7 +58,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "pipelined", about: "two requests in one segment", play: pipelined, ..USUAL },
     Scenario {
         name: "chunked-post",
-        about: "a POST whose body comes in two chunks",
+        about: "a POST whose body comes in two chunks, then one that comes whole",
         play: chunked_post,
         ..USUAL
     },
@@ -127,7 +127,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "connection-close",
-        about: "`connection: close` from the client, then from the upstream",
+        about: "`connection: close` from the client, then from the upstream, then from the proxy",
         play: connection_close,
         ..USUAL
     },
@@ -172,7 +172,8 @@ pub struct Scene<'a> {
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: legate.test\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+// Most servers write names as in the RFCs.
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 impl Scene<'_> {
     fn client(&self) -> Result<Peer, Box<dyn Error>> {
@@ -261,6 +262,9 @@ fn chunked_post(scene: &mut Scene) -> Played {
     scene.send(&mut client, "0\r\n\r\n")?;
     upstream.read_message()?;
     scene.respond(&mut upstream, &mut client, OK)?;
+    let in_one_piece = "POST / HTTP/1.1\r\nhost: legate.test\r\ncontent-length: 5\r\n\r\nfirst";
+    scene.request(&mut client, &mut upstream, in_one_piece)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
     scene.finish(&mut client)?;
     Ok(vec![client, upstream])
 }
@@ -269,7 +273,7 @@ fn slow_reader(scene: &mut Scene) -> Played {
     const SIZE: usize = 10 << 20;
     let mut client = scene.client()?;
     let upstream = scene.request_on_new_upstream(&mut client, GET)?;
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
     let sender = upstream.send_in_background(&head, SIZE)?;
     scene.proxy.wait_for_text("onAboveWriteBufferHighWatermark", 1)?;
     scene.proxy.settle();
@@ -324,7 +328,7 @@ fn upstream_idle_close(scene: &mut Scene) -> Played {
 fn upstream_close_mid_response(scene: &mut Scene) -> Played {
     let mut client = scene.client()?;
     let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
-    scene.send(&mut upstream, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello")?;
+    scene.send(&mut upstream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")?;
     drop(upstream);
     client.read_to_end()?;
     scene.proxy.settle();
@@ -374,10 +378,16 @@ fn connection_close(scene: &mut Scene) -> Played {
     scene.proxy.settle();
     let mut client = scene.client()?;
     scene.request(&mut client, &mut upstream, GET)?;
-    let response = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
     scene.respond(&mut upstream, &mut client, response)?;
     upstream.read_to_end()?;
     scene.finish(&mut client)?;
+    // The proxy answers this one itself.
+    let mut refused = scene.client()?;
+    refused.send("GET / HTTP/1.1\r\n\r\n")?;
+    refused.read_to_end()?;
+    drop(refused);
+    scene.proxy.settle();
     Ok(vec![client, upstream])
 }
 
@@ -416,7 +426,7 @@ fn two_workers(scene: &mut Scene) -> Played {
     for client in &mut clients {
         // A connection to the upstream for each request, so that it does not matter which worker has it.
         let mut upstream = scene.request_on_new_upstream(client, GET)?;
-        let response = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+        let response = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
         scene.respond(&mut upstream, client, response)?;
     }
     for client in &mut clients {

@@ -122,10 +122,13 @@ impl ClientConnectionImpl {
         self.in_head.set(false);
         head::check_size(length, &self.limits)?;
         let mut headers = HeaderMap::new();
-        let line = head::parse_response(data.linearize(length), &self.limits, &mut headers);
+        let head = data.linearize(length);
+        let line = head::parse_response(head, &self.limits, &mut headers);
+        if line.is_ok() {
+            head::log_fields(self.connection_id, head);
+        }
         data.drain(length);
         let line = line?;
-        head::log_fields(self.connection_id, &headers);
         envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
         trace::instant(Stage::ClientHeadersComplete, Some(self.connection_id), 0, 0, 0);
         self.on_headers_complete(headers, line, head_request)?;

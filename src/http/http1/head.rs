@@ -303,24 +303,23 @@ fn add_fields(
     Ok(())
 }
 
-/// Logs the fields of a head as they stood in it.
-pub(super) fn log_fields(connection_id: u64, headers: &HeaderMap) {
+/// Logs the fields of a sound head as they stand in it; in the map their names are in lower case.
+pub(super) fn log_fields(connection_id: u64, head: &[u8]) {
     if !logger::enabled(logger::Id::Http, Level::Trace) {
         return;
     }
-    for (key, value) in headers.iter() {
-        let key = if key == b":authority" { b"host" } else { key };
-        if key.starts_with(b":") {
-            continue;
-        }
-        envoy_conn_log!(
-            Http,
-            trace,
-            connection_id,
-            "completed header: key={} value={}",
-            String::from_utf8_lossy(key),
-            String::from_utf8_lossy(value)
-        );
+    let Ok((_, block)) = split_line(head) else { return };
+    let mut slots = vec![httparse::EMPTY_HEADER; memchr_iter(b'\n', block).count()];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(block, &mut slots) else {
+        return;
+    };
+    let log = |key: &str, value: &[u8]| {
+        let value = String::from_utf8_lossy(value);
+        envoy_conn_log!(Http, trace, connection_id, "completed header: key={} value={}", key, value);
+    };
+    fields.iter().for_each(|field| log(field.name, field.value));
+    if fields.is_empty() {
+        log("", b""); // as Envoy, whose last field ends with the head
     }
 }
 

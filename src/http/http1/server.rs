@@ -187,14 +187,17 @@ impl ServerConnectionImpl {
         self.scanner.set(HeadScanner::default());
         head::check_size(length, &self.limits)?;
         let mut headers = HeaderMap::new();
-        let line = head::parse_request(data.linearize(length), &self.limits, &mut headers);
+        let head = data.linearize(length);
+        let line = head::parse_request(head, &self.limits, &mut headers);
+        if line.is_ok() {
+            head::log_fields(self.connection_id, head);
+        }
         data.drain(length);
         let line = line?;
         self.protocol.set(line.protocol);
         if let Some(request) = self.active() {
             request.response_to_head.set(line.is_head);
         }
-        head::log_fields(self.connection_id, &headers);
         self.on_headers_complete(headers)?;
         Ok(true)
     }
@@ -235,9 +238,9 @@ impl ServerConnectionImpl {
     }
 
     fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<(), HeadError> {
+        let framing = framing(&headers, self.settings.allow_chunked_length)?;
         envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
         trace::instant(Stage::ServerHeadersComplete, Some(self.connection_id), 0, 0, 0);
-        let framing = framing(&headers, self.settings.allow_chunked_length)?;
         if framing == Framing::Chunked {
             headers.remove(HeaderId::ContentLength);
         }

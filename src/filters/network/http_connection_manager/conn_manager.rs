@@ -46,8 +46,6 @@ pub struct ConnectionManagerImpl {
     drain_timer: RefCell<Option<Timer>>,
     duration_timer: RefCell<Option<Timer>>,
     requests: Cell<u64>,
-    /// The codec is at work further up the stack.
-    dispatching: Cell<bool>,
     start: Instant,
 }
 
@@ -67,7 +65,6 @@ impl ConnectionManagerImpl {
             drain_timer: RefCell::default(),
             duration_timer: RefCell::default(),
             requests: Cell::new(0),
-            dispatching: Cell::new(false),
             start: Instant::now(),
         })
     }
@@ -131,10 +128,7 @@ impl ConnectionManagerImpl {
         } else {
             self.do_deferred_stream_destroy(stream);
         }
-        // While the codec is at work its caller looks after this.
-        if !self.dispatching.get() {
-            self.check_for_deferred_close(stream.closes_without_delay());
-        }
+        self.check_for_deferred_close(stream.closes_without_delay());
         if self.drain_state.get() != DrainState::Closing
             && let Some(connection) = self.connection()
         {
@@ -228,10 +222,7 @@ impl ConnectionManagerImpl {
     fn dispatch(&self, data: &mut Buffer) {
         let codec = self.codec().unwrap_or_else(|| self.create_codec());
         loop {
-            self.dispatching.set(true);
-            let result = codec.dispatch(data);
-            self.dispatching.set(false);
-            if let Err(error) = result {
+            if let Err(error) = codec.dispatch(data) {
                 envoy_conn_log!(Http, debug, self.connection_id(), "dispatch error: {}", error);
                 trace::instant(Stage::CodecException, Some(self.connection_id()), 0, 0, 0);
                 if error == CodecError::ResponseFlood {
