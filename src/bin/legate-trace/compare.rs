@@ -197,14 +197,37 @@ fn added_up(envoy: &[Event], legate: &[Event]) -> (Vec<Event>, Vec<Event>) {
     (side(envoy), side(legate))
 }
 
+/// How many events of each side are aligned at a time: the table has the square of it.
+const WINDOW: usize = 1024;
+
+/// Aligns window by window; of each the first half counts, as what comes later may still change it.
+fn align(mut envoy: &[Event], mut legate: &[Event]) -> Vec<Pair> {
+    let mut all = Vec::new();
+    while envoy.len() > WINDOW || legate.len() > WINDOW {
+        let pairs = align_window(&envoy[..WINDOW.min(envoy.len())], &legate[..WINDOW.min(legate.len())]);
+        let (mut of_envoy, mut of_legate) = (0, 0);
+        let in_first_half = |pair: &Pair| {
+            of_envoy += usize::from(pair.envoy.is_some());
+            of_legate += usize::from(pair.legate.is_some());
+            of_envoy.max(of_legate) <= WINDOW / 2
+        };
+        let kept: Vec<Pair> = pairs.into_iter().take_while(in_first_half).collect();
+        envoy = &envoy[kept.iter().filter(|pair| pair.envoy.is_some()).count()..];
+        legate = &legate[kept.iter().filter(|pair| pair.legate.is_some()).count()..];
+        all.extend(kept);
+    }
+    all.append(&mut align_window(envoy, legate));
+    all
+}
+
 /// Finds the longest common sequence; equal details count for more than an equal stage alone.
-fn align(envoy: &[Event], legate: &[Event]) -> Vec<Pair> {
+fn align_window(envoy: &[Event], legate: &[Event]) -> Vec<Pair> {
     const SAME: u32 = 4;
     const SAME_STAGE: u32 = 3;
-    let score = |a: &Event, b: &Event| match (a.same(b), a.same_stage(b)) {
-        (true, _) => SAME,
-        (false, true) => SAME_STAGE,
-        _ => 0,
+    let score = |a: &Event, b: &Event| match a.same_stage(b) {
+        true if a.differing_details(b).is_empty() => SAME,
+        true => SAME_STAGE,
+        false => 0,
     };
     let width = legate.len() + 1;
     let mut best = vec![0u32; (envoy.len() + 1) * width];
@@ -347,6 +370,18 @@ mod tests {
         assert_eq!(result("a, b, c", "a, c", Mode::InOrder, &[]), "a/a:= b/-:! c/c:=");
         assert_eq!(result("a, c", "a, b, c", Mode::InOrder, &[]), "a/a:= -/b:! c/c:=");
         assert_eq!(result("a", "", Mode::InOrder, &[]), "a/-:!");
+    }
+
+    #[test]
+    fn long_traces_are_aligned_window_by_window() {
+        let envoy: Vec<String> = (0..3000).map(|n| format!("stage{n}")).collect();
+        let mut legate = envoy.clone();
+        legate.retain(|event| !event.ends_with("77"));
+        legate.splice(1400..1400, (0..WINDOW / 4).map(|n| format!("more{n}")));
+        let lane = LaneId::Loop(1);
+        let [envoy, legate] = [envoy, legate].map(|words| trace(lane, &words.join(", ")));
+        let counts = compare(&envoy, &legate, "s", Mode::InOrder, &[]).counts();
+        assert_eq!((counts.undocumented, counts.equal), (30 + WINDOW / 4, 3000 - 30));
     }
 
     #[test]

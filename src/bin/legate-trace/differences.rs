@@ -96,10 +96,12 @@ fn parse_row(line: &str) -> Result<Difference, String> {
 }
 
 impl Difference {
-    /// Whether it is about this stage there.
+    /// Whether it is about this stage there. A log of no known scenario may be of any.
     pub fn applies(&self, stage: &str, lane: LaneId, scenario: &str) -> bool {
         let allows = |list: &[String], word: &str| list.is_empty() || list.iter().any(|w| w == word);
-        self.stage == stage && allows(&self.lanes, lane.kind()) && allows(&self.scenarios, scenario)
+        self.stage == stage
+            && allows(&self.lanes, lane.kind())
+            && (scenario.is_empty() || allows(&self.scenarios, scenario))
     }
 }
 

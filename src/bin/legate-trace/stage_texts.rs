@@ -176,6 +176,8 @@ impl Template {
             rest = behind;
             if name == "headers" {
                 details.push((name.clone(), header_list(value)));
+            } else if name == "value" && details.last().is_some_and(|(_, key)| is_volatile(key)) {
+                details.push((name.clone(), "*".to_string()));
             } else if !name.is_empty() {
                 details.push((name.clone(), value.trim().to_string()));
             }
@@ -187,12 +189,16 @@ impl Template {
 /// Fields whose values differ from run to run.
 const VOLATILE: [&str; 3] = ["date", "x-request-id", "x-envoy-upstream-service-time"];
 
+fn is_volatile(field: &str) -> bool {
+    VOLATILE.iter().any(|name| name.eq_ignore_ascii_case(field))
+}
+
 /// Lines of `'name', 'value'` in the order of their names, the volatile values left out.
 fn header_list(lines: &str) -> String {
     let field = |line: &str| {
         let (name, value) = line.trim().split_once(", ")?;
         let (name, value) = (name.trim_matches('\''), value.trim_matches('\''));
-        let value = if VOLATILE.contains(&name) { "*" } else { value };
+        let value = if is_volatile(name) { "*" } else { value };
         Some(format!("{name}: {value}"))
     };
     let mut fields: Vec<String> = lines.lines().filter_map(field).collect();
@@ -235,7 +241,8 @@ mod tests {
             "# stage\nA::read | conn | connection | read ready | read ready. buffered={}\n\
              A::bytes | conn+ | connection | read returns: {bytes} | =\n\
              A::head | conn | http,router | head (end={end}):\\n{headers} | =\n\
-             A::gone | pool | pool | moving | -\n",
+             A::gone | pool | pool | moving | -\n\
+             A::field | conn | http | key={key} value={value} | =\n",
         )
         .unwrap();
         let find = |dialect, component, text| table.find(dialect, &line(component, text));
@@ -249,6 +256,8 @@ mod tests {
         let details = find(Dialect::V1_1, "router", head).unwrap().1;
         assert_eq!(details[0].1, "true");
         assert_eq!(details[1].1, ":status: 200, a: b, c, date: *");
+        let field = |text| find(Dialect::V1_40, "http", text).unwrap().1[1].1.clone();
+        assert_eq!((field("key=Date value=Mon, 1"), field("key=Dates value=1")), ("*".into(), "1".into()));
         assert_eq!(find(Dialect::V1_40, "pool", "moving"), None);
         assert!(table.rows[1].folds && !table.rows[0].folds);
     }
