@@ -210,6 +210,8 @@ fn what_cannot_be_compared_is_said() {
     assert!(error(&["compare", &empty, &empty]).contains("no connection's trace in it"));
     assert!(error(&["compare", "/nonexistent", &empty]).contains("cannot read /nonexistent"));
     assert!(error(&["run", "--scenario", "none"]).contains("no scenario is called 'none'"));
+    let from = ["run", "--scenario", "drain", "--from", "Filter::decode"];
+    assert!(error(&from).contains("--from: no stage is called 'Filter::decode'"));
     let run = ["run", "--scenario", "drain", "--envoy", "/nonexistent/envoy"];
     assert!(error(&run).contains("cannot start /nonexistent/envoy"));
     let config = scratch.path("config.yaml");

@@ -42,6 +42,9 @@ impl Bootstrap {
     /// Any free port for admin and listeners, and `upstream` for every endpoint.
     pub fn set_addresses(&mut self, upstream: SocketAddr) {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        if !self.root["admin"].is_object() {
+            self.root["admin"] = json!({});
+        }
         self.root["admin"]["address"] = address(any);
         for listener in objects(self.root.pointer_mut("/static_resources/listeners")) {
             listener.insert("address".to_string(), address(any));
@@ -133,6 +136,13 @@ fn objects(list: Option<&mut Value>) -> Vec<&mut Map<String, Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_admin_that_is_none_is_replaced() {
+        let mut bootstrap = Bootstrap { root: json!({"admin": "nobody"}) };
+        bootstrap.set_addresses(([127, 0, 0, 1], 77).into());
+        assert_eq!(bootstrap.root["admin"]["address"]["socket_address"]["port_value"], 0);
+    }
 
     #[test]
     fn fields_are_set_where_they_belong() {

@@ -54,6 +54,7 @@ fn main() -> ExitCode {
 
 fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     let texts = StageTexts::built_in()?;
+    command.excerpt.check(&texts)?;
     let differences = differences::built_in()?;
     let Proxies { config, .. } = &command.proxies;
     let (envoy, legate) = (command.proxies.envoy()?, command.proxies.legate()?);
@@ -141,6 +142,7 @@ fn count_syscalls(SyscallsCommand { proxies, requests }: &SyscallsCommand) -> Re
 
 fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
     let texts = StageTexts::built_in()?;
+    command.excerpt.check(&texts)?;
     let differences = differences::built_in()?;
     let read = |file: &Path| {
         let bytes = std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use crate::compare::{Comparison, Counts, Lane, Pair, Verdict};
 use crate::differences::Difference;
 use crate::lanes::{Event, LaneId};
+use crate::stage_texts::StageTexts;
 
 /// Width of a column, in characters.
 const WIDTH: usize = 62;
@@ -24,6 +25,23 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
+    /// Refuses stages that do not exist.
+    ///
+    /// # Errors
+    /// There is one; the text names it.
+    pub fn check(&self, texts: &StageTexts) -> Result<(), String> {
+        for (option, stage) in [("from", &self.from), ("to", &self.to)] {
+            if let Some(stage) = stage
+                && !texts.rows().iter().any(|row| row.stage == *stage)
+            {
+                return Err(format!(
+                    "--{option}: no stage is called '{stage}'; stages are named as they are printed"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn has(&self, lane: &Lane) -> bool {
         let differs = lane.pairs.iter().any(|pair| pair.verdict == Verdict::Undocumented);
         let kind = lane.id.kind();
