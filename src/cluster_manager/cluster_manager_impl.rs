@@ -12,6 +12,7 @@ use crate::config;
 use crate::stats::{Scope, Store};
 use crate::stats_struct;
 use crate::thread_local::{InstanceImpl, SlotImpl};
+use crate::trace::{self, Stage};
 use crate::upstream::{
     CallbackHandle, Cluster, ClusterInfoImpl, HostSharedPtr, HostVectors, MemberUpdateCb, PriorityUpdateCb,
     StaticClusterImpl,
@@ -143,6 +144,7 @@ fn load_clusters(
 ) -> Result<BTreeMap<String, Rc<dyn Cluster>>, String> {
     let mut clusters: BTreeMap<String, Rc<dyn Cluster>> = BTreeMap::new();
     for config in configs {
+        trace::instant(Stage::LoadCluster, None, 0, clusters.len() as u64, 0);
         let cluster = StaticClusterImpl::new(config, root, false).map_err(|e| e.to_string())?;
         if clusters.insert(config.name.clone(), cluster).is_some() {
             return Err(format!("cluster manager: duplicate cluster '{}'", config.name));
@@ -156,6 +158,7 @@ fn on_cluster_init(
     slot: &SlotImpl<ThreadLocalClusterManagerImpl>,
     cluster: &Rc<dyn Cluster>,
 ) -> [Subscription; 2] {
+    trace::instant(Stage::OnClusterInit, None, 0, 0, 0);
     let name = cluster.info().name().to_string();
     let (member_slot, member_name) = (slot.clone(), name.clone());
     let member = cluster.priority_set().add_member_update_cb(move |_, removed| {

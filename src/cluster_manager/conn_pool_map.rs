@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::conn_pool::{DrainedCb, Instance};
 use crate::event::Dispatcher;
 use crate::http::Protocol;
+use crate::trace::{self, Stage};
 use crate::upstream::{HostSharedPtr, ResourcePriority};
 
 /// What tells the HTTP pools of a host and priority apart. HTTP/1.0 and HTTP/1.1 have pools of their
@@ -37,6 +38,8 @@ impl ConnPoolMap {
     /// The pool for `key`, made by `factory` when there is none. `None` when the limit on pools is
     /// reached and none of this map's is idle.
     fn get_pool(&self, key: PoolKey, factory: impl FnOnce() -> Rc<dyn Instance>) -> Option<Rc<dyn Instance>> {
+        let pools = trace::detail(|| self.active_pools.borrow().len() as u64);
+        trace::at_once(Stage::GetPool, None, 0, pools, 0);
         if let Some((_, pool)) = self.active_pools.borrow().iter().find(|(k, _)| *k == key) {
             return Some(pool.clone());
         }

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use crate::envoy_log;
+use crate::trace::{self, Stage};
 use crate::upstream::{Cluster, InitializePhase};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +44,7 @@ impl ClusterManagerInitHelper {
     }
 
     pub(super) fn add_cluster(&self, cluster: Rc<dyn Cluster>) {
+        trace::instant(Stage::AddCluster, None, 0, 0, 0);
         if cluster.initialize_phase() == InitializePhase::Primary {
             self.primary.borrow_mut().push(cluster.clone());
             self.log("adding", &cluster);
@@ -109,6 +111,7 @@ impl ClusterManagerInitHelper {
             return;
         }
         let secondary = self.secondary.borrow().clone();
+        trace::instant(Stage::MaybeFinishInitialize, None, 0, secondary.len() as u64, 0);
         if !secondary.is_empty() {
             if !self.started_secondary.replace(true) {
                 envoy_log!(Upstream, info, "cm init: initializing secondary clusters");

@@ -13,6 +13,7 @@ use crate::conn_pool::http1::ConnPoolImpl;
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::http::Protocol;
+use crate::trace::{self, Stage};
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, ResourcePriority};
 
 /// See the module's description.
@@ -67,6 +68,13 @@ impl ThreadLocalClusterManagerImpl {
         hosts_removed: &[HostSharedPtr],
     ) {
         let Some(entry) = self.get(name) else { return };
+        trace::instant(
+            Stage::UpdateClusterMembership,
+            None,
+            0,
+            hosts_added.len() as u64,
+            hosts_removed.len() as u64,
+        );
         envoy_log!(
             Upstream,
             debug,
@@ -171,6 +179,7 @@ impl ThreadLocalClusterManagerImpl {
 impl Drop for ThreadLocalClusterManagerImpl {
     fn drop(&mut self) {
         envoy_log!(Upstream, debug, "shutting down thread local cluster manager");
+        trace::instant(Stage::ClusterManagerGoes, None, 0, 0, 0);
         // Pools first: the weak way back to this object is gone, so nothing calls in any more.
         self.host_http_conn_pool_map.borrow_mut().clear();
         self.thread_local_clusters.borrow_mut().clear();

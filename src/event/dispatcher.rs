@@ -262,6 +262,7 @@ impl PostQueue {
     fn run(&self) {
         loop {
             let Some(callback) = self.lock().callbacks.pop_front() else { return };
+            let _stage = trace::scope(Stage::RunPostCallbacks, None, 0, 0, 0);
             callback();
         }
     }

@@ -129,6 +129,7 @@ impl CodecClient {
         encoder.stream().add_callbacks(callbacks);
         *request.encoder.borrow_mut() = Some(encoder.clone());
         self.active_requests.borrow_mut().push(request);
+        trace::at_once(Stage::CodecClientNewStream, Some(self.id()), 0, 0, 0);
         self.disable_idle_timer();
         encoder
     }
@@ -149,6 +150,7 @@ impl CodecClient {
     }
 
     fn on_data(&self, data: &mut Buffer) {
+        trace::at_once(Stage::CodecClientData, Some(self.id()), 0, data.len() as u64, 0);
         let Err(error) = self.codec.dispatch(data) else { return };
         // Nothing behind an error is read.
         data.clear();
@@ -274,7 +276,7 @@ impl ActiveRequest {
     fn on_pre_decode_complete(&self) {
         let Some(parent) = self.parent.upgrade() else { return };
         envoy_conn_log!(Client, debug, parent.id(), "response complete");
-        trace::instant(Stage::ResponseDecodeComplete, Some(parent.id()), 0, 0, 0);
+        trace::at_once(Stage::ResponseDecodeComplete, Some(parent.id()), 0, 0, 0);
         parent.delete_request(self);
     }
 

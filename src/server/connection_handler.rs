@@ -49,6 +49,7 @@ impl ConnectionHandlerImpl {
     /// # Errors
     /// That of `listen(2)`.
     pub fn add_listener(&self, config: Arc<ListenerConfig>) -> io::Result<()> {
+        trace::instant(Stage::AddListener, None, 0, self.listeners.borrow().len() as u64, 0);
         let listener =
             ActiveListener::new(&self.name, &self.dispatcher, config, self.num_connections.clone())?;
         self.listeners.borrow_mut().push(listener);
@@ -57,6 +58,7 @@ impl ConnectionHandlerImpl {
 
     /// Stops accepting everywhere; connections stay.
     pub fn stop_listeners(&self) {
+        trace::instant(Stage::StopListeners, None, 0, self.listeners.borrow().len() as u64, 0);
         for listener in self.listeners.borrow().iter() {
             drop(listener.listener.borrow_mut().take());
         }
@@ -130,13 +132,16 @@ impl ActiveListener {
             return;
         }
         connection.no_delay();
+        trace::instant(Stage::OnNewConnection, Some(connection.id()), 0, self.num_connections.get() + 1, 0);
         let active = ActiveConnection::new(&self.weak, self, connection);
         let key = self.connections.push_front(0, active.clone());
         active.key.set(Some(key));
     }
 
     fn remove_connection(&self, connection: &ActiveConnection) {
-        crate::envoy_conn_log!(Main, debug, connection.connection.id(), "adding to cleanup list");
+        let id = connection.connection.id();
+        crate::envoy_conn_log!(Main, debug, id, "adding to cleanup list");
+        trace::instant(Stage::RemoveConnection, Some(id), 0, 0, 0);
         if let Some(removed) = connection.key.take().and_then(|key| self.connections.remove(key)) {
             self.num_connections.set(self.num_connections.get() - 1);
             self.dispatcher.deferred_delete(removed);

@@ -15,6 +15,7 @@ use crate::envoy_log;
 use crate::filters::network::http_connection_manager::FactoryContext;
 use crate::stats::Store;
 use crate::stats_struct;
+use crate::trace::{self, Stage};
 
 stats_struct! {
     /// `listener_manager.`
@@ -81,6 +82,7 @@ impl ListenerManagerImpl {
     ) -> Result<(), String> {
         let name = if config.name.is_empty() { uuid_name() } else { config.name.clone() };
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{config:?}"));
+        trace::instant(Stage::AddOrUpdateListener, None, 0, self.active_listeners.borrow().len() as u64, 0);
         envoy_log!(Config, debug, "begin add/update listener: name={} hash={}", name, hash);
         if self.active_listeners.borrow().iter().any(|l| l.name() == name) {
             return Err(format!("error adding listener: duplicate listener name '{name}'"));
@@ -114,6 +116,7 @@ impl ListenerManagerImpl {
     /// Gives every worker the listeners and starts it.
     pub fn start_workers(&self) {
         envoy_log!(Config, info, "all dependencies initialized. starting workers");
+        trace::instant(Stage::StartWorkers, None, 0, self.workers.borrow().len() as u64, 0);
         self.workers_started.set(true);
         // Clients that come before the workers are ready wait in the backlog.
         self.active_listeners.borrow_mut().retain(|listener| {

@@ -21,7 +21,7 @@ use crate::filters::network::http_connection_manager::FactoryContext;
 use crate::http::DateProvider;
 use crate::network::{Address, ListenSocket};
 use crate::stats::Store;
-use crate::trace;
+use crate::trace::{self, Stage};
 use crate::{envoy_log, logger, thread_local};
 
 /// A listener that the main thread serves itself, beside the admin's.
@@ -67,6 +67,7 @@ impl InstanceImpl {
         if options.trace_stages {
             trace::enable();
         }
+        trace::instant(Stage::Initialize, None, 0, options.concurrency.into(), 0);
         let dispatcher = Dispatcher::new("main_thread");
         thread_local::enter_thread(&dispatcher);
         let start = Instant::now();
@@ -178,6 +179,7 @@ impl InstanceImpl {
             }
         }));
         envoy_log!(Main, info, "starting main dispatch loop");
+        trace::instant(Stage::Run, None, 0, 0, 0);
         self.dispatcher.run(RunType::Block);
         envoy_log!(Main, info, "main dispatch loop exited");
         self.terminate();
@@ -281,6 +283,7 @@ impl InstanceImpl {
     /// Ends [`InstanceImpl::run`].
     pub(super) fn shutdown(&self) {
         envoy_log!(Main, info, "shutting down server instance");
+        trace::instant(Stage::Shutdown, None, 0, 0, 0);
         self.dispatcher.exit();
     }
 
@@ -292,6 +295,7 @@ impl InstanceImpl {
     }
 
     fn terminate(&self) {
+        trace::instant(Stage::Terminate, None, 0, 0, 0);
         drop(self.stat_flush_timer.borrow_mut().take());
         drop(self.drain_tick_timer.borrow_mut().take());
         self.listener_manager.stop_workers();

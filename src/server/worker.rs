@@ -14,7 +14,7 @@ use super::connection_handler::ConnectionHandlerImpl;
 use super::listener_config::ListenerConfig;
 use crate::envoy_log;
 use crate::event::{Dispatcher, DispatcherHandle, RunType};
-use crate::trace;
+use crate::trace::{self, Stage};
 use crate::{stats, thread_local};
 
 thread_local! {
@@ -91,6 +91,7 @@ impl WorkerImpl {
     pub fn stop(&mut self) {
         drop(self.start.take());
         let Some(thread) = self.thread.take() else { return };
+        trace::instant(Stage::StopWorker, None, 0, 0, 0);
         let handle = self.dispatcher.clone();
         self.dispatcher.post(move || handle.exit());
         if thread.join().is_err() {
@@ -129,6 +130,7 @@ fn thread_routine(index: u32, handle: &mpsc::Sender<DispatcherHandle>, start: &m
     // An error means that the server gave up before it started its workers.
     if start.recv().is_ok() {
         envoy_log!(Main, debug, "worker entering dispatch loop");
+        trace::instant(Stage::ThreadRoutine, None, 0, index.into(), 0);
         dispatcher.run(RunType::RunUntilExit);
         envoy_log!(Main, debug, "worker exited dispatch loop");
     }

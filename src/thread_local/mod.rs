@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::{Dispatcher, DispatcherHandle};
+use crate::trace::{self, Stage};
 
 thread_local! {
     static DISPATCHER: RefCell<Option<Rc<Dispatcher>>> = const { RefCell::new(None) };
@@ -90,6 +91,7 @@ impl<T: 'static> SlotImpl<T> {
     /// Has every thread build its copy: the workers when they next run posts, this thread now.
     pub fn set(&self, build: impl Fn(&Rc<Dispatcher>) -> Rc<T> + Clone + Send + 'static) {
         let index = self.index;
+        trace::instant(Stage::SlotSet, None, 0, index as u64, 0);
         self.instance.run_on_all_threads(move || {
             let data: Rc<dyn Any> = build(&dispatcher());
             let old = DATA.with_borrow_mut(|slots| {

@@ -2,16 +2,16 @@
 //!
 //! Nothing in Envoy corresponds to it; its stages are named after Envoy's classes and methods. Each
 //! thread writes a ring of its own and never waits; the main thread reads them. Off, a stage costs one load
-//! and one branch.
+//! and one branch. On, reading the clock is most of the cost, so what goes on at once shares a reading.
 
 mod names;
 mod render;
 mod ring;
 mod stage;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use names::Names;
@@ -54,21 +54,35 @@ pub struct Event {
     pub b: u64,
 }
 
-/// Packs an event: ticks; stage, phase and connection; stream; both details, cut off where they are too large.
-fn pack(ticks: u64, phase: Phase, stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) -> Words {
-    let conn = conn.map_or(0, |id| id + 1) & CONN_MASK;
-    let head = (stage as u64) << 56 | (phase as u64) << 48 | conn;
+const CONN_MASK: u64 = (1 << 48) - 1;
+const PHASE_SHIFT: u32 = 48;
+const STAGE_SHIFT: u32 = 56;
+/// In a code: the event has the time of the one before it.
+const AT_ONCE: u32 = 4;
+/// The same if something ended there.
+const AT_ONCE_BEHIND_END: u32 = 8;
+
+/// Stage and phase, as the callers of [`record`] have them: in a constant.
+#[inline(always)]
+const fn code(phase: Phase, stage: Stage) -> u32 {
+    (stage as u32) << 8 | phase as u32
+}
+
+/// Packs an event: the time; stage, phase and connection (0 for none, else one more than its id); the stream; both
+/// details, cut off where they are too large.
+#[inline]
+fn pack(ticks: u64, code: u32, conn: u64, stream: u64, a: u64, b: u64) -> Words {
+    let (stage, phase) = (u64::from(code >> 8), u64::from(code & 3));
+    let head = stage << STAGE_SHIFT | phase << PHASE_SHIFT | conn & CONN_MASK;
     [ticks, head, stream, a.min(CONN_MASK) << 16 | b.min(0xffff)]
 }
 
-const CONN_MASK: u64 = (1 << 48) - 1;
-
-/// The reverse of [`pack`], for a whole ring: times in nanoseconds, passes counted by their beginnings.
+/// The events of a ring: times in nanoseconds, passes counted by their beginnings.
 fn unpack(events: Vec<Words>, clock: &Calibration) -> Vec<Event> {
     let mut pass = 0;
     let unpack_one = |[ticks, head, stream, details]: Words| {
-        let stage = (head >> 56) as u16;
-        let phase = match head >> 48 & 0xff {
+        let stage = (head >> STAGE_SHIFT) as u16;
+        let phase = match head >> PHASE_SHIFT & 0xff {
             0 => Phase::Begin,
             1 => Phase::End,
             _ => Phase::Instant,
@@ -117,14 +131,14 @@ pub struct ThreadEvents {
 static ENABLED: AtomicBool = AtomicBool::new(false);
 /// Counts the times that the recorder was switched on.
 static RECORDING: AtomicU64 = AtomicU64::new(0);
-static THREADS: Mutex<Vec<Arc<Recorded>>> = Mutex::new(Vec::new());
+/// Of threads that have ended, too.
+static THREADS: Mutex<Vec<&'static Recorded>> = Mutex::new(Vec::new());
 /// When the recorder was last switched on, in ticks and in time.
 static STARTED: Mutex<Option<(u64, Instant)>> = Mutex::new(None);
-static CLOCK: OnceLock<fn() -> u64> = OnceLock::new();
 
 thread_local! {
     static NAME: RefCell<String> = const { RefCell::new(String::new()) };
-    static THREAD: OnceCell<ThreadRecorder> = const { OnceCell::new() };
+    static THREAD: ThreadRecorder = const { ThreadRecorder::new() };
     static PASS: Cell<u64> = const { Cell::new(0) };
     static IN_PASS: Cell<bool> = const { Cell::new(false) };
 }
@@ -136,31 +150,39 @@ struct Recorded {
     names: Mutex<Names>,
 }
 
-/// What a thread keeps to write it.
+/// What a thread keeps to write it. Nothing here needs dropping, which makes it quick to reach.
 struct ThreadRecorder {
-    recorded: Arc<Recorded>,
+    recorded: Cell<Option<&'static Recorded>>,
+    clock: Cell<fn() -> u64>,
+    /// Which recording it has written to.
     recording: Cell<u64>,
-    clock: fn() -> u64,
+    /// The last event's time.
+    last: Cell<u64>,
+    /// The last event is the end of something.
+    after_end: Cell<bool>,
 }
+
+static CLOCK: OnceLock<fn() -> u64> = OnceLock::new();
 
 /// Gives the recorder a clock that is quick to read and ticks evenly; the first one stays.
 pub(crate) fn set_clock(clock: fn() -> u64) {
     let _ = CLOCK.set(clock);
 }
 
+fn coarse_clock() -> u64 {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
 fn clock() -> fn() -> u64 {
-    fn coarse() -> u64 {
-        static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
-    }
-    CLOCK.get().copied().unwrap_or(coarse)
+    CLOCK.get().copied().unwrap_or(coarse_clock)
 }
 
 fn ticks() -> u64 {
     clock()()
 }
 
-fn threads() -> MutexGuard<'static, Vec<Arc<Recorded>>> {
+fn threads() -> MutexGuard<'static, Vec<&'static Recorded>> {
     THREADS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -209,11 +231,25 @@ pub fn collect() -> Vec<ThreadEvents> {
     threads
 }
 
+/// A detail that takes some work to find out; 0 while nothing is recorded.
+#[inline(always)]
+pub fn detail(find: impl FnOnce() -> u64) -> u64 {
+    if enabled() { find() } else { 0 }
+}
+
 /// Records that something happens.
 #[inline(always)]
 pub fn instant(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {
     if enabled() {
-        record(Phase::Instant, stage, conn, stream, a, b);
+        record(code(Phase::Instant, stage), number(conn), stream, a, b);
+    }
+}
+
+/// Records that something happens right behind the event before it, whose time it gets.
+#[inline(always)]
+pub fn at_once(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {
+    if enabled() {
+        record(code(Phase::Instant, stage) | AT_ONCE, number(conn), stream, a, b);
     }
 }
 
@@ -221,34 +257,54 @@ pub fn instant(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {
 #[inline(always)]
 #[must_use]
 pub fn scope(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) -> Scope {
+    begin(0, stage, conn, stream, a, b)
+}
+
+/// Records that something begins right behind the event before it, whose time it gets; ends as with [`scope`].
+#[inline(always)]
+#[must_use]
+pub fn scope_at_once(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) -> Scope {
+    begin(AT_ONCE, stage, conn, stream, a, b)
+}
+
+#[inline(always)]
+fn begin(time: u32, stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) -> Scope {
     if !enabled() {
         return Scope(None);
     }
-    record(Phase::Begin, stage, conn, stream, a, b);
-    Scope(Some((stage, conn, stream)))
+    record(code(Phase::Begin, stage) | time, number(conn), stream, a, b);
+    Scope(Some(stage))
 }
 
 /// A stage under way; see [`scope`].
-pub struct Scope(Option<(Stage, Option<u64>, u64)>);
+pub struct Scope(Option<Stage>);
 
 impl Drop for Scope {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some((stage, conn, stream)) = self.0 {
-            record(Phase::End, stage, conn, stream, 0, 0);
+        if let Some(stage) = self.0 {
+            record_end(code(Phase::End, stage) | AT_ONCE_BEHIND_END);
         }
     }
 }
 
+#[inline(always)]
+fn number(conn: Option<u64>) -> u64 {
+    conn.map_or(0, |id| id + 1)
+}
+
+/// What stands at its many callers is kept small: while it is off, it takes room in the processor's caches for nothing.
 #[cold]
 #[inline(never)]
-fn record(phase: Phase, stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {
-    // While a thread ends it may be too late to record.
-    let _ = THREAD.try_with(|thread| {
-        let thread = thread.get_or_init(ThreadRecorder::new);
-        thread.forget_earlier_recordings();
-        thread.recorded.ring.push(pack((thread.clock)(), phase, stage, conn, stream, a, b));
-    });
+fn record(code: u32, conn: u64, stream: u64, a: u64, b: u64) {
+    THREAD.with(|thread| thread.push(code, conn, stream, a, b));
+}
+
+/// What ends is what began last, so its ids need not be told.
+#[cold]
+#[inline(never)]
+fn record_end(code: u32) {
+    THREAD.with(|thread| thread.push(code, 0, 0, 0, 0));
 }
 
 /// Remembers what a stream asks for.
@@ -262,11 +318,7 @@ pub fn name_stream(stream: u64, method: &[u8], path: &[u8]) {
 #[cold]
 #[inline(never)]
 fn record_name(stream: u64, method: &[u8], path: &[u8]) {
-    let _ = THREAD.try_with(|thread| {
-        let thread = thread.get_or_init(ThreadRecorder::new);
-        thread.forget_earlier_recordings();
-        thread.recorded.names().push(stream, method, path);
-    });
+    THREAD.with(|thread| thread.recorded().names().push(stream, method, path));
 }
 
 impl Recorded {
@@ -276,21 +328,60 @@ impl Recorded {
 }
 
 impl ThreadRecorder {
-    fn new() -> Self {
-        let thread = NAME.with_borrow(String::clone);
-        let recorded = Arc::new(Recorded { thread, ring: Ring::new(CAPACITY), names: Mutex::default() });
-        threads().push(recorded.clone());
-        ThreadRecorder { recorded, recording: Cell::new(0), clock: clock() }
+    const fn new() -> Self {
+        ThreadRecorder {
+            recorded: Cell::new(None),
+            clock: Cell::new(coarse_clock),
+            recording: Cell::new(0),
+            last: Cell::new(0),
+            after_end: Cell::new(false),
+        }
     }
 
-    /// Switching the recorder on begins anew.
+    /// What the thread records into. Switching the recorder on begins anew.
     #[inline]
-    fn forget_earlier_recordings(&self) {
+    fn recorded(&self) -> &'static Recorded {
         let recording = RECORDING.load(Ordering::Relaxed);
-        if self.recording.replace(recording) != recording {
-            self.recorded.ring.clear();
-            self.recorded.names().clear();
+        match self.recorded.get() {
+            Some(recorded) if self.recording.get() == recording => recorded,
+            _ => self.begin(recording),
         }
+    }
+
+    #[cold]
+    fn begin(&self, recording: u64) -> &'static Recorded {
+        self.recording.set(recording);
+        self.clock.set(clock());
+        self.last.set(ticks());
+        if let Some(recorded) = self.recorded.get() {
+            recorded.ring.clear();
+            recorded.names().clear();
+            return recorded;
+        }
+        // The list of threads keeps it for ever: it is read after the thread has ended.
+        let thread = NAME.try_with(|name| name.borrow().clone()).unwrap_or_default();
+        let recorded = Recorded { thread, ring: Ring::new(CAPACITY), names: Mutex::default() };
+        let recorded: &'static Recorded = Box::leak(Box::new(recorded));
+        threads().push(recorded);
+        self.recorded.set(Some(recorded));
+        recorded
+    }
+
+    #[inline]
+    fn push(&self, code: u32, conn: u64, stream: u64, a: u64, b: u64) {
+        let recorded = self.recorded();
+        let ticks = self.time(code, self.clock.get());
+        recorded.ring.push(pack(ticks, code, conn, stream, a, b));
+    }
+
+    /// The time of an event. What ends right behind another end has its time.
+    #[inline]
+    fn time(&self, code: u32, clock: impl FnOnce() -> u64) -> u64 {
+        let shares = code & AT_ONCE != 0 || (code & AT_ONCE_BEHIND_END != 0 && self.after_end.get());
+        let time = if shares { self.last.get() } else { clock() };
+        self.last.set(time);
+        self.after_end.set(code & 3 == Phase::End as u32);
+        time
     }
 }
 
@@ -303,18 +394,21 @@ pub(crate) fn enter_callback(kind: u64, bits: u64, by_hand: bool) -> Scope {
     if !enabled() {
         return Scope(None);
     }
+    let mut time = 0;
     if !IN_PASS.replace(true) {
         PASS.set(PASS.get() + 1);
-        record(Phase::Begin, Stage::Pass, None, 0, PASS.get(), 0);
+        record(code(Phase::Begin, Stage::Pass), 0, 0, PASS.get(), 0);
+        time = AT_ONCE;
     }
-    scope(Stage::Callback, None, 0, kind, bits | if by_hand { BY_HAND } else { 0 })
+    begin(time, Stage::Callback, None, 0, kind, bits | if by_hand { BY_HAND } else { 0 })
 }
 
 /// The loop is about to poll again.
 #[inline(always)]
 pub(crate) fn end_pass() {
     if IN_PASS.replace(false) {
-        record(Phase::End, Stage::Pass, None, 0, 0, 0);
+        // Always in its own time: what the last callback did behind its last event counts.
+        record_end(code(Phase::End, Stage::Pass));
     }
 }
 
@@ -326,11 +420,11 @@ mod tests {
     fn events_are_packed_and_unpacked() {
         let clock = Calibration { start: 100, nanoseconds_per_tick: 0.5 };
         let words = vec![
-            pack(99, Phase::Instant, Stage::Connect, None, 0, 0, 0),
-            pack(100, Phase::Instant, Stage::Write, None, 0, 1, 2),
-            pack(102, Phase::Begin, Stage::Pass, None, 0, 9, 0),
-            pack(104, Phase::Begin, Stage::OnData, Some(0), u64::MAX, 7, 3),
-            pack(108, Phase::End, Stage::OnData, Some(1 << 40), 5, u64::MAX, u64::MAX),
+            pack(99, code(Phase::Instant, Stage::Connect), number(None), 0, 0, 0),
+            pack(100, code(Phase::Instant, Stage::Write), number(None), 0, 1, 2),
+            pack(102, code(Phase::Begin, Stage::Pass), number(None), 0, 9, 0),
+            pack(104, code(Phase::Begin, Stage::OnData), number(Some(0)), u64::MAX, 7, 3),
+            pack(108, code(Phase::End, Stage::OnData), number(Some(1 << 40)), 5, u64::MAX, u64::MAX),
         ];
         let events = unpack(words, &clock);
         let brief: Vec<_> =
@@ -341,5 +435,30 @@ mod tests {
         assert_eq!(brief[2], (2, 9, Phase::Begin, Some(0), u64::MAX, 7, 3));
         assert_eq!(brief[3], (4, 9, Phase::End, Some(1 << 40), 5, CONN_MASK, 0xffff));
         assert_eq!(events[2].stage, Stage::OnData as u16);
+    }
+
+    #[test]
+    fn what_goes_on_at_once_shares_a_reading_of_the_clock() {
+        use Phase::{Begin, End, Instant};
+        let (thread, readings) = (ThreadRecorder::new(), Cell::new(0));
+        let clock = || {
+            readings.set(readings.get() + 1);
+            readings.get()
+        };
+        let events = [
+            (Begin, 0, Stage::Pass, 1),
+            (Begin, AT_ONCE, Stage::Callback, 1),
+            (Begin, 0, Stage::OnFileEvent, 2),
+            (Instant, AT_ONCE, Stage::DoRead, 2),
+            (Begin, 0, Stage::OnData, 3),
+            (End, AT_ONCE_BEHIND_END, Stage::OnData, 4),
+            (End, AT_ONCE_BEHIND_END, Stage::OnFileEvent, 4),
+            (Instant, 0, Stage::Write, 5),
+            (End, AT_ONCE_BEHIND_END, Stage::Callback, 6),
+            (End, 0, Stage::Pass, 7),
+        ];
+        for (phase, time, stage, wanted) in events {
+            assert_eq!(thread.time(code(phase, stage) | time, clock), wanted, "{phase:?} {stage:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What the recorded streams ask for: events are too small to say it.
 
-/// Streams that are remembered per thread; a request leaves some 90 events, so the ring holds fewer.
+/// Streams that are remembered per thread; a request leaves some 100 events, so the ring holds fewer.
 const CAPACITY: usize = 1024;
 /// Longer ones are cut.
 const MAX_METHOD: usize = 15;

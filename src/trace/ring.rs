@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Events that a ring holds.
+/// Events that a ring holds; a power of two, so that finding a slot takes no division.
 pub(super) const CAPACITY: usize = 1 << 15;
 
 /// An event, packed.
@@ -20,6 +20,7 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn new(capacity: usize) -> Ring {
+        assert!(capacity.is_power_of_two());
         let slots = (0..capacity).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect();
         Ring { slots, written: AtomicU64::new(0) }
     }
@@ -33,7 +34,7 @@ impl Ring {
     #[inline]
     pub(super) fn push(&self, event: Words) {
         let number = self.written.load(Ordering::Relaxed);
-        let slot = &self.slots[number as usize % self.slots.len()];
+        let slot = &self.slots[number as usize & (self.slots.len() - 1)];
         // Who sees the slot change sees, behind the fence in `read`, that its number has come.
         fence(Ordering::Release);
         for (word, value) in slot.iter().zip(event) {
@@ -61,7 +62,7 @@ impl Ring {
     }
 
     fn slot(&self, number: u64) -> Words {
-        let slot = &self.slots[(number % self.slots.len() as u64) as usize];
+        let slot = &self.slots[number as usize & (self.slots.len() - 1)];
         std::array::from_fn(|i| slot[i].load(Ordering::Relaxed))
     }
 }

@@ -13,6 +13,7 @@ use crate::config::core::Locality;
 use crate::config::endpoint::HealthStatus;
 use crate::event::Dispatcher;
 use crate::network::{Address, ClientConnectionImpl, RawBufferSocket};
+use crate::trace::{self, Stage};
 
 /// A host as everybody holds it. Two are the same host only if the pointer is the same.
 pub type HostSharedPtr = Arc<HostImpl>;
@@ -204,6 +205,7 @@ impl HostImpl {
             connection.set_keepalive(keepalive);
         }
         connection.set_buffer_limits(self.cluster.per_connection_buffer_limit_bytes());
+        trace::instant(Stage::CreateConnection, Some(connection.id()), 0, 0, 0);
         Ok(connection)
     }
 

@@ -104,7 +104,7 @@ def main():
             peer.read_response()
             wait(proxy, LAST, number)
         found = [callback for callback in callbacks(proxy.recorded()) if callback[2]]
-    end = 1 + next(i for i, (_, _, lines) in enumerate(found) if lines[-1].strip() == LAST)
+    end = 1 + next(i for i, (_, _, lines) in enumerate(found) if LAST in map(str.strip, lines))
     show(found[end:] if options.second else found[:end])
 
 

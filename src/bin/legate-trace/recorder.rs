@@ -51,6 +51,8 @@ const fn renamed(recorded: &'static str, stage: &'static str, to: To, ids: Ids) 
 
 /// `ConnectionEvent::Connected` in Envoy's numbers.
 const CONNECTED: u64 = 2;
+/// The request that is reset waits in the pool's queue.
+const PENDING: u64 = 1;
 
 const SAME: &[Same] = {
     use Ids::{Both, Connection as Conn, Neither};
@@ -99,7 +101,23 @@ const SAME: &[Same] = {
         same("Filter::onResponseTimeout", Connection, Both, ""),
         same("ActiveStream::encodeHeaders", Connection, Both, ""),
         same("ActiveStream::encodeData", Connection, Both, "bytes"),
+        same("ActiveStream::onResetStream", Connection, Both, ""),
+        same("ActiveStream::callHighWatermarkCallbacks", Connection, Both, ""),
+        same("ActiveStream::callLowWatermarkCallbacks", Connection, Both, ""),
+        same("ConnectionManagerImpl::handleCodecException", Connection, Conn, ""),
+        same("ConnectionImpl::onDelayedCloseTimeout", Connection, Conn, ""),
+        same("ActiveListener::removeConnection", Connection, Conn, ""),
+        Same {
+            recorded: "UpstreamRequest::resetStream",
+            only: Some((PENDING, true)),
+            stage: "UpstreamRequest::resetStream pending",
+            to: Connection,
+            ids: Both,
+            detail: "",
+        },
+        same("UpstreamRequest::resetStream", Connection, Both, ""),
         same("UpstreamRequest::onPoolReady", ConnectionAndPool, Both, ""),
+        same("ConnPoolImplBase::onPendingRequestCancel", Pool, Neither, ""),
         same("ConnPoolImpl::createNewConnection", Pool, Neither, ""),
         renamed("ConnPoolImpl::newPendingRequest", "ConnPoolImplBase::newPendingRequest", Pool, Neither),
         same("ConnPoolImpl::onResponseComplete", Pool, Conn, ""),

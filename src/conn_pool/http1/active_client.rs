@@ -215,6 +215,7 @@ impl CodecClientCallbacks for ActiveClient {
 
 impl Drop for ActiveClient {
     fn drop(&mut self) {
+        trace::instant(Stage::ActiveClientGoes, Some(self.id()), 0, 0, 0);
         self.clear_stream_wrapper();
         let cluster = self.host.cluster();
         cluster.stats().upstream_cx_active.dec();
@@ -314,6 +315,14 @@ impl StreamWrapper {
         }
     }
 
+    fn on_encode_complete(&self) {
+        self.encode_complete.set(true);
+        if trace::enabled() {
+            let id = self.parent.upgrade().map(|client| client.id());
+            trace::at_once(Stage::StreamEncodeComplete, id, 0, 0, 0);
+        }
+    }
+
     fn on_decode_complete(&self) {
         self.decode_complete.set(self.encode_complete.get());
         if let Some(client) = self.parent.upgrade()
@@ -353,20 +362,20 @@ impl StreamEncoder for StreamWrapper {
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
         self.inner().encode_headers(headers, end_stream);
         if end_stream {
-            self.encode_complete.set(true);
+            self.on_encode_complete();
         }
     }
 
     fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
         self.inner().encode_data(data, end_stream);
         if end_stream {
-            self.encode_complete.set(true);
+            self.on_encode_complete();
         }
     }
 
     fn encode_trailers(&self, trailers: &HeaderMapPtr) {
         self.inner().encode_trailers(trailers);
-        self.encode_complete.set(true);
+        self.on_encode_complete();
     }
 
     fn stream(&self) -> &dyn Stream {

@@ -91,7 +91,7 @@ impl ConnPoolImpl {
         if trace::enabled() {
             let length = |list| self.clients.len(list) as u64;
             let lists = (self.pending_requests.len(0) as u64) << 32 | length(BUSY) << 16 | length(READY);
-            trace::instant(Stage::PoolLists, None, 0, lists, self.number);
+            trace::at_once(Stage::PoolLists, None, 0, lists, self.number);
         }
     }
 
@@ -145,10 +145,13 @@ impl ConnPoolImpl {
     ) {
         self.host.cluster().stats().upstream_rq_total.inc();
         self.host.stats().rq_total.inc();
-        let wrapper = StreamWrapper::attach(client, decoder);
-        if let Some(callbacks) = callbacks.upgrade() {
-            let (connection, stream) = callbacks.ids();
+        let callbacks = callbacks.upgrade();
+        if trace::enabled() {
+            let (connection, stream) = callbacks.as_ref().map(|c| c.ids()).unwrap_or_default();
             trace::instant(Stage::AttachRequestToClient, Some(client.id()), stream, connection, self.number);
+        }
+        let wrapper = StreamWrapper::attach(client, decoder);
+        if let Some(callbacks) = callbacks {
             callbacks.on_pool_ready(wrapper, &self.host);
         }
     }
@@ -189,7 +192,7 @@ impl ConnPoolImpl {
     /// A client has connected, or has answered and is reusable (`delay`).
     pub(super) fn process_idle_client(&self, client: &Rc<ActiveClient>, delay: bool) {
         client.clear_stream_wrapper();
-        trace::instant(Stage::ProcessIdleClient, Some(client.id()), 0, delay.into(), self.number);
+        trace::at_once(Stage::ProcessIdleClient, Some(client.id()), 0, delay.into(), self.number);
         if delay || !self.attach_oldest_pending(client) {
             envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
             self.clients.move_to_front(client.key(), READY);
@@ -265,6 +268,7 @@ impl ConnPoolImpl {
 
     /// The request was given up: on HTTP/1 the connection cannot be used any more.
     pub(super) fn on_downstream_reset(&self, client: &ActiveClient) {
+        trace::instant(Stage::OnDownstreamReset, Some(client.id()), 0, 0, self.number);
         client.codec_client().close();
     }
 
@@ -364,6 +368,7 @@ impl ConnPoolImpl {
         {
             return;
         }
+        trace::instant(Stage::CheckForDrained, None, 0, 0, self.number);
         while let Some(client) = self.clients.front(READY) {
             client.codec_client().close();
         }
@@ -430,6 +435,7 @@ impl Instance for ConnPoolImpl {
     }
 
     fn drain_connections(&self) {
+        trace::instant(Stage::DrainConnections, None, 0, 0, self.number);
         while let Some(client) = self.clients.front(READY) {
             client.codec_client().close();
         }

@@ -218,7 +218,7 @@ impl ClientConnectionImpl {
         }
         if !piece.is_empty() {
             envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
-            trace::instant(Stage::ClientBody, Some(self.connection_id), 0, piece.len() as u64, 0);
+            trace::at_once(Stage::ClientBody, Some(self.connection_id), 0, piece.len() as u64, 0);
             self.with_decoder(|d| d.decode_data(&mut piece, false));
         }
         if done {
@@ -237,7 +237,7 @@ impl ClientConnectionImpl {
     /// The response is complete: it is no longer pending when its last part is handed over.
     fn on_message_complete(&self, completion: Completion) {
         envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-        trace::instant(Stage::ClientMessageComplete, Some(self.connection_id), 0, 0, 0);
+        trace::at_once(Stage::ClientMessageComplete, Some(self.connection_id), 0, 0, 0);
         self.state.set(State::Head);
         let Some(pending) = self.pending_response.borrow_mut().take() else { return };
         // Once for the codec, as above, and once for the client's side of it, as in Envoy.

@@ -256,7 +256,7 @@ impl ServerConnectionImpl {
         if matches!(body, BodyState::None) {
             // With the head alone the message is complete, and the layers above can be told so at once.
             envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-            trace::instant(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
+            trace::at_once(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
             if let Some(request) = self.active() {
                 request.remote_complete.set(true);
                 request.with_decoder(|d| d.decode_headers(headers, true));
@@ -365,7 +365,7 @@ impl ServerConnectionImpl {
 
     fn on_message_complete(&self, trailers: Option<HeaderMap>) {
         envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-        trace::instant(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
+        trace::at_once(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
         let Some(request) = self.active() else { return };
         request.remote_complete.set(true);
         match trailers {
@@ -509,11 +509,11 @@ impl StreamEncoder for ActiveRequest {
         self.started_response.set(true);
         self.send(end_stream, |codec, output| {
             let conn = Some(codec.connection_id);
-            trace::instant(
+            trace::at_once(
                 Stage::EncodeResponseHead,
                 conn,
                 0,
-                headers.borrow().status().into(),
+                trace::detail(|| headers.borrow().status().into()),
                 end_stream.into(),
             );
             let protocol = codec.protocol.get();

@@ -57,6 +57,9 @@ fn records_stages_while_it_is_on() {
     assert_eq!(ask(&site, "POST", "/trace?enable=x").0, 400);
     assert_eq!(ask(&site, "POST", "/trace?enable=y"), (200, "OK\n".to_string()));
     requests(&site);
+    // A stream is freed after its response is written, so before its connection is closed.
+    let closed = site.proxy.admin.wait_for_stat("http.case0.downstream_cx_active", 0);
+    assert_eq!(closed, Ok(()));
     assert_eq!(ask(&site, "POST", "/trace?enable=n"), (200, "OK\n".to_string()));
 
     let lines = objects(&ask(&site, "GET", "/trace?format=json").1);
@@ -85,10 +88,12 @@ fn records_stages_while_it_is_on() {
         "ActiveStream::refreshCachedRoute",
         "ActiveStream::createFilterChain",
         "Filter::decodeHeaders",
+        "UpstreamRequest::encodeHeaders",
         "ConnPoolImpl::newStream",
         "ConnPoolImpl::attachRequestToClient",
         "UpstreamRequest::onPoolReady",
         "Filter::onRequestComplete",
+        "UpstreamRequest::decodeHeaders",
         "Filter::onUpstreamHeaders",
         "ActiveStream::encodeHeaders",
         "Filter::onUpstreamData",
@@ -96,8 +101,11 @@ fn records_stages_while_it_is_on() {
         "Filter::onUpstreamData",
         "Filter::onUpstreamComplete",
         "ActiveStream::encodeData",
+        "ActiveStream::maybeEndEncode",
         "ConnectionManagerImpl::doEndStream",
         "ConnectionManagerImpl::doDeferredStreamDestroy",
+        "Filter::onDestroy",
+        "ActiveStream::~ActiveStream",
     ];
     for stream in [first, second] {
         assert_eq!(stages(events, stream), expected);

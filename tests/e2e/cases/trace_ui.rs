@@ -262,7 +262,7 @@ fn requests_that_wait_for_a_connection() {
     }
     stop_recording(&site, 3);
 
-    let Some(page) = Page::load(&site, "request=3") else { return };
+    let Some(page) = Page::load(&site, "request=3&slow=3600000") else { return };
     assert_eq!(page.marks(), ["slow 0", "failed 0", "new connection 1", "reused 2", "waited 2"]);
     let lists = page.lists();
     assert!(lists.contains(&"2 pending · 1 busy · 0 ready".to_string()), "{lists:?}");
@@ -271,6 +271,8 @@ fn requests_that_wait_for_a_connection() {
     let page = Page::load(&site, "mark=new").expect("chromium");
     assert_eq!(page.requests().len(), 1);
     assert!(page.requests()[0].contains("GET /0 200"), "{:?}", page.requests());
+    let page = Page::load(&site, "mark=slow&slow=0.000001").expect("chromium");
+    assert_eq!((page.marks()[0].as_str(), page.requests().len()), ("slow 3", 3));
 }
 
 #[test]

@@ -397,6 +397,7 @@ impl StreamDecoderFilter for Filter {
     }
 
     fn on_destroy(&self) {
+        trace::at_once(Stage::RouterDestroy, Some(self.connection_id.get()), self.stream_id.get(), 0, 0);
         if let Some(request) = self.upstream_request() {
             request.reset_stream();
         }

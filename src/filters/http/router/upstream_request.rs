@@ -88,8 +88,14 @@ impl UpstreamRequest {
         info.last_upstream_rx_byte_received.set(self.last_rx.get());
     }
 
+    /// Records that the request has passed a stage.
+    fn passed(&self, stage: Stage, a: u64, b: u64) {
+        trace::instant(stage, Some(self.connection_id), self.stream_id, a, b);
+    }
+
     /// Asks the pool for a connection; the head is sent when there is one, which may be at once.
     pub(super) fn encode_headers(&self, pool: &Rc<dyn Instance>, end_stream: bool) {
+        self.passed(Stage::EncodeHeadersToPool, 0, end_stream.into());
         self.encode_complete.set(end_stream);
         let decoder: Weak<dyn StreamDecoder> = self.weak.clone();
         let callbacks: Weak<dyn Callbacks> = self.weak.clone();
@@ -159,10 +165,12 @@ impl UpstreamRequest {
         let handle = self.pool_handle.borrow_mut().take();
         if let Some(handle) = handle {
             envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "cancelling pool request");
+            self.passed(Stage::ResetUpstreamRequest, 1, 0);
             handle.cancel();
         }
         if let Some(encoder) = self.encoder() {
             envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "resetting pool request");
+            self.passed(Stage::ResetUpstreamRequest, 0, 0);
             let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
             encoder.stream().remove_callbacks(&callbacks);
             encoder.stream().reset_stream(StreamResetReason::LocalReset);
@@ -364,6 +372,8 @@ impl Callbacks for UpstreamRequest {
 
 impl StreamDecoder for UpstreamRequest {
     fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
+        let status = trace::detail(|| headers.borrow().status().into());
+        self.passed(Stage::UpstreamDecodeHeaders, status, end_stream.into());
         self.note_rx(end_stream);
         let host = self.host();
         self.with_parent(|parent| parent.on_upstream_headers(headers, host.as_ref(), end_stream));

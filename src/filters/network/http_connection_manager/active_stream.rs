@@ -181,7 +181,7 @@ impl ActiveStream {
     }
 
     /// Records that the stream has passed a stage.
-    fn passed(&self, stage: Stage, a: u64) {
+    pub(super) fn passed(&self, stage: Stage, a: u64) {
         trace::instant(stage, Some(self.connection_id), self.stream_id, a, 0);
     }
 
@@ -324,7 +324,7 @@ impl ActiveStream {
     fn maybe_end_decode(&self, end_stream: bool) {
         self.state.remote_complete.set(end_stream);
         if end_stream {
-            self.passed(Stage::MaybeEndDecode, 0);
+            trace::at_once(Stage::MaybeEndDecode, Some(self.connection_id), self.stream_id, 0, 0);
             self.stream_info.last_downstream_rx_byte_received.set(Some(event::now()));
             envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "request end stream");
         }
@@ -367,6 +367,7 @@ impl ActiveStream {
     }
 
     pub(super) fn call_high_watermark_callbacks(&self) {
+        self.passed(Stage::CallHighWatermark, 0);
         self.high_watermark_count.set(self.high_watermark_count.get() + 1);
         let callbacks = self.watermark_callbacks.borrow().as_ref().and_then(Weak::upgrade);
         if let Some(callbacks) = callbacks {
@@ -375,6 +376,7 @@ impl ActiveStream {
     }
 
     pub(super) fn call_low_watermark_callbacks(&self) {
+        self.passed(Stage::CallLowWatermark, 0);
         self.high_watermark_count.set(self.high_watermark_count.get().saturating_sub(1));
         let callbacks = self.watermark_callbacks.borrow().as_ref().and_then(Weak::upgrade);
         if let Some(callbacks) = callbacks {
@@ -499,6 +501,7 @@ impl FilterChainFactoryCallbacks for ActiveStream {
 
 impl Drop for ActiveStream {
     fn drop(&mut self) {
+        self.passed(Stage::ActiveStreamGoes, self.config.access_logs.len() as u64);
         let info = &self.stream_info;
         info.request_complete.set(Some(event::now()));
         // No flag and no status: the downstream went away before there was an answer.

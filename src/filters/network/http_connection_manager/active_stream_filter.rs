@@ -18,6 +18,7 @@ use crate::filters::http::{
 };
 use crate::http::{HeaderMap, HeaderMapPtr, StreamInfoImpl};
 use crate::router::RouteConstSharedPtr;
+use crate::trace::Stage;
 
 /// Whether and how a filter has stopped the iteration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -393,12 +394,14 @@ impl StreamDecoderFilterCallbacks for ActiveStreamDecoderFilter {
 
     fn on_decoder_filter_above_write_buffer_high_watermark(&self) {
         if let Some(stream) = self.state.parent() {
+            stream.passed(Stage::DecoderFilterAboveHighWatermark, 0);
             stream.read_disable_downstream(true);
         }
     }
 
     fn on_decoder_filter_below_write_buffer_low_watermark(&self) {
         if let Some(stream) = self.state.parent() {
+            stream.passed(Stage::DecoderFilterBelowLowWatermark, 0);
             stream.read_disable_downstream(false);
         }
     }

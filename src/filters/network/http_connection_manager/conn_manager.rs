@@ -112,7 +112,7 @@ impl ConnectionManagerImpl {
 
     /// A stream is done, or is to be given up where either side of it is incomplete.
     pub(super) fn do_end_stream(&self, stream: &Rc<ActiveStream>) {
-        trace::instant(Stage::DoEndStream, Some(stream.connection_id), stream.stream_id, 0, 0);
+        trace::at_once(Stage::DoEndStream, Some(stream.connection_id), stream.stream_id, 0, 0);
         let mut reset = false;
         if let Some(encoder) = stream.response_encoder()
             && !stream.is_complete()
@@ -150,7 +150,7 @@ impl ConnectionManagerImpl {
             index.map(|i| streams.swap_remove(i))
         };
         let Some(removed) = removed else { return };
-        trace::instant(Stage::DestroyStream, Some(stream.connection_id), stream.stream_id, 0, 0);
+        trace::at_once(Stage::DestroyStream, Some(stream.connection_id), stream.stream_id, 0, 0);
         removed.on_deferred_destroy();
         self.dispatcher.deferred_delete(removed);
     }
@@ -165,6 +165,7 @@ impl ConnectionManagerImpl {
     pub(super) fn start_drain_sequence(&self) {
         debug_assert!(self.drain_state.get() == DrainState::NotDraining);
         self.drain_state.set(DrainState::Draining);
+        trace::instant(Stage::StartDrainSequence, Some(self.connection_id()), 0, 0, 0);
         let weak = self.weak.clone();
         let timer = self.dispatcher.create_timer(move || {
             if let Some(manager) = weak.upgrade() {
@@ -176,6 +177,7 @@ impl ConnectionManagerImpl {
     }
 
     fn on_drain_timeout(&self) {
+        trace::instant(Stage::DrainTimeout, Some(self.connection_id()), 0, 0, 0);
         self.drain_state.set(DrainState::Closing);
         self.check_for_deferred_close(false);
     }
@@ -271,7 +273,13 @@ impl ConnectionManagerImpl {
 
 impl ReadFilter for ConnectionManagerImpl {
     fn on_data(&self, data: &mut Buffer, _end_stream: bool) -> FilterStatus {
-        let _stage = trace::scope(Stage::OnData, Some(self.connection_id()), 0, data.len() as u64, 0);
+        let _stage = trace::scope(
+            Stage::OnData,
+            Some(trace::detail(|| self.connection_id())),
+            0,
+            data.len() as u64,
+            0,
+        );
         self.dispatch(data);
         FilterStatus::StopIteration
     }
@@ -282,6 +290,7 @@ impl ReadFilter for ConnectionManagerImpl {
         stats.downstream_cx_active.inc();
         *self.connection.borrow_mut() = callbacks.connection();
         let Some(connection) = self.connection() else { return };
+        trace::instant(Stage::InitializeReadFilterCallbacks, Some(connection.id()), 0, 0, 0);
         let as_callbacks: Weak<dyn ConnectionCallbacks> = self.weak.clone();
         connection.add_connection_callbacks(as_callbacks);
         if self.config.idle_timeout.is_some() {
@@ -325,6 +334,7 @@ impl ServerConnectionCallbacks for ConnectionManagerImpl {
 
 impl ConnectionCallbacks for ConnectionManagerImpl {
     fn on_event(&self, event: ConnectionEvent) {
+        trace::instant(Stage::ConnectionManagerEvent, Some(self.connection_id()), 0, event as u64, 0);
         let stats = &self.config.stats;
         match event {
             ConnectionEvent::Connected => return,

@@ -15,7 +15,7 @@ use crate::config::ServerHeaderTransformation;
 use crate::envoy_stream_log;
 use crate::event;
 use crate::http::{HeaderId, HeaderMapPtr, utility};
-use crate::trace::Stage;
+use crate::trace::{self, Stage};
 
 /// A call to a filter in the trace log, in Envoy's words.
 macro_rules! log_filter_call {
@@ -252,7 +252,11 @@ impl ActiveStream {
             headers.borrow()
         );
         self.stream_info.first_downstream_tx_byte_sent.set(Some(event::now()));
-        let _stage = self.stage(Stage::EncodeHeaders, headers.borrow().status().into(), end_stream.into());
+        let _stage = self.stage(
+            Stage::EncodeHeaders,
+            trace::detail(|| headers.borrow().status().into()),
+            end_stream.into(),
+        );
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_headers(headers, end_stream);
         }
@@ -390,6 +394,7 @@ impl ActiveStream {
         if !end_stream || self.state.codec_saw_local_complete.replace(true) {
             return;
         }
+        self.passed(Stage::MaybeEndEncode, 0);
         let now = event::now();
         self.stream_info.last_downstream_tx_byte_sent.set(Some(now));
         let elapsed = now.duration_since(self.stream_info.start_time_monotonic());

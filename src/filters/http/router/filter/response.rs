@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::event;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, ResponseFlag, StreamResetReason, codes, utility};
-use crate::trace::Stage;
+use crate::trace::{self, Stage};
 use crate::upstream::HostSharedPtr;
 
 impl Filter {
@@ -154,8 +154,13 @@ impl Filter {
             "upstream headers complete: end_stream={}",
             end_stream
         );
-        let _stage =
-            self.stage(Stage::OnUpstreamHeaders, headers.borrow().status().into(), end_stream.into());
+        let _stage = trace::scope_at_once(
+            Stage::OnUpstreamHeaders,
+            Some(self.connection_id.get()),
+            self.stream_id.get(),
+            trace::detail(|| headers.borrow().status().into()),
+            end_stream.into(),
+        );
         let status = {
             let mut headers = headers.borrow_mut();
             // A response that came before the end of the request was not timed.
@@ -235,7 +240,7 @@ impl Filter {
 
     /// The response is complete. On HTTP/1 an unfinished request cannot go on.
     fn on_upstream_complete(&self) {
-        self.passed(Stage::OnUpstreamComplete);
+        trace::at_once(Stage::OnUpstreamComplete, Some(self.connection_id.get()), self.stream_id.get(), 0, 0);
         if !self.downstream_end_stream.get()
             && let Some(request) = self.upstream_request()
         {
