@@ -18,7 +18,6 @@ use crate::{envoy_log, trace};
 pub fn global_init() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        trace::set_clock(clock::ticks);
         // SAFETY: called once, before any event_base exists.
         let rc = unsafe { ffi::evthread_use_pthreads() };
         assert_eq!(rc, 0, "libevent without thread support"); // invariant

@@ -27,6 +27,7 @@ mod tests;
 mod timer;
 
 pub use clock::now;
+pub(crate) use clock::ticks;
 pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunType};
 pub use file_event::{CLOSED, FileEvent, READ, WRITE};
 pub use libevent::global_init;

@@ -11,11 +11,13 @@ mod stage;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use names::Names;
-use ring::{CAPACITY, Ring, Words};
+use ring::{Ring, Words};
+
+use crate::event::ticks;
 
 pub use names::StreamName;
 pub use render::{chrome, json_lines, text};
@@ -70,7 +72,7 @@ const fn code(phase: Phase, stage: Stage) -> u32 {
 
 /// Packs an event: the time; stage, phase and connection (0 for none, else one more than its id); the stream; both
 /// details, cut off where they are too large.
-#[inline]
+#[inline(always)]
 fn pack(ticks: u64, code: u32, conn: u64, stream: u64, a: u64, b: u64) -> Words {
     let (stage, phase) = (u64::from(code >> 8), u64::from(code & 3));
     let head = stage << STAGE_SHIFT | phase << PHASE_SHIFT | conn & CONN_MASK;
@@ -143,43 +145,25 @@ thread_local! {
     static IN_PASS: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Events that a thread keeps: 1 MiB.
+const CAPACITY: usize = 1 << 15;
+
 /// What a thread has recorded, for others to read.
 struct Recorded {
     thread: String,
-    ring: Ring,
+    ring: Ring<CAPACITY>,
     names: Mutex<Names>,
 }
 
 /// What a thread keeps to write it. Nothing here needs dropping, which makes it quick to reach.
 struct ThreadRecorder {
     recorded: Cell<Option<&'static Recorded>>,
-    clock: Cell<fn() -> u64>,
     /// Which recording it has written to.
     recording: Cell<u64>,
     /// The last event's time.
     last: Cell<u64>,
     /// The last event is the end of something.
     after_end: Cell<bool>,
-}
-
-static CLOCK: OnceLock<fn() -> u64> = OnceLock::new();
-
-/// Gives the recorder a clock that is quick to read and ticks evenly; the first one stays.
-pub(crate) fn set_clock(clock: fn() -> u64) {
-    let _ = CLOCK.set(clock);
-}
-
-fn coarse_clock() -> u64 {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
-}
-
-fn clock() -> fn() -> u64 {
-    CLOCK.get().copied().unwrap_or(coarse_clock)
-}
-
-fn ticks() -> u64 {
-    clock()()
 }
 
 fn threads() -> MutexGuard<'static, Vec<&'static Recorded>> {
@@ -294,17 +278,21 @@ fn number(conn: Option<u64>) -> u64 {
 }
 
 /// What stands at its many callers is kept small: while it is off, it takes room in the processor's caches for nothing.
-#[cold]
 #[inline(never)]
 fn record(code: u32, conn: u64, stream: u64, a: u64, b: u64) {
-    THREAD.with(|thread| thread.push(code, conn, stream, a, b));
+    THREAD.with(|thread| match thread.recorded() {
+        Some(recorded) => thread.push(recorded, code, conn, stream, a, b),
+        None => thread.push_first(code, conn, stream, a, b),
+    });
 }
 
 /// What ends is what began last, so its ids need not be told.
-#[cold]
 #[inline(never)]
 fn record_end(code: u32) {
-    THREAD.with(|thread| thread.push(code, 0, 0, 0, 0));
+    THREAD.with(|thread| match thread.recorded() {
+        Some(recorded) => thread.push(recorded, code, 0, 0, 0, 0),
+        None => thread.push_first(code, 0, 0, 0, 0),
+    });
 }
 
 /// Remembers what a stream asks for.
@@ -315,10 +303,12 @@ pub fn name_stream(stream: u64, method: &[u8], path: &[u8]) {
     }
 }
 
-#[cold]
 #[inline(never)]
 fn record_name(stream: u64, method: &[u8], path: &[u8]) {
-    THREAD.with(|thread| thread.recorded().names().push(stream, method, path));
+    THREAD.with(|thread| {
+        let recorded = thread.recorded().unwrap_or_else(|| thread.begin());
+        recorded.names().push(stream, method, path);
+    });
 }
 
 impl Recorded {
@@ -331,27 +321,22 @@ impl ThreadRecorder {
     const fn new() -> Self {
         ThreadRecorder {
             recorded: Cell::new(None),
-            clock: Cell::new(coarse_clock),
             recording: Cell::new(0),
             last: Cell::new(0),
             after_end: Cell::new(false),
         }
     }
 
-    /// What the thread records into. Switching the recorder on begins anew.
-    #[inline]
-    fn recorded(&self) -> &'static Recorded {
-        let recording = RECORDING.load(Ordering::Relaxed);
-        match self.recorded.get() {
-            Some(recorded) if self.recording.get() == recording => recorded,
-            _ => self.begin(recording),
-        }
+    /// What the thread records into, unless the recorder has been switched on since.
+    #[inline(always)]
+    fn recorded(&self) -> Option<&'static Recorded> {
+        if self.recording.get() == RECORDING.load(Ordering::Relaxed) { self.recorded.get() } else { None }
     }
 
+    /// Makes room, or empties what there is.
     #[cold]
-    fn begin(&self, recording: u64) -> &'static Recorded {
-        self.recording.set(recording);
-        self.clock.set(clock());
+    fn begin(&self) -> &'static Recorded {
+        self.recording.set(RECORDING.load(Ordering::Relaxed));
         self.last.set(ticks());
         if let Some(recorded) = self.recorded.get() {
             recorded.ring.clear();
@@ -360,22 +345,27 @@ impl ThreadRecorder {
         }
         // The list of threads keeps it for ever: it is read after the thread has ended.
         let thread = NAME.try_with(|name| name.borrow().clone()).unwrap_or_default();
-        let recorded = Recorded { thread, ring: Ring::new(CAPACITY), names: Mutex::default() };
+        let recorded = Recorded { thread, ring: Ring::new(), names: Mutex::default() };
         let recorded: &'static Recorded = Box::leak(Box::new(recorded));
         threads().push(recorded);
         self.recorded.set(Some(recorded));
         recorded
     }
 
-    #[inline]
-    fn push(&self, code: u32, conn: u64, stream: u64, a: u64, b: u64) {
-        let recorded = self.recorded();
-        let ticks = self.time(code, self.clock.get());
+    #[cold]
+    #[inline(never)]
+    fn push_first(&self, code: u32, conn: u64, stream: u64, a: u64, b: u64) {
+        self.push(self.begin(), code, conn, stream, a, b);
+    }
+
+    #[inline(always)]
+    fn push(&self, recorded: &Recorded, code: u32, conn: u64, stream: u64, a: u64, b: u64) {
+        let ticks = self.time(code, ticks);
         recorded.ring.push(pack(ticks, code, conn, stream, a, b));
     }
 
     /// The time of an event. What ends right behind another end has its time.
-    #[inline]
+    #[inline(always)]
     fn time(&self, code: u32, clock: impl FnOnce() -> u64) -> u64 {
         let shares = code & AT_ONCE != 0 || (code & AT_ONCE_BEHIND_END != 0 && self.after_end.get());
         let time = if shares { self.last.get() } else { clock() };

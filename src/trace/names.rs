@@ -41,18 +41,22 @@ impl Names {
 
     pub(super) fn push(&mut self, stream: u64, method: &[u8], path: &[u8]) {
         let (method, path) = (cut(method, MAX_METHOD), cut(path, MAX_PATH));
-        let mut text = [0; MAX_METHOD + MAX_PATH];
-        text[..method.len()].copy_from_slice(method);
-        text[method.len()..method.len() + path.len()].copy_from_slice(path);
-        let packed =
-            Packed { stream, method_length: method.len() as u8, path_length: path.len() as u8, text };
+        let slot = self.next_slot();
+        (slot.stream, slot.method_length, slot.path_length) = (stream, method.len() as u8, path.len() as u8);
+        slot.text[..method.len()].copy_from_slice(method);
+        slot.text[method.len()..][..path.len()].copy_from_slice(path);
+    }
+
+    /// The oldest name's place once all are taken.
+    fn next_slot(&mut self) -> &mut Packed {
         if self.slots.len() < CAPACITY {
             self.slots.reserve_exact(CAPACITY - self.slots.len());
-            self.slots.push(packed);
-        } else {
-            self.slots[self.next] = packed;
-            self.next = (self.next + 1) % CAPACITY;
+            let text = [0; MAX_METHOD + MAX_PATH];
+            self.slots.push(Packed { stream: 0, method_length: 0, path_length: 0, text });
         }
+        let place = self.next;
+        self.next = (place + 1) % CAPACITY;
+        &mut self.slots[place]
     }
 
     /// The oldest first.

@@ -2,27 +2,24 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Events that a ring holds; a power of two, so that finding a slot takes no division.
-pub(super) const CAPACITY: usize = 1 << 15;
-
 /// An event, packed.
 pub(super) type Words = [u64; 4];
 
-/// The last [`CAPACITY`] events of one thread.
+/// The last `N` events of one thread; a power of two, so that finding a slot takes no division.
 ///
 /// One thread writes. A reader takes what it finds and afterwards drops what may have been overwritten
 /// meanwhile, so neither waits for the other.
-pub(super) struct Ring {
-    slots: Box<[[AtomicU64; 4]]>,
+pub(super) struct Ring<const N: usize> {
+    slots: Box<[[AtomicU64; 4]; N]>,
     /// Events written since the last [`Ring::clear`].
     written: AtomicU64,
 }
 
-impl Ring {
-    pub(super) fn new(capacity: usize) -> Ring {
-        assert!(capacity.is_power_of_two());
-        let slots = (0..capacity).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect();
-        Ring { slots, written: AtomicU64::new(0) }
+impl<const N: usize> Ring<N> {
+    pub(super) fn new() -> Self {
+        const { assert!(N.is_power_of_two()) };
+        let slots: Box<[_]> = (0..N).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect();
+        Ring { slots: slots.try_into().expect("N slots"), written: AtomicU64::new(0) } // invariant
     }
 
     /// Forgets everything. The writing thread's business.
@@ -31,10 +28,10 @@ impl Ring {
     }
 
     /// Adds an event in place of the oldest one. The writing thread's business.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&self, event: Words) {
         let number = self.written.load(Ordering::Relaxed);
-        let slot = &self.slots[number as usize & (self.slots.len() - 1)];
+        let slot = &self.slots[number as usize & (N - 1)];
         // Who sees the slot change sees, behind the fence in `read`, that its number has come.
         fence(Ordering::Release);
         for (word, value) in slot.iter().zip(event) {
@@ -45,7 +42,7 @@ impl Ring {
 
     /// What is there, the oldest first.
     pub(super) fn read(&self) -> Vec<Words> {
-        let capacity = self.slots.len() as u64;
+        let capacity = N as u64;
         loop {
             let end = self.written.load(Ordering::Acquire);
             let start = end.saturating_sub(capacity);
@@ -62,7 +59,7 @@ impl Ring {
     }
 
     fn slot(&self, number: u64) -> Words {
-        let slot = &self.slots[number as usize & (self.slots.len() - 1)];
+        let slot = &self.slots[number as usize & (N - 1)];
         std::array::from_fn(|i| slot[i].load(Ordering::Relaxed))
     }
 }
@@ -75,13 +72,13 @@ mod tests {
         [time, 1, 2, time]
     }
 
-    fn times(ring: &Ring) -> Vec<u64> {
+    fn times<const N: usize>(ring: &Ring<N>) -> Vec<u64> {
         ring.read().iter().map(|e| e[0]).collect()
     }
 
     #[test]
     fn the_newest_events_are_kept_in_order() {
-        let ring = Ring::new(8);
+        let ring = Ring::<8>::new();
         assert!(ring.read().is_empty());
         (0..5).for_each(|n| ring.push(event(n)));
         assert_eq!(times(&ring), [0, 1, 2, 3, 4]);
@@ -95,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_read_while_it_is_written_is_whole() {
-        let ring = Ring::new(64);
+        let ring = Ring::<64>::new();
         std::thread::scope(|scope| {
             scope.spawn(|| (0..200_000).for_each(|n| ring.push(event(n))));
             for _ in 0..2000 {
