@@ -59,6 +59,7 @@ impl Drop for ClusterEntry {
     fn drop(&mut self) {
         // The cluster is gone; its pools finish what they have.
         if let Some(parent) = self.parent.upgrade() {
+            trace::instant(Stage::ClusterEntryGoes, None, 0, self.all_hosts().len() as u64, 0);
             parent.drain_conn_pools(&self.all_hosts());
         }
     }

@@ -62,6 +62,7 @@ impl ClusterManagerImpl {
         stats: &Arc<Store>,
         tls: &Arc<InstanceImpl>,
     ) -> Result<Rc<Self>, String> {
+        let _stage = trace::scope(Stage::ClusterManagerStarts, None, 0, clusters.len() as u64, 0);
         let root = stats.root_scope();
         let active_clusters = load_clusters(clusters, &root)?;
         let manager_stats = ClusterManagerStats::new(&root.create_scope("cluster_manager."));
@@ -158,7 +159,9 @@ fn on_cluster_init(
     slot: &SlotImpl<ThreadLocalClusterManagerImpl>,
     cluster: &Rc<dyn Cluster>,
 ) -> [Subscription; 2] {
-    trace::instant(Stage::OnClusterInit, None, 0, 0, 0);
+    let hosts =
+        || cluster.priority_set().host_sets_per_priority().iter().map(|set| set.hosts().len() as u64).sum();
+    trace::instant(Stage::OnClusterInit, None, 0, trace::detail(hosts), 0);
     let name = cluster.info().name().to_string();
     let (member_slot, member_name) = (slot.clone(), name.clone());
     let member = cluster.priority_set().add_member_update_cb(move |_, removed| {

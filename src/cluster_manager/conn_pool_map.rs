@@ -39,7 +39,7 @@ impl ConnPoolMap {
     /// reached and none of this map's is idle.
     fn get_pool(&self, key: PoolKey, factory: impl FnOnce() -> Rc<dyn Instance>) -> Option<Rc<dyn Instance>> {
         let pools = trace::detail(|| self.active_pools.borrow().len() as u64);
-        trace::at_once(Stage::GetPool, None, 0, pools, 0);
+        trace::instant(Stage::GetPool, None, 0, pools, 0);
         if let Some((_, pool)) = self.active_pools.borrow().iter().find(|(k, _)| *k == key) {
             return Some(pool.clone());
         }
@@ -48,6 +48,7 @@ impl ConnPoolMap {
             self.host.cluster().stats().upstream_cx_pool_overflow.inc();
             return None;
         }
+        trace::instant(Stage::AllocateConnPool, None, 0, self.active_pools.borrow().len() as u64, 0);
         let pool = factory();
         resource.inc();
         for callback in self.cached_callbacks.borrow().iter() {
@@ -63,6 +64,7 @@ impl ConnPoolMap {
             let index = pools.iter().position(|(_, pool)| !pool.has_active_connections());
             index.map(|i| pools.remove(i))
         };
+        trace::instant(Stage::FreeOnePool, None, 0, idle.is_some().into(), 0);
         let Some((_, pool)) = idle else { return false };
         pool.close();
         self.release(1);

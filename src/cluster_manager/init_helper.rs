@@ -44,7 +44,7 @@ impl ClusterManagerInitHelper {
     }
 
     pub(super) fn add_cluster(&self, cluster: Rc<dyn Cluster>) {
-        trace::instant(Stage::AddCluster, None, 0, 0, 0);
+        self.record(Stage::AddCluster);
         if cluster.initialize_phase() == InitializePhase::Primary {
             self.primary.borrow_mut().push(cluster.clone());
             self.log("adding", &cluster);
@@ -55,6 +55,14 @@ impl ClusterManagerInitHelper {
             if self.started_secondary.get() {
                 self.initialize(cluster);
             }
+        }
+    }
+
+    /// Records a stage with the numbers of clusters that are not initialized yet.
+    fn record(&self, stage: Stage) {
+        if trace::enabled() {
+            let (primary, secondary) = (self.primary.borrow().len(), self.secondary.borrow().len());
+            trace::instant(stage, None, 0, primary as u64, secondary as u64);
         }
     }
 
@@ -111,7 +119,7 @@ impl ClusterManagerInitHelper {
             return;
         }
         let secondary = self.secondary.borrow().clone();
-        trace::instant(Stage::MaybeFinishInitialize, None, 0, secondary.len() as u64, 0);
+        self.record(Stage::MaybeFinishInitialize);
         if !secondary.is_empty() {
             if !self.started_secondary.replace(true) {
                 envoy_log!(Upstream, info, "cm init: initializing secondary clusters");

@@ -95,6 +95,7 @@ impl ThreadLocalClusterManagerImpl {
             name,
             hosts_removed.len()
         );
+        trace::instant(Stage::RemoveHosts, None, 0, hosts_removed.len() as u64, 0);
         self.drain_conn_pools(hosts_removed);
     }
 
@@ -108,6 +109,7 @@ impl ThreadLocalClusterManagerImpl {
     /// A host failed its health checks or was ejected: its connections are replaced, its pools kept.
     pub(super) fn on_host_health_failure(&self, host: &HostSharedPtr) {
         if let Some(container) = self.container(host) {
+            trace::instant(Stage::HostHealthFailure, None, 0, 0, 0);
             container.pools.drain_connections();
         }
     }
@@ -117,10 +119,11 @@ impl ThreadLocalClusterManagerImpl {
     }
 
     fn get_or_create_container(&self, host: &HostSharedPtr) -> Rc<ConnPoolsContainer> {
-        self.host_http_conn_pool_map
-            .borrow_mut()
-            .entry(identity(host))
+        let mut map = self.host_http_conn_pool_map.borrow_mut();
+        let hosts = map.len() as u64;
+        map.entry(identity(host))
             .or_insert_with(|| {
+                trace::instant(Stage::GetContainer, None, 0, hosts, 0);
                 Rc::new(ConnPoolsContainer {
                     host: host.clone(),
                     pools: PriorityConnPoolMap::new(&self.dispatcher, host),
@@ -152,6 +155,7 @@ impl ThreadLocalClusterManagerImpl {
     }
 
     fn drain_container(&self, container: &Rc<ConnPoolsContainer>) {
+        trace::instant(Stage::DrainConnPools, None, 0, container.pools.size() as u64, 0);
         container.drains_remaining.set(container.drains_remaining.get() + container.pools.size());
         let (manager, weak) = (self.weak.clone(), Rc::downgrade(container));
         container.pools.add_drained_callback(Rc::new(move || {
@@ -170,6 +174,7 @@ impl ThreadLocalClusterManagerImpl {
     }
 
     fn clear_container(&self, container: &ConnPoolsContainer) {
+        trace::instant(Stage::ClearContainer, None, 0, container.pools.size() as u64, 0);
         container.pools.clear();
         let removed = self.host_http_conn_pool_map.borrow_mut().remove(&identity(&container.host));
         drop(removed);
@@ -179,7 +184,9 @@ impl ThreadLocalClusterManagerImpl {
 impl Drop for ThreadLocalClusterManagerImpl {
     fn drop(&mut self) {
         envoy_log!(Upstream, debug, "shutting down thread local cluster manager");
-        trace::instant(Stage::ClusterManagerGoes, None, 0, 0, 0);
+        let hosts = self.host_http_conn_pool_map.borrow().len() as u64;
+        let clusters = self.thread_local_clusters.borrow().len() as u64;
+        trace::instant(Stage::ClusterManagerGoes, None, 0, hosts, clusters);
         // Pools first: the weak way back to this object is gone, so nothing calls in any more.
         self.host_http_conn_pool_map.borrow_mut().clear();
         self.thread_local_clusters.borrow_mut().clear();

@@ -162,6 +162,7 @@ impl Dispatcher {
 
     /// Runs posted callbacks once, then the loop. A panic in a callback goes on from here.
     pub fn run(&self, run_type: RunType) {
+        trace::instant(Stage::DispatcherRun, None, 0, run_type as u64, 0);
         self.posts.run();
         let flags = match run_type {
             RunType::Block => 0,
@@ -249,10 +250,10 @@ impl PostQueue {
             return;
         }
         state.callbacks.push_back(callback);
+        let wakes = state.callbacks.len() == 1;
+        trace::instant(Stage::Post, None, 0, wakes.into(), 0);
         // Only the push that found the list empty wakes the loop.
-        if state.callbacks.len() == 1
-            && let Some(loop_ref) = &state.loop_ref
-        {
+        if wakes && let Some(loop_ref) = &state.loop_ref {
             // SAFETY: see `LoopRef`.
             unsafe { ffi::event_active(loop_ref.post_event, ffi::EV_TIMEOUT as c_int, 0) };
         }
@@ -261,8 +262,12 @@ impl PostQueue {
     /// Runs callbacks one at a time, outside the lock, until none is left.
     fn run(&self) {
         loop {
-            let Some(callback) = self.lock().callbacks.pop_front() else { return };
-            let _stage = trace::scope(Stage::RunPostCallbacks, None, 0, 0, 0);
+            let (callback, left) = {
+                let callbacks = &mut self.lock().callbacks;
+                (callbacks.pop_front(), callbacks.len())
+            };
+            let Some(callback) = callback else { return };
+            let _stage = trace::scope(Stage::RunPostCallbacks, None, 0, left as u64, 0);
             callback();
         }
     }

@@ -129,7 +129,7 @@ impl CodecClient {
         encoder.stream().add_callbacks(callbacks);
         *request.encoder.borrow_mut() = Some(encoder.clone());
         self.active_requests.borrow_mut().push(request);
-        trace::at_once(Stage::CodecClientNewStream, Some(self.id()), 0, 0, 0);
+        trace::instant(Stage::CodecClientNewStream, Some(self.id()), 0, 0, 0);
         self.disable_idle_timer();
         encoder
     }
@@ -142,6 +142,7 @@ impl CodecClient {
             index.map(|i| requests.swap_remove(i))
         };
         let Some(removed) = removed else { return false };
+        trace::instant(Stage::DeleteRequest, Some(self.id()), 0, self.num_active_requests() as u64, 0);
         self.connection.dispatcher().deferred_delete(removed);
         if self.num_active_requests() == 0 {
             self.enable_idle_timer();
@@ -150,7 +151,7 @@ impl CodecClient {
     }
 
     fn on_data(&self, data: &mut Buffer) {
-        trace::at_once(Stage::CodecClientData, Some(self.id()), 0, data.len() as u64, 0);
+        trace::instant(Stage::CodecClientData, Some(self.id()), 0, data.len() as u64, 0);
         let Err(error) = self.codec.dispatch(data) else { return };
         // Nothing behind an error is read.
         data.clear();
@@ -165,6 +166,8 @@ impl CodecClient {
                 self.num_active_requests() > 0 || !idle_timeout
             }
         };
+        let premature = matches!(error, CodecError::PrematureResponse { .. });
+        trace::instant(Stage::CodecClientError, Some(id), 0, premature.into(), 0);
         self.protocol_error.set(true);
         self.close();
         if counts && let Some(callbacks) = self.callbacks.upgrade() {
@@ -206,7 +209,7 @@ impl CodecClient {
 impl ConnectionCallbacks for CodecClient {
     fn on_event(&self, event: ConnectionEvent) {
         let id = self.connection.id();
-        trace::instant(Stage::CodecClientEvent, Some(id), 0, event as u64, 0);
+        trace::instant(Stage::CodecClientEvent, Some(id), 0, event as u64, self.num_active_requests() as u64);
         if event == ConnectionEvent::Connected {
             envoy_conn_log!(Client, debug, id, "connected");
             self.connected.set(true);
@@ -276,7 +279,7 @@ impl ActiveRequest {
     fn on_pre_decode_complete(&self) {
         let Some(parent) = self.parent.upgrade() else { return };
         envoy_conn_log!(Client, debug, parent.id(), "response complete");
-        trace::at_once(Stage::ResponseDecodeComplete, Some(parent.id()), 0, 0, 0);
+        trace::instant(Stage::ResponseDecodeComplete, Some(parent.id()), 0, 0, 0);
         parent.delete_request(self);
     }
 
@@ -313,6 +316,7 @@ impl StreamCallbacks for ActiveRequest {
     fn on_reset_stream(&self, _reason: StreamResetReason) {
         if let Some(parent) = self.parent.upgrade() {
             envoy_conn_log!(Client, debug, parent.id(), "request reset");
+            trace::instant(Stage::CodecClientReset, Some(parent.id()), 0, 0, 0);
             parent.delete_request(self);
         }
     }

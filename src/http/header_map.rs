@@ -278,7 +278,13 @@ impl HeaderMap {
 
     /// The response status; 0 when there is none that reads as a number.
     pub fn status(&self) -> u16 {
-        self.get_str(HeaderId::Status).and_then(|s| s.parse().ok()).unwrap_or(0)
+        match self.get(HeaderId::Status) {
+            // Asked often, and nearly always like this.
+            Some([a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']) => {
+                [a, b, c].into_iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
+            }
+            _ => self.get_str(HeaderId::Status).and_then(|s| s.parse().ok()).unwrap_or(0),
+        }
     }
 
     /// Sets the response status.

@@ -203,6 +203,7 @@ impl ConnectionImpl {
 
     /// Adds a filter at the end of the read chain.
     pub fn add_read_filter(&self, filter: Rc<dyn ReadFilter>) {
+        trace::instant(Stage::AddReadFilter, Some(self.id), 0, self.filter_manager.len() as u64, 0);
         self.filter_manager.add_read_filter(self.weak.clone(), filter);
     }
 
@@ -213,7 +214,9 @@ impl ConnectionImpl {
 
     /// Tells the read filters that the connection is new; false when there are none.
     pub fn initialize_read_filters(&self) -> bool {
-        if self.filter_manager.is_empty() {
+        let filters = self.filter_manager.len();
+        trace::instant(Stage::InitializeReadFilters, Some(self.id), 0, filters as u64, 0);
+        if filters == 0 {
             return false;
         }
         self.filter_manager.on_continue_reading(0, &mut Buffer::new(), false);
@@ -232,6 +235,7 @@ impl ConnectionImpl {
     /// Limits both buffers, softly, to `limit` bytes; 0 is no limit. The write buffer's high watermark
     /// is one above it, so that passing on one full read does not cross it.
     pub fn set_buffer_limits(&self, limit: usize) {
+        trace::instant(Stage::SetBufferLimits, Some(self.id), 0, limit as u64, 0);
         self.read_buffer_limit.set(limit);
         if limit > 0 {
             self.write_buffer.borrow_mut().set_watermarks(limit + 1);
@@ -280,8 +284,8 @@ impl ConnectionImpl {
         if self.state() != ConnectionState::Open {
             return;
         }
-        trace::instant(Stage::ReadDisable, Some(self.id), 0, disable.into(), 0);
         let count = self.read_disable_count.get();
+        trace::instant(Stage::ReadDisable, Some(self.id), 0, disable.into(), count.into());
         envoy_conn_log!(
             Connection,
             trace,
@@ -342,13 +346,13 @@ impl ConnectionImpl {
 
     fn on_high_watermark(&self) {
         envoy_conn_log!(Connection, debug, self.id, "onAboveWriteBufferHighWatermark");
-        trace::instant(Stage::HighWatermark, Some(self.id), 0, 0, 0);
+        trace::instant(Stage::HighWatermark, Some(self.id), 0, self.write_buffer_length() as u64, 0);
         self.for_each_callback(|c| c.on_above_write_buffer_high_watermark());
     }
 
     fn on_low_watermark(&self) {
         envoy_conn_log!(Connection, debug, self.id, "onBelowWriteBufferLowWatermark");
-        trace::instant(Stage::LowWatermark, Some(self.id), 0, 0, 0);
+        trace::instant(Stage::LowWatermark, Some(self.id), 0, self.write_buffer_length() as u64, 0);
         self.for_each_callback(|c| c.on_below_write_buffer_low_watermark());
     }
 

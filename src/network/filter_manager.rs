@@ -23,7 +23,7 @@ pub struct FilterManagerImpl {
 
 impl FilterManagerImpl {
     pub(super) fn add_read_filter(&self, connection: Weak<ConnectionImpl>, filter: Rc<dyn ReadFilter>) {
-        let index = self.upstream_filters.borrow().len();
+        let index = self.len();
         filter.initialize_read_filter_callbacks(ReadFilterCallbacks { connection, index });
         self.upstream_filters
             .borrow_mut()
@@ -34,8 +34,9 @@ impl FilterManagerImpl {
         self.downstream_filters.borrow_mut().insert(0, filter);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.upstream_filters.borrow().is_empty()
+    /// The number of read filters.
+    pub(super) fn len(&self) -> usize {
+        self.upstream_filters.borrow().len()
     }
 
     /// Offers `data` to the filters from number `from` on.

@@ -77,6 +77,7 @@ impl ListenerImpl {
             },
         )?;
         *this.listener.borrow_mut() = Some(listener);
+        trace::instant(Stage::SetupServerSocket, None, 0, this.socket.as_fd().as_raw_fd() as u64, 0);
         // libevent has just listened with a backlog of its own.
         this.socket.listen()?;
         Ok(this)
@@ -101,6 +102,7 @@ impl ListenerImpl {
             listener.disable();
         }
         self.resume_timer.enable_timer(ACCEPT_PAUSE);
+        trace::instant(Stage::AcceptPause, None, 0, 0, 0);
         self.failures_since_warning.set(self.failures_since_warning.get() + 1);
         let now = Instant::now();
         if self.last_warning.get().is_none_or(|last| now - last >= WARNING_INTERVAL) {

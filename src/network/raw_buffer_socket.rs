@@ -102,6 +102,7 @@ impl TransportSocket for RawBufferSocket {
     }
 
     fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) {
+        trace::instant(Stage::OnConnected, Some(callbacks.connection_id()), 0, 0, 0);
         callbacks.raise_event(ConnectionEvent::Connected);
     }
 }

@@ -107,12 +107,14 @@ impl ActiveListener {
     fn new_connection(&self, socket: ConnectionSocket) {
         let Some(chain) = self.config.find_filter_chain(&socket) else {
             envoy_log!(Main, debug, "closing connection: no matching filter chain found");
+            trace::instant(Stage::NewConnection, None, 0, 0, 0);
             self.config.stats().no_filter_chain_match.inc();
             return;
         };
         let connection =
             ConnectionImpl::new(&self.dispatcher, socket, Box::<RawBufferSocket>::default(), true);
-        let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 0, 0);
+        let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 1, 0);
+        trace::instant(Stage::CreateServerConnection, Some(connection.id()), 0, 0, 0);
         connection.set_buffer_limits(self.config.per_connection_buffer_limit_bytes());
         for filter in chain.filters() {
             connection.add_read_filter(ConnectionManagerImpl::new(filter.clone(), &self.dispatcher));
@@ -141,7 +143,7 @@ impl ActiveListener {
     fn remove_connection(&self, connection: &ActiveConnection) {
         let id = connection.connection.id();
         crate::envoy_conn_log!(Main, debug, id, "adding to cleanup list");
-        trace::instant(Stage::RemoveConnection, Some(id), 0, 0, 0);
+        trace::instant(Stage::RemoveConnection, Some(id), 0, self.num_connections.get().saturating_sub(1), 0);
         if let Some(removed) = connection.key.take().and_then(|key| self.connections.remove(key)) {
             self.num_connections.set(self.num_connections.get() - 1);
             self.dispatcher.deferred_delete(removed);
@@ -151,6 +153,7 @@ impl ActiveListener {
 
 impl ListenerCallbacks for ActiveListener {
     fn on_accept(&self, socket: ConnectionSocket) {
+        trace::instant(Stage::OnAccept, None, 0, 0, 0);
         self.new_connection(socket);
     }
 
@@ -220,6 +223,7 @@ impl ConnectionCallbacks for ActiveConnection {
 
 impl Drop for ActiveConnection {
     fn drop(&mut self) {
+        trace::instant(Stage::ActiveConnectionGoes, Some(self.connection.id()), 0, 0, 0);
         let stats = self.config.stats();
         stats.downstream_cx_active.dec();
         self.handler_stats.downstream_cx_active.dec();

@@ -11,6 +11,7 @@ use crate::config::listener::DrainType;
 use crate::envoy_log;
 use crate::event::{Dispatcher, Timer};
 use crate::filters::network::http_connection_manager::DrainDecision;
+use crate::trace::{self, Stage};
 
 /// The steps in which a drain goes on.
 const TICK: Duration = Duration::from_secs(1);
@@ -42,6 +43,7 @@ impl DrainManagerImpl {
     /// Starts draining: from now on a growing share of responses closes its connection, until the drain
     /// time is over or the returned timer is dropped.
     pub fn start_drain_sequence(self: &Arc<Self>, dispatcher: &Rc<Dispatcher>) -> Rc<Timer> {
+        trace::instant(Stage::StartServerDrain, None, 0, 0, 0);
         let manager = self.clone();
         let timer = Rc::new_cyclic(|timer: &Weak<Timer>| {
             let timer = timer.clone();
@@ -58,6 +60,7 @@ impl DrainManagerImpl {
     fn drain_sequence_tick(&self, timer: &Timer) {
         let ticks = self.ticks.fetch_add(1, Relaxed);
         envoy_log!(Main, trace, "drain tick #{}", ticks);
+        trace::instant(Stage::DrainTick, None, 0, ticks, 0);
         if ticks + 1 < self.drain_time {
             timer.enable_timer(TICK);
         }
@@ -69,13 +72,16 @@ impl DrainManagerImpl {
     }
 
     fn drain_close(&self, drain_type: DrainType) -> bool {
-        if drain_type == DrainType::Default && self.health_check_failed.load(Relaxed) {
-            return true;
+        let failing = drain_type == DrainType::Default && self.health_check_failed.load(Relaxed);
+        let closes = failing
+            || match self.ticks.load(Relaxed) {
+                0 => false,
+                ticks => self.drain_time == 0 || ticks > fastrand::u64(..self.drain_time),
+            };
+        if closes {
+            trace::instant(Stage::DrainClose, None, 0, failing.into(), 0);
         }
-        match self.ticks.load(Relaxed) {
-            0 => false,
-            ticks => self.drain_time == 0 || ticks > fastrand::u64(..self.drain_time),
-        }
+        closes
     }
 }
 

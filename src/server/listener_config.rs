@@ -12,6 +12,7 @@ use crate::filters::network::http_connection_manager::{
 use crate::network::{Address, ConnectionSocket, ListenSocket};
 use crate::stats::Scope;
 use crate::stats_struct;
+use crate::trace::{self, Stage};
 
 stats_struct! {
     /// `listener.<address>.`
@@ -202,6 +203,7 @@ fn filter_chain(
 /// # Errors
 /// That text, with the address.
 pub fn bind(address: Address, backlog: Option<u32>) -> Result<ListenSocket, String> {
+    trace::instant(Stage::CreateListenSocket, None, 0, address.ip().map_or(0, |ip| ip.port().into()), 0);
     ListenSocket::bind(address, backlog).map_err(|error| {
         let reason = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)).desc();
         format!("cannot bind '{address}': {reason}")

@@ -130,9 +130,12 @@ impl ListenerManagerImpl {
         for worker in self.workers.borrow_mut().iter_mut() {
             for listener in self.active_listeners.borrow().iter() {
                 let (stats, added) = (self.stats.clone(), listener.clone());
-                worker.add_listener(listener.clone(), move |outcome| match outcome {
-                    Ok(()) => stats.listener_create_success.inc(),
-                    Err(error) => stats.on_listen_failure(&added, &error),
+                worker.add_listener(listener.clone(), move |outcome| {
+                    trace::instant(Stage::ListenerAdded, None, 0, outcome.is_ok().into(), 0);
+                    match outcome {
+                        Ok(()) => stats.listener_create_success.inc(),
+                        Err(error) => stats.on_listen_failure(&added, &error),
+                    }
                 });
             }
             worker.start();

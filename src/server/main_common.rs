@@ -8,6 +8,7 @@ use super::demo;
 use super::options::{Mode, Options};
 use super::server::{InstanceImpl, MainListener};
 use crate::config::{Bootstrap, ConfigError, UnknownFields, load_bootstrap};
+use crate::trace::{self, Stage};
 use crate::{envoy_log, event, logger};
 
 /// Runs legate as its command line says; returns when the server has ended.
@@ -54,6 +55,11 @@ pub(super) fn serve(
     main_listeners: Vec<MainListener>,
     path: &str,
 ) -> ExitCode {
+    trace::register_thread("main_thread");
+    if options.trace_stages {
+        trace::enable();
+    }
+    trace::instant(Stage::MainCommon, None, 0, 0, 0);
     let init_only = options.mode == Mode::InitOnly;
     match InstanceImpl::new(options, bootstrap, main_listeners) {
         Ok(_) if init_only => ExitCode::SUCCESS,

@@ -62,11 +62,8 @@ impl InstanceImpl {
         bootstrap: Bootstrap,
         main_listeners: Vec<MainListener>,
     ) -> Result<Rc<Self>, String> {
+        let _stage = trace::scope(Stage::ServerInstance, None, 0, 0, 0);
         log_start(&options);
-        trace::register_thread("main_thread");
-        if options.trace_stages {
-            trace::enable();
-        }
         trace::instant(Stage::Initialize, None, 0, options.concurrency.into(), 0);
         let dispatcher = Dispatcher::new("main_thread");
         thread_local::enter_thread(&dispatcher);
@@ -81,8 +78,11 @@ impl InstanceImpl {
 
         let admin_socket = bind_admin(&options, &bootstrap)?;
         warn_of_settings_without_effect(&bootstrap);
+        let (clusters, listeners) =
+            (bootstrap.static_resources.clusters.len(), bootstrap.static_resources.listeners.len());
+        trace::instant(Stage::MainInitialize, None, 0, clusters as u64, listeners as u64);
         envoy_log!(Config, info, "loading {} static secret(s)", 0);
-        envoy_log!(Config, info, "loading {} cluster(s)", bootstrap.static_resources.clusters.len());
+        envoy_log!(Config, info, "loading {} cluster(s)", clusters);
         let cluster_manager =
             ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats_store, &tls)?;
         let context = FactoryContext {
@@ -169,11 +169,13 @@ impl InstanceImpl {
 
     /// Runs the main loop until the server is told to end, then ends everything.
     pub fn run(&self) {
+        trace::instant(Stage::RunHelperStarts, None, 0, 0, 0);
         let _signals = self.listen_for_signals();
         self.start_stat_flush();
         let weak = self.weak.clone();
         self.cluster_manager.set_initialized_cb(Box::new(move || {
             envoy_log!(Main, info, "all clusters initialized. initializing init manager");
+            trace::instant(Stage::InitManagerInitialize, None, 0, 0, 0);
             if let Some(server) = weak.upgrade() {
                 server.start_workers();
             }
@@ -275,6 +277,7 @@ impl InstanceImpl {
     /// Stops accepting; connections are closed bit by bit as they answer.
     pub(super) fn drain_listeners(&self) {
         envoy_log!(Main, info, "closing and draining listeners");
+        trace::instant(Stage::DrainListeners, None, 0, 0, 0);
         self.listener_manager.stop_listeners();
         let mut timer = self.drain_tick_timer.borrow_mut();
         timer.get_or_insert_with(|| self.drain_manager.start_drain_sequence(&self.dispatcher));

@@ -24,6 +24,7 @@ thread_local! {
 
 /// The main thread's side of a worker.
 pub struct WorkerImpl {
+    index: u32,
     dispatcher: DispatcherHandle,
     start: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -44,7 +45,8 @@ impl WorkerImpl {
             std::mem::forget(abort);
         })?;
         let dispatcher = handle_rx.recv().map_err(|_| std::io::Error::other("worker ended early"))?;
-        Ok(WorkerImpl { dispatcher, start: Some(start_tx), thread: Some(thread) })
+        trace::instant(Stage::CreateWorker, None, 0, index.into(), 0);
+        Ok(WorkerImpl { index, dispatcher, start: Some(start_tx), thread: Some(thread) })
     }
 
     /// The worker's loop.
@@ -91,7 +93,7 @@ impl WorkerImpl {
     pub fn stop(&mut self) {
         drop(self.start.take());
         let Some(thread) = self.thread.take() else { return };
-        trace::instant(Stage::StopWorker, None, 0, 0, 0);
+        trace::instant(Stage::StopWorker, None, 0, self.index.into(), 0);
         let handle = self.dispatcher.clone();
         self.dispatcher.post(move || handle.exit());
         if thread.join().is_err() {

@@ -56,7 +56,9 @@ impl InstanceImpl {
 
     /// Adds a worker, before or after its thread runs.
     pub fn register_thread(&self, worker: DispatcherHandle) {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(worker);
+        trace::instant(Stage::RegisterThread, None, 0, workers.len() as u64, 0);
     }
 
     /// A new slot.

@@ -1,13 +1,21 @@
 //! The stage recorder: what happened on each thread, stage by stage, in small fixed-size events.
 //!
 //! Nothing in Envoy corresponds to it; its stages are named after Envoy's classes and methods. Each
-//! thread writes a ring of its own and never waits; the main thread reads them. Off, a stage costs one load
-//! and one branch. On, reading the clock is most of the cost, so what goes on at once shares a reading.
+//! thread writes a ring of its own and never waits; the main thread reads them.
+//!
+//! Off, a stage costs one load and one branch. On, it costs two words in the ring. What would make it cost more is
+//! left out and found again by the reader:
+//!
+//! - the clock, which takes longer to read than all the rest, is read where the table of stages says `timed`; the
+//!   other stages have the time of the last such one;
+//! - where a stage ends is told by the depth at which the next one stands;
+//! - the ids of connection and stream are written when they change, and anew in each callback of the loop.
 
 mod names;
 mod render;
 mod ring;
 mod stage;
+mod unpack;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use names::Names;
-use ring::{Ring, Words};
+use ring::Ring;
 
 use crate::event::ticks;
 
@@ -39,84 +47,55 @@ pub enum Phase {
 pub struct Event {
     /// Nanoseconds since the recorder was switched on.
     pub time: u64,
-    /// The pass of the thread's loop in which it happened, counted from 1 while the recorder is on; 0 for one
-    /// that began before the oldest event.
+    /// The pass of the thread's loop in which it happened, counted from 1 while the recorder is on; 0 outside of
+    /// the loop, and for one that began before the oldest event.
     pub pass: u64,
     /// Whether something begins, ends or happens.
     pub phase: Phase,
     /// The number of the stage, an index into [`STAGES`].
-    pub stage: u16,
+    pub stage: u8,
     /// The connection's id, where there is a connection.
     pub conn: Option<u64>,
     /// The stream's id; 0 for none.
     pub stream: u64,
-    /// A detail: bytes, a list's size, event bits.
+    /// A detail: bytes, a list's size, event bits; [`StageInfo::details`] names it. Its lower 32 bits; an end has
+    /// none.
     pub a: u64,
     /// Another.
     pub b: u64,
 }
 
-const CONN_MASK: u64 = (1 << 48) - 1;
-const PHASE_SHIFT: u32 = 48;
-const STAGE_SHIFT: u32 = 56;
-/// In a code: the event has the time of the one before it.
-const AT_ONCE: u32 = 4;
-/// The same if something ended there.
-const AT_ONCE_BEHIND_END: u32 = 8;
+/// An entry of the ring: the time and what happens; both details.
+type Words = [u64; 2];
 
-/// Stage and phase, as the callers of [`record`] have them: in a constant.
+// The first word: 48 bits of time, 8 of stage, 5 of depth, and these.
+const TIME_SHIFT: u32 = 16;
+const STAGE_SHIFT: u32 = 8;
+const DEPTH_SHIFT: u32 = 3;
+const MAX_DEPTH: u32 = 31;
+const BEGINS: u32 = 4;
+/// It has the connection that was set last.
+const HAS_CONN: u32 = 2;
+/// It has the stream that was set last.
+const HAS_STREAM: u32 = 1;
+
+/// In place of a stage: the second word is the connection's id, the stream's.
+const SET_CONN: u8 = 255;
+const SET_STREAM: u8 = 254;
+/// In place of an id that was set last: none was.
+const NO_ID: u64 = u64::MAX;
+const _: () = assert!(STAGES.len() <= SET_STREAM as usize);
+
+/// The stage of an event, and whether it begins.
 #[inline(always)]
-const fn code(phase: Phase, stage: Stage) -> u32 {
-    (stage as u32) << 8 | phase as u32
+const fn code(stage: Stage, begins: bool) -> u32 {
+    (stage as u32) << STAGE_SHIFT | if begins { BEGINS } else { 0 }
 }
 
-/// Packs an event: the time; stage, phase and connection (0 for none, else one more than its id); the stream; both
-/// details, cut off where they are too large.
+/// Both details in a word.
 #[inline(always)]
-fn pack(ticks: u64, code: u32, conn: u64, stream: u64, a: u64, b: u64) -> Words {
-    let (stage, phase) = (u64::from(code >> 8), u64::from(code & 3));
-    let head = stage << STAGE_SHIFT | phase << PHASE_SHIFT | conn & CONN_MASK;
-    [ticks, head, stream, a.min(CONN_MASK) << 16 | b.min(0xffff)]
-}
-
-/// The events of a ring: times in nanoseconds, passes counted by their beginnings.
-fn unpack(events: Vec<Words>, clock: &Calibration) -> Vec<Event> {
-    let mut pass = 0;
-    let unpack_one = |[ticks, head, stream, details]: Words| {
-        let stage = (head >> STAGE_SHIFT) as u16;
-        let phase = match head >> PHASE_SHIFT & 0xff {
-            0 => Phase::Begin,
-            1 => Phase::End,
-            _ => Phase::Instant,
-        };
-        let (a, b) = (details >> 16, details & 0xffff);
-        if stage == Stage::Pass as u16 && phase == Phase::Begin {
-            pass = a;
-        }
-        let conn = (head & CONN_MASK).checked_sub(1);
-        Event { time: clock.nanoseconds(ticks), pass, phase, stage, conn, stream, a, b }
-    };
-    // A thread that has had nothing to record since then still holds what was recorded before.
-    events.into_iter().filter(|event| event[0] >= clock.start).map(unpack_one).collect()
-}
-
-/// What turns ticks into time: two readings of both clocks.
-#[derive(Clone, Copy)]
-struct Calibration {
-    start: u64,
-    nanoseconds_per_tick: f64,
-}
-
-impl Calibration {
-    fn since(start: u64, started: Instant) -> Calibration {
-        let (now, elapsed) = (ticks(), started.elapsed());
-        let nanoseconds_per_tick = elapsed.as_nanos() as f64 / now.saturating_sub(start).max(1) as f64;
-        Calibration { start, nanoseconds_per_tick }
-    }
-
-    fn nanoseconds(&self, ticks: u64) -> u64 {
-        (ticks.saturating_sub(self.start) as f64 * self.nanoseconds_per_tick) as u64
-    }
+fn details(a: u64, b: u64) -> u64 {
+    a << 32 | b & 0xffff_ffff
 }
 
 /// The events of one thread.
@@ -141,18 +120,18 @@ static STARTED: Mutex<Option<(u64, Instant)>> = Mutex::new(None);
 thread_local! {
     static NAME: RefCell<String> = const { RefCell::new(String::new()) };
     static THREAD: ThreadRecorder = const { ThreadRecorder::new() };
-    static PASS: Cell<u64> = const { Cell::new(0) };
-    static IN_PASS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Events that a thread keeps: 1 MiB.
-const CAPACITY: usize = 1 << 15;
+/// Entries that a thread keeps: 256 KiB. More would take the processor's caches from what is recorded.
+const CAPACITY: usize = 1 << 14;
 
 /// What a thread has recorded, for others to read.
 struct Recorded {
     thread: String,
-    ring: Ring<CAPACITY>,
-    names: Mutex<Names>,
+    /// Which recording it belongs to.
+    recording: AtomicU64,
+    ring: Ring<CAPACITY, 2>,
+    names: Names,
 }
 
 /// What a thread keeps to write it. Nothing here needs dropping, which makes it quick to reach.
@@ -160,10 +139,17 @@ struct ThreadRecorder {
     recorded: Cell<Option<&'static Recorded>>,
     /// Which recording it has written to.
     recording: Cell<u64>,
-    /// The last event's time.
-    last: Cell<u64>,
-    /// The last event is the end of something.
-    after_end: Cell<bool>,
+    /// The time that was read last, in its place in an entry.
+    time: Cell<u64>,
+    /// Stages that are under way, in their place in an entry.
+    depth: Cell<u32>,
+    /// What was set last.
+    conn: Cell<u64>,
+    stream: Cell<u64>,
+    pass: Cell<u64>,
+    in_pass: Cell<bool>,
+    /// How many entries there were when the clock was read last, with the one for which it was.
+    entries_at_time: Cell<u64>,
 }
 
 fn threads() -> MutexGuard<'static, Vec<&'static Recorded>> {
@@ -201,13 +187,18 @@ pub fn collect() -> Vec<ThreadEvents> {
     let Some((start, started)) = *STARTED.lock().unwrap_or_else(PoisonError::into_inner) else {
         return Vec::new();
     };
-    let clock = Calibration::since(start, started);
-    let mut threads: Vec<ThreadEvents> = threads()
-        .iter()
-        .map(|recorded| ThreadEvents {
+    // A thread that has had nothing to record since then still holds what was recorded before.
+    let present = RECORDING.load(Ordering::Acquire);
+    let is_present = |recorded: &&&Recorded| recorded.recording.load(Ordering::Acquire) == present;
+    let read = |recorded: &&'static Recorded| (*recorded, recorded.ring.read());
+    let held: Vec<_> = threads().iter().filter(is_present).map(read).collect();
+    let clock = unpack::Clock::since(start, started);
+    let mut threads: Vec<ThreadEvents> = held
+        .into_iter()
+        .map(|(recorded, held)| ThreadEvents {
             thread: recorded.thread.clone(),
-            events: unpack(recorded.ring.read(), &clock),
-            streams: recorded.names().read(),
+            events: unpack::unpack(held, &clock),
+            streams: recorded.names.read(),
         })
         .filter(|thread| !thread.events.is_empty())
         .collect();
@@ -221,19 +212,11 @@ pub fn detail(find: impl FnOnce() -> u64) -> u64 {
     if enabled() { find() } else { 0 }
 }
 
-/// Records that something happens.
+/// Records that something happens. A stream comes with its connection.
 #[inline(always)]
 pub fn instant(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {
     if enabled() {
-        record(code(Phase::Instant, stage), number(conn), stream, a, b);
-    }
-}
-
-/// Records that something happens right behind the event before it, whose time it gets.
-#[inline(always)]
-pub fn at_once(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {
-    if enabled() {
-        record(code(Phase::Instant, stage) | AT_ONCE, number(conn), stream, a, b);
+        record(stage, false, conn, stream, a, b);
     }
 }
 
@@ -241,80 +224,102 @@ pub fn at_once(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {
 #[inline(always)]
 #[must_use]
 pub fn scope(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) -> Scope {
-    begin(0, stage, conn, stream, a, b)
-}
-
-/// Records that something begins right behind the event before it, whose time it gets; ends as with [`scope`].
-#[inline(always)]
-#[must_use]
-pub fn scope_at_once(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) -> Scope {
-    begin(AT_ONCE, stage, conn, stream, a, b)
-}
-
-#[inline(always)]
-fn begin(time: u32, stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) -> Scope {
     if !enabled() {
-        return Scope(None);
+        return Scope(false);
     }
-    record(code(Phase::Begin, stage) | time, number(conn), stream, a, b);
-    Scope(Some(stage))
+    record(stage, true, conn, stream, a, b);
+    THREAD.with(|thread| thread.deepen(1));
+    Scope(true)
 }
 
 /// A stage under way; see [`scope`].
-pub struct Scope(Option<Stage>);
+pub struct Scope(bool);
 
 impl Drop for Scope {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(stage) = self.0 {
-            record_end(code(Phase::End, stage) | AT_ONCE_BEHIND_END);
+        if self.0 {
+            THREAD.with(|thread| thread.deepen(-1));
         }
     }
 }
 
+/// Records the lengths of a pool's lists.
 #[inline(always)]
-fn number(conn: Option<u64>) -> u64 {
-    conn.map_or(0, |id| id + 1)
-}
-
-/// What stands at its many callers is kept small: while it is off, it takes room in the processor's caches for nothing.
-#[inline(never)]
-fn record(code: u32, conn: u64, stream: u64, a: u64, b: u64) {
-    THREAD.with(|thread| match thread.recorded() {
-        Some(recorded) => thread.push(recorded, code, conn, stream, a, b),
-        None => thread.push_first(code, conn, stream, a, b),
-    });
-}
-
-/// What ends is what began last, so its ids need not be told.
-#[inline(never)]
-fn record_end(code: u32) {
-    THREAD.with(|thread| match thread.recorded() {
-        Some(recorded) => thread.push(recorded, code, 0, 0, 0, 0),
-        None => thread.push_first(code, 0, 0, 0, 0),
-    });
+pub fn pool_lists(pool: u64, pending: usize, busy: usize, ready: usize) {
+    if enabled() {
+        let word = unpack::pack_lists(pool, pending as u64, busy as u64, ready as u64);
+        record_bare(code(Stage::PoolLists, false), word);
+    }
 }
 
 /// Remembers what a stream asks for.
 #[inline(always)]
 pub fn name_stream(stream: u64, method: &[u8], path: &[u8]) {
     if enabled() {
-        record_name(stream, method, path);
+        THREAD.with(|thread| thread.recorded().names.push(stream, method, path));
     }
 }
 
+/// Which of the four functions is called is settled where the stage is recorded.
+#[inline(always)]
+fn record(stage: Stage, begins: bool, conn: Option<u64>, stream: u64, a: u64, b: u64) {
+    let (code, details) = (code(stage, begins), details(a, b));
+    match (conn, STAGES[stage as usize].timed) {
+        (None, false) => record_bare(code, details),
+        (None, true) => record_bare_timed(code, details),
+        (Some(conn), false) => record_ids(code | HAS_CONN, conn, stream, details),
+        (Some(conn), true) => record_ids_timed(code | HAS_CONN, conn, stream, details),
+    }
+}
+
+// These stand at many callers: what each of them has to pass is kept small, for while the recorder is off it takes room
+// in the processor's caches for nothing.
+
+/// Adds an event of a connection, and perhaps a stream, to this thread's ring, at the time that was read last.
 #[inline(never)]
-fn record_name(stream: u64, method: &[u8], path: &[u8]) {
-    THREAD.with(|thread| {
-        let recorded = thread.recorded().unwrap_or_else(|| thread.begin());
-        recorded.names().push(stream, method, path);
+fn record_ids(code: u32, conn: u64, stream: u64, details: u64) {
+    THREAD.with(|thread| match thread.recorded.get() {
+        Some(recorded) => thread.push_ids(&recorded.ring, code, conn, stream, details),
+        None => record_first(code, conn, stream, details),
     });
 }
 
-impl Recorded {
-    fn names(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The same for an event of neither.
+#[inline(never)]
+fn record_bare(code: u32, details: u64) {
+    THREAD.with(|thread| match thread.recorded.get() {
+        Some(recorded) => thread.push(&recorded.ring, code, details),
+        None => record_first(code, 0, 0, details),
+    });
+}
+
+/// The same at the present time.
+#[inline(never)]
+fn record_ids_timed(code: u32, conn: u64, stream: u64, details: u64) {
+    THREAD.with(ThreadRecorder::read_clock);
+    record_ids(code, conn, stream, details);
+    THREAD.with(ThreadRecorder::note_time);
+}
+
+#[inline(never)]
+fn record_bare_timed(code: u32, details: u64) {
+    THREAD.with(ThreadRecorder::read_clock);
+    record_bare(code, details);
+    THREAD.with(ThreadRecorder::note_time);
+}
+
+#[cold]
+#[inline(never)]
+fn record_first(code: u32, conn: u64, stream: u64, details: u64) {
+    THREAD.with(|thread| {
+        let ring = &thread.begin().ring;
+        if code & HAS_CONN == 0 {
+            thread.push(ring, code, details);
+        } else {
+            thread.push_ids(ring, code, conn, stream, details);
+        }
+    });
 }
 
 impl ThreadRecorder {
@@ -322,56 +327,114 @@ impl ThreadRecorder {
         ThreadRecorder {
             recorded: Cell::new(None),
             recording: Cell::new(0),
-            last: Cell::new(0),
-            after_end: Cell::new(false),
+            time: Cell::new(0),
+            depth: Cell::new(0),
+            conn: Cell::new(NO_ID),
+            stream: Cell::new(NO_ID),
+            pass: Cell::new(0),
+            in_pass: Cell::new(false),
+            entries_at_time: Cell::new(0),
         }
     }
 
-    /// What the thread records into, unless the recorder has been switched on since.
+    /// What the thread records into. It joins a new recording between two callbacks of its loop, not within one.
     #[inline(always)]
-    fn recorded(&self) -> Option<&'static Recorded> {
-        if self.recording.get() == RECORDING.load(Ordering::Relaxed) { self.recorded.get() } else { None }
+    fn recorded(&self) -> &'static Recorded {
+        self.recorded.get().unwrap_or_else(|| self.begin())
     }
 
-    /// Makes room, or empties what there is.
+    /// Makes room, or empties what there is: the recorder has been switched on since.
     #[cold]
     fn begin(&self) -> &'static Recorded {
-        self.recording.set(RECORDING.load(Ordering::Relaxed));
-        self.last.set(ticks());
+        let recording = RECORDING.load(Ordering::Relaxed);
+        self.recording.set(recording);
+        self.time.set(ticks() << TIME_SHIFT);
+        self.forget_ids();
         if let Some(recorded) = self.recorded.get() {
             recorded.ring.clear();
-            recorded.names().clear();
+            recorded.names.clear();
+            recorded.recording.store(recording, Ordering::Release);
             return recorded;
         }
         // The list of threads keeps it for ever: it is read after the thread has ended.
         let thread = NAME.try_with(|name| name.borrow().clone()).unwrap_or_default();
-        let recorded = Recorded { thread, ring: Ring::new(), names: Mutex::default() };
+        let recording = AtomicU64::new(recording);
+        let recorded = Recorded { thread, recording, ring: Ring::new(), names: Names::new() };
         let recorded: &'static Recorded = Box::leak(Box::new(recorded));
         threads().push(recorded);
         self.recorded.set(Some(recorded));
         recorded
     }
 
-    #[cold]
+    #[inline(always)]
+    fn deepen(&self, by: i32) {
+        self.depth.set(self.depth.get().wrapping_add_signed(by << DEPTH_SHIFT));
+    }
+
+    #[inline(always)]
+    fn read_clock(&self) {
+        self.time.set(ticks() << TIME_SHIFT);
+    }
+
+    fn note_time(&self) {
+        if let Some(recorded) = self.recorded.get() {
+            self.entries_at_time.set(recorded.ring.written());
+        }
+    }
+
+    fn forget_ids(&self) {
+        self.conn.set(NO_ID);
+        self.stream.set(NO_ID);
+    }
+
+    #[inline(always)]
+    fn push_ids(&self, ring: &Ring<CAPACITY, 2>, mut code: u32, conn: u64, stream: u64, details: u64) {
+        if self.conn.get() != conn {
+            self.conn.set(conn);
+            ring.push([u64::from(SET_CONN) << STAGE_SHIFT, conn]);
+        }
+        if stream != 0 {
+            code |= HAS_STREAM;
+            if self.stream.get() != stream {
+                self.stream.set(stream);
+                ring.push([u64::from(SET_STREAM) << STAGE_SHIFT, stream]);
+            }
+        }
+        self.push(ring, code, details);
+    }
+
+    #[inline(always)]
+    fn push(&self, ring: &Ring<CAPACITY, 2>, code: u32, details: u64) {
+        let head = code | self.depth.get() & MAX_DEPTH << DEPTH_SHIFT;
+        ring.push([self.time.get() | u64::from(head), details]);
+    }
+
+    /// A callback begins, and with the first one a pass. The reader may have to begin here: the ids are set anew.
     #[inline(never)]
-    fn push_first(&self, code: u32, conn: u64, stream: u64, a: u64, b: u64) {
-        self.push(self.begin(), code, conn, stream, a, b);
+    fn enter_callback(&self, details: u64) {
+        if self.recording.get() != RECORDING.load(Ordering::Relaxed) {
+            self.begin();
+        }
+        let ring = &self.recorded().ring;
+        // The callback before this one often ends with reading the clock: behind a write.
+        if !self.in_pass.get() || self.entries_at_time.get() != ring.written() {
+            self.read_clock();
+        }
+        if !self.in_pass.replace(true) {
+            self.pass.set(self.pass.get() + 1);
+            self.push(ring, code(Stage::Pass, true), self.pass.get());
+            self.deepen(1);
+        }
+        self.forget_ids();
+        self.push(ring, code(Stage::Callback, true), details);
+        self.deepen(1);
     }
 
-    #[inline(always)]
-    fn push(&self, recorded: &Recorded, code: u32, conn: u64, stream: u64, a: u64, b: u64) {
-        let ticks = self.time(code, ticks);
-        recorded.ring.push(pack(ticks, code, conn, stream, a, b));
-    }
-
-    /// The time of an event. What ends right behind another end has its time.
-    #[inline(always)]
-    fn time(&self, code: u32, clock: impl FnOnce() -> u64) -> u64 {
-        let shares = code & AT_ONCE != 0 || (code & AT_ONCE_BEHIND_END != 0 && self.after_end.get());
-        let time = if shares { self.last.get() } else { clock() };
-        self.last.set(time);
-        self.after_end.set(code & 3 == Phase::End as u32);
-        time
+    fn end_pass(&self) {
+        if self.in_pass.replace(false) {
+            self.deepen(-1);
+            record_bare_timed(code(Stage::Pass, false), 0);
+        }
     }
 }
 
@@ -382,73 +445,15 @@ pub const BY_HAND: u64 = 8;
 #[inline(always)]
 pub(crate) fn enter_callback(kind: u64, bits: u64, by_hand: bool) -> Scope {
     if !enabled() {
-        return Scope(None);
+        return Scope(false);
     }
-    let mut time = 0;
-    if !IN_PASS.replace(true) {
-        PASS.set(PASS.get() + 1);
-        record(code(Phase::Begin, Stage::Pass), 0, 0, PASS.get(), 0);
-        time = AT_ONCE;
-    }
-    begin(time, Stage::Callback, None, 0, kind, bits | if by_hand { BY_HAND } else { 0 })
+    let details = details(kind, bits | if by_hand { BY_HAND } else { 0 });
+    THREAD.with(|thread| thread.enter_callback(details));
+    Scope(true)
 }
 
 /// The loop is about to poll again.
 #[inline(always)]
 pub(crate) fn end_pass() {
-    if IN_PASS.replace(false) {
-        // Always in its own time: what the last callback did behind its last event counts.
-        record_end(code(Phase::End, Stage::Pass));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_are_packed_and_unpacked() {
-        let clock = Calibration { start: 100, nanoseconds_per_tick: 0.5 };
-        let words = vec![
-            pack(99, code(Phase::Instant, Stage::Connect), number(None), 0, 0, 0),
-            pack(100, code(Phase::Instant, Stage::Write), number(None), 0, 1, 2),
-            pack(102, code(Phase::Begin, Stage::Pass), number(None), 0, 9, 0),
-            pack(104, code(Phase::Begin, Stage::OnData), number(Some(0)), u64::MAX, 7, 3),
-            pack(108, code(Phase::End, Stage::OnData), number(Some(1 << 40)), 5, u64::MAX, u64::MAX),
-        ];
-        let events = unpack(words, &clock);
-        let brief: Vec<_> =
-            events.iter().map(|e| (e.time, e.pass, e.phase, e.conn, e.stream, e.a, e.b)).collect();
-        assert_eq!(brief.len(), 4, "what is older than the start is left out");
-        assert_eq!(brief[0], (0, 0, Phase::Instant, None, 0, 1, 2));
-        assert_eq!(brief[1], (1, 9, Phase::Begin, None, 0, 9, 0));
-        assert_eq!(brief[2], (2, 9, Phase::Begin, Some(0), u64::MAX, 7, 3));
-        assert_eq!(brief[3], (4, 9, Phase::End, Some(1 << 40), 5, CONN_MASK, 0xffff));
-        assert_eq!(events[2].stage, Stage::OnData as u16);
-    }
-
-    #[test]
-    fn what_goes_on_at_once_shares_a_reading_of_the_clock() {
-        use Phase::{Begin, End, Instant};
-        let (thread, readings) = (ThreadRecorder::new(), Cell::new(0));
-        let clock = || {
-            readings.set(readings.get() + 1);
-            readings.get()
-        };
-        let events = [
-            (Begin, 0, Stage::Pass, 1),
-            (Begin, AT_ONCE, Stage::Callback, 1),
-            (Begin, 0, Stage::OnFileEvent, 2),
-            (Instant, AT_ONCE, Stage::DoRead, 2),
-            (Begin, 0, Stage::OnData, 3),
-            (End, AT_ONCE_BEHIND_END, Stage::OnData, 4),
-            (End, AT_ONCE_BEHIND_END, Stage::OnFileEvent, 4),
-            (Instant, 0, Stage::Write, 5),
-            (End, AT_ONCE_BEHIND_END, Stage::Callback, 6),
-            (End, 0, Stage::Pass, 7),
-        ];
-        for (phase, time, stage, wanted) in events {
-            assert_eq!(thread.time(code(phase, stage) | time, clock), wanted, "{phase:?} {stage:?}");
-        }
-    }
+    THREAD.with(ThreadRecorder::end_pass);
 }

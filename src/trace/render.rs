@@ -18,12 +18,27 @@ fn info(event: &Event) -> &'static StageInfo {
 /// The stage's name; of a callback also what it is for, and whether `event_active` is behind it.
 fn name(event: &Event) -> Cow<'static, str> {
     match CALLBACK_KINDS.get(event.a as usize) {
-        Some(kind) if event.stage == Stage::Callback as u16 && !kind.is_empty() => {
+        Some(kind) if event.stage == Stage::Callback as u8 && !kind.is_empty() => {
             let by = if event.b & BY_HAND != 0 { " by event_active" } else { "" };
             format!("callback: {kind}{by}").into()
         }
         _ => info(event).name.into(),
     }
+}
+
+/// The details that have a name; the lengths of a pool's lists apart.
+fn details(event: &Event) -> Vec<(&'static str, u64)> {
+    if event.stage == Stage::PoolLists as u8 {
+        let [pending, busy, ready] = lengths(event);
+        return vec![("pending", pending), ("busy", busy), ("ready", ready), ("pool", event.b)];
+    }
+    let names = info(event).details.split_ascii_whitespace();
+    names.zip([event.a, event.b]).filter(|(name, _)| *name != "_").collect()
+}
+
+/// Pending, busy, ready.
+fn lengths(event: &Event) -> [u64; 3] {
+    [event.a >> 32, event.a >> 16 & 0xffff, event.a & 0xffff]
 }
 
 /// All events in the order of their times, with the number of their thread.
@@ -38,7 +53,7 @@ fn merged(threads: &[ThreadEvents]) -> Vec<(usize, &Event)> {
 pub fn text(threads: &[ThreadEvents]) -> String {
     let mut out = format!(
         "{:>14} {:<12} {:>7} {:>6} {:>20}  {}\n",
-        "time us", "thread", "pass", "conn", "stream", "stage (a, b)"
+        "time us", "thread", "pass", "conn", "stream", "stage"
     );
     let mut depth = vec![0usize; threads.len()];
     for (thread, event) in merged(threads) {
@@ -49,9 +64,9 @@ pub fn text(threads: &[ThreadEvents]) -> String {
         let conn = event.conn.map_or(String::new(), |id| format!("C{id}"));
         let stream = if event.stream == 0 { String::new() } else { event.stream.to_string() };
         let indent = 2 * depth[thread];
-        let _ = writeln!(
+        let _ = write!(
             out,
-            "{:>10}.{:03} {:<12} {:>7} {:>6} {:>20}  {:indent$}{} ({}, {})",
+            "{:>10}.{:03} {:<12} {:>7} {:>6} {:>20}  {:indent$}{}",
             event.time / 1000,
             event.time % 1000,
             threads[thread].thread,
@@ -60,9 +75,11 @@ pub fn text(threads: &[ThreadEvents]) -> String {
             stream,
             "",
             name(event),
-            event.a,
-            event.b
         );
+        for (name, value) in details(event) {
+            let _ = write!(out, " {name}={value}");
+        }
+        out.push('\n');
         if event.phase == Phase::Begin {
             depth[thread] += 1;
         }
@@ -74,8 +91,8 @@ pub fn text(threads: &[ThreadEvents]) -> String {
 /// its own.
 pub fn json_lines(threads: &[ThreadEvents]) -> String {
     let stage = |s: &StageInfo| {
-        json!({"name": s.name, "stage": s.number, "envoy_file": s.envoy_file, "legate_file": s.legate_file,
-            "libevent": s.libevent})
+        json!({"name": s.name, "stage": s.number, "details": s.details, "envoy_file": s.envoy_file,
+            "legate_file": s.legate_file, "libevent": s.libevent})
     };
     let names: Vec<&str> = threads.iter().map(|t| t.thread.as_str()).collect();
     let stages: Vec<Value> = STAGES.iter().map(stage).collect();
@@ -120,7 +137,7 @@ pub fn chrome(threads: &[ThreadEvents]) -> String {
         let tid = if thread.thread == "main_thread" { PROCESS } else { PROCESS + 1 + i };
         events.push(metadata(tid, "thread_name", &thread.thread));
         let mut arrows = Arrows::new(&thread.events);
-        let mut open: Vec<u16> = Vec::new();
+        let mut open: Vec<u8> = Vec::new();
         for event in &thread.events {
             // What began before the oldest event that is left has no beginning.
             match event.phase {
@@ -161,7 +178,7 @@ struct Arrows {
 
 impl Arrows {
     fn new(events: &[Event]) -> Arrows {
-        let attached = events.iter().filter(|e| e.stage == Stage::AttachRequestToClient as u16);
+        let attached = events.iter().filter(|e| e.stage == Stage::AttachRequestToClient as u8);
         Arrows { attached: attached.map(|e| e.stream).collect(), begun: HashSet::new() }
     }
 
@@ -169,10 +186,10 @@ impl Arrows {
     fn end_at(&mut self, event: &Event, tid: usize) -> Option<Value> {
         let stream = event.stream;
         let phase = match event.stage {
-            s if s == Stage::PoolNewStream as u16 => {
+            s if s == Stage::PoolNewStream as u8 => {
                 (self.attached.contains(&stream) && self.begun.insert(stream)).then_some("s")
             }
-            s if s == Stage::AttachRequestToClient as u16 => {
+            s if s == Stage::AttachRequestToClient as u8 => {
                 (self.begun.contains(&stream) && self.attached.remove(&stream)).then_some("f")
             }
             _ => None,
@@ -192,13 +209,16 @@ impl Arrows {
 fn push_chrome(events: &mut Vec<Value>, tid: usize, event: &Event) {
     let ts = microseconds(event.time);
     let stage = info(event);
-    if event.stage == Stage::PoolLists as u16 {
-        let lists =
-            json!({"pending": event.a >> 32, "busy": event.a >> 16 & 0xffff, "ready": event.a & 0xffff});
+    if event.stage == Stage::PoolLists as u8 {
+        let [pending, busy, ready] = lengths(event);
+        let lists = json!({"pending": pending, "busy": busy, "ready": ready});
         events.push(json!({"ph": "C", "pid": PROCESS, "tid": tid, "ts": ts, "name": format!("pool {}", event.b), "args": lists}));
         return;
     }
-    let mut args = json!({"pass": event.pass, "a": event.a, "b": event.b, "stage": stage.number, "file": stage.envoy_file});
+    let mut args = json!({"pass": event.pass, "stage": stage.number, "file": stage.envoy_file});
+    for (name, value) in details(event) {
+        args[name] = json!(value);
+    }
     if let Some(conn) = event.conn {
         args["conn"] = json!(conn);
     }
@@ -231,7 +251,7 @@ mod tests {
             time,
             pass: 3,
             phase,
-            stage: stage as u16,
+            stage: stage as u8,
             conn,
             stream,
             a,
@@ -265,10 +285,11 @@ mod tests {
         let text = text(&threads());
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 7);
-        assert!(lines[1].ends_with("  ConnectionImpl::onFileEvent (1, 0)"), "{}", lines[1]);
+        assert!(lines[1].ends_with("  ConnectionImpl::onFileEvent bits=1"), "{}", lines[1]);
         assert!(lines[2].contains("worker_1") && lines[2].contains("C6"), "{}", lines[2]);
-        assert!(lines[3].ends_with("    ConnPoolImpl::newStream (0, 0)"), "{}", lines[3]);
-        assert!(lines[6].ends_with("  callback: timer by event_active (2, 8)"), "{}", lines[6]);
+        assert!(lines[3].ends_with("    ConnPoolImpl::newStream waiting=0 pool=0"), "{}", lines[3]);
+        assert!(lines[4].ends_with("    lists pending=1 busy=2 ready=3 pool=7"), "{}", lines[4]);
+        assert!(lines[6].ends_with("  callback: timer by event_active kind=2 bits=8"), "{}", lines[6]);
     }
 
     #[test]
@@ -331,7 +352,7 @@ mod tests {
             time,
             pass: 1,
             phase: Phase::Instant,
-            stage: stage as u16,
+            stage: stage as u8,
             conn: Some(1),
             stream,
             a: 0,

@@ -2,20 +2,26 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// An event, packed.
-pub(super) type Words = [u64; 4];
-
-/// The last `N` events of one thread; a power of two, so that finding a slot takes no division.
+/// The last `N` entries of one thread, of `W` words each; `N` is a power of two, so that finding a slot takes no
+/// division.
 ///
 /// One thread writes. A reader takes what it finds and afterwards drops what may have been overwritten
 /// meanwhile, so neither waits for the other.
-pub(super) struct Ring<const N: usize> {
-    slots: Box<[[AtomicU64; 4]; N]>,
-    /// Events written since the last [`Ring::clear`].
+pub(super) struct Ring<const N: usize, const W: usize> {
+    slots: Box<[[AtomicU64; W]; N]>,
+    /// Entries written since the last [`Ring::clear`].
     written: AtomicU64,
 }
 
-impl<const N: usize> Ring<N> {
+/// What a ring holds.
+pub(super) struct Held<const W: usize> {
+    /// The oldest first.
+    pub entries: Vec<[u64; W]>,
+    /// Older ones were overwritten.
+    pub overflowed: bool,
+}
+
+impl<const N: usize, const W: usize> Ring<N, W> {
     pub(super) fn new() -> Self {
         const { assert!(N.is_power_of_two()) };
         let slots: Box<[_]> = (0..N).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect();
@@ -27,38 +33,44 @@ impl<const N: usize> Ring<N> {
         self.written.store(0, Ordering::Release);
     }
 
-    /// Adds an event in place of the oldest one. The writing thread's business.
+    /// Entries since the last [`Ring::clear`]. The writing thread's business.
     #[inline(always)]
-    pub(super) fn push(&self, event: Words) {
-        let number = self.written.load(Ordering::Relaxed);
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Adds an entry in place of the oldest one. The writing thread's business.
+    #[inline(always)]
+    pub(super) fn push(&self, entry: [u64; W]) {
+        let number = self.written();
         let slot = &self.slots[number as usize & (N - 1)];
         // Who sees the slot change sees, behind the fence in `read`, that its number has come.
         fence(Ordering::Release);
-        for (word, value) in slot.iter().zip(event) {
+        for (word, value) in slot.iter().zip(entry) {
             word.store(value, Ordering::Relaxed);
         }
         self.written.store(number + 1, Ordering::Release);
     }
 
-    /// What is there, the oldest first.
-    pub(super) fn read(&self) -> Vec<Words> {
+    pub(super) fn read(&self) -> Held<W> {
         let capacity = N as u64;
         loop {
             let end = self.written.load(Ordering::Acquire);
             let start = end.saturating_sub(capacity);
-            let events: Vec<Words> = (start..end).map(|number| self.slot(number)).collect();
+            let entries: Vec<[u64; W]> = (start..end).map(|number| self.slot(number)).collect();
             fence(Ordering::Acquire);
             let now = self.written.load(Ordering::Relaxed);
             // Cleared meanwhile: once more.
             if now >= end {
-                // The slot of the event being written now counts as overwritten.
+                // The slot of the entry being written now counts as overwritten.
                 let first_valid = (now + 1).saturating_sub(capacity);
-                return events.into_iter().skip(first_valid.saturating_sub(start) as usize).collect();
+                let entries = entries.into_iter().skip(first_valid.saturating_sub(start) as usize).collect();
+                return Held { entries, overflowed: first_valid > 0 };
             }
         }
     }
 
-    fn slot(&self, number: u64) -> Words {
+    fn slot(&self, number: u64) -> [u64; W] {
         let slot = &self.slots[number as usize & (N - 1)];
         std::array::from_fn(|i| slot[i].load(Ordering::Relaxed))
     }
@@ -68,37 +80,39 @@ impl<const N: usize> Ring<N> {
 mod tests {
     use super::*;
 
-    fn event(time: u64) -> Words {
+    fn entry(time: u64) -> [u64; 4] {
         [time, 1, 2, time]
     }
 
-    fn times<const N: usize>(ring: &Ring<N>) -> Vec<u64> {
-        ring.read().iter().map(|e| e[0]).collect()
+    fn times<const N: usize>(ring: &Ring<N, 4>) -> Vec<u64> {
+        ring.read().entries.iter().map(|e| e[0]).collect()
     }
 
     #[test]
-    fn the_newest_events_are_kept_in_order() {
-        let ring = Ring::<8>::new();
-        assert!(ring.read().is_empty());
-        (0..5).for_each(|n| ring.push(event(n)));
+    fn the_newest_entries_are_kept_in_order() {
+        let ring = Ring::<8, 4>::new();
+        assert!(ring.read().entries.is_empty());
+        (0..5).for_each(|n| ring.push(entry(n)));
         assert_eq!(times(&ring), [0, 1, 2, 3, 4]);
-        assert_eq!(ring.read()[4], event(4));
-        (5..20).for_each(|n| ring.push(event(n)));
+        assert_eq!(ring.read().entries[4], entry(4));
+        assert!(!ring.read().overflowed);
+        (5..20).for_each(|n| ring.push(entry(n)));
         // One less than it holds: the oldest may be the one being overwritten.
         assert_eq!(times(&ring), [13, 14, 15, 16, 17, 18, 19]);
+        assert!(ring.read().overflowed);
         ring.clear();
-        assert!(ring.read().is_empty());
+        assert!(ring.read().entries.is_empty());
     }
 
     #[test]
     fn what_is_read_while_it_is_written_is_whole() {
-        let ring = Ring::<64>::new();
+        let ring = Ring::<64, 4>::new();
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..200_000).for_each(|n| ring.push(event(n))));
+            scope.spawn(|| (0..200_000).for_each(|n| ring.push(entry(n))));
             for _ in 0..2000 {
-                let events = ring.read();
+                let events = ring.read().entries;
                 assert!(events.windows(2).all(|pair| pair[0][0] + 1 == pair[1][0]));
-                assert!(events.iter().all(|e| *e == event(e[0])));
+                assert!(events.iter().all(|e| *e == entry(e[0])));
             }
         });
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{CallbackHandle, ClusterInfoImpl, HostVectors, PrioritySetImpl, PriorityUpdateCb};
 use crate::envoy_log;
+use crate::trace::{self, Stage};
 
 /// When a cluster can be initialized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,7 @@ impl ClusterImplBase {
     pub fn on_pre_init_complete(&self, callback: Box<dyn FnOnce()>) {
         // The text says secondary for every cluster, as in Envoy.
         envoy_log!(Upstream, debug, "initializing secondary cluster {} completed", self.info.name());
+        trace::instant(Stage::OnPreInitComplete, None, 0, 0, 0);
         callback();
     }
 }

@@ -204,8 +204,9 @@ impl HostImpl {
         if let Some(keepalive) = self.cluster.tcp_keepalive() {
             connection.set_keepalive(keepalive);
         }
-        connection.set_buffer_limits(self.cluster.per_connection_buffer_limit_bytes());
-        trace::instant(Stage::CreateConnection, Some(connection.id()), 0, 0, 0);
+        let limit = self.cluster.per_connection_buffer_limit_bytes();
+        trace::instant(Stage::CreateConnection, Some(connection.id()), 0, limit as u64, 0);
+        connection.set_buffer_limits(limit);
         Ok(connection)
     }
 

@@ -17,6 +17,7 @@ use crate::config::endpoint::{
 use crate::config::error::ConfigError;
 use crate::network::Address;
 use crate::stats::Scope;
+use crate::trace::{self, Stage};
 
 /// A static cluster.
 pub struct StaticClusterImpl {
@@ -64,7 +65,10 @@ impl Cluster for StaticClusterImpl {
     }
 
     fn initialize(&self, callback: Box<dyn FnOnce()>) {
-        for (priority, hosts) in (0..).zip(self.initial_hosts.take()) {
+        let initial_hosts = self.initial_hosts.take();
+        let hosts = initial_hosts.iter().map(|hosts| hosts.len() as u64).sum();
+        trace::instant(Stage::StartPreInit, None, 0, hosts, initial_hosts.len() as u64);
+        for (priority, hosts) in (0..).zip(initial_hosts) {
             let hosts = Arc::new(hosts);
             let vectors = HostVectors::partition(hosts.clone(), self.overprovisioning_factor);
             self.priority_set().update_hosts(priority, vectors, &hosts, &[]);

@@ -21,7 +21,7 @@ import time
 from lab import PATIENCE, Peer, Proxy, bind, bootstrap, client, events_of, listen
 
 EVENTS = {0: "RemoteClose", 1: "LocalClose", 2: "Connected"}
-CONNECT, LISTS = "ClientConnectionImpl::connect", "ConnPoolImpl::lists"
+CONNECT, LISTS = "ClientConnectionImpl::connect", "lists"
 
 
 class Row:

@@ -19,6 +19,8 @@ ACTIVATED = 8
 EVENTS = {0: "RemoteClose", 1: "LocalClose", 2: "Connected"}
 LAST = "DispatcherImpl::clearDeferredDeleteList"
 BYTES = {
+    "ConnectionImpl::dispatch",
+    "ConnectionImpl::onRead",
     "ConnectionManagerImpl::onData",
     "ConnectionImpl::write",
     "RawBufferSocket::doRead",
@@ -35,7 +37,7 @@ def detail(event):
         return "|".join(name for bit, name in BITS.items() if a & bit)
     if stage in ("ConnPoolImpl::onConnectionEvent", "ConnectionImpl::closeSocket"):
         return EVENTS[a]
-    if stage == "ConnPoolImpl::lists":
+    if stage == "lists":
         return f"pending {a >> 32}, busy {a >> 16 & 0xFFFF}, ready {a & 0xFFFF}"
     if stage == "ConnectionImpl::readDisable":
         return "true" if a else "false"

@@ -69,6 +69,7 @@ const SAME: &[Same] = {
         same("ConnectionImpl::close", Connection, Conn, ""),
         same("ConnectionImpl::closeSocket", Connection, Conn, "event"),
         same("ClientConnectionImpl::connect", Connection, Conn, ""),
+        same("ConnectionImpl::dispatch", Connection, Conn, "bytes"),
         renamed(
             "ServerConnectionImpl::onMessageBegin",
             "ConnectionImpl::onMessageBeginBase",
@@ -119,7 +120,8 @@ const SAME: &[Same] = {
         same("UpstreamRequest::onPoolReady", ConnectionAndPool, Both, ""),
         same("ConnPoolImplBase::onPendingRequestCancel", Pool, Neither, ""),
         same("ConnPoolImpl::createNewConnection", Pool, Neither, ""),
-        renamed("ConnPoolImpl::newPendingRequest", "ConnPoolImplBase::newPendingRequest", Pool, Neither),
+        same("ConnPoolImplBase::newPendingRequest", Pool, Neither, ""),
+        same("ConnPoolImpl::newStream overflow", Pool, Neither, ""),
         same("ConnPoolImpl::onResponseComplete", Pool, Conn, ""),
         same("ActiveClient::onConnectTimeout", Pool, Conn, ""),
         Same {
@@ -140,6 +142,7 @@ const SAME: &[Same] = {
             detail: "",
         },
         same("CodecClient::responseDecodeComplete", Connection, Conn, ""),
+        same("CodecClient::onReset", Connection, Conn, ""),
         same("DispatcherImpl::deferredDelete", Loop, Neither, ""),
         same("DispatcherImpl::clearDeferredDeleteList", Loop, Neither, ""),
     ]

@@ -57,6 +57,7 @@ impl ActiveClient {
             max_count: cluster.max_response_headers_count() as usize,
         };
         let codec = ClientConnectionImpl::new(connection.connection(), limits, cluster.enable_trailers());
+        trace::instant(Stage::CodecClientProd, Some(connection.id()), 0, 0, 0);
         let client = Rc::new_cyclic(|weak: &Weak<ActiveClient>| {
             let callbacks: Weak<dyn CodecClientCallbacks> = weak.clone();
             let on_timeout = weak.clone();
@@ -92,6 +93,8 @@ impl ActiveClient {
         }
         pool.resources().connections().inc();
         client.codec_client.connection().set_connection_stats(cluster.connection_stats().clone());
+        let timeout = cluster.connect_timeout().as_millis() as u64;
+        trace::instant(Stage::ActiveClientComes, Some(client.id()), 0, timeout, pool.number());
         Ok(client)
     }
 
@@ -136,6 +139,7 @@ impl ActiveClient {
 
     fn on_connection_duration_timeout(&self) {
         envoy_conn_log!(Pool, debug, self.id(), "max connection duration reached, start draining");
+        trace::instant(Stage::ClientDurationTimeout, Some(self.id()), 0, 0, 0);
         self.host.cluster().stats().upstream_cx_max_duration_reached.inc();
         self.draining.set(true);
         if !self.has_stream_wrapper() {
@@ -227,6 +231,7 @@ impl Drop for ActiveClient {
 
 /// A request on a client: stands between the router and the codec, both ways.
 pub(super) struct StreamWrapper {
+    connection_id: u64,
     parent: Weak<ActiveClient>,
     host: HostSharedPtr,
     priority: ResourcePriority,
@@ -243,7 +248,9 @@ impl StreamWrapper {
     /// Starts a stream on `client`.
     pub(super) fn attach(client: &Rc<ActiveClient>, decoder: Weak<dyn StreamDecoder>) -> Rc<Self> {
         debug_assert!(!client.has_stream_wrapper());
+        trace::instant(Stage::StreamWrapperComes, Some(client.id()), 0, 0, 0);
         let wrapper = Rc::new(StreamWrapper {
+            connection_id: client.id(),
             parent: client.weak.clone(),
             host: client.host.clone(),
             priority: client.priority,
@@ -306,6 +313,11 @@ impl StreamWrapper {
         }
     }
 
+    /// Records that the request or its response has passed a stage.
+    fn passed(&self, stage: Stage, a: u64, b: u64) {
+        trace::instant(stage, Some(self.connection_id), 0, a, b);
+    }
+
     fn decode(&self, end_stream: bool, f: impl FnOnce(&dyn StreamDecoder)) {
         if let Some(decoder) = self.decoder.upgrade() {
             f(&*decoder);
@@ -317,14 +329,12 @@ impl StreamWrapper {
 
     fn on_encode_complete(&self) {
         self.encode_complete.set(true);
-        if trace::enabled() {
-            let id = self.parent.upgrade().map(|client| client.id());
-            trace::at_once(Stage::StreamEncodeComplete, id, 0, 0, 0);
-        }
+        self.passed(Stage::StreamEncodeComplete, 0, 0);
     }
 
     fn on_decode_complete(&self) {
         self.decode_complete.set(self.encode_complete.get());
+        self.passed(Stage::StreamDecodeComplete, 0, 0);
         if let Some(client) = self.parent.upgrade()
             && let Some(pool) = client.parent.upgrade()
         {
@@ -342,6 +352,8 @@ impl Drop for StreamWrapper {
 impl StreamDecoder for StreamWrapper {
     fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
         self.note_connection_header(&headers);
+        let (close, keep_alive) = (self.saw_close(), self.saw_keep_alive());
+        self.passed(Stage::StreamWrapperDecodeHeaders, close.into(), keep_alive.into());
         self.decode(end_stream, |d| d.decode_headers(headers, end_stream));
     }
 
@@ -384,7 +396,8 @@ impl StreamEncoder for StreamWrapper {
 }
 
 impl StreamCallbacks for StreamWrapper {
-    fn on_reset_stream(&self, _reason: StreamResetReason) {
+    fn on_reset_stream(&self, reason: StreamResetReason) {
+        self.passed(Stage::StreamWrapperReset, reason as u64, 0);
         if let Some(client) = self.parent.upgrade()
             && let Some(pool) = client.parent.upgrade()
         {

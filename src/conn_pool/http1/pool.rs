@@ -41,6 +41,41 @@ pub struct ConnPoolImpl {
     pub(super) connect_start: Cell<Instant>,
 }
 
+/// What a complete response leaves of its client, in the order in which it is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AfterResponse {
+    /// The rest of the request would go to the next response.
+    RequestIncomplete = 1,
+    /// The upstream closes, or has closed.
+    Close = 2,
+    /// It was the last of `max_requests_per_connection`.
+    LastRequest = 3,
+    /// It can serve another request.
+    Reuse = 4,
+    /// It has become too old (1.1 has no such limit).
+    Draining = 5,
+}
+
+impl AfterResponse {
+    fn of(client: &ActiveClient, wrapper: &StreamWrapper) -> Self {
+        let codec_client = client.codec_client();
+        if !wrapper.encode_complete() {
+            Self::RequestIncomplete
+        } else if wrapper.saw_close()
+            || codec_client.remote_closed()
+            || (codec_client.protocol() == Protocol::Http10 && !wrapper.saw_keep_alive())
+        {
+            Self::Close
+        } else if client.draining() {
+            Self::Draining
+        } else if client.use_up_request() {
+            Self::LastRequest
+        } else {
+            Self::Reuse
+        }
+    }
+}
+
 /// A request that waits for a client.
 pub(super) struct PendingRequest {
     parent: Weak<ConnPoolImpl>,
@@ -78,6 +113,11 @@ impl ConnPoolImpl {
         })
     }
 
+    /// The pool's number in what is recorded.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(super) fn priority(&self) -> ResourcePriority {
         self.priority
     }
@@ -89,9 +129,8 @@ impl ConnPoolImpl {
     /// Records how many requests and clients there are in each list.
     fn trace_lists(&self) {
         if trace::enabled() {
-            let length = |list| self.clients.len(list) as u64;
-            let lists = (self.pending_requests.len(0) as u64) << 32 | length(BUSY) << 16 | length(READY);
-            trace::at_once(Stage::PoolLists, None, 0, lists, self.number);
+            let (busy, ready) = (self.clients.len(BUSY), self.clients.len(READY));
+            trace::pool_lists(self.number, self.pending_requests.len(0), busy, ready);
         }
     }
 
@@ -106,7 +145,7 @@ impl ConnPoolImpl {
     /// Connecting may fail at once for want of an fd; then there is no new client.
     fn create_new_connection(&self, on_behalf_of: Option<&Weak<dyn Callbacks>>) -> bool {
         envoy_log!(Pool, debug, "creating a new connection");
-        self.trace_request(Stage::CreateNewConnection, on_behalf_of, 0);
+        self.trace_request(Stage::CreateNewConnection, on_behalf_of, on_behalf_of.is_some().into());
         match ActiveClient::new(&self.weak, self) {
             Ok(client) => {
                 let key = self.clients.push_front(BUSY, client.clone());
@@ -192,7 +231,7 @@ impl ConnPoolImpl {
     /// A client has connected, or has answered and is reusable (`delay`).
     pub(super) fn process_idle_client(&self, client: &Rc<ActiveClient>, delay: bool) {
         client.clear_stream_wrapper();
-        trace::at_once(Stage::ProcessIdleClient, Some(client.id()), 0, delay.into(), self.number);
+        trace::instant(Stage::ProcessIdleClient, Some(client.id()), 0, delay.into(), self.number);
         if delay || !self.attach_oldest_pending(client) {
             envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
             self.clients.move_to_front(client.key(), READY);
@@ -210,7 +249,8 @@ impl ConnPoolImpl {
     /// Gives ready clients to pending requests.
     fn on_upstream_ready(&self) {
         self.upstream_ready_enabled.set(false);
-        let _stage = trace::scope(Stage::OnUpstreamReady, None, 0, 0, self.number);
+        let waiting = self.pending_requests.len(0) as u64;
+        let _stage = trace::scope(Stage::OnUpstreamReady, None, 0, waiting, self.number);
         self.attach_pending_to_ready();
         self.count_overflow();
     }
@@ -245,25 +285,21 @@ impl ConnPoolImpl {
     pub(super) fn on_response_complete(&self, client: &Rc<ActiveClient>, wrapper: &StreamWrapper) {
         let id = client.id();
         envoy_conn_log!(Pool, debug, id, "response complete");
-        trace::instant(Stage::PoolResponseComplete, Some(id), 0, 0, self.number);
-        if !wrapper.encode_complete() {
-            envoy_conn_log!(Pool, debug, id, "response before request complete");
-            self.on_downstream_reset(client);
-        } else if wrapper.saw_close()
-            || client.codec_client().remote_closed()
-            || (client.codec_client().protocol() == Protocol::Http10 && !wrapper.saw_keep_alive())
-        {
-            envoy_conn_log!(Pool, debug, id, "saw upstream connection: close");
-            self.on_downstream_reset(client);
-        } else if client.draining() {
-            self.on_downstream_reset(client);
-        } else if client.use_up_request() {
-            envoy_conn_log!(Pool, debug, id, "maximum requests per connection");
-            self.host.cluster().stats().upstream_cx_max_requests.inc();
-            self.on_downstream_reset(client);
-        } else {
-            self.process_idle_client(client, true);
+        let case = AfterResponse::of(client, wrapper);
+        trace::instant(Stage::PoolResponseComplete, Some(id), 0, case as u64, self.number);
+        match case {
+            AfterResponse::RequestIncomplete => {
+                envoy_conn_log!(Pool, debug, id, "response before request complete");
+            }
+            AfterResponse::Close => envoy_conn_log!(Pool, debug, id, "saw upstream connection: close"),
+            AfterResponse::LastRequest => {
+                envoy_conn_log!(Pool, debug, id, "maximum requests per connection");
+                self.host.cluster().stats().upstream_cx_max_requests.inc();
+            }
+            AfterResponse::Draining => {}
+            AfterResponse::Reuse => return self.process_idle_client(client, true),
         }
+        self.on_downstream_reset(client);
     }
 
     /// The request was given up: on HTTP/1 the connection cannot be used any more.
@@ -355,7 +391,11 @@ impl ConnPoolImpl {
 
     fn on_pending_request_cancel(&self, request: &PendingRequest) {
         envoy_log!(Pool, debug, "cancelling pending request");
-        trace::instant(Stage::PendingRequestCancel, None, 0, 0, self.number);
+        self.trace_request(
+            Stage::PendingRequestCancel,
+            Some(&request.callbacks),
+            self.pending_requests.len(0),
+        );
         request.remove(self);
         self.host.cluster().stats().upstream_rq_cancelled.inc();
         self.check_for_drained();
@@ -368,7 +408,8 @@ impl ConnPoolImpl {
         {
             return;
         }
-        trace::instant(Stage::CheckForDrained, None, 0, 0, self.number);
+        let callbacks = self.drained_callbacks.borrow().len() as u64;
+        trace::instant(Stage::CheckForDrained, None, 0, callbacks, self.number);
         while let Some(client) = self.clients.front(READY) {
             client.codec_client().close();
         }
@@ -407,6 +448,7 @@ impl Instance for ConnPoolImpl {
         let stats = self.host.cluster().stats();
         if !self.resources().pending_requests().can_create() {
             envoy_log!(Pool, debug, "max pending requests overflow");
+            self.trace_request(Stage::PoolOverflow, Some(&callbacks), self.pending_requests.len(0));
             if let Some(callbacks) = callbacks.upgrade() {
                 callbacks.on_pool_failure(PoolFailureReason::Overflow, "", None);
             }
@@ -414,11 +456,12 @@ impl Instance for ConnPoolImpl {
             return None;
         }
         let can_create_connection = self.resources().connections().can_create();
-        if !can_create_connection {
-            stats.upstream_cx_overflow.inc();
-        }
         // A pool without any connection gets one even beyond the limit, or it would starve.
         let starved = self.clients.is_empty(READY) && self.clients.is_empty(BUSY);
+        if !can_create_connection {
+            self.trace_request(Stage::PoolLimited, Some(&callbacks), starved.into());
+            stats.upstream_cx_overflow.inc();
+        }
         let created = (starved || can_create_connection) && self.create_new_connection(Some(&callbacks));
         if starved && !created {
             if let Some(callbacks) = callbacks.upgrade() {
@@ -431,11 +474,13 @@ impl Instance for ConnPoolImpl {
 
     fn add_drained_callback(&self, callback: DrainedCb) {
         self.drained_callbacks.borrow_mut().push(callback);
+        let callbacks = self.drained_callbacks.borrow().len() as u64;
+        trace::instant(Stage::AddDrainedCallback, None, 0, callbacks, self.number);
         self.check_for_drained();
     }
 
     fn drain_connections(&self) {
-        trace::instant(Stage::DrainConnections, None, 0, 0, self.number);
+        trace::instant(Stage::DrainConnections, None, 0, self.clients.len(READY) as u64, self.number);
         while let Some(client) = self.clients.front(READY) {
             client.codec_client().close();
         }
@@ -460,12 +505,15 @@ impl Instance for ConnPoolImpl {
 
 impl Drop for ConnPoolImpl {
     fn drop(&mut self) {
+        let clients = (self.clients.len(READY) + self.clients.len(BUSY)) as u64;
+        trace::instant(Stage::PoolGoes, None, 0, clients, self.number);
         // The clients' way back to the pool is gone already, so they are only closed here.
         for list in [READY, BUSY] {
             for client in self.clients.items(list) {
                 client.codec_client().close();
                 if let Some(dead) = self.clients.remove(client.key()) {
                     self.dispatcher.deferred_delete(dead);
+                    self.trace_lists();
                 }
             }
         }

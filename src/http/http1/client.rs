@@ -125,7 +125,7 @@ impl ClientConnectionImpl {
         let head = data.linearize(length);
         let line = head::parse_response(head, &self.limits, &mut headers);
         if line.is_ok() {
-            head::log_fields(self.connection_id, head);
+            head::log_fields(self.connection_id, head, headers.len());
         }
         data.drain(length);
         let line = line?;
@@ -218,7 +218,7 @@ impl ClientConnectionImpl {
         }
         if !piece.is_empty() {
             envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
-            trace::at_once(Stage::ClientBody, Some(self.connection_id), 0, piece.len() as u64, 0);
+            trace::instant(Stage::ClientBody, Some(self.connection_id), 0, piece.len() as u64, 0);
             self.with_decoder(|d| d.decode_data(&mut piece, false));
         }
         if done {
@@ -237,7 +237,7 @@ impl ClientConnectionImpl {
     /// The response is complete: it is no longer pending when its last part is handed over.
     fn on_message_complete(&self, completion: Completion) {
         envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-        trace::at_once(Stage::ClientMessageComplete, Some(self.connection_id), 0, 0, 0);
+        trace::instant(Stage::ClientMessageComplete, Some(self.connection_id), 0, 0, 0);
         self.state.set(State::Head);
         let Some(pending) = self.pending_response.borrow_mut().take() else { return };
         // Once for the codec, as above, and once for the client's side of it, as in Envoy.
@@ -294,6 +294,7 @@ impl ClientConnection for ClientConnectionImpl {
     fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError> {
         let before = data.len();
         envoy_conn_log!(Http, trace, self.connection_id, "parsing {} bytes", before);
+        let _stage = trace::scope(Stage::Dispatch, Some(self.connection_id), 0, before as u64, 0);
         let result = if before == 0 { self.on_end_of_stream() } else { self.decode(data) };
         if result.is_ok() {
             envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
@@ -313,6 +314,7 @@ impl ClientConnection for ClientConnectionImpl {
             helper: StreamCallbackHelper::default(),
             head_request: Cell::new(false),
         });
+        trace::instant(Stage::ClientNewStream, Some(self.connection_id), 0, 0, 0);
         // What an earlier request left unsent holds this one back too; its listeners are told when they join.
         if self.connection.upgrade().is_some_and(|c| c.above_high_watermark()) {
             encoder.helper.run_high_watermark_callbacks();

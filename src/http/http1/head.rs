@@ -6,6 +6,7 @@ use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::http::{HeaderId, HeaderMap, Protocol};
 use crate::logger::{self, Level};
+use crate::trace::{self, Stage};
 
 /// Limits on a head.
 #[derive(Clone, Copy, Debug)]
@@ -303,8 +304,10 @@ fn add_fields(
     Ok(())
 }
 
-/// Logs the fields of a sound head as they stand in it; in the map their names are in lower case.
-pub(super) fn log_fields(connection_id: u64, head: &[u8]) {
+/// Records and logs the fields of a sound head. The log has them as they stand in it; in the map, which has `entries`
+/// of them and of what was in the first line, their names are in lower case.
+pub(super) fn log_fields(connection_id: u64, head: &[u8], entries: usize) {
+    trace::instant(Stage::CompleteLastHeader, Some(connection_id), 0, entries as u64, head.len() as u64);
     if !logger::enabled(logger::Id::Http, Level::Trace) {
         return;
     }

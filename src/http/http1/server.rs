@@ -190,7 +190,7 @@ impl ServerConnectionImpl {
         let head = data.linearize(length);
         let line = head::parse_request(head, &self.limits, &mut headers);
         if line.is_ok() {
-            head::log_fields(self.connection_id, head);
+            head::log_fields(self.connection_id, head, headers.len());
         }
         data.drain(length);
         let line = line?;
@@ -256,7 +256,7 @@ impl ServerConnectionImpl {
         if matches!(body, BodyState::None) {
             // With the head alone the message is complete, and the layers above can be told so at once.
             envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-            trace::at_once(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
+            trace::instant(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
             if let Some(request) = self.active() {
                 request.remote_complete.set(true);
                 request.with_decoder(|d| d.decode_headers(headers, true));
@@ -365,7 +365,7 @@ impl ServerConnectionImpl {
 
     fn on_message_complete(&self, trailers: Option<HeaderMap>) {
         envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-        trace::at_once(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
+        trace::instant(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
         let Some(request) = self.active() else { return };
         request.remote_complete.set(true);
         match trailers {
@@ -390,11 +390,12 @@ impl ServerConnectionImpl {
     }
 
     fn on_encode_complete(&self) {
+        let complete = self.active().is_some_and(|r| r.remote_complete.get());
+        trace::instant(Stage::CodecEncodeComplete, Some(self.connection_id), 0, complete.into(), 0);
         let mut ends = self.response_ends.get();
         ends.rotate_right(1);
         ends[0] = self.written.get();
         self.response_ends.set(ends);
-        let complete = self.active().is_some_and(|r| r.remote_complete.get());
         // Before the request is complete it stays, so that its reset callbacks can still run.
         if complete {
             drop(self.active_request.borrow_mut().take());
@@ -454,6 +455,7 @@ impl ServerConnection for ServerConnectionImpl {
     fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError> {
         let before = data.len();
         envoy_conn_log!(Http, trace, self.connection_id, "parsing {} bytes", before);
+        let _stage = trace::scope(Stage::Dispatch, Some(self.connection_id), 0, before as u64, 0);
         let result = self.decode_message(data);
         if result.is_ok() {
             envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
@@ -508,14 +510,6 @@ impl StreamEncoder for ActiveRequest {
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
         self.started_response.set(true);
         self.send(end_stream, |codec, output| {
-            let conn = Some(codec.connection_id);
-            trace::at_once(
-                Stage::EncodeResponseHead,
-                conn,
-                0,
-                trace::detail(|| headers.borrow().status().into()),
-                end_stream.into(),
-            );
             let protocol = codec.protocol.get();
             let as_http_10 = codec.writes_http_10();
             let response_to_head = self.response_to_head.get();
@@ -527,6 +521,8 @@ impl StreamEncoder for ActiveRequest {
                 response_to_head,
                 (protocol, as_http_10),
             );
+            let (conn, length) = (Some(codec.connection_id), output.len() as u64);
+            trace::instant(Stage::EncodeResponseHead, conn, 0, length, end_stream.into());
             if end_stream {
                 self.encoder.encode_end(output, None);
             }
@@ -551,6 +547,8 @@ impl StreamEncoder for ActiveRequest {
 
     fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
         self.send(false, |codec, output| {
+            let status = headers.borrow().status();
+            trace::instant(Stage::EncodeInterimHead, Some(codec.connection_id), 0, status.into(), 0);
             self.encoder.encode_1xx_head(output, &headers.borrow(), codec.writes_http_10());
         });
     }

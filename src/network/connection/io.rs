@@ -15,7 +15,7 @@ impl ConnectionImpl {
         if watched != 0 {
             envoy_conn_log!(Connection, trace, self.id, "socket event: {}", watched);
         }
-        let _stage = trace::scope_at_once(Stage::OnFileEvent, Some(self.id), 0, events.into(), 0);
+        let _stage = trace::scope(Stage::OnFileEvent, Some(self.id), 0, events.into(), 0);
         if let Some(event) = self.immediate_error.get() {
             self.raise_immediate_error(event);
             return;
@@ -64,7 +64,7 @@ impl ConnectionImpl {
 
     fn on_read_ready(&self) {
         envoy_conn_log!(Connection, trace, self.id, "read ready");
-        let _stage = trace::scope_at_once(Stage::OnReadReady, Some(self.id), 0, 0, 0);
+        let _stage = trace::scope(Stage::OnReadReady, Some(self.id), 0, 0, 0);
         let (mut result, length) = {
             let mut buffer = self.read_buffer.borrow_mut();
             let result = self.transport_socket.do_read(self, &mut buffer);
@@ -94,6 +94,7 @@ impl ConnectionImpl {
     }
 
     fn on_read(&self, length: usize) {
+        trace::instant(Stage::OnRead, Some(self.id), 0, length as u64, self.read_end_stream.get().into());
         if !self.read_enabled() || self.in_delayed_close() {
             return;
         }
@@ -104,7 +105,7 @@ impl ConnectionImpl {
         if end_stream && self.read_end_stream_raised.replace(true) {
             return;
         }
-        trace::at_once(Stage::ContinueReading, Some(self.id), 0, length as u64, end_stream.into());
+        trace::instant(Stage::ContinueReading, Some(self.id), 0, length as u64, end_stream.into());
         self.offer_read_buffer(0);
     }
 
@@ -123,8 +124,10 @@ impl ConnectionImpl {
     pub(super) fn on_write_ready(&self) {
         envoy_conn_log!(Connection, trace, self.id, "write ready");
         // Write comes along with every Read; it is a stage where there is something to do.
-        let at_work = trace::enabled() && (self.connecting.get() || self.write_buffer_length() > 0);
-        let _stage = at_work.then(|| trace::scope_at_once(Stage::OnWriteReady, Some(self.id), 0, 0, 0));
+        let (connecting, bytes) =
+            if trace::enabled() { (self.connecting.get(), self.write_buffer_length()) } else { (false, 0) };
+        let _stage = (connecting || bytes > 0)
+            .then(|| trace::scope(Stage::OnWriteReady, Some(self.id), 0, bytes as u64, connecting.into()));
         if self.connecting.get() && !self.finish_connecting() {
             return;
         }

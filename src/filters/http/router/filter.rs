@@ -98,8 +98,8 @@ impl Filter {
     }
 
     /// Records that the stream has passed a stage.
-    fn passed(&self, stage: Stage) {
-        trace::instant(stage, Some(self.connection_id.get()), self.stream_id.get(), 0, 0);
+    fn passed(&self, stage: Stage, a: u64, b: u64) {
+        trace::instant(stage, Some(self.connection_id.get()), self.stream_id.get(), a, b);
     }
 
     pub(super) fn with_stream_info(&self, mut f: impl FnMut(&StreamInfoImpl)) {
@@ -216,6 +216,7 @@ impl Filter {
         if cluster.info().use_downstream_protocol() {
             self.with_stream_info(|info| protocol = info.protocol.get().unwrap_or(protocol));
         }
+        self.passed(Stage::GetConnPool, protocol as u64, 0);
         cluster.http_conn_pool(entry.priority, protocol)
     }
 
@@ -301,10 +302,10 @@ impl Filter {
 
     /// The whole request has been seen: from here the response is timed.
     fn on_request_complete(&self) {
-        self.passed(Stage::OnRequestComplete);
+        let timeout = self.timeout.get().global;
+        self.passed(Stage::OnRequestComplete, timeout.as_millis() as u64, 0);
         self.downstream_end_stream.set(true);
         self.downstream_request_complete_time.set(Some(event::now()));
-        let timeout = self.timeout.get().global;
         // The request may have failed at once.
         if self.upstream_request.borrow().is_none() || timeout.is_zero() {
             return;
@@ -388,6 +389,7 @@ impl StreamDecoderFilter for Filter {
             "router decoding trailers:\n{}",
             trailers.borrow()
         );
+        let _stage = self.stage(Stage::RouterDecodeTrailers, 0, 0);
         *self.downstream_trailers.borrow_mut() = Some(trailers.clone());
         if let Some(request) = self.upstream_request() {
             request.encode_trailers(trailers);
@@ -397,7 +399,7 @@ impl StreamDecoderFilter for Filter {
     }
 
     fn on_destroy(&self) {
-        trace::at_once(Stage::RouterDestroy, Some(self.connection_id.get()), self.stream_id.get(), 0, 0);
+        self.passed(Stage::RouterDestroy, 0, 0);
         if let Some(request) = self.upstream_request() {
             request.reset_stream();
         }

@@ -107,8 +107,7 @@ impl UpstreamRequest {
     pub(super) fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
         self.encode_complete.set(end_stream);
         let encoder = self.encoder();
-        let (conn, length) = (Some(self.connection_id), data.len() as u64);
-        trace::instant(Stage::BufferRequestBody, conn, self.stream_id, length, encoder.is_none().into());
+        self.passed(Stage::BufferRequestBody, data.len() as u64, encoder.is_none().into());
         let Some(encoder) = encoder else {
             envoy_stream_log!(
                 Router,
@@ -148,6 +147,7 @@ impl UpstreamRequest {
     pub(super) fn encode_trailers(&self, trailers: &HeaderMapPtr) {
         self.encode_complete.set(true);
         self.encode_trailers.set(true);
+        self.passed(Stage::UpstreamEncodeTrailers, self.encoder().is_none().into(), 0);
         match self.encoder() {
             None => {
                 envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "buffering trailers");
@@ -227,6 +227,7 @@ impl UpstreamRequest {
 
     fn on_stream_max_duration_reached(&self) {
         let Some(parent) = self.parent.upgrade() else { return };
+        self.passed(Stage::UpstreamMaxDuration, 0, 0);
         if let Some(cluster) = parent.cluster() {
             cluster.stats().upstream_rq_max_duration_reached.inc();
         }
@@ -247,7 +248,7 @@ impl UpstreamRequest {
             return;
         }
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "upstream per try timeout");
-        trace::instant(Stage::PerTryTimeout, Some(self.connection_id), self.stream_id, 0, 0);
+        self.passed(Stage::PerTryTimeout, 0, 0);
         if let Some(cluster) = parent.cluster() {
             cluster.stats().upstream_rq_per_try_timeout.inc();
         }
@@ -266,6 +267,7 @@ impl UpstreamRequest {
     }
 
     fn disable_data_from_downstream(&self) {
+        self.passed(Stage::DisableDataFromDownstream, 0, 0);
         self.with_parent(|parent| {
             if let Some(cluster) = parent.cluster() {
                 cluster.stats().upstream_flow_control_backed_up_total.inc();
@@ -277,6 +279,7 @@ impl UpstreamRequest {
     }
 
     fn enable_data_from_downstream(&self) {
+        self.passed(Stage::EnableDataFromDownstream, 0, 0);
         self.with_parent(|parent| {
             if let Some(cluster) = parent.cluster() {
                 cluster.stats().upstream_flow_control_drained_total.inc();
@@ -355,7 +358,7 @@ impl Callbacks for UpstreamRequest {
         transport_failure_reason: &str,
         host: Option<&HostSharedPtr>,
     ) {
-        trace::instant(Stage::OnPoolFailure, Some(self.connection_id), self.stream_id, reason as u64, 0);
+        self.passed(Stage::OnPoolFailure, reason as u64, 0);
         let reset_reason = match reason {
             PoolFailureReason::Overflow => StreamResetReason::Overflow,
             PoolFailureReason::LocalConnectionFailure => StreamResetReason::LocalConnectionFailure,
@@ -372,14 +375,14 @@ impl Callbacks for UpstreamRequest {
 
 impl StreamDecoder for UpstreamRequest {
     fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
-        let status = trace::detail(|| headers.borrow().status().into());
-        self.passed(Stage::UpstreamDecodeHeaders, status, end_stream.into());
+        self.passed(Stage::UpstreamDecodeHeaders, end_stream.into(), 0);
         self.note_rx(end_stream);
         let host = self.host();
         self.with_parent(|parent| parent.on_upstream_headers(headers, host.as_ref(), end_stream));
     }
 
     fn decode_data(&self, data: &mut Buffer, end_stream: bool) {
+        self.passed(Stage::UpstreamDecodeData, data.len() as u64, end_stream.into());
         if end_stream {
             self.note_rx(true);
         }
@@ -400,6 +403,7 @@ impl StreamDecoder for UpstreamRequest {
 
 impl StreamCallbacks for UpstreamRequest {
     fn on_reset_stream(&self, reason: StreamResetReason) {
+        self.passed(Stage::UpstreamRequestReset, reason as u64, 0);
         self.clear_request_encoder();
         if self.calling_encode_headers.get() {
             self.deferred_reset_reason.set(Some(reason));
@@ -419,6 +423,7 @@ impl StreamCallbacks for UpstreamRequest {
 
 impl DownstreamWatermarkCallbacks for UpstreamRequest {
     fn on_above_write_buffer_high_watermark(&self) {
+        self.passed(Stage::DownstreamAboveWatermark, 0, 0);
         self.with_parent(|parent| {
             if let Some(cluster) = parent.cluster() {
                 cluster.stats().upstream_flow_control_paused_reading_total.inc();
@@ -430,6 +435,7 @@ impl DownstreamWatermarkCallbacks for UpstreamRequest {
     }
 
     fn on_below_write_buffer_low_watermark(&self) {
+        self.passed(Stage::DownstreamBelowWatermark, 0, 0);
         self.with_parent(|parent| {
             if let Some(cluster) = parent.cluster() {
                 cluster.stats().upstream_flow_control_resumed_reading_total.inc();

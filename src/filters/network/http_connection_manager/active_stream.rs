@@ -243,7 +243,10 @@ impl ActiveStream {
     }
 
     pub(super) fn disarm_request_timeout(&self) {
-        drop(self.request_timer.borrow_mut().take());
+        let timer = self.request_timer.borrow_mut().take();
+        if timer.is_some() {
+            self.passed(Stage::DisarmRequestTimeout, 0);
+        }
     }
 
     fn on_idle_timeout(&self) {
@@ -268,11 +271,13 @@ impl ActiveStream {
     }
 
     fn on_request_header_timeout(&self) {
+        self.passed(Stage::StreamHeaderTimeout, 0);
         self.config.stats.downstream_rq_header_timeout.inc();
         self.send_local_reply_with(408, "request header timeout", None, "request_header_timeout".into());
     }
 
     fn on_max_stream_duration(&self) {
+        self.passed(Stage::StreamMaxDuration, 0);
         self.config.stats.downstream_rq_max_duration_reached.inc();
         let status = codes::request_timeout_code(self.remote_complete());
         self.send_local_reply_with(
@@ -311,6 +316,7 @@ impl ActiveStream {
     }
 
     pub(super) fn charge_stats(&self, status: u16) {
+        self.passed(Stage::ChargeStats, status.into());
         self.stream_info.response_code.set(Some(status));
         if self.stream_info.health_check.get() {
             return;
@@ -324,7 +330,7 @@ impl ActiveStream {
     fn maybe_end_decode(&self, end_stream: bool) {
         self.state.remote_complete.set(end_stream);
         if end_stream {
-            trace::at_once(Stage::MaybeEndDecode, Some(self.connection_id), self.stream_id, 0, 0);
+            self.passed(Stage::MaybeEndDecode, 0);
             self.stream_info.last_downstream_rx_byte_received.set(Some(event::now()));
             envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "request end stream");
         }
@@ -451,9 +457,9 @@ impl RequestDecoder for ActiveStream {
 }
 
 impl StreamCallbacks for ActiveStream {
-    fn on_reset_stream(&self, _reason: StreamResetReason) {
+    fn on_reset_stream(&self, reason: StreamResetReason) {
         envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "stream reset");
-        let _stage = self.stage(Stage::StreamReset, 0, 0);
+        let _stage = self.stage(Stage::StreamReset, reason as u64, 0);
         self.config.stats.downstream_rq_rx_reset.inc();
         if let Some(this) = self.weak.upgrade() {
             self.with_manager(|m| m.do_deferred_stream_destroy(&this));

@@ -373,6 +373,7 @@ impl StreamDecoderFilterCallbacks for ActiveStreamDecoderFilter {
 
     fn encode_headers(&self, headers: HeaderMapPtr, end_stream: bool, details: &'static str) {
         if let Some(stream) = self.state.parent() {
+            stream.passed(Stage::FilterEncodeHeaders, end_stream.into());
             stream.stream_info.set_response_code_details(details);
             *stream.response_headers.borrow_mut() = Some(headers.clone());
             stream.encode_headers_from(0, &headers, end_stream);

@@ -37,6 +37,7 @@ pub struct ConnectionManagerImpl {
     pub(super) config: Arc<ConnectionManagerConfig>,
     dispatcher: Rc<Dispatcher>,
     connection: RefCell<Weak<ConnectionImpl>>,
+    connection_id: Cell<u64>,
     codec: RefCell<Option<Rc<dyn ServerConnection>>>,
     streams: RefCell<Vec<Rc<ActiveStream>>>,
     pub(super) drain_state: Cell<DrainState>,
@@ -57,6 +58,7 @@ impl ConnectionManagerImpl {
             config,
             dispatcher: dispatcher.clone(),
             connection: RefCell::default(),
+            connection_id: Cell::new(0),
             codec: RefCell::default(),
             streams: RefCell::default(),
             drain_state: Cell::new(DrainState::NotDraining),
@@ -78,7 +80,7 @@ impl ConnectionManagerImpl {
     }
 
     fn connection_id(&self) -> u64 {
-        self.connection().map_or(0, |c| c.id())
+        self.connection_id.get()
     }
 
     fn has_streams(&self) -> bool {
@@ -112,15 +114,13 @@ impl ConnectionManagerImpl {
 
     /// A stream is done, or is to be given up where either side of it is incomplete.
     pub(super) fn do_end_stream(&self, stream: &Rc<ActiveStream>) {
-        trace::at_once(Stage::DoEndStream, Some(stream.connection_id), stream.stream_id, 0, 0);
-        let mut reset = false;
-        if let Some(encoder) = stream.response_encoder()
-            && !stream.is_complete()
-        {
+        let unfinished = stream.response_encoder().filter(|_| !stream.is_complete());
+        let reset = unfinished.is_some();
+        stream.passed(Stage::DoEndStream, reset.into());
+        if let Some(encoder) = unfinished {
             stream.log_end_stream_reset();
             stream.set_local_complete();
             encoder.stream().reset_stream(StreamResetReason::LocalReset);
-            reset = true;
         }
         if reset {
             // HTTP/1 cannot give up one stream alone.
@@ -150,7 +150,7 @@ impl ConnectionManagerImpl {
             index.map(|i| streams.swap_remove(i))
         };
         let Some(removed) = removed else { return };
-        trace::at_once(Stage::DestroyStream, Some(stream.connection_id), stream.stream_id, 0, 0);
+        stream.passed(Stage::DestroyStream, self.streams.borrow().len() as u64);
         removed.on_deferred_destroy();
         self.dispatcher.deferred_delete(removed);
     }
@@ -195,6 +195,7 @@ impl ConnectionManagerImpl {
 
     fn on_connection_duration_timeout(&self) {
         envoy_conn_log!(Http, debug, self.connection_id(), "max connection duration reached");
+        trace::instant(Stage::ConnectionDurationTimeout, Some(self.connection_id()), 0, 0, 0);
         self.config.stats.downstream_cx_max_duration_reached.inc();
         self.max_duration_reached.set(true);
         if self.codec().is_none() {
@@ -273,13 +274,7 @@ impl ConnectionManagerImpl {
 
 impl ReadFilter for ConnectionManagerImpl {
     fn on_data(&self, data: &mut Buffer, _end_stream: bool) -> FilterStatus {
-        let _stage = trace::scope(
-            Stage::OnData,
-            Some(trace::detail(|| self.connection_id())),
-            0,
-            data.len() as u64,
-            0,
-        );
+        let _stage = trace::scope(Stage::OnData, Some(self.connection_id()), 0, data.len() as u64, 0);
         self.dispatch(data);
         FilterStatus::StopIteration
     }
@@ -290,6 +285,7 @@ impl ReadFilter for ConnectionManagerImpl {
         stats.downstream_cx_active.inc();
         *self.connection.borrow_mut() = callbacks.connection();
         let Some(connection) = self.connection() else { return };
+        self.connection_id.set(connection.id());
         trace::instant(Stage::InitializeReadFilterCallbacks, Some(connection.id()), 0, 0, 0);
         let as_callbacks: Weak<dyn ConnectionCallbacks> = self.weak.clone();
         connection.add_connection_callbacks(as_callbacks);
@@ -334,7 +330,8 @@ impl ServerConnectionCallbacks for ConnectionManagerImpl {
 
 impl ConnectionCallbacks for ConnectionManagerImpl {
     fn on_event(&self, event: ConnectionEvent) {
-        trace::instant(Stage::ConnectionManagerEvent, Some(self.connection_id()), 0, event as u64, 0);
+        let streams = trace::detail(|| self.streams.borrow().len() as u64);
+        trace::instant(Stage::ConnectionManagerEvent, Some(self.connection_id()), 0, event as u64, streams);
         let stats = &self.config.stats;
         match event {
             ConnectionEvent::Connected => return,
@@ -375,6 +372,7 @@ impl ConnectionCallbacks for ConnectionManagerImpl {
 
 impl Drop for ConnectionManagerImpl {
     fn drop(&mut self) {
+        trace::instant(Stage::ManagerGoes, Some(self.connection_id()), 0, 0, 0);
         let stats = &self.config.stats;
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_active.dec();

@@ -156,9 +156,11 @@ impl ActiveStream {
     pub(super) fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
         self.reset_idle_timer();
         // Only a wanted 100 is passed on; Envoy drops the other informational heads too.
-        if !self.config.proxy_100_continue || headers.borrow().status() != 100 {
+        let status = headers.borrow().status();
+        if !self.config.proxy_100_continue || status != 100 {
             return;
         }
+        self.passed(Stage::Encode100Continue, status.into());
         let mut index = 0;
         while let Some(filter) = self.encoder_filter(index) {
             let status = filter.handle.encode_1xx_headers(headers);
@@ -166,7 +168,7 @@ impl ActiveStream {
             index += 1;
         }
         header_mutation::mutate_response_headers(&mut headers.borrow_mut(), None, "");
-        self.charge_stats(headers.borrow().status());
+        self.charge_stats(status);
         envoy_stream_log!(
             Http,
             debug,
@@ -223,6 +225,8 @@ impl ActiveStream {
     }
 
     fn encode_headers_via_codec(&self, headers: &HeaderMapPtr, end_stream: bool) {
+        let status = trace::detail(|| headers.borrow().status().into());
+        let _stage = self.stage(Stage::EncodeHeaders, status, end_stream.into());
         self.set_base_headers(headers);
         // Without a length, an HTTP/1.0 client learns of the end by the close alone.
         if self.is_http_10() && !headers.borrow().has(HeaderId::ContentLength) {
@@ -252,11 +256,6 @@ impl ActiveStream {
             headers.borrow()
         );
         self.stream_info.first_downstream_tx_byte_sent.set(Some(event::now()));
-        let _stage = self.stage(
-            Stage::EncodeHeaders,
-            trace::detail(|| headers.borrow().status().into()),
-            end_stream.into(),
-        );
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_headers(headers, end_stream);
         }
@@ -277,6 +276,7 @@ impl ActiveStream {
             _ => headers.set(HeaderId::Server, self.config.server_name.as_bytes()),
         }
         let request = request.as_ref().map(|r| r.borrow());
+        self.passed(Stage::MutateResponseHeaders, 0);
         header_mutation::mutate_response_headers(&mut headers, request.as_deref(), &self.config.via);
         if self.config.always_set_request_id_in_response
             && let Some(id) = request.as_ref().and_then(|r| r.get(HeaderId::RequestId))
@@ -394,11 +394,11 @@ impl ActiveStream {
         if !end_stream || self.state.codec_saw_local_complete.replace(true) {
             return;
         }
-        self.passed(Stage::MaybeEndEncode, 0);
         let now = event::now();
         self.stream_info.last_downstream_tx_byte_sent.set(Some(now));
-        let elapsed = now.duration_since(self.stream_info.start_time_monotonic());
-        self.config.stats.downstream_rq_time.record(elapsed.as_millis() as u64);
+        let elapsed = now.duration_since(self.stream_info.start_time_monotonic()).as_millis() as u64;
+        self.passed(Stage::MaybeEndEncode, elapsed);
+        self.config.stats.downstream_rq_time.record(elapsed);
         self.end_stream();
     }
 
@@ -427,6 +427,7 @@ impl ActiveStream {
         if self.state.decoder_filters_streaming.get() {
             self.read_disable_downstream(true);
         } else {
+            self.passed(Stage::RequestDataTooLarge, self.buffer_limit.get() as u64);
             self.config.stats.downstream_rq_too_large.inc();
             self.send_local_reply_with(413, "Payload Too Large", None, "request_payload_too_large".into());
         }
@@ -452,6 +453,7 @@ impl ActiveStream {
             self.call_high_watermark_callbacks();
             return;
         }
+        self.passed(Stage::ResponseDataTooLarge, self.buffer_limit.get() as u64);
         self.config.stats.rs_too_large.inc();
         if filter.headers_continued() {
             self.config.stats.downstream_rq_tx_reset.inc();

@@ -43,6 +43,7 @@ impl ActiveStream {
     pub(super) fn send_direct_local_reply(&self, status: u16, body: &str, details: &'static str) {
         self.stream_info.set_response_code_details(details);
         self.stream_info.response_code.set(Some(status));
+        let _stage = self.stage(Stage::SendLocalReply, status.into(), 0);
         let (headers, with_body) = self.local_reply_headers(status, body, None);
         let headers = headers.shared();
         *self.response_headers.borrow_mut() = Some(headers.clone());

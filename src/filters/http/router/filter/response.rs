@@ -55,6 +55,7 @@ impl Filter {
         dropped: bool,
         details: Cow<'static, str>,
     ) {
+        self.passed(Stage::OnUpstreamAbort, status.into(), self.downstream_response_started.get().into());
         let host = self.upstream_request().and_then(|request| request.host());
         if self.downstream_response_started.get() {
             if let Some(host) = host.filter(|_| self.grpc_success_deferred.get()) {
@@ -154,13 +155,8 @@ impl Filter {
             "upstream headers complete: end_stream={}",
             end_stream
         );
-        let _stage = trace::scope_at_once(
-            Stage::OnUpstreamHeaders,
-            Some(self.connection_id.get()),
-            self.stream_id.get(),
-            trace::detail(|| headers.borrow().status().into()),
-            end_stream.into(),
-        );
+        let status = trace::detail(|| headers.borrow().status().into());
+        let _stage = self.stage(Stage::OnUpstreamHeaders, status, end_stream.into());
         let status = {
             let mut headers = headers.borrow_mut();
             // A response that came before the end of the request was not timed.
@@ -229,6 +225,7 @@ impl Filter {
         trailers: HeaderMapPtr,
         host: Option<&HostSharedPtr>,
     ) {
+        let _stage = self.stage(Stage::OnUpstreamTrailers, 0, 0);
         if self.grpc_success_deferred.get() {
             self.charge_grpc(host, &trailers.borrow());
         }
@@ -240,7 +237,7 @@ impl Filter {
 
     /// The response is complete. On HTTP/1 an unfinished request cannot go on.
     fn on_upstream_complete(&self) {
-        trace::at_once(Stage::OnUpstreamComplete, Some(self.connection_id.get()), self.stream_id.get(), 0, 0);
+        self.passed(Stage::OnUpstreamComplete, 0, 0);
         if !self.downstream_end_stream.get()
             && let Some(request) = self.upstream_request()
         {

@@ -9,7 +9,7 @@ use crate::envoy_stream_log;
 use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, utility};
 use crate::router::RouteConstSharedPtr;
-use crate::trace;
+use crate::trace::{self, Stage};
 
 /// An answer in place of a request's.
 struct Refusal {
@@ -149,6 +149,7 @@ impl ActiveStream {
             return;
         }
         if let Some(connection) = manager.connection() {
+            self.passed(Stage::MutateRequestHeaders, 0);
             let remote =
                 header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
             self.stream_info.downstream_remote_address.set(Some(remote));
@@ -167,6 +168,7 @@ impl ActiveStream {
             self.apply_route_idle_timeout(route);
         }
         self.decode_headers_from(0, &headers, end_stream);
+        self.passed(Stage::ResetIdleTimer, 0);
         self.reset_idle_timer();
     }
 }
