@@ -7,6 +7,7 @@
     tests/trace_events.py --query longest_pass trace.json   what one of them answers, tab-separated
     tests/trace_events.py --sql 'SELECT ...' trace.json     the same for any query
     tests/trace_events.py --print-sql longest_pass      its SQL, for Perfetto's trace_processor_shell
+    tests/trace_events.py --processor SHELL trace.json  whether that program loads the trace and answers the same
     tests/trace_events.py --self-test                   that broken traces are found, and what is found in good ones
 
 FILE may be `-` for standard input. Only Python's standard library is needed.
@@ -17,16 +18,21 @@ it in silence. A violation names its event by its index in `traceEvents`.
 
 The tables are the trace processor's as far as the queries need them: process, thread, thread_track, slice, args,
 flow, counter_track and counter, with its column names, its slice ids and its function EXTRACT_ARG. A thread's
-instants are slices without duration there, and so they are here.
+instants are slices without duration there, and so they are here. No registry has that program, so the tests go by
+these tables; where it is at hand, --processor lays both side by side.
 """
 
 import argparse
 import copy
+import csv
 import json
 import math
+import os
 import re
 import sqlite3
+import subprocess
 import sys
+import tempfile
 
 PHASES = "BEiCsfM"
 MAX_DEPTH = 512
@@ -381,6 +387,47 @@ def report(trace):
         print(f"  {name}")
 
 
+# What --processor asks beside the queries: that nothing was dropped, and that what has a beginning has an end inside
+# of what is around it.
+CHECKS = {
+    "slices": "SELECT COUNT(*) FROM slice",
+    "arrows": "SELECT COUNT(*) FROM flow",
+    "counters": "SELECT COUNT(*) FROM counter",
+    "slices without an end": "SELECT COUNT(*) FROM slice WHERE dur < 0",
+    "slices that stick out": """SELECT COUNT(*) FROM slice AS inner JOIN slice AS outer ON inner.parent_id = outer.id
+WHERE inner.ts + inner.dur > outer.ts + outer.dur""",
+}
+LOADED = "SELECT name, value FROM stats WHERE value != 0 AND severity != 'info'"
+
+
+def processed(shell, path, sql):
+    """What trace_processor_shell answers, as rows of texts."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+        file.write(sql.strip() + ";\n")
+        file.flush()
+        done = subprocess.run([shell, "-q", file.name, path], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip())
+    return list(csv.reader(done.stdout.splitlines()))[1:]
+
+
+def compare(shell, trace, document):
+    """Asks both for everything; the status to exit with."""
+    status = 0
+    with tempfile.TemporaryDirectory(prefix="trace-") as directory:
+        path = os.path.join(directory, "trace.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        for name, sql in {**CHECKS, **QUERIES}.items():
+            own = [["" if value is None else str(value) for value in row] for row in trace.ask(sql)[1]]
+            theirs = processed(shell, path, sql)
+            status |= own != theirs
+            print(f"{name}: " + (f"equal, {len(own)} rows" if own == theirs else f"{theirs}, here {own}"))
+        errors = processed(shell, path, LOADED)
+        print(f"errors while loading: {errors or 'none'}")
+    return status | bool(errors)
+
+
 def good_trace():
     """A small trace of two workers with one request each; the second one's stages all happen at once."""
     at = {"pid": 1, "tid": 2}
@@ -516,6 +563,7 @@ def main():
     parser.add_argument("--query", choices=QUERIES, help="answer one of the queries, tab-separated")
     parser.add_argument("--sql", help="answer another query, tab-separated")
     parser.add_argument("--print-sql", choices=QUERIES, help="print the SQL of a query")
+    parser.add_argument("--processor", metavar="SHELL", help="compare with Perfetto's trace_processor_shell")
     parser.add_argument("--self-test", action="store_true", help="check this program")
     options = parser.parse_args()
     if options.self_test:
@@ -527,7 +575,8 @@ def main():
         parser.error("which trace?")
     try:
         with sys.stdin if options.file == "-" else open(options.file, encoding="utf-8") as file:
-            trace = Trace(json.load(file))
+            document = json.load(file)
+        trace = Trace(document)
     except (OSError, ValueError) as error:
         print(f"{options.file}: {error}")
         return 1
@@ -535,6 +584,8 @@ def main():
         print(f"event {index}: {text}")
     if trace.violations:
         return 1
+    if options.processor:
+        return compare(options.processor, trace, document)
     if options.report:
         report(trace)
     sql = QUERIES.get(options.query, options.sql)

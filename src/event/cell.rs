@@ -11,13 +11,20 @@ use super::ffi;
 use super::libevent::{Base, CallbackKind, guarded};
 use crate::trace;
 
+/// Whether `event_active` and not the kernel is behind an event's callback; known while stages are recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ByHand {
+    No,
+    Once,
+    Always,
+}
+
 /// The allocation that libevent points into. `F` is last so that the cell can be held unsized.
 struct EventCell<F: ?Sized> {
     event: UnsafeCell<MaybeUninit<ffi::event>>,
     base: Rc<Base>,
     kind: CallbackKind,
-    /// While stages are recorded: the callback is due to [`Event::activate`].
-    by_hand: Cell<bool>,
+    by_hand: Cell<ByHand>,
     callback: F,
 }
 
@@ -43,7 +50,7 @@ impl Event {
                 _ if bits & ffi::EV_SIGNAL as c_short != 0 => CallbackKind::Signal,
                 _ => CallbackKind::FileEvent,
             },
-            by_hand: Cell::new(false),
+            by_hand: Cell::new(ByHand::No),
             callback,
         });
         let event = Event { cell, trampoline: trampoline::<F> };
@@ -79,7 +86,7 @@ impl Event {
     /// `event_active`: the callback runs in the current pass, after what is queued already.
     pub(super) fn activate(&self, bits: c_short) {
         if trace::enabled() {
-            self.cell.by_hand.set(true);
+            self.mark_by_hand(ByHand::Once);
         }
         // SAFETY: the event is assigned; this runs on the loop's thread.
         unsafe { ffi::event_active(self.raw(), bits as c_int, 0) };
@@ -89,6 +96,10 @@ impl Event {
     pub(super) fn pending(&self, bits: c_short) -> bool {
         // SAFETY: the event is assigned; a null timeval is allowed.
         unsafe { ffi::event_pending(self.raw(), bits, std::ptr::null_mut()) != 0 }
+    }
+
+    pub(super) fn mark_by_hand(&self, by_hand: ByHand) {
+        self.cell.by_hand.set(by_hand);
     }
 
     pub(super) fn raw(&self) -> *mut ffi::event {
@@ -111,8 +122,16 @@ unsafe extern "C" fn trampoline<F: Fn(c_short) + 'static>(_fd: c_int, bits: c_sh
         Rc::increment_strong_count(raw);
         Rc::from_raw(raw)
     };
-    let by_hand = trace::enabled() && cell.by_hand.replace(false);
+    let by_hand = trace::enabled() && take_by_hand(&cell.by_hand);
     guarded(&cell.base, cell.kind, bits, by_hand, || (cell.callback)(bits));
+}
+
+fn take_by_hand(by_hand: &Cell<ByHand>) -> bool {
+    if by_hand.get() == ByHand::Once {
+        by_hand.set(ByHand::No);
+        return true;
+    }
+    by_hand.get() == ByHand::Always
 }
 
 fn to_timeval(d: Duration) -> ffi::timeval {

@@ -8,7 +8,7 @@ use std::ffi::c_short;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::cell::Event;
+use super::cell::{ByHand, Event};
 use super::ffi;
 use super::libevent::Base;
 
@@ -48,7 +48,9 @@ impl Timer {
         self.event.pending(ffi::EV_TIMEOUT as c_short)
     }
 
+    /// For `event_active` on other threads, which is the only thing to do with this timer then.
     pub(super) fn raw_event(&self) -> *mut ffi::event {
+        self.event.mark_by_hand(ByHand::Always);
         self.event.raw()
     }
 }

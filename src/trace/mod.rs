@@ -105,6 +105,8 @@ pub struct ThreadEvents {
     pub thread: String,
     /// The oldest first.
     pub events: Vec<Event>,
+    /// There were older ones, in whose place newer ones are.
+    pub overwritten: bool,
     /// What the last streams ask for, the oldest first.
     pub streams: Vec<StreamName>,
 }
@@ -197,6 +199,7 @@ pub fn collect() -> Vec<ThreadEvents> {
         .into_iter()
         .map(|(recorded, held)| ThreadEvents {
             thread: recorded.thread.clone(),
+            overwritten: held.overflowed,
             events: unpack::unpack(held, &clock),
             streams: recorded.names.read(),
         })

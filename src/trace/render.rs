@@ -55,6 +55,9 @@ pub fn text(threads: &[ThreadEvents]) -> String {
         "{:>14} {:<12} {:>7} {:>6} {:>20}  {}\n",
         "time us", "thread", "pass", "conn", "stream", "stage"
     );
+    for thread in threads.iter().filter(|thread| thread.overwritten) {
+        let _ = writeln!(out, "older events of {} were overwritten", thread.thread);
+    }
     let mut depth = vec![0usize; threads.len()];
     for (thread, event) in merged(threads) {
         if event.phase == Phase::End {
@@ -95,11 +98,11 @@ pub fn json_lines(threads: &[ThreadEvents]) -> String {
             "legate_file": s.legate_file, "libevent": s.libevent})
     };
     let names: Vec<&str> = threads.iter().map(|t| t.thread.as_str()).collect();
+    let overwritten: Vec<bool> = threads.iter().map(|t| t.overwritten).collect();
     let stages: Vec<Value> = STAGES.iter().map(stage).collect();
-    let mut out =
-        json!({"header": {"version": 1, "workers": names, "enabled": super::enabled(), "started_ns": 0,
-        "stages": stages}})
-        .to_string();
+    let mut out = json!({"header": {"version": 1, "workers": names, "overwritten": overwritten,
+        "enabled": super::enabled(), "started_ns": 0, "stages": stages}})
+    .to_string();
     out.push('\n');
     for StreamName { stream, method, path } in threads.iter().flat_map(|thread| &thread.streams) {
         let info = json!({"stream_info": {"stream": stream.to_string(), "method": method, "path": path}});
@@ -270,11 +273,13 @@ mod tests {
                     event(2_000, Phase::End, Stage::OnFileEvent, Some(4), 0, 0, 0),
                     event(3_000, Phase::Begin, Stage::Callback, None, 0, 2, BY_HAND),
                 ],
+                overwritten: true,
                 streams: vec![StreamName { stream: 9, method: "GET".into(), path: "/\"".into() }],
             },
             ThreadEvents {
                 thread: "worker_1".into(),
                 events: vec![event(1_200, Phase::Instant, Stage::Write, Some(6), 0, 12, 0)],
+                overwritten: false,
                 streams: vec![],
             },
         ]
@@ -283,8 +288,9 @@ mod tests {
     #[test]
     fn the_table_is_in_order_and_indented() {
         let text = text(&threads());
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 7);
+        let mut lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 8);
+        assert_eq!(lines.remove(1), "older events of worker_0 were overwritten");
         assert!(lines[1].ends_with("  ConnectionImpl::onFileEvent bits=1"), "{}", lines[1]);
         assert!(lines[2].contains("worker_1") && lines[2].contains("C6"), "{}", lines[2]);
         assert!(lines[3].ends_with("    ConnPoolImpl::newStream waiting=0 pool=0"), "{}", lines[3]);
@@ -297,6 +303,7 @@ mod tests {
         let lines: Vec<Value> =
             json_lines(&threads()).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines[0]["header"]["workers"], json!(["worker_0", "worker_1"]));
+        assert_eq!(lines[0]["header"]["overwritten"], json!([true, false]));
         assert_eq!(lines[0]["header"]["stages"].as_array().unwrap().len(), STAGES.len());
         let want = json!({"t": 1500, "w": 0, "pass": 3, "ph": "I", "conn": 4, "stream": "9",
             "stage": "ConnPoolImpl::newStream", "a": 0, "b": 0});
@@ -336,8 +343,12 @@ mod tests {
 
     #[test]
     fn each_thread_of_a_chrome_trace_has_a_number_of_its_own() {
-        let thread =
-            |name: &str| ThreadEvents { thread: name.into(), events: Vec::new(), streams: Vec::new() };
+        let thread = |name: &str| ThreadEvents {
+            thread: name.into(),
+            events: Vec::new(),
+            overwritten: false,
+            streams: Vec::new(),
+        };
         let tids = |threads: &[ThreadEvents]| -> Vec<u64> {
             let names = chrome_events(threads).into_iter().filter(|e| e["name"] == "thread_name");
             names.map(|e| e["tid"].as_u64().unwrap()).collect()
@@ -366,8 +377,12 @@ mod tests {
             event(50, Stage::PoolNewStream, u64::MAX),
             event(60, Stage::AttachRequestToClient, u64::MAX),
         ];
-        let events =
-            chrome_events(&[ThreadEvents { thread: "worker_0".into(), events, streams: Vec::new() }]);
+        let events = chrome_events(&[ThreadEvents {
+            thread: "worker_0".into(),
+            events,
+            overwritten: false,
+            streams: Vec::new(),
+        }]);
         let arrows = events.iter().filter(|e| e["cat"] == "flow");
         let ends: Vec<_> = arrows.map(|e| (&e["ph"], &e["bp"], &e["ts"], &e["id"])).collect();
         let id = json!("0xffffffffffffffff");

@@ -167,6 +167,12 @@ pub fn keep_recorded(trace: &mut Trace) {
     trace.lanes.retain(|(id, events)| !events.is_empty() && *id != LaneId::Main);
 }
 
+/// A worker whose recording has no beginning any more.
+fn overwritten_worker<'a>(threads: &'a [String], overwritten: &Value) -> Option<&'a String> {
+    let is_lost = |&index: &usize| overwritten[index] == true && threads[index].starts_with("worker");
+    (0..threads.len()).find(is_lost).map(|index| &threads[index])
+}
+
 /// Whether a text is what the recorder writes.
 pub fn is_recording(text: &str) -> bool {
     text.starts_with("{\"header\":")
@@ -184,6 +190,9 @@ pub fn read(text: &str) -> Result<Trace, String> {
         if let Some(header) = value.get("header") {
             let names = header["workers"].as_array().cloned().unwrap_or_default();
             reader.threads = names.iter().filter_map(Value::as_str).map(str::to_string).collect();
+            if let Some(thread) = overwritten_worker(&reader.threads, &header["overwritten"]) {
+                return Err(format!("older events of {thread} were overwritten: record less at once"));
+            }
         } else if value.get("stage").is_some() {
             events.push((index + 1, value));
         }
@@ -370,6 +379,9 @@ mod tests {
     fn what_is_no_recording_is_refused() {
         assert_eq!(read("{}").unwrap_err(), "line 1: it has no header that names the workers");
         assert!(read("x").unwrap_err().starts_with("line 1: "));
+        let header = r#"{"header":{"workers":["main_thread","worker_0"],"overwritten":[true,true]}}"#;
+        assert!(read(header).unwrap_err().contains("older events of worker_0 were overwritten"));
+        assert!(read(&header.replace("true,true", "true,false")).is_ok());
         assert!(is_recording("{\"header\":{}}") && !is_recording("[2026"));
     }
 }

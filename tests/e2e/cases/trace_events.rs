@@ -139,7 +139,7 @@ fn a_trace_of_two_workers_answers_questions() {
 #[test]
 fn a_trace_is_sound_while_its_rings_are_overwritten() {
     // A ring has room for the events of fewer requests than these.
-    const REQUESTS: usize = 700;
+    const REQUESTS: usize = 300;
     let case = Case::new("overwritten");
     let site = start(&case);
     let clients = connect_to_both(&site);
