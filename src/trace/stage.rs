@@ -96,7 +96,7 @@ stages! {
     OnNewConnection same 1 "ActiveListener::onNewConnection" "connections" "" "source/server/connection_handler_impl.cc" "src/server/connection_handler.rs",
     OnFileEvent same 2 "ConnectionImpl::onFileEvent" "bits" "EV_READ|EV_WRITE|EV_CLOSED" "source/common/network/connection_impl.cc" "src/network/connection/io.rs",
     OnReadReady same 2 "ConnectionImpl::onReadReady" "" "EV_READ" "source/common/network/connection_impl.cc" "src/network/connection/io.rs",
-    DoRead timed 2 "RawBufferSocket::doRead" "bytes end" "" "source/common/network/raw_buffer_socket.cc" "src/network/raw_buffer_socket.rs",
+    DoRead same 2 "RawBufferSocket::doRead" "bytes end" "" "source/common/network/raw_buffer_socket.cc" "src/network/raw_buffer_socket.rs",
     OnRead same 2 "ConnectionImpl::onRead" "bytes end" "" "source/common/network/connection_impl.cc" "src/network/connection/io.rs",
     ContinueReading same 2 "FilterManagerImpl::onContinueReading" "bytes end" "" "source/common/network/filter_manager_impl.cc" "src/network/connection/io.rs",
     OnWriteReady same 6 "ConnectionImpl::onWriteReady" "bytes connecting" "EV_WRITE" "source/common/network/connection_impl.cc" "src/network/connection/io.rs",
