@@ -59,6 +59,8 @@ def callbacks(events):
             found.append((event["pass"], kind, []))
             depth = 1
             continue
+        if not found:
+            continue  # of a callback that was under way when the recorder was switched on
         conn = event.get("conn")
         if conn is not None and conn not in names:
             names[conn] = "D1" if stage == "ActiveListener::newConnection" else "U1"
