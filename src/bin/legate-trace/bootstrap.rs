@@ -7,6 +7,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 const BUILT_IN: &str = include_str!("envoy.yaml");
+/// Where the scenarios' requests go.
+const HOST: &str = "legate.test";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// A bootstrap under construction.
@@ -35,6 +37,11 @@ impl Bootstrap {
         }
         if bootstrap.clusters().is_empty() {
             return Err(format!("{name}: static_resources.clusters: there is none"));
+        }
+        if !bootstrap.connection_managers().first().is_some_and(|manager| serves_the_scenarios(manager)) {
+            return Err(format!(
+                "{name}: the first listener takes no GET / of host {HOST} to a cluster, as the scenarios need it"
+            ));
         }
         Ok(bootstrap)
     }
@@ -124,6 +131,26 @@ impl Bootstrap {
     }
 }
 
+/// Whether a connection manager takes `GET /` of the scenarios' host to a cluster. What is matched in other ways than by path
+/// and prefix may do so.
+fn serves_the_scenarios(manager: &Map<String, Value>) -> bool {
+    let list = |value: &Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+    let route_config = manager.get("route_config").cloned().unwrap_or_default();
+    let hosts = list(&route_config, "virtual_hosts");
+    let exact = hosts.iter().find(|host| list(host, "domains").iter().any(|domain| domain == HOST));
+    let any = || {
+        let may = |domain: &Value| domain.as_str().is_some_and(|domain| domain.contains('*'));
+        hosts.iter().find(|host| list(host, "domains").iter().any(may))
+    };
+    let Some(host) = exact.or_else(any) else { return false };
+    let takes = |route: &&Value| {
+        let (path, prefix) = (&route["match"]["path"], &route["match"]["prefix"]);
+        (path.is_null() && prefix.is_null()) || path == "/" || prefix == "/" || prefix == ""
+    };
+    let routes = list(host, "routes");
+    routes.iter().find(takes).is_some_and(|route| route["route"].is_object())
+}
+
 fn address(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
@@ -166,6 +193,24 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn the_scenarios_requests_need_a_route() {
+        let serves = |domain: &str, path: Value, action: &str| {
+            let route = json!({"match": path, action: {"cluster": "c"}});
+            let manager =
+                json!({"route_config": {"virtual_hosts": [{"domains": [domain], "routes": [route]}]}});
+            serves_the_scenarios(manager.as_object().unwrap())
+        };
+        assert!(
+            serves("*", json!({"prefix": "/"}), "route")
+                && serves("legate.test", json!({"path": "/"}), "route")
+        );
+        assert!(serves("*", json!({"safe_regex": {}}), "route"));
+        assert!(!serves("other.test", json!({"prefix": "/"}), "route"));
+        assert!(!serves("*", json!({"prefix": "/x"}), "route"));
+        assert!(!serves("*", json!({"prefix": "/"}), "direct_response"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lexopt::ValueExt;
 
+use crate::interrupt;
 use crate::lanes::LaneId;
 use crate::report::Excerpt;
 use crate::scenarios::{self, SCENARIOS, Scenario};
@@ -13,25 +14,40 @@ use crate::scenarios::{self, SCENARIOS, Scenario};
 const USAGE: &str = "\
 legate-trace lays what legate does beside what Envoy does, stage by stage.
 
-  legate-trace run --scenario NAME|all [--envoy PATH] [--legate PATH] [-c FILE] [--keep DIR]
-      starts both with the same configuration on free ports, plays the scenario against a scripted upstream, compares;
+  legate-trace run --scenario NAME|all [--envoy PATH] [--legate PATH] [-c FILE] [--keep DIR] [--recorder]
+      starts both with the same configuration, plays the scenario against a scripted upstream, compares;
       --keep leaves configurations and logs (trace.log) in a directory; --recorder takes legate's stages from its
       recorder instead of its log
-  legate-trace compare ENVOY_LOG LEGATE_LOG [--scenario NAME]
-      compares two logs made with -l trace, or Envoy's with legate's recording (GET /trace?format=json); with the differences documented for that scenario, if they are of one
+  legate-trace compare ENVOY_LOG LEGATE_LOG [--scenario NAME] [--per-connection]
+      compares two logs made with -l trace, or Envoy's with legate's recording (GET /trace?format=json); --scenario
+      says that they are of that one; --per-connection is for several workers: connections are matched by their
+      requests, and pools and loops are left out
   legate-trace syscalls [--requests N] [--envoy PATH] [--legate PATH] [-c FILE] [--keep DIR]
-      runs both under strace and counts the system calls of N kept-alive requests (200), one after another
+      runs both under strace and counts the system calls of N kept-alive requests (200), one after another; only
+      those of the worker's thread
   legate-trace scenarios
       lists the scenarios
 
-What run and compare print:
-  --html FILE            writes the comparison as a page, too
+What run and compare print (this changes nothing else, above all not the exit status):
   --summary              only lanes with undocumented differences, as with --scenario all
   --lane KIND            only lanes of that kind: downstream, upstream, pool, loop, main; may be repeated
   --from STAGE, --to STAGE   in each lane only the part from the first STAGE on, up to the next STAGE
+  --html FILE            writes the same as a page, too
+
+The first difference in time is marked >>>>, with its lines in the logs; others are marked !, and documented ones have the
+number of their reason. A value of date, x-request-id or x-envoy-upstream-service-time does not count.
+
+-c FILE: listeners and admin get free ports, and every cluster becomes STATIC with the scripted upstream as its only
+endpoint; a scenario may set a timeout or a limit in it. The first listener has to have an HTTP connection manager with a
+route_config that takes GET / of host legate.test to a cluster.
+
+Logs of your own are comparable when both proxies had the same configuration on the same port (one after the other), one
+worker (--concurrency 1), and one request after another. In the router, suppress_envoy_headers: true keeps
+x-envoy-upstream-service-time away, whose length, and so the number of bytes, depends on the time.
 
 Envoy is looked for in ENVOY_BIN, .venv and PATH, legate beside this program. Exit status: 0 when the traces are equal up to the
-documented differences, 1 when not or when a scenario gets stuck, 2 when they could not be compared.
+documented differences, 1 when not, when a scenario gets stuck, or when a documented difference does not occur where it should,
+2 when they could not be compared.
 ";
 
 /// What is asked for.
@@ -87,6 +103,8 @@ pub struct CompareCommand {
     pub legate: PathBuf,
     /// What was played.
     pub scenario: Option<&'static Scenario>,
+    /// `--per-connection`.
+    pub per_connection: bool,
     /// `--html`.
     pub html: Option<PathBuf>,
     /// What is printed.
@@ -96,13 +114,20 @@ pub struct CompareCommand {
 /// Reads the command line.
 ///
 /// # Errors
-/// It asks for something that does not exist, or for nothing.
+/// It asks for something that does not exist, for nothing, or for something twice.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let asks_for = |names: [&str; 2]| arguments.iter().any(|word| names.iter().any(|name| word == name));
+    if asks_for(["--help", "-h"]) {
+        return Ok(Command::Print(USAGE.to_string()));
+    }
+    if asks_for(["--version", "-V"]) {
+        return Ok(Command::Print(format!("legate-trace {}\n", env!("CARGO_PKG_VERSION"))));
+    }
     let mut parser = lexopt::Parser::from_iter(arguments);
     let text = |e: lexopt::Error| format!("{e}; see legate-trace --help");
     match parser.next().map_err(text)? {
         None => Err("nothing to do; see legate-trace --help".to_string()),
-        Some(lexopt::Arg::Long("help") | lexopt::Arg::Short('h')) => Ok(Command::Print(USAGE.to_string())),
         Some(lexopt::Arg::Value(word)) => match word.to_str() {
             Some("run") => parse_run(&mut parser).map(Command::Run),
             Some("syscalls") => parse_syscalls(&mut parser).map(Command::Syscalls),
@@ -119,7 +144,9 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
     let text = |e: lexopt::Error| format!("run: {e}; see legate-trace --help");
     let mut command = RunCommand::default();
     let mut chosen = false;
+    let mut given = Vec::new();
     while let Some(argument) = parser.next().map_err(text)? {
+        once(&mut given, &argument)?;
         if let Long(name @ ("summary" | "lane" | "from" | "to")) = argument {
             let name = name.to_string();
             read_excerpt(&mut command.excerpt, &name, parser)?;
@@ -148,7 +175,9 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
 fn parse_syscalls(parser: &mut lexopt::Parser) -> Result<SyscallsCommand, String> {
     let text = |e: lexopt::Error| format!("syscalls: {e}; see legate-trace --help");
     let mut command = SyscallsCommand { proxies: Proxies::default(), requests: 200 };
+    let mut given = Vec::new();
     while let Some(argument) = parser.next().map_err(text)? {
+        once(&mut given, &argument)?;
         match argument {
             lexopt::Arg::Long("requests") => {
                 command.requests = parser.value().and_then(|v| v.parse()).map_err(text)?;
@@ -170,14 +199,18 @@ fn parse_compare(parser: &mut lexopt::Parser) -> Result<CompareCommand, String> 
     let mut files: Vec<PathBuf> = Vec::new();
     let mut html = None;
     let mut scenario = None;
+    let mut per_connection = false;
     let mut excerpt = Excerpt::default();
+    let mut given = Vec::new();
     while let Some(argument) = parser.next().map_err(text)? {
+        once(&mut given, &argument)?;
         match argument {
             lexopt::Arg::Long(name @ ("summary" | "lane" | "from" | "to")) => {
                 let name = name.to_string();
                 read_excerpt(&mut excerpt, &name, parser)?;
             }
             lexopt::Arg::Value(file) => files.push(file.into()),
+            lexopt::Arg::Long("per-connection") => per_connection = true,
             lexopt::Arg::Long("scenario") => {
                 scenario = Some(read_scenario(&parser.value().and_then(ValueExt::string).map_err(text)?)?);
             }
@@ -186,11 +219,25 @@ fn parse_compare(parser: &mut lexopt::Parser) -> Result<CompareCommand, String> 
         }
     }
     match <[PathBuf; 2]>::try_from(files) {
-        Ok([envoy, legate]) => Ok(CompareCommand { envoy, legate, scenario, html, excerpt }),
+        Ok([envoy, legate]) => Ok(CompareCommand { envoy, legate, scenario, per_connection, html, excerpt }),
         Err(files) => {
             Err(format!("compare: it takes two files, Envoy's log and legate's, not {}", files.len()))
         }
     }
+}
+
+/// Refuses an option that was given before.
+fn once(given: &mut Vec<String>, argument: &lexopt::Arg<'_>) -> Result<(), String> {
+    let name = match argument {
+        lexopt::Arg::Long(name) => format!("--{name}"),
+        lexopt::Arg::Short(letter) => format!("-{letter}"),
+        lexopt::Arg::Value(_) => return Ok(()),
+    };
+    if given.contains(&name) && name != "--lane" {
+        return Err(format!("{name} is given twice"));
+    }
+    given.push(name);
+    Ok(())
 }
 
 fn read_scenario(name: &str) -> Result<&'static Scenario, String> {
@@ -271,6 +318,7 @@ impl Proxies {
         let temporary = || std::env::temp_dir().join(format!("legate-trace-{}", std::process::id()));
         let path = self.keep.clone().unwrap_or_else(temporary);
         std::fs::create_dir_all(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
+        interrupt::note_directory(self.keep.is_none().then_some(path.as_path()));
         Ok(Directory { path, is_kept: self.keep.is_some() })
     }
 }
@@ -332,6 +380,22 @@ mod tests {
     }
 
     #[test]
+    fn help_and_version_are_given_everywhere() {
+        for (words, want) in [
+            ("run --help", USAGE),
+            ("compare -h", USAGE),
+            ("--help", USAGE),
+            ("--version", concat!("legate-trace ", env!("CARGO_PKG_VERSION"), "\n")),
+        ] {
+            let words = std::iter::once("legate-trace").chain(words.split_whitespace());
+            match parse(words.map(OsString::from)) {
+                Ok(Command::Print(text)) => assert_eq!(text, want),
+                _ => panic!("nothing is printed"),
+            }
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         assert_eq!(error(""), "nothing to do; see legate-trace --help");
         assert!(error("walk").contains("no command is called walk"));
@@ -341,5 +405,8 @@ mod tests {
         assert!(error("run --lane x").contains("no kind of lane is called 'x'; there is downstream, "));
         assert!(error("syscalls --requests 0").contains("at least 1"));
         assert!(error("compare a").contains("it takes two files"));
+        assert_eq!(error("run --scenario all --keep a --keep b"), "--keep is given twice");
+        assert!(error("compare a b --per-connection --per-connection").contains("given twice"));
+        assert!(!error("run --lane pool --lane loop").contains("twice"));
     }
 }

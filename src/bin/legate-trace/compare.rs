@@ -1,9 +1,15 @@
 //! Two traces laid side by side: aligned lane by lane, and each difference looked up among the documented ones.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::differences::{Difference, How};
-use crate::lanes::{Event, LaneId, Trace, add_up};
+use crate::added_up::{added_up, is_repeating};
+use crate::align::align;
+use crate::differences::{Difference, Pattern};
+use crate::judge::judge;
+use crate::lanes::{Event, LaneId, Trace};
+use crate::pairing;
+use crate::recorder;
 
 /// What a pair comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +20,15 @@ pub enum Verdict {
     Documented(usize),
     /// They differ.
     Undocumented,
+    /// The stage of that documented difference is not there, though what it belongs to is.
+    Missing(usize),
+}
+
+impl Verdict {
+    /// Whether it is no difference that the documentation knows.
+    pub fn is_undocumented(self) -> bool {
+        matches!(self, Verdict::Undocumented | Verdict::Missing(_))
+    }
 }
 
 /// An event of Envoy's, of legate's, or one of each.
@@ -25,15 +40,19 @@ pub struct Pair {
     pub legate: Option<Event>,
     /// How they stand to each other.
     pub verdict: Verdict,
+    /// When it was, beside other pairs, by the lines of Envoy's log.
+    pub time: usize,
 }
 
 impl Pair {
-    /// Names of the details that both sides have with other values.
-    fn differing_details(&self) -> Vec<String> {
-        match (&self.envoy, &self.legate) {
-            (Some(envoy), Some(legate)) => envoy.differing_details(legate),
-            _ => Vec::new(),
-        }
+    /// A pair that is not judged yet.
+    pub fn new(envoy: Option<&Event>, legate: Option<&Event>) -> Pair {
+        Pair { envoy: envoy.cloned(), legate: legate.cloned(), verdict: Verdict::Undocumented, time: 0 }
+    }
+
+    /// One of its events.
+    pub fn any(&self) -> Option<&Event> {
+        self.envoy.as_ref().or(self.legate.as_ref())
     }
 
     /// The documented difference that it is.
@@ -46,7 +65,29 @@ impl Pair {
 
     /// The stage, if the table knows it.
     pub fn stage(&self) -> Option<&str> {
-        self.envoy.as_ref().or(self.legate.as_ref()).filter(|e| e.known).map(|e| e.stage.as_str())
+        self.any().filter(|e| e.known).map(|e| e.stage.as_str())
+    }
+
+    /// Whether one of its events is such a one.
+    pub fn is(&self, what: &Pattern) -> bool {
+        self.envoy.iter().chain(&self.legate).any(|event| what.matches(event))
+    }
+
+    /// Whether only one side has it.
+    pub fn is_one_sided(&self) -> bool {
+        self.envoy.is_none() || self.legate.is_none()
+    }
+
+    /// Whether the same sides have both pairs.
+    pub fn same_sides(&self, other: &Pair) -> bool {
+        self.envoy.is_some() == other.envoy.is_some() && self.legate.is_some() == other.legate.is_some()
+    }
+
+    /// Whether both can be of the same stream and connection.
+    pub fn may_share(&self, other: &Pair) -> bool {
+        let (Some(a), Some(b)) = (self.any(), other.any()) else { return false };
+        let streams = a.stream.zip(b.stream).is_none_or(|(a, b)| a == b);
+        streams && a.conn.zip(b.conn).is_none_or(|(a, b)| a == b)
     }
 }
 
@@ -60,7 +101,7 @@ pub struct Lane {
 }
 
 /// The outcome.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Comparison {
     /// The scenario's name; empty for logs from elsewhere.
     pub scenario: String,
@@ -70,6 +111,12 @@ pub struct Comparison {
     pub downstream_by_worker: [Vec<usize>; 2],
     /// Where the scenario could not be played on, with Envoy and with legate.
     pub stuck: [Option<String>; 2],
+    /// What is to be known about the logs.
+    pub notes: Vec<String>,
+    /// How many lines of workers are no step: Envoy's and legate's.
+    pub ignored: [usize; 2],
+    /// Documented differences of this scenario alone that do not occur, by index.
+    pub stale: Vec<usize>,
 }
 
 /// How much of a lane is compared.
@@ -78,8 +125,7 @@ pub enum Mode {
     /// Every event in its order.
     #[default]
     InOrder,
-    /// What happens once in its order, and behind it what happens repeatedly, with the bytes added up: for bodies that come in
-    /// pieces as the kernel likes.
+    /// Without what depends on the pieces in which a long body comes ([`added_up`]).
     AddedUp,
     /// Connections only, without what depends on which worker has which.
     PerConnection,
@@ -96,6 +142,8 @@ pub struct Counts {
     pub documented: usize,
     /// Others.
     pub undocumented: usize,
+    /// Lines that are no step: Envoy's and legate's.
+    pub ignored: [usize; 2],
 }
 
 impl Counts {
@@ -105,19 +153,21 @@ impl Counts {
         self.equal += more.equal;
         self.documented += more.documented;
         self.undocumented += more.undocumented;
+        self.ignored[0] += more.ignored[0];
+        self.ignored[1] += more.ignored[1];
     }
 }
 
 impl Comparison {
     /// Counts the pairs.
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+        let mut counts = Counts { ignored: self.ignored, ..Counts::default() };
         for pair in self.lanes.iter().flat_map(|lane| &lane.pairs) {
             counts.compared += 1;
             match pair.verdict {
                 Verdict::Equal => counts.equal += 1,
                 Verdict::Documented(_) => counts.documented += 1,
-                Verdict::Undocumented => counts.undocumented += 1,
+                Verdict::Undocumented | Verdict::Missing(_) => counts.undocumented += 1,
             }
         }
         counts
@@ -125,7 +175,7 @@ impl Comparison {
 
     /// Whether the two are not equal up to the documented differences.
     pub fn differs(&self) -> bool {
-        self.counts().undocumented > 0 || self.stuck.iter().any(Option::is_some)
+        self.counts().undocumented > 0 || self.stuck.iter().any(Option::is_some) || !self.stale.is_empty()
     }
 
     /// A line for each side that got stuck.
@@ -140,236 +190,120 @@ impl Comparison {
     }
 }
 
+/// On what terms two traces are compared.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// The scenario's name; empty for logs from elsewhere.
+    pub scenario: &'a str,
+    /// How much of them.
+    pub mode: Mode,
+    /// What may differ.
+    pub differences: &'a [Difference],
+    /// Whether legate's stages come from its recorder, which does not know all of them.
+    pub recorded: bool,
+}
+
 /// Compares two traces.
-pub fn compare(
-    envoy: &Trace,
-    legate: &Trace,
-    scenario: &str,
-    mode: Mode,
-    differences: &[Difference],
-) -> Comparison {
-    let ids: BTreeSet<LaneId> = envoy.lanes.iter().chain(&legate.lanes).map(|(id, _)| *id).collect();
+pub fn compare(envoy: &Trace, legate: &Trace, terms: Terms) -> Comparison {
+    let Terms { scenario, mode, differences, recorded } = terms;
+    let (mut of_envoy, mut of_legate) = (Cow::Borrowed(envoy), Cow::Borrowed(legate));
+    let mut differences = differences.to_vec();
+    if recorded {
+        differences = differences.into_iter().map(|d| d.among(recorder::is_recorded)).collect();
+    }
+    match mode {
+        Mode::InOrder => {}
+        Mode::AddedUp => {
+            [of_envoy, of_legate] = added_up(envoy, legate, recorded).map(Cow::Owned);
+            differences = differences.into_iter().map(|d| d.among(|stage| !is_repeating(stage))).collect();
+        }
+        Mode::PerConnection => {
+            of_legate = Cow::Owned(pairing::in_order_of(legate, envoy));
+        }
+    }
+    let ids: BTreeSet<LaneId> = envoy.lanes.iter().chain(&of_legate.lanes).map(|(id, _)| *id).collect();
     let is_compared = |id: &LaneId| {
         mode != Mode::PerConnection || matches!(id, LaneId::Downstream(_) | LaneId::Upstream(_))
     };
-    let lanes = ids
-        .into_iter()
-        .filter(is_compared)
-        .map(|id| {
-            let mut pairs = match mode {
-                Mode::AddedUp => {
-                    let (envoy, legate) = added_up(envoy.lane(id), legate.lane(id));
-                    align(&envoy, &legate)
-                }
-                Mode::InOrder | Mode::PerConnection => align(envoy.lane(id), legate.lane(id)),
-            };
-            judge(&mut pairs, id, scenario, differences);
-            Lane { id, pairs }
-        })
-        .collect();
-    Comparison {
+    let lane = |id: LaneId| {
+        let mut pairs = align(of_envoy.lane(id), of_legate.lane(id));
+        let applies = |d: &Difference| d.applies(id, scenario) && d.is_known_of(envoy.dialect);
+        let known: Vec<(usize, &Difference)> =
+            differences.iter().enumerate().filter(|(_, d)| applies(d)).collect();
+        judge(&mut pairs, &known);
+        Lane { id, pairs }
+    };
+    let mut lanes: Vec<Lane> = ids.into_iter().filter(is_compared).map(lane).collect();
+    tell_time(&mut lanes);
+    let mut comparison = Comparison {
         scenario: scenario.to_string(),
         lanes,
         downstream_by_worker: [envoy.downstream_by_worker.clone(), legate.downstream_by_worker.clone()],
         stuck: [envoy.stuck.clone(), legate.stuck.clone()],
+        notes: envoy.notes.iter().chain(&legate.notes).cloned().collect(),
+        ignored: [envoy.ignored, legate.ignored],
+        stale: Vec::new(),
+    };
+    let used = comparison.used();
+    let is_stale = |d: &Difference| !recorded && d.scenarios.iter().any(|s| s == scenario) && !d.sometimes;
+    comparison.stale =
+        (0..differences.len()).filter(|i| is_stale(&differences[*i]) && !used.contains(i)).collect();
+    comparison
+}
+
+/// Sets the time of each pair: the line of Envoy's log, or for what only legate has, the one of what came before it there.
+fn tell_time(lanes: &mut [Lane]) {
+    let both = |pair: &Pair| Some((pair.legate.as_ref()?.line, pair.envoy.as_ref()?.line));
+    let mut lines: Vec<(usize, usize)> = lanes.iter().flat_map(|lane| &lane.pairs).filter_map(both).collect();
+    lines.sort_unstable();
+    let mut latest = 0;
+    for (_, envoy) in &mut lines {
+        latest = latest.max(*envoy);
+        *envoy = latest;
     }
-}
-
-/// Both sides in the form of [`Mode::AddedUp`].
-fn added_up(envoy: &[Event], legate: &[Event]) -> (Vec<Event>, Vec<Event>) {
-    let repeats = |event: &Event| {
-        let count = |events: &[Event]| events.iter().filter(|e| e.same_stage(event)).count();
-        count(envoy) > 1 || count(legate) > 1
-    };
-    let side = |events: &[Event]| {
-        let (repeated, mut once): (Vec<Event>, Vec<Event>) = events.iter().cloned().partition(repeats);
-        let mut sums: Vec<Event> = Vec::new();
-        for event in repeated {
-            match sums.iter_mut().find(|e| e.same_stage(&event)) {
-                Some(sum) => add_up(sum, &event),
-                None => sums.push(event),
-            }
-        }
-        sums.sort_by(|a, b| (&a.stage, a.stream).cmp(&(&b.stage, b.stream)));
-        once.append(&mut sums);
-        once
-    };
-    (side(envoy), side(legate))
-}
-
-/// How many events of each side are aligned at a time: the table has the square of it.
-const WINDOW: usize = 1024;
-
-/// Aligns window by window; of each the first half counts, as what comes later may still change it.
-fn align(mut envoy: &[Event], mut legate: &[Event]) -> Vec<Pair> {
-    let mut all = Vec::new();
-    while envoy.len() > WINDOW || legate.len() > WINDOW {
-        let pairs = align_window(&envoy[..WINDOW.min(envoy.len())], &legate[..WINDOW.min(legate.len())]);
-        let (mut of_envoy, mut of_legate) = (0, 0);
-        let in_first_half = |pair: &Pair| {
-            of_envoy += usize::from(pair.envoy.is_some());
-            of_legate += usize::from(pair.legate.is_some());
-            of_envoy.max(of_legate) <= WINDOW / 2
+    for pair in lanes.iter_mut().flat_map(|lane| &mut lane.pairs) {
+        let of_legate = |line: usize| {
+            let before = lines.partition_point(|(legate, _)| *legate <= line);
+            before.checked_sub(1).map_or(0, |at| lines[at].1)
         };
-        let kept: Vec<Pair> = pairs.into_iter().take_while(in_first_half).collect();
-        envoy = &envoy[kept.iter().filter(|pair| pair.envoy.is_some()).count()..];
-        legate = &legate[kept.iter().filter(|pair| pair.legate.is_some()).count()..];
-        all.extend(kept);
-    }
-    all.append(&mut align_window(envoy, legate));
-    all
-}
-
-/// Finds the longest common sequence; equal details count for more than an equal stage alone.
-fn align_window(envoy: &[Event], legate: &[Event]) -> Vec<Pair> {
-    const SAME: u32 = 4;
-    const SAME_STAGE: u32 = 3;
-    let score = |a: &Event, b: &Event| match a.same_stage(b) {
-        true if a.differing_details(b).is_empty() => SAME,
-        true => SAME_STAGE,
-        false => 0,
-    };
-    let width = legate.len() + 1;
-    let mut best = vec![0u32; (envoy.len() + 1) * width];
-    for i in (0..envoy.len()).rev() {
-        for j in (0..legate.len()).rev() {
-            let gap = best[(i + 1) * width + j].max(best[i * width + j + 1]);
-            let matched = match score(&envoy[i], &legate[j]) {
-                0 => 0,
-                score => score + best[(i + 1) * width + j + 1],
-            };
-            best[i * width + j] = gap.max(matched);
-        }
-    }
-    let (mut i, mut j) = (0, 0);
-    let mut pairs = Vec::new();
-    let pair = |envoy: Option<&Event>, legate: Option<&Event>| Pair {
-        envoy: envoy.cloned(),
-        legate: legate.cloned(),
-        verdict: Verdict::Undocumented,
-    };
-    while i < envoy.len() || j < legate.len() {
-        let here = best[i * width + j];
-        let score = match (envoy.get(i), legate.get(j)) {
-            (Some(a), Some(b)) => score(a, b),
-            _ => 0,
+        pair.time = match (&pair.envoy, &pair.legate) {
+            (Some(event), _) => 2 * event.line,
+            (None, legate) => legate.as_ref().map_or(0, |event| 2 * of_legate(event.line) + 1),
         };
-        if score > 0 && here == score + best[(i + 1) * width + j + 1] {
-            pairs.push(pair(envoy.get(i), legate.get(j)));
-            (i, j) = (i + 1, j + 1);
-        } else if i < envoy.len() && here == best[(i + 1) * width + j] {
-            pairs.push(pair(envoy.get(i), None));
-            i += 1;
-        } else {
-            pairs.push(pair(None, legate.get(j)));
-            j += 1;
-        }
-    }
-    pairs
-}
-
-fn judge(pairs: &mut [Pair], lane: LaneId, scenario: &str, differences: &[Difference]) {
-    let find = |stage: &str, how: &How| {
-        differences.iter().position(|d| d.how == *how && d.applies(stage, lane, scenario))
-    };
-    for pair in pairs.iter_mut() {
-        let Some(stage) = pair.stage() else { continue };
-        pair.verdict = match (&pair.envoy, &pair.legate) {
-            (Some(_), Some(_)) => {
-                let details = pair.differing_details();
-                let found: Vec<Option<usize>> =
-                    details.iter().map(|name| find(stage, &How::Detail(name.clone()))).collect();
-                match found.first() {
-                    None => Verdict::Equal,
-                    Some(Some(first)) if found.iter().all(Option::is_some) => Verdict::Documented(*first),
-                    _ => Verdict::Undocumented,
-                }
-            }
-            (Some(_), None) => {
-                find(stage, &How::EnvoyOnly).map_or(Verdict::Undocumented, Verdict::Documented)
-            }
-            _ => find(stage, &How::LegateOnly).map_or(Verdict::Undocumented, Verdict::Documented),
-        };
-    }
-    for (index, difference) in differences.iter().enumerate() {
-        if difference.how == How::Order && difference.applies(&difference.stage, lane, scenario) {
-            settle_order(pairs, index, &difference.stage);
-        }
-    }
-}
-
-/// A stage may be at another place only where both sides have it.
-fn settle_order(pairs: &mut [Pair], index: usize, stage: &str) {
-    let open = |pairs: &[Pair], of_envoy: bool| -> Vec<usize> {
-        let is_open = |pair: &Pair| {
-            let one_sided = if of_envoy { pair.legate.is_none() } else { pair.envoy.is_none() };
-            pair.verdict == Verdict::Undocumented && one_sided && pair.stage() == Some(stage)
-        };
-        pairs.iter().enumerate().filter(|(_, pair)| is_open(pair)).map(|(i, _)| i).collect()
-    };
-    let (left, right) = (open(pairs, true), open(pairs, false));
-    for (a, b) in left.into_iter().zip(right) {
-        pairs[a].verdict = Verdict::Documented(index);
-        pairs[b].verdict = Verdict::Documented(index);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn event(text: &str) -> Event {
-        let (stage, bytes) = text.split_once(' ').unwrap_or((text, ""));
-        let details = match bytes {
-            "" => vec![],
-            bytes => vec![("bytes".to_string(), bytes.to_string())],
-        };
-        Event { stage: stage.into(), known: stage != "?", stream: None, conn: None, details, line: 0 }
-    }
+    use crate::align::WINDOW;
+    use crate::differences::How;
+    use crate::differences::tests::difference;
+    use crate::stage_texts::Dialect;
 
     fn trace(lane: LaneId, words: &str) -> Trace {
-        let events = words.split(", ").filter(|w| !w.is_empty()).map(event).collect();
-        Trace { lanes: vec![(lane, events)], ..Trace::default() }
-    }
-
-    fn difference(stage: &str, how: How) -> Difference {
-        Difference {
-            stage: stage.into(),
-            how,
-            sometimes: false,
-            lanes: vec![],
-            scenarios: vec![],
-            since: "1.40".into(),
-            reason: "because".into(),
-        }
-    }
-
-    /// A word per pair: its sides and the verdict.
-    fn result(envoy: &str, legate: &str, mode: Mode, differences: &[Difference]) -> String {
-        let lane = LaneId::Upstream(1);
-        let comparison = compare(&trace(lane, envoy), &trace(lane, legate), "s", mode, differences);
-        let word = |pair: &Pair| {
-            let side = |e: &Option<Event>| e.as_ref().map_or("-".into(), Event::to_string);
-            let verdict = match pair.verdict {
-                Verdict::Equal => "=".to_string(),
-                Verdict::Documented(index) => index.to_string(),
-                Verdict::Undocumented => "!".to_string(),
-            };
-            format!("{}/{}:{verdict}", side(&pair.envoy), side(&pair.legate))
+        let event = |(line, word): (usize, &str)| Event {
+            stage: word.into(),
+            known: true,
+            stream: None,
+            conn: None,
+            details: vec![],
+            line,
         };
-        comparison.lanes[0].pairs.iter().map(word).collect::<Vec<_>>().join(" ")
+        let events = words.split(", ").filter(|w| !w.is_empty()).enumerate().map(event).collect();
+        Trace { lanes: vec![(lane, events)], dialect: Dialect::V1_40, ..Trace::default() }
+    }
+
+    fn terms(mode: Mode, differences: &[Difference]) -> Terms<'_> {
+        Terms { scenario: "s", mode, differences, recorded: false }
     }
 
     #[test]
     fn equal_traces_are_equal() {
-        assert_eq!(result("a, b 1", "a, b 1", Mode::InOrder, &[]), "a/a:= b bytes=1/b bytes=1:=");
-    }
-
-    #[test]
-    fn what_one_side_lacks_is_found() {
-        assert_eq!(result("a, b, c", "a, c", Mode::InOrder, &[]), "a/a:= b/-:! c/c:=");
-        assert_eq!(result("a, c", "a, b, c", Mode::InOrder, &[]), "a/a:= -/b:! c/c:=");
-        assert_eq!(result("a", "", Mode::InOrder, &[]), "a/-:!");
+        let lane = LaneId::Pool(1);
+        let comparison = compare(&trace(lane, "a, b"), &trace(lane, "a, b"), terms(Mode::InOrder, &[]));
+        assert_eq!(comparison.counts(), Counts { compared: 2, equal: 2, ..Counts::default() });
+        assert!(!comparison.differs());
     }
 
     #[test]
@@ -380,54 +314,47 @@ mod tests {
         legate.splice(1400..1400, (0..WINDOW / 4).map(|n| format!("more{n}")));
         let lane = LaneId::Loop(1);
         let [envoy, legate] = [envoy, legate].map(|words| trace(lane, &words.join(", ")));
-        let counts = compare(&envoy, &legate, "s", Mode::InOrder, &[]).counts();
+        let counts = compare(&envoy, &legate, terms(Mode::InOrder, &[])).counts();
         assert_eq!((counts.undocumented, counts.equal), (30 + WINDOW / 4, 3000 - 30));
     }
 
     #[test]
-    fn documented_differences_have_a_direction() {
-        let known = [difference("b", How::EnvoyOnly), difference("b", How::LegateOnly)];
-        assert_eq!(result("a, b, c", "a, c", Mode::InOrder, &known[..1]), "a/a:= b/-:0 c/c:=");
-        assert_eq!(result("a, c", "a, b, c", Mode::InOrder, &known[..1]), "a/a:= -/b:! c/c:=");
-        assert_eq!(result("a, c", "a, b, c", Mode::InOrder, &known), "a/a:= -/b:1 c/c:=");
-    }
-
-    #[test]
-    fn details_are_compared() {
-        assert_eq!(result("a 1", "a 2", Mode::InOrder, &[]), "a bytes=1/a bytes=2:!");
-        let known = [difference("a", How::Detail("bytes".into()))];
-        assert_eq!(result("a 1", "a 2", Mode::InOrder, &known), "a bytes=1/a bytes=2:0");
-    }
-
-    #[test]
-    fn another_order_needs_the_stage_on_both_sides() {
-        assert_eq!(result("a, b", "b, a", Mode::InOrder, &[]), "a/-:! b/b:= -/a:!");
-        let known = [difference("a", How::Order)];
-        assert_eq!(result("a, b", "b, a", Mode::InOrder, &known), "a/-:0 b/b:= -/a:0");
-        assert_eq!(result("a, b", "b", Mode::InOrder, &known), "a/-:! b/b:=");
-    }
-
-    #[test]
-    fn a_text_that_no_table_knows_is_never_documented() {
-        let known = [difference("?", How::EnvoyOnly)];
-        assert_eq!(result("?", "", Mode::InOrder, &known), "unknown text: ?/-:!");
-    }
-
-    #[test]
-    fn pieces_are_added_up() {
-        let same = "c/c:= d/d:= a/a:= b bytes=6/b bytes=6:=";
-        assert_eq!(result("a, b 1, c, a, b 5, d", "b 2, c, b 4, a, d", Mode::AddedUp, &[]), same);
-        let fewer = "a/a:= b bytes=6/b bytes=2:!";
-        assert_eq!(result("a, b 1, b 5", "a, b 2", Mode::AddedUp, &[]), fewer);
-        assert_eq!(result("a, b, b, c", "c, b, a", Mode::AddedUp, &[]), "a/-:! c/c:= -/a:! b/b:=");
-    }
-
-    #[test]
     fn only_connections_count_where_workers_differ() {
-        let lane = LaneId::Pool(2);
-        let comparison = compare(&trace(lane, "a"), &trace(lane, "b"), "s", Mode::PerConnection, &[]);
+        let (lane, of) = (LaneId::Pool(2), |mode| terms(mode, &[]));
+        let comparison = compare(&trace(lane, "a"), &trace(lane, "b"), of(Mode::PerConnection));
         assert!(comparison.lanes.is_empty());
-        let comparison = compare(&trace(lane, "a"), &trace(lane, "b"), "s", Mode::InOrder, &[]);
+        let comparison = compare(&trace(lane, "a"), &trace(lane, "b"), of(Mode::InOrder));
         assert_eq!(comparison.counts(), Counts { compared: 2, undocumented: 2, ..Counts::default() });
+    }
+
+    #[test]
+    fn what_a_scenario_is_known_for_has_to_occur_in_it() {
+        let (here, elsewhere, any) = (vec!["s".to_string()], vec!["t".to_string()], vec![]);
+        let of = |scenarios| Difference { scenarios, ..difference("x", How::EnvoyOnly) };
+        let known = [of(here.clone()), of(elsewhere), of(any), Difference { sometimes: true, ..of(here) }];
+        let lane = LaneId::Pool(1);
+        let stale =
+            |envoy: &str| compare(&trace(lane, envoy), &trace(lane, "a"), terms(Mode::InOrder, &known)).stale;
+        assert_eq!((stale("a"), stale("a, x")), (vec![0], vec![]));
+    }
+
+    #[test]
+    fn what_is_new_in_1_40_is_no_excuse_for_1_1() {
+        let known = [difference("x", How::EnvoyOnly)];
+        let lane = LaneId::Pool(1);
+        let undocumented = |dialect| {
+            let envoy = Trace { dialect, ..trace(lane, "a, x") };
+            compare(&envoy, &trace(lane, "a"), terms(Mode::InOrder, &known)).counts().undocumented
+        };
+        assert_eq!((undocumented(Dialect::V1_40), undocumented(Dialect::V1_1)), (0, 1));
+    }
+
+    #[test]
+    fn time_goes_by_envoys_log() {
+        let lane = LaneId::Pool(1);
+        let comparison =
+            compare(&trace(lane, "a, b, d, e"), &trace(lane, "a, c, d"), terms(Mode::InOrder, &[]));
+        let times: Vec<usize> = comparison.lanes[0].pairs.iter().map(|pair| pair.time).collect();
+        assert_eq!(times, [0, 2, 1, 4, 6]);
     }
 }

@@ -1,9 +1,12 @@
 //! The documented differences: the table in `docs/trace-differences.md`, which is the documentation and the data at once.
 
-use crate::lanes::LaneId;
+use crate::lanes::{Event, LaneId, ProxyKind};
+use crate::stage_texts::{Details, Dialect};
 
 const TABLE: &str = include_str!("../../../docs/trace-differences.md");
-const HEADER: &str = "| stage | how | where | since | reason |";
+const HEADER: &str = "| stage | how | where | next to | one per | since | reason |";
+/// What says nothing in a cell.
+const NOTHING: [&str; 2] = ["any", "-"];
 
 /// In what way the traces differ.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,11 +21,50 @@ pub enum How {
     Detail(String),
 }
 
+/// A stage, perhaps only with certain details, or only of one proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pattern {
+    /// The proxy that alone has it, if that is said.
+    pub of: Option<ProxyKind>,
+    /// The stage, as in the table of texts.
+    pub stage: String,
+    details: Details,
+}
+
+/// On which side of another stage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Behind it.
+    After,
+    /// Ahead of it.
+    Before,
+    /// Either.
+    Beside,
+}
+
+/// Where a stage has to be: next to one of these, with nothing in between that both proxies have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// On which side.
+    pub side: Side,
+    /// Of what.
+    pub of: Vec<Pattern>,
+}
+
+/// How often a stage has to be there: exactly once for each of some others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OnePer {
+    /// What it belongs to.
+    pub of: Vec<Pattern>,
+    /// With one of these between the others of its kind, it is not to be there.
+    pub unless: Vec<Pattern>,
+}
+
 /// A difference that is known, with its reason.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {
-    /// The stage, as in the table of texts.
-    pub stage: String,
+    /// What it is about.
+    pub what: Pattern,
     /// In what way.
     pub how: How,
     /// Time decides whether it occurs.
@@ -31,6 +73,10 @@ pub struct Difference {
     pub lanes: Vec<String>,
     /// Scenarios that it is limited to; empty for all.
     pub scenarios: Vec<String>,
+    /// Where in its lane it has to be.
+    pub place: Option<Place>,
+    /// How often it has to be there.
+    pub one_per: Option<OnePer>,
     /// The version of Envoy that brought it, or `legate`.
     pub since: String,
     /// Why.
@@ -63,53 +109,135 @@ fn parse(text: &str) -> Result<Vec<Difference>, String> {
 }
 
 fn parse_row(line: &str) -> Result<Difference, String> {
-    let cells: Vec<&str> = line.trim_matches('|').split('|').map(|c| c.trim().trim_matches('`')).collect();
-    let [stage, how, place, since, reason] = cells[..] else {
-        return Err(format!("{} cells instead of 5", cells.len()));
+    let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    let [stage, how, limits, place, one_per, since, reason] = cells[..] else {
+        return Err(format!("{} cells instead of 7", cells.len()));
     };
     let (how, sometimes) = match how.strip_suffix('?') {
         Some(how) => (how, true),
         None => (how, false),
     };
-    let how = match how.split_once(' ') {
-        None if how == "envoy" => How::EnvoyOnly,
-        None if how == "legate" => How::LegateOnly,
-        None if how == "order" => How::Order,
-        Some(("detail", name)) => How::Detail(name.to_string()),
-        _ => return Err(format!("'{how}' is not envoy, legate, order or detail and its name")),
-    };
-    let words: Vec<&str> = place.split(',').map(str::trim).filter(|w| !w.is_empty() && *w != "any").collect();
-    let (lanes, scenarios) =
-        words.into_iter().map(str::to_string).partition(|w: &String| LaneId::KINDS.contains(&w.as_str()));
+    let says = |cell: &str| !cell.is_empty() && !NOTHING.contains(&cell);
+    let words = limits.split(',').map(str::trim).filter(|word| says(word)).map(str::to_string);
+    let (lanes, scenarios) = words.partition(|w: &String| LaneId::KINDS.contains(&w.as_str()));
     if reason.is_empty() || since.is_empty() {
         return Err("it has no reason, or no version".to_string());
     }
     Ok(Difference {
-        stage: stage.to_string(),
-        how,
+        what: Pattern::parse(stage),
+        how: parse_how(how)?,
         sometimes,
         lanes,
         scenarios,
+        place: says(place).then(|| parse_place(place)).transpose()?,
+        one_per: says(one_per).then(|| parse_one_per(one_per)),
         since: since.to_string(),
         reason: reason.to_string(),
     })
 }
 
+fn parse_how(how: &str) -> Result<How, String> {
+    Ok(match how.split_once(' ') {
+        None if how == "envoy" => How::EnvoyOnly,
+        None if how == "legate" => How::LegateOnly,
+        None if how == "order" => How::Order,
+        Some(("detail", name)) => How::Detail(name.to_string()),
+        _ => return Err(format!("'{how}' is not envoy, legate, order or detail and its name")),
+    })
+}
+
+fn parse_place(cell: &str) -> Result<Place, String> {
+    let (side, of) = cell.split_once(' ').unwrap_or((cell, ""));
+    let side = match side {
+        "after" => Side::After,
+        "before" => Side::Before,
+        "beside" => Side::Beside,
+        _ => return Err(format!("'{cell}' is not after, before or beside a stage")),
+    };
+    Ok(Place { side, of: patterns(of) })
+}
+
+fn parse_one_per(cell: &str) -> OnePer {
+    let (of, unless) = cell.split_once(" unless ").unwrap_or((cell, ""));
+    OnePer { of: patterns(of), unless: if unless.is_empty() { Vec::new() } else { patterns(unless) } }
+}
+
+fn patterns(cell: &str) -> Vec<Pattern> {
+    cell.split(" or ").map(Pattern::parse).collect()
+}
+
+impl Pattern {
+    /// `` `Class::method word` ``, with details that it has to have, as `` `Class::method name=value` ``, perhaps with
+    /// `Envoy's` or `legate's` ahead.
+    fn parse(cell: &str) -> Pattern {
+        let owners = [("Envoy's ", ProxyKind::Envoy), ("legate's ", ProxyKind::Legate)];
+        let owner = owners.iter().find(|(prefix, _)| cell.starts_with(prefix));
+        let cell = owner.map_or(cell, |(prefix, _)| &cell[prefix.len()..]);
+        let words = cell.trim_matches('`').split(' ');
+        let (details, stage): (Vec<&str>, Vec<&str>) = words.partition(|word| word.contains('='));
+        let details = details.into_iter().filter_map(|word| word.split_once('='));
+        Pattern {
+            of: owner.map(|(_, of)| *of),
+            stage: stage.join(" "),
+            details: details.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        }
+    }
+
+    /// Whether it is that stage, with those details as far as it has them.
+    pub fn matches(&self, event: &Event) -> bool {
+        let has = |(name, value): &(String, String)| event.detail(name).is_none_or(|v| v == value);
+        event.known && event.stage == self.stage && self.details.iter().all(has)
+    }
+}
+
 impl Difference {
-    /// Whether it is about this stage there. A log of no known scenario may be of any.
-    pub fn applies(&self, stage: &str, lane: LaneId, scenario: &str) -> bool {
+    /// Whether it can be in a lane of this kind, in this scenario.
+    pub fn applies(&self, lane: LaneId, scenario: &str) -> bool {
         let allows = |list: &[String], word: &str| list.is_empty() || list.iter().any(|w| w == word);
-        self.stage == stage
-            && allows(&self.lanes, lane.kind())
-            && (scenario.is_empty() || allows(&self.scenarios, scenario))
+        allows(&self.lanes, lane.kind()) && allows(&self.scenarios, scenario)
+    }
+
+    /// Whether it can be between a log with these texts and one of legate.
+    pub fn is_known_of(&self, dialect: Dialect) -> bool {
+        self.since == "legate" || dialect == Dialect::V1_40
+    }
+
+    /// The same where only some stages are known: it cannot depend on others.
+    pub fn among(mut self, is_known: impl Fn(&str) -> bool) -> Difference {
+        let all_known = |patterns: &[Pattern]| patterns.iter().all(|pattern| is_known(&pattern.stage));
+        self.place = self.place.filter(|place| all_known(&place.of));
+        let depends =
+            |one: &OnePer| all_known(&one.of) && all_known(&one.unless) && is_known(&self.what.stage);
+        self.one_per = self.one_per.filter(depends);
+        self
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::scenarios;
     use crate::stage_texts::StageTexts;
+
+    /// A difference without limits.
+    pub fn difference(stage: &str, how: How) -> Difference {
+        Difference {
+            what: Pattern::parse(stage),
+            how,
+            sometimes: false,
+            lanes: vec![],
+            scenarios: vec![],
+            place: None,
+            one_per: None,
+            since: "1.40".into(),
+            reason: "because".into(),
+        }
+    }
+
+    /// One as the table has it.
+    pub fn row(line: &str) -> Difference {
+        parse_row(line).unwrap()
+    }
 
     #[test]
     fn the_built_in_table_names_what_exists() {
@@ -117,37 +245,58 @@ mod tests {
         let differences = built_in().unwrap();
         assert!(differences.len() > 10);
         for (index, difference) in differences.iter().enumerate() {
-            let row = texts.rows().iter().find(|row| row.stage == difference.stage);
-            assert!(row.is_some(), "no text stands for {}", difference.stage);
+            let beside = difference.place.iter().flat_map(|place| &place.of);
+            let owners = difference.one_per.iter().flat_map(|one| one.of.iter().chain(&one.unless));
+            for pattern in beside.chain([&difference.what]).chain(owners) {
+                let row = texts.rows().iter().find(|row| row.stage == pattern.stage);
+                assert!(row.is_some(), "no text stands for {}", pattern.stage);
+            }
             for scenario in &difference.scenarios {
                 assert!(scenarios::named(scenario).is_some(), "no scenario is called {scenario}");
             }
-            let twin =
-                differences[..index].iter().find(|d| d.stage == difference.stage && d.how == difference.how);
-            if let Some(twin) = twin {
-                assert!(
-                    twin.lanes != difference.lanes || twin.scenarios != difference.scenarios,
-                    "{twin:?} twice"
-                );
-            }
+            let key = |d: &Difference| {
+                (d.what.clone(), d.how.clone(), d.lanes.clone(), d.scenarios.clone(), d.place.clone())
+            };
+            let twin = differences[..index].iter().find(|d| key(d) == key(difference));
+            assert!(twin.is_none(), "{twin:?} twice");
         }
     }
 
     #[test]
     fn rows_are_read_and_limited() {
         let text = format!(
-            "text\n\n{HEADER}\n|---|---|---|---|---|\n| `A::b` | envoy | any | 1.40 | new |\n\
-             | `A::c` | detail bytes? | upstream, slow-reader | legate | because |\n\n| other | table |\n"
+            "text\n\n{HEADER}\n|---|---|---|---|---|---|---|\n| `A::b` | envoy | any | - | - | 1.40 | new |\n\
+             | `A::c x y=1` | detail bytes? | upstream, slow-reader | after `A::d` or `A::e z` | legate's `A::f` unless `A::g` | legate | \
+             because |\n\n| other | table |\n"
         );
         let rows = parse(&text).unwrap();
         assert_eq!(rows.len(), 2);
         assert_eq!((&rows[0].how, rows[0].reason.as_str()), (&How::EnvoyOnly, "new"));
-        assert!(rows[0].applies("A::b", LaneId::Main, "x") && !rows[0].applies("A::c", LaneId::Main, "x"));
+        assert!(rows[0].applies(LaneId::Main, "x") && rows[0].place.is_none() && rows[0].one_per.is_none());
         assert!(rows[1].sometimes && !rows[0].sometimes);
         assert_eq!(rows[1].how, How::Detail("bytes".to_string()));
-        assert!(rows[1].applies("A::c", LaneId::Upstream(2), "slow-reader"));
-        assert!(!rows[1].applies("A::c", LaneId::Downstream(2), "slow-reader"));
-        assert!(!rows[1].applies("A::c", LaneId::Upstream(2), "first-request"));
+        assert_eq!(rows[1].what, Pattern::parse("`A::c y=1 x`"));
+        let place = rows[1].place.as_ref().unwrap();
+        assert_eq!((place.side, place.of[1].stage.as_str()), (Side::After, "A::e z"));
+        let one_per = rows[1].one_per.as_ref().unwrap();
+        assert_eq!((one_per.of[0].of, one_per.of[0].stage.as_str()), (Some(ProxyKind::Legate), "A::f"));
+        assert_eq!(one_per.unless, [Pattern::parse("`A::g`")]);
+        assert!(rows[1].applies(LaneId::Upstream(2), "slow-reader"));
+        assert!(!rows[1].applies(LaneId::Downstream(2), "slow-reader"));
+        assert!(!rows[1].applies(LaneId::Upstream(2), "first-request"));
+        assert!(!rows[1].applies(LaneId::Upstream(2), ""), "a log of no scenario is not of that one");
+        assert!(rows[1].is_known_of(Dialect::V1_1) && !rows[0].is_known_of(Dialect::V1_1));
+    }
+
+    #[test]
+    fn it_does_not_depend_on_what_is_not_known() {
+        let row =
+            row("| `A::b` | envoy | any | after `A::c` or `A::d` | `A::e` unless `A::f` | 1.40 | new |");
+        let among = |unknown: &str| row.clone().among(|stage| stage != unknown);
+        assert_eq!(among("x"), row);
+        assert!(among("A::d").place.is_none() && among("A::d").one_per.is_some());
+        assert!(among("A::b").place.is_some() && among("A::b").one_per.is_none());
+        assert!(among("A::e").one_per.is_none() && among("A::f").one_per.is_none());
     }
 
     #[test]
@@ -155,9 +304,10 @@ mod tests {
         let parse_one = |row: &str| parse(&format!("{HEADER}\n{row}\n")).unwrap_err();
         assert_eq!(
             parse_one("| a | envoy | any | 1.40 |"),
-            "trace-differences.md, line 2: 4 cells instead of 5"
+            "trace-differences.md, line 2: 4 cells instead of 7"
         );
-        assert!(parse_one("| a | both | any | 1.40 | x |").contains("'both' is not"));
-        assert!(parse_one("| a | envoy | any | 1.40 | |").contains("no reason"));
+        assert!(parse_one("| a | both | any | - | - | 1.40 | x |").contains("'both' is not"));
+        assert!(parse_one("| a | envoy | any | on b | - | 1.40 | x |").contains("'on b' is not"));
+        assert!(parse_one("| a | envoy | any | - | - | 1.40 | |").contains("no reason"));
     }
 }

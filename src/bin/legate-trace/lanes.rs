@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use crate::laws;
 use crate::log_line::{self, LogLine};
 use crate::stage_texts::{Details, Dialect, Place, Row, StageTexts};
 
@@ -73,6 +74,11 @@ impl Event {
         self.stage == other.stage && self.stream == other.stream && self.conn == other.conn
     }
 
+    /// A detail's value.
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        self.details.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
     /// Names of the details that both have, with other values; one that only one side has does not count.
     pub fn differing_details(&self, other: &Event) -> Vec<String> {
         let differs = |(name, value): &(String, String)| {
@@ -117,6 +123,32 @@ pub struct Trace {
     pub downstream_by_worker: Vec<usize>,
     /// Why it ends before the scenario does.
     pub stuck: Option<String>,
+    /// Whose texts the log has.
+    pub dialect: Dialect,
+    /// Which proxy wrote it, if it says so.
+    pub proxy: Option<ProxyKind>,
+    /// How many lines of workers are no step.
+    pub ignored: usize,
+    /// What is to be known about the log.
+    pub notes: Vec<String>,
+}
+
+/// A proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyKind {
+    /// Envoy.
+    Envoy,
+    /// legate.
+    Legate,
+}
+
+impl fmt::Display for ProxyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProxyKind::Envoy => "Envoy",
+            ProxyKind::Legate => "legate",
+        })
+    }
 }
 
 impl Trace {
@@ -127,25 +159,38 @@ impl Trace {
 }
 
 /// Whose texts these are: only Envoy 1.40 writes tags by name.
-pub fn dialect_of(log: &str) -> Dialect {
+fn dialect_of(log: &str) -> Dialect {
     if log.contains("[Tags: \"") { Dialect::V1_40 } else { Dialect::V1_1 }
 }
 
-/// Reads a log from line `from` on (1 for all of it). The thread that logs the first line of all is the main thread; threads
-/// without a connection are left out, and so is what a worker says before its first one.
+/// Who wrote it: sources of Envoy are C++, those of legate are Rust.
+fn proxy_of(lines: &[LogLine]) -> Option<ProxyKind> {
+    lines.iter().filter_map(|line| line.file.as_deref()).find_map(|file| match file.rsplit_once('.')?.1 {
+        "rs" => Some(ProxyKind::Legate),
+        "cc" | "h" => Some(ProxyKind::Envoy),
+        _ => None,
+    })
+}
+
+/// Reads a log from line `from` on (1 for all of it). The main thread is known by what it says. Threads without a connection
+/// are left out, and so is what a worker says before its first one.
 pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
     let dialect = dialect_of(log);
     let lines = log_line::parse(log);
-    let Some(main) = lines.first().map(|line| line.thread.clone()) else {
-        return Trace::default();
-    };
+    let all: Vec<Matched> = lines.iter().map(|line| (line, texts.find(dialect, line))).collect();
+    let stage = |(_, found): &Matched| found.as_ref().map(|(index, _)| &texts.rows()[*index]);
+    let main = all.iter().find(|matched| stage(matched).is_some_and(|row| row.place == Place::Main));
+    let main = main.map_or("", |(line, _)| line.thread.as_str());
+    let proxy = proxy_of(&lines);
     let mut reader = Reader::new(texts);
-    let matched: Vec<(&LogLine, Option<(usize, Details)>)> = lines
-        .iter()
-        .filter(|line| line.number >= from)
-        .map(|line| (line, texts.find(dialect, line)))
-        .collect();
-    reader.number_connections(&matched, &main);
+    reader.has_start =
+        all.iter().any(|matched| stage(matched).is_some_and(|row| row.stage == "InstanceImpl::initialize"));
+    if !reader.has_start {
+        let name = proxy.map_or("A".to_string(), |proxy| format!("{proxy}'s"));
+        reader.notes.push(format!("{name} log does not have the start: what was open before is incomplete"));
+    }
+    let matched: Vec<Matched> = all.into_iter().filter(|(line, _)| line.number >= from).collect();
+    reader.number_connections(&matched, main);
     for (line, found) in matched {
         if line.thread == main {
             reader.main_thread(line, found);
@@ -155,8 +200,15 @@ pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
             reader.worker(line, found);
         }
     }
-    reader.finish()
+    let mut trace = Trace { dialect, proxy, ..reader.finish() };
+    if dialect == Dialect::V1_1 {
+        laws::check(&mut trace);
+    }
+    trace
 }
+
+/// A line, the row that its text belongs to, and what it says in detail.
+type Matched<'a> = (&'a LogLine, Option<(usize, Details)>);
 
 struct Reader<'a> {
     texts: &'a StageTexts,
@@ -169,6 +221,14 @@ struct Reader<'a> {
     at: HashMap<String, LaneId>,
     lanes: HashMap<LaneId, Vec<Event>>,
     downstream_by_worker: Vec<usize>,
+    /// Whether the log begins where the proxy does.
+    has_start: bool,
+    /// How many objects each worker is to delete.
+    deferred: HashMap<String, usize>,
+    /// What was connected to.
+    addresses: Vec<String>,
+    ignored: usize,
+    notes: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -182,6 +242,11 @@ impl<'a> Reader<'a> {
             at: HashMap::new(),
             lanes: HashMap::new(),
             downstream_by_worker: Vec::new(),
+            has_start: false,
+            deferred: HashMap::new(),
+            addresses: Vec::new(),
+            ignored: 0,
+            notes: Vec::new(),
         }
     }
 
@@ -190,8 +255,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A connection may be mentioned before it is clear what it is, so this comes first.
-    fn number_connections(&mut self, lines: &[(&LogLine, Option<(usize, Details)>)], main: &str) {
-        let upstream = |(line, found): &&(&LogLine, Option<(usize, Details)>)| {
+    fn number_connections(&mut self, lines: &[Matched], main: &str) {
+        let upstream = |(line, found): &&Matched| {
             self.row(found).is_some_and(|row| row.place == Place::Upstream) && line.thread != main
         };
         let upstream: HashSet<String> =
@@ -239,30 +304,59 @@ impl<'a> Reader<'a> {
         }
         let at = conn.or_else(|| self.at.get(&line.thread).copied()).unwrap_or(LaneId::Loop(worker));
         let stream = self.stream_number(at, line);
+        let said = format!("[{}] {}", line.component, line.text.lines().next().unwrap_or_default());
         let Some(row) = self.row(&found) else {
-            let known = line.text.lines().next().unwrap_or_default();
-            let stage = format!("[{}] {known}", line.component);
-            let event =
-                Event { stage, known: false, stream, conn: None, details: Vec::new(), line: line.number };
-            self.push(at, false, event);
-            return;
+            return self.push(at, false, unknown(said, line, stream));
         };
-        let details = found.map(|(_, details)| details).unwrap_or_default();
+        let mut details = found.map(|(_, details)| details).unwrap_or_default();
+        self.number_addresses(&mut details);
+        if row.place == Place::Loop
+            && let Some(size) = take_size(&mut details)
+            && let Some(expected) = self.unexpected_size(line, row, size)
+        {
+            let stage = format!("{said} instead of {expected}");
+            return self.push(LaneId::Loop(worker), false, unknown(stage, line, stream));
+        }
         let own = |details| event(row, line, stream, None, details);
         match row.place {
-            Place::None | Place::Main => {}
+            Place::None => self.ignored += 1,
+            Place::Main => {}
             Place::Connection | Place::Downstream | Place::Upstream => {
                 self.push(at, row.folds, own(details));
             }
             Place::Pool => {
                 self.push(LaneId::Pool(worker), row.folds, event(row, line, stream, conn, details))
             }
-            Place::ConnectionAndPool => {
-                self.push(LaneId::Pool(worker), row.folds, event(row, line, stream, conn, details.clone()));
+            Place::ConnectionAndPool | Place::ConnectionAndLoop => {
+                let other = match row.place {
+                    Place::ConnectionAndPool => LaneId::Pool(worker),
+                    _ => LaneId::Loop(worker),
+                };
+                self.push(other, row.folds, event(row, line, stream, conn, details.clone()));
                 self.push(at, row.folds, own(details));
             }
             Place::Loop => self.push(LaneId::Loop(worker), row.folds, own(details)),
         }
+    }
+
+    fn number_addresses(&mut self, details: &mut Details) {
+        for (_, address) in details.iter_mut().filter(|(name, _)| name == "address") {
+            let known = self.addresses.iter().position(|known| known == address);
+            let number = known.unwrap_or_else(|| {
+                self.addresses.push(address.clone());
+                self.addresses.len() - 1
+            });
+            *address = (number + 1).to_string();
+        }
+    }
+
+    /// How long the list of what is to be deleted should be, if it is not so long: it grows by one, until all of it goes.
+    fn unexpected_size(&mut self, line: &LogLine, row: &Row, size: usize) -> Option<usize> {
+        let known = self.deferred.get(&line.thread).copied().or(self.has_start.then_some(0));
+        let grows = row.stage == DEFERRED_DELETE;
+        self.deferred.insert(line.thread.clone(), if grows { size } else { 0 });
+        let expected = known? + usize::from(grows);
+        (expected != size).then_some(expected)
     }
 
     fn stream_number(&mut self, lane: LaneId, line: &LogLine) -> Option<usize> {
@@ -287,8 +381,27 @@ impl<'a> Reader<'a> {
     fn finish(self) -> Trace {
         let mut lanes: Vec<(LaneId, Vec<Event>)> = self.lanes.into_iter().collect();
         lanes.sort_by_key(|(id, _)| *id);
-        Trace { lanes, downstream_by_worker: self.downstream_by_worker, stuck: None }
+        Trace {
+            lanes,
+            downstream_by_worker: self.downstream_by_worker,
+            ignored: self.ignored,
+            notes: self.notes,
+            ..Trace::default()
+        }
     }
+}
+
+/// Folded, because how many there are is each proxy's own affair.
+const DEFERRED_DELETE: &str = "DispatcherImpl::deferredDelete";
+
+fn take_size(details: &mut Details) -> Option<usize> {
+    let at = details.iter().position(|(name, _)| name == "size")?;
+    details.remove(at).1.parse().ok()
+}
+
+/// A text that no row has.
+fn unknown(stage: String, line: &LogLine, stream: Option<usize>) -> Event {
+    Event { stage, known: false, stream, conn: None, details: Vec::new(), line: line.number }
 }
 
 fn event(row: &Row, line: &LogLine, stream: Option<usize>, conn: Option<LaneId>, details: Details) -> Event {
@@ -312,7 +425,7 @@ mod tests {
     use super::*;
 
     const LOG: &str = "\
-[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] starting
+[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] initializing epoch 0 (hot restart version=disabled)
 [2026-01-01 00:00:00.000][2][debug][main] [a.rs:1] [C5] new connection
 [2026-01-01 00:00:00.000][2][debug][router] [a.rs:1] [C5][S77] router decoding headers:
 ':path', '/'
@@ -355,12 +468,42 @@ mod tests {
                 vec!["ConnPoolImpl::createNewConnection", "UpstreamRequest::onPoolReady D1 S2"],
             ),
             (LaneId::Loop(2), vec!["DispatcherImpl::deferredDelete"]),
-            (LaneId::Main, vec!["InstanceImpl::shutdown"]),
+            (LaneId::Main, vec!["InstanceImpl::initialize", "InstanceImpl::shutdown"]),
         ];
         let want: Vec<(LaneId, Vec<String>)> =
             want.into_iter().map(|(id, e)| (id, e.into_iter().map(str::to_string).collect())).collect();
         assert_eq!(lanes, want);
         assert_eq!(trace.downstream_by_worker, [1, 1]);
+    }
+
+    #[test]
+    fn a_log_tells_who_wrote_it_and_where_it_starts() {
+        let texts = StageTexts::built_in().unwrap();
+        let trace = read(&texts, LOG, 1);
+        assert_eq!((trace.proxy, trace.dialect), (Some(ProxyKind::Legate), Dialect::V1_1));
+        assert!(trace.notes.is_empty());
+        let rest = LOG.split_once('\n').unwrap().1.replace("a.rs", "a.cc");
+        let trace = read(&texts, &rest, 1);
+        assert_eq!(trace.proxy, Some(ProxyKind::Envoy));
+        assert!(trace.notes[0].starts_with("Envoy's log does not have the start"), "{:?}", trace.notes);
+        // The main thread is still known.
+        assert_eq!(trace.lane(LaneId::Main).len(), 1);
+    }
+
+    #[test]
+    fn the_list_of_what_is_to_be_deleted_grows_by_one() {
+        let texts = StageTexts::built_in().unwrap();
+        let line = |text: &str| format!("[2026-01-01 00:00:00.000][3][trace][main] [a.rs:1] {text}\n");
+        let (added, cleared) = ("item added to deferred deletion list", "clearing deferred deletion list");
+        let unknown = |sizes: &[(&str, usize)]| {
+            let lines = sizes.iter().map(|(text, size)| line(&format!("{text} (size={size})")));
+            let trace = read(&texts, &format!("{LOG}{}", lines.collect::<String>()), 1);
+            trace.lane(LaneId::Loop(2)).iter().filter(|event| !event.known).count()
+        };
+        assert_eq!(unknown(&[(cleared, 2), (added, 1), (cleared, 1)]), 0);
+        assert_eq!(unknown(&[(added, 3), (added, 4), (cleared, 4)]), 0);
+        assert_eq!(unknown(&[(added, 4), (cleared, 4)]), 1);
+        assert_eq!(unknown(&[(cleared, 3)]), 1);
     }
 
     #[test]

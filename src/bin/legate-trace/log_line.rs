@@ -18,26 +18,31 @@ pub struct LogLine {
     pub stream: Option<String>,
     /// What was said, without tags.
     pub text: String,
+    /// The source file of `[file:line]`, if that is there.
+    pub file: Option<String>,
 }
 
-/// Reads a whole log. Lines before the first one that starts like a message are left out.
+/// Reads a whole log. A line that does not start like a message belongs to the message before if it is a header field or
+/// blank; any other, such as an access log's, is left out.
 pub fn parse(log: &str) -> Vec<LogLine> {
     let mut lines: Vec<LogLine> = Vec::new();
     for (index, text) in log.lines().enumerate() {
-        match parse_line(index + 1, text) {
-            Some(line) => lines.push(line),
-            None => {
-                if let Some(last) = lines.last_mut() {
-                    last.text.push('\n');
-                    last.text.push_str(text);
-                }
-            }
+        if let Some(line) = parse_line(index + 1, text) {
+            lines.push(line);
+        } else if let Some(last) = lines.last_mut().filter(|_| text.is_empty() || is_field(text)) {
+            last.text.push('\n');
+            last.text.push_str(text);
         }
     }
     for line in &mut lines {
         line.text.truncate(line.text.trim_end_matches('\n').len());
     }
     lines
+}
+
+/// Whether it is `'name', 'value'`, as header lists are logged.
+fn is_field(text: &str) -> bool {
+    text.starts_with('\'') && text.ends_with('\'') && text.contains("', '")
 }
 
 fn parse_line(number: usize, text: &str) -> Option<LogLine> {
@@ -48,8 +53,7 @@ fn parse_line(number: usize, text: &str) -> Option<LogLine> {
     let (thread, rest) = bracketed(rest)?;
     let (_level, rest) = bracketed(rest)?;
     let (component, rest) = bracketed(rest)?;
-    let rest = rest.trim_start();
-    let rest = without_place(rest);
+    let (file, rest) = place(rest.trim_start());
     let (conn, stream, text) = tags(rest);
     Some(LogLine {
         number,
@@ -58,6 +62,7 @@ fn parse_line(number: usize, text: &str) -> Option<LogLine> {
         conn: conn.map(str::to_string),
         stream: stream.map(str::to_string),
         text: text.to_string(),
+        file: file.map(str::to_string),
     })
 }
 
@@ -66,15 +71,16 @@ fn bracketed(text: &str) -> Option<(&str, &str)> {
     text.strip_prefix('[')?.split_once(']')
 }
 
-fn without_place(text: &str) -> &str {
-    let is_place = |inside: &str| {
-        inside.rsplit_once(':').is_some_and(|(file, line)| {
-            file.contains('.') && !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit())
-        })
+/// The file of `[file:line]` at the start, and what follows.
+fn place(text: &str) -> (Option<&str>, &str) {
+    let file = |inside: &'_ str| {
+        let (file, line) = inside.rsplit_once(':')?;
+        let is_place = file.contains('.') && !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit());
+        is_place.then_some(file.len())
     };
-    match bracketed(text) {
-        Some((inside, rest)) if is_place(inside) => rest.trim_start(),
-        _ => text,
+    match bracketed(text).and_then(|(inside, rest)| Some((&inside[..file(inside)?], rest))) {
+        Some((file, rest)) => (Some(file), rest.trim_start()),
+        None => (None, text),
     }
 }
 
@@ -132,13 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn further_lines_belong_to_the_message_before() {
+    fn header_fields_belong_to_the_message_before() {
         let lines = parse(
             "started\n[2026-01-02 03:04:05.678][1][debug][http] [a.cc:7] headers:\n':path', '/'\n\n\
-             [2026-01-02 03:04:05.678][1][debug][http] [a.cc:8] next\n[not a message]",
+             [2026-01-02 03:04:05.678][1][debug][http] [a.rs:8] next\n[2026-01-02T03:04:05Z] \"GET / HTTP/1.1\" 200",
         );
         let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
-        assert_eq!(texts, ["headers:\n':path', '/'", "next\n[not a message]"]);
+        assert_eq!(texts, ["headers:\n':path', '/'", "next"]);
         assert_eq!(lines[1].number, 5);
+        assert_eq!(lines[1].file.as_deref(), Some("a.rs"));
     }
 }

@@ -1,16 +1,22 @@
 //! `legate-trace`: lays what legate does beside what Envoy does, stage by stage.
 //!
 //! The input are logs of `-l trace`. Each line becomes a stage ([`stage_texts`]), the stages go to lanes, one per connection
-//! ([`lanes`]), the lanes are aligned ([`compare`]) and what differs is looked up among the documented differences
+//! ([`lanes`]), the lanes are aligned ([`compare`]) and what differs is looked up ([`judge`]) among the documented differences
 //! ([`differences`]). `run` makes the logs itself: it plays [`scenarios`] with both proxies.
 
+mod added_up;
+mod align;
 mod bootstrap;
 mod command_line;
 mod compare;
 mod differences;
 mod html;
+mod interrupt;
+mod judge;
 mod lanes;
+mod laws;
 mod log_line;
+mod pairing;
 mod players;
 mod proxy;
 mod recorder;
@@ -20,12 +26,17 @@ mod scenarios;
 mod stage_texts;
 mod syscalls;
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use command_line::{Command, CompareCommand, Proxies, RunCommand, SyscallsCommand};
-use compare::{Comparison, Counts, Mode};
+use compare::{Comparison, Counts, Mode, Terms};
 use differences::Difference;
+use html::Page;
+use lanes::{ProxyKind, Trace};
 use scenarios::{SCENARIOS, Scenario};
 use stage_texts::StageTexts;
 
@@ -58,6 +69,8 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     let differences = differences::built_in()?;
     let Proxies { config, .. } = &command.proxies;
     let (envoy, legate) = (command.proxies.envoy()?, command.proxies.legate()?);
+    let page = PageFile::new(command.html.as_deref())?;
+    interrupt::listen();
     let directory = command.proxies.directory()?;
     let setting = run::Setting {
         envoy: &envoy,
@@ -80,31 +93,50 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
         print!("{}", report::side_by_side(&comparison, &differences, &excerpt));
         comparisons.push(comparison);
     }
-    print_summary(&comparisons);
+    let mut notes = print_summary(&comparisons, &differences);
     // The recorder does not know all stages, so not all differences can occur.
-    if command.scenario.is_none() && !command.recorder {
-        let used: std::collections::BTreeSet<usize> = comparisons.iter().flat_map(Comparison::used).collect();
-        for (index, difference) in
-            differences.iter().enumerate().filter(|(i, d)| !used.contains(i) && !d.sometimes)
-        {
-            let (number, stage) = (index + 1, &difference.stage);
-            println!("documented, but it does not occur: ({number}) {stage} [{}]", difference.since);
-        }
-    }
+    let stale = match command.scenario.is_none() && !command.recorder {
+        true => never_used(&comparisons, &differences),
+        false => Vec::new(),
+    };
+    let lines = report::stale_lines("", &stale, &differences);
+    lines.iter().for_each(|line| println!("{line}"));
+    notes.extend(lines);
     if let Some(kept) = directory.kept() {
         println!("logs: {}", kept.display());
     }
-    write_page(command.html.as_deref(), &comparisons, &differences)?;
-    Ok(exit_code(&comparisons))
+    let excerpt = &command.excerpt;
+    page.write(&Page { comparisons: &comparisons, differences: &differences, excerpt, notes: &notes })?;
+    Ok(if stale.is_empty() { exit_code(&comparisons) } else { DIFFERENT })
 }
 
-fn write_page(file: Option<&Path>, all: &[Comparison], differences: &[Difference]) -> Result<(), String> {
-    let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, html::page(all, differences))
-        .map_err(|e| format!("cannot write {}: {e}", file.display()))
+/// Documented differences that occur nowhere, though it is not up to the time.
+fn never_used(comparisons: &[Comparison], differences: &[Difference]) -> Vec<usize> {
+    let used: BTreeSet<usize> = comparisons.iter().flat_map(Comparison::used).collect();
+    (0..differences.len()).filter(|i| !used.contains(i) && !differences[*i].sometimes).collect()
 }
 
-fn print_summary(comparisons: &[Comparison]) {
+/// The file of `--html`; it is made at once, so that it is known to be writable.
+struct PageFile<'a>(Option<(&'a Path, File)>);
+
+impl<'a> PageFile<'a> {
+    fn new(path: Option<&'a Path>) -> Result<PageFile<'a>, String> {
+        let open = |path: &'a Path| match File::create(path) {
+            Ok(file) => Ok((path, file)),
+            Err(e) => Err(format!("cannot write {}: {e}", path.display())),
+        };
+        Ok(PageFile(path.map(open).transpose()?))
+    }
+
+    fn write(self, page: &Page) -> Result<(), String> {
+        let Some((path, mut file)) = self.0 else { return Ok(()) };
+        file.write_all(html::page(page).as_bytes())
+            .map_err(|e| format!("cannot write {}: {e}", path.display()))
+    }
+}
+
+/// Prints the summary; returns what is said below its table.
+fn print_summary(comparisons: &[Comparison], differences: &[Difference]) -> Vec<String> {
     println!("{}", report::summary_head());
     let mut total = Counts::default();
     for comparison in comparisons {
@@ -115,12 +147,15 @@ fn print_summary(comparisons: &[Comparison]) {
     if comparisons.len() > 1 {
         println!("{}", report::summary_line("all", total));
     }
-    for comparison in comparisons {
-        let [envoy, legate] = &comparison.downstream_by_worker;
+    let mut notes = Vec::new();
+    for Comparison { scenario, downstream_by_worker: [envoy, legate], stale, .. } in comparisons {
         if envoy.len() > 1 || legate.len() > 1 {
-            println!("{}: connections by worker: Envoy {envoy:?}, legate {legate:?}", comparison.scenario);
+            notes.push(format!("{scenario}: connections by worker: Envoy {envoy:?}, legate {legate:?}"));
         }
+        report::stale_lines(scenario, stale, differences).iter().for_each(|line| println!("{line}"));
     }
+    notes.iter().for_each(|line| println!("{}", line.trim_start_matches(": ")));
+    notes
 }
 
 fn exit_code(comparisons: &[Comparison]) -> u8 {
@@ -129,6 +164,7 @@ fn exit_code(comparisons: &[Comparison]) -> u8 {
 }
 
 fn count_syscalls(SyscallsCommand { proxies, requests }: &SyscallsCommand) -> Result<u8, String> {
+    interrupt::listen();
     let directory = proxies.directory()?;
     let count = |name: &str, binary: &Path| {
         let directory = directory.path.join("syscalls").join(name);
@@ -140,34 +176,50 @@ fn count_syscalls(SyscallsCommand { proxies, requests }: &SyscallsCommand) -> Re
     Ok(EQUAL)
 }
 
+/// A log's trace, or a recording's, which has to be of that proxy.
+fn read_trace(file: &Path, of: ProxyKind, texts: &StageTexts) -> Result<(Trace, bool), String> {
+    let name = file.display();
+    let bytes = std::fs::read(file).map_err(|e| format!("cannot read {name}: {e}"))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let is_recording = recorder::is_recording(&text);
+    let trace = match is_recording {
+        true => Trace {
+            proxy: Some(ProxyKind::Legate),
+            ..recorder::read(&text).map_err(|e| format!("{name}: {e}"))?
+        },
+        false => lanes::read(texts, &text, 1),
+    };
+    match trace.proxy {
+        Some(proxy) if proxy != of => {
+            Err(format!("{name} is of {proxy}, not of {of}: compare takes Envoy's log first, then legate's"))
+        }
+        _ if trace.lanes.is_empty() => {
+            Err(format!("{name}: no connection's trace in it (was it run with -l trace?)"))
+        }
+        _ => Ok((trace, is_recording)),
+    }
+}
+
 fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
     let texts = StageTexts::built_in()?;
     command.excerpt.check(&texts)?;
     let differences = differences::built_in()?;
-    let read = |file: &Path| {
-        let bytes = std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let trace = match recorder::is_recording(&text) {
-            true => recorder::read(&text).map_err(|e| format!("{}: {e}", file.display()))?,
-            false => lanes::read(&texts, &text, 1),
-        };
-        match trace.lanes.is_empty() {
-            true => {
-                Err(format!("{}: no connection's trace in it (was it run with -l trace?)", file.display()))
-            }
-            false => Ok(trace),
-        }
-    };
-    let (mut envoy, legate) = (read(&command.envoy)?, read(&command.legate)?);
-    let head = std::fs::read(&command.legate).unwrap_or_default();
-    if recorder::is_recording(&String::from_utf8_lossy(&head)) {
+    let page = PageFile::new(command.html.as_deref())?;
+    let (mut envoy, _) = read_trace(&command.envoy, ProxyKind::Envoy, &texts)?;
+    let (legate, recorded) = read_trace(&command.legate, ProxyKind::Legate, &texts)?;
+    if recorded {
         recorder::keep_recorded(&mut envoy);
     }
-    let (name, mode) = command.scenario.map_or(("", Mode::InOrder), |s| (s.name, s.mode));
-    let comparison = compare::compare(&envoy, &legate, name, mode, &differences);
+    let (scenario, mut mode) = command.scenario.map_or(("", Mode::InOrder), |s| (s.name, s.mode));
+    if command.per_connection {
+        mode = Mode::PerConnection;
+    }
+    let terms = Terms { scenario, mode, differences: &differences, recorded };
+    let comparison = compare::compare(&envoy, &legate, terms);
     print!("{}", report::side_by_side(&comparison, &differences, &command.excerpt));
     let comparisons = [comparison];
-    print_summary(&comparisons);
-    write_page(command.html.as_deref(), &comparisons, &differences)?;
+    let notes = print_summary(&comparisons, &differences);
+    let excerpt = &command.excerpt;
+    page.write(&Page { comparisons: &comparisons, differences: &differences, excerpt, notes: &notes })?;
     Ok(exit_code(&comparisons))
 }

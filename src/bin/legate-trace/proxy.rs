@@ -13,6 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::interrupt;
+
 /// How long a proxy may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may take to notice a step.
@@ -64,7 +66,8 @@ impl Proxy {
         let binary = command.binary.as_os_str();
         let words: Vec<&std::ffi::OsStr> =
             command.wrapper.iter().map(std::ffi::OsStr::new).chain([binary]).collect();
-        let process = Command::new(words[0])
+        let mut command_line = Command::new(words[0]);
+        command_line
             .args(&words[1..])
             .arg("-c")
             .arg(&config)
@@ -74,8 +77,8 @@ impl Proxy {
             .args(command.options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
+            .stderr(file);
+        let process = interrupt::spawn(&mut command_line)
             .map_err(|e| format!("cannot start {}: {e}", Path::new(words[0]).display()))?;
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut proxy = Proxy { process, log, rested: Cell::new(0), admin: nowhere, listener: nowhere };
@@ -100,8 +103,9 @@ impl Proxy {
                 let log = self.log_text();
                 let end: Vec<&str> = log.lines().rev().take(10).collect();
                 let end: Vec<&str> = end.into_iter().rev().collect();
+                let how = exited.map_or("it still runs".to_string(), |status| status.to_string());
                 return Err(format!(
-                    "the proxy does not get ready ({exited:?}); its log ends:\n{}",
+                    "the proxy does not get ready ({how}); its log ends:\n{}",
                     end.join("\n")
                 ));
             }
@@ -208,6 +212,18 @@ impl Proxy {
         Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(i32::MAX))
     }
 
+    /// The kernel's id of its thread of that name.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn thread(&self, name: &str) -> Result<String, String> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).map_err(|e| e.to_string())?;
+        let is_it = |path: &Path| fs::read_to_string(path.join("comm")).is_ok_and(|n| n.trim() == name);
+        let found = threads.filter_map(Result::ok).find(|thread| is_it(&thread.path()));
+        let id = found.map(|thread| thread.file_name().to_string_lossy().into_owned());
+        id.ok_or_else(|| format!("it has no thread that is called {name}"))
+    }
+
     /// Ends it with SIGTERM.
     ///
     /// # Errors
@@ -219,7 +235,8 @@ impl Proxy {
             match self.process.try_wait() {
                 Ok(Some(status)) => return Ok(status),
                 Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
-                other => return Err(format!("it does not end after SIGTERM: {other:?}")),
+                Ok(None) => return Err("it does not end after SIGTERM".to_string()),
+                Err(e) => return Err(format!("after SIGTERM: {e}")),
             }
         }
     }
@@ -229,6 +246,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        interrupt::forget(&self.process);
     }
 }
 

@@ -173,6 +173,11 @@ fn overwritten_worker<'a>(threads: &'a [String], overwritten: &Value) -> Option<
     (0..threads.len()).find(is_lost).map(|index| &threads[index])
 }
 
+/// Whether the recorder knows a stage.
+pub fn is_recorded(stage: &str) -> bool {
+    SAME.iter().any(|same| same.stage == stage)
+}
+
 /// Whether a text is what the recorder writes.
 pub fn is_recording(text: &str) -> bool {
     text.starts_with("{\"header\":")
@@ -316,7 +321,7 @@ impl Reader {
         Trace {
             lanes: self.lanes.into_iter().collect(),
             downstream_by_worker: self.downstream_by_worker,
-            stuck: None,
+            ..Trace::default()
         }
     }
 }

@@ -42,8 +42,14 @@ impl Excerpt {
         Ok(())
     }
 
+    /// What it has of a comparison; lanes without anything are left out.
+    pub fn of<'a>(&self, comparison: &'a Comparison) -> Vec<(LaneId, &'a [Pair])> {
+        let lanes = comparison.lanes.iter().filter(|lane| self.has(lane));
+        lanes.map(|lane| (lane.id, self.pairs(lane))).filter(|(_, pairs)| !pairs.is_empty()).collect()
+    }
+
     fn has(&self, lane: &Lane) -> bool {
-        let differs = lane.pairs.iter().any(|pair| pair.verdict == Verdict::Undocumented);
+        let differs = lane.pairs.iter().any(|pair| pair.verdict.is_undocumented());
         let kind = lane.id.kind();
         (differs || !self.differing) && (self.lanes.is_empty() || self.lanes.iter().any(|name| name == kind))
     }
@@ -65,17 +71,15 @@ impl Excerpt {
 /// Both columns, lane by lane, and the reasons of the documented differences.
 pub fn side_by_side(comparison: &Comparison, differences: &[Difference], excerpt: &Excerpt) -> String {
     let mut out = String::new();
-    for line in comparison.stuck_lines() {
-        let _ = writeln!(out, "{}: {line}", comparison.scenario);
+    for line in comparison.notes.iter().cloned().chain(comparison.stuck_lines()) {
+        let _ = writeln!(out, "{}{line}", prefix(&comparison.scenario));
     }
-    let mut first = true;
+    let shown = excerpt.of(comparison);
+    let first = first_difference(&shown);
     let mut used = BTreeSet::new();
-    for lane in comparison.lanes.iter().filter(|lane| excerpt.has(lane)) {
-        let pairs = excerpt.pairs(lane);
-        if !pairs.is_empty() {
-            write_lane(&mut out, lane.id, pairs, &mut first);
-            used.extend(pairs.iter().filter_map(Pair::difference));
-        }
+    for (id, pairs) in &shown {
+        write_lane(&mut out, *id, pairs, first);
+        used.extend(pairs.iter().filter_map(Pair::difference));
     }
     if !excerpt.differing {
         write_reasons(&mut out, &used, differences);
@@ -83,27 +87,55 @@ pub fn side_by_side(comparison: &Comparison, differences: &[Difference], excerpt
     out
 }
 
-fn write_lane(out: &mut String, id: LaneId, pairs: &[Pair], first: &mut bool) {
+fn prefix(scenario: &str) -> String {
+    if scenario.is_empty() { String::new() } else { format!("{scenario}: ") }
+}
+
+/// The time of the first undocumented difference.
+pub fn first_difference(shown: &[(LaneId, &[Pair])]) -> Option<usize> {
+    let pairs = shown.iter().flat_map(|(_, pairs)| pairs.iter());
+    pairs.filter(|pair| pair.verdict.is_undocumented()).map(|pair| pair.time).min()
+}
+
+fn write_lane(out: &mut String, id: LaneId, pairs: &[Pair], first: Option<usize>) {
     let _ = writeln!(out, "{id}");
     let _ = writeln!(out, "     {:<WIDTH$} legate", "Envoy");
     for pair in pairs {
         let mark = match pair.verdict {
             Verdict::Equal => String::new(),
             Verdict::Documented(index) => format!("({})", index + 1),
-            Verdict::Undocumented if std::mem::take(first) => ">>>>".to_string(),
-            Verdict::Undocumented => "!".to_string(),
+            _ if first == Some(pair.time) => ">>>>".to_string(),
+            _ => "!".to_string(),
         };
         let (envoy, legate) = columns(pair);
-        let row = format!("{mark:>4} {envoy:<WIDTH$} {legate}");
+        let place = if pair.verdict.is_undocumented() { lines(pair) } else { String::new() };
+        let row = format!("{mark:>4} {envoy:<WIDTH$} {legate}{place}");
         let _ = writeln!(out, "{}", row.trim_end());
     }
     out.push('\n');
+}
+
+/// Where a pair is in the logs.
+fn lines(pair: &Pair) -> String {
+    match (&pair.envoy, &pair.legate) {
+        (Some(envoy), Some(legate)) => {
+            format!("  (line {} of Envoy's log, {} of legate's)", envoy.line, legate.line)
+        }
+        (Some(envoy), None) => format!("  (line {} of Envoy's log)", envoy.line),
+        (None, legate) => {
+            format!("  (line {} of legate's log)", legate.as_ref().map_or(0, |event| event.line))
+        }
+    }
 }
 
 /// What is printed for each side. Header lists only where they differ: they are long.
 pub fn columns(pair: &Pair) -> (String, String) {
     let side = |event: &Option<Event>| event.as_ref().map_or(String::new(), Event::to_string);
     let (mut envoy, mut legate) = (side(&pair.envoy), side(&pair.legate));
+    if matches!(pair.verdict, Verdict::Missing(_)) {
+        let missing = if pair.envoy.is_some() { &mut envoy } else { &mut legate };
+        missing.insert_str(0, "missing here: ");
+    }
     if let (Some(a), Some(b)) = (&pair.envoy, &pair.legate)
         && a.differing_details(b).iter().any(|name| name == "headers")
     {
@@ -119,58 +151,77 @@ pub fn columns(pair: &Pair) -> (String, String) {
 
 fn write_reasons(out: &mut String, used: &BTreeSet<usize>, differences: &[Difference]) {
     for index in used {
-        let Difference { stage, since, reason, .. } = &differences[*index];
-        let _ = writeln!(out, "({}) {stage} [{since}]: {reason}", index + 1);
+        let Difference { what, since, reason, .. } = &differences[*index];
+        let _ = writeln!(out, "({}) {} [{since}]: {reason}", index + 1, what.stage);
     }
 }
 
 /// The head of the summary's lines.
 pub fn summary_head() -> String {
-    format!("{:<28} {:>9} {:>7} {:>11} {:>13}", "scenario", "compared", "equal", "documented", "undocumented")
+    summary_row(
+        "scenario",
+        ["compared", "equal", "documented", "undocumented", "no step"].map(str::to_string),
+    )
 }
 
-/// A scenario's line of the summary.
+/// A scenario's line of the summary. Behind it: how many lines of Envoy's workers, and of legate's, are no step.
 pub fn summary_line(scenario: &str, counts: Counts) -> String {
-    let Counts { compared, equal, documented, undocumented } = counts;
-    format!("{scenario:<28} {compared:>9} {equal:>7} {documented:>11} {undocumented:>13}")
+    let Counts { compared, equal, documented, undocumented, ignored: [envoy, legate] } = counts;
+    let figures = [compared, equal, documented, undocumented].map(|n| n.to_string());
+    let [compared, equal, documented, undocumented] = figures;
+    summary_row(scenario, [compared, equal, documented, undocumented, format!("{envoy} + {legate}")])
+}
+
+fn summary_row(scenario: &str, [compared, equal, documented, undocumented, ignored]: [String; 5]) -> String {
+    format!("{scenario:<28} {compared:>9} {equal:>7} {documented:>11} {undocumented:>13} {ignored:>9}")
+}
+
+/// A line for each documented difference that does not occur.
+pub fn stale_lines(scenario: &str, stale: &[usize], differences: &[Difference]) -> Vec<String> {
+    let line = |index: &usize| {
+        let Difference { what, since, .. } = &differences[*index];
+        let (prefix, number, stage) = (prefix(scenario), index + 1, &what.stage);
+        format!("{prefix}documented, but it does not occur: ({number}) {stage} [{since}]")
+    };
+    stale.iter().map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::differences::How;
+    use crate::differences::tests::difference;
 
-    fn event(stage: &str, headers: &str) -> Option<Event> {
+    fn event(stage: &str, headers: &str, line: usize) -> Option<Event> {
         let details = vec![("headers".to_string(), headers.to_string())];
-        Some(Event { stage: stage.into(), known: true, stream: Some(1), conn: None, details, line: 3 })
+        Some(Event { stage: stage.into(), known: true, stream: Some(1), conn: None, details, line })
+    }
+
+    fn pair(envoy: Option<Event>, legate: Option<Event>, verdict: Verdict, time: usize) -> Pair {
+        Pair { envoy, legate, verdict, time }
     }
 
     fn comparison() -> Comparison {
         let pairs = vec![
-            Pair { envoy: event("a", "x"), legate: event("a", "x"), verdict: Verdict::Equal },
-            Pair { envoy: event("b", "x"), legate: None, verdict: Verdict::Documented(1) },
-            Pair { envoy: event("c", "x: 1"), legate: event("c", "x: 2"), verdict: Verdict::Undocumented },
-            Pair { envoy: None, legate: event("d", "x"), verdict: Verdict::Undocumented },
+            pair(event("a", "x", 3), event("a", "x", 4), Verdict::Equal, 6),
+            pair(event("b", "x", 5), None, Verdict::Documented(1), 10),
+            pair(event("c", "x: 1", 7), event("c", "x: 2", 8), Verdict::Undocumented, 14),
+            pair(None, event("d", "x", 9), Verdict::Undocumented, 15),
         ];
+        let earlier = vec![pair(event("e", "", 6), None, Verdict::Missing(0), 12)];
         Comparison {
             scenario: "s".into(),
-            lanes: vec![Lane { id: LaneId::Upstream(2), pairs }],
-            downstream_by_worker: [vec![], vec![]],
-            stuck: [None, None],
+            lanes: vec![
+                Lane { id: LaneId::Upstream(2), pairs },
+                Lane { id: LaneId::Loop(1), pairs: earlier },
+            ],
+            ignored: [7, 1],
+            ..Comparison::default()
         }
     }
 
     fn differences() -> [Difference; 2] {
-        let known = Difference {
-            stage: "b".into(),
-            how: How::EnvoyOnly,
-            sometimes: false,
-            lanes: vec![],
-            scenarios: vec![],
-            since: "1.40".into(),
-            reason: "new".into(),
-        };
-        [known.clone(), known]
+        ["x", "b"].map(|stage| difference(stage, How::EnvoyOnly))
     }
 
     #[test]
@@ -184,10 +235,18 @@ mod tests {
         assert_eq!(lines[0], "upstream connection 2");
         assert_eq!(lines[2], format!("     a S1{}a S1", blank(WIDTH - 3)));
         assert_eq!(lines[3], " (2) b S1");
-        assert_eq!(lines[4], format!(">>>> c S1 {{x: 1}}{}c S1 {{x: 2}}", blank(WIDTH - 10)));
-        assert_eq!(lines[5], format!("   ! {}d S1", blank(WIDTH + 1)));
-        assert_eq!(lines[7], "(2) b [1.40]: new");
-        assert_eq!(summary_line("x", comparison.counts()).split_whitespace().last(), Some("2"));
+        let both = "(line 7 of Envoy's log, 8 of legate's)";
+        assert_eq!(lines[4], format!("   ! c S1 {{x: 1}}{}c S1 {{x: 2}}  {both}", blank(WIDTH - 10)));
+        assert_eq!(lines[5], format!("   ! {}d S1  (line 9 of legate's log)", blank(WIDTH + 1)));
+        // The first in time is in the lane that comes last.
+        assert!(
+            lines[9].starts_with(">>>> missing here: e S1") && lines[9].ends_with("(line 6 of Envoy's log)")
+        );
+        assert_eq!(lines[11], "(2) b [1.40]: because");
+        let summary = summary_line("x", comparison.counts());
+        assert_eq!(summary.split_whitespace().collect::<Vec<_>>(), ["x", "5", "1", "1", "3", "7", "+", "1"]);
+        let stale = stale_lines("s", &[0], &differences());
+        assert_eq!(stale, ["s: documented, but it does not occur: (1) x [1.40]"]);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::bootstrap::Bootstrap;
-use crate::compare::{Comparison, compare};
+use crate::compare::{Comparison, Terms, compare};
 use crate::differences::Difference;
-use crate::lanes::{self, Trace};
+use crate::lanes::{self, ProxyKind, Trace};
 use crate::players::Upstream;
 use crate::proxy::{Launch, Proxy};
 use crate::recorder;
@@ -36,21 +36,32 @@ impl Setting<'_> {
     /// # Errors
     /// A proxy does not start; the text says which.
     pub fn run(&self, scenario: &Scenario) -> Result<Comparison, String> {
-        let side = |name: &str, binary: &Path| {
-            let recorder = self.recorder && name == "legate";
-            self.play(scenario, binary, &self.directory_of(scenario, name), recorder)
+        let side = |proxy: ProxyKind, binary: &Path| {
+            let name = proxy.to_string().to_lowercase();
+            let recorder = self.recorder && proxy == ProxyKind::Legate;
+            self.play(scenario, binary, &self.directory_of(scenario, &name), recorder)
+                .and_then(|trace| match trace.proxy {
+                    Some(other) if other != proxy => Err(format!("{} is {other}", binary.display())),
+                    _ => Ok(trace),
+                })
                 .map_err(|e| format!("{}, with {name}: {e}", scenario.name))
         };
         let (envoy, legate) = std::thread::scope(|scope| {
-            let envoy = scope.spawn(|| side("envoy", self.envoy));
-            let legate = side("legate", self.legate);
+            let envoy = scope.spawn(|| side(ProxyKind::Envoy, self.envoy));
+            let legate = side(ProxyKind::Legate, self.legate);
             (envoy.join(), legate)
         });
         let mut envoy = envoy.map_err(|_| format!("{}: the script panicked", scenario.name))??;
         if self.recorder {
             recorder::keep_recorded(&mut envoy);
         }
-        Ok(compare(&envoy, &legate?, scenario.name, scenario.mode, self.differences))
+        let terms = Terms {
+            scenario: scenario.name,
+            mode: scenario.mode,
+            differences: self.differences,
+            recorded: self.recorder,
+        };
+        Ok(compare(&envoy, &legate?, terms))
     }
 
     fn directory_of(&self, scenario: &Scenario, proxy: &str) -> PathBuf {

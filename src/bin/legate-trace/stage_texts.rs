@@ -5,9 +5,10 @@ use crate::log_line::LogLine;
 const TABLE: &str = include_str!("stage_texts.txt");
 
 /// Whose texts a log has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Dialect {
     /// Envoy as shipped with istio 1.1, and legate, which says the same.
+    #[default]
     V1_1,
     /// Envoy 1.40.
     V1_40,
@@ -26,6 +27,8 @@ pub enum Place {
     Pool,
     /// The connection, and the pools as well.
     ConnectionAndPool,
+    /// The connection, and the loop as well.
+    ConnectionAndLoop,
     /// The worker's event loop.
     Loop,
     /// The main thread.
@@ -135,6 +138,7 @@ fn place_named(name: &str) -> Result<Place, String> {
         "up" => Place::Upstream,
         "pool" => Place::Pool,
         "conn&pool" => Place::ConnectionAndPool,
+        "conn&loop" => Place::ConnectionAndLoop,
         "loop" => Place::Loop,
         "main" => Place::Main,
         "none" => Place::None,
@@ -174,12 +178,9 @@ impl Template {
                 rest.split_once(after.as_str())?
             };
             rest = behind;
-            if name == "headers" {
-                details.push((name.clone(), header_list(value)));
-            } else if name == "value" && details.last().is_some_and(|(_, key)| is_volatile(key)) {
-                details.push((name.clone(), "*".to_string()));
-            } else if !name.is_empty() {
-                details.push((name.clone(), value.trim().to_string()));
+            let field = details.last().filter(|(key, _)| key == "key").map(|(_, field)| field.as_str());
+            if !name.is_empty() {
+                details.push((name.clone(), comparable(name, value.trim(), field)));
             }
         }
         (rest.is_empty()).then_some(details)
@@ -193,7 +194,17 @@ fn is_volatile(field: &str) -> bool {
     VOLATILE.iter().any(|name| name.eq_ignore_ascii_case(field))
 }
 
-/// Lines of `'name', 'value'` in the order of their names, the volatile values left out.
+/// What a detail says, however it is written; `field` is the header field that a value belongs to.
+fn comparable(name: &str, value: &str, field: Option<&str>) -> String {
+    match name {
+        "headers" => header_list(value),
+        "value" if field.is_some_and(is_volatile) => "*".to_string(),
+        "error" => error_text(value),
+        _ => value.to_string(),
+    }
+}
+
+/// Lines of `'name', 'value'` in their order, the volatile values left out.
 fn header_list(lines: &str) -> String {
     let field = |line: &str| {
         let (name, value) = line.trim().split_once(", ")?;
@@ -202,8 +213,19 @@ fn header_list(lines: &str) -> String {
         Some(format!("{name}: {value}"))
     };
     let mut fields: Vec<String> = lines.lines().filter_map(field).collect();
-    fields.sort();
+    // Each version has a fixed order of its own for what the request line says.
+    let of_request_line = fields.iter().take_while(|field| field.starts_with(':')).count();
+    fields[..of_request_line].sort();
     fields.join(", ")
+}
+
+/// The system's text for an error that is logged as a number, or with its number.
+fn error_text(error: &str) -> String {
+    let text = match error.parse() {
+        Ok(number) => std::io::Error::from_raw_os_error(number).to_string(),
+        Err(_) => error.to_string(),
+    };
+    text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_string())
 }
 
 #[cfg(test)]
@@ -218,6 +240,7 @@ mod tests {
             conn: None,
             stream: None,
             text: text.into(),
+            file: None,
         }
     }
 
@@ -255,7 +278,7 @@ mod tests {
         let head = "head (end=true):\n':status', '200'\n'date', 'Mon, 1'\n'a', 'b, c'";
         let details = find(Dialect::V1_1, "router", head).unwrap().1;
         assert_eq!(details[0].1, "true");
-        assert_eq!(details[1].1, ":status: 200, a: b, c, date: *");
+        assert_eq!(details[1].1, ":status: 200, date: *, a: b, c");
         let field = |text| find(Dialect::V1_40, "http", text).unwrap().1[1].1.clone();
         assert_eq!((field("key=Date value=Mon, 1"), field("key=Dates value=1")), ("*".into(), "1".into()));
         assert_eq!(find(Dialect::V1_40, "pool", "moving"), None);

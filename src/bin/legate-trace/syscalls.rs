@@ -1,4 +1,4 @@
-//! The system calls that a request costs each proxy, by `strace -f`.
+//! The system calls that a request costs the worker of each proxy, by `strace -f`. Other threads do not count.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,6 +11,9 @@ use crate::proxy::{Launch, Proxy};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nhost: legate.test\r\n\r\n";
 const RESPONSE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+/// What both call the thread that serves the requests.
+const WORKER: &str = "wrk:worker_0";
 
 /// How often the worker made each call.
 pub type Calls = BTreeMap<String, usize>;
@@ -36,7 +39,7 @@ pub fn count(
     let launch = Launch { binary, wrapper: &wrapper, options: &[], concurrency: 1, log_level: "warning" };
     let proxy = Proxy::start(&launch, &bootstrap.json(), directory)?;
     let read = || std::fs::read_to_string(&calls).map_err(|e| format!("{calls_name}: {e}"));
-    let served = |from: usize| -> Result<Calls, String> { Ok(calls_of_worker(&read()?, from)) };
+    let worker = proxy.thread(WORKER)?;
 
     let serve = || -> Result<usize, Box<dyn Error>> {
         let mut client = Peer::connect(proxy.listener())?;
@@ -59,22 +62,22 @@ pub fn count(
         Ok(before)
     };
     let before = serve().map_err(|e| e.to_string())?;
-    served(before)
+    Ok(calls_of(&worker, &read()?, before))
 }
 
-/// Counts from line `from` on, for the thread that calls most.
-fn calls_of_worker(trace: &str, from: usize) -> Calls {
-    let mut threads: BTreeMap<&str, Calls> = BTreeMap::new();
+/// Counts from line `from` on, for one thread.
+fn calls_of(worker: &str, trace: &str, from: usize) -> Calls {
+    let mut calls = Calls::new();
     for line in trace.lines().skip(from) {
-        let Some((thread, call)) = line.split_once(' ') else { continue };
+        let Some((_, call)) = line.split_once(' ').filter(|(thread, _)| *thread == worker) else { continue };
         // A call that was interrupted by another thread's is told twice.
         let Some((name, _)) = call.trim_start().split_once('(').filter(|(name, _)| !name.contains(' '))
         else {
             continue;
         };
-        *threads.entry(thread).or_default().entry(name.to_string()).or_default() += 1;
+        *calls.entry(name.to_string()).or_default() += 1;
     }
-    threads.into_values().max_by_key(|calls| calls.values().sum::<usize>()).unwrap_or_default()
+    calls
 }
 
 /// Both side by side, the most frequent first.
@@ -113,9 +116,9 @@ mod tests {
 7 recvfrom(9, 0x1, 3) = -1 EAGAIN
 7 +++ exited with 0 +++
 ";
-        let calls = calls_of_worker(trace, 1);
+        let calls = calls_of("7", trace, 1);
         assert_eq!(calls, Calls::from([("epoll_wait".to_string(), 1), ("recvfrom".to_string(), 2)]));
-        assert_eq!(calls_of_worker(trace, 5).len(), 1);
+        assert_eq!(calls_of("7", trace, 5).len(), 1);
     }
 
     #[test]
