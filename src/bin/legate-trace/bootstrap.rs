@@ -80,6 +80,15 @@ impl Bootstrap {
         }
     }
 
+    /// Sets the routes of every virtual host.
+    pub fn set_routes(&mut self, routes: &Value) {
+        for manager in self.connection_managers() {
+            for host in objects(manager.get_mut("route_config").and_then(|c| c.get_mut("virtual_hosts"))) {
+                host.insert("routes".to_string(), routes.clone());
+            }
+        }
+    }
+
     /// Sets a field of every HTTP connection manager.
     pub fn set_connection_manager(&mut self, field: &str, value: &Value) {
         for manager in self.connection_managers() {
@@ -96,10 +105,19 @@ impl Bootstrap {
 
     /// Sets a field of every cluster's `common_http_protocol_options`.
     pub fn set_upstream_http(&mut self, field: &str, value: &Value) {
+        self.set_upstream_options(&json!({field: value}), &json!({}));
+    }
+
+    /// Sets every cluster's options of HTTP/1.
+    pub fn set_upstream_http1(&mut self, options: &Value) {
+        self.set_upstream_options(&json!({}), options);
+    }
+
+    fn set_upstream_options(&mut self, common: &Value, http1: &Value) {
         let options = json!({HTTP_OPTIONS: {
             "@type": format!("type.googleapis.com/{HTTP_OPTIONS}"),
-            "common_http_protocol_options": {field: value},
-            "explicit_http_config": {"http_protocol_options": {}},
+            "common_http_protocol_options": common,
+            "explicit_http_config": {"http_protocol_options": http1},
         }});
         self.set_cluster("typed_extension_protocol_options", &options);
     }

@@ -40,14 +40,14 @@ pub struct Pair {
     pub legate: Option<Event>,
     /// How they stand to each other.
     pub verdict: Verdict,
-    /// When it was, beside other pairs, by the lines of Envoy's log.
-    pub time: usize,
+    /// When it was, beside other pairs: the line of Envoy's log, and for what only legate has, its line in legate's.
+    pub time: (usize, usize),
 }
 
 impl Pair {
     /// A pair that is not judged yet.
     pub fn new(envoy: Option<&Event>, legate: Option<&Event>) -> Pair {
-        Pair { envoy: envoy.cloned(), legate: legate.cloned(), verdict: Verdict::Undocumented, time: 0 }
+        Pair { envoy: envoy.cloned(), legate: legate.cloned(), verdict: Verdict::Undocumented, time: (0, 0) }
     }
 
     /// One of its events.
@@ -251,7 +251,7 @@ pub fn compare(envoy: &Trace, legate: &Trace, terms: Terms) -> Comparison {
     comparison
 }
 
-/// Sets the time of each pair: the line of Envoy's log, or for what only legate has, the one of what came before it there.
+/// Sets the time of each pair; what only legate has is after what came before it in legate's log.
 fn tell_time(lanes: &mut [Lane]) {
     let both = |pair: &Pair| Some((pair.legate.as_ref()?.line, pair.envoy.as_ref()?.line));
     let mut lines: Vec<(usize, usize)> = lanes.iter().flat_map(|lane| &lane.pairs).filter_map(both).collect();
@@ -267,8 +267,8 @@ fn tell_time(lanes: &mut [Lane]) {
             before.checked_sub(1).map_or(0, |at| lines[at].1)
         };
         pair.time = match (&pair.envoy, &pair.legate) {
-            (Some(event), _) => 2 * event.line,
-            (None, legate) => legate.as_ref().map_or(0, |event| 2 * of_legate(event.line) + 1),
+            (Some(event), _) => (event.line, 0),
+            (None, legate) => legate.as_ref().map_or((0, 0), |event| (of_legate(event.line), event.line)),
         };
     }
 }
@@ -354,7 +354,7 @@ mod tests {
         let lane = LaneId::Pool(1);
         let comparison =
             compare(&trace(lane, "a, b, d, e"), &trace(lane, "a, c, d"), terms(Mode::InOrder, &[]));
-        let times: Vec<usize> = comparison.lanes[0].pairs.iter().map(|pair| pair.time).collect();
-        assert_eq!(times, [0, 2, 1, 4, 6]);
+        let times: Vec<(usize, usize)> = comparison.lanes[0].pairs.iter().map(|pair| pair.time).collect();
+        assert_eq!(times, [(0, 0), (1, 0), (0, 1), (2, 0), (3, 0)]);
     }
 }

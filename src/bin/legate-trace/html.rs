@@ -115,7 +115,7 @@ fn write_comparison(out: &mut String, comparison: &Comparison, page: &Page) {
     let shown = page.excerpt.of(comparison);
     let first = report::first_difference(&shown);
     for (lane, pairs) in shown {
-        write_lane(out, lane, pairs, page.differences, first.map(|time| (time, id.as_str())));
+        write_lane(out, lane, pairs, page.differences, first.map(|pair| (pair, id.as_str())));
     }
     out.push_str("</details>\n");
 }
@@ -125,11 +125,11 @@ fn write_lane(
     lane: LaneId,
     pairs: &[Pair],
     differences: &[Difference],
-    first: Option<(usize, &str)>,
+    first: Option<(&Pair, &str)>,
 ) {
     let _ = writeln!(out, "<h3>{lane}</h3>\n<table><tr><th><th>Envoy<th>legate</tr>");
     for pair in pairs {
-        let first = first.filter(|(time, _)| pair.verdict.is_undocumented() && *time == pair.time);
+        let first = first.filter(|(first, _)| std::ptr::eq(*first, pair));
         write_pair(out, pair, differences, first.map(|(_, id)| id));
     }
     out.push_str("</table>\n");
@@ -196,10 +196,10 @@ mod tests {
     fn html(excerpt: &Excerpt) -> String {
         let pair = |envoy, legate, verdict, time| Pair { envoy, legate, verdict, time };
         let pairs = vec![
-            pair(event("a<b", 1), event("a<b", 2), Verdict::Equal, 2),
-            pair(event("c", 3), None, Verdict::Documented(0), 6),
-            pair(None, event("d", 4), Verdict::Undocumented, 7),
-            pair(event("e", 5), None, Verdict::Missing(0), 10),
+            pair(event("a<b", 1), event("a<b", 2), Verdict::Equal, (2, 0)),
+            pair(event("c", 3), None, Verdict::Documented(0), (6, 0)),
+            pair(None, event("d", 4), Verdict::Undocumented, (7, 0)),
+            pair(event("e", 5), None, Verdict::Missing(0), (10, 0)),
         ];
         let comparison = Comparison {
             lanes: vec![Lane { id: LaneId::Main, pairs }],

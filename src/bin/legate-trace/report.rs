@@ -91,20 +91,20 @@ fn prefix(scenario: &str) -> String {
     if scenario.is_empty() { String::new() } else { format!("{scenario}: ") }
 }
 
-/// The time of the first undocumented difference.
-pub fn first_difference(shown: &[(LaneId, &[Pair])]) -> Option<usize> {
+/// The first undocumented difference in time.
+pub fn first_difference<'a>(shown: &[(LaneId, &'a [Pair])]) -> Option<&'a Pair> {
     let pairs = shown.iter().flat_map(|(_, pairs)| pairs.iter());
-    pairs.filter(|pair| pair.verdict.is_undocumented()).map(|pair| pair.time).min()
+    pairs.filter(|pair| pair.verdict.is_undocumented()).min_by_key(|pair| pair.time)
 }
 
-fn write_lane(out: &mut String, id: LaneId, pairs: &[Pair], first: Option<usize>) {
+fn write_lane(out: &mut String, id: LaneId, pairs: &[Pair], first: Option<&Pair>) {
     let _ = writeln!(out, "{id}");
     let _ = writeln!(out, "     {:<WIDTH$} legate", "Envoy");
     for pair in pairs {
         let mark = match pair.verdict {
             Verdict::Equal => String::new(),
             Verdict::Documented(index) => format!("({})", index + 1),
-            _ if first == Some(pair.time) => ">>>>".to_string(),
+            _ if first.is_some_and(|first| std::ptr::eq(first, pair)) => ">>>>".to_string(),
             _ => "!".to_string(),
         };
         let (envoy, legate) = columns(pair);
@@ -197,18 +197,18 @@ mod tests {
         Some(Event { stage: stage.into(), known: true, stream: Some(1), conn: None, details, line })
     }
 
-    fn pair(envoy: Option<Event>, legate: Option<Event>, verdict: Verdict, time: usize) -> Pair {
+    fn pair(envoy: Option<Event>, legate: Option<Event>, verdict: Verdict, time: (usize, usize)) -> Pair {
         Pair { envoy, legate, verdict, time }
     }
 
     fn comparison() -> Comparison {
         let pairs = vec![
-            pair(event("a", "x", 3), event("a", "x", 4), Verdict::Equal, 6),
-            pair(event("b", "x", 5), None, Verdict::Documented(1), 10),
-            pair(event("c", "x: 1", 7), event("c", "x: 2", 8), Verdict::Undocumented, 14),
-            pair(None, event("d", "x", 9), Verdict::Undocumented, 15),
+            pair(event("a", "x", 3), event("a", "x", 4), Verdict::Equal, (6, 0)),
+            pair(event("b", "x", 5), None, Verdict::Documented(1), (10, 0)),
+            pair(event("c", "x: 1", 7), event("c", "x: 2", 8), Verdict::Undocumented, (14, 0)),
+            pair(None, event("d", "x", 9), Verdict::Undocumented, (15, 0)),
         ];
-        let earlier = vec![pair(event("e", "", 6), None, Verdict::Missing(0), 12)];
+        let earlier = vec![pair(event("e", "", 6), None, Verdict::Missing(0), (12, 0))];
         Comparison {
             scenario: "s".into(),
             lanes: vec![

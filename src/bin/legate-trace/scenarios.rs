@@ -149,6 +149,50 @@ pub const SCENARIOS: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "not-found",
+        about: "a path that no route takes",
+        configure: |bootstrap| {
+            bootstrap.set_routes(&json!([{"match": {"prefix": "/x"}, "route": {"cluster": "upstream"}}]));
+        },
+        play: answered_by_proxy,
+        ..USUAL
+    },
+    Scenario {
+        name: "direct-response",
+        about: "a route that answers by itself",
+        configure: |bootstrap| {
+            let answer = json!({"status": 200, "body": {"inline_string": "hello"}});
+            bootstrap.set_routes(&json!([{"match": {"prefix": "/"}, "direct_response": answer}]));
+        },
+        play: answered_by_proxy,
+        ..USUAL
+    },
+    Scenario {
+        name: "head-request",
+        about: "HEAD, whose response announces a body that does not come",
+        play: head_request,
+        ..USUAL
+    },
+    Scenario {
+        name: "expect-continue",
+        about: "a POST that waits for 100 Continue",
+        play: expect_continue,
+        ..USUAL
+    },
+    Scenario {
+        name: "trailers",
+        about: "a request and a response with trailers",
+        configure: |bootstrap| {
+            let options = json!({"enable_trailers": true});
+            bootstrap.set_connection_manager("http_protocol_options", &options);
+            bootstrap.set_upstream_http1(&options);
+        },
+        play: trailers,
+        ..USUAL
+    },
+    Scenario { name: "bad-request", about: "a head that is none", play: bad_request, ..USUAL },
+    Scenario { name: "http10", about: "a request in HTTP/1.0, which is refused", play: http10, ..USUAL },
+    Scenario {
         name: "two-workers",
         about: "20 connections, spread over two workers by the kernel",
         mode: Mode::PerConnection,
@@ -389,6 +433,60 @@ fn connection_close(scene: &mut Scene) -> Played {
     drop(refused);
     scene.proxy.settle();
     Ok(vec![client, upstream])
+}
+
+fn head_request(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let request = GET.replacen("GET", "HEAD", 1);
+    let mut upstream = scene.request_on_new_upstream(&mut client, &request)?;
+    scene.send(&mut upstream, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")?;
+    client.read_until("\r\n\r\n")?;
+    scene.proxy.settle();
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+fn expect_continue(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    client
+        .send("POST / HTTP/1.1\r\nhost: legate.test\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")?;
+    client.read_message()?;
+    scene.proxy.settle();
+    let mut upstream = scene.request_on_new_upstream(&mut client, "first")?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+fn trailers(scene: &mut Scene) -> Played {
+    const BODY: &str = "transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\nx-end: yes\r\n\r\n";
+    let mut client = scene.client()?;
+    client.send(&format!("POST / HTTP/1.1\r\nhost: legate.test\r\n{BODY}"))?;
+    let mut upstream = scene.upstream.accept()?;
+    upstream.read_until("x-end: yes\r\n\r\n")?;
+    scene.proxy.settle();
+    upstream.send(&format!("HTTP/1.1 200 OK\r\n{BODY}"))?;
+    client.read_until("x-end: yes\r\n\r\n")?;
+    scene.proxy.settle();
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+fn bad_request(scene: &mut Scene) -> Played {
+    refused(scene, "GET / HTTP/1.1\r\nno field\r\n\r\n")
+}
+
+fn http10(scene: &mut Scene) -> Played {
+    refused(scene, "GET / HTTP/1.0\r\nhost: legate.test\r\n\r\n")
+}
+
+/// The proxy answers and closes.
+fn refused(scene: &mut Scene, request: &str) -> Played {
+    let mut client = scene.client()?;
+    client.send(request)?;
+    client.read_to_end()?;
+    scene.proxy.settle();
+    Ok(vec![client])
 }
 
 fn max_requests_per_connection(scene: &mut Scene) -> Played {
