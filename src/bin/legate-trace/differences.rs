@@ -206,8 +206,9 @@ impl Difference {
     pub fn among(mut self, is_known: impl Fn(&str) -> bool) -> Difference {
         let all_known = |patterns: &[Pattern]| patterns.iter().all(|pattern| is_known(&pattern.stage));
         self.place = self.place.filter(|place| all_known(&place.of));
-        let depends =
-            |one: &OnePer| all_known(&one.of) && all_known(&one.unless) && is_known(&self.what.stage);
+        // Where stages are not known, neither are all details.
+        let is_stage = !matches!(self.how, How::Detail(_)) && is_known(&self.what.stage);
+        let depends = |one: &OnePer| is_stage && all_known(&one.of) && all_known(&one.unless);
         self.one_per = self.one_per.filter(depends);
         self
     }

@@ -25,6 +25,8 @@ mod run;
 mod scenarios;
 mod stage_texts;
 mod syscalls;
+#[cfg(test)]
+mod texts_exist;
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -123,6 +123,12 @@ impl Row {
         })
     }
 
+    /// Its texts, as in the table.
+    #[cfg(test)]
+    pub fn texts(&self, dialect: Dialect) -> impl Iterator<Item = &str> {
+        self.templates(dialect).iter().map(|template| template.text.as_str())
+    }
+
     fn templates(&self, dialect: Dialect) -> &[Template] {
         match dialect {
             Dialect::V1_1 => &self.v1_1,
@@ -150,6 +156,8 @@ fn place_named(name: &str) -> Result<Place, String> {
 /// list of header fields.
 #[derive(Debug)]
 struct Template {
+    #[cfg(test)]
+    text: String,
     start: String,
     /// The name of each hole and the text behind it.
     holes: Vec<(String, String)>,
@@ -164,7 +172,12 @@ impl Template {
             .map(|piece| piece.split_once('}').unwrap_or((piece, "")))
             .map(|(name, after)| (name.to_string(), after.to_string()))
             .collect();
-        Template { start, holes }
+        Template {
+            #[cfg(test)]
+            text: text.clone(),
+            start,
+            holes,
+        }
     }
 
     fn captures(&self, text: &str) -> Option<Details> {
