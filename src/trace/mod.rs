@@ -460,3 +460,91 @@ pub(crate) fn enter_callback(kind: u64, bits: u64, by_hand: bool) -> Scope {
 pub(crate) fn end_pass() {
     THREAD.with(ThreadRecorder::end_pass);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// What a thread of its own has recorded when it has run `f`.
+    fn recorded(name: &'static str, f: impl FnOnce() + Send + 'static) -> ThreadEvents {
+        enable();
+        let run = move || {
+            register_thread(name);
+            f();
+        };
+        std::thread::spawn(run).join().expect("it ends");
+        collect().into_iter().find(|thread| thread.thread == name).expect("it has recorded")
+    }
+
+    fn pass_the_time() {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(1) {}
+    }
+
+    #[test]
+    fn what_is_recorded_is_read() {
+        use Phase::{Begin, End};
+        let thread = recorded("reader", || {
+            for conn in [7, 8] {
+                let callback = enter_callback(1, 3, conn == 8);
+                let data = scope(Stage::OnData, Some(conn), 0, 10, 1);
+                instant(Stage::NewStream, Some(conn), 99, 0, 0);
+                instant(Stage::Write, Some(0), 0, u64::from(u32::MAX), 0);
+                drop(data);
+                pool_lists(2, 3, 4, 5);
+                drop(callback);
+                pass_the_time();
+            }
+            end_pass();
+            pass_the_time();
+            drop(enter_callback(2, 0, false));
+            end_pass();
+            instant(Stage::Terminate, None, 0, 0, 0);
+        });
+        let brief = |e: &Event| (e.phase, e.stage, e.pass, e.conn, e.stream, (e.a, e.b));
+        let events: Vec<_> = thread.events.iter().map(brief).collect();
+        let (pass, callback, data) = (Stage::Pass as u8, Stage::Callback as u8, Stage::OnData as u8);
+        let of_callback = |conn, bits| {
+            [
+                (Begin, callback, 1, None, 0, (1, bits)),
+                (Begin, data, 1, Some(conn), 0, (10, 1)),
+                (Phase::Instant, Stage::NewStream as u8, 1, Some(conn), 99, (0, 0)),
+                (Phase::Instant, Stage::Write as u8, 1, Some(0), 0, (u64::from(u32::MAX), 0)),
+                (End, data, 1, Some(conn), 0, (0, 0)),
+                (Phase::Instant, Stage::PoolLists as u8, 1, None, 0, (3 << 32 | 4 << 16 | 5, 2)),
+                (End, callback, 1, None, 0, (0, 0)),
+            ]
+        };
+        let mut wanted = vec![(Begin, pass, 1, None, 0, (1, 0))];
+        wanted.extend(of_callback(7, 3));
+        wanted.extend(of_callback(8, 3 | BY_HAND));
+        wanted.push((End, pass, 1, None, 0, (0, 0)));
+        wanted.push((Begin, pass, 2, None, 0, (2, 0)));
+        wanted.push((Begin, callback, 2, None, 0, (2, 0)));
+        wanted.push((End, callback, 2, None, 0, (0, 0)));
+        wanted.push((End, pass, 2, None, 0, (0, 0)));
+        wanted.push((Phase::Instant, Stage::Terminate as u8, 0, None, 0, (0, 0)));
+        assert_eq!(events, wanted);
+        // Within a callback the clock stands still where no stage asks for it; the next one reads it.
+        let (times, ms) = (thread.events.iter().map(|e| e.time).collect::<Vec<_>>(), 1_000_000);
+        assert_eq!((times[0], times[1], times[6]), (times[1], times[2], times[1]));
+        for (from, to) in [(6, 8), (8, 15), (15, 16)] {
+            assert!(times[to] - times[from] >= ms, "{from} to {to}: {times:?}");
+        }
+        assert!(!thread.overwritten);
+    }
+
+    #[test]
+    fn behind_what_is_overwritten_ids_are_known() {
+        let thread = recorded("overwriter", || {
+            for _ in 0..CAPACITY {
+                let _callback = enter_callback(1, 0, false);
+                instant(Stage::OnData, Some(5), 9, 0, 0);
+            }
+        });
+        assert!(thread.overwritten);
+        let mut data = thread.events.iter().filter(|e| e.stage == Stage::OnData as u8);
+        assert!(data.clone().count() > CAPACITY / 5 && data.all(|e| (e.conn, e.stream) == (Some(5), 9)));
+    }
+}

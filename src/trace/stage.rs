@@ -190,7 +190,7 @@ stages! {
     CodecClientEvent same 5 "CodecClient::onEvent" "event requests" "" "source/common/http/codec_client.cc" "src/http/codec_client.rs",
     CodecClientError timed 7 "CodecClient::onData error" "premature" "" "source/common/http/codec_client.cc" "src/http/codec_client.rs",
     CodecClientReset timed 7 "CodecClient::onReset" "" "" "source/common/http/codec_client.cc" "src/http/codec_client.rs",
-    StreamWrapperReset timed 7 "StreamWrapper::onResetStream" "reason" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/active_client.rs",
+    StreamWrapperReset timed 7 "StreamWrapper::onResetStream" "reason" "" "source/common/http/http1/conn_pool.h" "src/conn_pool/http1/active_client.rs",
     CodecClientIdleTimeout timed 7 "CodecClient::onIdleTimeout" "" "event_add" "source/common/http/codec_client.h" "src/http/codec_client.rs",
     EncodeRequestHead same 5 "RequestStreamEncoderImpl::encodeHeaders" "bytes end" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/client.rs",
     StreamEncodeComplete same 5 "StreamWrapper::onEncodeComplete" "" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/active_client.rs",

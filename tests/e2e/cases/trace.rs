@@ -1,8 +1,10 @@
 //! The stage recorder through the admin: legate's own, so Envoy has no part in it.
 
 use super::get;
-use crate::harness::{Case, Kind, ParsedReply, Site};
+use crate::harness::{Case, Kind, Launch, PATIENCE, ParsedReply, Site, new_directory};
+use nix::sys::signal::Signal;
 use serde_json::Value;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -132,4 +134,56 @@ fn records_stages_while_it_is_on() {
     assert_eq!(ask(&site, "GET", "/trace?format=x").0, 400);
     let (status, page) = ask(&site, "GET", "/trace/ui");
     assert!(status == 200 && page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{status}");
+}
+
+/// What the main thread passes from its start to its end, and each worker, in this order.
+const MAIN: [&str; 14] = [
+    "MainCommonBase::MainCommonBase",
+    "InstanceImpl::InstanceImpl",
+    "WorkerImpl::WorkerImpl",
+    "ClusterManagerImpl::ClusterManagerImpl",
+    "ClusterManagerImpl::loadCluster",
+    "ClusterManagerImpl::onClusterInit",
+    "ClusterManagerInitHelper::maybeFinishInitialize",
+    "ListenerManagerImpl::addOrUpdateListener",
+    "RunHelper::RunHelper",
+    "ListenerManagerImpl::startWorkers",
+    "DispatcherImpl::run",
+    "InstanceImpl::shutdown",
+    "InstanceImpl::terminate",
+    "WorkerImpl::stop",
+];
+const WORKER: [&str; 7] = [
+    "WorkerImpl::threadRoutine",
+    "DispatcherImpl::run",
+    "ThreadLocalClusterManagerImpl::updateClusterMembership",
+    "ListenerImpl::setupServerSocket",
+    "ActiveListener::newConnection",
+    "ThreadLocalClusterManagerImpl::~ThreadLocalClusterManagerImpl",
+    "ConnPoolImpl::~ConnPoolImpl",
+];
+
+#[test]
+fn records_from_the_start_into_a_file() {
+    let directory = new_directory(Kind::Legate);
+    let path = directory.join("stages.json");
+    let command = format!("exec \"$@\" --trace-stages={}", path.display());
+    let wrapper = ["sh", "-c", &command, "sh"];
+    let launch = Launch { wrapper: &wrapper, ..Launch::default() };
+    let mut site = Site::start_with(Kind::Legate, &[&Case::new("from the start")], launch);
+    requests(&site);
+    site.proxy.signal(Signal::SIGTERM);
+    assert!(site.proxy.wait_for_exit(PATIENCE).is_some_and(|status| status.success()));
+    let lines = objects(&fs::read_to_string(&path).expect("the file"));
+    let _ = fs::remove_dir_all(directory);
+
+    let [header, events @ ..] = &lines[..] else { panic!("no header") };
+    let workers: Vec<&str> =
+        header["header"]["workers"].as_array().expect("threads").iter().filter_map(Value::as_str).collect();
+    assert_eq!(workers, ["main_thread", "worker_0"]);
+    for (thread, wanted) in [(0, &MAIN[..]), (1, &WORKER[..])] {
+        let mut passed = events.iter().filter(|e| e["w"] == thread).filter_map(|e| e["stage"].as_str());
+        let missing = wanted.iter().find(|wanted| !passed.any(|stage| stage == **wanted));
+        assert_eq!(missing, None, "in its place on thread {thread}");
+    }
 }
