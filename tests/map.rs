@@ -237,10 +237,13 @@ fn each_stage_of_the_recorder_is_in_the_map() {
     let rows = rows();
     let is_missing = |stage: &&legate::trace::StageInfo| {
         let name = stage.name.split(' ').next().unwrap_or_default();
-        !OF_NO_1_1.contains(&name) && !rows.iter().any(|row| row.envoy_names.iter().any(|n| n == name))
+        let has = |list: &[String], one: &str| list.iter().any(|n| n == one);
+        let is_it = |row: &Row| has(&row.envoy_names, name) && has(&row.envoy_files, stage.envoy_file);
+        !OF_NO_1_1.contains(&name) && !rows.iter().any(is_it)
     };
     let missing = legate::trace::STAGES.iter().filter(is_missing);
-    fail_if_any(missing.map(|stage| format!("{} is not in the map", stage.name)).collect());
+    let problem = |s: &legate::trace::StageInfo| format!("{} of {} is not in the map", s.name, s.envoy_file);
+    fail_if_any(missing.map(problem).collect());
 }
 
 #[test]

@@ -59,8 +59,9 @@ impl Drop for ClusterEntry {
     fn drop(&mut self) {
         // The cluster is gone; its pools finish what they have.
         if let Some(parent) = self.parent.upgrade() {
-            trace::instant(Stage::ClusterEntryGoes, None, 0, self.all_hosts().len() as u64, 0);
-            parent.drain_conn_pools(&self.all_hosts());
+            let hosts = self.all_hosts();
+            trace::instant(Stage::ClusterEntryGoes, None, 0, hosts.len() as u64, 0);
+            parent.drain_conn_pools(&hosts);
         }
     }
 }

@@ -122,7 +122,7 @@ unsafe extern "C" fn trampoline<F: Fn(c_short) + 'static>(_fd: c_int, bits: c_sh
         Rc::increment_strong_count(raw);
         Rc::from_raw(raw)
     };
-    let by_hand = trace::enabled() && take_by_hand(&cell.by_hand);
+    let by_hand = take_by_hand(&cell.by_hand);
     guarded(&cell.base, cell.kind, bits, by_hand, || (cell.callback)(bits));
 }
 

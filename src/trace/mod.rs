@@ -1,7 +1,7 @@
 //! The stage recorder: what happened on each thread, stage by stage, in small fixed-size events.
 //!
 //! Nothing in Envoy corresponds to it; its stages are named after Envoy's classes and methods. Each
-//! thread writes a ring of its own and never waits; the main thread reads them.
+//! thread writes a ring of its own and waits for nobody; the main thread reads them.
 //!
 //! Off, a stage costs one load and one branch. On, it costs two words in the ring. What would make it cost more is
 //! left out and found again by the reader:
@@ -36,7 +36,7 @@ pub use stage::{STAGES, Stage, StageInfo};
 pub enum Phase {
     /// Something begins, and ends within the same callback.
     Begin = 0,
-    /// What began last ends.
+    /// What began last ends: at the time of what comes next beside it or around it.
     End = 1,
     /// Something happens.
     Instant = 2,
@@ -45,10 +45,10 @@ pub enum Phase {
 /// One event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// Nanoseconds since the recorder was switched on.
+    /// Nanoseconds since the recorder was switched on; right for what happened within the last day.
     pub time: u64,
-    /// The pass of the thread's loop in which it happened, counted from 1 while the recorder is on; 0 outside of
-    /// the loop, and for one that began before the oldest event.
+    /// The pass of the thread's loop in which it happened, counted from 1 in each recording; 0 outside of the
+    /// loop, and for one that began before the oldest event.
     pub pass: u64,
     /// Whether something begins, ends or happens.
     pub phase: Phase,
@@ -58,8 +58,8 @@ pub struct Event {
     pub conn: Option<u64>,
     /// The stream's id; 0 for none.
     pub stream: u64,
-    /// A detail: bytes, a list's size, event bits; [`StageInfo::details`] names it. Its lower 32 bits; an end has
-    /// none.
+    /// A detail: bytes, a list's size, event bits; [`StageInfo::details`] names it. Its lower 32 bits, but all of a
+    /// pass's number, and of `lists` the lengths, 16 bits each, but the first one's 18; an end has none.
     pub a: u64,
     /// Another.
     pub b: u64,
@@ -150,8 +150,8 @@ struct ThreadRecorder {
     stream: Cell<u64>,
     pass: Cell<u64>,
     in_pass: Cell<bool>,
-    /// How many entries there were when the clock was read last, with the one for which it was.
-    entries_at_time: Cell<u64>,
+    /// How many entries there were behind the last write to a socket, at whose end the clock is read.
+    entries_at_write: Cell<u64>,
 }
 
 fn threads() -> MutexGuard<'static, Vec<&'static Recorded>> {
@@ -191,9 +191,10 @@ pub fn collect() -> Vec<ThreadEvents> {
     };
     // A thread that has had nothing to record since then still holds what was recorded before.
     let present = RECORDING.load(Ordering::Acquire);
-    let is_present = |recorded: &&&Recorded| recorded.recording.load(Ordering::Acquire) == present;
-    let read = |recorded: &&'static Recorded| (*recorded, recorded.ring.read());
-    let held: Vec<_> = threads().iter().filter(is_present).map(read).collect();
+    let is_present = |recorded: &&&'static Recorded| recorded.recording.load(Ordering::Acquire) == present;
+    let all = threads().clone();
+    let held: Vec<_> =
+        all.iter().filter(is_present).map(|recorded| (*recorded, recorded.ring.read())).collect();
     let clock = unpack::Clock::since(start, started);
     let mut threads: Vec<ThreadEvents> = held
         .into_iter()
@@ -302,14 +303,15 @@ fn record_bare(code: u32, details: u64) {
 fn record_ids_timed(code: u32, conn: u64, stream: u64, details: u64) {
     THREAD.with(ThreadRecorder::read_clock);
     record_ids(code, conn, stream, details);
-    THREAD.with(ThreadRecorder::note_time);
+    if code >> STAGE_SHIFT == Stage::DoWrite as u32 {
+        THREAD.with(ThreadRecorder::note_write);
+    }
 }
 
 #[inline(never)]
 fn record_bare_timed(code: u32, details: u64) {
     THREAD.with(ThreadRecorder::read_clock);
     record_bare(code, details);
-    THREAD.with(ThreadRecorder::note_time);
 }
 
 #[cold]
@@ -336,7 +338,7 @@ impl ThreadRecorder {
             stream: Cell::new(NO_ID),
             pass: Cell::new(0),
             in_pass: Cell::new(false),
-            entries_at_time: Cell::new(0),
+            entries_at_write: Cell::new(NO_ID),
         }
     }
 
@@ -353,6 +355,8 @@ impl ThreadRecorder {
         self.recording.set(recording);
         self.time.set(ticks() << TIME_SHIFT);
         self.forget_ids();
+        self.pass.set(0);
+        self.entries_at_write.set(NO_ID);
         if let Some(recorded) = self.recorded.get() {
             recorded.ring.clear();
             recorded.names.clear();
@@ -379,9 +383,9 @@ impl ThreadRecorder {
         self.time.set(ticks() << TIME_SHIFT);
     }
 
-    fn note_time(&self) {
+    fn note_write(&self) {
         if let Some(recorded) = self.recorded.get() {
-            self.entries_at_time.set(recorded.ring.written());
+            self.entries_at_write.set(recorded.ring.written());
         }
     }
 
@@ -408,6 +412,7 @@ impl ThreadRecorder {
 
     #[inline(always)]
     fn push(&self, ring: &Ring<CAPACITY, 2>, code: u32, details: u64) {
+        debug_assert!(self.depth.get() >> DEPTH_SHIFT <= MAX_DEPTH, "stages in stages");
         let head = code | self.depth.get() & MAX_DEPTH << DEPTH_SHIFT;
         ring.push([self.time.get() | u64::from(head), details]);
     }
@@ -419,8 +424,8 @@ impl ThreadRecorder {
             self.begin();
         }
         let ring = &self.recorded().ring;
-        // The callback before this one often ends with reading the clock: behind a write.
-        if !self.in_pass.get() || self.entries_at_time.get() != ring.written() {
+        // A callback that ends with a write has just read the clock.
+        if self.entries_at_write.get() != ring.written() {
             self.read_clock();
         }
         if !self.in_pass.replace(true) {

@@ -25,9 +25,9 @@ macro_rules! stages {
 /// When a stage reads the clock.
 #[expect(non_upper_case_globals, reason = "words of the table")]
 mod clock {
-    /// Each time.
+    /// Each time; a callback not where the one before it has just done so.
     pub(super) const timed: bool = true;
-    /// Never: it has the time of the last one that does, which was a moment ago in the same callback.
+    /// Never: it has the time of the last one on its thread that does, within the loop a moment ago in the same callback.
     pub(super) const same: bool = false;
 }
 
@@ -194,7 +194,7 @@ stages! {
     CodecClientIdleTimeout timed 7 "CodecClient::onIdleTimeout" "" "event_add" "source/common/http/codec_client.h" "src/http/codec_client.rs",
     EncodeRequestHead same 5 "RequestStreamEncoderImpl::encodeHeaders" "bytes end" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/client.rs",
     StreamEncodeComplete same 5 "StreamWrapper::onEncodeComplete" "" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/active_client.rs",
-    ClientMessageBegin same 6 "ClientConnectionImpl::onMessageBegin" "" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/client.rs",
+    ClientMessageBegin same 6 "ClientConnectionImpl::onMessageBegin" "" "" "source/common/http/http1/codec_impl.h" "src/http/http1/client.rs",
     ClientHeadersComplete same 6 "ClientConnectionImpl::onHeadersComplete" "" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/client.rs",
     StreamWrapperDecodeHeaders same 6 "StreamWrapper::decodeHeaders" "close keep_alive" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/active_client.rs",
     ClientBody same 6 "ClientConnectionImpl::onBody" "bytes" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/client.rs",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use legate::event::{Dispatcher, RunType};
 use nix::sys::signal::{Signal, kill};
@@ -41,9 +42,19 @@ fn end(signal: Signal) {
         let _ = kill(Pid::from_raw(*process as i32), Signal::SIGKILL);
     }
     if let Some(directory) = &left.directory {
-        let _ = std::fs::remove_dir_all(directory);
+        remove(directory);
     }
     std::process::exit(128 + signal as i32);
+}
+
+/// Removes a directory into which something may still be written: by the rest of this program, or by what is being killed.
+fn remove(directory: &Path) {
+    for _ in 0..50 {
+        if std::fs::remove_dir_all(directory).is_ok() || !directory.exists() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Starts a process that is to end with this one.

@@ -79,7 +79,7 @@ fn settle_order(pairs: &mut [Pair], index: usize, what: &Pattern) {
                 && !other.same_sides(&pairs[at])
                 && other.any().is_some_and(|o| o.same_stage(event) && o.differing_details(event).is_empty())
         };
-        let end = pairs.len().min(at + REACH);
+        let end = pairs.len().min(at + REACH + 1);
         if let Some(other) = (at + 1..end).find(|other| is_other(&pairs[*other])) {
             pairs[at].verdict = Verdict::Documented(index);
             pairs[other].verdict = Verdict::Documented(index);
@@ -131,7 +131,7 @@ fn settle_number(
         between.iter().any(excuses)
     };
     let unserved = (0..owners.len()).filter(|k| !served[*k] && !is_excused(*k)).map(|k| owners[k]);
-    unserved.map(|at| (at + usize::from(!is_before), lack(&pairs[at], index, difference))).collect()
+    unserved.map(|at| (at + usize::from(!is_before), lack(pairs, at, index, difference))).collect()
 }
 
 fn owners(pairs: &[Pair], how: &How, one_per: &OnePer) -> Vec<usize> {
@@ -151,15 +151,17 @@ fn is_of(pair: &Pair, pattern: &Pattern, how: &How) -> bool {
     }
 }
 
-/// What says that the stage is missing beside `owner`.
-fn lack(owner: &Pair, index: usize, difference: &Difference) -> Pair {
-    let missing = |of: Option<&Event>| {
+/// What says that the stage is missing beside the owner at `at`. Its line is the owner's, or where only the other side has the
+/// owner, that of what comes before it in this side's log.
+fn lack(pairs: &[Pair], at: usize, index: usize, difference: &Difference) -> Pair {
+    let missing = |side: fn(&Pair) -> Option<&Event>| {
+        let line = pairs[..=at].iter().rev().find_map(side).map_or(0, |event| event.line);
         let (stage, details) = (difference.what.stage.clone(), Vec::new());
-        of.or(owner.any()).map(|of| Event { stage, details, ..of.clone() })
+        pairs[at].any().map(|owner| Event { stage, details, line, ..owner.clone() })
     };
     let (envoy, legate) = match difference.how {
-        How::LegateOnly => (None, missing(owner.legate.as_ref())),
-        _ => (missing(owner.envoy.as_ref()), None),
+        How::LegateOnly => (None, missing(|pair| pair.legate.as_ref())),
+        _ => (missing(|pair| pair.envoy.as_ref()), None),
     };
     Pair { verdict: Verdict::Missing(index), ..Pair::new(envoy.as_ref(), legate.as_ref()) }
 }

@@ -5,8 +5,10 @@ use std::collections::HashSet;
 
 use crate::lanes::{Event, LaneId, Trace};
 
-/// How many lines later the bytes of a body are passed on at the latest.
+/// How many lines of the log later the bytes of a body are passed on at the latest, where one worker writes it.
 const AT_ONCE: usize = 12;
+/// Where several do, their lines come in between.
+const AT_ONCE_OF_SEVERAL: usize = 100;
 
 /// Adds what breaks a law.
 pub fn check(trace: &mut Trace) {
@@ -90,6 +92,7 @@ fn bodies(trace: &Trace) -> Vec<(LaneId, Event)> {
     let mut events: Vec<(LaneId, &Event)> =
         connections.flat_map(|(id, events)| events.iter().map(|event| (*id, event))).collect();
     events.sort_by_key(|(_, event)| event.line);
+    let at_once = if trace.downstream_by_worker.len() > 1 { AT_ONCE_OF_SEVERAL } else { AT_ONCE };
     let mut faults = Vec::new();
     let mut proxied = HashSet::new();
     let mut brought: Vec<(LaneId, &Event)> = Vec::new();
@@ -102,7 +105,7 @@ fn bodies(trace: &Trace) -> Vec<(LaneId, Event)> {
             (LaneId::Downstream(_), "ActiveStream::encodeData") if proxied.contains(&(id, event.stream)) => {
                 let bytes = event.detail("bytes");
                 let is_it = |(_, body): &(LaneId, &Event)| {
-                    body.detail("bytes") == bytes && body.line + AT_ONCE >= event.line
+                    body.detail("bytes") == bytes && body.line + at_once >= event.line
                 };
                 match brought.iter().rposition(is_it) {
                     Some(at) => drop(brought.remove(at)),

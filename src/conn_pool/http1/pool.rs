@@ -41,7 +41,7 @@ pub struct ConnPoolImpl {
     pub(super) connect_start: Cell<Instant>,
 }
 
-/// What a complete response leaves of its client, in the order in which it is asked.
+/// What a complete response leaves of its client. The numbers are for the recorder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AfterResponse {
     /// The rest of the request would go to the next response.
@@ -52,7 +52,7 @@ enum AfterResponse {
     LastRequest = 3,
     /// It can serve another request.
     Reuse = 4,
-    /// It has become too old (1.1 has no such limit).
+    /// It has become too old (Envoy 1.1 has no such limit).
     Draining = 5,
 }
 
@@ -391,11 +391,8 @@ impl ConnPoolImpl {
 
     fn on_pending_request_cancel(&self, request: &PendingRequest) {
         envoy_log!(Pool, debug, "cancelling pending request");
-        self.trace_request(
-            Stage::PendingRequestCancel,
-            Some(&request.callbacks),
-            self.pending_requests.len(0),
-        );
+        let left = self.pending_requests.len(0).saturating_sub(1);
+        self.trace_request(Stage::PendingRequestCancel, Some(&request.callbacks), left);
         request.remove(self);
         self.host.cluster().stats().upstream_rq_cancelled.inc();
         self.check_for_drained();
