@@ -142,7 +142,8 @@ impl CodecClient {
             index.map(|i| requests.swap_remove(i))
         };
         let Some(removed) = removed else { return false };
-        trace::instant(Stage::DeleteRequest, Some(self.id()), 0, self.num_active_requests() as u64, 0);
+        let left = trace::detail(|| self.num_active_requests() as u64);
+        trace::instant(Stage::DeleteRequest, Some(self.id()), 0, left, 0);
         self.connection.dispatcher().deferred_delete(removed);
         if self.num_active_requests() == 0 {
             self.enable_idle_timer();
@@ -209,7 +210,8 @@ impl CodecClient {
 impl ConnectionCallbacks for CodecClient {
     fn on_event(&self, event: ConnectionEvent) {
         let id = self.connection.id();
-        trace::instant(Stage::CodecClientEvent, Some(id), 0, event as u64, self.num_active_requests() as u64);
+        let requests = trace::detail(|| self.num_active_requests() as u64);
+        trace::instant(Stage::CodecClientEvent, Some(id), 0, event as u64, requests);
         if event == ConnectionEvent::Connected {
             envoy_conn_log!(Client, debug, id, "connected");
             self.connected.set(true);

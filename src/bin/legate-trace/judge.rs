@@ -248,6 +248,8 @@ mod tests {
         assert_eq!(result("a n=1, b", "b, a n=2", &known), "a/-:! b/b:= -/a:!");
         let far = "b, c, d, e, f, g, h, i, j, k, l, m";
         assert!(result(&format!("a, {far}"), &format!("{far}, a"), &known).starts_with("a/-:!"));
+        let near = far.trim_end_matches(", m");
+        assert!(result(&format!("a, {near}"), &format!("{near}, a"), &known).starts_with("a/-:0"));
     }
 
     #[test]
@@ -282,6 +284,17 @@ mod tests {
             [row("| x | legate | any | - | Envoy's a | 1.40 | y |"), difference("a", How::EnvoyOnly)];
         assert_eq!(result("a", "x", &of_envoys), "a/-:1 -/x:0");
         assert_eq!(result("a", "", &of_envoys), "a/-:1 -/x:no0");
+    }
+
+    #[test]
+    fn what_is_missing_has_a_line_of_its_own_sides_log() {
+        let known = [row("| x | legate | any | - | Envoy's a | 1.40 | y |"), difference("a", How::EnvoyOnly)];
+        let at = |text: &str, line| Some(Event { line, ..event(text) });
+        let mut pairs =
+            vec![Pair::new(at("b", 10).as_ref(), at("b", 3).as_ref()), Pair::new(at("a", 11).as_ref(), None)];
+        judge(&mut pairs, &known.iter().enumerate().collect::<Vec<_>>());
+        let missing = pairs.iter().find(|pair| pair.verdict == Verdict::Missing(0)).expect("x is missing");
+        assert_eq!((missing.legate.as_ref().map(|e| e.line), missing.envoy.is_none()), (Some(3), true));
     }
 
     #[test]

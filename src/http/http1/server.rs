@@ -547,8 +547,8 @@ impl StreamEncoder for ActiveRequest {
 
     fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
         self.send(false, |codec, output| {
-            let status = headers.borrow().status();
-            trace::instant(Stage::EncodeInterimHead, Some(codec.connection_id), 0, status.into(), 0);
+            let status = trace::detail(|| headers.borrow().status().into());
+            trace::instant(Stage::EncodeInterimHead, Some(codec.connection_id), 0, status, 0);
             self.encoder.encode_1xx_head(output, &headers.borrow(), codec.writes_http_10());
         });
     }

@@ -150,7 +150,7 @@ impl ConnectionManagerImpl {
             index.map(|i| streams.swap_remove(i))
         };
         let Some(removed) = removed else { return };
-        stream.passed(Stage::DestroyStream, self.streams.borrow().len() as u64);
+        stream.passed(Stage::DestroyStream, trace::detail(|| self.streams.borrow().len() as u64));
         removed.on_deferred_destroy();
         self.dispatcher.deferred_delete(removed);
     }
