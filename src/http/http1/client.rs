@@ -89,6 +89,7 @@ impl ClientConnectionImpl {
 
     fn decode(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         while !data.is_empty() {
+            let before = (data.len(), std::mem::discriminant(&self.state.get()));
             let progress = match self.state.get() {
                 State::Head => self.decode_head(data)?,
                 State::Body(body) => self.decode_body(body, data)?,
@@ -97,6 +98,8 @@ impl ClientConnectionImpl {
             if !progress {
                 return Ok(());
             }
+            let after = (data.len(), std::mem::discriminant(&self.state.get()));
+            debug_assert!(after != before, "neither input used nor state changed");
         }
         Ok(())
     }

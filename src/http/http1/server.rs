@@ -138,6 +138,7 @@ impl ServerConnectionImpl {
     /// Decodes until one message is complete or the input ends.
     fn decode_message(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         loop {
+            let before = (data.len(), std::mem::discriminant(&self.state.get()));
             let complete = match self.state.get() {
                 State::Head => {
                     if !self.decode_head(data)? {
@@ -160,6 +161,8 @@ impl ServerConnectionImpl {
             if !self.is_open() || (data.is_empty() && !matches!(self.state.get(), State::Head)) {
                 return Ok(());
             }
+            let after = (data.len(), std::mem::discriminant(&self.state.get()));
+            debug_assert!(after != before, "neither input used nor state changed");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Request lines: separators, methods, targets, and what comes before the line.
 
 use super::{get, got, join, line, odd};
-use crate::harness::{BAD_REQUEST, Case, EMPTY_BAD_REQUEST, OK, run};
+use crate::harness::{BAD_REQUEST, Case, EMPTY_BAD_REQUEST, OK, Step, run};
 use serde_json::json;
 
 const CODEC_ERROR: &str = "400 DPE http1.codec_error";
@@ -62,6 +62,40 @@ fn line_ends() {
             .reply(BAD_REQUEST)
             .closed()
             .log(CODEC_ERROR),
+    ]);
+}
+
+/// The first half of an empty line, in a segment of its own: nothing can be made of it yet, and a proxy that
+/// tried to would answer nobody any more.
+#[test]
+fn empty_lines_in_pieces() {
+    let arrived = |bytes: usize| Step::Stat("http.{}.downstream_cx_rx_bytes_total", bytes as u64);
+    let split = |name: &str, before: &[u8]| {
+        let case = Case::new(name).send(join(&[before, b"\r"])).then(arrived(before.len() + 1));
+        case.send(join(&[b"\n", &get("")]))
+    };
+    let post = b"POST /p HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\nhello";
+    let posted = b"POST /p HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n{X}\r\nhello";
+    // As many empty lines as let the reads, 16 KiB each, end between CR and LF.
+    let odd_place = join(&[b"\n", &b"\r\n".repeat(8191), b"\r"]);
+    run(vec![
+        split("CR on a new connection", b"").reply(OK).reaches(got("")),
+        split("CR behind CRLF", b"\r\n").reply(OK).reaches(got("")),
+        split("CR behind LF", b"\n").reply(OK).reaches(got("")),
+        split("CR behind a request", &get(""))
+            .reply(OK)
+            .reply(OK)
+            .reaches(join(&[got("").as_ref(), got("").as_ref()])),
+        split("CR behind a body", post).reply(OK).reply(OK).reaches(join(&[posted, got("").as_ref()])),
+        Case::new("CR at the end of a read")
+            .send(&odd_place)
+            .then(arrived(odd_place.len()))
+            .send(join(&[b"\n", &get("")]))
+            .reply(OK)
+            .reaches(got("")),
+        Case::new("CR, and no more").send("\r").then(arrived(1)).waits(),
+        Case::new("CR, and the end").send("\r").then(arrived(1)).then(Step::FinishWriting).closed(),
+        Case::new("served beside them").send(get("")).reply(OK).reaches(got("")),
     ]);
 }
 

@@ -4,6 +4,7 @@ use super::{get, line};
 use crate::harness::{Action, Case, Kind, PATIENCE, Site, Wire, proxies};
 use nix::sys::signal::Signal;
 use std::fs;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// How soon a proxy that is told to has to end.
@@ -29,6 +30,24 @@ fn sigterm_ends_with_idle_connections_and_requests_in_progress() {
         for mut connection in [idle, fresh, busy] {
             assert_eq!(connection.rest(), b"", "{kind:?}");
         }
+    }
+}
+
+/// Half an empty line at the admin must not keep the main thread busy.
+#[test]
+fn sigterm_ends_beside_a_lone_cr_at_the_admin() {
+    for kind in proxies() {
+        let mut site = Site::start(kind, &[&Case::new("admin")]);
+        let mut wire = Wire::new(TcpStream::connect(site.proxy.admin.address).expect("a connection"));
+        wire.send("\r");
+        // A later connection is served after what came on earlier ones.
+        assert!(site.proxy.admin.get("/ready").is_some(), "{kind:?}");
+        wire.send("\nGET /ready HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert!(wire.answer(false).starts_with(b"HTTP/1.1 200 "), "{kind:?}");
+        wire.send("\r");
+        site.proxy.signal(Signal::SIGTERM);
+        let status = site.proxy.wait_for_exit(if kind == Kind::Legate { END } else { PATIENCE });
+        assert_eq!(status.map(|s| s.code()), Some(Some(0)), "{kind:?}: {}", site.proxy.log());
     }
 }
 

@@ -221,10 +221,11 @@ impl ConnectionManagerImpl {
     }
 
     /// One message at a time: on to the next one when nothing is being answered; no reading while
-    /// a complete request is.
+    /// a complete request is. A codec that uses nothing waits for more.
     fn dispatch(&self, data: &mut Buffer) {
         let codec = self.codec().unwrap_or_else(|| self.create_codec());
         loop {
+            let before = data.len();
             if let Err(error) = codec.dispatch(data) {
                 envoy_conn_log!(Http, debug, self.connection_id(), "dispatch error: {}", error);
                 trace::instant(Stage::CodecException, Some(self.connection_id()), 0, 0, 0);
@@ -247,7 +248,8 @@ impl ConnectionManagerImpl {
                 }
                 Some(_) => return,
                 None if data.is_empty() || connection.state() != ConnectionState::Open => return,
-                None => {}
+                None if data.len() == before => return,
+                None => debug_assert!(data.len() < before, "the codec made bytes of its own"),
             }
         }
     }
@@ -267,7 +269,9 @@ impl ConnectionManagerImpl {
                 stream.stream_info.set_response_flag(flag);
             }
             stream.stream_info.set_response_code_details(details.to_owned());
+            let before = self.streams.borrow().len();
             stream.on_reset_stream(StreamResetReason::ConnectionTermination);
+            debug_assert!(self.streams.borrow().len() < before, "a reset stream is gone");
         }
     }
 }
