@@ -15,7 +15,8 @@ use super::libevent::Base;
 pub const READ: u32 = 1;
 /// The fd is writable.
 pub const WRITE: u32 = 2;
-/// The peer has shut down its writing side (EPOLLRDHUP).
+/// The peer has shut down its writing side (EPOLLRDHUP), or the connection has failed (EPOLLERR): what
+/// is left to read ends, in an end of stream or in an error.
 pub const CLOSED: u32 = 4;
 
 /// An edge-triggered event for one fd; the callback gets the OR of [`READ`], [`WRITE`], [`CLOSED`].

@@ -17,6 +17,7 @@
 mod cell;
 mod clock;
 mod dispatcher;
+mod epoll;
 mod ffi;
 mod file_event;
 mod libevent;

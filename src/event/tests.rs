@@ -406,3 +406,27 @@ fn run_until(dispatcher: &Dispatcher, log: &Log, n: usize) {
         dispatcher.run(RunType::NonBlock);
     }
 }
+
+/// Data on a writable socket, and data with a reset behind it, are the same to libevent.
+#[test]
+fn a_reset_behind_data_is_told_apart() {
+    for (resets, expected) in [(false, READ | WRITE), (true, READ | WRITE | CLOSED)] {
+        let dispatcher = Dispatcher::new("test");
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (watched, _) = server.accept().unwrap();
+        watched.set_nonblocking(true).unwrap();
+        peer.write_all(b"x").unwrap();
+        if resets {
+            let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+            nix::sys::socket::setsockopt(&peer, nix::sys::socket::sockopt::Linger, &at_once).unwrap();
+            drop(peer);
+        }
+        let seen = Rc::new(Cell::new(0));
+        let s = seen.clone();
+        let _event =
+            dispatcher.create_file_event(watched.as_fd(), move |bits| s.set(bits), READ | WRITE | CLOSED);
+        dispatcher.run(RunType::NonBlock);
+        assert_eq!(seen.get(), expected);
+    }
+}

@@ -4,8 +4,9 @@
 //! - Envoy changes what epoll watches on every `readDisable`, which costs two system calls each.
 //!   Here the fd stays registered for Read, Write and Closed for life; a readiness that comes while
 //!   reading is disabled is remembered and acted upon when reading is enabled again.
-//! - Closed (EPOLLRDHUP) is watched together with Read. While reading is enabled it only tells the
-//!   transport socket to read until the end of the stream.
+//! - Closed (the peer's FIN, or an error: see `event/epoll.rs`) is watched together with Read. While
+//!   reading is enabled it only tells the transport socket to read until the end. Envoy sees a reset
+//!   that comes while reading is disabled when it next writes; legate closes then as for a FIN.
 //! - Bytes left in the read buffer are offered again when reading is enabled, as in later Envoys;
 //!   in 1.1 they wait for more to arrive.
 
@@ -296,6 +297,10 @@ impl ConnectionImpl {
         );
         if disable {
             self.read_disable_count.set(count + 1);
+            // The edge that told of the peer's end is spent, and nobody reads on to it.
+            if count == 0 && self.peer_closed.get() && self.closes_early() {
+                self.activate(CLOSED);
+            }
             return;
         }
         debug_assert!(count > 0, "read_disable(false) without read_disable(true)");
@@ -308,6 +313,11 @@ impl ConnectionImpl {
         if buffered || self.read_ready_while_disabled.replace(false) || self.peer_closed.get() {
             self.activate(READ);
         }
+    }
+
+    /// Whether the peer's end, seen while reading is disabled, closes the connection.
+    fn closes_early(&self) -> bool {
+        !self.read_enabled() && self.detect_early_close.get() && !self.enable_half_close.get()
     }
 
     /// Moves `data` to the write buffer and has it written later in this pass.

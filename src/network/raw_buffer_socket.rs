@@ -1,8 +1,8 @@
 //! Plain TCP. Mirrors Envoy's `source/common/network/raw_buffer_socket.cc`.
 //!
 //! Differs in one thing: a read that brings less than it asked for has emptied the socket, so there
-//! is no second read just to see EAGAIN - unless the kernel has reported the peer's FIN, whose edge
-//! will not come again.
+//! is no second read just to see EAGAIN - unless the kernel has reported the peer's FIN or an error,
+//! whose edge will not come again.
 
 use std::cell::Cell;
 use std::io;

@@ -1,5 +1,7 @@
 //! Connections over real sockets and a real loop.
 
+mod edges;
+
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -22,22 +22,11 @@ impl ConnectionImpl {
         }
         if events & CLOSED != 0 {
             self.peer_closed.set(true);
-            let early = !self.read_enabled() && self.detect_early_close.get();
-            if (early || self.in_delayed_close()) && !self.enable_half_close.get() {
+            if self.closes_early() || (self.in_delayed_close() && !self.enable_half_close.get()) {
                 envoy_conn_log!(Connection, debug, self.id, "remote early close");
                 self.close_socket(ConnectionEvent::RemoteClose);
                 return;
             }
-        }
-        // libevent tells of a reset as Read and Write together; a paused reader would not see it.
-        if events & (READ | WRITE) == READ | WRITE
-            && !self.read_enabled()
-            && self.detect_early_close.get()
-            && self.with_socket(ConnectionSocket::take_error).is_some_and(|error| error != 0)
-        {
-            envoy_conn_log!(Connection, debug, self.id, "remote early close");
-            self.close_socket(ConnectionEvent::RemoteClose);
-            return;
         }
         if events & WRITE != 0 {
             self.on_write_ready();

@@ -12,6 +12,7 @@ mod local_replies;
 mod normal;
 mod request_fields;
 mod request_line;
+mod resets;
 mod resources;
 mod response_bodies;
 mod response_heads;
