@@ -245,6 +245,13 @@ fn logs_of_no_scenario_are_held_to_the_same() {
         let Some(kept) = Kept::of(&scratch, scenario) else { return };
         let (status, out) = kept.with(&scratch, 1, &kept.texts[1], &[]);
         assert_eq!(status, Some(0), "{out}");
+        let half = kept.texts[1].rfind("new stream").expect("a request");
+        let (status, out) = kept.with(&scratch, 1, &kept.texts[1][..half], &[]);
+        assert_eq!(status, Some(1), "{out}");
+        assert!(
+            out.starts_with("legate's log ends within a line: it was cut off\nEnvoy's log has "),
+            "{out}"
+        );
         for left_out in ["socket event: ", "read ready", "write ready"] {
             let rest = kept.texts[1].lines().filter(|line| !line.contains(left_out));
             let (status, _) = kept.with(&scratch, 1, &rest.collect::<Vec<_>>().join("\n"), &[]);
@@ -385,6 +392,30 @@ fn where_a_scenario_cannot_be_played_on_is_a_difference() {
 }
 
 #[test]
+fn a_configuration_of_ones_own_is_played_as_far_as_it_goes() {
+    let scratch = Scratch::new("own-config");
+    let built_in = fs::read_to_string("src/bin/legate-trace/envoy.yaml").expect("the configuration");
+    let config = scratch.path("config.yaml");
+    // Any name does.
+    let renamed =
+        built_in.replace("cluster: upstream", "cluster: mine").replace("name: upstream", "name: mine");
+    assert_ne!(renamed, built_in);
+    fs::write(&config, &renamed).expect("a file");
+    let Some(output) = run("not-found", &["-c", &config]) else { return };
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    // One that neither of the two can play is left out with a reason, and the summary comes all the same.
+    let serves_http10 = built_in
+        .replace("codec_type: HTTP1", "http_protocol_options: { accept_http_10: true }")
+        .replace("cluster: upstream }", "cluster: upstream, timeout: 0s }");
+    fs::write(&config, serves_http10).expect("a file");
+    let output = run("http10", &["-c", &config]).expect("an Envoy");
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{out}{error}");
+    assert!(out.starts_with("http10: skipped: with this configuration it gets stuck: "), "{out}{error}");
+    assert!(out.contains("\nscenario                      compared"), "{out}{error}");
+}
+
+#[test]
 fn system_calls_are_counted_side_by_side() {
     let output = legate_trace(&["syscalls", "--requests", "20"]);
     let error = text(&output.stderr);
@@ -415,6 +446,14 @@ fn what_cannot_be_compared_is_said() {
     let empty = scratch.path("empty.log");
     fs::write(&empty, "nothing\n").expect("a file");
     assert!(error(&["compare", &empty, &empty]).contains("no connection's trace in it"));
+    let debug = scratch.path("debug.log");
+    let line = "[2026-01-01 00:00:00.000][2][debug][main] [source/a.cc:1] [Tags: \"ConnectionId\":\"0\"] ";
+    fs::write(&debug, format!("{line}new connection from 127.0.0.1:1\n")).expect("a file");
+    let no_trace = error(&["compare", &debug, &debug]);
+    assert!(
+        no_trace.contains("has no line of the level trace: Envoy has to be run with -l trace"),
+        "{no_trace}"
+    );
     assert!(error(&["compare", "/nonexistent", &empty]).contains("cannot read /nonexistent"));
     assert!(error(&["run", "--scenario", "none"]).contains("no scenario is called 'none'"));
     let from = ["run", "--scenario", "drain", "--from", "Filter::decode"];

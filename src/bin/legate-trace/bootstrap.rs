@@ -80,6 +80,11 @@ impl Bootstrap {
         }
     }
 
+    /// The name of the first cluster.
+    pub fn cluster_name(&mut self) -> Value {
+        self.clusters().first().and_then(|cluster| cluster.get("name")).cloned().unwrap_or_default()
+    }
+
     /// Sets the routes of every virtual host.
     pub fn set_routes(&mut self, routes: &Value) {
         for manager in self.connection_managers() {

@@ -39,7 +39,8 @@ number of their reason. A value of date, x-request-id or x-envoy-upstream-servic
 
 -c FILE: listeners and admin get free ports, and every cluster becomes STATIC with the scripted upstream as its only
 endpoint; a scenario may set a timeout or a limit in it. The first listener has to have an HTTP connection manager with a
-route_config that takes GET / of host legate.test to a cluster.
+route_config that takes GET / of host legate.test to a cluster. A scenario that neither proxy can play with it is left out, with
+a line that says why.
 
 Logs of your own are comparable when both proxies had the same configuration on the same port (one after the other), one
 worker (--concurrency 1), and one request after another. In the router, suppress_envoy_headers: true keeps

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use crate::extent::Extent;
 use crate::laws;
 use crate::log_line::{self, LogLine};
 use crate::stage_texts::{Details, Dialect, Place, Row, StageTexts};
@@ -131,6 +132,8 @@ pub struct Trace {
     pub ignored: usize,
     /// What is to be known about the log.
     pub notes: Vec<String>,
+    /// Which part of the log is there.
+    pub extent: Extent,
 }
 
 /// A proxy.
@@ -189,6 +192,8 @@ pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
         let name = proxy.map_or("A".to_string(), |proxy| format!("{proxy}'s"));
         reader.notes.push(format!("{name} log does not have the start: what was open before is incomplete"));
     }
+    let says_goodbye = all.iter().any(|matched| stage(matched).is_some_and(|row| row.stage == LAST_WORDS));
+    let extent = Extent::of(log, &lines, says_goodbye);
     let matched: Vec<Matched> = all.into_iter().filter(|(line, _)| line.number >= from).collect();
     reader.number_connections(&matched, main);
     for (line, found) in matched {
@@ -200,7 +205,7 @@ pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
             reader.worker(line, found);
         }
     }
-    let mut trace = Trace { dialect, proxy, ..reader.finish() };
+    let mut trace = Trace { dialect, proxy, extent, ..reader.finish() };
     if dialect == Dialect::V1_1 {
         laws::check(&mut trace);
     }
@@ -390,6 +395,9 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// The last that the main thread says.
+const LAST_WORDS: &str = "InstanceImpl::terminate";
 
 /// Folded, because how many there are is each proxy's own affair.
 const DEFERRED_DELETE: &str = "DispatcherImpl::deferredDelete";

@@ -20,6 +20,8 @@ pub struct LogLine {
     pub text: String,
     /// The source file of `[file:line]`, if that is there.
     pub file: Option<String>,
+    /// Whether it is of the level that `-l trace` adds.
+    pub is_trace: bool,
 }
 
 /// Reads a whole log. A line that does not start like a message belongs to the message before if it is a header field or
@@ -51,7 +53,7 @@ fn parse_line(number: usize, text: &str) -> Option<LogLine> {
         return None;
     }
     let (thread, rest) = bracketed(rest)?;
-    let (_level, rest) = bracketed(rest)?;
+    let (level, rest) = bracketed(rest)?;
     let (component, rest) = bracketed(rest)?;
     let (file, rest) = place(rest.trim_start());
     let (conn, stream, text) = tags(rest);
@@ -63,6 +65,7 @@ fn parse_line(number: usize, text: &str) -> Option<LogLine> {
         stream: stream.map(str::to_string),
         text: text.to_string(),
         file: file.map(str::to_string),
+        is_trace: level == "trace",
     })
 }
 
@@ -129,6 +132,7 @@ mod tests {
             r#"[2026-01-02 03:04:05.678][12][trace][http] [a/b.cc:77] [Tags: "ConnectionId":"3","StreamId":"99"] pool ready"#,
         );
         assert_eq!(brief(&line), ("12", "http", Some("3"), Some("99"), "pool ready"));
+        assert!(line.is_trace);
         let line = one("[2019-01-02 03:04:05.678][12][debug][router] [source/a.cc:7] [C3][S99] pool ready");
         assert_eq!(brief(&line), ("12", "router", Some("3"), Some("99"), "pool ready"));
         let line = one("[2019-01-02 03:04:05.678][000012][debug][pool] [a.cc:7] creating");

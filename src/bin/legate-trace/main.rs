@@ -10,6 +10,7 @@ mod bootstrap;
 mod command_line;
 mod compare;
 mod differences;
+mod extent;
 mod html;
 mod interrupt;
 mod judge;
@@ -37,8 +38,10 @@ use std::process::ExitCode;
 use command_line::{Command, CompareCommand, Proxies, RunCommand, SyscallsCommand};
 use compare::{Comparison, Counts, Mode, Terms};
 use differences::Difference;
+use extent::Extent;
 use html::Page;
 use lanes::{ProxyKind, Trace};
+use run::NotCompared;
 use scenarios::{SCENARIOS, Scenario};
 use stage_texts::StageTexts;
 
@@ -72,6 +75,7 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     let Proxies { config, .. } = &command.proxies;
     let (envoy, legate) = (command.proxies.envoy()?, command.proxies.legate()?);
     let page = PageFile::new(command.html.as_deref())?;
+    bootstrap::Bootstrap::load(config.as_deref())?;
     interrupt::listen();
     let directory = command.proxies.directory()?;
     let setting = run::Setting {
@@ -87,17 +91,29 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
         Some(one) => vec![one],
         None => SCENARIOS.iter().collect(),
     };
-    let mut comparisons = Vec::new();
+    let (mut comparisons, mut others) = (Vec::new(), Vec::new());
     let mut excerpt = command.excerpt.clone();
     excerpt.differing |= command.scenario.is_none();
     for scenario in &chosen {
-        let comparison = setting.run(scenario)?;
-        print!("{}", report::side_by_side(&comparison, &differences, &excerpt));
-        comparisons.push(comparison);
+        match setting.run(scenario) {
+            Ok(comparison) => {
+                print!("{}", report::side_by_side(&comparison, &differences, &excerpt));
+                comparisons.push(comparison);
+            }
+            Err(why) => {
+                match &why {
+                    NotCompared::Skipped(_) => println!("{}", why.text(scenario.name)),
+                    NotCompared::Failed(_) if chosen.len() == 1 => return Err(why.text(scenario.name)),
+                    NotCompared::Failed(_) => eprintln!("legate-trace: {}", why.text(scenario.name)),
+                }
+                others.push((scenario.name, why));
+            }
+        }
     }
-    let mut notes = print_summary(&comparisons, &differences);
-    // The recorder does not know all stages, so not all differences can occur.
-    let stale = match command.scenario.is_none() && !command.recorder {
+    let mut notes = print_summary(&comparisons, &others, &differences);
+    // Not all differences can occur: the recorder does not know all stages, and another configuration does not pass them.
+    let is_whole = command.scenario.is_none() && others.is_empty();
+    let stale = match is_whole && !command.recorder && config.is_none() {
         true => never_used(&comparisons, &differences),
         false => Vec::new(),
     };
@@ -109,7 +125,12 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     }
     let excerpt = &command.excerpt;
     page.write(&Page { comparisons: &comparisons, differences: &differences, excerpt, notes: &notes })?;
-    Ok(if stale.is_empty() { exit_code(&comparisons) } else { DIFFERENT })
+    let has_failed = others.iter().any(|(_, why)| matches!(why, NotCompared::Failed(_)));
+    Ok(match exit_code(&comparisons) {
+        _ if has_failed || comparisons.is_empty() => FAILED,
+        EQUAL if !stale.is_empty() => DIFFERENT,
+        code => code,
+    })
 }
 
 /// Documented differences that occur nowhere, though it is not up to the time.
@@ -137,8 +158,12 @@ impl<'a> PageFile<'a> {
     }
 }
 
-/// Prints the summary; returns what is said below its table.
-fn print_summary(comparisons: &[Comparison], differences: &[Difference]) -> Vec<String> {
+/// Prints the summary, with the scenarios that were not compared and why; returns what is said below its table.
+fn print_summary(
+    comparisons: &[Comparison],
+    others: &[(&str, NotCompared)],
+    differences: &[Difference],
+) -> Vec<String> {
     println!("{}", report::summary_head());
     let mut total = Counts::default();
     for comparison in comparisons {
@@ -149,7 +174,7 @@ fn print_summary(comparisons: &[Comparison], differences: &[Difference]) -> Vec<
     if comparisons.len() > 1 {
         println!("{}", report::summary_line("all", total));
     }
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = others.iter().map(|(name, why)| why.brief(name)).collect();
     for Comparison { scenario, downstream_by_worker: [envoy, legate], stale, .. } in comparisons {
         if envoy.len() > 1 || legate.len() > 1 {
             notes.push(format!("{scenario}: connections by worker: Envoy {envoy:?}, legate {legate:?}"));
@@ -187,10 +212,14 @@ fn read_trace(file: &Path, of: ProxyKind, texts: &StageTexts) -> Result<(Trace, 
     let trace = match is_recording {
         true => Trace {
             proxy: Some(ProxyKind::Legate),
+            extent: Extent { has_trace: true, has_end: true, is_cut: false },
             ..recorder::read(&text).map_err(|e| format!("{name}: {e}"))?
         },
         false => lanes::read(texts, &text, 1),
     };
+    if !is_recording && trace.proxy == Some(of) && !trace.extent.has_trace {
+        return Err(format!("{name} has no line of the level trace: {of} has to be run with -l trace"));
+    }
     match trace.proxy {
         Some(proxy) if proxy != of => {
             Err(format!("{name} is of {proxy}, not of {of}: compare takes Envoy's log first, then legate's"))
@@ -217,10 +246,11 @@ fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
         mode = Mode::PerConnection;
     }
     let terms = Terms { scenario, mode, differences: &differences, recorded };
-    let comparison = compare::compare(&envoy, &legate, terms);
+    let mut comparison = compare::compare(&envoy, &legate, terms);
+    comparison.notes.extend(extent::doubts(&envoy, &legate));
     print!("{}", report::side_by_side(&comparison, &differences, &command.excerpt));
     let comparisons = [comparison];
-    let notes = print_summary(&comparisons, &differences);
+    let notes = print_summary(&comparisons, &[], &differences);
     let excerpt = &command.excerpt;
     page.write(&Page { comparisons: &comparisons, differences: &differences, excerpt, notes: &notes })?;
     Ok(exit_code(&comparisons))

@@ -30,12 +30,37 @@ pub struct Setting<'a> {
     pub recorder: bool,
 }
 
+/// Why a scenario was not compared; each with the reason.
+#[derive(Debug)]
+pub enum NotCompared {
+    /// It does not suit the user's configuration.
+    Skipped(String),
+    /// One of the proxies, or what is to watch them, does not work.
+    Failed(String),
+}
+
+impl NotCompared {
+    /// What is said when it happens.
+    pub fn text(&self, scenario: &str) -> String {
+        match self {
+            NotCompared::Skipped(why) => format!("{scenario}: skipped: {why}"),
+            NotCompared::Failed(why) => format!("{scenario}, {why}"),
+        }
+    }
+
+    /// The same in a line, for the summary.
+    pub fn brief(&self, scenario: &str) -> String {
+        self.text(scenario).lines().next().unwrap_or_default().to_string()
+    }
+}
+
 impl Setting<'_> {
     /// Runs one scenario with both. Where it cannot be played to its end, what came until then is compared.
     ///
     /// # Errors
-    /// A proxy does not start; the text says which.
-    pub fn run(&self, scenario: &Scenario) -> Result<Comparison, String> {
+    /// A proxy does not start; the text says which. With a configuration of the user's, what neither of them can do is no
+    /// failure.
+    pub fn run(&self, scenario: &Scenario) -> Result<Comparison, NotCompared> {
         let side = |proxy: ProxyKind, binary: &Path| {
             let name = proxy.to_string().to_lowercase();
             let recorder = self.recorder && proxy == ProxyKind::Legate;
@@ -44,14 +69,21 @@ impl Setting<'_> {
                     Some(other) if other != proxy => Err(format!("{} is {other}", binary.display())),
                     _ => Ok(trace),
                 })
-                .map_err(|e| format!("{}, with {name}: {e}", scenario.name))
+                .map_err(|e| format!("with {name}: {e}"))
         };
         let (envoy, legate) = std::thread::scope(|scope| {
             let envoy = scope.spawn(|| side(ProxyKind::Envoy, self.envoy));
             let legate = side(ProxyKind::Legate, self.legate);
-            (envoy.join(), legate)
+            (envoy.join().unwrap_or_else(|_| Err("the script panicked".to_string())), legate)
         });
-        let mut envoy = envoy.map_err(|_| format!("{}: the script panicked", scenario.name))??;
+        let (mut envoy, legate) = match (envoy, legate) {
+            (Ok(envoy), Ok(legate)) => (envoy, legate),
+            (Err(why), Err(_)) if self.config.is_some() => return Err(NotCompared::Skipped(why)),
+            (Err(why), _) | (_, Err(why)) => return Err(NotCompared::Failed(why)),
+        };
+        if let (Some(why), Some(_), Some(_)) = (&envoy.stuck, &legate.stuck, self.config) {
+            return Err(NotCompared::Skipped(format!("with this configuration it gets stuck: {why}")));
+        }
         if self.recorder {
             recorder::keep_recorded(&mut envoy);
         }
@@ -61,7 +93,12 @@ impl Setting<'_> {
             differences: self.differences,
             recorded: self.recorder,
         };
-        Ok(compare(&envoy, &legate?, terms))
+        let mut comparison = compare(&envoy, &legate, terms);
+        if self.config.is_some() {
+            // What a scenario is known for may be configured otherwise.
+            comparison.stale.clear();
+        }
+        Ok(comparison)
     }
 
     fn directory_of(&self, scenario: &Scenario, proxy: &str) -> PathBuf {

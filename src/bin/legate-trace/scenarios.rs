@@ -152,7 +152,8 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "not-found",
         about: "a path that no route takes",
         configure: |bootstrap| {
-            bootstrap.set_routes(&json!([{"match": {"prefix": "/x"}, "route": {"cluster": "upstream"}}]));
+            let action = json!({"cluster": bootstrap.cluster_name()});
+            bootstrap.set_routes(&json!([{"match": {"prefix": "/x"}, "route": action}]));
         },
         play: answered_by_proxy,
         ..USUAL

@@ -254,6 +254,7 @@ mod tests {
             stream: None,
             text: text.into(),
             file: None,
+            is_trace: false,
         }
     }
 
