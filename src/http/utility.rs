@@ -7,11 +7,14 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(|token| token.trim_ascii()).filter(|token| !token.is_empty())
 }
 
+/// Whether a comma-separated value has `token` (in any case).
+pub fn has_token(value: Option<&[u8]>, token: &str) -> bool {
+    value.is_some_and(|value| tokens(value).any(|t| t.eq_ignore_ascii_case(token.as_bytes())))
+}
+
 /// Whether the Connection header names `token` (in any case).
 pub fn connection_has_token(headers: &HeaderMap, token: &str) -> bool {
-    headers
-        .get(HeaderId::Connection)
-        .is_some_and(|value| tokens(value).any(|t| t.eq_ignore_ascii_case(token.as_bytes())))
+    has_token(headers.get(HeaderId::Connection), token)
 }
 
 /// Whether the message asks for, or grants, a change of protocol.

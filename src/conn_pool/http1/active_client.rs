@@ -12,8 +12,8 @@ use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Timer};
 use crate::http::http1::{ClientConnectionImpl, HeadLimits};
 use crate::http::{
-    CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Stream, StreamCallbacks, StreamDecoder,
-    StreamEncoder, StreamResetReason, utility,
+    CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Protocol, Stream, StreamCallbacks,
+    StreamDecoder, StreamEncoder, StreamResetReason, utility,
 };
 use crate::linked_list::NodeKey;
 use crate::network::{ConnectionCallbacks, ConnectionEvent};
@@ -282,10 +282,6 @@ impl StreamWrapper {
         self.saw_close_header.get()
     }
 
-    pub(super) fn saw_keep_alive(&self) -> bool {
-        self.saw_keep_alive_header.get()
-    }
-
     /// Stops counting as active.
     fn release(&self) {
         if !self.released.replace(true) {
@@ -299,17 +295,21 @@ impl StreamWrapper {
         self.encoder.get().expect("attached") // invariant: set before the wrapper is handed out
     }
 
-    /// Notes from the head whether the upstream will close the connection.
+    /// Notes from the head whether the connection ends with the response, by the rules of Envoy 1.40: with
+    /// HTTP/1.0 it does unless it is kept alive.
     fn note_connection_header(&self, headers: &HeaderMapPtr) {
+        let Some(client) = self.parent.upgrade() else { return };
         let headers = headers.borrow();
-        let proxy = headers.get(HeaderId::ProxyConnection);
-        if utility::connection_has_token(&headers, "close")
-            || proxy.is_some_and(|p| p.eq_ignore_ascii_case(b"close"))
-        {
-            self.saw_close_header.set(true);
+        let keep_alive = utility::connection_has_token(&headers, "keep-alive");
+        let close = match client.codec_client.protocol() {
+            Protocol::Http10 => !keep_alive,
+            _ => utility::connection_has_token(&headers, "close"),
+        };
+        let close = close || utility::has_token(headers.get(HeaderId::ProxyConnection), "close");
+        self.saw_keep_alive_header.set(keep_alive);
+        self.saw_close_header.set(close);
+        if close {
             self.host.cluster().stats().upstream_cx_close_notify.inc();
-        } else if utility::connection_has_token(&headers, "keep-alive") {
-            self.saw_keep_alive_header.set(true);
         }
     }
 
@@ -352,7 +352,7 @@ impl Drop for StreamWrapper {
 impl StreamDecoder for StreamWrapper {
     fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
         self.note_connection_header(&headers);
-        let (close, keep_alive) = (self.saw_close(), self.saw_keep_alive());
+        let (close, keep_alive) = (self.saw_close(), self.saw_keep_alive_header.get());
         self.passed(Stage::StreamWrapperDecodeHeaders, close.into(), keep_alive.into());
         self.decode(end_stream, |d| d.decode_headers(headers, end_stream));
     }

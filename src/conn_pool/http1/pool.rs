@@ -61,10 +61,7 @@ impl AfterResponse {
         let codec_client = client.codec_client();
         if !wrapper.encode_complete() {
             Self::RequestIncomplete
-        } else if wrapper.saw_close()
-            || codec_client.remote_closed()
-            || (codec_client.protocol() == Protocol::Http10 && !wrapper.saw_keep_alive())
-        {
+        } else if wrapper.saw_close() || codec_client.remote_closed() {
             Self::Close
         } else if client.draining() {
             Self::Draining

@@ -145,20 +145,18 @@ impl ClientConnectionImpl {
         head_request: bool,
     ) -> Result<(), DecodeError> {
         let framing = framing(&headers, false)?;
-        if (100..200).contains(&line.status) && line.status != 101 {
-            if framing != Framing::Unstated {
-                return Err(HeadError::bad("informational response with a body").into());
+        self.protocol.set(line.protocol);
+        if line.status < 200 || line.status == 204 {
+            check_without_body(&mut headers)?;
+        }
+        if line.status < 200 && line.status != 101 {
+            if is_special_1xx(line.status) {
+                self.with_decoder(|d| d.decode_1xx_headers(headers.shared()));
+            } else {
+                self.with_decoder(|d| d.decode_headers(headers.shared(), false));
             }
-            self.with_decoder(|d| d.decode_1xx_headers(headers.shared()));
             return Ok(());
         }
-        if line.status == 204 && !matches!(framing, Framing::Unstated | Framing::Length(0)) {
-            return Err(HeadError::bad("204 with a body").into());
-        }
-        if line.status == 204 {
-            headers.remove(HeaderId::ContentLength);
-        }
-        self.protocol.set(line.protocol);
         let body = if head_request || matches!(line.status, 101 | 204 | 304) {
             BodyState::None
         } else {
@@ -273,6 +271,25 @@ impl ClientConnectionImpl {
             _ => Err(HeadError::bad("HPE_INVALID_EOF_STATE").into()),
         }
     }
+}
+
+/// Refuses framing fields in the head of a 1xx or 204, which has no body; only `Content-Length: 0` is
+/// taken out instead.
+fn check_without_body(headers: &mut HeaderMap) -> Result<(), HeadError> {
+    if headers.has(HeaderId::TransferEncoding) {
+        return Err(HeadError::bad("transfer encoding not allowed in 1xx or 204"));
+    }
+    match headers.get(HeaderId::ContentLength) {
+        None => {}
+        Some(b"0") => headers.remove(HeaderId::ContentLength),
+        Some(_) => return Err(HeadError::bad("content length not allowed in 1xx or 204")),
+    }
+    Ok(())
+}
+
+/// The informational heads that have a way of their own to the client, as in Envoy 1.40 (1.1 knows 100 alone).
+fn is_special_1xx(status: u16) -> bool {
+    matches!(status, 100 | 102 | 103 | 104)
 }
 
 /// How a response ends.

@@ -7,6 +7,7 @@ mod content_length;
 mod curl;
 mod forwarded;
 mod http10;
+mod informational;
 mod limits;
 mod local_replies;
 mod normal;

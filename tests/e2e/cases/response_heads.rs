@@ -61,7 +61,9 @@ fn status_lines() {
     }
     cases.extend([
         reused("HTTP/1.1 200 OK\ncontent-length: 2\n\nok", OK),
-        reused("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok", OK),
+        reused("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok", OK)
+            .then(Step::Stat("cluster.{}.upstream_cx_close_notify", 0)),
+        reused("HTTP/1.0 200 OK\r\nconnection: close, keep-alive\r\ncontent-length: 2\r\n\r\nok", OK),
     ]);
     run(cases);
 }
@@ -70,7 +72,8 @@ fn status_lines() {
 fn status_lines_that_end_the_connection() {
     let mut cases = Vec::new();
     for line in ["HTTP/1.0 200 OK", "HTTP/1.2 200 OK", "HTTP/2.0 200 OK", "HTTP/0.9 200 OK"] {
-        cases.push(not_reused(format!("{line}\r\ncontent-length: 2\r\n\r\nok"), OK));
+        let case = not_reused(format!("{line}\r\ncontent-length: 2\r\n\r\nok"), OK);
+        cases.push(case.then(Step::Stat("cluster.{}.upstream_cx_close_notify", 1)));
     }
     for line in [
         "HTTP/1.1 20 OK",
@@ -132,6 +135,7 @@ fn framing() {
     }
     for answer in [
         "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\ncontent-length: 00\r\n\r\n",
         "HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n",
     ] {
         cases.push(not_reused(answer, PROTOCOL_ERROR).log(BROKEN));
@@ -164,6 +168,13 @@ fn framing() {
     ] {
         cases.push(reused(answer, reply));
     }
+    for value in ["0,0", "", "abc"] {
+        let answer = format!("HTTP/1.1 304 Not Modified\r\ncontent-length: {value}\r\n\r\n");
+        let reply = format!("HTTP/1.1 304 Not Modified\r\ncontent-length: {value}\r\n{{S}}\r\n");
+        let number = "a Content-Length is a number (RFC 9112, 6.3)";
+        let case = answered(answer).reply(reply).reaches(got(""));
+        cases.push(case.legate_differs(number, |expect| expect.reply = PROTOCOL_ERROR.to_vec()));
+    }
     run(cases);
 }
 
@@ -185,7 +196,12 @@ fn fields() {
     ] {
         cases.push(not_reused(answer(lines), PROTOCOL_ERROR).log(BROKEN));
     }
-    for lines in ["connection: close, x\r\n", "Connection: CLOSE\r\n", "proxy-connection: close\r\n"] {
+    for lines in [
+        "connection: close, x\r\n",
+        "Connection: CLOSE\r\n",
+        "proxy-connection: close\r\n",
+        "proxy-connection: x, Close\r\n",
+    ] {
         cases.push(not_reused(answer(lines), OK));
     }
     for (lines, passed) in [

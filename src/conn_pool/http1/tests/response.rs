@@ -81,7 +81,7 @@ fn an_http_10_response_without_keep_alive_closes_the_client() {
     f.await_told(&["a 200"]);
     assert_eq!(f.lists(), (0, 0, 0));
     f.settle();
-    f.counted(&[RELEASED, DELETED]);
+    f.counted(&[RELEASED, DELETED, "cx_close_notify+1"]);
     assert!(peer.is_closed());
 }
 
@@ -89,7 +89,7 @@ fn an_http_10_response_without_keep_alive_closes_the_client() {
 fn an_http_10_response_with_keep_alive_leaves_the_client_ready() {
     let f = Fixture::new();
     let (_request, mut peer) = f.serving("a");
-    peer.send("HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 0\r\n\r\n");
+    peer.send("HTTP/1.0 200 OK\r\nconnection: close, Keep-Alive\r\ncontent-length: 0\r\n\r\n");
     f.await_told(&["a 200"]);
     assert_eq!(f.lists(), (1, 0, 0));
     f.counted(&[RELEASED]);

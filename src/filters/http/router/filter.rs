@@ -51,7 +51,10 @@ pub struct Filter {
     response_timeout: RefCell<Option<Timer>>,
     downstream_request_complete_time: Cell<Option<Instant>>,
     downstream_end_stream: Cell<bool>,
+    /// Some of a response has come, if only an informational head.
     downstream_response_started: Cell<bool>,
+    /// The client has got the head, so that no other can take its place.
+    response_head_passed: Cell<bool>,
     internal_request: Cell<bool>,
     grpc_request: Cell<bool>,
     /// A gRPC response's success is known by its end alone.
@@ -80,6 +83,7 @@ impl Filter {
             downstream_request_complete_time: Cell::new(None),
             downstream_end_stream: Cell::new(false),
             downstream_response_started: Cell::new(false),
+            response_head_passed: Cell::new(false),
             internal_request: Cell::new(false),
             grpc_request: Cell::new(false),
             grpc_success_deferred: Cell::new(false),

@@ -34,6 +34,7 @@ pub(super) struct UpstreamRequest {
     encode_complete: Cell<bool>,
     encode_trailers: Cell<bool>,
     calling_encode_headers: Cell<bool>,
+    seen_1xx_headers: Cell<bool>,
     deferred_reset_reason: Cell<Option<StreamResetReason>>,
     first_tx: Cell<Option<Instant>>,
     last_tx: Cell<Option<Instant>>,
@@ -57,6 +58,7 @@ impl UpstreamRequest {
             encode_complete: Cell::new(false),
             encode_trailers: Cell::new(false),
             calling_encode_headers: Cell::new(false),
+            seen_1xx_headers: Cell::new(false),
             deferred_reset_reason: Cell::new(None),
             first_tx: Cell::new(None),
             last_tx: Cell::new(None),
@@ -375,6 +377,10 @@ impl Callbacks for UpstreamRequest {
 
 impl StreamDecoder for UpstreamRequest {
     fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
+        let status = headers.borrow().status();
+        if status < 200 && status != 101 {
+            return; // an informational head that nobody asked for, as in Envoy 1.40
+        }
         self.passed(Stage::UpstreamDecodeHeaders, end_stream.into(), 0);
         self.note_rx(end_stream);
         let host = self.host();
@@ -397,7 +403,12 @@ impl StreamDecoder for UpstreamRequest {
     }
 
     fn decode_1xx_headers(&self, headers: HeaderMapPtr) {
-        self.with_parent(|parent| parent.on_upstream_1xx_headers(headers));
+        // A client gets one at most, as from Envoy 1.40.
+        if self.seen_1xx_headers.replace(true) {
+            return;
+        }
+        let host = self.host();
+        self.with_parent(|parent| parent.on_upstream_1xx_headers(headers, host.as_ref()));
     }
 }
 

@@ -154,12 +154,11 @@ impl ActiveStream {
 
     /// Passes an informational head past the filters to the codec.
     pub(super) fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
-        self.reset_idle_timer();
-        // Only a wanted 100 is passed on; Envoy drops the other informational heads too.
-        let status = headers.borrow().status();
-        if !self.config.proxy_100_continue || status != 100 {
+        if !self.config.proxy_100_continue {
             return;
         }
+        self.reset_idle_timer();
+        let status = headers.borrow().status();
         self.passed(Stage::Encode100Continue, status.into());
         let mut index = 0;
         while let Some(filter) = self.encoder_filter(index) {

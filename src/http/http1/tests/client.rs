@@ -95,6 +95,22 @@ fn informational_heads_before_the_response() {
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n",
         &["1xx 100 {}", "200 {content-length=1} end"],
     );
+    // Framing fields have no place there, but for a length of 0.
+    check(
+        "GET",
+        "HTTP/1.1 103 X\r\ncontent-length: 0\r\na: b\r\n\r\nHTTP/1.1 204 X\r\ncontent-length: 0\r\n\r\n",
+        &["1xx 103 {a=b}", "204 {} end"],
+    );
+    for status in ["100", "101", "103", "199", "204"] {
+        for (field, what) in [
+            ("content-length: 1", "content length not allowed in 1xx or 204"),
+            ("content-length: 00", "content length not allowed in 1xx or 204"),
+            ("transfer-encoding: chunked", "transfer encoding not allowed in 1xx or 204"),
+        ] {
+            let error = format!("error http/1.1 protocol error: {what}");
+            check("GET", format!("HTTP/1.1 {status} X\r\n{field}\r\n\r\n"), &[&error]);
+        }
+    }
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn informational_heads_come_before_the_response() {
     };
     assert_eq!(
         answered(&Http1Settings::default(), ("GET", "1.1"), answer),
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Unknown\r\nlink: </a>\r\n\r\n\
          HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
     );
 }

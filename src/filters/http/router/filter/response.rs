@@ -56,35 +56,36 @@ impl Filter {
         details: Cow<'static, str>,
     ) {
         self.passed(Stage::OnUpstreamAbort, status.into(), self.downstream_response_started.get().into());
+        self.charge_upstream_abort(status, dropped);
+        self.cleanup();
+        self.with_stream_info(|info| {
+            info.set_response_flag(flag);
+            info.set_response_code_details(details.clone());
+        });
+        if self.response_head_passed.get() {
+            if let Some(callbacks) = self.callbacks() {
+                callbacks.reset_stream();
+            }
+        } else if dropped {
+            self.send_overloaded_reply(status, body, details);
+        } else {
+            self.send_local_reply(status, body, details);
+        }
+    }
+
+    /// Counts what takes the place of the response, unless that has begun: its status is counted already.
+    fn charge_upstream_abort(&self, status: u16, dropped: bool) {
         let host = self.upstream_request().and_then(|request| request.host());
         if self.downstream_response_started.get() {
             if let Some(host) = host.filter(|_| self.grpc_success_deferred.get()) {
                 host.stats().rq_error.inc();
                 self.config.stats.rq_reset_after_downstream_response_started.inc();
             }
-            self.with_stream_info(|info| {
-                info.set_response_flag(flag);
-                info.set_response_code_details(details.clone());
-            });
-            self.cleanup();
-            if let Some(callbacks) = self.callbacks() {
-                callbacks.reset_stream();
-            }
             return;
         }
-        self.cleanup();
-        self.with_stream_info(|info| info.set_response_flag(flag));
-        if !dropped {
-            self.charge_upstream_code(status, host.as_ref(), false);
-        }
+        self.charge_upstream_code(status, host.as_ref().filter(|_| !dropped), false);
         if let Some(host) = host.filter(|_| !codes::is_5xx(status)) {
             host.stats().rq_error.inc();
-        }
-        if dropped {
-            self.charge_upstream_code(status, None, false);
-            self.send_overloaded_reply(status, body, details);
-        } else {
-            self.send_local_reply(status, body, details);
         }
     }
 
@@ -128,7 +129,12 @@ impl Filter {
         format!("upstream_reset_{when}_response_started{{{reason}{bar}{cause}}}").into()
     }
 
-    pub(in super::super) fn on_upstream_1xx_headers(&self, headers: HeaderMapPtr) {
+    /// An informational head counts as the begin of the response, whether or not it is passed on.
+    pub(in super::super) fn on_upstream_1xx_headers(
+        &self,
+        headers: HeaderMapPtr,
+        host: Option<&HostSharedPtr>,
+    ) {
         envoy_stream_log!(
             Router,
             debug,
@@ -136,6 +142,9 @@ impl Filter {
             self.stream_id.get(),
             "upstream 100 continue"
         );
+        let (status, canary) = (headers.borrow().status(), is_canary(&headers.borrow(), host));
+        self.charge_upstream_code(status, host, canary);
+        self.downstream_response_started.set(true);
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_1xx_headers(headers);
         }
@@ -166,8 +175,7 @@ impl Filter {
                 let elapsed = event::now().duration_since(complete).as_millis() as u64;
                 headers.set_int(HeaderId::EnvoyUpstreamServiceTime, elapsed);
             }
-            let canary = headers.get(HeaderId::EnvoyUpstreamCanary) == Some(b"true");
-            self.canary.set(canary || host.is_some_and(|h| h.canary()));
+            self.canary.set(is_canary(&headers, host));
             headers.status()
         };
         self.charge_upstream_code(status, host, self.canary.get());
@@ -175,6 +183,7 @@ impl Filter {
             self.charge_success(host, &headers, end_stream);
         }
         self.downstream_response_started.set(true);
+        self.response_head_passed.set(true);
         if end_stream {
             self.on_upstream_complete();
         }
@@ -252,6 +261,11 @@ impl Filter {
         }
         self.cleanup();
     }
+}
+
+/// Whether the response comes from a canary, as it or its host says.
+fn is_canary(headers: &HeaderMap, host: Option<&HostSharedPtr>) -> bool {
+    headers.get(HeaderId::EnvoyUpstreamCanary) == Some(b"true") || host.is_some_and(|h| h.canary())
 }
 
 /// Envoy's `streamResetReasonToResponseFlag`.
