@@ -12,6 +12,8 @@ use crate::stats::Store;
 
 /// Default for the bytes that must wait before they are written ahead of time.
 const MIN_FLUSH_SIZE: usize = 64 * 1024;
+/// The bytes that may wait for one file, and as many may be under way: seconds of a busy server's lines.
+const MAX_WAITING: usize = 16 * 1024 * 1024;
 
 /// Opens every file once, however many logs go there, and keeps it open.
 pub struct AccessLogManager {
@@ -21,7 +23,8 @@ pub struct AccessLogManager {
 }
 
 impl AccessLogManager {
-    /// A manager whose files are written every `flush_interval`, and whenever more than 64 KiB wait.
+    /// A manager whose files are written at their first line, every `flush_interval` from then on, and whenever more
+    /// than 64 KiB wait.
     pub fn new(stats: &Arc<Store>, flush_interval: Duration) -> Arc<AccessLogManager> {
         AccessLogManager::with_min_flush_size(stats, flush_interval, MIN_FLUSH_SIZE)
     }
@@ -33,16 +36,22 @@ impl AccessLogManager {
         min_flush_size: usize,
     ) -> Arc<AccessLogManager> {
         let interval = flush_interval.max(Duration::from_millis(1));
+        let max_size = MAX_WAITING.max(2 * min_flush_size);
+        AccessLogManager::with_policy(stats, FlushPolicy { interval, min_size: min_flush_size, max_size })
+    }
+
+    pub(super) fn with_policy(stats: &Arc<Store>, policy: FlushPolicy) -> Arc<AccessLogManager> {
         Arc::new(AccessLogManager {
-            policy: FlushPolicy { interval, min_size: min_flush_size },
+            policy,
             stats: AccessLogFileStats::new(&stats.root_scope().create_scope("filesystem.")),
             files: Mutex::default(),
         })
     }
 
-    /// Writes what all files have collected to disk before it returns.
+    /// Writes what all files have collected to disk before it returns; a disk that takes nothing is not waited for.
     pub fn flush(&self) {
-        self.files().iter().for_each(|file| file.flush());
+        let flushing: Vec<_> = self.files().into_iter().map(|file| (file.start_flush(), file)).collect();
+        flushing.iter().for_each(|(ticket, file)| file.finish_flush(ticket));
     }
 
     /// Has all files opened anew by their paths, for log rotation; does not wait for it.

@@ -1,10 +1,14 @@
 //! Signals: how a proxy ends, reopens its logs, and what it does not mind.
 
 use super::{get, line};
-use crate::harness::{Action, Case, Kind, PATIENCE, Site, Wire, proxies};
+use crate::harness::{Action, Case, Kind, PATIENCE, Site, Wire, new_directory, proxies};
 use nix::sys::signal::Signal;
-use std::fs;
+use nix::sys::stat::Mode;
+use serde_json::json;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 /// How soon a proxy that is told to has to end.
@@ -49,6 +53,37 @@ fn sigterm_ends_beside_a_lone_cr_at_the_admin() {
         let status = site.proxy.wait_for_exit(if kind == Kind::Legate { END } else { PATIENCE });
         assert_eq!(status.map(|s| s.code()), Some(Some(0)), "{kind:?}: {}", site.proxy.log());
     }
+}
+
+/// Envoy neither starts while nobody has the pipe open for reading nor ends while nobody reads.
+#[test]
+fn sigterm_ends_although_nobody_reads_the_access_log() {
+    let directory = new_directory(Kind::Legate);
+    let path = directory.join("log");
+    nix::unistd::mkfifo(&path, Mode::S_IRWXU).expect("a pipe");
+    let log = json!({
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": path.to_string_lossy(),
+    });
+    let case = Case::new("pipe").hcm(json!({"access_log": [{"name": "file", "typed_config": log}]}));
+    let mut site = Site::start(Kind::Legate, &[&case]);
+    let mut client = Wire::connect(site.port(0));
+    let mut ask = || {
+        client.send(line("GET /direct HTTP/1.1"));
+        assert!(client.answer(false).ends_with(b"direct"));
+    };
+    ask();
+    // Nobody reads, and the pipe takes no more.
+    let mut full = OpenOptions::new();
+    let mut full =
+        full.read(true).write(true).custom_flags(nix::libc::O_NONBLOCK).open(&path).expect("the pipe");
+    while full.write(&[b'x'; 4096]).is_ok() {}
+    ask();
+    site.proxy.signal(Signal::SIGTERM);
+    let status = site.proxy.wait_for_exit(PATIENCE);
+    assert_eq!(status.map(|s| s.code()), Some(Some(0)), "{}", site.proxy.log());
+    assert!(site.proxy.log().contains("is not waited for"), "{}", site.proxy.log());
+    let _ = fs::remove_dir_all(directory);
 }
 
 #[test]
