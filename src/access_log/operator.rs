@@ -3,6 +3,7 @@
 //! Mirrors the tables of Envoy 1.40's `source/common/formatter/stream_info_formatter.cc` and
 //! `http_specific_formatter.cc`.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::date_format::DateFormat;
@@ -166,11 +167,11 @@ impl Operator {
 impl AddressOf {
     fn get(self, info: &StreamInfoImpl) -> Option<Address> {
         match self {
-            AddressOf::DownstreamLocal => info.downstream_local_address.get(),
-            AddressOf::DownstreamRemote => info.downstream_remote_address.get(),
-            AddressOf::DownstreamDirectRemote => info.downstream_direct_remote_address.get(),
-            AddressOf::UpstreamLocal => info.upstream_local_address.get(),
-            AddressOf::UpstreamHost => info.upstream_host.get(),
+            AddressOf::DownstreamLocal => peek(&info.downstream_local_address),
+            AddressOf::DownstreamRemote => peek(&info.downstream_remote_address),
+            AddressOf::DownstreamDirectRemote => peek(&info.downstream_direct_remote_address),
+            AddressOf::UpstreamLocal => peek(&info.upstream_local_address),
+            AddressOf::UpstreamHost => peek(&info.upstream_host),
         }
     }
 }
@@ -197,7 +198,7 @@ impl Field {
             ),
             Field::UpstreamCluster => write_optional(line, info.upstream_cluster().as_deref()),
             Field::UpstreamTransportFailureReason => {
-                write_text(line, &info.upstream_transport_failure_reason())
+                write_details(line, &info.upstream_transport_failure_reason(), false)
             }
             Field::UpstreamRequestAttemptCount => write_number(line, info.attempt_count.get().into()),
             Field::ConnectionId => write_number(line, info.connection_id.get()),
@@ -264,14 +265,22 @@ fn write_details(line: &mut Vec<u8>, details: &str, allow_whitespaces: bool) -> 
 
 fn write_address(line: &mut Vec<u8>, address: Option<Address>, part: AddressPart) -> bool {
     use std::io::Write;
-    let Some(ip) = address.as_ref().and_then(Address::ip) else { return false };
+    let Some(address) = address else { return false };
     // Writing to memory cannot fail.
     let _ = match part {
-        AddressPart::Whole => write!(line, "{ip}"),
-        AddressPart::WithoutPort => write!(line, "{}", ip.ip()),
-        AddressPart::Port => write!(line, "{}", ip.port()),
+        AddressPart::Whole => write!(line, "{address}"),
+        AddressPart::WithoutPort => write!(line, "{}", address.as_string_without_port()),
+        // The port of a pipe is empty.
+        AddressPart::Port => address.ip().map_or(Ok(()), |ip| write!(line, "{}", ip.port())),
     };
     true
+}
+
+/// What a cell holds, which stays there.
+fn peek(cell: &Cell<Option<Address>>) -> Option<Address> {
+    let value = cell.take();
+    cell.set(value.clone());
+    value
 }
 
 /// The name of the machine; empty when it cannot be learnt.

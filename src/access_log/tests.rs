@@ -194,7 +194,7 @@ fn a_failed_upstream() {
         ("RESPONSE_FLAGS", "URX,UF"),
         ("RESPONSE_CODE_DETAILS", "reset{failed|Connection_refused}"),
         ("RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)", "reset{failed|Connection refused}"),
-        ("UPSTREAM_TRANSPORT_FAILURE_REASON", "Connection refused"),
+        ("UPSTREAM_TRANSPORT_FAILURE_REASON", "Connection_refused"),
     ]);
 }
 

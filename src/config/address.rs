@@ -1,8 +1,9 @@
-//! `envoy.config.core.v3`: socket addresses and CIDR ranges.
+//! `envoy.config.core.v3`: socket addresses, pipes and CIDR ranges.
 
 use super::error::ConfigError;
 use super::reader::{FromMessage, MessageReader};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use nix::net::if_::if_nametoindex;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// A TCP address: an IP literal and a port. Names are not resolved here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +20,7 @@ impl SocketAddress {
     /// The address as the standard library has it; `None` only for a struct that
     /// was filled in by hand with something that is no IP literal.
     pub fn to_socket_addr(&self) -> Option<SocketAddr> {
-        let ip: IpAddr = self.address.parse().ok()?;
-        Some(SocketAddr::new(ip, self.port))
+        parse_internet_address(&self.address, self.port)
     }
 }
 
@@ -30,7 +30,9 @@ impl FromMessage for SocketAddress {
         r.enumeration("protocol", &PROTOCOLS)?;
         r.unsupported_fields(&["named_port", "resolver_name", "network_namespace_filepath"])?;
         let address = r.required_string("address")?;
-        let ip = parse_ip(&address).map_err(|e| r.error("address", e))?;
+        let Some(ip) = parse_internet_address(&address, 0).map(|ip| ip.ip()) else {
+            return Err(r.error("address", malformed(&address)));
+        };
         if !r.has("port_value") {
             return Err(r.missing("port_value", "is required"));
         }
@@ -58,21 +60,86 @@ fn allows_ipv4_compat(ip: IpAddr) -> bool {
     }
 }
 
-fn parse_ip(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("malformed IP address: {text}"))
+/// An IP literal with a port; an IPv6 literal may name its interface behind a `%`, as `getaddrinfo` has it:
+/// by its name where the address is link-local, by its number everywhere.
+pub fn parse_internet_address(text: &str, port: u16) -> Option<SocketAddr> {
+    let Some((ip, zone)) = text.split_once('%') else {
+        return Some(SocketAddr::new(text.parse().ok()?, port));
+    };
+    let ip: Ipv6Addr = ip.parse().ok()?;
+    let link_local = ip.is_unicast_link_local() || (ip.segments()[0] & 0xff0f) == 0xff02;
+    let index = link_local.then(|| if_nametoindex(zone).ok()).flatten();
+    let number = || zone.bytes().all(|b| b.is_ascii_digit()).then(|| zone.parse().ok()).flatten();
+    Some(SocketAddrV6::new(ip, port, 0, index.or_else(number)?).into())
 }
 
-/// `Address`: one of several kinds, of which only `socket_address` is supported.
+fn malformed(text: &str) -> String {
+    format!("malformed IP address: {text}")
+}
+
+/// How long `sockaddr_un` lets a path be, with the byte that ends it.
+const MAX_PIPE_PATH: usize = 108;
+
+/// A Unix domain socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// The only kind so far.
-    pub socket_address: SocketAddress,
+pub struct Pipe {
+    /// The path of its file, or `@` and its name in the abstract namespace.
+    pub path: String,
+    /// The permissions of the file; 0 leaves them as they come.
+    pub mode: u32,
+}
+
+impl FromMessage for Pipe {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let path = r.required_string("path")?;
+        let mode = r.opt_u32_in("mode", 0..=0o777)?.unwrap_or(0);
+        if path.len() >= MAX_PIPE_PATH {
+            let message =
+                format!("Path \"{path}\" exceeds maximum UNIX domain socket path size of {MAX_PIPE_PATH}.");
+            return Err(r.error("path", message));
+        }
+        let is_abstract = path.starts_with('@');
+        if is_abstract && mode != 0 {
+            return Err(r.error("mode", "Cannot set mode for Abstract AF_UNIX sockets"));
+        }
+        if !is_abstract && path.contains('\0') {
+            return Err(r.error("path", "UNIX domain socket pathname contains embedded null characters"));
+        }
+        Ok(Self { path, mode })
+    }
+}
+
+/// `Address`: one of several kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    SocketAddress(SocketAddress),
+    /// A Unix domain socket.
+    Pipe(Pipe),
+}
+
+impl Address {
+    /// Whether a listener on this address also takes IPv4 where it is one of IPv6.
+    pub fn ipv4_compat(&self) -> bool {
+        matches!(self, Address::SocketAddress(socket) if socket.ipv4_compat)
+    }
+
+    /// The permissions of a pipe's file, where they are given.
+    pub fn mode(&self) -> Option<u32> {
+        match self {
+            Address::Pipe(Pipe { mode, .. }) if *mode != 0 => Some(*mode),
+            _ => None,
+        }
+    }
 }
 
 impl FromMessage for Address {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["pipe", "envoy_internal_address"])?;
-        Ok(Self { socket_address: r.required_message("socket_address")? })
+        r.unsupported("envoy_internal_address")?;
+        Ok(match r.exactly_one(&["socket_address", "pipe"])? {
+            "pipe" => Self::Pipe(r.required_message("pipe")?),
+            _ => Self::SocketAddress(r.required_message("socket_address")?),
+        })
     }
 }
 
@@ -88,7 +155,9 @@ pub struct CidrRange {
 impl FromMessage for CidrRange {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let address_prefix = r.required_string("address_prefix")?;
-        parse_ip(&address_prefix).map_err(|e| r.error("address_prefix", e))?;
+        if address_prefix.parse::<IpAddr>().is_err() {
+            return Err(r.error("address_prefix", malformed(&address_prefix)));
+        }
         Ok(Self { address_prefix, prefix_len: r.opt_u32_in("prefix_len", 0..=128)?.unwrap_or(0) })
     }
 }

@@ -5,7 +5,7 @@
 //! field; Envoy finds it when it builds the objects.
 
 use super::access_log::AccessLog;
-use super::address::{Address, SocketAddress};
+use super::address::Address;
 use super::cluster::Cluster;
 use super::core::Node;
 use super::error::ConfigError;
@@ -190,7 +190,7 @@ impl FromMessage for StaticResources {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Admin {
     /// Where to listen; `None` is nowhere.
-    pub address: Option<SocketAddress>,
+    pub address: Option<Address>,
     /// Logged per request.
     pub access_log: Vec<AccessLog>,
     /// The older way to name one log file; empty means none.
@@ -204,10 +204,9 @@ pub struct Admin {
 impl FromMessage for Admin {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         r.unsupported_fields(&["socket_options", "allow_paths"])?;
-        let address: Option<Address> = r.message("address")?;
         let profile_path = Some(r.string("profile_path")?).filter(|path| !path.is_empty());
         Ok(Self {
-            address: address.map(|a| a.socket_address),
+            address: r.message("address")?,
             access_log: r.messages("access_log")?,
             access_log_path: r.string("access_log_path")?,
             profile_path: profile_path.unwrap_or_else(|| "/var/log/envoy/envoy.prof".to_string()),

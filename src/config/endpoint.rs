@@ -1,6 +1,6 @@
 //! `envoy.config.endpoint.v3`: the hosts of a cluster.
 
-use super::address::{Address, SocketAddress};
+use super::address::Address;
 use super::core::Locality;
 use super::error::ConfigError;
 use super::reader::{EnumTable, FromMessage, MessageReader};
@@ -82,7 +82,7 @@ impl FromMessage for LocalityLbEndpoints {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LbEndpoint {
     /// Where it listens.
-    pub address: SocketAddress,
+    pub address: Address,
     /// Name used for host rewrites; may be empty.
     pub hostname: String,
     /// Health as the configuration has it.
@@ -106,15 +106,15 @@ impl FromMessage for LbEndpoint {
 }
 
 struct Endpoint {
-    address: SocketAddress,
+    address: Address,
     hostname: String,
 }
 
 impl FromMessage for Endpoint {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         r.unsupported_fields(&["health_check_config", "additional_addresses"])?;
-        let address: Address = r.required_message("address")?;
-        Ok(Self { address: address.socket_address, hostname: r.string("hostname")? })
+        let address = r.required_message("address")?;
+        Ok(Self { address, hostname: r.string("hostname")? })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `envoy.config.listener.v3`: listeners and filter chains.
 
 use super::access_log::AccessLog;
-use super::address::{Address, CidrRange, SocketAddress};
+use super::address::{Address, CidrRange};
 use super::cluster::DEFAULT_BUFFER_LIMIT_BYTES;
 use super::error::ConfigError;
 use super::http_connection_manager::{HTTP_CONNECTION_MANAGER, HttpConnectionManager};
@@ -14,7 +14,7 @@ pub struct Listener {
     /// May be empty; Envoy then makes one up.
     pub name: String,
     /// Where to listen.
-    pub address: SocketAddress,
+    pub address: Address,
     /// Instead of the address in stats, unless empty.
     pub stat_prefix: String,
     /// May be empty only if there is a default chain.
@@ -109,7 +109,7 @@ impl FromMessage for Listener {
                 return Err(r.error(name, "true is not supported yet"));
             }
         }
-        let address: Address = r.required_message("address")?;
+        let address = r.required_message("address")?;
         let filter_chains: Vec<FilterChain> = r.messages("filter_chains")?;
         let default_filter_chain = r.message("default_filter_chain")?;
         if filter_chains.is_empty() && default_filter_chain.is_none() {
@@ -119,7 +119,7 @@ impl FromMessage for Listener {
         let filters_timeout = r.duration("listener_filters_timeout")?;
         Ok(Self {
             name: r.string("name")?,
-            address: address.socket_address,
+            address,
             stat_prefix: r.string("stat_prefix")?,
             filter_chains,
             default_filter_chain,

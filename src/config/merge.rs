@@ -18,6 +18,8 @@ const LISTS: &[&str] = &[
 ];
 /// Scalar members of a oneof outside of lists.
 const ONEOF_SCALARS: &[&str] = &["admin.address.socket_address.port_value"];
+/// A message whose only fields are the members of a oneof: another member replaces the one there is.
+const ONEOF: &str = "admin.address";
 
 /// Merges the bootstrap `over` into `base`. Field names are matched in either
 /// spelling and stay as `base` has them.
@@ -69,6 +71,9 @@ fn merge_object(base: &mut Map<String, Value>, over: Map<String, Value>, path: &
                 merge_value(base, value, &path);
             }
             None => {
+                if path == ONEOF {
+                    base.clear();
+                }
                 base.insert(name, value);
             }
         }

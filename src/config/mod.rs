@@ -33,6 +33,7 @@ mod tests;
 
 pub use self::core::DataSource;
 pub use access_log::{AccessLog, AccessLogSink};
+pub use address::Address;
 pub use bootstrap::Bootstrap;
 pub use cluster::Cluster;
 pub use error::ConfigError;

@@ -105,7 +105,39 @@ fn a_small_bootstrap_has_envoys_defaults() {
     assert_eq!((limits.max_connections, limits.max_retries), (1024, 3));
     let hosts = cluster.load_assignment.as_ref().unwrap();
     let address = &hosts.endpoints[0].lb_endpoints[0].address;
+    let Address::SocketAddress(address) = address else { panic!("{address:?}") };
     assert_eq!(address.to_socket_addr(), Some(([127, 0, 0, 1], 80).into()));
+}
+
+#[test]
+fn pipes_are_read_and_checked() {
+    let listener = |pipe: Value| with(LISTENER, "address", json!({"pipe": pipe}));
+    let path = "static_resources.listeners[0].address.pipe";
+    let long = "a".repeat(107);
+    for (value, mode) in [
+        (json!({"path": long}), None),
+        (json!({"path": "@a", "mode": 0}), None),
+        (json!({"path": "/a", "mode": 0o600}), Some(0o600)),
+    ] {
+        let b = accept(listener(value.clone()));
+        let address = &b.static_resources.listeners[0].address;
+        let Address::Pipe(pipe) = address else { panic!("{address:?}") };
+        assert_eq!((pipe.path.as_str(), address.mode()), (value["path"].as_str().unwrap(), mode));
+    }
+    let too_long = format!("path: Path \"{long}b\" exceeds maximum UNIX domain socket path size of 108.");
+    for (value, want) in [
+        (json!({}), "path: is required and must not be empty"),
+        (json!({"path": format!("{long}b")}), too_long.as_str()),
+        (json!({"path": "@a", "mode": 0o600}), "mode: Cannot set mode for Abstract AF_UNIX sockets"),
+        (json!({"path": "/a", "mode": 0o1000}), "mode: 512 is out of range, expected 0..=511"),
+        (json!({"path": "/a\u{0}b"}), "path: UNIX domain socket pathname contains embedded null characters"),
+    ] {
+        assert_eq!(refuse(listener(value)), format!("{path}.{want}"));
+    }
+    let both = json!({"pipe": {"path": "@a"}, "socket_address": {"address": "::1", "port_value": 1}});
+    let error = refuse(with(LISTENER, "address", both));
+    let want = "static_resources.listeners[0].address: only one of 'socket_address' and 'pipe' may be set";
+    assert_eq!(error, want);
 }
 
 #[test]

@@ -19,21 +19,21 @@ pub struct ClientConnectionImpl {
 }
 
 impl ClientConnectionImpl {
-    /// Makes the socket, bound to `source` when given. A bind failure is raised later, from the loop,
-    /// as a local close.
+    /// Makes the socket, bound to `source` when given; that of a pipe never is. A bind failure is raised
+    /// later, from the loop, as a local close.
     ///
     /// # Errors
     /// Those of `socket(2)`: out of fds. (Envoy 1.1 aborts there.)
     pub fn new(
         dispatcher: &Rc<Dispatcher>,
         remote: Address,
-        source: Option<Address>,
+        source: Option<&Address>,
         transport_socket: Box<dyn TransportSocket>,
     ) -> io::Result<Self> {
         let socket = ConnectionSocket::client(remote)?;
         let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false);
-        if let Some(source) = source
-            && let Some(Err(error)) = connection.with_socket(|s| s.bind(&source))
+        if let Some(source) = source.filter(|_| connection.remote_address().ip().is_some())
+            && let Some(Err(error)) = connection.with_socket(|s| s.bind(source))
         {
             envoy_log!(Misc, debug, "Bind failure. Failed to bind to {}: {}", source, error.desc());
             connection.set_immediate_error(ConnectionEvent::LocalClose, true);

@@ -100,8 +100,8 @@ impl ConnectionImpl {
                 READ | WRITE | CLOSED,
             );
             let local_address = OnceCell::new();
-            if let Some(local) = socket.local_address {
-                let _ = local_address.set(Some(local));
+            if let Some(local) = &socket.local_address {
+                let _ = local_address.set(Some(local.clone()));
             }
             ConnectionImpl {
                 weak: weak.clone(),
@@ -109,7 +109,7 @@ impl ConnectionImpl {
                 dispatcher: dispatcher.clone(),
                 transport_socket,
                 file_event: RefCell::new(Some(file_event)),
-                remote_address: socket.remote_address,
+                remote_address: socket.remote_address.clone(),
                 local_address,
                 connect_failure: Cell::new(None),
                 socket: RefCell::new(Some(socket)),
@@ -153,14 +153,14 @@ impl ConnectionImpl {
 
     /// The peer's address.
     pub fn remote_address(&self) -> Address {
-        self.remote_address
+        self.remote_address.clone()
     }
 
     /// This end's address, asked from the kernel when it is first wanted.
     pub fn local_address(&self) -> Option<Address> {
-        *self.local_address.get_or_init(|| {
-            self.socket.borrow().as_ref().and_then(|s| ConnectionSocket::query_local_address(s.as_fd()))
-        })
+        let query =
+            || self.socket.borrow().as_ref().and_then(|s| ConnectionSocket::query_local_address(s.as_fd()));
+        self.local_address.get_or_init(query).clone()
     }
 
     /// Open, closing or closed.
@@ -187,6 +187,9 @@ impl ConnectionImpl {
     /// Why connecting or the transport failed; empty for no reason.
     pub fn transport_failure_reason(&self) -> String {
         match self.connect_failure.get() {
+            Some((when @ "immediate", error)) => {
+                format!("{when} connect error: {}|remote address:{}", error.desc(), self.remote_address)
+            }
             Some((when, error)) => format!("{when} connect error: {}", error.desc()),
             None => self.transport_socket.failure_reason().to_owned(),
         }

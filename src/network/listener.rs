@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -86,12 +87,19 @@ impl ListenerImpl {
     fn listen_callback(&self, accepted: AcceptedFd) {
         trace::instant(Stage::ListenCallback, None, 0, accepted.fd.as_raw_fd() as u64, 0);
         let listening = self.socket.local_address();
-        let Some(remote) = accepted.remote.as_ref().and_then(Address::from_storage) else { return };
-        let local = if listening.is_any() {
-            ConnectionSocket::query_local_address(accepted.fd.as_fd()).unwrap_or(listening)
-        } else {
-            listening
+        let mut local = listening.clone();
+        if listening.is_any() {
+            local = ConnectionSocket::query_local_address(accepted.fd.as_fd()).unwrap_or(local);
+        }
+        // The client of a pipe, which has no name as a rule, goes by the name of the pipe.
+        let remote = match &local {
+            Address::Pipe(_) => None,
+            Address::Ip(_) => accepted.remote.as_ref().and_then(Address::from_storage),
         };
+        let mut remote = remote.unwrap_or_else(|| local.clone());
+        if local.ip().is_some_and(SocketAddr::is_ipv4) {
+            remote = remote.unmapped();
+        }
         if let Some(callbacks) = self.callbacks.upgrade() {
             callbacks.on_accept(ConnectionSocket::accepted(accepted.fd, local, remote));
         }

@@ -26,5 +26,5 @@ pub use filter::{FilterStatus, ReadFilter, ReadFilterCallbacks, WriteFilter};
 pub use filter_manager::FilterManagerImpl;
 pub use listener::{ListenerCallbacks, ListenerImpl};
 pub use raw_buffer_socket::RawBufferSocket;
-pub use socket::{ConnectionSocket, ListenSocket};
+pub use socket::{ConnectionSocket, ListenOptions, ListenSocket};
 pub use transport_socket::{IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks};

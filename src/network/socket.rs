@@ -2,8 +2,10 @@
 //!
 //! Mirrors Envoy's `source/common/network/listen_socket_impl.cc`.
 
+use std::fs::Permissions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, getsockname, setsockopt, sockopt,
@@ -16,8 +18,20 @@ fn stream_socket(address: &Address) -> io::Result<OwnedFd> {
     let family = match address {
         Address::Ip(ip) if ip.is_ipv4() => AddressFamily::Inet,
         Address::Ip(_) => AddressFamily::Inet6,
+        Address::Pipe(_) => AddressFamily::Unix,
     };
     Ok(socket::socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+/// How a socket listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// How many connections may wait to be accepted; `None`: as many as the system allows.
+    pub backlog: Option<u32>,
+    /// Whether a socket of IPv6 also takes IPv4.
+    pub ipv4_compat: bool,
+    /// The permissions of a pipe's file; `None` leaves them as they come.
+    pub mode: Option<u32>,
 }
 
 /// A bound socket, made once by the main thread and accepted on by every worker.
@@ -29,18 +43,38 @@ pub struct ListenSocket {
 }
 
 impl ListenSocket {
-    /// Binds with SO_REUSEADDR; port 0 lets the kernel choose. `backlog` connections (`None`: as many as
-    /// the system allows) may later wait to be accepted.
+    /// Binds with SO_REUSEADDR; port 0 lets the kernel choose. The file of a pipe replaces what was there,
+    /// most often what an earlier process left.
     ///
     /// # Errors
-    /// Those of `socket(2)` and `bind(2)`.
-    pub fn bind(address: Address, backlog: Option<u32>) -> io::Result<Self> {
+    /// Those of the system calls.
+    pub fn bind(address: Address, options: &ListenOptions) -> io::Result<Self> {
         let fd = stream_socket(&address)?;
-        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        socket::bind(fd.as_raw_fd(), &address.to_storage())?;
-        let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
-        let backlog = backlog.and_then(|n| i32::try_from(n).ok()).and_then(|n| Backlog::new(n).ok());
-        let local_address = Address::from_storage(&bound).unwrap_or(address);
+        match &address {
+            Address::Ip(ip) => {
+                setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+                if ip.is_ipv6() {
+                    setsockopt(&fd, sockopt::Ipv6V6Only, &!options.ipv4_compat)?;
+                }
+            }
+            Address::Pipe(path) if !path.starts_with('@') => {
+                // What keeps the file from going keeps the new one from coming, and bind says so.
+                let _ = std::fs::remove_file(&**path);
+            }
+            Address::Pipe(_) => {}
+        }
+        address.with_sockaddr(|address| socket::bind(fd.as_raw_fd(), address))?;
+        if let (Address::Pipe(path), Some(mode)) = (&address, options.mode) {
+            std::fs::set_permissions(&**path, Permissions::from_mode(mode))?;
+        }
+        // Only a port that the kernel chose has to be asked for: a mapped address stays as it was given.
+        let local_address = match address.ip() {
+            Some(ip) if ip.port() == 0 => {
+                ConnectionSocket::query_local_address(fd.as_fd()).unwrap_or(address)
+            }
+            _ => address,
+        };
+        let backlog = options.backlog.and_then(|n| i32::try_from(n).ok()).and_then(|n| Backlog::new(n).ok());
         Ok(ListenSocket { fd, local_address, backlog: backlog.unwrap_or(Backlog::MAXCONN) })
     }
 
@@ -53,8 +87,8 @@ impl ListenSocket {
     }
 
     /// The bound address, with the real port.
-    pub fn local_address(&self) -> Address {
-        self.local_address
+    pub fn local_address(&self) -> &Address {
+        &self.local_address
     }
 }
 
@@ -90,17 +124,17 @@ impl ConnectionSocket {
 
     /// Starts connecting. `EINPROGRESS` is the ordinary error of a non-blocking socket.
     pub(super) fn connect(&self) -> nix::Result<()> {
-        socket::connect(self.fd.as_raw_fd(), &self.remote_address.to_storage())
+        self.remote_address.with_sockaddr(|address| socket::connect(self.fd.as_raw_fd(), address))
     }
 
     pub(super) fn bind(&self, source: &Address) -> nix::Result<()> {
-        socket::bind(self.fd.as_raw_fd(), &source.to_storage())
+        source.with_sockaddr(|address| socket::bind(self.fd.as_raw_fd(), address))
     }
 
     /// Asks the kernel for this end's address.
     pub fn query_local_address(fd: BorrowedFd<'_>) -> Option<Address> {
         let storage: SockaddrStorage = getsockname(fd.as_raw_fd()).ok()?;
-        Address::from_storage(&storage)
+        Address::from_storage(&storage).map(Address::unmapped)
     }
 
     /// The pending SO_ERROR of the socket, 0 for none.
@@ -108,8 +142,12 @@ impl ConnectionSocket {
         socket::getsockopt(&self.fd, sockopt::SocketError).unwrap_or_else(|e| e as i32)
     }
 
-    /// Has the kernel find out about dead peers; what is not given stays with the system's defaults.
+    /// Has the kernel find out about dead peers; what is not given stays with the system's defaults. The
+    /// peer of a pipe needs no probes.
     pub(super) fn set_keepalive(&self, keepalive: &TcpKeepalive) -> nix::Result<()> {
+        if self.remote_address.ip().is_none() {
+            return Ok(());
+        }
         setsockopt(&self.fd, sockopt::KeepAlive, &true)?;
         if let Some(probes) = keepalive.keepalive_probes {
             setsockopt(&self.fd, sockopt::TcpKeepCount, &probes)?;
@@ -123,9 +161,12 @@ impl ConnectionSocket {
         Ok(())
     }
 
-    /// Sets TCP_NODELAY; an error is ignored because a failing connection is about to say so itself.
+    /// Sets TCP_NODELAY, which a pipe does not have; an error is ignored because a failing connection is
+    /// about to say so itself.
     pub(super) fn set_no_delay(&self) {
-        let _ = setsockopt(&self.fd, sockopt::TcpNoDelay, &true);
+        if self.remote_address.ip().is_some() {
+            let _ = setsockopt(&self.fd, sockopt::TcpNoDelay, &true);
+        }
     }
 }
 

@@ -286,7 +286,7 @@ fn a_bind_failure_is_raised_as_a_local_close_from_the_loop() {
     let nobody: Address = "192.0.2.1:0".parse::<std::net::SocketAddr>().unwrap().into();
     let address = server.local_addr().unwrap().into();
     let client =
-        ClientConnectionImpl::new(&dispatcher, address, Some(nobody), Box::<RawBufferSocket>::default())
+        ClientConnectionImpl::new(&dispatcher, address, Some(&nobody), Box::<RawBufferSocket>::default())
             .unwrap();
     let recorder = Rc::new(Recorder::default());
     client.add_connection_callbacks(Rc::downgrade(&(recorder.clone() as Rc<dyn ConnectionCallbacks>)));

@@ -11,7 +11,7 @@ use super::options::Options;
 use super::server::MainListener;
 use crate::config::{self, Bootstrap, UnknownFields, parse_bootstrap, yaml};
 use crate::envoy_log;
-use crate::network::ListenSocket;
+use crate::network::{ListenOptions, ListenSocket};
 
 const PROXY_PORT: u16 = 10000;
 const ADMIN_PORT: u16 = 9901;
@@ -110,8 +110,8 @@ fn prepare() -> Result<(Bootstrap, Vec<MainListener>), String> {
         PROXY.replace("ADMIN_PORT", &ADMIN_PORT.to_string()).replace("PROXY_PORT", &PROXY_PORT.to_string());
     let mut upstreams = Vec::new();
     for number in 1..=2 {
-        let socket =
-            ListenSocket::bind(loopback(0).into(), None).map_err(|e| format!("an upstream's port: {e}"))?;
+        let socket = ListenSocket::bind(loopback(0).into(), &ListenOptions::default())
+            .map_err(|e| format!("an upstream's port: {e}"))?;
         let port = socket.local_address().ip().map_or(0, SocketAddr::port);
         proxy = proxy.replace(&format!("UPSTREAM_{number}"), &port.to_string());
         upstreams.push(MainListener { config: upstream_config(number)?, socket });

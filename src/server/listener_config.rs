@@ -9,7 +9,7 @@ use crate::config::{self, NetworkFilterConfig};
 use crate::filters::network::http_connection_manager::{
     ConnectionManagerConfig, DrainDecision, FactoryContext,
 };
-use crate::network::{Address, ConnectionSocket, ListenSocket};
+use crate::network::{Address, ConnectionSocket, ListenOptions, ListenSocket};
 use crate::stats::Scope;
 use crate::stats_struct;
 use crate::trace::{self, Stage};
@@ -76,8 +76,8 @@ impl ListenerConfig {
         place: &str,
     ) -> Result<Self, String> {
         let address = configured_address(config, place)?;
-        let socket = bind(address, config.tcp_backlog_size)?;
-        Self::with_socket(config, name, address, socket, context, drain_manager, place)
+        let socket = bind(address.clone(), &listen_options(&config.address, config.tcp_backlog_size))?;
+        Self::with_socket(config, name, &address, socket, context, drain_manager, place)
     }
 
     /// Looks for what [`ListenerConfig::new`] would refuse, without binding anything.
@@ -101,13 +101,13 @@ impl ListenerConfig {
     pub fn with_socket(
         config: &config::Listener,
         name: &str,
-        address: Address,
+        address: &Address,
         socket: ListenSocket,
         context: &FactoryContext,
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<Self, String> {
-        let (filter_chain, scope) = filter_chain(config, &address, context, drain_manager, place)?;
+        let (filter_chain, scope) = filter_chain(config, address, context, drain_manager, place)?;
         Ok(ListenerConfig {
             name: name.to_string(),
             socket: Arc::new(socket),
@@ -141,7 +141,7 @@ impl ListenerConfig {
     }
 
     /// The bound address, with its real port.
-    pub fn address(&self) -> Address {
+    pub fn address(&self) -> &Address {
         self.socket.local_address()
     }
 
@@ -172,9 +172,12 @@ impl ListenerConfig {
 }
 
 fn configured_address(config: &config::Listener, place: &str) -> Result<Address, String> {
-    let ip =
-        config.address.to_socket_addr().ok_or_else(|| format!("{place}.address: malformed IP address"))?;
-    Ok(ip.into())
+    Address::configured(&config.address).ok_or_else(|| format!("{place}.address: malformed IP address"))
+}
+
+/// How a socket listens on a configured address.
+pub fn listen_options(address: &config::Address, backlog: Option<u32>) -> ListenOptions {
+    ListenOptions { backlog, ipv4_compat: address.ipv4_compat(), mode: address.mode() }
 }
 
 /// The filters of a listener and the scope of its statistics.
@@ -202,11 +205,12 @@ fn filter_chain(
 ///
 /// # Errors
 /// That text, with the address.
-pub fn bind(address: Address, backlog: Option<u32>) -> Result<ListenSocket, String> {
+pub fn bind(address: Address, options: &ListenOptions) -> Result<ListenSocket, String> {
     trace::instant(Stage::CreateListenSocket, None, 0, address.ip().map_or(0, |ip| ip.port().into()), 0);
-    ListenSocket::bind(address, backlog).map_err(|error| {
+    let text = address.to_string();
+    ListenSocket::bind(address, options).map_err(|error| {
         let reason = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)).desc();
-        format!("cannot bind '{address}': {reason}")
+        format!("cannot bind '{text}': {reason}")
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::admin::AdminImpl;
 use super::connection_handler::ConnectionHandlerImpl;
 use super::drain_manager::DrainManagerImpl;
-use super::listener_config::{ListenerConfig, bind};
+use super::listener_config::{ListenerConfig, bind, listen_options};
 use super::listener_manager::ListenerManagerImpl;
 use super::options::{IpVersion, Options};
 use super::server_stats::ServerStats;
@@ -124,7 +124,7 @@ impl InstanceImpl {
 
     fn start_admin(&self, socket: Option<ListenSocket>) -> Result<(), String> {
         let (Some(config), Some(socket)) = (self.bootstrap.admin.as_ref(), socket) else { return Ok(()) };
-        let address = socket.local_address();
+        let address = socket.local_address().clone();
         let (admin, listener) =
             AdminImpl::new(&self.weak, socket, &self.context, &self.drain_manager, config)?;
         self.handler
@@ -136,12 +136,12 @@ impl InstanceImpl {
 
     fn start_main_listeners(&self, listeners: Vec<MainListener>) -> Result<(), String> {
         for MainListener { config, socket } in listeners {
-            let address = socket.local_address();
+            let address = socket.local_address().clone();
             let name = config.name.clone();
             let listener = ListenerConfig::with_socket(
                 &config,
                 &name,
-                address,
+                &address,
                 socket,
                 &self.context,
                 &self.drain_manager,
@@ -358,8 +358,8 @@ fn bind_admin(options: &Options, bootstrap: &Bootstrap) -> Result<Option<ListenS
         envoy_log!(Main, warn, "No admin address given, so no admin HTTP server started.");
         return Ok(None);
     };
-    let ip = address.to_socket_addr().ok_or("admin.address: malformed IP address")?;
-    let socket = bind(ip.into(), None)?;
+    let bound = Address::configured(address).ok_or("admin.address: malformed IP address")?;
+    let socket = bind(bound, &listen_options(address, None))?;
     envoy_log!(Main, info, "admin address: {}", socket.local_address());
     if let Some(path) = &options.admin_address_path {
         std::fs::write(path, socket.local_address().to_string()).map_err(|e| {

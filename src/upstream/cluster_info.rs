@@ -154,8 +154,8 @@ impl ClusterInfoImpl {
     }
 
     /// Local address of connections, if it is not the kernel's choice.
-    pub fn source_address(&self) -> Option<Address> {
-        self.source_address
+    pub fn source_address(&self) -> Option<&Address> {
+        self.source_address.as_ref()
     }
 
     /// TCP keepalive of connections; `None` leaves the socket alone.

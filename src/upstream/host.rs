@@ -197,7 +197,7 @@ impl HostImpl {
     pub fn create_connection(&self, dispatcher: &Rc<Dispatcher>) -> io::Result<ClientConnectionImpl> {
         let connection = ClientConnectionImpl::new(
             dispatcher,
-            self.address,
+            self.address.clone(),
             self.cluster.source_address(),
             Box::<RawBufferSocket>::default(),
         )?;

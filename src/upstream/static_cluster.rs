@@ -91,7 +91,7 @@ fn create_hosts(
         for (j, endpoint) in group.lb_endpoints.iter().enumerate() {
             let host = create_host(group, endpoint, info).ok_or_else(|| {
                 let path = format!("load_assignment.endpoints[{i}].lb_endpoints[{j}].endpoint.address");
-                ConfigError::new(path, format!("malformed IP address: {}", endpoint.address.address))
+                ConfigError::new(path, "malformed IP address")
             })?;
             priorities[priority].push(host);
         }
@@ -107,7 +107,7 @@ fn create_host(
     Some(HostImpl::new(
         info.clone(),
         &endpoint.hostname,
-        Address::from(endpoint.address.to_socket_addr()?),
+        Address::configured(&endpoint.address)?,
         group.locality.clone().unwrap_or_default(),
         group.priority,
         endpoint.load_balancing_weight,
@@ -118,6 +118,7 @@ fn create_host(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::address::{Address, SocketAddress};
     use crate::upstream::HealthFlag;
     use crate::upstream::test_support::{cluster_config, port, root_scope};
     use serde_json::{Value, json};
@@ -203,9 +204,10 @@ mod tests {
     #[test]
     fn a_bad_address_names_its_field() {
         let mut config = config();
-        config.load_assignment.as_mut().unwrap().endpoints[1].lb_endpoints[2].address.address = "x".into();
+        config.load_assignment.as_mut().unwrap().endpoints[1].lb_endpoints[2].address =
+            Address::SocketAddress(SocketAddress { address: "x".into(), port: 1, ipv4_compat: false });
         let error = StaticClusterImpl::new(&config, &root_scope(), false).err().unwrap();
         assert_eq!(error.path(), "load_assignment.endpoints[1].lb_endpoints[2].endpoint.address");
-        assert_eq!(error.message(), "malformed IP address: x");
+        assert_eq!(error.message(), "malformed IP address");
     }
 }

@@ -1,5 +1,6 @@
 //! The cases, one file per subject.
 
+mod addresses;
 mod chunks;
 mod closing;
 mod connection_fields;

@@ -264,7 +264,7 @@ impl UpstreamRequest {
     fn on_host_selected(&self, host: &HostSharedPtr) {
         *self.host.borrow_mut() = Some(host.clone());
         self.with_parent(|parent| {
-            parent.with_stream_info(|info| info.upstream_host.set(Some(*host.address())));
+            parent.with_stream_info(|info| info.upstream_host.set(Some(host.address().clone())));
         });
     }
 

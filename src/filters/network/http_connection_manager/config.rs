@@ -108,6 +108,7 @@ pub struct ConnectionManagerConfig {
     pub(super) strip_any_host_port: bool,
     pub(super) headers_with_underscores_action: config::HeadersWithUnderscoresAction,
     internal_networks: Vec<Cidr>,
+    unix_sockets_internal: bool,
 }
 
 impl ConnectionManagerConfig {
@@ -184,7 +185,7 @@ impl ConnectionManagerConfig {
                 .unwrap_or(config.stream_error_on_invalid_http_message),
             drain_decision,
             date_provider: context.date_provider.clone(),
-            local_address: context.local_address,
+            local_address: context.local_address.clone(),
             server_name: config.server_name.clone(),
             server_header_transformation: config.server_header_transformation,
             via: config.via.clone(),
@@ -212,12 +213,16 @@ impl ConnectionManagerConfig {
             strip_any_host_port: config.strip_any_host_port,
             headers_with_underscores_action: common.headers_with_underscores_action,
             internal_networks: internal_networks(config, place)?,
+            unix_sockets_internal: config.internal_address_config.as_ref().is_some_and(|c| c.unix_sockets),
         })
     }
 
     /// Whether an address counts as internal: only where `internal_address_config` says so.
     pub(super) fn is_internal_address(&self, address: &Address) -> bool {
-        address.ip().is_some_and(|ip| self.internal_networks.iter().any(|net| net.contains(ip.ip())))
+        match address.ip() {
+            Some(ip) => self.internal_networks.iter().any(|net| net.contains(ip.ip())),
+            None => self.unix_sockets_internal,
+        }
     }
 }
 

@@ -4,9 +4,8 @@
 //! 1.1, with what 1.40 changed on the wire: fields that Connection names are removed, TE keeps
 //! only `trailers`, and addresses are internal only where the configuration says so.
 
-use std::net::IpAddr;
-
 use super::config::ConnectionManagerConfig;
+use crate::config::address::parse_internet_address;
 use crate::http::{HeaderId, HeaderMap, utility};
 use crate::network::{Address, ConnectionImpl};
 
@@ -46,10 +45,10 @@ pub(super) fn mutate_request_headers(
     headers.remove(HeaderId::EnvoyInternalRequest);
 
     let peer = connection.remote_address();
-    let (trusted, single) = trusted_address(headers, peer, config);
+    let (trusted, single) = trusted_address(headers, &peer, config);
     if config.use_remote_address {
         if !config.skip_xff_append {
-            append_forwarded_for(headers, peer, config);
+            append_forwarded_for(headers, &peer, config);
         }
         // A trusted proxy in front knows better which scheme the client used.
         if config.xff_num_trusted_hops == 0 {
@@ -75,7 +74,7 @@ pub(super) fn mutate_request_headers(
         EXTERNAL_REMOVED.iter().for_each(|&id| headers.remove(id));
     }
     add_identity(headers, config);
-    if edge && let Some(address) = &trusted {
+    if edge && let Some(address @ Address::Ip(_)) = &trusted {
         headers.set(HeaderId::EnvoyExternalAddress, address.as_string_without_port().as_bytes());
     }
     let wants_id = !headers.has(HeaderId::RequestId) || (edge && !config.preserve_external_request_id);
@@ -140,14 +139,14 @@ pub(super) fn remove_nominated(headers: &mut HeaderMap) -> Result<(), ()> {
 /// The address to trust, and whether the request has passed no other proxy.
 fn trusted_address(
     headers: &HeaderMap,
-    peer: Address,
+    peer: &Address,
     config: &ConnectionManagerConfig,
 ) -> (Option<Address>, bool) {
     let hops = config.xff_num_trusted_hops;
     if config.use_remote_address {
         let single = !headers.has(HeaderId::ForwardedFor);
         let address = (hops > 0).then(|| address_from_xff(headers, hops - 1).0).flatten();
-        return (Some(address.unwrap_or(peer)), single);
+        return (Some(address.unwrap_or_else(|| peer.clone())), single);
     }
     address_from_xff(headers, hops)
 }
@@ -156,14 +155,15 @@ fn trusted_address(
 fn address_from_xff(headers: &HeaderMap, skip: u32) -> (Option<Address>, bool) {
     let Some(value) = headers.get_str(HeaderId::ForwardedFor) else { return (None, false) };
     let single = !value.contains(',') && skip == 0;
-    let address = value.rsplit(',').nth(skip as usize).and_then(|entry| entry.trim().parse::<IpAddr>().ok());
-    (address.map(|ip| Address::Ip((ip, 0).into())), single)
+    let entry = value.rsplit(',').nth(skip as usize);
+    (entry.and_then(|entry| parse_internet_address(entry.trim(), 0)).map(Address::Ip), single)
 }
 
-/// Appends the peer to x-forwarded-for; for a peer on this machine, the machine's own address.
-fn append_forwarded_for(headers: &mut HeaderMap, peer: Address, config: &ConnectionManagerConfig) {
-    let loopback = peer.ip().is_some_and(|ip| ip.ip().is_loopback());
-    let address = if loopback { config.local_address } else { peer };
+/// Appends the peer to x-forwarded-for; for a peer on this machine, the machine's own address. The peer of
+/// a pipe has no address to append.
+fn append_forwarded_for(headers: &mut HeaderMap, peer: &Address, config: &ConnectionManagerConfig) {
+    let Some(ip) = peer.ip() else { return };
+    let address = if ip.ip().is_loopback() { &config.local_address } else { peer };
     headers.append(HeaderId::ForwardedFor, address.as_string_without_port().as_bytes(), ",");
 }
 

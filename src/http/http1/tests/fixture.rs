@@ -103,8 +103,8 @@ impl Link {
         let (ours, peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         peer.set_nonblocking(true).unwrap();
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into();
-        let socket = ConnectionSocket::accepted(ours.into(), nowhere, nowhere);
+        let nowhere: crate::network::Address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into();
+        let socket = ConnectionSocket::accepted(ours.into(), nowhere.clone(), nowhere);
         let connection = ConnectionImpl::new(&dispatcher, socket, Box::<RawBufferSocket>::default(), true);
         Link { dispatcher, connection, peer, output: RefCell::default() }
     }
