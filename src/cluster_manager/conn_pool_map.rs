@@ -1,11 +1,15 @@
 //! The pools of one host and priority, by protocol.
 //!
 //! Mirrors Envoy's `source/common/upstream/conn_pool_map_impl.h` and `priority_conn_pool_map_impl.h`.
+//!
+//! Where pools are limited, or the places left are shown, a pool that has become empty goes, as every
+//! one does in 1.40; elsewhere it stays, as in 1.1, because the next request is likely to want it again.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use crate::conn_pool::{DrainedCb, Instance};
+use crate::conn_pool::{DrainedCb, IdleCb, Instance};
+use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
@@ -17,6 +21,7 @@ pub(super) type PoolKey = Protocol;
 
 /// See the module's description. Few keys: a list is as good as a table.
 pub(super) struct ConnPoolMap {
+    weak: Weak<ConnPoolMap>,
     dispatcher: Rc<Dispatcher>,
     host: HostSharedPtr,
     priority: ResourcePriority,
@@ -25,14 +30,15 @@ pub(super) struct ConnPoolMap {
 }
 
 impl ConnPoolMap {
-    fn new(dispatcher: &Rc<Dispatcher>, host: &HostSharedPtr, priority: ResourcePriority) -> Self {
-        ConnPoolMap {
+    fn new(dispatcher: &Rc<Dispatcher>, host: &HostSharedPtr, priority: ResourcePriority) -> Rc<Self> {
+        Rc::new_cyclic(|weak| ConnPoolMap {
+            weak: weak.clone(),
             dispatcher: dispatcher.clone(),
             host: host.clone(),
             priority,
             active_pools: RefCell::default(),
             cached_callbacks: RefCell::default(),
-        }
+        })
     }
 
     /// The pool for `key`, made by `factory` when there is none. `None` when the limit on pools is
@@ -51,11 +57,37 @@ impl ConnPoolMap {
         trace::instant(Stage::AllocateConnPool, None, 0, self.active_pools.borrow().len() as u64, 0);
         let pool = factory();
         resource.inc();
+        if resource.is_watched() {
+            pool.set_idle_callback(self.idle_callback(key));
+        }
         for callback in self.cached_callbacks.borrow().iter() {
             pool.add_drained_callback(callback.clone());
         }
         self.active_pools.borrow_mut().push((key, pool.clone()));
         Some(pool)
+    }
+
+    fn idle_callback(&self, key: PoolKey) -> IdleCb {
+        let weak = self.weak.clone();
+        Box::new(move || {
+            if let Some(map) = weak.upgrade() {
+                map.erase_pool(key);
+            }
+        })
+    }
+
+    /// An empty pool gives its place back.
+    fn erase_pool(&self, key: PoolKey) {
+        let erased = {
+            let mut pools = self.active_pools.borrow_mut();
+            let index = pools.iter().position(|(k, _)| *k == key);
+            index.map(|i| pools.remove(i))
+        };
+        let Some((_, pool)) = erased else { return };
+        envoy_log!(Upstream, trace, "Erasing idle pool for host {}", self.host.address());
+        self.release(1);
+        // It is in the middle of telling that it is empty.
+        self.dispatcher.deferred_delete(Rc::new(pool));
     }
 
     fn free_one_pool(&self) -> bool {
@@ -109,7 +141,7 @@ impl Drop for ConnPoolMap {
 
 /// The maps of one host, by priority.
 pub(super) struct PriorityConnPoolMap {
-    maps: [ConnPoolMap; 2],
+    maps: [Rc<ConnPoolMap>; 2],
 }
 
 impl PriorityConnPoolMap {
@@ -137,11 +169,11 @@ impl PriorityConnPoolMap {
     }
 
     pub(super) fn drain_connections(&self) {
-        self.maps.iter().flat_map(ConnPoolMap::pools).for_each(|pool| pool.drain_connections());
+        self.maps.iter().flat_map(|map| map.pools()).for_each(|pool| pool.drain_connections());
     }
 
     /// Lets all pools go at the end of the pass.
     pub(super) fn clear(&self) {
-        self.maps.iter().for_each(ConnPoolMap::clear);
+        self.maps.iter().for_each(|map| map.clear());
     }
 }

@@ -303,6 +303,69 @@ fn the_limit_on_pools_does_not_free_those_of_other_hosts() {
     assert_eq!(f.pools(), [1, 0]);
 }
 
+/// As a client and its request see it: the answer says that the connection ends.
+const LAST: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+#[test]
+fn an_empty_pool_gives_its_place_to_one_of_another_host() {
+    let limits = json!([{ "max_connection_pools": 1, "track_remaining": true }]);
+    let f = Fixture::with(2, json!({ "circuit_breakers": { "thresholds": limits } }));
+    let gauge = |name: &str| {
+        let name = format!("cluster.a.circuit_breakers.default.{name}");
+        f.info.scope().store().find_gauge(&name).unwrap().value()
+    };
+    let mut hosts = Vec::new();
+    for _ in 0..4 {
+        let pool = f.default_pool();
+        hosts.push(Arc::as_ptr(pool.host()));
+        assert_eq!((f.pools()[0], gauge("cx_pool_open"), gauge("remaining_cx_pools")), (1, 1, 0));
+        let (request, mut peer) = f.serving(&pool);
+        peer.write_all(LAST.as_bytes()).unwrap();
+        f.run_until("the response", || request.answered.get());
+        f.settle();
+        assert_eq!((f.pools()[0], gauge("cx_pool_open"), gauge("remaining_cx_pools")), (0, 0, 1));
+        let weak = Rc::downgrade(&pool);
+        drop(pool);
+        assert!(weak.upgrade().is_none());
+    }
+    assert!(hosts[0] != hosts[1] && hosts[0] == hosts[2] && hosts[1] == hosts[3]);
+    // An idle connection keeps the place.
+    let pool = f.default_pool();
+    let (request, mut peer) = f.serving(&pool);
+    f.answer(&request, &mut peer);
+    assert!(f.pool(ResourcePriority::Default, Protocol::Http11).is_none());
+    drop(peer);
+    f.run_until("the pool's end", || f.pools()[0] == 0);
+    assert_eq!((gauge("cx_pool_open"), gauge("remaining_cx_pools")), (0, 1));
+}
+
+#[test]
+fn an_empty_pool_of_a_host_that_drains_gives_one_place_back() {
+    let limits = json!([{ "max_connection_pools": 9 }]);
+    let f = Fixture::with(1, json!({ "circuit_breakers": { "thresholds": limits } }));
+    let pool = f.default_pool();
+    let (request, mut peer) = f.serving(&pool);
+    let other = f.pool(ResourcePriority::Default, Protocol::Http10).unwrap();
+    let (second, mut second_peer) = f.serving(&other);
+    f.manager.remove_cluster("a");
+    f.answer(&request, &mut peer);
+    assert_eq!((f.pools(), f.connections()), ([1, 0], 1));
+    f.answer(&second, &mut second_peer);
+    assert_eq!((f.pools(), f.connections()), ([0, 0], 0));
+}
+
+#[test]
+fn without_a_limit_an_empty_pool_stays() {
+    let f = Fixture::new(1);
+    let pool = f.default_pool();
+    let (request, mut peer) = f.serving(&pool);
+    peer.write_all(LAST.as_bytes()).unwrap();
+    f.run_until("the response", || request.answered.get());
+    f.settle();
+    assert_eq!((f.pools(), f.connections()), ([1, 0], 0));
+    assert!(Rc::ptr_eq(&f.default_pool(), &pool));
+}
+
 #[test]
 fn pools_of_a_removed_cluster_go_when_they_are_idle() {
     let f = Fixture::new(1);

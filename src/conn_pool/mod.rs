@@ -49,6 +49,9 @@ pub trait Cancellable {
 /// Called when a pool has no request left.
 pub type DrainedCb = Rc<dyn Fn()>;
 
+/// Called when a pool has neither a request nor a connection left.
+pub type IdleCb = Box<dyn Fn()>;
+
 /// An HTTP pool of any protocol.
 pub trait Instance {
     /// The protocol spoken upstream.
@@ -64,6 +67,8 @@ pub trait Instance {
     ) -> Option<Rc<dyn Cancellable>>;
     /// Has `callback` called when no request is left; at once when there is none. The pool goes on serving.
     fn add_drained_callback(&self, callback: DrainedCb);
+    /// Has `callback` called each time that neither a request nor a connection is left.
+    fn set_idle_callback(&self, callback: IdleCb);
     /// Closes idle connections, and the others after their request.
     fn drain_connections(&self);
     /// Whether a request waits or is served.

@@ -159,6 +159,11 @@ impl Resource {
         }
     }
 
+    /// Whether there is a limit, or somebody is shown how much is left.
+    pub fn is_watched(&self) -> bool {
+        self.max != u64::MAX || self.remaining.is_some()
+    }
+
     /// The limit.
     pub fn max(&self) -> u64 {
         self.max

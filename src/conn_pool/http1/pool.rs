@@ -1,12 +1,12 @@
 //! `ConnPoolImpl`: the lists and the moves between them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::active_client::{ActiveClient, StreamWrapper};
-use crate::conn_pool::{Callbacks, Cancellable, DrainedCb, Instance, PoolFailureReason};
+use crate::conn_pool::{Callbacks, Cancellable, DrainedCb, IdleCb, Instance, PoolFailureReason};
 use crate::event::{Dispatcher, Timer};
 use crate::http::{Protocol, StreamDecoder};
 use crate::linked_list::{Arena, NodeKey};
@@ -35,6 +35,7 @@ pub struct ConnPoolImpl {
     /// New requests at the front, the oldest at the back.
     pub(super) pending_requests: Arena<PendingRequest, 1>,
     drained_callbacks: RefCell<Vec<DrainedCb>>,
+    idle_callback: OnceCell<IdleCb>,
     upstream_ready_timer: Timer,
     upstream_ready_enabled: Cell<bool>,
     /// One for the pool, as in Envoy: with several attempts under way all measure from the last start.
@@ -99,6 +100,7 @@ impl ConnPoolImpl {
                 clients: Arena::default(),
                 pending_requests: Arena::default(),
                 drained_callbacks: RefCell::default(),
+                idle_callback: OnceCell::new(),
                 upstream_ready_timer: dispatcher.create_timer(move || {
                     if let Some(pool) = on_ready.upgrade() {
                         pool.on_upstream_ready();
@@ -345,6 +347,7 @@ impl ConnPoolImpl {
         if was_connecting || was_serving {
             self.check_for_drained();
         }
+        self.check_for_idle();
     }
 
     fn count_destroy(&self, event: ConnectionEvent) {
@@ -393,6 +396,15 @@ impl ConnPoolImpl {
         request.remove(self);
         self.host.cluster().stats().upstream_rq_cancelled.inc();
         self.check_for_drained();
+    }
+
+    /// 1.40's `isIdleImpl`.
+    fn check_for_idle(&self) {
+        let empty =
+            self.pending_requests.is_empty(0) && [BUSY, READY].iter().all(|&l| self.clients.is_empty(l));
+        if let Some(callback) = self.idle_callback.get().filter(|_| empty) {
+            callback();
+        }
     }
 
     fn check_for_drained(&self) {
@@ -461,6 +473,7 @@ impl Instance for ConnPoolImpl {
             if let Some(callbacks) = callbacks.upgrade() {
                 callbacks.on_pool_failure(PoolFailureReason::LocalConnectionFailure, "", Some(&self.host));
             }
+            self.check_for_idle();
             return None;
         }
         Some(self.new_pending_request(response_decoder, callbacks))
@@ -471,6 +484,10 @@ impl Instance for ConnPoolImpl {
         let callbacks = self.drained_callbacks.borrow().len() as u64;
         trace::instant(Stage::AddDrainedCallback, None, 0, callbacks, self.number);
         self.check_for_drained();
+    }
+
+    fn set_idle_callback(&self, callback: IdleCb) {
+        let _ = self.idle_callback.set(callback);
     }
 
     fn drain_connections(&self) {
