@@ -262,7 +262,8 @@ fn check_terminal(r: &MessageReader<'_>, filters: &[HttpFilter]) -> Result<(), C
         None => Ok(()),
         Some((i, filter)) => {
             let message = format!(
-                "terminal filter named {} must be the last filter in a http filter chain",
+                "terminal filter named {} of type envoy.filters.http.router must be the last filter in a http filter \
+                 chain.",
                 filter.name
             );
             Err(r.error(&format!("http_filters[{i}]"), message))

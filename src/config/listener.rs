@@ -159,11 +159,25 @@ impl FromMessage for FilterChain {
         if r.opt_bool("use_proxy_proto")? == Some(true) {
             return Err(r.error("use_proxy_proto", "true is not supported yet"));
         }
-        Ok(Self {
-            name: r.string("name")?,
-            filter_chain_match: r.message("filter_chain_match")?,
-            filters: r.messages("filters")?,
-        })
+        let filters: Vec<Filter> = r.messages("filters")?;
+        check_terminal(r, &filters)?;
+        Ok(Self { name: r.string("name")?, filter_chain_match: r.message("filter_chain_match")?, filters })
+    }
+}
+
+/// The connection manager takes all that a connection brings, so nothing can come after it.
+fn check_terminal(r: &MessageReader<'_>, filters: &[Filter]) -> Result<(), ConfigError> {
+    let early = filters.iter().rev().skip(1).rev().enumerate();
+    match early.into_iter().find(|(_, filter)| filter.is_terminal()) {
+        None => Ok(()),
+        Some((i, filter)) => {
+            let message = format!(
+                "terminal filter named {} of type envoy.filters.network.http_connection_manager must be the last \
+                 filter in a network filter chain.",
+                filter.name
+            );
+            Err(r.error(&format!("filters[{i}]"), message))
+        }
     }
 }
 
@@ -240,6 +254,15 @@ pub struct Filter {
 pub enum NetworkFilterConfig {
     /// HTTP.
     HttpConnectionManager(Box<HttpConnectionManager>),
+}
+
+impl Filter {
+    /// Whether it passes nothing on to filters behind it.
+    fn is_terminal(&self) -> bool {
+        match self.typed_config {
+            NetworkFilterConfig::HttpConnectionManager(_) => true,
+        }
+    }
 }
 
 impl FromMessage for Filter {

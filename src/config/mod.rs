@@ -26,6 +26,7 @@ pub mod reader;
 pub mod route;
 pub mod runtime;
 mod scalar;
+mod text;
 pub mod yaml;
 
 #[cfg(test)]
@@ -62,7 +63,7 @@ pub fn load_bootstrap(
     let config_path = config_path.filter(|path| !path.is_empty());
     let config_yaml = config_yaml.filter(|text| !text.is_empty());
     let file = config_path.map(load_file).transpose()?;
-    let over = config_yaml.map(yaml::parse_yaml).transpose()?;
+    let over = config_yaml.map(|yaml| yaml::parse_yaml(text::without_mark(yaml))).transpose()?;
     let raw = match (file, over) {
         (Some(mut base), Some(over)) => {
             if !base.is_object() || !over.is_object() {
@@ -100,7 +101,7 @@ pub fn parse_bootstrap(raw: Value, unknown: UnknownFields) -> Result<Bootstrap, 
 
 /// `.json` is JSON, everything else YAML (of which JSON is nearly a part).
 fn load_file(path: &str) -> Result<Value, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
+    let bytes = std::fs::read(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => ConfigError::document(format!("Invalid path: {path}")),
         _ => ConfigError::document(format!("unable to read file {path}: {e}")),
     })?;
@@ -109,5 +110,7 @@ fn load_file(path: &str) -> Result<Value, ConfigError> {
         let message = format!("unable to read file {path}: only YAML and JSON are supported");
         return Err(ConfigError::document(message));
     }
+    let text =
+        text::decode(bytes).map_err(|e| ConfigError::document(format!("unable to read file {path}: {e}")))?;
     if name.ends_with(".json") { json::parse_json(&text) } else { yaml::parse_yaml(&text) }
 }

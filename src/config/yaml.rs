@@ -12,7 +12,7 @@
 
 use super::error::ConfigError;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 
@@ -20,6 +20,7 @@ use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 const MAX_DEPTH: usize = 100;
 /// Bounds what aliases can expand to.
 const MAX_NODES: usize = 1_000_000;
+const TOO_MANY: &str = "aliases expand to too many values";
 
 /// Reads exactly one YAML document.
 ///
@@ -27,19 +28,40 @@ const MAX_NODES: usize = 1_000_000;
 /// Bad syntax, a repeated key, more than one document, or no document at all;
 /// the text names line and column (both counted from 1).
 pub fn parse_yaml(text: &str) -> Result<Value, ConfigError> {
-    let mut parser = Parser::new_from_str(text);
-    let mut builder = Builder::default();
-    loop {
-        let (event, mark) = parser.next_token().map_err(|e| scan_error(&e))?;
-        if matches!(event, Event::StreamEnd) {
-            break;
-        }
-        builder.event(event, mark)?;
-    }
+    let mut builder = Builder { aliased: aliased_anchors(text)?, ..Builder::default() };
+    for_each_event(text, |event, mark| builder.event(event, mark))?;
     match builder.root {
         Some(root @ (Value::Object(_) | Value::Array(_))) => Ok(root),
         _ => Err(ConfigError::document(format!("Unable to convert YAML as JSON: {text}"))),
     }
+}
+
+fn for_each_event(
+    text: &str,
+    mut take: impl FnMut(Event, Marker) -> Result<(), ConfigError>,
+) -> Result<(), ConfigError> {
+    let mut parser = Parser::new_from_str(text);
+    loop {
+        match parser.next_token().map_err(|e| scan_error(&e))? {
+            (Event::StreamEnd, _) => return Ok(()),
+            (event, mark) => take(event, mark)?,
+        }
+    }
+}
+
+/// The anchors that some alias stands for: values are kept for these alone.
+fn aliased_anchors(text: &str) -> Result<HashSet<usize>, ConfigError> {
+    let mut aliased = HashSet::new();
+    // Few documents have aliases, and only these are scanned twice.
+    if text.contains('&') && text.contains('*') {
+        for_each_event(text, |event, _| {
+            if let Event::Alias(id) = event {
+                aliased.insert(id);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(aliased)
 }
 
 fn scan_error(e: &ScanError) -> ConfigError {
@@ -65,9 +87,12 @@ enum OpenKind {
 #[derive(Default)]
 struct Builder {
     open: Vec<Open>,
+    aliased: HashSet<usize>,
     anchors: HashMap<usize, (Value, usize)>,
     documents: usize,
     nodes: usize,
+    /// Values that are kept for aliases.
+    kept: usize,
     root: Option<Value>,
 }
 
@@ -83,7 +108,7 @@ impl Builder {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 if self.wants_key() {
-                    if anchor != 0 {
+                    if self.aliased.contains(&anchor) {
                         self.anchors.insert(anchor, (Value::String(text.clone()), 1));
                     }
                     return self.key(text, mark);
@@ -163,10 +188,15 @@ impl Builder {
     fn value(&mut self, value: Value, anchor: usize, mark: Marker) -> Result<(), ConfigError> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(error_at(mark, "aliases expand to too many values"));
+            return Err(error_at(mark, TOO_MANY));
         }
-        if anchor != 0 {
+        if self.aliased.contains(&anchor) {
             let size = count(&value);
+            // An alias will need as many at least.
+            self.kept += size;
+            if self.kept > MAX_NODES {
+                return Err(error_at(mark, TOO_MANY));
+            }
             self.anchors.insert(anchor, (value.clone(), size));
         }
         match self.open.last_mut().map(|o| &mut o.kind) {
@@ -330,5 +360,25 @@ mod tests {
             bomb.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
         }
         assert!(error(&bomb).contains("too many values"));
+    }
+
+    /// A list of `items` numbers within `depth` lists, each with an anchor.
+    fn anchored(depth: usize, items: usize) -> String {
+        let open: String = (0..depth).map(|i| format!("&a{i} [")).collect();
+        format!("{open}{}{}", "1, ".repeat(items), "]".repeat(depth))
+    }
+
+    #[test]
+    fn an_anchor_costs_nothing_unless_it_is_used() {
+        let text = format!("a: {}\nb: &x 5\nc: *x\n", anchored(90, 100));
+        let mut builder = Builder { aliased: aliased_anchors(&text).unwrap(), ..Builder::default() };
+        for_each_event(&text, |event, mark| builder.event(event, mark)).unwrap();
+        assert_eq!((builder.anchors.len(), builder.kept), (1, 1));
+        assert!(aliased_anchors(&anchored(9, 9)).unwrap().is_empty());
+        // Used, they are kept, all together no more than what they may expand to.
+        let used: String = (0..90).map(|i| format!("- *a{i}\n")).collect();
+        assert!(parse_yaml(&format!("- {}\n{used}", anchored(90, 100))).is_ok());
+        let error = error(&format!("- {}\n{used}", anchored(90, 12_000)));
+        assert!(error.contains("line 1, ") && error.contains("too many values"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! From the command line to a running server. Mirrors Envoy's `source/exe/main_common.cc`.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::process::ExitCode;
 
 use super::config_validation::validate_config;
@@ -19,6 +20,10 @@ pub fn main_common(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     if let Err(error) = logger::init(options.log_options()) {
         eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    if let Err(error) = open_stages(&options) {
+        envoy_log!(Main, critical, "{}", error);
         return ExitCode::FAILURE;
     }
     event::global_init();
@@ -40,6 +45,17 @@ pub fn main_common(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         };
     }
     serve(options, bootstrap, Vec::new(), &path)
+}
+
+/// Makes the file for the recorded stages, so that one which cannot be written is not found at the end.
+fn open_stages(options: &Options) -> Result<(), String> {
+    let Some(path) = options.trace_stages_path.as_ref().filter(|_| options.mode != Mode::Validate) else {
+        return Ok(());
+    };
+    match OpenOptions::new().write(true).create(true).truncate(false).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("cannot write recorded stages to {}: {error}", path.display())),
+    }
 }
 
 fn load(options: &Options, path: &str) -> Result<Bootstrap, ConfigError> {

@@ -185,6 +185,7 @@ fn from_command_line(given: &CommandLine) -> Result<Options, String> {
     let local_address_ip_version = ip_version(given)?;
     let drain_strategy = drain_strategy(given)?;
     check_restart_epoch(given)?;
+    check_demo(given, mode)?;
     let (concurrency, warnings) = concurrency(given);
     Ok(Options {
         base_id: number("base-id", 0),
@@ -266,6 +267,20 @@ fn check_restart_epoch(given: &CommandLine) -> Result<(), String> {
         }
         Some(epoch) => Err(format!("error: --restart-epoch={epoch}: hot restart is not supported")),
     }
+}
+
+/// The demonstration has a configuration of its own.
+fn check_demo(given: &CommandLine, mode: Mode) -> Result<(), String> {
+    if !given.switch("demo") {
+        return Ok(());
+    }
+    if let Some(other) = ["config-path", "config-yaml"].into_iter().find(|name| given.given(name)) {
+        return Err(format!("error: --demo cannot be used with --{other}"));
+    }
+    if mode == Mode::Validate {
+        return Err("error: --demo cannot be used with --mode validate".to_string());
+    }
+    Ok(())
 }
 
 /// The number of workers, and what is to be said about it.

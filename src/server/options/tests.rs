@@ -249,3 +249,16 @@ fn the_cpuset_is_that_of_the_thread() {
     });
     assert_eq!(pinned.join().unwrap(), 1);
 }
+
+#[test]
+fn the_demonstration_takes_no_configuration() {
+    for (args, with) in [
+        ("--demo -c x", "--config-path"),
+        ("--config-path= --demo", "--config-path"),
+        ("--config-yaml {} --demo", "--config-yaml"),
+        ("--demo --mode validate", "--mode validate"),
+    ] {
+        assert_eq!(error(args), format!("error: --demo cannot be used with {with}\n"), "{args}");
+    }
+    assert_eq!(options("--demo --mode init_only").mode, Mode::InitOnly);
+}

@@ -111,6 +111,80 @@ fn a_valid_configuration_is_accepted() {
 }
 
 #[test]
+fn a_byte_order_mark_is_skipped() {
+    let json = config("there").to_string();
+    let utf16 =
+        |bytes: fn(u16) -> [u8; 2]| format!("\u{feff}{json}").encode_utf16().flat_map(bytes).collect();
+    let marked = format!("\u{feff}{json}").into_bytes();
+    let encodings: [Vec<u8>; 3] = [marked.clone(), utf16(u16::to_le_bytes), utf16(u16::to_be_bytes)];
+    for kind in proxies() {
+        let files = Files::new(kind);
+        let path = files.directory.join("marked.yaml");
+        for bytes in &encodings {
+            fs::write(&path, bytes).expect("a file written");
+            assert_accepted(&files, &path);
+        }
+        let path = files.write("plain.yaml", &json);
+        let arguments = ["--mode", "validate", "--config-yaml", "\u{feff}node: {id: a}"];
+        let output = files.run(&path, &arguments);
+        assert!(output.status.success(), "{kind:?}: {}", stderr(&output));
+        // Envoy takes a mark for a part of JSON.
+        let path = files.directory.join("marked.json");
+        fs::write(&path, &marked).expect("a file written");
+        assert_eq!(files.validate(&path).status.success(), kind == Kind::Legate, "{kind:?}");
+    }
+}
+
+#[test]
+fn what_ends_a_filter_chain_is_its_last_filter() {
+    let mut managers = config("there");
+    let chain = &mut managers["static_resources"]["listeners"][0]["filter_chains"][0]["filters"];
+    chain[0]["name"] = json!("first");
+    let first = chain[0].clone();
+    chain.as_array_mut().expect("a list").push(first);
+    let mut default = config("there");
+    let listener = &mut default["static_resources"]["listeners"][0];
+    listener["default_filter_chain"] =
+        managers["static_resources"]["listeners"][0]["filter_chains"][0].clone();
+    let mut routers = config("there");
+    let manager =
+        &mut routers["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let router = manager["http_filters"][0].clone();
+    manager["http_filters"].as_array_mut().expect("a list").push(router);
+    let network = "terminal filter named first of type envoy.filters.network.http_connection_manager must be the \
+                   last filter in a network filter chain.";
+    let http = "terminal filter named envoy.filters.http.router of type envoy.filters.http.router must be the last \
+                filter in a http filter chain.";
+    for kind in proxies() {
+        let files = Files::new(kind);
+        for (config, words) in [(&managers, network), (&default, network), (&routers, http)] {
+            let output = files.validate(&files.write("config.json", &config.to_string()));
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{kind:?}: {said}");
+            assert!(said.contains(words), "{kind:?}: {said}");
+        }
+        // Without filters nothing is done, and nothing is wrong.
+        for pointer in ["", "/0/typed_config/http_filters"] {
+            let mut none = config("there");
+            let path = format!("/static_resources/listeners/0/filter_chains/0/filters{pointer}");
+            *none.pointer_mut(&path).expect("filters") = json!([]);
+            assert_accepted(&files, &files.write("none.json", &none.to_string()));
+        }
+    }
+}
+
+#[test]
+fn a_file_for_recorded_stages_that_cannot_be_written() {
+    let files = Files::new(Kind::Legate);
+    let path = files.write("config.json", &config("there").to_string());
+    let missing = files.directory.join("no/such/file");
+    let output = files.run(&path, &[&format!("--trace-stages={}", missing.display())]);
+    assert_eq!(output.status.code(), Some(1));
+    let words = format!("cannot write recorded stages to {}: No such file", missing.display());
+    assert!(stderr(&output).contains(&words), "{}", stderr(&output));
+}
+
+#[test]
 fn names_in_camel_case_and_numbers_in_strings_are_accepted() {
     let yaml = "
 staticResources:

@@ -38,7 +38,8 @@ pub(super) fn final_timeout(
     }
     let expected = if timeout.per_try.is_zero() { timeout.global } else { timeout.per_try };
     if insert_expected && !expected.is_zero() {
-        headers.set_int(HeaderId::EnvoyExpectedRequestTimeoutMs, expected.as_millis() as u64);
+        // 0 would say that there is no limit.
+        headers.set_int(HeaderId::EnvoyExpectedRequestTimeoutMs, (expected.as_millis() as u64).max(1));
     }
     timeout
 }
@@ -83,6 +84,14 @@ mod tests {
         assert_eq!(timeouts(&[(global, "7"), (expected, "5")]), 5);
         assert_eq!(timeouts(&[(global, "7")]), 7);
         assert_eq!(timeouts(&[(expected, "x")]), 15_000);
+    }
+
+    #[test]
+    fn less_than_a_millisecond_is_not_told_as_no_limit() {
+        let mut headers = HeaderMap::new();
+        let timeout = final_timeout(Duration::from_micros(900), &mut headers, true, false);
+        assert_eq!(timeout.global, Duration::from_micros(900));
+        assert_eq!(headers.get_str(HeaderId::EnvoyExpectedRequestTimeoutMs), Some("1"));
     }
 
     #[test]
