@@ -2,10 +2,12 @@
 //!
 //! Mirrors Envoy's `source/common/http/header_map_impl.cc`: insertion order is kept, known names are
 //! found in constant time, and most known names given twice become one value. Differs in layout: all
-//! bytes lie in one arena, which is recycled from message to message of a thread.
+//! bytes lie in one arena, which is recycled from message to message of a thread. Values grow in place where
+//! they can, and what is left behind is given back once it is half of the arena.
 
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::headers::{COUNT, HeaderId, Repeat};
@@ -22,6 +24,16 @@ const NEW_ARENA: usize = 512;
 const NEW_ENTRIES: usize = 16;
 /// Arenas that grew beyond this are not recycled.
 const MAX_POOLED_ARENA: usize = 4096;
+/// Nor are lists of fields.
+const MAX_POOLED_ENTRIES: usize = 256;
+/// What an arena may hold: places in it are 32-bit numbers.
+const MAX_ARENA: usize = if cfg!(test) { 1 << 20 } else { u32::MAX as usize };
+/// What a map may hold: places in it are 16-bit numbers, and [`NONE`] is none of them.
+const MAX_ENTRIES: usize = NONE as usize;
+/// Bytes that no field uses are put up with below this.
+const MAX_SMALL_WASTE: usize = 4096;
+/// A value that is moved because it grows gets room to double, from this length on.
+const ROOM_FROM: usize = 128;
 
 thread_local! {
     static POOL: RefCell<Vec<(Vec<u8>, Vec<Entry>)>> = const { RefCell::new(Vec::new()) };
@@ -36,7 +48,30 @@ struct Entry {
     /// [`REMOVED`] once the field is gone.
     value_start: u32,
     value_len: u32,
+    /// Bytes behind the value that are kept for it.
+    value_room: u32,
 }
+
+impl Entry {
+    fn value(&self) -> Range<usize> {
+        let start = self.value_start as usize;
+        start..start + self.value_len as usize
+    }
+
+    fn name(&self) -> Range<usize> {
+        let start = self.name_start as usize;
+        start..start + self.name_len as usize
+    }
+
+    /// Where the value and the room behind it end.
+    fn end(&self) -> usize {
+        self.value().end + self.value_room as usize
+    }
+}
+
+/// A field does not fit into its map, which is as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeaderMapFull;
 
 /// An ordered list of header fields with lower-case names.
 pub struct HeaderMap {
@@ -45,6 +80,8 @@ pub struct HeaderMap {
     /// The first field of each known name.
     first: [u16; COUNT],
     live: usize,
+    /// Bytes of the arena that no field uses.
+    wasted: usize,
 }
 
 impl Default for HeaderMap {
@@ -59,7 +96,7 @@ impl HeaderMap {
         let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
         let (arena, entries) =
             pooled.unwrap_or_else(|| (Vec::with_capacity(NEW_ARENA), Vec::with_capacity(NEW_ENTRIES)));
-        HeaderMap { arena, entries, first: [NONE; COUNT], live: 0 }
+        HeaderMap { arena, entries, first: [NONE; COUNT], live: 0, wasted: 0 }
     }
 
     /// Wraps the map for sharing.
@@ -82,54 +119,84 @@ impl HeaderMap {
         self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
-    fn push_bytes(&mut self, bytes: &[u8]) -> u32 {
-        let start = self.arena.len() as u32;
-        self.arena.extend_from_slice(bytes);
-        start
+    fn fits(&self, bytes: usize) -> Result<(), HeaderMapFull> {
+        if bytes <= MAX_ARENA - self.arena.len() { Ok(()) } else { Err(HeaderMapFull) }
+    }
+
+    /// Adds a field whose name, unless it has an `id`, is at the arena's end, from `name_start` on.
+    fn push(&mut self, name_start: usize, id: Option<HeaderId>, value: &[u8]) -> Result<(), HeaderMapFull> {
+        let value_start = self.arena.len();
+        let full = self.entries.len() >= MAX_ENTRIES || self.fits(value.len()).is_err();
+        if full {
+            self.arena.truncate(name_start);
+            return Err(HeaderMapFull);
+        }
+        self.arena.extend_from_slice(value);
+        self.entries.push(Entry {
+            name_start: name_start as u32,
+            name_len: (value_start - name_start) as u32,
+            id,
+            value_start: value_start as u32,
+            value_len: value.len() as u32,
+            value_room: 0,
+        });
+        self.live += 1;
+        Ok(())
     }
 
     fn value_of(&self, entry: &Entry) -> &[u8] {
-        &self.arena[entry.value_start as usize..(entry.value_start + entry.value_len) as usize]
+        &self.arena[entry.value()]
     }
 
     fn name_of(&self, entry: &Entry) -> &[u8] {
         match entry.id {
             Some(id) => id.name().as_bytes(),
-            None => {
-                &self.arena[entry.name_start as usize..entry.name_start as usize + entry.name_len as usize]
-            }
+            None => &self.arena[entry.name()],
         }
+    }
+
+    /// Gives back the bytes that no field uses, once they are many and half of all.
+    fn compact(&mut self) {
+        if self.wasted <= MAX_SMALL_WASTE || self.wasted * 2 <= self.arena.len() {
+            return;
+        }
+        let mut arena = Vec::with_capacity(self.arena.len() - self.wasted);
+        for entry in self.entries.iter_mut().filter(|e| e.value_start != REMOVED) {
+            let (name, bytes) = (entry.name(), entry.value_start as usize..entry.end());
+            entry.name_start = arena.len() as u32;
+            arena.extend_from_slice(&self.arena[name]);
+            entry.value_start = arena.len() as u32;
+            arena.extend_from_slice(&self.arena[bytes]);
+        }
+        self.arena = arena;
+        self.wasted = 0;
     }
 
     /// Adds a field as it was received: the name is lower-cased, and a repeated known name is joined
     /// to the first one where Envoy does so.
-    pub fn add_parsed(&mut self, name: &[u8], value: &[u8]) {
+    ///
+    /// # Errors
+    /// It does not fit.
+    pub fn add_parsed(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeaderMapFull> {
+        self.fits(name.len())?;
         let start = self.arena.len();
         self.arena.extend(name.iter().map(u8::to_ascii_lowercase));
-        let id = HeaderId::find(&self.arena[start..]);
-        if let Some(id) = id {
-            self.arena.truncate(start);
-            self.add_known(id, value);
-            return;
+        match HeaderId::find(&self.arena[start..]) {
+            Some(id) => {
+                self.arena.truncate(start);
+                self.add_known(id, value)
+            }
+            None => self.push(start, None, value),
         }
-        let value_start = self.push_bytes(value);
-        self.entries.push(Entry {
-            name_start: start as u32,
-            name_len: name.len() as u32,
-            id: None,
-            value_start,
-            value_len: value.len() as u32,
-        });
-        self.live += 1;
     }
 
-    /// Adds a field; `name` must be in lower case.
+    /// Adds a field, unless it does not fit; `name` must be in lower case.
     pub fn add(&mut self, name: &str, value: &[u8]) {
         debug_assert!(!name.bytes().any(|b| b.is_ascii_uppercase()));
-        self.add_parsed(name.as_bytes(), value);
+        let _ = self.add_parsed(name.as_bytes(), value);
     }
 
-    fn add_known(&mut self, id: HeaderId, value: &[u8]) {
+    fn add_known(&mut self, id: HeaderId, value: &[u8]) -> Result<(), HeaderMapFull> {
         let join = self.has(id)
             && match id.repeat() {
                 Repeat::Comma => true,
@@ -137,26 +204,15 @@ impl HeaderMap {
                 Repeat::CommaInRequests => !self.has(HeaderId::Status),
                 Repeat::CommaInResponses => self.has(HeaderId::Status),
             };
-        if join {
-            self.append(id, value, ",");
-        } else {
-            self.push_known(id, value);
-        }
+        if join { self.try_append(id, value, ",") } else { self.push_known(id, value) }
     }
 
-    fn push_known(&mut self, id: HeaderId, value: &[u8]) {
-        let value_start = self.push_bytes(value);
+    fn push_known(&mut self, id: HeaderId, value: &[u8]) -> Result<(), HeaderMapFull> {
+        self.push(self.arena.len(), Some(id), value)?;
         if self.first[id as usize] == NONE {
-            self.first[id as usize] = self.entries.len() as u16;
+            self.first[id as usize] = (self.entries.len() - 1) as u16;
         }
-        self.entries.push(Entry {
-            name_start: 0,
-            name_len: 0,
-            id: Some(id),
-            value_start,
-            value_len: value.len() as u32,
-        });
-        self.live += 1;
+        Ok(())
     }
 
     /// The value of the first field of this name.
@@ -190,17 +246,27 @@ impl HeaderMap {
         self.entries.iter().filter(|e| e.id == Some(id) && e.value_start != REMOVED).count()
     }
 
-    /// Replaces the value, in place when the name is there, else at the end.
+    /// Replaces the value, in place when the name is there, else at the end; unless it does not fit.
     pub fn set(&mut self, id: HeaderId, value: &[u8]) {
         let index = self.first[id as usize];
         if index == NONE {
-            self.push_known(id, value);
+            let _ = self.push_known(id, value);
             return;
         }
-        let value_start = self.push_bytes(value);
         let entry = &mut self.entries[index as usize];
-        entry.value_start = value_start;
-        entry.value_len = value.len() as u32;
+        let there = (entry.value_len + entry.value_room) as usize;
+        if value.len() <= there {
+            let start = entry.value_start as usize;
+            self.arena[start..start + value.len()].copy_from_slice(value);
+            (entry.value_len, entry.value_room) = (value.len() as u32, 0);
+            self.wasted += there - value.len();
+        } else if value.len() <= MAX_ARENA - self.arena.len() {
+            entry.value_start = self.arena.len() as u32;
+            (entry.value_len, entry.value_room) = (value.len() as u32, 0);
+            self.arena.extend_from_slice(value);
+            self.wasted += there;
+        }
+        self.compact();
     }
 
     /// Replaces the value with a number.
@@ -208,27 +274,55 @@ impl HeaderMap {
         self.set(id, itoa::Buffer::new().format(value).as_bytes());
     }
 
-    /// Appends to the value behind `delimiter`, or adds the field.
+    /// Appends to the value behind `delimiter`, or adds the field; unless it does not fit.
     pub fn append(&mut self, id: HeaderId, value: &[u8], delimiter: &str) {
+        let _ = self.try_append(id, value, delimiter);
+    }
+
+    fn try_append(&mut self, id: HeaderId, value: &[u8], delimiter: &str) -> Result<(), HeaderMapFull> {
         let index = self.first[id as usize];
         if index == NONE {
-            self.push_known(id, value);
-            return;
+            return self.push_known(id, value);
         }
         if value.is_empty() {
-            return;
+            return Ok(());
         }
         let old = self.entries[index as usize];
-        let range = old.value_start as usize..(old.value_start + old.value_len) as usize;
-        let start = self.arena.len();
-        self.arena.extend_from_within(range.clone());
-        if !range.is_empty() {
-            self.arena.extend_from_slice(delimiter.as_bytes());
+        let delimiter = if old.value_len == 0 { &[] } else { delimiter.as_bytes() };
+        let more = delimiter.len() + value.len();
+        let mut new = Entry { value_len: old.value_len + more as u32, value_room: 0, ..old };
+        if old.value_room as usize >= more {
+            new.value_room = old.value_room - more as u32;
+            let (first, second) = self.arena[old.value().end..old.end()].split_at_mut(delimiter.len());
+            first.copy_from_slice(delimiter);
+            second[..value.len()].copy_from_slice(value);
+        } else if old.end() == self.arena.len() {
+            self.fits(more)?;
+            self.arena.truncate(old.value().end);
+            self.arena.extend_from_slice(delimiter);
+            self.arena.extend_from_slice(value);
+        } else {
+            let length = old.value_len as usize + more;
+            let room = if length < ROOM_FROM { 0 } else { length };
+            self.fits(length + room)?;
+            new.value_start = self.arena.len() as u32;
+            new.value_room = room as u32;
+            self.arena.extend_from_within(old.value());
+            self.arena.extend_from_slice(delimiter);
+            self.arena.extend_from_slice(value);
+            self.arena.resize(self.arena.len() + room, 0);
+            self.wasted += old.end() - old.value().start;
         }
-        self.arena.extend_from_slice(value);
-        let entry = &mut self.entries[index as usize];
-        entry.value_start = start as u32;
-        entry.value_len = (self.arena.len() - start) as u32;
+        self.entries[index as usize] = new;
+        self.compact();
+        Ok(())
+    }
+
+    fn remove_entry(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        self.wasted += entry.end() - entry.value_start as usize + entry.name_len as usize;
+        entry.value_start = REMOVED;
+        self.live -= 1;
     }
 
     /// Removes all fields of a known name.
@@ -238,12 +332,13 @@ impl HeaderMap {
             return;
         }
         self.first[id as usize] = NONE;
-        for entry in &mut self.entries[index as usize..] {
+        for i in index as usize..self.entries.len() {
+            let entry = &self.entries[i];
             if entry.id == Some(id) && entry.value_start != REMOVED {
-                entry.value_start = REMOVED;
-                self.live -= 1;
+                self.remove_entry(i);
             }
         }
+        self.compact();
     }
 
     /// Removes all fields of a name given in lower case.
@@ -252,12 +347,27 @@ impl HeaderMap {
             return self.remove(id);
         }
         for i in 0..self.entries.len() {
-            let entry = self.entries[i];
-            if entry.id.is_none() && entry.value_start != REMOVED && self.name_of(&entry) == name {
-                self.entries[i].value_start = REMOVED;
-                self.live -= 1;
+            let entry = &self.entries[i];
+            if entry.id.is_none() && entry.value_start != REMOVED && self.name_of(entry) == name {
+                self.remove_entry(i);
             }
         }
+        self.compact();
+    }
+
+    /// Removes the fields whose names are `unwanted`.
+    pub fn remove_if(&mut self, unwanted: impl Fn(&[u8]) -> bool) {
+        for i in 0..self.entries.len() {
+            let entry = &self.entries[i];
+            if entry.value_start == REMOVED || !unwanted(self.name_of(entry)) {
+                continue;
+            }
+            match entry.id {
+                Some(id) => self.remove(id),
+                None => self.remove_entry(i),
+            }
+        }
+        self.compact();
     }
 
     /// Moves the value of `from` to `to`, keeping the place of the field.
@@ -295,7 +405,8 @@ impl HeaderMap {
 
 impl Drop for HeaderMap {
     fn drop(&mut self) {
-        if self.arena.capacity() == 0 || self.arena.capacity() > MAX_POOLED_ARENA {
+        let (arena, entries) = (self.arena.capacity(), self.entries.capacity());
+        if arena == 0 || arena > MAX_POOLED_ARENA || entries > MAX_POOLED_ENTRIES {
             return;
         }
         let (mut arena, mut entries) = (std::mem::take(&mut self.arena), std::mem::take(&mut self.entries));
@@ -316,7 +427,7 @@ impl Clone for HeaderMap {
         copy.arena.extend_from_slice(&self.arena);
         copy.entries.extend_from_slice(&self.entries);
         copy.first = self.first;
-        copy.live = self.live;
+        (copy.live, copy.wasted) = (self.live, self.wasted);
         copy
     }
 }
@@ -340,67 +451,4 @@ impl fmt::Debug for HeaderMap {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_lower_cased_and_known_ones_found() {
-        let mut h = HeaderMap::new();
-        h.add_parsed(b"Content-Length", b"5");
-        h.add_parsed(b"X-Foo", b"a");
-        h.add_parsed(b"x-FOO", b"b");
-        assert_eq!(h.get(HeaderId::ContentLength), Some(&b"5"[..]));
-        assert_eq!(h.get_all("x-foo").collect::<Vec<_>>(), [b"a", b"b"]);
-        assert_eq!(h.len(), 3);
-        assert_eq!(h.byte_size(), 14 + 1 + 5 + 1 + 5 + 1);
-    }
-
-    #[test]
-    fn repeated_known_names_are_joined_or_kept() {
-        let mut h = HeaderMap::new();
-        for v in [&b"1"[..], b"2"] {
-            h.add_parsed(b"Accept", v);
-            h.add_parsed(b"Set-Cookie", v);
-        }
-        assert_eq!(h.get(HeaderId::Accept), Some(&b"1,2"[..]));
-        assert_eq!(h.count(HeaderId::SetCookie), 2);
-    }
-
-    #[test]
-    fn set_keeps_the_place_and_remove_takes_all() {
-        let mut h = HeaderMap::new();
-        h.set(HeaderId::Server, b"one");
-        h.add("x-a", b"1");
-        h.set(HeaderId::Server, b"two");
-        assert_eq!(h.iter().map(|(n, _)| n).collect::<Vec<_>>(), [&b"server"[..], b"x-a"]);
-        h.add_parsed(b"Set-Cookie", b"1");
-        h.add_parsed(b"Set-Cookie", b"2");
-        h.remove(HeaderId::SetCookie);
-        h.remove_by_name(b"x-a");
-        h.remove_by_name(b"server");
-        assert!(h.is_empty());
-        h.set(HeaderId::Server, b"three");
-        assert_eq!(h.get(HeaderId::Server), Some(&b"three"[..]));
-    }
-
-    #[test]
-    fn a_recycled_map_is_empty() {
-        let mut h = HeaderMap::new();
-        h.add("x-a", b"1");
-        drop(h);
-        let h = HeaderMap::new();
-        assert!(h.is_empty());
-        assert_eq!(h.iter().count(), 0);
-    }
-
-    #[test]
-    fn clone_and_display() {
-        let mut h = HeaderMap::new();
-        h.add("x-a", b"1");
-        h.set_status(204);
-        let copy = h.clone();
-        drop(h);
-        assert_eq!(copy.status(), 204);
-        assert_eq!(copy.to_string(), "':status', '204'\n'x-a', '1'\n");
-    }
-}
+mod tests;

@@ -21,6 +21,6 @@ pub use codec::{
 pub use codec_client::{CodecClient, CodecClientCallbacks};
 pub use codec_helper::StreamCallbackHelper;
 pub use date_provider::DateProvider;
-pub use header_map::{HeaderMap, HeaderMapPtr};
+pub use header_map::{HeaderMap, HeaderMapFull, HeaderMapPtr};
 pub use headers::HeaderId;
 pub use stream_info::{ResponseFlag, StreamInfoImpl};

@@ -76,7 +76,7 @@ mod tests {
     fn read(fields: &[(&str, &str)]) -> Result<Framing, u16> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.add_parsed(name.as_bytes(), value.as_bytes());
+            headers.add_parsed(name.as_bytes(), value.as_bytes()).unwrap();
         }
         framing(&headers, false).map_err(|e| e.status)
     }

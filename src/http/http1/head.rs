@@ -4,7 +4,7 @@ use memchr::{memchr, memchr_iter};
 
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
-use crate::http::{HeaderId, HeaderMap, Protocol};
+use crate::http::{HeaderId, HeaderMap, HeaderMapFull, Protocol};
 use crate::logger::{self, Level};
 use crate::trace::{self, Stage};
 
@@ -299,7 +299,7 @@ fn add_fields(
         return Err(TOO_MANY_HEADERS);
     }
     for field in fields {
-        headers.add_parsed(field.name.as_bytes(), field.value);
+        headers.add_parsed(field.name.as_bytes(), field.value).map_err(|HeaderMapFull| HEADERS_TOO_LARGE)?;
     }
     Ok(())
 }
