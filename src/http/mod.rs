@@ -11,7 +11,9 @@ mod date_provider;
 mod header_map;
 mod headers;
 pub mod http1;
+pub mod path_utility;
 mod stream_info;
+pub mod url;
 pub mod utility;
 
 pub use codec::{

@@ -1,6 +1,6 @@
 //! Small rules about messages. Mirrors Envoy's `source/common/http/utility.cc`.
 
-use super::{HeaderId, HeaderMap};
+use super::{HeaderId, HeaderMap, Protocol};
 
 /// The tokens of a comma-separated value, trimmed, empty ones left out.
 pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -41,11 +41,65 @@ pub fn remove_connection_tokens(headers: &mut HeaderMap, remove: &[&str]) {
     }
 }
 
-/// Whether a request target is an absolute URL of some scheme.
-pub fn has_scheme(url: &[u8]) -> bool {
-    url.windows(3)
-        .position(|w| w == b"://")
-        .is_some_and(|at| at > 0 && url[..at].iter().all(u8::is_ascii_alphabetic))
+/// Envoy refuses a Connection field with more tokens than this,
+const MAX_CONNECTION_TOKENS: usize = 9;
+/// and a TE field that it names and that is longer than this.
+const MAX_NOMINATED_TE: usize = 255;
+
+/// Removes the fields that a request's Connection names (RFC 9110 section 7.6.1), but for what stands for something else
+/// there. False if it names one that must not be lost on the way, or too many.
+pub fn sanitize_connection(headers: &mut HeaderMap) -> bool {
+    let Some(value) = headers.get(HeaderId::Connection) else { return true };
+    if value.split(|&b| b == b',').filter(|token| !token.is_empty()).count() > MAX_CONNECTION_TOKENS {
+        return false;
+    }
+    let is_plain = |t: &[u8]| [&b"close"[..], b"keep-alive"].iter().any(|p| t.eq_ignore_ascii_case(p));
+    if tokens(value).all(is_plain) {
+        return true;
+    }
+    let nominated: Vec<Vec<u8>> = tokens(value).map(<[u8]>::to_ascii_lowercase).collect();
+    for name in nominated {
+        match name.as_slice() {
+            b"close" | b"keep-alive" | b"upgrade" | b"http2-settings" | b"connection" => {}
+            b"x-forwarded-for" | b"x-forwarded-host" | b"x-forwarded-proto" => return false,
+            [b':', ..] => return false,
+            b"te" => {
+                if !sanitize_nominated_te(headers) {
+                    return false;
+                }
+            }
+            b"host" => headers.remove(HeaderId::Authority),
+            name => headers.remove_by_name(name),
+        }
+    }
+    true
+}
+
+/// Of a TE that Connection names only `trailers` is kept; false if it is too long.
+fn sanitize_nominated_te(headers: &mut HeaderMap) -> bool {
+    let te = headers.get(HeaderId::Te).unwrap_or_default();
+    if te.len() > MAX_NOMINATED_TE {
+        return false;
+    }
+    if tokens(te).any(|token| token.eq_ignore_ascii_case(b"trailers")) {
+        headers.set(HeaderId::Te, b"trailers");
+    } else {
+        headers.remove(HeaderId::Te);
+    }
+    true
+}
+
+/// Whether the connection is to close behind the response: HTTP/1.0 closes unless it is asked not to, and always where
+/// Transfer-Encoding leaves the framing of its request in doubt (RFC 9112 section 6.1).
+pub fn should_close_connection(protocol: Protocol, headers: &HeaderMap) -> bool {
+    let names = |id, token| has_token(headers.get(id), token);
+    let by_connection = match protocol {
+        Protocol::Http10 => {
+            !names(HeaderId::Connection, "keep-alive") || headers.has(HeaderId::TransferEncoding)
+        }
+        _ => names(HeaderId::Connection, "close"),
+    };
+    by_connection || names(HeaderId::ProxyConnection, "close")
 }
 
 /// Whether a gRPC response that ends with these headers, or trailers, was served: its status stands
@@ -53,56 +107,6 @@ pub fn has_scheme(url: &[u8]) -> bool {
 pub fn is_grpc_success(end: &HeaderMap) -> bool {
     let status = end.get_str(HeaderId::GrpcStatus).and_then(|s| s.parse::<u32>().ok());
     matches!(status, Some(0 | 1 | 3 | 5..=11 | 16))
-}
-
-/// Whether an absolute URL is one of http or https.
-pub fn is_http_url(url: &[u8]) -> bool {
-    let is = |scheme: &[u8]| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
-    is(b"http://") || is(b"https://")
-}
-
-/// Splits `http://authority/path` into authority, without user information, and path; a missing
-/// path is `/`, and one that starts with its query stays so.
-pub fn split_absolute_url(url: &[u8]) -> Option<(&[u8], &[u8])> {
-    if !is_http_url(url) {
-        return None;
-    }
-    let scheme_end = url.windows(3).position(|w| w == b"://")?;
-    let rest = &url[scheme_end + 3..];
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let authority = authority.iter().rposition(|&b| b == b'@').map_or(authority, |at| &authority[at + 1..]);
-    if authority.is_empty() || !port_is_valid(authority) {
-        return None;
-    }
-    match path.first() {
-        None => Some((authority, b"/")),
-        Some(b'#') => None,
-        Some(_) => Some((authority, path)),
-    }
-}
-
-fn port_is_valid(authority: &[u8]) -> bool {
-    let host_end = authority.iter().rposition(|&b| b == b']').unwrap_or(0);
-    match authority[host_end..].iter().rposition(|&b| b == b':') {
-        None => true,
-        Some(colon) => {
-            let port = &authority[host_end + colon + 1..];
-            std::str::from_utf8(port).is_ok_and(|p| p.parse::<u16>().is_ok())
-        }
-    }
-}
-
-/// Whether the target of a CONNECT is `host:port`.
-pub fn is_host_and_port(target: &[u8]) -> bool {
-    let host_end = target.iter().rposition(|&b| b == b']').unwrap_or(0);
-    let Some(colon) = target[host_end..].iter().position(|&b| b == b':').map(|c| c + host_end) else {
-        return false;
-    };
-    colon > 0
-        && !target.contains(&b'@')
-        && (!target.starts_with(b"[") || host_end > 0)
-        && std::str::from_utf8(&target[colon + 1..]).is_ok_and(|port| port.parse::<u16>().is_ok())
 }
 
 /// Whether the request's content type is gRPC's.
@@ -138,59 +142,6 @@ pub fn percent_encode(text: &str) -> String {
     out
 }
 
-/// Decodes percent-encoded unreserved characters (RFC 3986 section 2.3); all else stays as it is.
-pub fn decode_unreserved(path: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len());
-    let mut at = 0;
-    while let Some(&byte) = path.get(at) {
-        let digit = |i: usize| path.get(at + i).and_then(|&d| (d as char).to_digit(16));
-        match (byte, digit(1), digit(2)) {
-            (b'%', Some(high), Some(low)) if is_unreserved((high * 16 + low) as u8) => {
-                out.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-/// Removes `.` and `..` segments from an absolute path (RFC 3986 section 5.2.4).
-pub fn remove_dot_segments(path: &[u8]) -> Vec<u8> {
-    let mut out: Vec<&[u8]> = Vec::new();
-    let mut segments = path.split(|&b| b == b'/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match segment {
-            b"." | b".." => {
-                if segment == b".." {
-                    out.pop();
-                }
-                if last {
-                    out.push(b"");
-                }
-            }
-            other => out.push(other),
-        }
-    }
-    let mut joined = Vec::with_capacity(path.len());
-    for segment in &out {
-        joined.push(b'/');
-        joined.extend_from_slice(segment);
-    }
-    if joined.is_empty() {
-        joined.push(b'/');
-    }
-    joined
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,50 +159,75 @@ mod tests {
         assert!(!is_upgrade(&h));
     }
 
-    #[test]
-    fn absolute_urls() {
-        let split = |url: &'static str| {
-            split_absolute_url(url.as_bytes())
-                .map(|(a, p)| (std::str::from_utf8(a).unwrap(), std::str::from_utf8(p).unwrap()))
-        };
-        assert_eq!(split("http://a/b?c"), Some(("a", "/b?c")));
-        assert_eq!(split("HTTPS://a:1"), Some(("a:1", "/")));
-        assert_eq!(split("http://u:p@a:81/y"), Some(("a:81", "/y")));
-        assert_eq!(split("http://a?x"), Some(("a", "?x")));
-        assert_eq!(split("http://[::1]/z"), Some(("[::1]", "/z")));
-        for bad in ["ftp://a/", "http:///x", "a/b", "http://a#x", "http://a:99999/", "http://a:x/"] {
-            assert_eq!(split(bad), None, "{bad}");
+    /// What is left of a request with these fields; `None` where Connection is refused.
+    fn sanitized(fields: &[(&str, &str)]) -> Option<String> {
+        let mut h = HeaderMap::new();
+        fields.iter().for_each(|(name, value)| h.add(name, value.as_bytes()));
+        if !sanitize_connection(&mut h) {
+            return None;
         }
+        h.remove(HeaderId::Connection);
+        Some(h.iter().map(|(n, v)| format!("{}={} ", n.escape_ascii(), v.escape_ascii())).collect())
     }
 
     #[test]
-    fn connect_targets() {
-        for good in ["a:80", "[::1]:80"] {
-            assert!(is_host_and_port(good.as_bytes()), "{good}");
-        }
-        for bad in ["a", "/x", "*", "http://b/", "a:443/x", "a:x", "[::1", "u@a:80", ":80", ""] {
-            assert!(!is_host_and_port(bad.as_bytes()), "{bad}");
-        }
-    }
-
-    #[test]
-    fn paths_are_normalized() {
-        let dots = |p: &str| String::from_utf8(remove_dot_segments(p.as_bytes())).unwrap();
-        for (path, expected) in [
-            ("/a/b", "/a/b"),
-            ("/a/./b", "/a/b"),
-            ("/a/../b", "/b"),
-            ("/..", "/"),
-            ("/a/..", "/"),
-            ("/a/.", "/a/"),
-            ("/a//b/", "/a//b/"),
+    fn what_connection_names_is_removed() {
+        let with = |connection: &str| sanitized(&[("connection", connection), ("foo", "1"), ("bar", "2")]);
+        for (connection, left) in [
+            ("close", "foo=1 bar=2 "),
+            ("FOO\t,, close", "bar=2 "),
+            ("foo,bar", ""),
+            ("connection, close", "foo=1 bar=2 "),
+            ("a,,,,,,,,,,,foo", "bar=2 "),
+            ("a,b,c,d,e,f,g,h,foo", "bar=2 "),
+            ("foo;x", "foo=1 bar=2 "),
         ] {
-            assert_eq!(dots(path), expected, "{path}");
+            assert_eq!(with(connection).as_deref(), Some(left), "{connection}");
         }
-        let decode = |p: &str| String::from_utf8(decode_unreserved(p.as_bytes())).unwrap();
-        assert_eq!(decode("/%41%2f%7E%"), "/A%2f~%");
-        assert_eq!(decode("/%4/%zz%00"), "/%4/%zz%00");
-        assert_eq!(percent_encode("a%\n é"), "a%25%0A %C3%A9");
+        let ten = "close,close,close,close,close,close,close,close,close,close";
+        for refused in
+            ["a,b,c,d,e,f,g,h,i,j", ten, "X-Forwarded-For", "x-forwarded-host", "x-forwarded-proto", ":a"]
+        {
+            assert_eq!(with(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn of_a_te_that_connection_names_trailers_is_kept() {
+        let with = |te: &str| sanitized(&[("connection", "te"), ("te", te)]);
+        for te in ["trailers", "TRAILERS", "gzip,\tTrailers ,x", ", trailers"] {
+            assert_eq!(with(te).as_deref(), Some("te=trailers "), "{te}");
+        }
+        for te in ["gzip", "trailers;q=1", "", &"a".repeat(255)] {
+            assert_eq!(with(te).as_deref(), Some(""), "{te}");
+        }
+        assert_eq!(with(&format!("trailers,{}", "a".repeat(247))), None);
+        assert_eq!(
+            sanitized(&[("connection", "close"), ("te", "TRAILERS")]).as_deref(),
+            Some("te=TRAILERS ")
+        );
+    }
+
+    #[test]
+    fn who_asks_for_a_close() {
+        let closes = |protocol, name: &str, value: &str| {
+            let mut h = HeaderMap::new();
+            h.add(name, value.as_bytes());
+            should_close_connection(protocol, &h)
+        };
+        let (new, old) = (Protocol::Http11, Protocol::Http10);
+        assert!(closes(new, "connection", "x, Close"));
+        assert!(closes(new, "proxy-connection", "keep-alive,,close"));
+        assert!(!closes(new, "connection", "close;x"));
+        assert!(closes(old, "connection", "x"));
+        assert!(!closes(old, "connection", "close, Keep-Alive"));
+        let mut h = HeaderMap::new();
+        h.add("connection", b"keep-alive");
+        h.add("proxy-connection", b"close");
+        assert!(should_close_connection(old, &h));
+        h.remove(HeaderId::ProxyConnection);
+        h.add("transfer-encoding", b"chunked");
+        assert!(should_close_connection(old, &h));
     }
 
     #[test]
@@ -266,5 +242,6 @@ mod tests {
         }
         assert_eq!(http_to_grpc_status(503), 14);
         assert_eq!(http_to_grpc_status(418), 2);
+        assert_eq!(percent_encode("a%\n é"), "a%25%0A %C3%A9");
     }
 }

@@ -113,7 +113,8 @@ impl RouteImpl {
     /// Whether the route takes this request. A prefix is held against the path with its query, an
     /// exact path against the path without.
     pub fn matches(&self, headers: &HeaderMap) -> bool {
-        let path = headers.get(HeaderId::Path).unwrap_or_default();
+        // A CONNECT has no path; no route takes it yet.
+        let Some(path) = headers.get(HeaderId::Path) else { return false };
         match &self.path {
             PathMatch::Prefix(prefix) => {
                 path.get(..prefix.len()).is_some_and(|start| self.equal(start, prefix.as_bytes()))

@@ -4,7 +4,7 @@ use memchr::{memchr, memchr_iter};
 
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
-use crate::http::{HeaderId, HeaderMap, HeaderMapFull, Protocol};
+use crate::http::{HeaderId, HeaderMap, HeaderMapFull, Protocol, url};
 use crate::logger::{self, Level};
 use crate::trace::{self, Stage};
 
@@ -31,6 +31,14 @@ pub(super) struct HeadError {
 impl HeadError {
     pub(super) const fn bad(text: &'static str) -> Self {
         HeadError { status: 400, details: "http1.codec_error", text }
+    }
+
+    /// What the log says of it.
+    pub(super) fn message(&self) -> String {
+        match self.details {
+            "low_version" | "http1.connection_header_rejected" => self.text.to_string(),
+            _ => format!("http/1.1 protocol error: {}", self.text),
+        }
     }
 
     /// Names the cause as Envoy does where `block`, which was refused, has characters that no block
@@ -198,7 +206,7 @@ fn read_request(head: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Re
         return Err(HeadError::bad("HPE_INVALID_METHOD"));
     }
     let path = words.next().ok_or(HeadError::bad("HPE_INVALID_URL"))?;
-    if !path.iter().all(u8::is_ascii_graphic) {
+    if !path.iter().all(u8::is_ascii_graphic) || !url::is_valid(path, method == b"CONNECT") {
         return Err(HeadError::bad("HPE_INVALID_URL"));
     }
     // HTTP/0.9 has no version.
@@ -212,16 +220,8 @@ fn read_request(head: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Re
     if headers.count(HeaderId::Host) > 1 {
         return Err(HeadError::bad("more than one host header"));
     }
-    if headers.get(HeaderId::Host).is_some_and(|host| !host.iter().all(is_authority_byte)) {
-        return Err(HeadError { status: 400, details: "http.invalid_authority", text: "invalid host" });
-    }
     headers.rename(HeaderId::Host, HeaderId::Authority);
     Ok(RequestLine { protocol, is_head: method == b"HEAD" })
-}
-
-/// What Envoy lets stand in an authority.
-fn is_authority_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@[]%".contains(byte)
 }
 
 /// A parsed status line; the headers are in the map given to [`parse_response`].

@@ -8,12 +8,15 @@
 mod body;
 mod chunk;
 mod client;
+mod codec_stats;
 mod encoder;
 mod head;
+mod request_head;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use client::ClientConnectionImpl;
+pub use codec_stats::CodecStats;
 pub use head::HeadLimits;
 pub use server::{Http1Settings, ServerConnectionImpl};

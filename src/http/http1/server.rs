@@ -6,16 +6,19 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use super::body::{BodyState, Framing, framing};
-use super::chunk::{ChunkDecoder, ChunkStatus};
+use super::body::BodyState;
+use super::chunk::ChunkStatus;
+use super::codec_stats::CodecStats;
 use super::encoder::MessageEncoder;
 use super::head::{self, HeadError, HeadLimits, HeadScanner};
+use super::request_head::{self, RequestHead};
 use crate::buffer::Buffer;
+use crate::config::HeadersWithUnderscoresAction;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::{
-    CodecError, HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ServerConnection,
-    ServerConnectionCallbacks, Stream, StreamCallbacks, StreamEncoder, StreamResetReason, utility,
+    CodecError, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ServerConnection,
+    ServerConnectionCallbacks, Stream, StreamCallbacks, StreamEncoder, StreamResetReason,
 };
 use crate::network::{Address, ConnectionImpl, ConnectionState};
 use crate::trace::{self, Stage};
@@ -33,6 +36,8 @@ pub struct Http1Settings {
     pub enable_trailers: bool,
     /// Whether Content-Length beside `Transfer-Encoding: chunked` is dropped instead of refused.
     pub allow_chunked_length: bool,
+    /// What is done with fields whose names have underscores.
+    pub headers_with_underscores_action: HeadersWithUnderscoresAction,
 }
 
 impl Default for Http1Settings {
@@ -43,6 +48,7 @@ impl Default for Http1Settings {
             default_host_for_http_10: String::new(),
             enable_trailers: false,
             allow_chunked_length: false,
+            headers_with_underscores_action: HeadersWithUnderscoresAction::Allow,
         }
     }
 }
@@ -67,6 +73,7 @@ pub struct ServerConnectionImpl {
     connection_id: u64,
     callbacks: Weak<dyn ServerConnectionCallbacks>,
     settings: Arc<Http1Settings>,
+    stats: Arc<CodecStats>,
     limits: HeadLimits,
     protocol: Cell<Protocol>,
     state: Cell<State>,
@@ -108,6 +115,7 @@ impl ServerConnectionImpl {
         connection: &Rc<ConnectionImpl>,
         callbacks: Weak<dyn ServerConnectionCallbacks>,
         settings: Arc<Http1Settings>,
+        stats: Arc<CodecStats>,
         limits: HeadLimits,
     ) -> Rc<Self> {
         Rc::new_cyclic(|weak| ServerConnectionImpl {
@@ -116,6 +124,7 @@ impl ServerConnectionImpl {
             connection_id: connection.id(),
             callbacks,
             settings,
+            stats,
             limits,
             protocol: Cell::new(Protocol::Http11),
             state: Cell::new(State::Head),
@@ -211,6 +220,7 @@ impl ServerConnectionImpl {
         if self.reset_stream_called.get() {
             return;
         }
+        self.protocol.set(Protocol::Http11); // until the head says otherwise
         let request = Rc::new_cyclic(|weak| ActiveRequest {
             weak: weak.clone(),
             codec: self.weak.clone(),
@@ -241,19 +251,16 @@ impl ServerConnectionImpl {
     }
 
     fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<(), HeadError> {
-        let framing = framing(&headers, self.settings.allow_chunked_length)?;
         envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
         trace::instant(Stage::ServerHeadersComplete, Some(self.connection_id), 0, 0, 0);
-        if framing == Framing::Chunked {
-            headers.remove(HeaderId::ContentLength);
-        }
-        self.remove_h2c_upgrade(&mut headers);
-        self.handle_path(&mut headers)?;
-        let body = match framing {
-            Framing::Unstated | Framing::Length(0) => BodyState::None,
-            Framing::Length(length) => BodyState::Length(length),
-            Framing::Chunked => BodyState::Chunked(ChunkDecoder::new()),
+        self.apply_underscore_action(&mut headers)?;
+        let head = RequestHead {
+            headers: &mut headers,
+            protocol: self.protocol.get(),
+            settings: &self.settings,
+            connection_id: self.connection_id,
         };
+        let body = head.complete()?;
         self.state.set(State::Body(body));
         let headers = headers.shared();
         if matches!(body, BodyState::None) {
@@ -270,54 +277,8 @@ impl ServerConnectionImpl {
         Ok(())
     }
 
-    /// Drops the offer to change to HTTP/2, which is not taken up.
-    fn remove_h2c_upgrade(&self, headers: &mut HeaderMap) {
-        let offered = headers.get(HeaderId::Upgrade).is_some_and(|u| u.eq_ignore_ascii_case(b"h2c"));
-        if !offered || !utility::is_upgrade(headers) {
-            return;
-        }
-        envoy_conn_log!(Http, trace, self.connection_id, "removing unsupported h2c upgrade headers.");
-        headers.remove(HeaderId::Upgrade);
-        headers.remove(HeaderId::Http2Settings);
-        utility::remove_connection_tokens(headers, &["upgrade", "http2-settings"]);
-    }
-
-    /// Turns an absolute URL into authority and path, where that is allowed, and refuses targets of no
-    /// known form (RFC 9112 section 3.2).
-    fn handle_path(&self, headers: &mut HeaderMap) -> Result<(), HeadError> {
-        const BAD: HeadError =
-            HeadError { status: 400, details: "http1.invalid_url", text: "invalid url in request line" };
-        const NO_TARGET: HeadError = HeadError::bad("HPE_INVALID_URL");
-        const BAD_SCHEME: HeadError = HeadError {
-            status: 400,
-            details: "http1.invalid_scheme",
-            text: "invalid scheme in request line",
-        };
-        let path = headers.get(HeaderId::Path).unwrap_or_default();
-        if path.starts_with(b"/") {
-            return Ok(());
-        }
-        match headers.get(HeaderId::Method).unwrap_or_default() {
-            b"CONNECT" if utility::is_host_and_port(path) => return Ok(()),
-            b"OPTIONS" if path == b"*" => return Ok(()),
-            b"CONNECT" => return Err(BAD),
-            _ if path == b"*" => return Err(BAD),
-            _ => {}
-        }
-        if !utility::has_scheme(path) || path.contains(&b'#') {
-            return Err(NO_TARGET);
-        }
-        if !self.settings.allow_absolute_url {
-            return Ok(());
-        }
-        if !utility::is_http_url(path) {
-            return Err(BAD_SCHEME);
-        }
-        let (authority, path) = utility::split_absolute_url(path).ok_or(BAD)?;
-        let (authority, path) = (authority.to_vec(), path.to_vec());
-        headers.set(HeaderId::Authority, &authority);
-        headers.set(HeaderId::Path, &path);
-        Ok(())
+    fn apply_underscore_action(&self, headers: &mut HeaderMap) -> Result<(), HeadError> {
+        request_head::apply_underscore_action(headers, &self.settings, &self.stats, self.connection_id)
     }
 
     /// Passes on what of the body is there; true when the message is complete.
@@ -326,7 +287,8 @@ impl ServerConnectionImpl {
         let mut done = false;
         let mut failed = None;
         match &mut body {
-            BodyState::None | BodyState::UntilClose => done = true,
+            BodyState::None => done = true,
+            BodyState::UntilClose => piece.move_from(data),
             BodyState::Length(left) => {
                 let n = (*left).min(data.len() as u64);
                 piece.move_n_from(data, n as usize);
@@ -360,7 +322,8 @@ impl ServerConnectionImpl {
     }
 
     fn decode_trailers(&self, data: &mut Buffer) -> Result<bool, HeadError> {
-        let Some(trailers) = read_trailers(data, &self.scanner, &self.limits)? else { return Ok(false) };
+        let Some(mut trailers) = read_trailers(data, &self.scanner, &self.limits)? else { return Ok(false) };
+        self.apply_underscore_action(&mut trailers)?;
         let trailers = (self.settings.enable_trailers && !trailers.is_empty()).then_some(trailers);
         self.on_message_complete(trailers);
         Ok(true)
@@ -467,7 +430,7 @@ impl ServerConnection for ServerConnectionImpl {
             DecodeError::ResponseFlood => CodecError::ResponseFlood,
             DecodeError::Head(error) => {
                 self.send_protocol_error(&error);
-                CodecError::Protocol(format!("http/1.1 protocol error: {}", error.text))
+                CodecError::Protocol(error.message())
             }
         })
     }

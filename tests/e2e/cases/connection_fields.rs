@@ -19,7 +19,13 @@ fn connection() {
         let case = Case::new(value).send(get(format!("connection: {value}\r\nfoo: 1\r\nx: 2\r\n")));
         cases.push(case.reply(OK).reaches(got("x: 2\r\n")));
     }
-    for names in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", ":path", "a,b,c,d,e,f,g,h,i,j"]
+    for value in ["a,,,,,,,,,,,,foo", "connection, foo"] {
+        let case = Case::new(value).send(get(format!("connection: {value}\r\nfoo: 1\r\n")));
+        cases.push(case.reply(OK).reaches(got("")));
+    }
+    let ten = "close,close,close,close,close,close,close,close,close,close";
+    for names in
+        ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", ":path", "a,b,c,d,e,f,g,h,i,j", ten]
     {
         let case = Case::new(names).send(get(format!("connection: {names}\r\n"))).reply(BAD_REQUEST);
         cases.push(case.closed().log("400 DPE http1.connection_header_rejected"));
@@ -41,6 +47,16 @@ fn connection() {
             .reaches(posted("", "2\r\nab\r\n0\r\n\r\n")),
         Case::new("proxy-connection: close")
             .send(get("proxy-connection: close\r\n"))
+            .reply(closed)
+            .reaches(got(""))
+            .closed(),
+        Case::new("proxy-connection: a list with close")
+            .send(get("proxy-connection: keep-alive,, Close\r\n"))
+            .reply(closed)
+            .reaches(got(""))
+            .closed(),
+        Case::new("connection and close")
+            .send(get("connection: connection, close\r\n"))
             .reply(closed)
             .reaches(got(""))
             .closed(),
@@ -79,7 +95,13 @@ fn te() {
     };
     cases.extend([
         named("trailers").reply(OK).reaches(got("te: trailers\r\n")),
+        named("TRAILERS").reply(OK).reaches(got("te: trailers\r\n")),
+        named("gzip,, Trailers").reply(OK).reaches(got("te: trailers\r\n")),
+        named("trailers;q=1").reply(OK).reaches(got("")),
+        named(&"a".repeat(255)).reply(OK).reaches(got("")),
+        named(&"a".repeat(256)).reply(BAD_REQUEST).closed().log("400 DPE http1.connection_header_rejected"),
         named("gzip").reply(OK).reaches(got("")),
+        Case::new("empty").send(get("te:\r\n")).reply(OK).reaches(got("te: \r\n")),
         Case::new("twice")
             .send(get("te: trailers\r\nte: trailers\r\n"))
             .reply(OK)

@@ -62,17 +62,18 @@ fn case(name: &str) -> Case {
 
 #[test]
 fn accepted() {
-    let mut kept = case("keep-alive")
+    let kept = case("keep-alive")
         .send(request("connection: Keep-Alive\r\n"))
         .reply("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n{S}connection: keep-alive\r\n\r\nok")
-        .reaches(UPSTREAM);
-    kept.expect.end = End::Kept;
-    let mut kept_direct =
-        case("keep-alive, direct").send(format!("GET /direct HTTP/1.0\r\nhost: a.test\r\n{KEEP}\r\n")).reply(
+        .reaches(UPSTREAM)
+        .kept();
+    let kept_direct = case("keep-alive, direct")
+        .send(format!("GET /direct HTTP/1.0\r\nhost: a.test\r\n{KEEP}\r\n"))
+        .reply(
             "HTTP/1.0 200 OK\r\ncontent-length: 6\r\ncontent-type: text/plain\r\n{DS}\
              connection: keep-alive\r\n\r\ndirect",
-        );
-    kept_direct.expect.end = End::Kept;
+        )
+        .kept();
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     run(vec![
         kept,
@@ -127,6 +128,22 @@ fn other_requests() {
                 "POST /x HTTP/1.1\r\nhost: a.test\r\n{X}transfer-encoding: chunked\r\n\r\n\
                  3\r\nabc\r\n0\r\n\r\n",
             ),
+        case("keep-alive beside Transfer-Encoding")
+            .send(
+                "POST /x HTTP/1.0\r\nhost: a.test\r\nconnection: keep-alive\r\n\
+                 transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            )
+            .reply("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n{S}connection: keep-alive\r\n\r\nok")
+            .reaches("POST /x HTTP/1.1\r\nhost: a.test\r\n{X}transfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+            .kept()
+            .legate_differs("the framing is in doubt (RFC 9112, 6.1)", |expect| {
+                expect.reply = CLOSED.as_bytes().to_vec();
+                expect.end = End::Closed;
+            }),
+        case("keep-alive, and a proxy's close")
+            .send(request("connection: keep-alive\r\nproxy-connection: close\r\n"))
+            .reply(CLOSED)
+            .reaches(UPSTREAM),
         case("expect")
             .send("POST /x HTTP/1.0\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\nabc")
             .reply("HTTP/1.0 100 Continue\r\n\r\n")

@@ -1,7 +1,7 @@
 //! Request lines: separators, methods, targets, and what comes before the line.
 
 use super::{get, got, join, line, odd};
-use crate::harness::{BAD_REQUEST, Case, EMPTY_BAD_REQUEST, OK, Step, run};
+use crate::harness::{BAD_REQUEST, Case, EMPTY_BAD_REQUEST, NOT_IMPLEMENTED, OK, Step, run};
 use serde_json::json;
 
 const CODEC_ERROR: &str = "400 DPE http1.codec_error";
@@ -244,11 +244,69 @@ fn absolute_targets() {
         ("HTTP://B.TEST/Y", "/Y", "B.TEST"),
         ("http://b.test:80/", "/", "b.test:80"),
         ("http://[::1]/z", "/z", "[::1]"),
+        ("http://[1::2:3.4.5.6]:8/z", "/z", "[1::2:3.4.5.6]:8"),
+        ("http://@b.test/\"<z>", "/\"<z>", "b.test"),
     ] {
         let upstream = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{{X}}\r\n");
         cases
             .push(Case::new(target).send(line(format!("GET {target} HTTP/1.1"))).reply(OK).reaches(upstream));
     }
+    cases.push(
+        Case::new("Host does not matter")
+            .send("GET http://b.test/ HTTP/1.1\r\nhost: a\"b\r\n\r\n")
+            .reply(OK)
+            .reaches("GET / HTTP/1.1\r\nhost: b.test\r\n{X}\r\n"),
+    );
+    run(cases);
+}
+
+#[test]
+fn absolute_targets_with_bad_authorities() {
+    let request = |authority: &str| {
+        let request = format!("GET http://{authority}/p HTTP/1.1");
+        odd(authority).send(line(request)).reply(BAD_REQUEST).closed()
+    };
+    let mut cases = Vec::new();
+    for authority in ["a\"b<c>", "a\\b", "a^b", "a`b", "a{b", "a|b", "a}b", "a#b", "u\"@a", "a@@b"] {
+        cases.push(request(authority).log(CODEC_ERROR));
+    }
+    for authority in [
+        "a_b",
+        "a~b",
+        "a!b",
+        "a$b",
+        "a%20b",
+        "a&b",
+        "a'b",
+        "a(b",
+        "a)b",
+        "a*b",
+        "a+b",
+        "a,b",
+        "a;b",
+        "a=b",
+        "a[b",
+        "a]b",
+        "[::1",
+        "[zz]",
+        "[1::2::3]",
+        "[fe80::1%25a]",
+        "[]",
+        "[::1]a",
+        "u@v@a",
+        ":80",
+        "a:8:9",
+        "a:",
+    ] {
+        cases.push(request(authority).log(URL));
+    }
+    cases.push(
+        odd("ftp+x")
+            .send(line("GET ftp+x://a/ HTTP/1.1"))
+            .reply(BAD_REQUEST)
+            .closed()
+            .log("400 DPE http1.invalid_scheme"),
+    );
     run(cases);
 }
 
@@ -258,13 +316,35 @@ fn connect() {
     let request = |target: &str| odd(target).send(line(format!("CONNECT {target} HTTP/1.1"))).closed();
     let mut cases = Vec::new();
     for target in ["b.test:80", "[::1]:80"] {
-        cases.push(request(target).reply(refused).log("404 NR route_not_found"));
+        let case = request(target).reply(refused).log("404 NR route_not_found");
+        cases.push(case.then(Step::Stat("http.{}.no_route", 1)));
     }
-    let unrouted = "no route takes a CONNECT yet, whatever its target";
-    cases.push(request("/x").reply(BAD_REQUEST).log(URL).legate_refuses(unrouted, refused));
-    for target in ["b.test", "*", "http://b.test/", "b.test:443/x", "b.test:x", "[::1", "u@b.test:80"] {
+    for target in [
+        "/x",
+        "b.test",
+        "*",
+        "http://b.test/",
+        "b.test:443/x",
+        "b.test:x",
+        "[::1",
+        "u@b.test:80",
+        "b_test:80",
+    ] {
         cases.push(request(target).reply(BAD_REQUEST).log(URL));
     }
+    cases.push(request("b\"test:80").reply(BAD_REQUEST).log(CODEC_ERROR));
+    let with = |fields: &str| {
+        let request = format!("CONNECT b.test:80 HTTP/1.1\r\n{fields}\r\n");
+        odd(fields).send(request).closed()
+    };
+    cases.extend([
+        with("").reply(refused).log("404 NR route_not_found"),
+        with("content-length: 0\r\n").reply(refused).log("404 NR route_not_found"),
+        with("content-length: 3\r\n").reply(BAD_REQUEST).log("400 DPE http1.body_disallowed"),
+        with("transfer-encoding: chunked\r\n")
+            .reply(NOT_IMPLEMENTED)
+            .log("501 DPE http1.invalid_transfer_encoding"),
+    ]);
     run(cases);
 }
 
@@ -286,11 +366,21 @@ fn path_normalization() {
         ("/%7Ea", "/~a"),
         ("/%zz", "/%zz"),
         ("//a", "/a"),
+        ("/a\"<>^`{|}b?\"<>", "/a%22%3C%3E%5E%60%7B%7C%7Db?\"<>"),
+        ("/a/..;/b", "/b"),
+        ("/a/b/..;x=1/.;y/c", "/a/c"),
+        ("/a/%2e%2e;/b", "/a/..;/b"),
+        ("/x?%00", "/x?%00"),
     ] {
         let upstream = format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n{{X}}\r\n");
         cases.push(request(target).reply(OK).reaches(upstream));
     }
-    cases.push(request("/x#f").reply(EMPTY_BAD_REQUEST).closed().log("400 - path_normalization_failed"));
+    for target in ["/x#f", "/x%00y", "/%00/..", "http://a/x%00", "http://a/x#f"] {
+        let case = request(target).reply(EMPTY_BAD_REQUEST).closed().log("400 - path_normalization_failed");
+        cases.push(case.then(Step::Stat("http.{}.downstream_rq_failed_path_normalization", 1)));
+    }
+    let plain = odd("not asked for").send(line("GET /x%00\"y HTTP/1.1")).reply(OK);
+    cases.push(plain.reaches("GET /x%00\"y HTTP/1.1\r\nhost: a.test\r\n{X}\r\n"));
     run(cases);
 }
 

@@ -1,7 +1,8 @@
 //! Stats of a few requests, under Envoy's names.
 
 use super::{get, line};
-use crate::harness::{Case, Site, proxies};
+use crate::harness::{BAD_REQUEST, Case, Site, Step, UPGRADE_REQUIRED, proxies, run};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -52,6 +53,42 @@ fn of_requests() {
             assert_eq!(waited, Ok(()), "{kind:?}: {name} should be {value}");
         }
     }
+}
+
+#[test]
+fn of_refused_requests() {
+    let refused = |name: &str, request: Vec<u8>, reply: &[u8], protocol_errors: u64| {
+        let case = Case::new(name).send(request).reply(reply).closed();
+        let case = case.then(Step::Stat("http.{}.downstream_cx_protocol_error", protocol_errors));
+        [
+            "http.{}.downstream_rq_response_before_rq_complete",
+            "http.{}.downstream_rq_rx_reset",
+            "http.{}.downstream_rq_completed",
+            "http.{}.downstream_rq_4xx",
+        ]
+        .into_iter()
+        .fold(case, |case, stat| case.then(Step::Stat(stat, 1)))
+    };
+    let underscore = refused("an underscore", get("a_b: 1\r\n"), BAD_REQUEST, 1)
+        .then(Step::Stat("http1.requests_rejected_with_underscores_in_headers", 1));
+    let reject = json!({"headers_with_underscores_action": "REJECT_REQUEST"});
+    let upgrade = b"HTTP/1.1 403 Forbidden\r\n{DS}connection: close\r\ncontent-length: 0\r\n\r\n";
+    let connect = b"HTTP/1.1 404 Not Found\r\n{DS}connection: close\r\ncontent-length: 0\r\n\r\n";
+    run(vec![
+        refused("version", line("GET /x HTTP/1.0"), UPGRADE_REQUIRED, 1),
+        refused(
+            "version, with a body to come",
+            b"POST /x HTTP/1.0\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n".to_vec(),
+            UPGRADE_REQUIRED,
+            1,
+        ),
+        refused("connection", get("connection: x-forwarded-for\r\n"), BAD_REQUEST, 1),
+        underscore.hcm(json!({"common_http_protocol_options": reject})),
+        refused("authority", line("GET http://a\"b/ HTTP/1.1"), BAD_REQUEST, 1),
+        refused("CONNECT", line("CONNECT a:80 HTTP/1.1"), connect, 0),
+        refused("upgrade", get("connection: upgrade\r\nupgrade: foo\r\n"), upgrade, 0)
+            .then(Step::Stat("http.{}.downstream_rq_ws_on_non_ws_route", 1)),
+    ]);
 }
 
 #[test]

@@ -149,6 +149,12 @@ impl Case {
         self
     }
 
+    /// The client's connection is kept, as it is unless something else is said.
+    pub fn kept(mut self) -> Case {
+        self.expect.end = End::Kept;
+        self
+    }
+
     /// The proxy waits for more.
     pub fn waits(mut self) -> Case {
         self.expect.end = End::Waits;

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stats::{CodecStats, ConnectionManagerListenerStats, ConnectionManagerStats};
+use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 use crate::access_log::{AccessLog, AccessLogManager};
 use crate::cluster_manager::ClusterManager;
 use crate::config::{self, HttpFilterConfig, ServerHeaderTransformation};
 use crate::filters::http::FilterFactory;
 use crate::filters::http::router::RouterFilterFactory;
 use crate::http::DateProvider;
-use crate::http::http1::{HeadLimits, Http1Settings};
+use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
 use crate::network::{Address, ConnectionStats};
 use crate::router::ConfigImpl;
 use crate::stats::{Scope, Store};
@@ -71,7 +71,7 @@ impl Cidr {
 pub struct ConnectionManagerConfig {
     pub(super) stats: ConnectionManagerStats,
     pub(super) listener_stats: ConnectionManagerListenerStats,
-    pub(super) codec_stats: CodecStats,
+    pub(super) codec_stats: Arc<CodecStats>,
     pub(super) connection_stats: Arc<ConnectionStats>,
     pub(super) route_config: Arc<ConfigImpl>,
     pub(super) filter_factories: Vec<Arc<dyn FilterFactory>>,
@@ -106,7 +106,6 @@ pub struct ConnectionManagerConfig {
     pub(super) normalize_path: bool,
     pub(super) merge_slashes: bool,
     pub(super) strip_any_host_port: bool,
-    pub(super) headers_with_underscores_action: config::HeadersWithUnderscoresAction,
     internal_networks: Vec<Cidr>,
     unix_sockets_internal: bool,
 }
@@ -162,7 +161,7 @@ impl ConnectionManagerConfig {
             })
             .collect::<Result<_, _>>()?;
         Ok(ConnectionManagerConfig {
-            codec_stats: CodecStats::new(&context.stats.root_scope().create_scope("http1.")),
+            codec_stats: Arc::new(CodecStats::new(&context.stats.root_scope().create_scope("http1."))),
             connection_stats: Arc::new(connection_stats(&stats)),
             stats,
             listener_stats: ConnectionManagerListenerStats::new(&listener_scope.create_scope(&prefix)),
@@ -175,6 +174,7 @@ impl ConnectionManagerConfig {
                 default_host_for_http_10: http1.default_host_for_http_10.clone(),
                 enable_trailers: http1.enable_trailers,
                 allow_chunked_length: http1.allow_chunked_length,
+                headers_with_underscores_action: common.headers_with_underscores_action,
             }),
             head_limits: HeadLimits {
                 max_bytes: config.max_request_headers_kb as usize * 1024,
@@ -211,7 +211,6 @@ impl ConnectionManagerConfig {
             normalize_path: config.normalize_path.unwrap_or(false),
             merge_slashes: config.merge_slashes,
             strip_any_host_port: config.strip_any_host_port,
-            headers_with_underscores_action: common.headers_with_underscores_action,
             internal_networks: internal_networks(config, place)?,
             unix_sockets_internal: config.internal_address_config.as_ref().is_some_and(|c| c.unix_sockets),
         })

@@ -212,6 +212,7 @@ impl ConnectionManagerImpl {
             &connection,
             callbacks,
             self.config.http1_settings.clone(),
+            self.config.codec_stats.clone(),
             self.config.head_limits,
         );
         *self.codec.borrow_mut() = Some(codec.clone());

@@ -6,7 +6,7 @@
 
 use super::config::ConnectionManagerConfig;
 use crate::config::address::parse_internet_address;
-use crate::http::{HeaderId, HeaderMap, utility};
+use crate::http::{HeaderId, HeaderMap, path_utility, utility};
 use crate::network::{Address, ConnectionImpl};
 
 /// Removed from requests that do not come from inside.
@@ -94,46 +94,13 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(HeaderId::KeepAlive);
     headers.remove(HeaderId::ProxyConnection);
     headers.remove(HeaderId::TransferEncoding);
-    if let Some(te) = headers.get(HeaderId::Te) {
+    if let Some(te) = headers.get(HeaderId::Te).filter(|te| !te.is_empty()) {
         if !utility::tokens(te).any(|t| t == b"trailers") {
             headers.remove(HeaderId::Te);
         } else if te != b"trailers" {
             headers.set(HeaderId::Te, b"trailers");
         }
     }
-}
-
-/// Envoy refuses a Connection field with more tokens than this.
-const MAX_CONNECTION_TOKENS: usize = 9;
-
-/// Removes the fields that Connection names (RFC 9110 section 7.6.1).
-///
-/// # Errors
-/// It names one that must not be lost on the way, or too many.
-pub(super) fn remove_nominated(headers: &mut HeaderMap) -> Result<(), ()> {
-    let Some(value) = headers.get(HeaderId::Connection) else { return Ok(()) };
-    if value.split(|&b| b == b',').count() > MAX_CONNECTION_TOKENS {
-        return Err(());
-    }
-    let is_plain = |t: &[u8]| {
-        [&b"close"[..], b"keep-alive", b"upgrade", b"te", b"http2-settings"]
-            .iter()
-            .any(|p| t.eq_ignore_ascii_case(p))
-    };
-    if utility::tokens(value).all(is_plain) {
-        return Ok(());
-    }
-    let nominated: Vec<Vec<u8>> =
-        utility::tokens(value).filter(|t| !is_plain(t)).map(<[u8]>::to_ascii_lowercase).collect();
-    for name in nominated {
-        match name.as_slice() {
-            b"x-forwarded-for" | b"x-forwarded-host" | b"x-forwarded-proto" => return Err(()),
-            name if name.starts_with(b":") => return Err(()),
-            b"host" => headers.remove(HeaderId::Authority),
-            name => headers.remove_by_name(name),
-        }
-    }
-    Ok(())
 }
 
 /// The address to trust, and whether the request has passed no other proxy.
@@ -226,12 +193,8 @@ fn random_uuid() -> [u8; 36] {
     text
 }
 
-/// Normalizes the path, up to its query, where the configuration asks for it (RFC 3986 section 6:
-/// dot segments, percent-encoded unreserved characters; then double slashes).
+/// Normalizes the path, up to its query, where the configuration asks for it.
 pub(super) fn normalize_path(headers: &mut HeaderMap, config: &ConnectionManagerConfig) -> Result<(), ()> {
-    if config.strip_any_host_port {
-        strip_host_port(headers);
-    }
     // A fragment has no business in a request (RFC 9112 section 3.2).
     if headers.get(HeaderId::Path).is_some_and(|path| path.contains(&b'#')) {
         return Err(());
@@ -243,22 +206,22 @@ pub(super) fn normalize_path(headers: &mut HeaderMap, config: &ConnectionManager
     let end = path.iter().position(|&b| b == b'?').unwrap_or(path.len());
     let (mut plain, query) = (path[..end].to_vec(), path[end..].to_vec());
     if config.normalize_path {
-        plain.iter_mut().filter(|b| **b == b'\\').for_each(|b| *b = b'/');
-        plain = utility::remove_dot_segments(&utility::decode_unreserved(&plain));
+        plain = path_utility::canonical_path(&plain).ok_or(())?;
     }
     if config.merge_slashes {
-        plain.dedup_by(|b, a| *a == b'/' && *b == b'/');
+        path_utility::merge_slashes(&mut plain);
     }
     plain.extend_from_slice(&query);
     headers.set(HeaderId::Path, &plain);
     Ok(())
 }
 
-fn strip_host_port(headers: &mut HeaderMap) {
+/// Takes the port off the authority; a colon between brackets belongs to an address.
+pub(super) fn strip_host_port(headers: &mut HeaderMap) {
     let Some(authority) = headers.get(HeaderId::Authority) else { return };
     let Some(colon) = authority.iter().rposition(|&b| b == b':') else { return };
-    let port = &authority[colon + 1..];
-    if !port.is_empty() && port.iter().all(u8::is_ascii_digit) && !authority[..colon].ends_with(b":") {
+    let port = std::str::from_utf8(&authority[colon + 1..]).ok().and_then(|port| port.parse::<u32>().ok());
+    if port.is_some() {
         let host = authority[..colon].to_vec();
         headers.set(HeaderId::Authority, &host);
     }
@@ -291,7 +254,7 @@ mod tests {
         ] {
             h.add(name, value.as_bytes());
         }
-        remove_nominated(&mut h).unwrap();
+        assert!(utility::sanitize_connection(&mut h));
         remove_hop_by_hop(&mut h);
         assert_eq!(h.to_string(), "'bar', '2'\n'te', 'trailers'\n");
     }

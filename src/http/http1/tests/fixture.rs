@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use client_side::Client;
 
-use super::super::{HeadLimits, Http1Settings, ServerConnectionImpl};
+use super::super::{CodecStats, HeadLimits, Http1Settings, ServerConnectionImpl};
 use crate::buffer::Buffer;
 use crate::event::{Dispatcher, RunType};
 use crate::http::{
@@ -25,6 +25,7 @@ use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
     FilterStatus, RawBufferSocket, ReadFilter, ReadFilterCallbacks,
 };
+use crate::stats::Store;
 
 mod client_side;
 
@@ -218,7 +219,10 @@ impl Server {
             failed: Cell::new(false),
         });
         let callbacks: Weak<dyn ServerConnectionCallbacks> = side.weak.clone();
-        let codec = ServerConnectionImpl::new(&link.connection, callbacks, Arc::new(settings), limits);
+        let codec = {
+            let stats = Arc::new(CodecStats::new(&Store::new(1).root_scope()));
+            ServerConnectionImpl::new(&link.connection, callbacks, Arc::new(settings), stats, limits)
+        };
         assert!(side.codec.set(codec.clone()).is_ok());
         let callbacks: Weak<dyn ConnectionCallbacks> = side.weak.clone();
         link.connection.add_connection_callbacks(callbacks);

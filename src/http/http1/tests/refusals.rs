@@ -2,6 +2,7 @@
 
 use super::fixture::*;
 use crate::buffer::Buffer;
+use crate::config::HeadersWithUnderscoresAction;
 use crate::http::ServerConnection;
 use crate::http::codes::status_phrase;
 use crate::http::http1::{HeadLimits, Http1Settings};
@@ -20,7 +21,12 @@ fn refused_after(
         let log = Server::log_of(settings, limits, &pieces);
         let context = format!("{} in {} pieces: {log:?}", input.escape_ascii(), pieces.len());
         let (last, rest) = log.split_last().expect(&context);
-        assert!(last.starts_with("error http/1.1 protocol error: "), "{context}");
+        let text = match details {
+            "low_version" => "error Upgrade required for HTTP/1.0 or HTTP/0.9",
+            "http1.connection_header_rejected" => "error Invalid nominated headers in Connection.",
+            _ => "error http/1.1 protocol error: ",
+        };
+        assert!(last.starts_with(text), "{context}");
         let (asked, rest) = rest.split_last().expect(&context);
         assert_eq!(*asked, reply, "{context}");
         assert!(is_up_to_an_error(rest, before), "{context}");
@@ -115,15 +121,52 @@ fn targets_of_no_known_form() {
         ("GET a:80", ERROR),
         ("POST ?x", ERROR),
         ("GET http://a#b", ERROR),
+        ("GET http://a\"b<c>/p", ERROR),
+        ("GET http://u\"@a/", ERROR),
+        ("GET ftp://a^b/", ERROR),
+        ("CONNECT a{b:80", ERROR),
         ("GET *", URL),
+        ("GET *x", URL),
+        ("GET http://a_b/", URL),
+        ("GET http://a%20b/", URL),
+        ("GET http://[::1/", URL),
+        ("GET http://u@v@a/", URL),
+        ("GET ftp://a_b/", URL),
+        ("CONNECT /x", URL),
+        ("CONNECT *", URL),
+        ("CONNECT a_b:80", URL),
         ("GET http:///x", URL),
         ("GET http://a:x/", URL),
         ("CONNECT a", URL),
         ("CONNECT http://a/", URL),
         ("GET ftp://a/", "http1.invalid_scheme"),
+        ("GET ftp+x-.1://a/", "http1.invalid_scheme"),
     ] {
         refused(format!("{line} HTTP/1.1\r\nhost: a\r\n\r\n"), 400, details);
     }
+}
+
+#[test]
+fn heads_that_are_sound_but_not_taken() {
+    let head = |line: &str, fields: &str| format!("{line}\r\n{fields}\r\n");
+    let (get, old) = ("GET / HTTP/1.1", "GET / HTTP/1.0");
+    for (line, fields, status, details) in [
+        (old, "host: a\r\n", 426, "low_version"),
+        ("GET / HTTP/1.2", "host: a\r\n", 426, "low_version"),
+        (old, "host: a\"b\r\nexpect: 100-continue\r\n", 426, "low_version"),
+        (get, "host: a\"b\r\n", 400, "http.invalid_authority"),
+        (get, "connection: x-forwarded-for\r\n", 400, "http1.connection_header_rejected"),
+        (old, "connection: x-forwarded-for\r\n", 400, "http1.connection_header_rejected"),
+        ("CONNECT a:80 HTTP/1.1", "content-length: 3\r\n", 400, "http1.body_disallowed"),
+        ("CONNECT a:80 HTTP/1.1", "transfer-encoding: chunked\r\n", 501, "http1.invalid_transfer_encoding"),
+    ] {
+        refused(head(line, fields), status, details);
+    }
+    let action = HeadersWithUnderscoresAction::RejectRequest;
+    let settings = Http1Settings { headers_with_underscores_action: action, ..Http1Settings::default() };
+    let input = head(old, "host: a\r\na_b: 1\r\n");
+    let underscore = (400, "http1.unexpected_underscore");
+    refused_after(&settings, LIMITS, input.as_bytes(), &["new"], underscore);
 }
 
 #[test]

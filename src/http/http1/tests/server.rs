@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::fixture::*;
 use crate::buffer::Buffer;
+use crate::config::HeadersWithUnderscoresAction;
 use crate::http::http1::Http1Settings;
 use crate::http::{Protocol, ServerConnection};
 use crate::network::ConnectionCloseType;
@@ -187,7 +188,7 @@ fn a_large_body_comes_in_order() {
 
 #[test]
 fn the_protocol_is_that_of_the_last_request() {
-    let server = Server::new(Http1Settings::default(), LIMITS);
+    let server = Server::new(Http1Settings { accept_http_10: true, ..Http1Settings::default() }, LIMITS);
     assert_eq!(server.codec.protocol(), Protocol::Http11);
     server.feed("GET / HTTP/1.0\r\n\r\n");
     assert_eq!(server.log(), ["new", "GET / {} end"]);
@@ -200,6 +201,9 @@ fn the_protocol_is_that_of_the_last_request() {
         assert_eq!(server.codec.protocol(), Protocol::Http10, "{version}");
         server.feed("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     }
+    server.feed("GET / HTTP/1.0\r\n\r\n");
+    server.feed("BAD\r\n\r\n");
+    assert_eq!(server.codec.protocol(), Protocol::Http11); // nothing has said otherwise
 }
 
 #[test]
@@ -220,7 +224,13 @@ fn an_absolute_url_is_taken_apart() {
 #[test]
 fn other_forms_of_a_target() {
     check("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", &["new", "OPTIONS * {:authority=a} end"]);
-    check("CONNECT b:443 HTTP/1.1\r\nhost: a\r\n\r\n", &["new", "CONNECT b:443 {:authority=a} end"]);
+    check("OPTIONS *x HTTP/1.1\r\nhost: a\r\n\r\n", &["new", "OPTIONS *x {:authority=a} end"]);
+    let connect = "CONNECT  {:authority=b:443}";
+    check(
+        "CONNECT b:443 HTTP/1.1\r\nhost: a\r\n\r\nany\r\n\r\nbytes",
+        &["new", connect, "data any\r\n\r\nbytes"],
+    );
+    check("CONNECT b:443 HTTP/1.1\r\ncontent-length: 0\r\n\r\n", &["new", connect]);
 }
 
 #[test]
@@ -235,12 +245,39 @@ fn an_offer_of_h2c_is_removed() {
         &["new", "GET / {:authority=a, connection=close, x=1} end"],
     );
     check(
-        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
-        &["new", "GET / {:authority=a, connection=upgrade, upgrade=websocket} end"],
-    );
-    check(
         &format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{offer}\r\n"),
         &["new", "GET / {:authority=a, connection=close, upgrade=H2C, http2-settings=AAM, x=1} end"],
+    );
+}
+
+#[test]
+fn behind_an_upgrade_all_belongs_to_the_other_protocol() {
+    let request = |fields: &str| {
+        format!(
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: x-forwarded-for, upgrade\r\nupgrade: foo\r\n{fields}\r\nabc\r\n\r\n"
+        )
+    };
+    let seen = |more: &str| {
+        format!("GET / {{:authority=a, connection=x-forwarded-for, upgrade, upgrade=foo{more}}}")
+    };
+    for (fields, more) in [("", ""), ("content-length: 1\r\n", ", content-length=1")] {
+        check(&request(fields), &["new", &seen(more), "data abc\r\n\r\n"]);
+    }
+}
+
+#[test]
+fn fields_with_underscores_are_dropped_where_that_is_asked_for() {
+    let action = HeadersWithUnderscoresAction::DropHeader;
+    let settings = Http1Settings {
+        headers_with_underscores_action: action,
+        enable_trailers: true,
+        ..Http1Settings::default()
+    };
+    check_requests(
+        &settings,
+        "POST / HTTP/1.1\r\nhost: a\r\n_: 0\r\na_b: 1\r\nx: 2\r\na_b: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+         0\r\nc_d: 4\r\ny: 5\r\n\r\n",
+        &["new", "POST / {:authority=a, x=2, transfer-encoding=chunked}", "trailers {y=5}"],
     );
 }
 

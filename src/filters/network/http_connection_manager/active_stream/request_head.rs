@@ -4,82 +4,38 @@
 //! are those of 1.40.
 
 use super::ActiveStream;
-use crate::config::HeadersWithUnderscoresAction;
 use crate::envoy_stream_log;
 use crate::filters::network::http_connection_manager::header_mutation;
-use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, utility};
 use crate::router::RouteConstSharedPtr;
 use crate::trace::{self, Stage};
 
 /// An answer in place of a request's.
 struct Refusal {
     status: u16,
-    body: &'static str,
     details: &'static str,
 }
 
 impl ActiveStream {
     /// The checks before the filters, in Envoy's order; each answers the request when it fails.
-    fn check_request(&self, headers: &HeaderMapPtr, protocol: Protocol) -> Result<(), Refusal> {
-        let settings = &self.config.http1_settings;
-        let h = &mut *headers.borrow_mut();
-        if protocol == Protocol::Http10 {
-            if !settings.accept_http_10 {
-                self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
-                return Err(Refusal { status: 426, body: "Upgrade Required", details: "low_version" });
-            }
-            // With Transfer-Encoding the framing of an HTTP/1.0 request is in doubt (RFC 9112 section 6.1).
-            let keep = utility::connection_has_token(h, "keep-alive") && !h.has(HeaderId::TransferEncoding);
-            self.state.saw_connection_close.set(!keep);
-        } else if utility::connection_has_token(h, "close")
-            || h.get(HeaderId::ProxyConnection).is_some_and(|p| p.eq_ignore_ascii_case(b"close"))
-        {
-            self.state.saw_connection_close.set(true);
-        }
-        header_mutation::remove_nominated(h).map_err(|()| {
-            self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
-            Refusal { status: 400, body: "Bad Request", details: "http1.connection_header_rejected" }
-        })?;
+    fn check_request(&self, h: &mut HeaderMap) -> Result<(), Refusal> {
         if !h.has(HeaderId::Authority) {
-            if protocol == Protocol::Http10 && !settings.default_host_for_http_10.is_empty() {
-                h.set(HeaderId::Authority, settings.default_host_for_http_10.as_bytes());
-            } else {
-                return Err(Refusal { status: 400, body: "", details: "missing_host_header" });
-            }
+            return Err(Refusal { status: 400, details: "missing_host_header" });
         }
-        self.apply_underscore_action(h)?;
         if h.get(HeaderId::Method) == Some(b"CONNECT") {
-            // No route takes it yet.
-            self.stream_info.set_response_flag(ResponseFlag::NoRouteFound);
-            self.state.saw_connection_close.set(true);
-            return Err(Refusal { status: 404, body: "", details: "route_not_found" });
+            return Ok(()); // without a path
         }
         if !h.get(HeaderId::Path).is_some_and(|path| path.starts_with(b"/")) {
             self.config.stats.downstream_rq_non_relative_path.inc();
-            return Err(Refusal { status: 404, body: "", details: "absolute_path_rejected" });
+            return Err(Refusal { status: 404, details: "absolute_path_rejected" });
         }
         header_mutation::normalize_path(h, &self.config).map_err(|()| {
             self.config.stats.downstream_rq_failed_path_normalization.inc();
-            Refusal { status: 400, body: "", details: "path_normalization_failed" }
-        })
-    }
-
-    fn apply_underscore_action(&self, headers: &mut HeaderMap) -> Result<(), Refusal> {
-        if self.config.headers_with_underscores_action == HeadersWithUnderscoresAction::Allow {
-            return Ok(());
+            Refusal { status: 400, details: "path_normalization_failed" }
+        })?;
+        if self.config.strip_any_host_port {
+            header_mutation::strip_host_port(h);
         }
-        let names: Vec<Vec<u8>> =
-            headers.iter().map(|(name, _)| name.to_vec()).filter(|name| name.contains(&b'_')).collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        if self.config.headers_with_underscores_action == HeadersWithUnderscoresAction::RejectRequest {
-            self.config.codec_stats.requests_rejected_with_underscores_in_headers.inc();
-            self.stream_info.set_response_flag(ResponseFlag::DownstreamProtocolError);
-            return Err(Refusal { status: 400, body: "Bad Request", details: "http1.unexpected_underscore" });
-        }
-        self.config.codec_stats.dropped_headers_with_underscores.add(names.len() as u64);
-        names.iter().for_each(|name| headers.remove_by_name(name));
         Ok(())
     }
 
@@ -139,13 +95,17 @@ impl ActiveStream {
         }
         let protocol = manager.codec().map_or(Protocol::Http11, |c| c.protocol());
         self.stream_info.protocol.set(Some(protocol));
+        if utility::should_close_connection(protocol, &headers.borrow()) {
+            self.state.saw_connection_close.set(true);
+        }
         self.maybe_send_continue(&headers);
-        if let Err(refusal) = self.check_request(&headers, protocol) {
+        let checked = self.check_request(&mut headers.borrow_mut());
+        if let Err(refusal) = checked {
             let fails_connection = refusal.status == 400 && !self.config.stream_error_on_invalid_message;
             if protocol == Protocol::Http10 || fails_connection {
                 self.state.saw_connection_close.set(true);
             }
-            self.send_local_reply_with(refusal.status, refusal.body, None, refusal.details.into());
+            self.send_local_reply_with(refusal.status, "", None, refusal.details.into());
             return;
         }
         if let Some(connection) = manager.connection() {
