@@ -103,6 +103,11 @@ impl ClusterManagerImpl {
         ClusterManager { slot: self.slot.clone() }
     }
 
+    /// Has every thread record the lists of its pools; call it when a recording has begun.
+    pub fn record_lists(&self) {
+        self.slot.run_on_all_threads(|clusters| clusters.record_lists());
+    }
+
     /// Calls back once all clusters are initialized; at once when they are.
     pub fn set_initialized_cb(&self, callback: Box<dyn FnOnce()>) {
         self.init_helper.set_initialized_cb(callback);

@@ -172,6 +172,10 @@ impl PriorityConnPoolMap {
         self.maps.iter().flat_map(|map| map.pools()).for_each(|pool| pool.drain_connections());
     }
 
+    pub(super) fn record_lists(&self) {
+        self.maps.iter().flat_map(|map| map.pools()).for_each(|pool| pool.record_lists());
+    }
+
     /// Lets all pools go at the end of the pass.
     pub(super) fn clear(&self) {
         self.maps.iter().for_each(|map| map.clear());

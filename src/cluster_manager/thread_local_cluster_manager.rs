@@ -114,6 +114,11 @@ impl ThreadLocalClusterManagerImpl {
         }
     }
 
+    /// Records the lists of all pools, for a recording that begins behind their last change.
+    pub(super) fn record_lists(&self) {
+        self.host_http_conn_pool_map.borrow().values().for_each(|container| container.pools.record_lists());
+    }
+
     fn container(&self, host: &HostSharedPtr) -> Option<Rc<ConnPoolsContainer>> {
         self.host_http_conn_pool_map.borrow().get(&identity(host)).cloned()
     }

@@ -75,4 +75,6 @@ pub trait Instance {
     fn has_active_connections(&self) -> bool;
     /// Closes all connections; the pool is going away.
     fn close(&self);
+    /// Records how many requests and connections there are in each list, for the stage recorder.
+    fn record_lists(&self);
 }

@@ -134,6 +134,8 @@ fn print_hints() {
     println!("  curl -i http://127.0.0.1:{PROXY_PORT}/    # the body says which upstream answered");
     println!("  curl http://127.0.0.1:{ADMIN_PORT}/stats?usedonly");
     println!("  wrk -t1 -c64 -d5s http://127.0.0.1:{PROXY_PORT}/");
+    println!("and in a browser, to see a request go through the event loop step by step:");
+    println!("  http://127.0.0.1:{ADMIN_PORT}/trace/ui");
 }
 
 #[cfg(test)]

@@ -512,6 +512,10 @@ impl Instance for ConnPoolImpl {
         }
         self.dispatcher.clear_deferred_delete_list();
     }
+
+    fn record_lists(&self) {
+        self.trace_lists();
+    }
 }
 
 impl Drop for ConnPoolImpl {

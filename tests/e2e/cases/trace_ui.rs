@@ -275,6 +275,55 @@ fn requests_that_wait_for_a_connection() {
     assert_eq!((page.marks()[0].as_str(), page.requests().len()), ("slow 3", 3));
 }
 
+/// Recording begins when a connection to the upstream exists: the pool's lists are known from the start.
+#[test]
+fn a_recording_that_begins_behind_a_request() {
+    let (site, upstream) = start(1024);
+    assert_eq!(ask(&site, "POST", "/trace?enable=n").0, 200);
+    let mut client = Wire::connect(site.port(0));
+    assert!(client.send(request("/before")));
+    let mut peer = accept(&upstream);
+    read_head(&mut peer);
+    respond(&mut peer, &mut client);
+    assert_eq!(ask(&site, "POST", "/trace?enable=y").0, 200);
+    assert!(client.send(request("/seen")));
+    read_head(&mut peer);
+    // The answer in two pieces: between them the server is waited for, and nobody else.
+    peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").expect("the head sent");
+    assert!(!client.head().is_empty());
+    thread::sleep(Duration::from_millis(20)); // it is this time that the page has to explain
+    peer.write_all(b"ok").expect("the body sent");
+    assert_eq!(client.take(2), b"ok");
+    stop_recording(&site, 1);
+
+    let Some(page) = Page::load(&site, "find=seen") else { return };
+    assert_eq!(page.requests().len(), 1);
+    assert!(page.requests()[0].contains("GET /seen 200") && page.requests()[0].contains("reused"));
+    assert_eq!(page.lists(), ["0 pending · 1 busy · 0 ready", "0 pending · 0 busy · 1 ready"]);
+    let times = page.all(r#"(?s)<table>(.*?)</table>"#).join(" ");
+    let waited = times.split("waiting for the rest of the response ").nth(1).unwrap_or_default();
+    assert!(waited.split_whitespace().nth(1) == Some("ms"), "{times}");
+    assert!(times.contains("response on its way back"), "{times}");
+    let step = Page::load(&site, "request=1&step=1").expect("chromium");
+    assert!(step.panel().contains("pending 0 busy 0 ready 1"), "{}", step.panel());
+    assert!(step.panel().contains("Reading the diagram"), "{}", step.panel());
+    let none = Page::load(&site, "find=before").expect("chromium");
+    assert_eq!(none.requests().len(), 0);
+}
+
+#[test]
+fn a_request_without_a_head_and_a_page_without_requests() {
+    let (site, _upstream) = start(1024);
+    let Some(page) = Page::load(&site, "") else { return };
+    let port = site.port(0);
+    assert!(page.0.contains(&format!("curl http://127.0.0.1:{port}/")), "the address of a listener");
+    let mut client = Wire::connect(port);
+    client.send("GET /half");
+    assert_eq!(site.proxy.admin.wait_for_stat("http.case0.downstream_rq_active", 1), Ok(()));
+    let page = Page::load(&site, "").expect("chromium");
+    assert!(page.requests()[0].contains("head not complete"), "{:?}", page.requests());
+}
+
 #[test]
 fn a_request_that_fails() {
     let (site, upstream) = start(1024);
