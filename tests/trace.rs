@@ -1,5 +1,8 @@
 //! `legate-trace` as a user runs it: every scenario with a real Envoy beside legate, and what it says when a stage is broken.
 
+#[path = "trace/own_logs.rs"]
+mod own_logs;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

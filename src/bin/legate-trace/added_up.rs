@@ -35,11 +35,19 @@ const LOW: &str = "ConnectionImpl::onLowWatermark";
 const DISABLING: &str = "ActiveStream::callHighWatermarkCallbacks";
 const ENABLING: &str = "ActiveStream::callLowWatermarkCallbacks";
 const DATA: &str = "ActiveStream::encodeData";
-const READ_DISABLE: &str = "ConnectionImpl::readDisable";
+/// Stops and resumes reading.
+pub const READ_DISABLE: &str = "ConnectionImpl::readDisable";
 
 /// Whether a stage may have changed its place or its number.
 pub fn is_repeating(stage: &str) -> bool {
     REPEATING.contains(&stage)
+}
+
+/// Whether a stage belongs to back pressure, or looks like it.
+pub fn is_back_pressure(stage: &str) -> bool {
+    const OF_READING: [&str; 2] =
+        ["ConnectionImpl::onReadBufferHighWatermark", "ConnectionImpl::onReadBufferLowWatermark"];
+    [HIGH, LOW, DISABLING, ENABLING, READ_DISABLE].contains(&stage) || OF_READING.contains(&stage)
 }
 
 /// Both traces without what depends on the pieces. A recording of legate's does not tell all that [`Turns`] need.
@@ -120,7 +128,7 @@ impl<'a> Collapsed<'a> {
 
 /// Whether back pressure takes its turns: a full buffer stops the other connection's reading at once, each high watermark has
 /// its low one, and reading resumes as often as it stopped.
-struct Turns {
+pub struct Turns {
     faults: HashMap<LaneId, Vec<Event>>,
     /// Buffers above their high watermark.
     high: HashMap<LaneId, Event>,
@@ -131,7 +139,8 @@ struct Turns {
 }
 
 impl Turns {
-    fn faults_of(trace: &Trace, of_1_1: bool) -> HashMap<LaneId, Vec<Event>> {
+    /// What comes out of turn, by lane.
+    pub fn faults_of(trace: &Trace, of_1_1: bool) -> HashMap<LaneId, Vec<Event>> {
         let mut events: Vec<(LaneId, &Event)> = Vec::new();
         for (id, lane) in &trace.lanes {
             let takes_part = |event: &&Event| match id {

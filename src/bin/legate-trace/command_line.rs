@@ -42,9 +42,10 @@ endpoint; a scenario may set a timeout or a limit in it. The first listener has 
 route_config that takes GET / of host legate.test to a cluster. A scenario that neither proxy can play with it is left out, with
 a line that says why.
 
-Logs of your own are comparable when both proxies had the same configuration on the same port (one after the other), one
-worker (--concurrency 1), and one request after another. In the router, suppress_envoy_headers: true keeps
-x-envoy-upstream-service-time away, whose length, and so the number of bytes, depends on the time.
+Logs of your own are comparable when both proxies had the same configuration, one worker (--concurrency 1), one request after
+another, and the same port (one proxy after the other) or clients with a Host of their own. What the kernel decides is joined:
+whether bytes, a FIN and edges come together. In the router, suppress_envoy_headers: true keeps x-envoy-upstream-service-time
+away, whose length, and so the number of bytes, depends on the time.
 
 Envoy is looked for in ENVOY_BIN, .venv and PATH, legate beside this program. Exit status: 0 when the traces are equal up to the
 documented differences, 1 when not, when a scenario gets stuck, or when a documented difference does not occur where it should,

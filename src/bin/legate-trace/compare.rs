@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::added_up::{added_up, is_repeating};
 use crate::align::align;
 use crate::differences::{Difference, Pattern};
+use crate::joined::{both_joined, is_joined};
 use crate::judge::judge;
 use crate::lanes::{Event, LaneId, Trace};
 use crate::pairing;
@@ -127,6 +128,8 @@ pub enum Mode {
     InOrder,
     /// Without what depends on the pieces in which a long body comes ([`added_up`]).
     AddedUp,
+    /// Without what depends on when things arrive ([`joined`]).
+    Joined,
     /// Connections only, without what depends on which worker has which.
     PerConnection,
 }
@@ -217,11 +220,15 @@ pub fn compare(envoy: &Trace, legate: &Trace, terms: Terms) -> Comparison {
             [of_envoy, of_legate] = added_up(envoy, legate, recorded).map(Cow::Owned);
             differences = differences.into_iter().map(|d| d.among(|stage| !is_repeating(stage))).collect();
         }
+        Mode::Joined => {
+            [of_envoy, of_legate] = both_joined(envoy, legate, !recorded).map(Cow::Owned);
+            differences = differences.into_iter().map(|d| d.among(|stage| !is_joined(stage))).collect();
+        }
         Mode::PerConnection => {
             of_legate = Cow::Owned(pairing::in_order_of(legate, envoy));
         }
     }
-    let ids: BTreeSet<LaneId> = envoy.lanes.iter().chain(&of_legate.lanes).map(|(id, _)| *id).collect();
+    let ids: BTreeSet<LaneId> = of_envoy.lanes.iter().chain(&of_legate.lanes).map(|(id, _)| *id).collect();
     let is_compared = |id: &LaneId| {
         mode != Mode::PerConnection || matches!(id, LaneId::Downstream(_) | LaneId::Upstream(_))
     };

@@ -40,6 +40,8 @@ pub enum Side {
     Before,
     /// Either.
     Beside,
+    /// Nowhere in particular: in an edge that finds nothing to write.
+    Alone,
 }
 
 /// Where a stage has to be: next to one of these, with nothing in between that both proxies have.
@@ -58,6 +60,8 @@ pub struct OnePer {
     pub of: Vec<Pattern>,
     /// With one of these between the others of its kind, it is not to be there.
     pub unless: Vec<Pattern>,
+    /// From one of these on, it is not to be there.
+    pub until: Vec<Pattern>,
 }
 
 /// A difference that is known, with its reason.
@@ -147,6 +151,9 @@ fn parse_how(how: &str) -> Result<How, String> {
 }
 
 fn parse_place(cell: &str) -> Result<Place, String> {
+    if cell == "alone" {
+        return Ok(Place { side: Side::Alone, of: Vec::new() });
+    }
     let (side, of) = cell.split_once(' ').unwrap_or((cell, ""));
     let side = match side {
         "after" => Side::After,
@@ -158,8 +165,10 @@ fn parse_place(cell: &str) -> Result<Place, String> {
 }
 
 fn parse_one_per(cell: &str) -> OnePer {
+    let (cell, until) = cell.split_once(" until ").unwrap_or((cell, ""));
     let (of, unless) = cell.split_once(" unless ").unwrap_or((cell, ""));
-    OnePer { of: patterns(of), unless: if unless.is_empty() { Vec::new() } else { patterns(unless) } }
+    let perhaps = |cell: &str| if cell.is_empty() { Vec::new() } else { patterns(cell) };
+    OnePer { of: patterns(of), unless: perhaps(unless), until: perhaps(until) }
 }
 
 fn patterns(cell: &str) -> Vec<Pattern> {
@@ -208,7 +217,9 @@ impl Difference {
         self.place = self.place.filter(|place| all_known(&place.of));
         // Where stages are not known, neither are all details.
         let is_stage = !matches!(self.how, How::Detail(_)) && is_known(&self.what.stage);
-        let depends = |one: &OnePer| is_stage && all_known(&one.of) && all_known(&one.unless);
+        let depends = |one: &OnePer| {
+            is_stage && [&one.of, &one.unless, &one.until].into_iter().all(|patterns| all_known(patterns))
+        };
         self.one_per = self.one_per.filter(depends);
         self
     }
@@ -247,7 +258,8 @@ pub mod tests {
         assert!(differences.len() > 10);
         for (index, difference) in differences.iter().enumerate() {
             let beside = difference.place.iter().flat_map(|place| &place.of);
-            let owners = difference.one_per.iter().flat_map(|one| one.of.iter().chain(&one.unless));
+            let owners =
+                difference.one_per.iter().flat_map(|one| one.of.iter().chain(&one.unless).chain(&one.until));
             for pattern in beside.chain([&difference.what]).chain(owners) {
                 let row = texts.rows().iter().find(|row| row.stage == pattern.stage);
                 assert!(row.is_some(), "no text stands for {}", pattern.stage);
@@ -267,7 +279,7 @@ pub mod tests {
     fn rows_are_read_and_limited() {
         let text = format!(
             "text\n\n{HEADER}\n|---|---|---|---|---|---|---|\n| `A::b` | envoy | any | - | - | 1.40 | new |\n\
-             | `A::c x y=1` | detail bytes? | upstream, slow-reader | after `A::d` or `A::e z` | legate's `A::f` unless `A::g` | legate | \
+             | `A::c x y=1` | detail bytes? | upstream, slow-reader | after `A::d` or `A::e z` | legate's `A::f` unless `A::g` until `A::h` | legate | \
              because |\n\n| other | table |\n"
         );
         let rows = parse(&text).unwrap();
@@ -281,7 +293,10 @@ pub mod tests {
         assert_eq!((place.side, place.of[1].stage.as_str()), (Side::After, "A::e z"));
         let one_per = rows[1].one_per.as_ref().unwrap();
         assert_eq!((one_per.of[0].of, one_per.of[0].stage.as_str()), (Some(ProxyKind::Legate), "A::f"));
-        assert_eq!(one_per.unless, [Pattern::parse("`A::g`")]);
+        assert_eq!(
+            (&one_per.unless[..], &one_per.until[..]),
+            (&[Pattern::parse("`A::g`")][..], &[Pattern::parse("`A::h`")][..])
+        );
         assert!(rows[1].applies(LaneId::Upstream(2), "slow-reader"));
         assert!(!rows[1].applies(LaneId::Downstream(2), "slow-reader"));
         assert!(!rows[1].applies(LaneId::Upstream(2), "first-request"));

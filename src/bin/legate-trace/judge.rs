@@ -53,6 +53,9 @@ fn verdict(pairs: &[Pair], at: usize, known: &[(usize, &Difference)]) -> Verdict
 /// Whether it is where the difference says, and the only one there unless that is for `one per` to say.
 fn is_in_place(pairs: &[Pair], at: usize, difference: &Difference) -> bool {
     let Some(Place { side, of }) = &difference.place else { return true };
+    if *side == Side::Alone {
+        return is_idle_edge(pairs, at);
+    }
     let is_beside = |path: &mut dyn Iterator<Item = &Pair>| {
         for near in path {
             if of.iter().any(|pattern| near.is(pattern)) && near.may_share(&pairs[at]) {
@@ -67,6 +70,28 @@ fn is_in_place(pairs: &[Pair], at: usize, difference: &Difference) -> bool {
     };
     (*side != Side::Before && is_beside(&mut pairs[..at].iter().rev()))
         || (*side != Side::After && is_beside(&mut pairs[at + 1..].iter()))
+}
+
+/// Whether it is the edge, or the look at it, of a socket that can be written to, when there is nothing to write.
+fn is_idle_edge(pairs: &[Pair], at: usize) -> bool {
+    const EDGE: &str = "ConnectionImpl::onFileEvent";
+    const LOOK: &str = "ConnectionImpl::onWriteReady";
+    let is_of_envoy = pairs[at].envoy.is_some();
+    let own = |pair: &Pair| if is_of_envoy { pair.envoy.clone() } else { pair.legate.clone() };
+    let mut before = pairs[..at].iter().rev().filter_map(own);
+    let mut after = pairs[at + 1..].iter().filter_map(own);
+    let is_edge = |event: &Event| event.stage == EDGE && event.detail("bits").is_none_or(|bits| bits == "2");
+    let is_look = |event: &Event| event.stage == LOOK;
+    let writes = |event: Event| {
+        event.stage.starts_with("RawBufferSocket::doWrite")
+            || event.stage.starts_with("ConnectionImpl::onWriteReady ")
+    };
+    let Some(event) = own(&pairs[at]) else { return false };
+    let has_both = match is_look(&event) {
+        true => before.next().is_some_and(|edge| is_edge(&edge)),
+        false => is_edge(&event) && after.next().is_some_and(|look| is_look(&look)),
+    };
+    has_both && !after.next().is_some_and(writes)
 }
 
 /// A stage may be at another place only where both sides have it, nearby.
@@ -135,8 +160,9 @@ fn settle_number(
 }
 
 fn owners(pairs: &[Pair], how: &How, one_per: &OnePer) -> Vec<usize> {
-    let is_owner = |at: &usize| one_per.of.iter().any(|owner| is_of(&pairs[*at], owner, how));
-    (0..pairs.len()).filter(is_owner).collect()
+    let is_any = |at: usize, of: &[Pattern]| of.iter().any(|owner| is_of(&pairs[at], owner, how));
+    let end = (0..pairs.len()).find(|at| is_any(*at, &one_per.until)).unwrap_or(pairs.len());
+    (0..end).filter(|at| is_any(*at, &one_per.of)).collect()
 }
 
 /// Whether a pair has what is meant on the side where the difference is, or on the named side alone.
@@ -268,6 +294,23 @@ mod tests {
     }
 
     #[test]
+    fn an_edge_may_find_nothing_to_write() {
+        let (edge, look) = ("ConnectionImpl::onFileEvent bits=2", "ConnectionImpl::onWriteReady");
+        let known =
+            [edge, look].map(|stage| row(&format!("| {stage} | envoy? | any | alone | - | legate | x |")));
+        let verdicts = |envoy: &str| {
+            let result = result(envoy, "a", &known);
+            result.split(' ').map(|word| word.rsplit_once(':').unwrap().1.to_string()).collect::<String>()
+        };
+        assert_eq!(verdicts(&format!("{edge}, {look}, a")), "01=");
+        assert_eq!(verdicts(&format!("a, {edge}, {look}")), "=01");
+        assert_eq!(verdicts(&format!("{edge}, {look}, RawBufferSocket::doWrite, a")), "!!!=");
+        assert_eq!(verdicts(&format!("{edge}, a")), "!=");
+        assert_eq!(verdicts(&format!("{look}, a")), "!=");
+        assert_eq!(verdicts(&format!("ConnectionImpl::onFileEvent bits=3, {look}, a")), "!!=");
+    }
+
+    #[test]
     fn there_is_one_for_each() {
         let known = [row("| x | legate | any | - | a | 1.40 | y |")];
         assert_eq!(result("a, b, a", "a, b, x, a, x", &known), "a/a:= b/b:= -/x:0 a/a:= -/x:0");
@@ -295,6 +338,14 @@ mod tests {
         judge(&mut pairs, &known.iter().enumerate().collect::<Vec<_>>());
         let missing = pairs.iter().find(|pair| pair.verdict == Verdict::Missing(0)).expect("x is missing");
         assert_eq!((missing.legate.as_ref().map(|e| e.line), missing.envoy.is_none()), (Some(3), true));
+    }
+
+    #[test]
+    fn there_is_none_from_the_end_on() {
+        let known = [row("| x | envoy | any | after a | a until end | 1.40 | y |")];
+        assert_eq!(result("a, x, end, a", "a, end, a", &known), "a/a:= x/-:0 end/end:= a/a:=");
+        assert_eq!(result("a, end, a", "a, end, a", &known), "a/a:= x/-:no0 end/end:= a/a:=");
+        assert_eq!(result("a, x, end, a, x", "a, end, a", &known), "a/a:= x/-:0 end/end:= a/a:= x/-:!");
     }
 
     #[test]

@@ -205,6 +205,9 @@ pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
             reader.worker(line, found);
         }
     }
+    if extent.has_end {
+        reader.expect_nothing_deferred();
+    }
     let mut trace = Trace { dialect, proxy, extent, ..reader.finish() };
     if dialect == Dialect::V1_1 {
         laws::check(&mut trace);
@@ -341,6 +344,10 @@ impl<'a> Reader<'a> {
                 self.push(at, row.folds, own(details));
             }
             Place::Loop => self.push(LaneId::Loop(worker), row.folds, own(details)),
+            Place::PoolAndLoop => {
+                self.push(LaneId::Pool(worker), row.folds, own(details.clone()));
+                self.push(LaneId::Loop(worker), row.folds, own(details));
+            }
         }
     }
 
@@ -362,6 +369,19 @@ impl<'a> Reader<'a> {
         self.deferred.insert(line.thread.clone(), if grows { size } else { 0 });
         let expected = known? + usize::from(grows);
         (expected != size).then_some(expected)
+    }
+
+    /// At the end of all, no list of what is to be deleted has anything left.
+    fn expect_nothing_deferred(&mut self) {
+        for (index, worker) in self.workers.clone().iter().enumerate() {
+            let left = self.deferred.get(worker).copied().unwrap_or_default();
+            let lane = LaneId::Loop(index + 1);
+            let last = self.lanes.get(&lane).and_then(|events| events.last()).cloned();
+            if let Some(last) = last.filter(|_| left > 0) {
+                let stage = format!("{left} are left in the deferred deletion list");
+                self.push(lane, false, Event { stage, known: false, details: Vec::new(), ..last });
+            }
+        }
     }
 
     fn stream_number(&mut self, lane: LaneId, line: &LogLine) -> Option<usize> {
@@ -386,6 +406,7 @@ impl<'a> Reader<'a> {
     fn finish(self) -> Trace {
         let mut lanes: Vec<(LaneId, Vec<Event>)> = self.lanes.into_iter().collect();
         lanes.sort_by_key(|(id, _)| *id);
+        lanes.iter_mut().filter(|(id, _)| matches!(id, LaneId::Pool(_))).for_each(|(_, pool)| sort_end(pool));
         Trace {
             lanes,
             downstream_by_worker: self.downstream_by_worker,
@@ -395,6 +416,21 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// When a worker ends, its clusters go in the order of a hash table: here their connections in their own.
+fn sort_end(pool: &mut Vec<Event>) {
+    let Some(end) = pool.iter().position(|event| event.stage == CLUSTERS_GO) else { return };
+    let mut closing = None;
+    let with_connection = |event: Event| {
+        closing = event.conn.or(closing);
+        (closing, event)
+    };
+    let mut rest: Vec<(Option<LaneId>, Event)> = pool.drain(end + 1..).map(with_connection).collect();
+    rest.sort_by_key(|(conn, _)| *conn);
+    pool.extend(rest.into_iter().map(|(_, event)| event));
+}
+
+const CLUSTERS_GO: &str = "ThreadLocalClusterManagerImpl::~ThreadLocalClusterManagerImpl";
 
 /// The last that the main thread says.
 const LAST_WORDS: &str = "InstanceImpl::terminate";
@@ -512,6 +548,28 @@ mod tests {
         assert_eq!(unknown(&[(added, 3), (added, 4), (cleared, 4)]), 0);
         assert_eq!(unknown(&[(added, 4), (cleared, 4)]), 1);
         assert_eq!(unknown(&[(cleared, 3)]), 1);
+        let end = "[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] exiting\n";
+        let ended = read(&texts, &format!("{LOG}{end}"), 1);
+        assert_eq!(ended.lane(LaneId::Loop(2)).iter().filter(|event| !event.known).count(), 1);
+    }
+
+    #[test]
+    fn clusters_may_end_in_any_order() {
+        let line = |text: &str| format!("[2026-01-01 00:00:00.000][3][debug]{text}\n");
+        let pool_of = |order: [&str; 2]| {
+            let mut log = String::from(LOG);
+            log.extend(["[client] [a.rs:1] [C8] connecting", "[client] [a.rs:1] [C9] connecting"].map(line));
+            log += &line("[upstream] [a.rs:1] shutting down thread local cluster manager");
+            for conn in order {
+                log += &line(&format!("[pool] [a.rs:1] [{conn}] client disconnected, failure reason: "));
+                log += &line("[pool] [a.rs:1] moving to ready");
+            }
+            let trace = read(&StageTexts::built_in().unwrap(), &log, 1);
+            trace.lane(LaneId::Pool(2)).iter().map(Event::to_string).collect::<Vec<_>>()
+        };
+        let pool = pool_of(["C8", "C9"]);
+        assert!(pool[1].contains(" U2 ") && pool[3].contains(" U3 "), "{pool:?}");
+        assert_eq!(pool_of(["C9", "C8"]), pool);
     }
 
     #[test]

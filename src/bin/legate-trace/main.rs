@@ -13,6 +13,7 @@ mod differences;
 mod extent;
 mod html;
 mod interrupt;
+mod joined;
 mod judge;
 mod lanes;
 mod laws;
@@ -241,7 +242,7 @@ fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
     if recorded {
         recorder::keep_recorded(&mut envoy);
     }
-    let (scenario, mut mode) = command.scenario.map_or(("", Mode::InOrder), |s| (s.name, s.mode));
+    let (scenario, mut mode) = command.scenario.map_or(("", Mode::Joined), |s| (s.name, s.mode));
     if command.per_connection {
         mode = Mode::PerConnection;
     }

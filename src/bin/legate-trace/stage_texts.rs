@@ -31,6 +31,8 @@ pub enum Place {
     ConnectionAndLoop,
     /// The worker's event loop.
     Loop,
+    /// The loop, and the pools as well.
+    PoolAndLoop,
     /// The main thread.
     Main,
     /// It is no stage.
@@ -146,6 +148,7 @@ fn place_named(name: &str) -> Result<Place, String> {
         "conn&pool" => Place::ConnectionAndPool,
         "conn&loop" => Place::ConnectionAndLoop,
         "loop" => Place::Loop,
+        "pool&loop" => Place::PoolAndLoop,
         "main" => Place::Main,
         "none" => Place::None,
         _ => return Err(format!("no place is called '{name}'")),

@@ -8,8 +8,9 @@ use crate::stage_texts::{Dialect, StageTexts};
 
 /// What Envoy of istio 1.1 says, and legate has no cause to.
 const OF_1_1_ALONE: [&str; 2] = ["moving to delay", "moving from delay to ready"];
-/// What the system says, or a filter's name, in the place of a hole.
-const FILLED: [(&str, &str); 3] = [
+/// What the system says, a filter's name, or a number that stands for something, in the place of a hole.
+const FILLED: [(&str, &str); 4] = [
+    ("buffering 0 bytes", "buffering {} bytes"),
     ("error: Resource temporarily unavailable, code: {}", "error: {}, code: {}"),
     ("error: Resource temporarily unavailable{}", "error: {}"),
     ("filter=envoy.filters.http.upstream_codec", "filter={}"),
