@@ -13,6 +13,7 @@ use super::listener::{Listener, NetworkFilterConfig};
 use super::reader::{FromMessage, MessageReader};
 use super::route::{Action, RouteConfiguration};
 use super::runtime::LayeredRuntime;
+use super::watchdog::Watchdogs;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Bootstrap {
     pub cluster_manager: ClusterManager,
     /// At least 1 ms and less than 5 min, default 5 s.
     pub stats_flush_interval: Duration,
+    /// How long a thread may stay away from its loop.
+    pub watchdogs: Watchdogs,
     /// How stats are named.
     pub stats_config: StatsConfig,
     /// Directory of start-up flags; empty means none.
@@ -51,6 +54,7 @@ impl Default for Bootstrap {
             admin: None,
             cluster_manager: ClusterManager::default(),
             stats_flush_interval: Duration::from_secs(5),
+            watchdogs: Watchdogs::default(),
             stats_config: StatsConfig::default(),
             flags_path: String::new(),
             layered_runtime: None,
@@ -67,8 +71,6 @@ const UNSUPPORTED: &[&str] = &[
     "stats_sinks",
     "deferred_stat_options",
     "hds_config",
-    "watchdog",
-    "watchdogs",
     "tracing",
     "overload_manager",
     "header_prefix",
@@ -111,6 +113,7 @@ impl FromMessage for Bootstrap {
             admin: r.message("admin")?,
             cluster_manager: r.message("cluster_manager")?.unwrap_or_default(),
             stats_flush_interval: flush.unwrap_or(default.stats_flush_interval),
+            watchdogs: Watchdogs::of_bootstrap(r)?,
             stats_config: r.message("stats_config")?.unwrap_or_default(),
             flags_path: r.string("flags_path")?,
             layered_runtime: r.message("layered_runtime")?,

@@ -1,7 +1,7 @@
 //! `envoy.config.cluster.v3`: clusters and their circuit breakers.
 
 use super::address::SocketAddress;
-use super::core::RoutingPriority;
+use super::core::{Percent, RoutingPriority};
 use super::endpoint::ClusterLoadAssignment;
 use super::error::ConfigError;
 use super::protocol_options::{
@@ -323,20 +323,6 @@ impl FromMessage for CommonLbConfig {
         r.unsupported_if_true("close_connections_on_host_set_change")?;
         let percent: Option<Percent> = r.message("healthy_panic_threshold")?;
         Ok(Self { healthy_panic_threshold: percent.map(|p| p.value) })
-    }
-}
-
-struct Percent {
-    value: f64,
-}
-
-impl FromMessage for Percent {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let value = r.opt_f64("value")?.unwrap_or(0.0);
-        if !(0.0..=100.0).contains(&value) {
-            return Err(r.error("value", format!("{value} is out of range, expected 0..=100")));
-        }
-        Ok(Self { value })
     }
 }
 

@@ -95,3 +95,18 @@ impl RoutingPriority {
     /// API names and numbers.
     pub const TABLE: &EnumTable<Self> = &[("DEFAULT", 0, Some(Self::Default)), ("HIGH", 1, Some(Self::High))];
 }
+
+/// `envoy.type.v3.Percent`.
+pub(super) struct Percent {
+    pub(super) value: f64,
+}
+
+impl FromMessage for Percent {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let value = r.opt_f64("value")?.unwrap_or(0.0);
+        if !(0.0..=100.0).contains(&value) {
+            return Err(r.error("value", format!("{value} is out of range, expected 0..=100")));
+        }
+        Ok(Self { value })
+    }
+}

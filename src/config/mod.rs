@@ -27,6 +27,7 @@ pub mod route;
 pub mod runtime;
 mod scalar;
 mod text;
+pub mod watchdog;
 pub mod yaml;
 
 #[cfg(test)]

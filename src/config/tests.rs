@@ -505,3 +505,32 @@ fn files_are_read_by_extension_and_config_yaml_is_merged_over() {
     let error = load_bootstrap(Some(""), None, UnknownFields::Reject).unwrap_err();
     assert!(error.to_string().starts_with("At least one of --config-path"));
 }
+
+#[test]
+fn watchdogs_for_each_kind_of_threads_or_one_for_all() {
+    let default = accept(base()).watchdogs;
+    assert_eq!(default.main_thread_watchdog, default.worker_watchdog);
+    assert_eq!(default.worker_watchdog.miss_timeout, Duration::from_millis(200));
+    assert_eq!(default.worker_watchdog.kill_timeout, Duration::ZERO);
+    let limits = json!({
+        "miss_timeout": "0.1s", "megamiss_timeout": "2s", "kill_timeout": "3s", "multikill_timeout": "4s",
+        "max_kill_timeout_jitter": "5s", "multikill_threshold": {"value": 30},
+    });
+    let each = accept(with("", "watchdogs", json!({"worker_watchdog": limits}))).watchdogs;
+    assert_eq!(each.main_thread_watchdog, default.main_thread_watchdog);
+    assert_eq!(each.worker_watchdog.max_kill_timeout_jitter, Duration::from_secs(5));
+    assert_eq!(each.worker_watchdog.multikill_threshold, 30.0);
+    let all = accept(with("", "watchdog", limits.clone())).watchdogs;
+    assert_eq!(
+        (&all.main_thread_watchdog, &all.worker_watchdog),
+        (&each.worker_watchdog, &each.worker_watchdog)
+    );
+    let mut both = with("", "watchdog", limits);
+    both["watchdogs"] = json!({});
+    assert!(refuse(both).contains("Only one of watchdog or watchdogs should be set!"));
+    let action = json!({"event": "MISS", "config": {"name": "envoy.watchdog.abort_action"}});
+    let refused = refuse(with("", "watchdogs", json!({"main_thread_watchdog": {"actions": [action]}})));
+    assert!(refused.starts_with("watchdogs.main_thread_watchdog.actions: "), "{refused}");
+    let refused = refuse(with("", "watchdog", json!({"multikill_threshold": {"value": 101}})));
+    assert!(refused.starts_with("watchdog.multikill_threshold.value: "), "{refused}");
+}

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ffi;
 use super::libevent::Base;
-use super::{AcceptedFd, FileEvent, Listener, SignalEvent, Timer};
+use super::{AcceptedFd, FileEvent, Listener, Pulse, SignalEvent, Timer};
 use crate::envoy_log;
 use crate::trace::{self, Stage};
 
@@ -33,6 +33,15 @@ pub enum RunType {
     NonBlock,
     /// Runs until `exit` is called, even with no event registered.
     RunUntilExit,
+}
+
+/// Why [`Dispatcher::run`] has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunEnd {
+    /// As its [`RunType`] says.
+    Done,
+    /// The kernel cannot be asked for events any more, which is logged: what is registered never runs again.
+    Failed,
 }
 
 /// One `event_base` and the thread-bound things made from it.
@@ -126,6 +135,11 @@ impl Dispatcher {
         DispatcherHandle { posts: self.posts.clone() }
     }
 
+    /// What other threads see of this loop.
+    pub fn pulse(&self) -> Pulse {
+        self.base.pulse().clone()
+    }
+
     /// Keeps `item` until the end of the pass and drops it then, first in first out.
     pub fn deferred_delete(&self, item: Rc<dyn DeferredDeletable>) {
         let size = {
@@ -161,15 +175,23 @@ impl Dispatcher {
     }
 
     /// Runs posted callbacks once, then the loop. A panic in a callback goes on from here.
-    pub fn run(&self, run_type: RunType) {
+    pub fn run(&self, run_type: RunType) -> RunEnd {
         trace::instant(Stage::DispatcherRun, None, 0, run_type as u64, 0);
+        self.base.pulse().begin_pass();
         self.posts.run();
+        self.base.pulse().end_pass();
         let flags = match run_type {
             RunType::Block => 0,
             RunType::NonBlock => ffi::EVLOOP_NONBLOCK,
             RunType::RunUntilExit => ffi::EVLOOP_NO_EXIT_ON_EMPTY,
         };
-        self.base.run(flags as c_int);
+        match self.base.run(flags as c_int) {
+            Ok(()) => RunEnd::Done,
+            Err(error) => {
+                envoy_log!(Main, critical, "the event loop of {} has failed: {}", self.name, error);
+                RunEnd::Failed
+            }
+        }
     }
 
     /// Ends [`Dispatcher::run`] after the current pass.

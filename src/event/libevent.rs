@@ -5,12 +5,16 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_short};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Once;
 
+use nix::errno::Errno;
+
 use super::file_event::from_libevent;
+use super::pulse::Pulse;
 use super::{clock, ffi};
 use crate::{envoy_log, trace};
 
@@ -29,6 +33,8 @@ pub fn global_init() {
 }
 
 extern "C" fn on_log(severity: c_int, message: *const c_char) {
+    // Who called libevent asks what went wrong, not how writing of it went.
+    let errno = Errno::last();
     // SAFETY: libevent passes a NUL-terminated string that lives for the call.
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
     if severity >= ffi::EVENT_LOG_WARN as c_int {
@@ -36,10 +42,14 @@ extern "C" fn on_log(severity: c_int, message: *const c_char) {
     } else {
         envoy_log!(Misc, debug, "libevent: {}", text);
     }
+    errno.set();
 }
 
 /// An owned `event_base`. Every event holds it by `Rc`, so that it is freed after the last of them.
-pub(super) struct Base(NonNull<ffi::event_base>);
+pub(super) struct Base {
+    raw: NonNull<ffi::event_base>,
+    pulse: Pulse,
+}
 
 impl Base {
     pub(super) fn new() -> Rc<Base> {
@@ -47,29 +57,41 @@ impl Base {
         // SAFETY: no arguments; null is handled.
         let raw = unsafe { ffi::event_base_new() };
         let raw = NonNull::new(raw).expect("event_base_new"); // invariant: only out of memory or fds
-        Rc::new(Base(raw))
+        Rc::new(Base { raw, pulse: Pulse::default() })
     }
 
     pub(super) fn raw(&self) -> *mut ffi::event_base {
-        self.0.as_ptr()
+        self.raw.as_ptr()
+    }
+
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Runs the loop, pass by pass; a panic caught in a callback goes on here.
-    pub(super) fn run(&self, flags: c_int) {
+    ///
+    /// # Errors
+    /// The kernel could not be asked for events. No event comes any more.
+    pub(super) fn run(&self, flags: c_int) -> io::Result<()> {
         let once = flags & ffi::EVLOOP_NONBLOCK as c_int != 0;
         let flags = if once { flags } else { flags | ffi::EVLOOP_ONCE as c_int };
         loop {
             // SAFETY: the base is alive and this thread owns it.
             let rc = unsafe { ffi::event_base_loop(self.raw(), flags) };
+            let error = (rc < 0).then(io::Error::last_os_error);
+            self.pulse.end_pass();
             trace::end_pass();
             if let Some(panic) = PANIC.with_borrow_mut(Option::take) {
                 std::panic::resume_unwind(panic);
             }
             // SAFETY: the base is alive.
             let exit = unsafe { ffi::event_base_got_exit(self.raw()) } != 0;
-            // Not 0: no event is left, or the loop has failed.
+            if let Some(error) = error {
+                return Err(error);
+            }
+            // Not 0: no event is left.
             if exit || once || rc != 0 {
-                return;
+                return Ok(());
             }
         }
     }
@@ -105,6 +127,7 @@ pub(super) enum CallbackKind {
 /// `by_hand` is for the recorder: whether `event_active` and not the kernel is behind it.
 #[inline]
 pub(super) fn guarded(base: &Base, kind: CallbackKind, bits: c_short, by_hand: bool, f: impl FnOnce()) {
+    base.pulse.begin_pass();
     clock::enter_callback();
     let recorded = trace::enter_callback(kind as u64, from_libevent(bits).into(), by_hand);
     let outcome = catch_unwind(AssertUnwindSafe(f));

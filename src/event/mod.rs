@@ -3,7 +3,7 @@
 //! Mirrors Envoy's `source/common/event/`. A [`Dispatcher`] owns one `event_base`; everything made
 //! from it ([`FileEvent`], [`Timer`], [`SignalEvent`], [`Listener`]) belongs to the thread that runs
 //! it, which Rust enforces because none of these types is `Send` (Envoy asserts it at run time).
-//! Only [`DispatcherHandle`] crosses threads, and only to `post` and to `exit`.
+//! Only [`DispatcherHandle`] crosses threads, and only to `post` and to `exit`; and [`Pulse`], to look at.
 //!
 //! This is the only module of legate with `unsafe` code. Three rules keep it sound:
 //! - what libevent points at lives in an `Rc` allocation and so never moves;
@@ -22,6 +22,7 @@ mod ffi;
 mod file_event;
 mod libevent;
 mod listener;
+mod pulse;
 mod signal;
 #[cfg(test)]
 mod tests;
@@ -29,9 +30,10 @@ mod timer;
 
 pub use clock::now;
 pub(crate) use clock::ticks;
-pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunType};
+pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunEnd, RunType};
 pub use file_event::{CLOSED, FileEvent, READ, WRITE};
 pub use libevent::global_init;
 pub use listener::{AcceptedFd, Listener};
+pub use pulse::Pulse;
 pub use signal::SignalEvent;
 pub use timer::Timer;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::drain_manager::DrainManagerImpl;
+use super::guard_dog::GuardDogImpl;
 use super::listener_config::ListenerConfig;
 use super::worker::WorkerImpl;
 use crate::config;
@@ -113,8 +114,8 @@ impl ListenerManagerImpl {
         self.workers.borrow().iter().for_each(f);
     }
 
-    /// Gives every worker the listeners and starts it.
-    pub fn start_workers(&self) {
+    /// Gives every worker the listeners and starts it, with `guard_dog` watching it.
+    pub fn start_workers(&self, guard_dog: &Arc<GuardDogImpl>) {
         envoy_log!(Config, info, "all dependencies initialized. starting workers");
         trace::instant(Stage::StartWorkers, None, 0, self.workers.borrow().len() as u64, 0);
         self.workers_started.set(true);
@@ -138,7 +139,7 @@ impl ListenerManagerImpl {
                     }
                 });
             }
-            worker.start();
+            worker.start(guard_dog);
         }
         self.stats.workers_started.set(1);
     }

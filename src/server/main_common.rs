@@ -79,10 +79,8 @@ pub(super) fn serve(
     let init_only = options.mode == Mode::InitOnly;
     match InstanceImpl::new(options, bootstrap, main_listeners) {
         Ok(_) if init_only => ExitCode::SUCCESS,
-        Ok(server) => {
-            server.run();
-            ExitCode::SUCCESS
-        }
+        Ok(server) if server.run() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => fail(path, &error),
     }
 }

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::admin::AdminImpl;
 use super::connection_handler::ConnectionHandlerImpl;
 use super::drain_manager::DrainManagerImpl;
+use super::guard_dog::{GuardDogImpl, GuardDogThread};
 use super::listener_config::{ListenerConfig, bind, listen_options};
 use super::listener_manager::ListenerManagerImpl;
 use super::options::{IpVersion, Options};
@@ -16,7 +18,7 @@ use super::worker::WorkerImpl;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::{self, Bootstrap};
-use crate::event::{Dispatcher, RunType, SignalEvent, Timer};
+use crate::event::{Dispatcher, RunEnd, RunType, SignalEvent, Timer};
 use crate::filters::network::http_connection_manager::FactoryContext;
 use crate::http::DateProvider;
 use crate::network::{Address, ListenSocket};
@@ -48,7 +50,12 @@ pub struct InstanceImpl {
     admin: RefCell<Option<Rc<AdminImpl>>>,
     stat_flush_timer: RefCell<Option<Timer>>,
     drain_tick_timer: RefCell<Option<Rc<Timer>>>,
+    main_thread_guard_dog: Arc<GuardDogImpl>,
+    worker_guard_dog: Arc<GuardDogImpl>,
+    guard_dog_thread: RefCell<Option<GuardDogThread>>,
     live: Cell<bool>,
+    /// A thread cannot go on, so the process ends as if it had been told to, and says that it failed.
+    failed: Arc<AtomicBool>,
     weak: Weak<InstanceImpl>,
 }
 
@@ -70,7 +77,8 @@ impl InstanceImpl {
         let start = Instant::now();
         let stats_store = Store::new(options.concurrency as usize);
         let tls = thread_local::InstanceImpl::new();
-        let workers = create_workers(&options, &tls)?;
+        let failed = Arc::new(AtomicBool::new(false));
+        let workers = create_workers(&options, &tls, &dispatcher, &failed)?;
 
         let date_provider = tls.allocate_slot::<DateProvider>();
         date_provider.set(|dispatcher| DateProvider::new(dispatcher));
@@ -98,6 +106,10 @@ impl InstanceImpl {
             service_cluster: or_else(&options.service_cluster, &bootstrap.node.cluster),
             service_node: or_else(&options.service_node, &bootstrap.node.id),
         };
+        let watchdogs = &bootstrap.watchdogs;
+        let main_thread_guard_dog =
+            GuardDogImpl::new(&stats_store, "main_thread", &watchdogs.main_thread_watchdog);
+        let worker_guard_dog = GuardDogImpl::new(&stats_store, "workers", &watchdogs.worker_watchdog);
         let server = Rc::new_cyclic(|weak| InstanceImpl {
             listener_manager: ListenerManagerImpl::new(&stats_store, workers),
             drain_manager: DrainManagerImpl::new(options.drain_time),
@@ -113,12 +125,17 @@ impl InstanceImpl {
             admin: RefCell::default(),
             stat_flush_timer: RefCell::default(),
             drain_tick_timer: RefCell::default(),
+            main_thread_guard_dog,
+            worker_guard_dog,
+            guard_dog_thread: RefCell::default(),
             live: Cell::new(false),
+            failed,
             weak: weak.clone(),
         });
         server.start_admin(admin_socket)?;
         server.start_main_listeners(main_listeners)?;
         server.load_listeners()?;
+        server.start_guard_dogs()?;
         Ok(server)
     }
 
@@ -167,8 +184,16 @@ impl InstanceImpl {
         Ok(())
     }
 
-    /// Runs the main loop until the server is told to end, then ends everything.
-    pub fn run(&self) {
+    fn start_guard_dogs(&self) -> Result<(), String> {
+        let dogs = vec![self.main_thread_guard_dog.clone(), self.worker_guard_dog.clone()];
+        let thread = GuardDogThread::start(dogs).map_err(|e| format!("cannot start the guard dog: {e}"))?;
+        *self.guard_dog_thread.borrow_mut() = Some(thread);
+        Ok(())
+    }
+
+    /// Runs the main loop until the server is told to end, then ends everything. False when it ended by itself,
+    /// because a thread could not go on.
+    pub fn run(&self) -> bool {
         trace::instant(Stage::RunHelperStarts, None, 0, 0, 0);
         let _signals = self.listen_for_signals();
         self.start_stat_flush();
@@ -182,13 +207,16 @@ impl InstanceImpl {
         }));
         envoy_log!(Main, info, "starting main dispatch loop");
         trace::instant(Stage::Run, None, 0, 0, 0);
-        self.dispatcher.run(RunType::Block);
+        let watch_dog = self.main_thread_guard_dog.create_watch_dog(&self.dispatcher);
+        let end = self.dispatcher.run(RunType::Block);
         envoy_log!(Main, info, "main dispatch loop exited");
+        self.main_thread_guard_dog.stop_watching(&watch_dog);
         self.terminate();
+        end == RunEnd::Done && !self.failed.load(Ordering::Relaxed)
     }
 
     fn start_workers(&self) {
-        self.listener_manager.start_workers();
+        self.listener_manager.start_workers(&self.worker_guard_dog);
         self.live.set(true);
         self.server_stats.state.set(0);
         self.server_stats.initialization_time_ms.record(self.start.elapsed().as_millis() as u64);
@@ -302,6 +330,7 @@ impl InstanceImpl {
         drop(self.stat_flush_timer.borrow_mut().take());
         drop(self.drain_tick_timer.borrow_mut().take());
         self.listener_manager.stop_workers();
+        drop(self.guard_dog_thread.borrow_mut().take());
         self.handler.clear();
         drop(self.admin.borrow_mut().take());
         self.stats_store.merge_histograms();
@@ -372,10 +401,19 @@ fn bind_admin(options: &Options, bootstrap: &Bootstrap) -> Result<Option<ListenS
 fn create_workers(
     options: &Options,
     tls: &Arc<thread_local::InstanceImpl>,
+    main: &Dispatcher,
+    failed: &Arc<AtomicBool>,
 ) -> Result<Vec<WorkerImpl>, String> {
     (0..options.concurrency)
         .map(|index| {
-            let worker = WorkerImpl::new(index).map_err(|e| format!("cannot create worker {index}: {e}"))?;
+            let (main, failed) = (main.handle(), failed.clone());
+            let on_failure = move || {
+                failed.store(true, Ordering::Relaxed);
+                let exiting = main.clone();
+                main.post(move || exiting.exit());
+            };
+            let worker = WorkerImpl::new(index, on_failure)
+                .map_err(|e| format!("cannot create worker {index}: {e}"))?;
             tls.register_thread(worker.dispatcher().clone());
             Ok(worker)
         })

@@ -11,9 +11,10 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use super::connection_handler::ConnectionHandlerImpl;
+use super::guard_dog::GuardDogImpl;
 use super::listener_config::ListenerConfig;
 use crate::envoy_log;
-use crate::event::{Dispatcher, DispatcherHandle, RunType};
+use crate::event::{Dispatcher, DispatcherHandle, RunEnd, RunType};
 use crate::trace::{self, Stage};
 use crate::{stats, thread_local};
 
@@ -26,22 +27,23 @@ thread_local! {
 pub struct WorkerImpl {
     index: u32,
     dispatcher: DispatcherHandle,
-    start: Option<mpsc::Sender<()>>,
+    start: Option<mpsc::Sender<Arc<GuardDogImpl>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl WorkerImpl {
-    /// Makes worker number `index` (from 0); it does nothing until it is started.
+    /// Makes worker number `index` (from 0); it does nothing until it is started. Should its loop fail,
+    /// `on_failure` runs on its thread.
     ///
     /// # Errors
     /// The thread could not be made.
-    pub fn new(index: u32) -> std::io::Result<Self> {
+    pub fn new(index: u32, on_failure: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (handle_tx, handle_rx) = mpsc::channel();
         let (start_tx, start_rx) = mpsc::channel();
         let thread = std::thread::Builder::new().name(format!("wrk:worker_{index}")).spawn(move || {
             // Without this worker its connections, and perhaps all new ones, would wait for ever.
             let abort = AbortOnPanic;
-            thread_routine(index, &handle_tx, &start_rx);
+            thread_routine(index, &handle_tx, &start_rx, on_failure);
             std::mem::forget(abort);
         })?;
         let dispatcher = handle_rx.recv().map_err(|_| std::io::Error::other("worker ended early"))?;
@@ -82,10 +84,10 @@ impl WorkerImpl {
             .post(move || answer(HANDLER.with_borrow(|h| h.as_ref().map_or(0, |h| h.num_connections()))));
     }
 
-    /// Runs the worker.
-    pub fn start(&mut self) {
+    /// Runs the worker, with `guard_dog` watching it.
+    pub fn start(&mut self, guard_dog: &Arc<GuardDogImpl>) {
         if let Some(start) = self.start.take() {
-            let _ = start.send(());
+            let _ = start.send(guard_dog.clone());
         }
     }
 
@@ -118,7 +120,12 @@ impl Drop for AbortOnPanic {
     }
 }
 
-fn thread_routine(index: u32, handle: &mpsc::Sender<DispatcherHandle>, start: &mpsc::Receiver<()>) {
+fn thread_routine(
+    index: u32,
+    handle: &mpsc::Sender<DispatcherHandle>,
+    start: &mpsc::Receiver<Arc<GuardDogImpl>>,
+    on_failure: impl FnOnce(),
+) {
     stats::register_thread(index as usize + 1);
     let name = format!("worker_{index}");
     trace::register_thread(&name);
@@ -130,11 +137,15 @@ fn thread_routine(index: u32, handle: &mpsc::Sender<DispatcherHandle>, start: &m
         return;
     }
     // An error means that the server gave up before it started its workers.
-    if start.recv().is_ok() {
+    if let Ok(guard_dog) = start.recv() {
+        let watch_dog = guard_dog.create_watch_dog(&dispatcher);
         envoy_log!(Main, debug, "worker entering dispatch loop");
         trace::instant(Stage::ThreadRoutine, None, 0, index.into(), 0);
-        dispatcher.run(RunType::RunUntilExit);
+        if dispatcher.run(RunType::RunUntilExit) == RunEnd::Failed {
+            on_failure();
+        }
         envoy_log!(Main, debug, "worker exited dispatch loop");
+        guard_dog.stop_watching(&watch_dog);
     }
     // Connections first, then pools, then the loop that both belong to.
     HANDLER.set(None);

@@ -76,6 +76,7 @@ stages! {
     RunHelperStarts timed 0 "RunHelper::RunHelper" "" "" "source/server/server.cc" "src/server/server.rs",
     InitManagerInitialize timed 0 "ManagerImpl::initialize" "" "" "source/common/init/manager_impl.cc" "src/server/server.rs",
     Run timed 0 "InstanceImpl::run" "" "event_base_loop" "source/server/server.cc" "src/server/server.rs",
+    CreateWatchDog timed 0 "GuardDogImpl::createWatchDog" "threads" "" "source/server/guarddog_impl.cc" "src/server/guard_dog.rs",
     StartWorkers timed 0 "ListenerManagerImpl::startWorkers" "workers" "" "source/server/listener_manager_impl.cc" "src/server/listener_manager.rs",
     ThreadRoutine timed 0 "WorkerImpl::threadRoutine" "worker" "event_base_loop" "source/server/worker_impl.cc" "src/server/worker.rs",
     DispatcherRun timed 0 "DispatcherImpl::run" "type" "event_base_loop" "source/common/event/dispatcher_impl.cc" "src/event/dispatcher.rs",

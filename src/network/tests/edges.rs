@@ -301,7 +301,9 @@ fn while_connecting() {
             assert!(Instant::now() < deadline, "{what:?}: {:?}", recorder.events.borrow());
             dispatcher.run(RunType::NonBlock);
         }
-        (0..5).for_each(|_| dispatcher.run(RunType::NonBlock));
+        for _ in 0..5 {
+            dispatcher.run(RunType::NonBlock);
+        }
         assert_eq!(*recorder.events.borrow(), expected, "{what:?}: acted on twice");
         client.close(ConnectionCloseType::NoFlush);
     }

@@ -6,6 +6,7 @@ mod case;
 mod client;
 mod config;
 mod expect;
+mod faults;
 mod nginx;
 mod proxy;
 mod runner;
@@ -19,6 +20,7 @@ pub use expect::{
     BAD_REQUEST, CONNECTION_TERMINATED, DIRECT, EMPTY_BAD_REQUEST, NOT_IMPLEMENTED, OK, PROTOCOL_ERROR,
     TOO_LARGE, UPGRADE_REQUIRED, normalize, printable,
 };
+pub use faults::{Fault, Faults, Threads};
 pub use nginx::Nginx;
 pub use proxy::{Kind, Launch, new_directory};
 pub use runner::{Site, proxies, run};

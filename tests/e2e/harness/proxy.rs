@@ -21,6 +21,8 @@ const START: Duration = Duration::from_secs(20);
 pub struct Launch<'a> {
     /// A command that gets the proxy's command line as its last arguments, and that becomes the proxy.
     pub wrapper: &'a [&'a str],
+    /// More arguments.
+    pub arguments: &'a [&'a str],
     /// How long it may take to get ready.
     pub patience: Duration,
     /// How many workers it has.
@@ -29,7 +31,7 @@ pub struct Launch<'a> {
 
 impl Default for Launch<'_> {
     fn default() -> Self {
-        Launch { wrapper: &[], patience: START, workers: 1 }
+        Launch { wrapper: &[], arguments: &[], patience: START, workers: 1 }
     }
 }
 
@@ -121,6 +123,7 @@ impl Proxy {
             .args(["--disable-hot-restart", "--file-flush-interval-msec", "10"])
             .args(["-l", "warning", "--admin-address-path"])
             .arg(&admin_file)
+            .args(launch.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

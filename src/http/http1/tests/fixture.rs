@@ -123,7 +123,9 @@ impl Link {
         while !bytes.is_empty() {
             match (&self.peer).write(bytes) {
                 Ok(n) => bytes = &bytes[n..],
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.dispatcher.run(RunType::NonBlock),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.dispatcher.run(RunType::NonBlock);
+                }
                 Err(e) => panic!("{e}"),
             }
         }
