@@ -115,6 +115,10 @@ pub trait Stream {
     fn buffer_limit(&self) -> usize;
     /// This end of the stream's connection, once that has one.
     fn connection_local_address(&self) -> Option<Address>;
+    /// Why the codec gave the stream up, if it did; else empty.
+    fn response_details(&self) -> &'static str {
+        ""
+    }
 }
 
 /// Told of what befalls a stream.

@@ -107,6 +107,7 @@ struct ActiveRequest {
     remote_complete: Cell<bool>,
     started_response: Cell<bool>,
     response_to_head: Cell<bool>,
+    details: Cell<&'static str>,
 }
 
 impl ServerConnectionImpl {
@@ -230,6 +231,7 @@ impl ServerConnectionImpl {
             remote_complete: Cell::new(false),
             started_response: Cell::new(false),
             response_to_head: Cell::new(false),
+            details: Cell::default(),
         });
         *self.active_request.borrow_mut() = Some(request.clone());
         // What earlier responses left unsent holds this one back too; its listeners are told when they join.
@@ -342,9 +344,9 @@ impl ServerConnectionImpl {
 
     /// Answers a request that could not be read, unless a response has begun.
     fn send_protocol_error(&self, error: &HeadError) {
-        if let Some(request) = self.active()
-            && !request.started_response.get()
-        {
+        let Some(request) = self.active() else { return };
+        request.details.set(error.details);
+        if !request.started_response.get() {
             let body = crate::http::codes::status_phrase(error.status);
             request.with_decoder(|d| d.send_local_reply(error.status, body, error.details));
         }
@@ -555,5 +557,9 @@ impl Stream for ActiveRequest {
 
     fn connection_local_address(&self) -> Option<Address> {
         self.codec.upgrade().and_then(|c| c.connection.upgrade()).and_then(|c| c.local_address())
+    }
+
+    fn response_details(&self) -> &'static str {
+        self.details.get()
     }
 }

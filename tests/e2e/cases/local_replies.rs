@@ -54,7 +54,7 @@ fn refusals() {
             .send(get("connection: Upgrade\r\nupgrade: websocket\r\n"))
             .reply("HTTP/1.1 403 Forbidden\r\n{DS}connection: close\r\ncontent-length: 0\r\n\r\n")
             .closed()
-            .log("403 - upgrade_failed"),
+            .log("403 - upgrade_failed cluster -"),
     ]);
 }
 

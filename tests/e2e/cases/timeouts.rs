@@ -93,6 +93,7 @@ fn of_the_connection_manager() {
             .send(get(""))
             .answer("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
             .reply("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n{S}\r\nabc")
+            .then(Step::Stat("http.{}.downstream_rq_tx_reset", 1))
             .reaches(got(""))
             .closed()
             .log("200 SI stream_idle_timeout"),

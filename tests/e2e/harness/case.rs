@@ -20,6 +20,8 @@ pub enum Step {
     Stat(&'static str, u64),
     /// Close the sending half.
     FinishWriting,
+    /// Close both halves.
+    Leave,
 }
 
 /// What becomes of the client's connection.
@@ -42,7 +44,8 @@ pub struct Expect {
     pub end: End,
     /// What each connection to the upstream gets; those that get nothing do not count.
     pub upstream: Vec<Vec<u8>>,
-    /// The first lines of the access log: code, flags, details. None: not looked at.
+    /// The first lines of the access log: code, flags, details, and if wanted `cluster host`, each of these words or
+    /// `-`. None: not looked at.
     pub log: Vec<&'static str>,
 }
 
@@ -161,7 +164,7 @@ impl Case {
         self
     }
 
-    /// The next line of the access log: code, flags, details.
+    /// The next line of the access log: code, flags, details, and if wanted `cluster host`.
     pub fn log(mut self, line: &'static str) -> Case {
         self.expect.log.push(line);
         self

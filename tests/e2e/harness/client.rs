@@ -27,6 +27,11 @@ impl Client {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Closes both halves.
+    pub fn leave(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
     /// Closes the sending half.
     pub fn finish_writing(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);

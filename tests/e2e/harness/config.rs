@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-/// Code, flags and details of each request.
-const LOG_FORMAT: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
+/// Code, flags and details of each request, and where it went.
+const LOG_FORMAT: &str =
+    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_CLUSTER% %UPSTREAM_HOST%\n";
 
 /// A port on which nobody listens, kept so that nobody else can.
 pub struct RefusingPort {

@@ -103,6 +103,8 @@ impl UpstreamRequest {
         let callbacks: Weak<dyn Callbacks> = self.weak.clone();
         if let Some(handle) = pool.new_stream(decoder, callbacks) {
             *self.pool_handle.borrow_mut() = Some(handle);
+            // As 1.40: the log names the host also where the request ends while it waits.
+            self.note_host(pool.host());
         }
     }
 
@@ -263,6 +265,11 @@ impl UpstreamRequest {
 
     fn on_host_selected(&self, host: &HostSharedPtr) {
         *self.host.borrow_mut() = Some(host.clone());
+        self.note_host(host);
+    }
+
+    /// Has the stream's record name the host.
+    fn note_host(&self, host: &HostSharedPtr) {
         self.with_parent(|parent| {
             parent.with_stream_info(|info| info.upstream_host.set(Some(host.address().clone())));
         });

@@ -67,7 +67,7 @@ impl Cidr {
     }
 }
 
-/// See the module's description. Durations of zero mean "off".
+/// See the module's description. Durations of zero mean "off", but for that of connections.
 pub struct ConnectionManagerConfig {
     pub(super) stats: ConnectionManagerStats,
     pub(super) listener_stats: ConnectionManagerListenerStats,
@@ -82,6 +82,7 @@ pub struct ConnectionManagerConfig {
     pub(super) stream_error_on_invalid_message: bool,
     pub(super) drain_decision: Arc<dyn DrainDecision>,
     pub(super) date_provider: SlotImpl<DateProvider>,
+    pub(super) cluster_manager: ClusterManager,
     pub(super) local_address: Address,
     pub(super) server_name: String,
     pub(super) server_header_transformation: ServerHeaderTransformation,
@@ -185,6 +186,7 @@ impl ConnectionManagerConfig {
                 .unwrap_or(config.stream_error_on_invalid_http_message),
             drain_decision,
             date_provider: context.date_provider.clone(),
+            cluster_manager: context.cluster_manager.clone(),
             local_address: context.local_address.clone(),
             server_name: config.server_name.clone(),
             server_header_transformation: config.server_header_transformation,
@@ -193,7 +195,7 @@ impl ConnectionManagerConfig {
                 .add_user_agent
                 .then(|| (context.service_cluster.clone(), context.service_node.clone())),
             idle_timeout: common.idle_timeout.filter(|t| !t.is_zero()),
-            max_connection_duration: common.max_connection_duration.filter(|t| !t.is_zero()),
+            max_connection_duration: common.max_connection_duration,
             max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0) as u64,
             stream_idle_timeout: config.stream_idle_timeout,
             request_timeout: config.request_timeout,

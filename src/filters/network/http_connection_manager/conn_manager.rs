@@ -257,19 +257,25 @@ impl ConnectionManagerImpl {
 
     /// The codec has answered if it could; what is left is to end everything.
     fn handle_codec_error(&self, error: &CodecError) {
+        if self.has_streams() {
+            self.config.stats.downstream_cx_destroy_local_active_rq.inc();
+            self.config.stats.downstream_cx_destroy_active_rq.inc();
+        }
         let details = format!("codec_error:{}", error.to_string().replace(' ', "_"));
-        self.reset_all_streams(Some(ResponseFlag::DownstreamProtocolError), &details);
+        self.reset_all_streams(ResponseFlag::DownstreamProtocolError, &details);
         self.close(ConnectionCloseType::FlushWriteAndDelay);
     }
 
-    fn reset_all_streams(&self, flag: Option<ResponseFlag>, details: &str) {
+    /// Ends all streams for a reason that lies with their connection, unless the codec has one of their own.
+    fn reset_all_streams(&self, flag: ResponseFlag, details: &str) {
         loop {
             let Some(stream) = self.streams.borrow().last().cloned() else { return };
             stream.remove_codec_callbacks();
-            if let Some(flag) = flag {
-                stream.stream_info.set_response_flag(flag);
+            stream.stream_info.set_response_flag(flag);
+            match stream.response_encoder().map_or("", |encoder| encoder.stream().response_details()) {
+                "" => stream.stream_info.set_response_code_details(details.to_owned()),
+                own => stream.stream_info.set_response_code_details(own),
             }
-            stream.stream_info.set_response_code_details(details.to_owned());
             let before = self.streams.borrow().len();
             stream.on_reset_stream(StreamResetReason::ConnectionTermination);
             debug_assert!(self.streams.borrow().len() < before, "a reset stream is gone");
@@ -358,7 +364,7 @@ impl ConnectionCallbacks for ConnectionManagerImpl {
             } else {
                 "downstream_remote_disconnect"
             };
-            self.reset_all_streams(None, details);
+            self.reset_all_streams(ResponseFlag::DownstreamConnectionTermination, details);
         }
     }
 

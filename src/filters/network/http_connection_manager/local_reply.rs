@@ -24,6 +24,7 @@ impl ActiveStream {
     ) {
         self.stream_info.set_response_code_details(details);
         if self.response_headers.borrow().is_some() {
+            self.config.stats.downstream_rq_tx_reset.inc();
             self.end_stream();
             return;
         }

@@ -68,6 +68,14 @@ impl ActiveStream {
         self.arm_idle_timer(timeout);
     }
 
+    /// Has the log name the cluster of a request that does not come as far as the router, which does so otherwise.
+    fn note_cluster(&self, route: &RouteConstSharedPtr) {
+        let entry = route.route_entry();
+        if let Some(cluster) = entry.and_then(|entry| self.config.cluster_manager.get(&entry.cluster_name)) {
+            self.stream_info.set_upstream_cluster(cluster.info().shared_name());
+        }
+    }
+
     fn name_in_trace(&self, headers: &HeaderMap) {
         let field = |id| headers.get(id).unwrap_or_default();
         trace::name_stream(self.stream_id, field(HeaderId::Method), field(HeaderId::Path));
@@ -122,6 +130,7 @@ impl ActiveStream {
                 self.config.stats.downstream_rq_ws_on_non_ws_route.inc();
                 // What follows on the connection is not HTTP.
                 self.state.saw_connection_close.set(true);
+                self.note_cluster(route);
                 self.send_local_reply_with(403, "", None, "upgrade_failed".into());
                 return;
             }
