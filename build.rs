@@ -5,7 +5,6 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -43,20 +42,42 @@ fn check_layout(out: &Path) {
     cc::Build::new().file(out.join("layout.c")).include(include).include("ffi").compile("legate_layout");
 }
 
-/// `LEGATE_REVISION` is the git commit, with `/Modified` after it when the tree differs.
+/// `LEGATE_REVISION` is the commit that is checked out. It is read from git's files, and only those that change
+/// with a commit or a checkout are watched: `git status` writes the index, which would make everything compile
+/// again. So nothing is said of changes that are not committed.
 fn stamp_revision() {
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    println!("cargo:rerun-if-changed=.git/index");
-    let git = |args: &[&str]| -> Option<String> {
-        let output = Command::new("git").args(args).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
-    let revision = git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "0".repeat(40));
-    let status = match git(&["status", "--porcelain", "--untracked-files=no"]) {
-        Some(s) if s.is_empty() => "Clean",
-        _ => "Modified",
-    };
+    let revision = revision().unwrap_or_else(|| "0".repeat(40));
     println!("cargo:rustc-env=LEGATE_REVISION={revision}");
-    println!("cargo:rustc-env=LEGATE_REVISION_STATUS={status}");
     println!("cargo:rustc-env=LEGATE_PROFILE={}", env::var("PROFILE").unwrap_or_default().to_uppercase());
+}
+
+fn revision() -> Option<String> {
+    let git = git_directory()?;
+    let common = fs::read_to_string(git.join("commondir")).map_or(git.clone(), |path| git.join(path.trim()));
+    let head = watched(&git.join("HEAD"))?;
+    let Some(name) = head.strip_prefix("ref: ") else { return Some(head) };
+    if let Some(commit) = watched(&common.join(name)) {
+        return Some(commit);
+    }
+    // The next commit writes a file there.
+    println!("cargo:rerun-if-changed={}", common.join("refs/heads").display());
+    let packed = watched(&common.join("packed-refs"))?;
+    packed.lines().find_map(|line| line.strip_suffix(name)?.strip_suffix(' ').map(str::to_string))
+}
+
+/// `.git`, or where it leads to in a further work tree.
+fn git_directory() -> Option<PathBuf> {
+    let path = PathBuf::from(".git");
+    if path.is_dir() {
+        return Some(path);
+    }
+    fs::read_to_string(path).ok()?.strip_prefix("gitdir: ").map(|path| PathBuf::from(path.trim()))
+}
+
+/// The text of a file that the build depends on; a file that is not there is not watched, since that would make each
+/// build run again.
+fn watched(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    println!("cargo:rerun-if-changed={}", path.display());
+    Some(text.trim().to_string())
 }

@@ -29,13 +29,14 @@ use command_line::CommandLine;
 
 pub use outcome::OptionsOutcome;
 
-/// `sha/version/Clean/RELEASE/ssl library`, as Envoy's.
+/// `sha/version/Distribution/RELEASE/ssl library`, as Envoy's. Its third word is `Clean` or `Modified` where the
+/// build asks git, and `Distribution` where it does not, as here.
 pub const VERSION: &str = concat!(
     env!("LEGATE_REVISION"),
     "/",
     env!("CARGO_PKG_VERSION"),
     "/",
-    env!("LEGATE_REVISION_STATUS"),
+    "Distribution",
     "/",
     env!("LEGATE_PROFILE"),
     "/none"
