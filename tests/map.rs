@@ -165,6 +165,22 @@ fn the_map_has_rows_for_every_stage() {
 }
 
 #[test]
+fn the_contents_lead_to_every_heading() {
+    let text = map_text();
+    let headings =
+        text.lines().filter_map(|line| Some(line.split_once("## ")?.1).filter(|_| line.starts_with('#')));
+    let contents: Vec<String> = headings
+        .map(|heading| {
+            let kept = |c: &char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_');
+            let anchor: String = heading.chars().filter(kept).collect::<String>().to_ascii_lowercase();
+            format!("- [{heading}](#{})", anchor.replace(' ', "-"))
+        })
+        .collect();
+    let listed: Vec<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("- [")).collect();
+    assert_eq!(listed, contents);
+}
+
+#[test]
 fn every_file_exists() {
     let mut problems = Vec::new();
     for row in rows() {
