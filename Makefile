@@ -2,6 +2,8 @@
 # make test    formatting, lints and all tests
 # make bench   legate beside Envoy, nginx and HAProxy; BENCH='--seconds 2 --proxies legate,envoy'
 # make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
+# make chaos   random clients and upstreams for five minutes; CHAOS='--seconds 600 --seed 7'
+# make resets  what resets leave behind, as a table
 # make syscalls  system calls per request
 # make docs-check  runs the commands of README.md and docs/ again and compares; DOCS='--update' to take over what they print
 # Each target installs the Debian packages it needs where it may (tests/setup.sh).
@@ -13,8 +15,9 @@ BENCH ?=
 SOAK ?=
 SYSCALLS ?=
 DOCS ?=
+CHAOS ?=
 
-.PHONY: run build test bench soak syscalls docs-check clean
+.PHONY: run build test bench soak chaos resets syscalls docs-check clean
 
 run: build
 	@exec target/release/legate --demo
@@ -39,6 +42,14 @@ bench:
 soak:
 	@tests/setup.sh bench
 	@exec python3 tests/bench/run.py --soak $(SOAK)
+
+chaos:
+	@tests/setup.sh build
+	CHAOS="--seconds 300 $(CHAOS)" cargo test --test chaos random -- --nocapture
+
+resets:
+	@tests/setup.sh build
+	CHAOS="--each 300 --many 20000 $(CHAOS)" cargo test --test chaos reset -- --nocapture
 
 syscalls:
 	@tests/setup.sh bench

@@ -48,7 +48,10 @@ impl Kind {
     /// The binary, if there is one.
     pub fn binary(self) -> Option<PathBuf> {
         match self {
-            Kind::Legate => Some(PathBuf::from(env!("CARGO_BIN_EXE_legate"))),
+            Kind::Legate => {
+                let built = || PathBuf::from(env!("CARGO_BIN_EXE_legate"));
+                Some(std::env::var_os("LEGATE_BIN").map_or_else(built, PathBuf::from))
+            }
             Kind::Envoy => match std::env::var_os("ENVOY_BIN") {
                 Some(path) => Some(PathBuf::from(path)).filter(|p| p.exists()),
                 None => envoy_in_venv(),

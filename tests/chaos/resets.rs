@@ -1,0 +1,443 @@
+//! Resets at the places where one can be missed: behind data, together with it, while reading is paused.
+//! Prints a table of what they left behind; all of it has to be 0.
+
+use super::ends::{Ends, listen, lock};
+use super::harness::Proxy;
+use super::harness::wire::Wire;
+use super::options::Options;
+use super::rest::fds;
+use super::sites::{listener, plain_cluster, start_proxy};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::Pid;
+use serde_json::json;
+use std::collections::HashSet;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::ops::Sub;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A client that waits longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// What is left after this has leaked.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Clients at the same time.
+const AT_ONCE: usize = 10;
+/// A reset that comes later than this behind its response may rightly find the connection in use.
+const AT_ONCE_BEHIND: Duration = Duration::from_micros(100);
+
+/// Of a body that nobody takes to its end.
+const LENGTH: usize = 1_000_000_000;
+
+/// What is open, or what was left open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    downstream: i64,
+    upstream: i64,
+    streams: i64,
+    fds: i64,
+}
+
+impl Open {
+    fn in_proxy(proxy: &Proxy) -> Open {
+        let stats = proxy.admin.stats();
+        let stat = |name: &str| stats.get(name).map_or(0, |value| *value as i64);
+        Open {
+            downstream: stat("http.resets.downstream_cx_active"),
+            upstream: stat("cluster.resets.upstream_cx_active"),
+            streams: stat("http.resets.downstream_rq_active") + stat("cluster.resets.upstream_rq_active"),
+            fds: fds(proxy) as i64,
+        }
+    }
+
+    fn nothing(self) -> bool {
+        [self.downstream, self.upstream, self.streams, self.fds].iter().all(|left| *left <= 0)
+    }
+}
+
+impl Sub for Open {
+    type Output = Open;
+
+    fn sub(self, other: Open) -> Open {
+        Open {
+            downstream: self.downstream - other.downstream,
+            upstream: self.upstream - other.upstream,
+            streams: self.streams - other.streams,
+            fds: self.fds - other.fds,
+        }
+    }
+}
+
+/// A line of the table.
+struct Row {
+    what: &'static str,
+    tried: usize,
+    hanging: usize,
+    /// Requests that were sent on a connection that had been reset.
+    refused: usize,
+    left: Open,
+}
+
+/// What both ends share.
+#[derive(Default)]
+struct Shared {
+    pid: AtomicI32,
+    /// Only one may stop the process at a time.
+    stopping: Mutex<()>,
+    /// Resets that the upstream was too late with, because it was interrupted.
+    late: AtomicUsize,
+    /// Paths whose upstream has reset.
+    gone: Mutex<HashSet<String>>,
+}
+
+impl Shared {
+    /// Stops the proxy while `act` runs, so that it sees everything at once.
+    fn together(&self, act: impl FnOnce()) {
+        let _one = lock(&self.stopping);
+        let pid = Pid::from_raw(self.pid.load(Ordering::Relaxed));
+        nix::sys::signal::kill(pid, Signal::SIGSTOP).expect("the proxy stopped");
+        while !is_stopped(pid) {
+            thread::yield_now(); // a thread that runs stops a little later
+        }
+        act();
+        nix::sys::signal::kill(pid, Signal::SIGCONT).expect("the proxy continued");
+    }
+}
+
+/// Whether every thread of a process has stopped.
+fn is_stopped(pid: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stat = |task: fs::DirEntry| fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+    let state = |stat: String| stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    tasks.map(stat).map(state).all(|state| matches!(state, Some('T' | 'Z' | 'X')))
+}
+
+struct Lab {
+    proxy: Proxy,
+    port: u16,
+    ends: Arc<Ends>,
+    shared: Arc<Shared>,
+}
+
+impl Lab {
+    /// A proxy without any time limit, so that nothing hides what is never ended.
+    fn start(options: Options) -> Lab {
+        let (ends, shared): (Arc<Ends>, Arc<Shared>) = Default::default();
+        let for_upstream = (ends.clone(), shared.clone());
+        let port = listen(&ends, move |wire, id| serve(wire, id, &for_upstream.0, &for_upstream.1));
+        let hcm = json!({
+            "common_http_protocol_options": {"idle_timeout": "0s"},
+            "stream_idle_timeout": "0s",
+            "timeout": "0s",
+        });
+        let buffers = Some(32_768);
+        let listeners = [listener("resets", hcm, buffers)];
+        let mut cluster = plain_cluster("resets", port);
+        cluster["per_connection_buffer_limit_bytes"] = json!(buffers);
+        let many =
+            json!({"max_connections": 10_000, "max_requests": 100_000, "max_pending_requests": 100_000});
+        cluster["circuit_breakers"] = json!({"thresholds": [many]});
+        let proxy = start_proxy(options.against, &listeners, &[cluster]);
+        shared.pid.store(proxy.pid().as_raw(), Ordering::Relaxed);
+        let port = proxy.listeners["resets"];
+        Lab { proxy, port, ends, shared }
+    }
+
+    /// Plays one row: `client` says whether client number so and so hangs, and how many of its requests were
+    /// refused.
+    fn row(
+        &self,
+        what: &'static str,
+        tried: usize,
+        client: impl Fn(&Lab, usize) -> (bool, usize) + Sync,
+    ) -> Row {
+        self.ends.open();
+        let before = Open::in_proxy(&self.proxy);
+        let (next, hanging, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= tried {
+                            return;
+                        }
+                        let (hangs, failed) = client(self, number);
+                        hanging.fetch_add(hangs.into(), Ordering::Relaxed);
+                        refused.fetch_add(failed, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let deadline = Instant::now() + SETTLING;
+        let mut left = Open::in_proxy(&self.proxy) - before;
+        while !left.nothing() && Instant::now() < deadline {
+            self.ends.close_idle(); // the proxy may keep them; the others are for it to end
+            thread::sleep(Duration::from_millis(20)); // there is no event for rest
+            left = Open::in_proxy(&self.proxy) - before;
+        }
+        self.ends.close(false);
+        let row = Row { what, tried, hanging: hanging.into_inner(), refused: refused.into_inner(), left };
+        row.print();
+        row
+    }
+
+    /// A connection that a worker has taken, or may not have.
+    fn connect(&self, taken: bool) -> Wire {
+        let mut wire = Wire::connect(self.port);
+        wire.be_patient(PATIENCE);
+        if taken {
+            wire.send("GET /direct HTTP/1.1\r\nhost: a.test\r\n\r\n");
+            assert!(wire.answer(false).ends_with(b"direct"), "a worker does not answer");
+        }
+        wire
+    }
+
+    /// Sends and resets: at once, so that the proxy sees both together, or so that it has seen the bytes before.
+    /// Connections are new to it, or not.
+    fn send_and_reset(&self, bytes: &[u8], number: usize) {
+        match number % 4 {
+            0 => {
+                let mut wire = self.connect(false);
+                wire.send(bytes);
+                wire.reset();
+            }
+            1 => {
+                let mut wire = self.connect(true);
+                wire.send(bytes);
+                thread::sleep(Duration::from_millis(3)); // what the proxy does with half a request is nothing
+                wire.reset();
+            }
+            2 => {
+                let mut wire = self.connect(true);
+                self.shared.together(|| {
+                    wire.send(bytes);
+                    wire.reset();
+                });
+            }
+            _ => self.shared.together(|| {
+                let mut wire = self.connect(false);
+                wire.send(bytes);
+                wire.reset();
+            }),
+        }
+    }
+}
+
+impl Row {
+    fn header() {
+        println!("{:<58} tried  hang  503  downstream  upstream  streams  fds", "");
+    }
+
+    fn print(&self) {
+        let Open { downstream, upstream, streams, fds } = self.left;
+        let Row { what, tried, hanging, refused, .. } = self;
+        println!(
+            "{what:<58} {tried:>5} {hanging:>5} {refused:>4} {downstream:>11} {upstream:>9} {streams:>8} {fds:>4}"
+        );
+    }
+}
+
+/// What the upstream does, by path.
+fn serve(mut wire: Wire, id: u64, ends: &Ends, shared: &Shared) {
+    wire.be_patient(Duration::from_secs(60)); // it is for the proxy to end
+    loop {
+        ends.set_used(id, false);
+        let head = String::from_utf8_lossy(&wire.head()).into_owned();
+        ends.set_used(id, true);
+        let whole = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nresponse";
+        match head.split(' ').nth(1).unwrap_or_default() {
+            "/ok" => {
+                if !wire.send(whole) {
+                    return;
+                }
+            }
+            "/half" => {
+                wire.send(&whole[..whole.len() - 3]);
+                return ends.reset(id, wire);
+            }
+            "/half/together" => {
+                return shared.together(|| {
+                    wire.send(&whole[..whole.len() - 3]);
+                    ends.reset(id, wire);
+                });
+            }
+            "/whole" => {
+                wire.send(whole);
+                let sent = Instant::now();
+                ends.reset(id, wire);
+                if sent.elapsed() > AT_ONCE_BEHIND {
+                    shared.late.fetch_add(1, Ordering::Relaxed);
+                }
+                return;
+            }
+            "/whole/together" => {
+                return shared.together(|| {
+                    wire.send(whole);
+                    ends.reset(id, wire);
+                });
+            }
+            "/silent" => {
+                wire.rest();
+                return;
+            }
+            "/stuck" => {
+                // Not read until the connection is closed from outside.
+                setsockopt(&wire.stream, sockopt::RcvBuf, &16_384).expect("SO_RCVBUF");
+                wait_for_the_end(&wire.stream);
+                return;
+            }
+            path if path.starts_with("/flood/") => {
+                setsockopt(&wire.stream, sockopt::SndBuf, &16_384).expect("SO_SNDBUF");
+                wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n"));
+                fill(&mut wire.stream);
+                ends.reset(id, wire);
+                lock(&shared.gone).insert(path.to_string());
+                return;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Sends until nothing has been taken for a while.
+fn fill(stream: &mut TcpStream) {
+    stream.set_nonblocking(true).expect("no waiting");
+    let mut last = Instant::now();
+    while last.elapsed() < Duration::from_millis(50) {
+        match stream.write(&[b'x'; 16_384]) {
+            Ok(_) => last = Instant::now(),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(2)),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Waits for an end without reading what comes before it.
+fn wait_for_the_end(stream: &TcpStream) {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLHUP)];
+    let _ = poll(&mut fds, PollTimeout::from(60_000_u16));
+}
+
+/// Whether a client sees no end of its connection.
+fn hangs(mut wire: Wire) -> bool {
+    loop {
+        let since = Instant::now();
+        if wire.some().is_empty() {
+            return since.elapsed() >= PATIENCE;
+        }
+    }
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n")
+}
+
+fn is_refused(answer: &[u8]) -> bool {
+    answer.starts_with(b"HTTP/1.1 503")
+}
+
+/// The upstream resets within its response.
+fn half_a_response(lab: &Lab, number: usize) -> (bool, usize) {
+    let mut wire = lab.connect(false);
+    wire.send(get(if number.is_multiple_of(2) { "/half" } else { "/half/together" }));
+    (hangs(wire), 0)
+}
+
+/// The upstream resets behind its response, together with it; the next request must not get that connection.
+fn whole_response(lab: &Lab, _: usize) -> (bool, usize) {
+    let mut wire = lab.connect(false);
+    wire.send(get("/whole/together"));
+    let first = wire.answer(false);
+    wire.send(get("/ok"));
+    let second = wire.answer(false);
+    (first.is_empty() || second.is_empty(), usize::from(is_refused(&second)))
+}
+
+/// Ten requests on one connection, behind one of which the upstream resets.
+fn many_responses(lab: &Lab, number: usize) -> (bool, usize) {
+    let mut wire = lab.connect(false);
+    let mut refused = 0;
+    for request in 0..10 {
+        wire.send(get(if request == number % 10 { "/whole" } else { "/ok" }));
+        let answer = wire.answer(false);
+        if answer.is_empty() {
+            return (true, refused);
+        }
+        refused += usize::from(is_refused(&answer));
+    }
+    (false, refused)
+}
+
+/// A client resets while the proxy does not read from it, because the upstream does not read.
+fn reset_by_paused_client(lab: &Lab, _: usize) -> (bool, usize) {
+    let mut wire = lab.connect(false);
+    setsockopt(&wire.stream, sockopt::SndBuf, &16_384).expect("SO_SNDBUF");
+    wire.send(format!("POST /stuck HTTP/1.1\r\nhost: a.test\r\ncontent-length: {LENGTH}\r\n\r\n"));
+    fill(&mut wire.stream);
+    wire.reset();
+    (false, 0)
+}
+
+/// An upstream resets while the proxy does not read from it, because the client does not read.
+fn reset_by_paused_upstream(lab: &Lab, number: usize) -> (bool, usize) {
+    let mut wire = lab.connect(false);
+    setsockopt(&wire.stream, sockopt::RcvBuf, &16_384).expect("SO_RCVBUF");
+    let path = format!("/flood/{number}");
+    wire.send(get(&path));
+    while !lock(&lab.shared.gone).contains(&path) {
+        thread::sleep(Duration::from_millis(5)); // until everything is full, and the upstream has gone
+    }
+    (hangs(wire), 0)
+}
+
+#[test]
+fn a_reset_is_acted_on_and_leaves_nothing_behind() {
+    let options = Options::from_env();
+    let (each, many) = (options.each, options.many);
+    let mut lab = Lab::start(options);
+    let post = b"POST /silent HTTP/1.1\r\nhost: a.test\r\ncontent-length: 100\r\n\r\nhalf";
+    let aborted = |lab: &Lab, number: usize| {
+        let mut wire = lab.connect(false);
+        wire.send(&get("/ok")[..if number.is_multiple_of(3) { 9 } else { get("/ok").len() }]);
+        wire.reset();
+        (false, 0)
+    };
+    Row::header();
+    let rows = [
+        lab.row("half a response, then a reset", each, half_a_response),
+        lab.row("a response and a reset together", each, whole_response),
+        lab.row("half a head, then a reset", each, |lab, number| {
+            lab.send_and_reset(b"GET /ok HTTP/1.1\r\nhost: a.t", number);
+            (false, 0)
+        }),
+        lab.row("a request, then a reset; the upstream is silent", each, |lab, number| {
+            lab.send_and_reset(get("/silent").as_bytes(), number);
+            (false, 0)
+        }),
+        lab.row("half a body, then a reset; the upstream is silent", each, |lab, number| {
+            lab.send_and_reset(post, number);
+            (false, 0)
+        }),
+        lab.row("a client resets while it is not read from", each, reset_by_paused_client),
+        lab.row("an upstream resets while it is not read from", each, reset_by_paused_upstream),
+        lab.row("connections aborted at once", many, aborted),
+    ];
+    let share = lab.row("ten requests, a reset behind one of the responses", many / 10, many_responses);
+    let late = lab.shared.late.load(Ordering::Relaxed);
+    let (requests, refused) = (share.tried * 10, share.refused);
+    println!(
+        "{refused} of {requests} requests refused; {late} resets came late, whose connections may have been in use"
+    );
+    assert!(lab.proxy.runs(), "the proxy has ended:\n{}", lab.proxy.log());
+    for row in &rows {
+        assert!(row.hanging == 0 && row.refused == 0 && row.left.nothing(), "{}", row.what);
+    }
+    assert!(share.hanging == 0 && share.left.nothing() && refused <= late + requests / 10_000);
+}
