@@ -30,9 +30,10 @@ pub trait ListenerCallbacks {
 
 /// The registration of one listening socket on one worker.
 pub struct ListenerImpl {
+    /// Before the socket, which may close when it goes.
+    listener: RefCell<Option<Listener>>,
     socket: Arc<ListenSocket>,
     callbacks: Weak<dyn ListenerCallbacks>,
-    listener: RefCell<Option<Listener>>,
     resume_timer: Timer,
     last_warning: Cell<Option<Instant>>,
     failures_since_warning: Cell<u64>,

@@ -36,7 +36,7 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), S
         service_node: String::new(),
         stats,
     };
-    let drain_manager = DrainManagerImpl::new(options.drain_time);
+    let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
     let mut names = HashSet::new();
     let result = bootstrap.static_resources.listeners.iter().enumerate().try_for_each(|(i, listener)| {
         let place = format!("static_resources.listeners[{i}]");

@@ -56,10 +56,10 @@ impl ConnectionHandlerImpl {
         Ok(())
     }
 
-    /// Stops accepting everywhere; connections stay.
-    pub fn stop_listeners(&self) {
+    /// Stops accepting from a listener; its connections stay.
+    pub fn stop_listener(&self, config: &Arc<ListenerConfig>) {
         trace::instant(Stage::StopListeners, None, 0, self.listeners.borrow().len() as u64, 0);
-        for listener in self.listeners.borrow().iter() {
+        for listener in self.listeners.borrow().iter().filter(|l| Arc::ptr_eq(&l.config, config)) {
             drop(listener.listener.borrow_mut().take());
         }
     }
@@ -99,7 +99,8 @@ impl ActiveListener {
             num_connections,
         });
         let callbacks: Weak<dyn ListenerCallbacks> = this.weak.clone();
-        let listener = ListenerImpl::new(dispatcher, this.config.socket().clone(), callbacks)?;
+        let socket = this.config.socket().ok_or(io::ErrorKind::NotConnected)?;
+        let listener = ListenerImpl::new(dispatcher, socket, callbacks)?;
         *this.listener.borrow_mut() = Some(listener);
         Ok(this)
     }

@@ -2,9 +2,10 @@
 //!
 //! Mirrors `ListenerImpl` of Envoy's `source/server/listener_manager_impl.cc`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::drain_manager::DrainManagerImpl;
+use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
+use crate::config::listener::TrafficDirection;
 use crate::config::{self, NetworkFilterConfig};
 use crate::filters::network::http_connection_manager::{
     ConnectionManagerConfig, DrainDecision, FactoryContext,
@@ -56,7 +57,11 @@ impl FilterChain {
 /// See the module's description.
 pub struct ListenerConfig {
     name: String,
-    socket: Arc<ListenSocket>,
+    address: Address,
+    /// `None` once it is closed. Asked for when listening starts and ends, never by a request.
+    socket: Mutex<Option<Arc<ListenSocket>>>,
+    traffic_direction: TrafficDirection,
+    drain_manager: Option<Arc<ListenerDrainManager>>,
     per_connection_buffer_limit_bytes: usize,
     filter_chain: Option<FilterChain>,
     stats: ListenerStats,
@@ -91,6 +96,7 @@ impl ListenerConfig {
         place: &str,
     ) -> Result<(), String> {
         let address = configured_address(config, place)?;
+        let drain_manager = drain_manager.for_listener(config.drain_type, config.traffic_direction);
         filter_chain(config, &address, context, drain_manager, place).map(drop)
     }
 
@@ -107,10 +113,14 @@ impl ListenerConfig {
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<Self, String> {
-        let (filter_chain, scope) = filter_chain(config, address, context, drain_manager, place)?;
+        let drain_manager = drain_manager.for_listener(config.drain_type, config.traffic_direction);
+        let (filter_chain, scope) = filter_chain(config, address, context, drain_manager.clone(), place)?;
         Ok(ListenerConfig {
             name: name.to_string(),
-            socket: Arc::new(socket),
+            address: socket.local_address().clone(),
+            socket: Mutex::new(Some(Arc::new(socket))),
+            traffic_direction: config.traffic_direction,
+            drain_manager: Some(drain_manager),
             per_connection_buffer_limit_bytes: config.per_connection_buffer_limit_bytes as usize,
             filter_chain,
             stats: ListenerStats::new(&scope),
@@ -127,7 +137,10 @@ impl ListenerConfig {
     ) -> Self {
         ListenerConfig {
             name: name.to_string(),
-            socket: Arc::new(socket),
+            address: socket.local_address().clone(),
+            socket: Mutex::new(Some(Arc::new(socket))),
+            traffic_direction: TrafficDirection::Unspecified,
+            drain_manager: None,
             per_connection_buffer_limit_bytes: 1024 * 1024,
             filter_chain: Some(FilterChain { filters: vec![Arc::new(manager)] }),
             stats: ListenerStats::new(scope),
@@ -142,12 +155,27 @@ impl ListenerConfig {
 
     /// The bound address, with its real port.
     pub fn address(&self) -> &Address {
-        self.socket.local_address()
+        &self.address
     }
 
-    /// The one socket that all workers listen on.
-    pub fn socket(&self) -> &Arc<ListenSocket> {
-        &self.socket
+    /// The one socket that all workers listen on, until it is closed.
+    pub fn socket(&self) -> Option<Arc<ListenSocket>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes the socket when nobody listens on it any more: who connects is refused from then on.
+    pub fn close_socket(&self) {
+        drop(self.socket.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Which side of a sidecar it serves.
+    pub fn traffic_direction(&self) -> TrafficDirection {
+        self.traffic_direction
+    }
+
+    /// What its connections are drained by; the admin's never are.
+    pub fn drain_manager(&self) -> Option<&ListenerDrainManager> {
+        self.drain_manager.as_deref()
     }
 
     /// The soft limit on both buffers of a connection.
@@ -185,13 +213,12 @@ fn filter_chain(
     config: &config::Listener,
     address: &Address,
     context: &FactoryContext,
-    drain_manager: &Arc<DrainManagerImpl>,
+    drain_decision: Arc<dyn DrainDecision>,
     place: &str,
 ) -> Result<(Option<FilterChain>, Scope), String> {
     check_supported(config, place)?;
     let label = if config.stat_prefix.is_empty() { stat_label(address) } else { config.stat_prefix.clone() };
     let scope = context.stats.root_scope().create_scope(&format!("listener.{label}."));
-    let drain_decision = drain_manager.for_listener(config.drain_type);
     let chain = match (config.filter_chains.first(), &config.default_filter_chain) {
         (Some(chain), _) => Some((chain, format!("{place}.filter_chains[0]"))),
         (None, Some(chain)) => Some((chain, format!("{place}.default_filter_chain"))),

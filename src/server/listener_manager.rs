@@ -6,13 +6,15 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
 
-use super::drain_manager::DrainManagerImpl;
+use super::drain_manager::{DrainDirection, DrainManagerImpl, DrainSequence};
 use super::guard_dog::GuardDogImpl;
 use super::listener_config::ListenerConfig;
 use super::worker::WorkerImpl;
 use crate::config;
 use crate::envoy_log;
+use crate::event::{Dispatcher, DispatcherHandle};
 use crate::filters::network::http_connection_manager::FactoryContext;
 use crate::stats::Store;
 use crate::stats_struct;
@@ -47,6 +49,8 @@ pub struct ListenerManagerImpl {
     active_listeners: RefCell<Vec<Arc<ListenerConfig>>>,
     workers: RefCell<Vec<WorkerImpl>>,
     workers_started: Cell<bool>,
+    /// The listeners that have been told to stop, and the drains of their connections.
+    stopped: RefCell<Vec<(Arc<ListenerConfig>, Option<DrainSequence>)>>,
 }
 
 impl ListenerManagerImpl {
@@ -67,6 +71,7 @@ impl ListenerManagerImpl {
             active_listeners: RefCell::default(),
             workers: RefCell::new(workers),
             workers_started: Cell::new(false),
+            stopped: RefCell::default(),
         })
     }
 
@@ -121,7 +126,7 @@ impl ListenerManagerImpl {
         self.workers_started.set(true);
         // Clients that come before the workers are ready wait in the backlog.
         self.active_listeners.borrow_mut().retain(|listener| {
-            let outcome = listener.socket().listen();
+            let outcome = listener.socket().map_or(Ok(()), |socket| socket.listen());
             if let Err(error) = &outcome {
                 self.stats.on_listen_failure(listener, error);
             }
@@ -144,14 +149,39 @@ impl ListenerManagerImpl {
         self.stats.workers_started.set(1);
     }
 
-    /// Stops accepting on all workers.
-    pub fn stop_listeners(&self) {
-        self.for_each_worker(WorkerImpl::stop_listeners);
-        self.stats.listener_stopped.add(self.active_listeners.borrow().len() as u64);
+    /// Stops accepting from the listeners meant, and closes their sockets when all workers have stopped:
+    /// who connects is refused, and waits for nobody. Connections stay, and are drained.
+    pub fn stop_listeners(&self, direction: DrainDirection, dispatcher: &Rc<Dispatcher>) {
+        for listener in self.listeners().into_iter().filter(|l| direction.concerns(l.traffic_direction())) {
+            envoy_log!(Config, debug, "begin stop listener: name={}", listener.name());
+            if self.stopped.borrow().iter().any(|(stopped, _)| Arc::ptr_eq(stopped, &listener)) {
+                continue;
+            }
+            let drain = listener.drain_manager().map(|manager| manager.start_drain_sequence(dispatcher));
+            self.stopped.borrow_mut().push((listener.clone(), drain));
+            self.stop_listener(&listener, dispatcher.handle());
+        }
+    }
+
+    fn stop_listener(&self, listener: &Arc<ListenerConfig>, main: DispatcherHandle) {
+        let still_listening = Arc::new(AtomicUsize::new(self.workers.borrow().len()));
+        self.for_each_worker(|worker| {
+            let (still_listening, main) = (still_listening.clone(), main.clone());
+            let (stopped, stats) = (listener.clone(), self.stats.clone());
+            worker.stop_listener(listener.clone(), move || {
+                if still_listening.fetch_sub(1, AcqRel) == 1 {
+                    main.post(move || {
+                        stopped.close_socket();
+                        stats.listener_stopped.inc();
+                    });
+                }
+            });
+        });
     }
 
     /// Ends the workers and waits for them.
     pub fn stop_workers(&self) {
+        drop(self.stopped.take());
         let workers = std::mem::take(&mut *self.workers.borrow_mut());
         drop(workers);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::admin::AdminImpl;
 use super::connection_handler::ConnectionHandlerImpl;
-use super::drain_manager::DrainManagerImpl;
+use super::drain_manager::{DrainDirection, DrainManagerImpl, DrainSequence};
 use super::guard_dog::{GuardDogImpl, GuardDogThread};
 use super::listener_config::{ListenerConfig, bind, listen_options};
 use super::listener_manager::ListenerManagerImpl;
@@ -49,7 +49,7 @@ pub struct InstanceImpl {
     context: FactoryContext,
     admin: RefCell<Option<Rc<AdminImpl>>>,
     stat_flush_timer: RefCell<Option<Timer>>,
-    drain_tick_timer: RefCell<Option<Rc<Timer>>>,
+    drains: RefCell<Vec<DrainSequence>>,
     main_thread_guard_dog: Arc<GuardDogImpl>,
     worker_guard_dog: Arc<GuardDogImpl>,
     guard_dog_thread: RefCell<Option<GuardDogThread>>,
@@ -112,7 +112,7 @@ impl InstanceImpl {
         let worker_guard_dog = GuardDogImpl::new(&stats_store, "workers", &watchdogs.worker_watchdog);
         let server = Rc::new_cyclic(|weak| InstanceImpl {
             listener_manager: ListenerManagerImpl::new(&stats_store, workers),
-            drain_manager: DrainManagerImpl::new(options.drain_time),
+            drain_manager: DrainManagerImpl::new(options.drain_time, options.drain_strategy),
             handler: ConnectionHandlerImpl::new("main_thread", &dispatcher),
             start,
             options,
@@ -124,7 +124,7 @@ impl InstanceImpl {
             context,
             admin: RefCell::default(),
             stat_flush_timer: RefCell::default(),
-            drain_tick_timer: RefCell::default(),
+            drains: RefCell::default(),
             main_thread_guard_dog,
             worker_guard_dog,
             guard_dog_thread: RefCell::default(),
@@ -302,13 +302,25 @@ impl InstanceImpl {
         self.server_stats.state.set(if fail { 1 } else { 0 });
     }
 
-    /// Stops accepting; connections are closed bit by bit as they answer.
-    pub(super) fn drain_listeners(&self) {
-        envoy_log!(Main, info, "closing and draining listeners");
+    /// Has connections closed bit by bit as they answer, and stops accepting when the drain time is over
+    /// unless it `keeps_serving`. What is draining already stays as it is.
+    pub(super) fn drain_listeners(&self, direction: DrainDirection, keeps_serving: bool) {
         trace::instant(Stage::DrainListeners, None, 0, 0, 0);
-        self.listener_manager.stop_listeners();
-        let mut timer = self.drain_tick_timer.borrow_mut();
-        timer.get_or_insert_with(|| self.drain_manager.start_drain_sequence(&self.dispatcher));
+        if self.drain_manager.draining(direction) {
+            return;
+        }
+        let weak = self.weak.clone();
+        let complete = move || match weak.upgrade() {
+            Some(server) if !keeps_serving => server.stop_listeners(direction),
+            _ => {}
+        };
+        let sequence = self.drain_manager.start_drain_sequence(direction, &self.dispatcher, complete);
+        self.drains.borrow_mut().push(sequence);
+    }
+
+    /// Stops accepting at once: who connects is refused. Connections stay, and close bit by bit.
+    pub(super) fn stop_listeners(&self, direction: DrainDirection) {
+        self.listener_manager.stop_listeners(direction, &self.dispatcher);
     }
 
     /// Ends [`InstanceImpl::run`].
@@ -328,7 +340,7 @@ impl InstanceImpl {
     fn terminate(&self) {
         trace::instant(Stage::Terminate, None, 0, 0, 0);
         drop(self.stat_flush_timer.borrow_mut().take());
-        drop(self.drain_tick_timer.borrow_mut().take());
+        drop(self.drains.take());
         self.listener_manager.stop_workers();
         drop(self.guard_dog_thread.borrow_mut().take());
         self.handler.clear();

@@ -69,11 +69,12 @@ impl WorkerImpl {
         });
     }
 
-    /// Has the worker stop accepting; connections stay.
-    pub fn stop_listeners(&self) {
-        self.dispatcher.post(|| {
+    /// Has the worker stop accepting from a listener; connections stay. `completion` runs on the worker.
+    pub fn stop_listener(&self, listener: Arc<ListenerConfig>, completion: impl FnOnce() + Send + 'static) {
+        self.dispatcher.post(move || {
             if let Some(handler) = HANDLER.with_borrow(Clone::clone) {
-                handler.stop_listeners();
+                handler.stop_listener(&listener);
+                completion();
             }
         });
     }

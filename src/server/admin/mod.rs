@@ -20,7 +20,7 @@ use std::sync::Arc;
 use super::drain_manager::DrainManagerImpl;
 use super::listener_config::ListenerConfig;
 use super::server::InstanceImpl;
-use crate::config::listener::DrainType;
+use crate::config::listener::{DrainType, TrafficDirection};
 use crate::config::{self, AccessLog};
 use crate::envoy_log;
 use crate::filters::network::http_connection_manager::{ConnectionManagerConfig, FactoryContext};
@@ -155,7 +155,7 @@ impl AdminImpl {
             vec![Arc::new(AdminFilterFactory)],
             context,
             &scope,
-            drain_manager.for_listener(DrainType::Default),
+            drain_manager.for_listener(DrainType::Default, TrafficDirection::Unspecified),
             "admin",
         )?;
         let listener = ListenerConfig::with_manager("admin", socket, manager, &scope);

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Request, Response};
+use crate::server::drain_manager::DrainDirection;
 use crate::server::options::{IpVersion, Mode, Options, VERSION};
 use crate::server::server::InstanceImpl;
 
@@ -22,9 +23,16 @@ pub(super) fn ready(server: &InstanceImpl, _request: &Request) -> Response {
     Response::text(status, format!("{}\n", state(server)))
 }
 
-/// Stops accepting and closes connections bit by bit.
-pub(super) fn drain(server: &InstanceImpl, _request: &Request) -> Response {
-    server.drain_listeners();
+/// Stops the listeners, or closes connections bit by bit first; as Envoy's
+/// `source/server/admin/listeners_handler.cc`, where `skip_exit` alone does nothing.
+pub(super) fn drain(server: &InstanceImpl, request: &Request) -> Response {
+    let given = |name| request.param(name).is_some();
+    let direction = if given("inboundonly") { DrainDirection::InboundOnly } else { DrainDirection::All };
+    match (given("graceful"), given("skip_exit")) {
+        (true, skip_exit) => server.drain_listeners(direction, skip_exit),
+        (false, true) => {}
+        (false, false) => server.stop_listeners(direction),
+    }
     Response::text(200, "OK\n")
 }
 

@@ -6,6 +6,7 @@ mod closing;
 mod connection_fields;
 mod content_length;
 mod curl;
+mod draining;
 mod faults;
 mod forwarded;
 mod guard_dog;
