@@ -28,6 +28,8 @@ fn stream_socket(address: &Address) -> io::Result<OwnedFd> {
 pub struct ListenOptions {
     /// How many connections may wait to be accepted; `None`: as many as the system allows.
     pub backlog: Option<u32>,
+    /// Whether others who say so, too, may listen on the same port.
+    pub reuse_port: bool,
     /// Whether a socket of IPv6 also takes IPv4.
     pub ipv4_compat: bool,
     /// The permissions of a pipe's file; `None` leaves them as they come.
@@ -53,6 +55,9 @@ impl ListenSocket {
         match &address {
             Address::Ip(ip) => {
                 setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+                if options.reuse_port {
+                    setsockopt(&fd, sockopt::ReusePort, &true)?;
+                }
                 if ip.is_ipv6() {
                     setsockopt(&fd, sockopt::Ipv6V6Only, &!options.ipv4_compat)?;
                 }

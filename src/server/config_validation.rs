@@ -2,10 +2,9 @@
 //!
 //! Mirrors Envoy's `source/server/config_validation/server.cc`. As there, access logs are opened.
 
-use std::collections::HashSet;
-
 use super::drain_manager::DrainManagerImpl;
 use super::listener_config::ListenerConfig;
+use super::listener_manager::TakenAddresses;
 use super::options::Options;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
@@ -37,14 +36,12 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), S
         stats,
     };
     let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
-    let mut names = HashSet::new();
+    let mut taken = TakenAddresses::default();
     let result = bootstrap.static_resources.listeners.iter().enumerate().try_for_each(|(i, listener)| {
         let place = format!("static_resources.listeners[{i}]");
-        if !listener.name.is_empty() && !names.insert(listener.name.as_str()) {
-            return Err(format!("error adding listener: duplicate listener name '{}'", listener.name));
-        }
+        let name = taken.add(&listener.name, &listener.address, listener.bind_to_port)?;
         ListenerConfig::validate(listener, &context, &drain_manager, &place)
-            .map_err(|error| format!("error adding listener '{}': {error}", listener.name))
+            .map_err(|error| format!("error adding listener '{name}': {error}"))
     });
     cluster_manager.shutdown();
     dispatcher.clear_deferred_delete_list();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
 use crate::config::listener::TrafficDirection;
 use crate::config::{self, NetworkFilterConfig};
+use crate::envoy_log;
 use crate::filters::network::http_connection_manager::{
     ConnectionManagerConfig, DrainDecision, FactoryContext,
 };
@@ -69,7 +70,7 @@ pub struct ListenerConfig {
 }
 
 impl ListenerConfig {
-    /// Builds the filter chains and binds the socket. `place` is where `config` stands.
+    /// Builds the filter chains and then binds the socket. `place` is where `config` stands.
     ///
     /// # Errors
     /// What is asked for and cannot be had, with its place; a failure to bind.
@@ -81,7 +82,22 @@ impl ListenerConfig {
         place: &str,
     ) -> Result<Self, String> {
         let address = configured_address(config, place)?;
-        let socket = bind(address.clone(), &listen_options(&config.address, config.tcp_backlog_size))?;
+        let options = ListenOptions {
+            backlog: config.tcp_backlog_size,
+            reuse_port: config.enable_reuse_port.unwrap_or(true),
+            ..listen_options(&config.address)
+        };
+        let socket = || {
+            bind(address.clone(), &options).inspect_err(|error| {
+                envoy_log!(
+                    Config,
+                    error,
+                    "listener '{}' failed to bind or apply socket options: {}",
+                    name,
+                    error
+                );
+            })
+        };
         Self::with_socket(config, name, &address, socket, context, drain_manager, place)
     }
 
@@ -100,7 +116,7 @@ impl ListenerConfig {
         filter_chain(config, &address, context, drain_manager, place).map(drop)
     }
 
-    /// As [`ListenerConfig::new`], on a socket that is bound already; statistics name `address`.
+    /// As [`ListenerConfig::new`], on a socket of the caller's; statistics name `address`.
     ///
     /// # Errors
     /// As [`ListenerConfig::new`].
@@ -108,13 +124,14 @@ impl ListenerConfig {
         config: &config::Listener,
         name: &str,
         address: &Address,
-        socket: ListenSocket,
+        socket: impl FnOnce() -> Result<ListenSocket, String>,
         context: &FactoryContext,
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<Self, String> {
         let drain_manager = drain_manager.for_listener(config.drain_type, config.traffic_direction);
         let (filter_chain, scope) = filter_chain(config, address, context, drain_manager.clone(), place)?;
+        let socket = socket()?;
         Ok(ListenerConfig {
             name: name.to_string(),
             address: socket.local_address().clone(),
@@ -204,8 +221,8 @@ fn configured_address(config: &config::Listener, place: &str) -> Result<Address,
 }
 
 /// How a socket listens on a configured address.
-pub fn listen_options(address: &config::Address, backlog: Option<u32>) -> ListenOptions {
-    ListenOptions { backlog, ipv4_compat: address.ipv4_compat(), mode: address.mode() }
+pub fn listen_options(address: &config::Address) -> ListenOptions {
+    ListenOptions { ipv4_compat: address.ipv4_compat(), mode: address.mode(), ..ListenOptions::default() }
 }
 
 /// The filters of a listener and the scope of its statistics.

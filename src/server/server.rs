@@ -159,7 +159,7 @@ impl InstanceImpl {
                 &config,
                 &name,
                 &address,
-                socket,
+                || Ok(socket),
                 &self.context,
                 &self.drain_manager,
                 &name,
@@ -400,7 +400,7 @@ fn bind_admin(options: &Options, bootstrap: &Bootstrap) -> Result<Option<ListenS
         return Ok(None);
     };
     let bound = Address::configured(address).ok_or("admin.address: malformed IP address")?;
-    let socket = bind(bound, &listen_options(address, None))?;
+    let socket = bind(bound, &listen_options(address))?;
     envoy_log!(Main, info, "admin address: {}", socket.local_address());
     if let Some(path) = &options.admin_address_path {
         std::fs::write(path, socket.local_address().to_string()).map_err(|e| {

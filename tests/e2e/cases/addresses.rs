@@ -1,5 +1,6 @@
 //! Addresses that are no plain IPv4: pipes, IPv6, and IPv4 that comes over IPv6.
 
+use super::free_port;
 use crate::harness::{Kind, PATIENCE, ParsedReply, proxies};
 use serde_json::{Value, json};
 use std::fs;
@@ -413,5 +414,33 @@ fn forwarded_addresses_in_all_spellings() {
         let expected =
             spellings.iter().map(|s| s.1.to_string()).chain(none.map(|_| format!("{path} {path}")));
         assert_eq!(shown.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{kind:?}");
+    }
+}
+
+#[test]
+fn one_port_of_all_addresses_and_of_one() {
+    for kind in proxies() {
+        let dir = Directory::new();
+        let port = free_port();
+        let at = |address: &str| json!({"socket_address": {"address": address, "port_value": port}});
+        let answer =
+            |body: &str| json!({"direct_response": {"status": 200, "body": {"inline_string": body}}});
+        let log = dir.path("log");
+        let listeners = [
+            listener("all", &at("0.0.0.0"), &log, &answer("all"), &json!({})),
+            listener("one", &at("127.0.0.1"), &log, &answer("one"), &json!({})),
+        ];
+        let _proxy = Piped::start(
+            kind,
+            &dir,
+            &json!({
+                "admin": {"address": pipe(&dir.name("admin"))},
+                "static_resources": {"listeners": listeners},
+            }),
+        );
+        for (ip, expected) in [(Ipv4Addr::LOCALHOST, "one"), (Ipv4Addr::new(127, 0, 0, 9), "all")] {
+            let stream = TcpStream::connect((ip, port)).expect("a connection");
+            assert_eq!(text(ask(stream, "/", "")), expected, "{kind:?}");
+        }
     }
 }

@@ -33,6 +33,7 @@ mod valgrind;
 
 use crate::harness::Case;
 use serde_json::{Value, json};
+use std::net::{Ipv4Addr, TcpListener};
 
 /// Everything joined.
 fn join(parts: &[&[u8]]) -> Vec<u8> {
@@ -74,4 +75,10 @@ fn odd(what: impl AsRef<[u8]>) -> Case {
 fn endpoint(port: u16) -> Value {
     let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
     json!({"load_assignment": {"endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}})
+}
+
+/// A port that nobody listens on, below those that the kernel chooses from.
+fn free_port() -> u16 {
+    let start = 20_000 + u16::try_from(std::process::id() % 10_000).expect("a small number");
+    (start..32_000).find(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()).expect("a port")
 }

@@ -1,5 +1,6 @@
 //! The command line and the configuration: what is accepted, what is refused and in which words.
 
+use super::free_port;
 use crate::harness::{Kind, new_directory, proxies};
 use serde_json::{Value, json};
 use std::fs;
@@ -306,5 +307,91 @@ fn version() {
         assert!(revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit()), "{kind:?}: {said}");
         assert!(["Clean", "Modified"].contains(&status), "{kind:?}: {said}");
         assert!(kind == Kind::Envoy || version == env!("CARGO_PKG_VERSION"), "{kind:?}: {said}");
+    }
+}
+
+/// [`config`] with another listener, on `second`, beside the one there is, on `first`.
+fn two_listeners(first: &Value, second: &Value) -> Value {
+    let mut config = config("there");
+    let listeners = config["static_resources"]["listeners"].as_array_mut().expect("listeners");
+    let mut other = listeners[0].clone();
+    other["name"] = json!("other");
+    other["address"] = second.clone();
+    listeners[0]["address"] = first.clone();
+    listeners.push(other);
+    config
+}
+
+#[test]
+fn two_listeners_on_one_address() {
+    let at = |ip: &str, port: u16| json!({"socket_address": {"address": ip, "port_value": port}});
+    let pipe = json!({"pipe": {"path": "@legate-never-bound"}});
+    let port = free_port();
+    for kind in proxies() {
+        let files = Files::new(kind);
+        for (first, second, shown) in [
+            (at("127.0.0.1", port), at("127.0.0.1", port), format!("127.0.0.1:{port}")),
+            (at("::1", port), at("0:0::1", port), format!("[::1]:{port}")),
+            (pipe.clone(), pipe.clone(), "@legate-never-bound".to_string()),
+        ] {
+            let path = files.write("config.json", &two_listeners(&first, &second).to_string());
+            for arguments in [&["--mode", "validate"][..], &[]] {
+                let output = files.run(&path, arguments);
+                let said = stderr(&output);
+                assert_eq!(output.status.code(), Some(1), "{kind:?}: {said}");
+                let message = format!(
+                    "error adding listener: 'other' has duplicate address '{shown}' as existing listener, to \
+                     check if the listener has duplicated addresses with other listeners or \
+                     'enable_reuse_port' is set to 'false' for the listener"
+                );
+                assert!(said.contains(&message), "{kind:?}: {said}");
+            }
+        }
+        for (first, second) in [(address(0), address(0)), (at("0.0.0.0", port), at("127.0.0.1", port))] {
+            assert_accepted(&files, &files.write("config.json", &two_listeners(&first, &second).to_string()));
+        }
+    }
+}
+
+#[test]
+fn a_pipe_that_cannot_be() {
+    let long = format!("/{}", "a".repeat(107));
+    let missing = "/nonexistent/legate.sock";
+    for kind in proxies() {
+        let files = Files::new(kind);
+        let with = |pipe: Value| {
+            let mut config = config("there");
+            config["static_resources"]["listeners"][0]["address"] = json!({"pipe": pipe});
+            files.write("config.json", &config.to_string())
+        };
+        for (pipe, message) in [
+            (
+                json!({"path": long}),
+                format!("Path \"{long}\" exceeds maximum UNIX domain socket path size of 108."),
+            ),
+            (
+                json!({"path": "@a", "mode": 0o600}),
+                "Cannot set mode for Abstract AF_UNIX sockets".to_string(),
+            ),
+            (
+                json!({"path": "/a\u{0}b"}),
+                "UNIX domain socket pathname contains embedded null characters".to_string(),
+            ),
+        ] {
+            let output = files.validate(&with(pipe));
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{kind:?}: {said}");
+            assert!(said.contains(&message), "{kind:?}: {said}");
+        }
+        let path = with(json!({"path": missing}));
+        assert_accepted(&files, &path);
+        let output = files.run(&path, &[]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{kind:?}: {said}");
+        let message = format!("cannot bind '{missing}': No such file or directory");
+        assert!(
+            said.contains(&format!("listener 'in' failed to bind or apply socket options: {message}")),
+            "{kind:?}: {said}"
+        );
     }
 }
