@@ -30,24 +30,25 @@ impl FromMessage for SocketAddress {
         r.enumeration("protocol", &PROTOCOLS)?;
         r.unsupported_fields(&["named_port", "resolver_name", "network_namespace_filepath"])?;
         let address = r.required_string("address")?;
-        let Some(ip) = parse_internet_address(&address, 0).map(|ip| ip.ip()) else {
-            return Err(r.error("address", malformed(&address)));
-        };
+        let ip = parse_internet_address(&address, 0).map(|ip| ip.ip());
+        if ip.is_none() && !address.is_empty() {
+            r.refuse("address", malformed(&address));
+        }
         if !r.has("port_value") {
-            return Err(r.missing("port_value", "is required"));
+            r.require("port_value", "is required");
         }
         let port = r.u32("port_value")?;
-        let port = u16::try_from(port).map_err(|_| {
-            let message = format!("{port} is out of range, expected 0..=65535");
-            r.error("port_value", message)
-        })?;
+        let port = u16::try_from(port).unwrap_or_else(|_| {
+            r.refuse("port_value", format!("{port} is out of range, expected 0..=65535"));
+            0
+        });
         let ipv4_compat = r.bool("ipv4_compat")?;
-        if ipv4_compat && !allows_ipv4_compat(ip) {
+        if let Some(ip) = ip.filter(|&ip| ipv4_compat && !allows_ipv4_compat(ip)) {
             let message = format!(
                 "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat: {}",
                 SocketAddr::new(ip, port)
             );
-            return Err(r.error("ipv4_compat", message));
+            r.refuse("ipv4_compat", message);
         }
         Ok(Self { address, port, ipv4_compat })
     }
@@ -96,14 +97,14 @@ impl FromMessage for Pipe {
         if path.len() >= MAX_PIPE_PATH {
             let message =
                 format!("Path \"{path}\" exceeds maximum UNIX domain socket path size of {MAX_PIPE_PATH}.");
-            return Err(r.error("path", message));
+            r.refuse("path", message);
         }
         let is_abstract = path.starts_with('@');
         if is_abstract && mode != 0 {
-            return Err(r.error("mode", "Cannot set mode for Abstract AF_UNIX sockets"));
+            r.refuse("mode", "Cannot set mode for Abstract AF_UNIX sockets");
         }
         if !is_abstract && path.contains('\0') {
-            return Err(r.error("path", "UNIX domain socket pathname contains embedded null characters"));
+            r.refuse("path", "UNIX domain socket pathname contains embedded null characters");
         }
         Ok(Self { path, mode })
     }
@@ -155,8 +156,8 @@ pub struct CidrRange {
 impl FromMessage for CidrRange {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let address_prefix = r.required_string("address_prefix")?;
-        if address_prefix.parse::<IpAddr>().is_err() {
-            return Err(r.error("address_prefix", malformed(&address_prefix)));
+        if !address_prefix.is_empty() && address_prefix.parse::<IpAddr>().is_err() {
+            r.refuse("address_prefix", malformed(&address_prefix));
         }
         Ok(Self { address_prefix, prefix_len: r.opt_u32_in("prefix_len", 0..=128)?.unwrap_or(0) })
     }

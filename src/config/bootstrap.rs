@@ -104,8 +104,7 @@ impl FromMessage for Bootstrap {
         let flush = r.duration("stats_flush_interval")?;
         let flush_range = Duration::from_millis(1)..Duration::from_secs(300);
         if flush.is_some_and(|d| !flush_range.contains(&d)) {
-            let message = "value must be inside range [1ms, 5m0s)";
-            return Err(r.error("stats_flush_interval", message));
+            r.refuse("stats_flush_interval", "value must be inside range [1ms, 5m0s)");
         }
         let bootstrap = Self {
             node: r.message("node")?.unwrap_or_default(),
@@ -119,7 +118,10 @@ impl FromMessage for Bootstrap {
             layered_runtime: r.message("layered_runtime")?,
             ..default
         };
-        check_clusters(&bootstrap)?;
+        // What cannot be read is missing here.
+        if !r.has_errors() {
+            check_clusters(&bootstrap)?;
+        }
         Ok(bootstrap)
     }
 }

@@ -166,8 +166,7 @@ fn read_http_protocol_options(r: &mut MessageReader<'_>) -> Result<UpstreamHttpP
     let mut options = extension.unwrap_or_default();
     for name in ["common_http_protocol_options", "http_protocol_options"] {
         if has_extension && r.has(name) {
-            let message = "must not be given together with typed_extension_protocol_options";
-            return Err(r.error(name, message));
+            r.refuse(name, "must not be given together with typed_extension_protocol_options");
         }
     }
     if let Some(common) = r.message::<HttpProtocolOptions>("common_http_protocol_options")? {
@@ -187,14 +186,15 @@ fn read_extension(r: &mut MessageReader<'_>) -> Result<Option<UpstreamHttpProtoc
     for (key, path, value) in r.map("typed_extension_protocol_options")? {
         if key != UPSTREAM_HTTP_PROTOCOL_OPTIONS {
             let message = format!("no such extension, supported here: {UPSTREAM_HTTP_PROTOCOL_OPTIONS}");
-            return Err(ConfigError::new(path, message));
+            r.refuse_field_at(path, message);
+            continue;
         }
-        let (type_name, mut config) = r.any_at(value, path)?;
-        if type_name != UPSTREAM_HTTP_PROTOCOL_OPTIONS {
-            return Err(unknown_type(&config, type_name, &[UPSTREAM_HTTP_PROTOCOL_OPTIONS]));
-        }
-        options = Some(UpstreamHttpProtocolOptions::read(&mut config)?);
-        config.finish()?;
+        let Ok((type_name, config)) = r.any_at(value, path) else { continue };
+        let read = config.read_with(|config| match type_name {
+            UPSTREAM_HTTP_PROTOCOL_OPTIONS => UpstreamHttpProtocolOptions::read(config),
+            _ => Err(unknown_type(config, type_name, &[UPSTREAM_HTTP_PROTOCOL_OPTIONS])),
+        });
+        options = read.ok();
     }
     Ok(options)
 }

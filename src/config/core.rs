@@ -32,7 +32,7 @@ impl FromMessage for Node {
         ])?;
         let metadata = r.value("metadata")?.cloned().unwrap_or_default();
         if !metadata.is_null() && !metadata.is_object() {
-            return Err(r.error("metadata", "expected an object"));
+            r.refuse("metadata", "expected an object");
         }
         Ok(Self {
             id: r.string("id")?,
@@ -105,7 +105,7 @@ impl FromMessage for Percent {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let value = r.opt_f64("value")?.unwrap_or(0.0);
         if !(0.0..=100.0).contains(&value) {
-            return Err(r.error("value", format!("{value} is out of range, expected 0..=100")));
+            r.refuse("value", format!("{value} is out of range, expected 0..=100"));
         }
         Ok(Self { value })
     }

@@ -94,12 +94,13 @@ pub struct LbEndpoint {
 impl FromMessage for LbEndpoint {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         r.unsupported_fields(&["endpoint_name", "metadata"])?;
-        let endpoint: Endpoint = r.required_message("endpoint")?;
         let weight = r.opt_u32_in("load_balancing_weight", 1..=u32::MAX)?;
+        let health_status = r.enumeration("health_status", HealthStatus::TABLE)?.unwrap_or_default();
+        let endpoint: Endpoint = r.required_message("endpoint")?;
         Ok(Self {
             address: endpoint.address,
             hostname: endpoint.hostname,
-            health_status: r.enumeration("health_status", HealthStatus::TABLE)?.unwrap_or_default(),
+            health_status,
             load_balancing_weight: weight.unwrap_or(1),
         })
     }
@@ -113,8 +114,8 @@ struct Endpoint {
 impl FromMessage for Endpoint {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         r.unsupported_fields(&["health_check_config", "additional_addresses"])?;
-        let address = r.required_message("address")?;
-        Ok(Self { address, hostname: r.string("hostname")? })
+        let hostname = r.string("hostname")?;
+        Ok(Self { address: r.required_message("address")?, hostname })
     }
 }
 

@@ -204,13 +204,14 @@ impl FromMessage for HttpConnectionManager {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         check_unsupported(r)?;
         let http_filters: Vec<HttpFilter> = r.messages("http_filters")?;
-        check_terminal(r, &http_filters)?;
+        if r.is_all_of("http_filters", &http_filters) {
+            check_terminal(r, &http_filters);
+        }
         let server_name = Some(r.header_text("server_name")?).filter(|name| !name.is_empty());
         let seconds = Duration::from_secs;
         Ok(Self {
             codec_type: r.enumeration("codec_type", CodecType::TABLE)?.unwrap_or_default(),
             stat_prefix: r.required_string("stat_prefix")?,
-            route_config: r.required_message("route_config")?,
             http_filters,
             add_user_agent: r.opt_bool("add_user_agent")?.unwrap_or(false),
             common_http_protocol_options: r.message("common_http_protocol_options")?.unwrap_or_default(),
@@ -241,6 +242,7 @@ impl FromMessage for HttpConnectionManager {
             stream_error_on_invalid_http_message: r
                 .opt_bool("stream_error_on_invalid_http_message")?
                 .unwrap_or(false),
+            route_config: r.required_message("route_config")?,
         })
     }
 }
@@ -255,19 +257,15 @@ fn check_unsupported(r: &mut MessageReader<'_>) -> Result<(), ConfigError> {
 }
 
 /// The router answers every request, so nothing can come after it.
-fn check_terminal(r: &MessageReader<'_>, filters: &[HttpFilter]) -> Result<(), ConfigError> {
-    let mut early = filters.iter().rev().skip(1).rev().enumerate();
-    let early = early.find(|(_, f)| matches!(f.typed_config, HttpFilterConfig::Router(_)));
-    match early {
-        None => Ok(()),
-        Some((i, filter)) => {
-            let message = format!(
-                "terminal filter named {} of type envoy.filters.http.router must be the last filter in a http filter \
-                 chain.",
-                filter.name
-            );
-            Err(r.error(&format!("http_filters[{i}]"), message))
-        }
+fn check_terminal(r: &MessageReader<'_>, filters: &[HttpFilter]) {
+    let early = filters.iter().rev().skip(1).rev().enumerate();
+    for (i, filter) in early.filter(|(_, f)| matches!(f.typed_config, HttpFilterConfig::Router(_))) {
+        let message = format!(
+            "terminal filter named {} of type envoy.filters.http.router must be the last filter in a http filter \
+             chain.",
+            filter.name
+        );
+        r.refuse(&format!("http_filters[{i}]"), message);
     }
 }
 
@@ -308,12 +306,11 @@ impl FromMessage for HttpFilter {
         r.unsupported_if_true("is_optional")?;
         r.unsupported_if_true("disabled")?;
         let name = r.required_string("name")?;
-        let (type_name, mut config) = r.any("typed_config")?;
-        if type_name != ROUTER {
-            return Err(unknown_type(&config, type_name, &[ROUTER]));
-        }
-        let router = RouterConfig::read(&mut config)?;
-        config.finish()?;
+        let (type_name, config) = r.any("typed_config")?;
+        let router = config.read_with(|config| match type_name {
+            ROUTER => RouterConfig::read(config),
+            _ => Err(unknown_type(config, type_name, &[ROUTER])),
+        })?;
         Ok(Self { name, typed_config: HttpFilterConfig::Router(router) })
     }
 }

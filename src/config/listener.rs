@@ -105,21 +105,18 @@ impl FromMessage for Listener {
             r.unsupported_if_true(name)?;
         }
         for name in ["use_original_dst", "transparent", "freebind"] {
-            if r.opt_bool(name)? == Some(true) {
-                return Err(r.error(name, "true is not supported yet"));
-            }
+            r.unsupported_if_true(name)?;
         }
-        let address = r.required_message("address")?;
         let filter_chains: Vec<FilterChain> = r.messages("filter_chains")?;
         let default_filter_chain = r.message("default_filter_chain")?;
-        if filter_chains.is_empty() && default_filter_chain.is_none() {
-            return Err(r.error("filter_chains", "no filter chains specified"));
+        let no_chain = filter_chains.is_empty() && r.is_all_of("filter_chains", &filter_chains);
+        if no_chain && !r.has("default_filter_chain") {
+            r.require("filter_chains", "no filter chains specified");
         }
         let buffer_limit = r.opt_u32("per_connection_buffer_limit_bytes")?;
         let filters_timeout = r.duration("listener_filters_timeout")?;
         Ok(Self {
             name: r.string("name")?,
-            address,
             stat_prefix: r.string("stat_prefix")?,
             filter_chains,
             default_filter_chain,
@@ -133,6 +130,7 @@ impl FromMessage for Listener {
             tcp_backlog_size: r.opt_u32("tcp_backlog_size")?,
             enable_reuse_port: r.opt_bool("enable_reuse_port")?,
             access_log: r.messages("access_log")?,
+            address: r.required_message("address")?,
         })
     }
 }
@@ -156,28 +154,25 @@ impl FromMessage for FilterChain {
             "transport_socket_connect_timeout",
             "on_demand_configuration",
         ])?;
-        if r.opt_bool("use_proxy_proto")? == Some(true) {
-            return Err(r.error("use_proxy_proto", "true is not supported yet"));
-        }
+        r.unsupported_if_true("use_proxy_proto")?;
         let filters: Vec<Filter> = r.messages("filters")?;
-        check_terminal(r, &filters)?;
+        if r.is_all_of("filters", &filters) {
+            check_terminal(r, &filters);
+        }
         Ok(Self { name: r.string("name")?, filter_chain_match: r.message("filter_chain_match")?, filters })
     }
 }
 
 /// The connection manager takes all that a connection brings, so nothing can come after it.
-fn check_terminal(r: &MessageReader<'_>, filters: &[Filter]) -> Result<(), ConfigError> {
+fn check_terminal(r: &MessageReader<'_>, filters: &[Filter]) {
     let early = filters.iter().rev().skip(1).rev().enumerate();
-    match early.into_iter().find(|(_, filter)| filter.is_terminal()) {
-        None => Ok(()),
-        Some((i, filter)) => {
-            let message = format!(
-                "terminal filter named {} of type envoy.filters.network.http_connection_manager must be the last \
-                 filter in a network filter chain.",
-                filter.name
-            );
-            Err(r.error(&format!("filters[{i}]"), message))
-        }
+    for (i, filter) in early.filter(|(_, filter)| filter.is_terminal()) {
+        let message = format!(
+            "terminal filter named {} of type envoy.filters.network.http_connection_manager must be the last filter \
+             in a network filter chain.",
+            filter.name
+        );
+        r.refuse(&format!("filters[{i}]"), message);
     }
 }
 
@@ -269,12 +264,11 @@ impl FromMessage for Filter {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         r.unsupported("config_discovery")?;
         let name = r.required_string("name")?;
-        let (type_name, mut config) = r.any("typed_config")?;
-        if type_name != HTTP_CONNECTION_MANAGER {
-            return Err(unknown_type(&config, type_name, &[HTTP_CONNECTION_MANAGER]));
-        }
-        let manager = HttpConnectionManager::read(&mut config)?;
-        config.finish()?;
+        let (type_name, config) = r.any("typed_config")?;
+        let manager = config.read_with(|config| match type_name {
+            HTTP_CONNECTION_MANAGER => HttpConnectionManager::read(config),
+            _ => Err(unknown_type(config, type_name, &[HTTP_CONNECTION_MANAGER])),
+        })?;
         Ok(Self { name, typed_config: NetworkFilterConfig::HttpConnectionManager(Box::new(manager)) })
     }
 }

@@ -5,7 +5,8 @@
 //! `--config-yaml` is merged over it ([`merge`]), and [`reader::MessageReader`]
 //! reads the typed structs from it. There is one file per API package and the
 //! structs say what is supported: a field that is unknown, or known and not
-//! supported yet, is an error that gives the field's full path.
+//! supported yet, is an error that gives the field's full path. All errors of a
+//! document are found in one reading.
 //!
 //! Mirrors `source/common/protobuf/utility.cc` and
 //! `InstanceUtil::loadBootstrapConfig` in `source/server/server.cc`.
@@ -14,6 +15,7 @@ pub mod access_log;
 pub mod address;
 pub mod bootstrap;
 pub mod cluster;
+mod context;
 pub mod core;
 pub mod endpoint;
 pub mod error;
@@ -38,7 +40,7 @@ pub use access_log::{AccessLog, AccessLogSink};
 pub use address::Address;
 pub use bootstrap::Bootstrap;
 pub use cluster::Cluster;
-pub use error::ConfigError;
+pub use error::{ConfigError, ConfigErrors};
 pub use http_connection_manager::{
     HttpConnectionManager, HttpFilter, HttpFilterConfig, RouterConfig, ServerHeaderTransformation,
 };
@@ -47,7 +49,7 @@ pub use protocol_options::HeadersWithUnderscoresAction;
 pub use reader::UnknownFields;
 pub use route::{Action, PathMatch, Route, RouteConfiguration, VirtualHost};
 
-use reader::{FromMessage, MessageReader, ParseContext};
+use reader::{MessageReader, ParseContext};
 use serde_json::Value;
 
 /// Loads the bootstrap from a file, from `--config-yaml`, or from the file with
@@ -60,7 +62,7 @@ pub fn load_bootstrap(
     config_path: Option<&str>,
     config_yaml: Option<&str>,
     unknown: UnknownFields,
-) -> Result<Bootstrap, ConfigError> {
+) -> Result<Bootstrap, ConfigErrors> {
     let config_path = config_path.filter(|path| !path.is_empty());
     let config_yaml = config_yaml.filter(|text| !text.is_empty());
     let file = config_path.map(load_file).transpose()?;
@@ -68,7 +70,7 @@ pub fn load_bootstrap(
     let raw = match (file, over) {
         (Some(mut base), Some(over)) => {
             if !base.is_object() || !over.is_object() {
-                return Err(ConfigError::document("the configuration must be an object"));
+                return Err(ConfigError::document("the configuration must be an object").into());
             }
             merge::merge_bootstrap(&mut base, over);
             base
@@ -77,7 +79,8 @@ pub fn load_bootstrap(
         (None, None) => {
             return Err(ConfigError::document(
                 "At least one of --config-path or --config-yaml or Options::configProto() should be non-empty",
-            ));
+            )
+            .into());
         }
     };
     parse_bootstrap(raw, unknown)
@@ -86,18 +89,15 @@ pub fn load_bootstrap(
 /// Reads a bootstrap from a document that is already loaded.
 ///
 /// # Errors
-/// A field is wrong.
-pub fn parse_bootstrap(raw: Value, unknown: UnknownFields) -> Result<Bootstrap, ConfigError> {
+/// All fields that are wrong.
+pub fn parse_bootstrap(raw: Value, unknown: UnknownFields) -> Result<Bootstrap, ConfigErrors> {
     if !raw.is_object() {
-        return Err(ConfigError::document("the configuration must be an object"));
+        return Err(ConfigError::document("the configuration must be an object").into());
     }
     let context = ParseContext::new(unknown);
-    let mut reader = MessageReader::new(&context, &raw, String::new())?;
-    let mut bootstrap = Bootstrap::read(&mut reader)?;
-    reader.finish()?;
-    bootstrap.unknown_fields = context.into_skipped();
-    bootstrap.raw = raw;
-    Ok(bootstrap)
+    let bootstrap = MessageReader::new(&context, &raw, String::new())?.read::<Bootstrap>();
+    let unknown_fields = context.into_skipped()?;
+    Ok(Bootstrap { unknown_fields, raw, ..bootstrap? })
 }
 
 /// `.json` is JSON, everything else YAML (of which JSON is nearly a part).

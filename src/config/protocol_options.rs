@@ -142,11 +142,11 @@ impl FromMessage for UpstreamHttpProtocolOptions {
         let use_downstream_protocol = kind == "use_downstream_protocol_config";
         let versions: HttpVersions = r.required_message(kind)?;
         if versions.http1.is_none() && !use_downstream_protocol {
-            return Err(r.error(
+            r.refuse(
                 "explicit_http_config",
                 "one of http_protocol_options, http2_protocol_options, http3_protocol_options \
                  is required",
-            ));
+            );
         }
         Ok(Self {
             common_http_protocol_options,

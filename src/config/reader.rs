@@ -5,55 +5,23 @@
 //! validation. Each field that is asked for counts as known; when the message
 //! is done, every key that nobody asked for is an unknown field.
 //!
+//! Reading goes on after an error, so that all errors of a document are found
+//! at once: a wrong value is noted and stands for an absent one. Only what has
+//! no such value ends the reading of its message: a `required_message`, an
+//! `exactly_one` and an `any`, which are therefore asked for last. So a
+//! misspelled field is found even where it leaves a gap, and the gap is not
+//! mentioned then.
+//!
 //! Different on purpose: a field written twice (as `snake_case` and
 //! `camelCase`) is an error, where Envoy lets one of the two win.
 
-use super::error::ConfigError;
+mod single;
+
+pub use self::single::check_header_text;
+pub use super::context::{ParseContext, UnknownFields};
+use super::error::{ConfigError, Kind};
 use super::scalar;
 use serde_json::{Map, Value};
-use std::cell::RefCell;
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
-/// What to do with a field (or enum name) the API structs here do not know.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum UnknownFields {
-    /// Refuse the configuration: the default.
-    #[default]
-    Reject,
-    /// Skip it and remember its path: `--allow-unknown-static-fields`. Fields that
-    /// are known but not supported yet stay errors.
-    Allow,
-}
-
-/// What all readers of one document share.
-#[derive(Debug, Default)]
-pub struct ParseContext {
-    unknown: UnknownFields,
-    skipped: RefCell<Vec<String>>,
-}
-
-impl ParseContext {
-    /// A context for one document.
-    pub fn new(unknown: UnknownFields) -> Self {
-        Self { unknown, skipped: RefCell::default() }
-    }
-
-    /// Full paths of what was skipped under [`UnknownFields::Allow`].
-    pub fn into_skipped(self) -> Vec<String> {
-        self.skipped.into_inner()
-    }
-
-    fn unknown(&self, path: String, what: &str) -> Result<(), ConfigError> {
-        match self.unknown {
-            UnknownFields::Reject => Err(ConfigError::new(path, what)),
-            UnknownFields::Allow => {
-                self.skipped.borrow_mut().push(path);
-                Ok(())
-            }
-        }
-    }
-}
 
 /// The values of an enum: API name, number, and what it means here. `None`
 /// marks a value of the API that is not supported yet.
@@ -67,11 +35,15 @@ pub struct MessageReader<'a> {
     path: String,
     fields: Option<&'a Map<String, Value>>,
     known: Vec<&'a str>,
+    /// The names that were asked for.
+    asked: Vec<String>,
+    /// What has to be there and is not.
+    absent: Vec<ConfigError>,
 }
 
 /// A message type that can be read from its JSON form.
 pub trait FromMessage: Sized {
-    /// Reads every field of the message; the caller checks for unknown ones.
+    /// Asks for every field of the message, then may fail; the caller checks for unknown ones.
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError>;
 }
 
@@ -90,7 +62,7 @@ impl<'a> MessageReader<'a> {
                 return Err(ConfigError::new(path, format!("expected an object, got {got}")));
             }
         };
-        Ok(Self { context, path, fields, known: Vec::new() })
+        Ok(Self { context, path, fields, known: Vec::new(), asked: Vec::new(), absent: Vec::new() })
     }
 
     /// Full path of this message.
@@ -108,30 +80,89 @@ impl<'a> MessageReader<'a> {
         ConfigError::new(self.field_path(name), message)
     }
 
-    /// An error about the missing field `name`; names a key that looks like a misspelling of it.
-    pub fn missing(&self, name: &str, message: &str) -> ConfigError {
-        let known = |key: &str| self.known.contains(&key);
-        let keys = self.fields.into_iter().flat_map(Map::keys).filter(|key| !known(key));
-        match keys.min_by_key(|key| strsim::levenshtein(key, name)) {
-            Some(key) if strsim::levenshtein(key, name) <= MISSPELLING => {
-                self.error(name, format!("{message}; the unknown field '{key}' looks like it"))
-            }
-            _ => self.error(name, message),
-        }
+    /// Notes an error about the field `name` and goes on.
+    pub fn refuse(&self, name: &str, message: impl Into<String>) {
+        self.context.note(self.error(name, message));
     }
 
-    /// Fails (or notes it) when the document has a field nobody asked for.
-    pub fn finish(self) -> Result<(), ConfigError> {
-        for key in self.fields.into_iter().flat_map(Map::keys) {
-            if !self.known.contains(&key.as_str()) {
-                self.context.unknown(self.field_path(key), "unknown field")?;
+    /// Notes that the field `name`, or its value, is not supported, and goes on.
+    pub fn refuse_field(&self, name: &str, message: impl Into<String>) {
+        self.context.note(self.error(name, message).of_kind(Kind::Field));
+    }
+
+    /// Notes that something at `path` is not supported.
+    pub fn refuse_field_at(&self, path: String, message: impl Into<String>) {
+        self.context.note(ConfigError::new(path, message).of_kind(Kind::Field));
+    }
+
+    /// Whether anything of the document is wrong so far.
+    pub fn has_errors(&self) -> bool {
+        self.context.has_errors()
+    }
+
+    /// Says that the field `name` has to be there and is not; names a key that looks like a misspelling of it.
+    pub fn require(&mut self, name: &str, message: &str) -> ConfigError {
+        let known = |key: &str| self.known.contains(&key);
+        let keys = self.fields.into_iter().flat_map(Map::keys).filter(|key| !known(key));
+        let error = match nearest(name, keys.map(String::as_str)) {
+            Some(key) => self.error(name, format!("{message}; the unknown field '{key}' looks like it")),
+            None => self.error(name, message),
+        };
+        self.lacks(error)
+    }
+
+    /// Keeps an error about what is missing until it is known whether a field is misspelled.
+    fn lacks(&mut self, error: ConfigError) -> ConfigError {
+        self.absent.push(error.clone());
+        error.of_kind(Kind::Noted)
+    }
+
+    /// Reads a message of this type.
+    pub fn read<T: FromMessage>(self) -> Result<T, ConfigError> {
+        self.read_with(T::read)
+    }
+
+    /// Reads the message with `read`, and then looks for fields that it did not ask for.
+    pub fn read_with<T>(
+        mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let result = read(&mut self);
+        // A wrong value may have ended the reading before all fields were asked for.
+        let asked_for_all = result.as_ref().map_or_else(|error| error.kind() == Kind::Noted, |_| true);
+        if !(asked_for_all && self.note_unknown()) {
+            for error in self.absent.drain(..) {
+                self.context.note(error);
             }
         }
-        Ok(())
+        result.map_err(|error| self.context.note(error))
+    }
+
+    /// Notes the fields that nobody asked for; true when that is an error.
+    fn note_unknown(&self) -> bool {
+        let mut wrong = false;
+        for key in self.fields.into_iter().flat_map(Map::keys) {
+            if self.known.contains(&key.as_str()) {
+                continue;
+            }
+            let meant = nearest(key, self.asked.iter().map(String::as_str).filter(|name| !self.has(name)));
+            let what = match meant {
+                Some(name) => format!("unknown field, did you mean '{name}'?"),
+                None => "unknown field".to_string(),
+            };
+            wrong |= self.context.unknown(self.field_path(key), &what);
+        }
+        wrong
+    }
+
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> std::collections::BTreeSet<String> {
+        self.asked.iter().cloned().collect()
     }
 
     /// The raw value of a field, `None` if absent or `null`.
     pub fn value(&mut self, name: &str) -> Result<Option<&'a Value>, ConfigError> {
+        self.asked.push(name.to_string());
         let Some(fields) = self.fields else {
             return Ok(None);
         };
@@ -139,8 +170,8 @@ impl<'a> MessageReader<'a> {
         let snake = fields.get_key_value(name);
         let camel = (camel != name).then(|| fields.get_key_value(&camel)).flatten();
         if let (Some(_), Some((key, _))) = (snake, camel) {
-            let message = format!("the field is given twice, also as '{key}'");
-            return Err(self.error(name, message));
+            self.refuse(name, format!("the field is given twice, also as '{key}'"));
+            self.known.push(key);
         }
         let Some((key, value)) = snake.or(camel) else {
             return Ok(None);
@@ -151,10 +182,23 @@ impl<'a> MessageReader<'a> {
 
     /// Whether a field is present and not `null`.
     pub fn has(&self, name: &str) -> bool {
-        self.fields.is_some_and(|fields| {
-            let value = fields.get(name).or_else(|| fields.get(&camel_case(name)));
-            value.is_some_and(|v| !v.is_null())
-        })
+        self.look(name).is_some()
+    }
+
+    fn look(&self, name: &str) -> Option<&'a Value> {
+        let fields = self.fields?;
+        fields.get(name).or_else(|| fields.get(&camel_case(name))).filter(|value| !value.is_null())
+    }
+
+    /// Whether `items` is all of a list: an item that cannot be read is left out, and those behind it have other
+    /// numbers then.
+    pub fn is_all_of<T>(&self, name: &str, items: &[T]) -> bool {
+        let listed = match self.look(name) {
+            None => 0,
+            Some(Value::Array(values)) => values.len(),
+            Some(_) => 1,
+        };
+        listed == items.len()
     }
 
     /// Fails if the field, which the API has, is set: legate cannot honour it yet.
@@ -163,7 +207,10 @@ impl<'a> MessageReader<'a> {
         match self.value(name)? {
             None => Ok(()),
             Some(Value::Array(items)) if items.is_empty() => Ok(()),
-            Some(_) => Err(self.error(name, "this field is not supported yet")),
+            Some(_) => {
+                self.refuse_field(name, "this field is not supported yet");
+                Ok(())
+            }
         }
     }
 
@@ -172,27 +219,27 @@ impl<'a> MessageReader<'a> {
         names.iter().try_for_each(|name| self.unsupported(name))
     }
 
-    /// For a boolean whose default is false: only `true` is not supported.
+    /// For a boolean, or `BoolValue`, whose default is false: only `true` is not supported.
     pub fn unsupported_if_true(&mut self, name: &str) -> Result<(), ConfigError> {
-        if self.bool(name)? {
-            return Err(self.error(name, "true is not supported yet"));
+        if self.opt_bool(name)? == Some(true) {
+            self.refuse_field(name, "true is not supported yet");
         }
         Ok(())
     }
 
-    /// Which member of a oneof is set, if any.
-    ///
-    /// # Errors
-    /// More than one is set.
+    /// Which member of a oneof is set, if any; there must not be more than one.
     pub fn at_most_one(&mut self, names: &[&'static str]) -> Result<Option<&'static str>, ConfigError> {
         let mut set = None;
         for name in names.iter().copied() {
             if self.value(name)?.is_none() {
                 continue;
             }
-            if let Some(other) = set.replace(name) {
-                let message = format!("only one of '{other}' and '{name}' may be set");
-                return Err(ConfigError::new(self.path.clone(), message));
+            match set {
+                None => set = Some(name),
+                Some(other) => {
+                    let message = format!("only one of '{other}' and '{name}' may be set");
+                    self.context.note(ConfigError::new(self.path.clone(), message));
+                }
             }
         }
         Ok(set)
@@ -200,189 +247,35 @@ impl<'a> MessageReader<'a> {
 
     /// Which member of a oneof is set; one has to be.
     pub fn exactly_one(&mut self, names: &[&'static str]) -> Result<&'static str, ConfigError> {
-        self.at_most_one(names)?.ok_or_else(|| {
-            let names = names.join(", ");
-            ConfigError::new(self.path.clone(), format!("one of {names} is required"))
+        let set = self.at_most_one(names)?;
+        set.ok_or_else(|| {
+            let message = format!("one of {} is required", names.join(", "));
+            self.lacks(ConfigError::new(self.path.clone(), message))
         })
-    }
-
-    /// A string; empty when absent.
-    pub fn string(&mut self, name: &str) -> Result<String, ConfigError> {
-        let Some(value) = self.value(name)? else {
-            return Ok(String::new());
-        };
-        expect_string(value).map_err(|e| self.error(name, e))
-    }
-
-    /// A string that must not be empty.
-    pub fn required_string(&mut self, name: &str) -> Result<String, ConfigError> {
-        let text = self.string(name)?;
-        if text.is_empty() {
-            return Err(self.missing(name, "is required and must not be empty"));
-        }
-        Ok(text)
-    }
-
-    /// A string that may become (part of) a header value: no NUL, CR or LF.
-    pub fn header_text(&mut self, name: &str) -> Result<String, ConfigError> {
-        let text = self.string(name)?;
-        check_header_text(&text).map_err(|e| self.error(name, e))?;
-        Ok(text)
-    }
-
-    /// A list of strings.
-    pub fn strings(&mut self, name: &str) -> Result<Vec<String>, ConfigError> {
-        self.items(name)?
-            .into_iter()
-            .map(|(path, value)| expect_string(value).map_err(|e| ConfigError::new(path, e)))
-            .collect()
-    }
-
-    /// A boolean; false when absent.
-    pub fn bool(&mut self, name: &str) -> Result<bool, ConfigError> {
-        Ok(self.scalar(name, scalar::parse_bool)?.unwrap_or(false))
-    }
-
-    /// A `BoolValue`, which may also be written as `{value: true}`.
-    pub fn opt_bool(&mut self, name: &str) -> Result<Option<bool>, ConfigError> {
-        match self.wrapper(name)? {
-            Some(mut wrapper) => {
-                let value = wrapper.bool("value")?;
-                wrapper.finish().map(|()| Some(value))
-            }
-            None => self.scalar(name, scalar::parse_bool),
-        }
-    }
-
-    /// An unsigned integer; 0 when absent.
-    pub fn u32(&mut self, name: &str) -> Result<u32, ConfigError> {
-        Ok(self.scalar(name, scalar::parse_u32)?.unwrap_or(0))
-    }
-
-    /// A `UInt32Value`, which may also be written as `{value: 5}`.
-    pub fn opt_u32(&mut self, name: &str) -> Result<Option<u32>, ConfigError> {
-        match self.wrapper(name)? {
-            Some(mut wrapper) => {
-                let value = wrapper.u32("value")?;
-                wrapper.finish().map(|()| Some(value))
-            }
-            None => self.scalar(name, scalar::parse_u32),
-        }
-    }
-
-    /// A `UInt32Value` whose value, when present, must lie in `range`.
-    pub fn opt_u32_in(&mut self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, ConfigError> {
-        let value = self.opt_u32(name)?;
-        match value {
-            Some(n) if !range.contains(&n) => Err(self.error(name, out_of_range(n, &range))),
-            _ => Ok(value),
-        }
-    }
-
-    /// A list of unsigned integers, each in `range`.
-    pub fn u32s_in(&mut self, name: &str, range: RangeInclusive<u32>) -> Result<Vec<u32>, ConfigError> {
-        let mut numbers = Vec::new();
-        for (path, value) in self.items(name)? {
-            let number = scalar::parse_u32(value).map_err(|e| ConfigError::new(&path, e))?;
-            if !range.contains(&number) {
-                return Err(ConfigError::new(path, out_of_range(number, &range)));
-            }
-            numbers.push(number);
-        }
-        Ok(numbers)
-    }
-
-    /// A floating point number.
-    pub fn opt_f64(&mut self, name: &str) -> Result<Option<f64>, ConfigError> {
-        self.scalar(name, scalar::parse_f64)
-    }
-
-    /// A signed 64-bit integer; 0 when absent.
-    pub fn i64(&mut self, name: &str) -> Result<i64, ConfigError> {
-        let Some(value) = self.value(name)? else {
-            return Ok(0);
-        };
-        scalar::parse_integer(value).and_then(|n| i64::try_from(n).ok()).ok_or_else(|| {
-            let got = scalar::describe(value);
-            self.error(name, format!("expected an integer, got {got}"))
-        })
-    }
-
-    /// A duration, zero or more.
-    pub fn duration(&mut self, name: &str) -> Result<Option<Duration>, ConfigError> {
-        let Some(value) = self.value(name)? else {
-            return Ok(None);
-        };
-        let parsed = scalar::parse_duration(value).map_err(|e| self.error(name, e))?;
-        Ok(Some(parsed))
-    }
-
-    /// A duration that, when present, must be more than zero.
-    pub fn positive_duration(&mut self, name: &str) -> Result<Option<Duration>, ConfigError> {
-        let value = self.duration(name)?;
-        if value.is_some_and(|d| d.is_zero()) {
-            return Err(self.error(name, "must be greater than 0s"));
-        }
-        Ok(value)
-    }
-
-    /// An enum given by name (any case, as in Envoy) or by number; `None` when
-    /// absent.
-    pub fn enumeration<T: Copy>(
-        &mut self,
-        name: &str,
-        table: &EnumTable<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.value(name)? else {
-            return Ok(None);
-        };
-        let names = || table.iter().map(|row| row.0).collect::<Vec<_>>().join(", ");
-        let by_name = value.as_str().and_then(|text| {
-            let text = text.replace('-', "_");
-            table.iter().find(|row| row.0.eq_ignore_ascii_case(&text))
-        });
-        let row = match (by_name, scalar::parse_integer(value), value) {
-            (Some(row), _, _) => row,
-            (None, Some(number), _) => {
-                table.iter().find(|row| i128::from(row.1) == number).ok_or_else(|| {
-                    let message = format!("{number} is not one of the values of {}", names());
-                    self.error(name, message)
-                })?
-            }
-            (None, None, Value::String(text)) => {
-                let what = format!("unknown value {text:?}, expected one of {}", names());
-                self.context.unknown(self.field_path(name), &what)?;
-                return Ok(None);
-            }
-            _ => {
-                let got = scalar::describe(value);
-                let message = format!("expected one of {}, got {got}", names());
-                return Err(self.error(name, message));
-            }
-        };
-        match row.2 {
-            Some(meaning) => Ok(Some(meaning)),
-            None => Err(self.error(name, format!("{} is not supported yet", row.0))),
-        }
     }
 
     /// A message, checked for unknown fields; `None` when absent.
     pub fn message<T: FromMessage>(&mut self, name: &str) -> Result<Option<T>, ConfigError> {
+        Ok(self.try_message(name).unwrap_or(None))
+    }
+
+    /// A message that must be present.
+    pub fn required_message<T: FromMessage>(&mut self, name: &str) -> Result<T, ConfigError> {
+        self.try_message(name)?.ok_or_else(|| self.require(name, "is required"))
+    }
+
+    /// The error has been noted.
+    fn try_message<T: FromMessage>(&mut self, name: &str) -> Result<Option<T>, ConfigError> {
         let Some(value) = self.value(name)? else {
             return Ok(None);
         };
         self.read_at(value, self.field_path(name)).map(Some)
     }
 
-    /// A message that must be present.
-    pub fn required_message<T: FromMessage>(&mut self, name: &str) -> Result<T, ConfigError> {
-        self.message(name)?.ok_or_else(|| self.missing(name, "is required"))
-    }
-
     /// A list of messages.
     pub fn messages<T: FromMessage>(&mut self, name: &str) -> Result<Vec<T>, ConfigError> {
         let items = self.items(name)?;
-        items.into_iter().map(|(path, value)| self.read_at(value, path)).collect()
+        Ok(items.into_iter().filter_map(|(path, value)| self.read_at(value, path).ok()).collect())
     }
 
     /// The entries of a map field with their paths, `field["key"]`.
@@ -391,8 +284,8 @@ impl<'a> MessageReader<'a> {
             return Ok(Vec::new());
         };
         let Value::Object(entries) = value else {
-            let got = scalar::describe(value);
-            return Err(self.error(name, format!("expected an object, got {got}")));
+            self.refuse(name, format!("expected an object, got {}", scalar::describe(value)));
+            return Ok(Vec::new());
         };
         let base = self.field_path(name);
         let entry = |(key, value): (&'a String, &'a Value)| (key.as_str(), format!("{base}[{key:?}]"), value);
@@ -400,11 +293,11 @@ impl<'a> MessageReader<'a> {
     }
 
     /// A `google.protobuf.Any`: the message's full type name and a reader for its
-    /// fields, to be `finish`ed by the caller. It has to be present.
+    /// fields. It has to be present.
     pub fn any(&mut self, name: &str) -> Result<(&'a str, MessageReader<'a>), ConfigError> {
         match self.value(name)? {
-            Some(value) => any_at(self.context, value, self.field_path(name)),
-            None => Err(self.missing(name, "is required")),
+            Some(value) => self.any_at(value, self.field_path(name)),
+            None => Err(self.require(name, "is required")),
         }
     }
 
@@ -414,35 +307,14 @@ impl<'a> MessageReader<'a> {
         value: &'a Value,
         path: String,
     ) -> Result<(&'a str, MessageReader<'a>), ConfigError> {
-        any_at(self.context, value, path)
+        any_at(self.context, value, path).map_err(|error| self.context.note(error))
     }
 
     fn read_at<T: FromMessage>(&self, value: &Value, path: String) -> Result<T, ConfigError> {
-        let mut reader = MessageReader::new(self.context, value, path)?;
-        let message = T::read(&mut reader)?;
-        reader.finish()?;
-        Ok(message)
-    }
-
-    /// A reader for a wrapper type that is spelled out as a message.
-    fn wrapper(&mut self, name: &str) -> Result<Option<MessageReader<'a>>, ConfigError> {
-        match self.value(name)? {
-            Some(value @ Value::Object(_)) => {
-                MessageReader::new(self.context, value, self.field_path(name)).map(Some)
-            }
-            _ => Ok(None),
+        match MessageReader::new(self.context, value, path) {
+            Ok(reader) => reader.read(),
+            Err(error) => Err(self.context.note(error)),
         }
-    }
-
-    fn scalar<T>(
-        &mut self,
-        name: &str,
-        parse: fn(&Value) -> Result<T, String>,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.value(name)? else {
-            return Ok(None);
-        };
-        parse(value).map(Some).map_err(|e| self.error(name, e))
     }
 
     /// A value that is not a list counts as a list of one, as in Envoy.
@@ -481,36 +353,17 @@ fn any_at<'a>(
     }
 }
 
+/// The one of `names` that `name` looks like.
+fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let near = names.map(|other| (strsim::levenshtein(other, name), other)).min()?;
+    Some(near.1).filter(|_| near.0 <= MISSPELLING)
+}
+
 /// The error for an `Any` of a type that has no reader here.
 pub fn unknown_type(r: &MessageReader<'_>, type_name: &str, supported: &[&str]) -> ConfigError {
     let supported = supported.join(", ");
-    r.error("@type", format!("unknown or unsupported type '{type_name}', supported here: {supported}"))
-}
-
-/// Refuses what cannot stand in a header value.
-pub fn check_header_text(text: &str) -> Result<(), String> {
-    if text.contains(['\0', '\r', '\n']) {
-        return Err(format!("must not contain NUL, CR or LF, got {text:?}"));
-    }
-    Ok(())
-}
-
-fn expect_string(value: &Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        // An element of a list may be null, which is the empty string.
-        Value::Null => Ok(String::new()),
-        _ => Err(format!("expected a string, got {}", scalar::describe(value))),
-    }
-}
-
-fn out_of_range(n: u32, range: &RangeInclusive<u32>) -> String {
-    let (low, high) = (range.start(), range.end());
-    if *high == u32::MAX {
-        format!("{n} is out of range, must be at least {low}")
-    } else {
-        format!("{n} is out of range, expected {low}..={high}")
-    }
+    let message = format!("unknown or unsupported type '{type_name}', supported here: {supported}");
+    r.error("@type", message).of_kind(Kind::Field)
 }
 
 /// The JSON name protobuf gives a field: `_x` becomes `X`.

@@ -56,17 +56,15 @@ impl FromMessage for RouteConfiguration {
         r.unsupported_if_true("ignore_path_parameters_in_path_matching")?;
         let name = r.string("name")?;
         let virtual_hosts: Vec<VirtualHost> = r.messages("virtual_hosts")?;
-        check_domains(r, &name, &virtual_hosts)?;
+        if r.is_all_of("virtual_hosts", &virtual_hosts) {
+            check_domains(r, &name, &virtual_hosts);
+        }
         Ok(Self { name, virtual_hosts, validate_clusters: r.opt_bool("validate_clusters")?.unwrap_or(true) })
     }
 }
 
 /// Every domain may appear once in a table, in any case of letters.
-fn check_domains(
-    r: &MessageReader<'_>,
-    name: &str,
-    virtual_hosts: &[VirtualHost],
-) -> Result<(), ConfigError> {
+fn check_domains(r: &MessageReader<'_>, name: &str, virtual_hosts: &[VirtualHost]) {
     let mut seen = HashSet::new();
     for (i, virtual_host) in virtual_hosts.iter().enumerate() {
         for (j, domain) in virtual_host.domains.iter().enumerate() {
@@ -80,12 +78,11 @@ fn check_domains(
                          domain {domain} in route {name}"
                     )
                 };
-                return Err(r.error(&format!("virtual_hosts[{i}].domains[{j}]"), message));
+                r.refuse(&format!("virtual_hosts[{i}].domains[{j}]"), message);
             }
             seen.insert(domain);
         }
     }
-    Ok(())
 }
 
 /// Routes for some domains.
@@ -124,10 +121,13 @@ impl FromMessage for VirtualHost {
         r.unsupported_if_true("include_is_timeout_retry_header")?;
         let domains = r.strings("domains")?;
         if domains.is_empty() {
-            return Err(r.error("domains", "must have at least one item"));
+            r.require("domains", "must have at least one item");
         }
-        for (i, domain) in domains.iter().enumerate() {
-            check_header_text(domain).map_err(|e| r.error(&format!("domains[{i}]"), e))?;
+        let numbered = domains.iter().enumerate().filter(|_| r.is_all_of("domains", &domains));
+        for (i, domain) in numbered {
+            if let Err(message) = check_header_text(domain) {
+                r.refuse(&format!("domains[{i}]"), message);
+            }
         }
         Ok(Self {
             name: r.required_string("name")?,
@@ -173,12 +173,14 @@ impl FromMessage for Route {
             "request_body_buffer_limit",
             "stat_prefix",
         ])?;
-        let route_match = r.required_message("match")?;
-        let action = match r.exactly_one(&["route", "direct_response"])? {
-            "route" => Action::Route(r.required_message("route")?),
-            _ => Action::DirectResponse(r.required_message("direct_response")?),
+        let name = r.string("name")?;
+        let route_match = r.required_message("match");
+        let action = match r.exactly_one(&["route", "direct_response"]) {
+            Ok("route") => r.required_message("route").map(Action::Route),
+            Ok(_) => r.required_message("direct_response").map(Action::DirectResponse),
+            Err(error) => Err(error),
         };
-        Ok(Self { name: r.string("name")?, route_match, action })
+        Ok(Self { name, route_match: route_match?, action: action? })
     }
 }
 
@@ -216,11 +218,12 @@ impl FromMessage for RouteMatch {
             "dynamic_metadata",
             "filter_state",
         ])?;
+        let case_sensitive = r.opt_bool("case_sensitive")?.unwrap_or(true);
         let path = match r.exactly_one(&["prefix", "path"])? {
             "prefix" => PathMatch::Prefix(r.string("prefix")?),
             _ => PathMatch::Path(r.string("path")?),
         };
-        Ok(Self { path, case_sensitive: r.opt_bool("case_sensitive")?.unwrap_or(true) })
+        Ok(Self { path, case_sensitive })
     }
 }
 
@@ -312,8 +315,8 @@ impl FromMessage for DirectResponseAction {
         let status = match r.u32("status")? {
             status @ 200..=599 => status as u16,
             other => {
-                let message = format!("{other} is out of range, expected 200..=599");
-                return Err(r.error("status", message));
+                r.refuse("status", format!("{other} is out of range, expected 200..=599"));
+                200
             }
         };
         let body = r.message("body")?;
@@ -324,7 +327,7 @@ impl FromMessage for DirectResponseAction {
                 "response body size is {} bytes; maximum is {MAX_DIRECT_RESPONSE_BODY_BYTES}",
                 text.len()
             );
-            return Err(r.error("body", message));
+            r.refuse("body", message);
         }
         Ok(Self { status, body })
     }

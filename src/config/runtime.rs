@@ -36,15 +36,16 @@ impl FromMessage for LayeredRuntime {
         let layers: Vec<RuntimeLayer> = r.messages("layers")?;
         let mut names = HashSet::new();
         let mut admin = false;
-        for (i, layer) in layers.iter().enumerate() {
+        let numbered = layers.iter().enumerate().filter(|_| r.is_all_of("layers", &layers));
+        for (i, layer) in numbered {
             if !names.insert(layer.name.as_str()) {
                 let message = format!("Duplicate layer name: {}", layer.name);
-                return Err(r.error(&format!("layers[{i}].name"), message));
+                r.refuse(&format!("layers[{i}].name"), message);
             }
             if layer.specifier == LayerSpecifier::Admin && std::mem::replace(&mut admin, true) {
                 let message = "Too many admin layers specified in LayeredRuntime, at most one may \
                                be specified";
-                return Err(r.error(&format!("layers[{i}].admin_layer"), message));
+                r.refuse(&format!("layers[{i}].admin_layer"), message);
             }
         }
         Ok(Self { layers })

@@ -74,12 +74,12 @@ impl Watchdogs {
     pub(super) fn of_bootstrap(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let all: Option<Watchdog> = r.message("watchdog")?;
         let each: Option<Watchdogs> = r.message("watchdogs")?;
-        match (all, each) {
-            (Some(_), Some(_)) => {
-                Err(r.error("watchdog", "Only one of watchdog or watchdogs should be set!"))
-            }
-            (Some(all), None) => Ok(Self { main_thread_watchdog: all.clone(), worker_watchdog: all }),
-            (None, each) => Ok(each.unwrap_or_default()),
+        if all.is_some() && each.is_some() {
+            r.refuse("watchdog", "Only one of watchdog or watchdogs should be set!");
+        }
+        match all {
+            Some(all) => Ok(Self { main_thread_watchdog: all.clone(), worker_watchdog: all }),
+            None => Ok(each.unwrap_or_default()),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::config_validation::validate_config;
 use super::demo;
 use super::options::{Mode, Options};
 use super::server::{InstanceImpl, MainListener};
-use crate::config::{Bootstrap, ConfigError, UnknownFields, load_bootstrap};
+use crate::config::{Bootstrap, ConfigErrors, UnknownFields, load_bootstrap};
 use crate::trace::{self, Stage};
 use crate::{envoy_log, event, logger};
 
@@ -33,7 +33,7 @@ pub fn main_common(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let path = options.config_path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
     let bootstrap = match load(&options, &path) {
         Ok(bootstrap) => bootstrap,
-        Err(error) => return fail(&path, &error.to_string()),
+        Err(errors) => return fail_to_load(&path, &errors, options.mode),
     };
     if options.mode == Mode::Validate {
         return match validate_config(&options, &bootstrap) {
@@ -58,7 +58,7 @@ fn open_stages(options: &Options) -> Result<(), String> {
     }
 }
 
-fn load(options: &Options, path: &str) -> Result<Bootstrap, ConfigError> {
+fn load(options: &Options, path: &str) -> Result<Bootstrap, ConfigErrors> {
     let unknown =
         if options.allow_unknown_static_fields { UnknownFields::Allow } else { UnknownFields::Reject };
     load_bootstrap(Some(path), Some(&options.config_yaml), unknown)
@@ -83,6 +83,20 @@ pub(super) fn serve(
         Ok(_) => ExitCode::FAILURE,
         Err(error) => fail(path, &error),
     }
+}
+
+/// Only who validates is told everything that is wrong.
+fn fail_to_load(path: &str, errors: &ConfigErrors, mode: Mode) -> ExitCode {
+    let told = if mode == Mode::Validate { errors.all() } else { std::slice::from_ref(errors.first()) };
+    for error in told {
+        envoy_log!(Main, critical, "error initializing configuration '{}': {}", path, error);
+    }
+    if told.len() < errors.all().len() {
+        let more = errors.all().len() - told.len();
+        envoy_log!(Main, info, "there is more that is wrong ({}): --mode validate names all of it", more);
+    }
+    envoy_log!(Main, info, "exiting");
+    ExitCode::FAILURE
 }
 
 fn fail(path: &str, error: &str) -> ExitCode {

@@ -244,6 +244,42 @@ fn refused_with_the_path_of_the_field() {
 }
 
 #[test]
+fn all_errors_are_named_by_who_validates() {
+    let mut wrong = config("there");
+    let cluster = &mut wrong["static_resources"]["clusters"][0];
+    cluster["connect_timeout"] = json!("soon");
+    for field in ["lb_subset_config", "outlier_detection", "transport_socket"] {
+        cluster[field] = json!({});
+    }
+    let route = &mut wrong["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        ["route_config"]["virtual_hosts"][0]["routes"][0];
+    route["match"] = json!({"prefx": "/"});
+    let route = format!("{HCM}.route_config.virtual_hosts[0].routes[0]");
+    let all = [
+        format!("{route}.match.prefx: unknown field, did you mean 'prefix'?"),
+        "static_resources.clusters[0].lb_subset_config: this field is not supported yet".to_string(),
+        "static_resources.clusters[0].outlier_detection: this field is not supported yet".to_string(),
+        "static_resources.clusters[0].transport_socket: this field is not supported yet".to_string(),
+        "static_resources.clusters[0].connect_timeout: expected a duration".to_string(),
+    ];
+    let files = Files::new(Kind::Legate);
+    let path = files.write("wrong.json", &wrong.to_string());
+    let errors = |output: &Output| {
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(output);
+        let lines = said.lines().filter_map(|line| line.split_once("error initializing configuration '"));
+        lines.filter_map(|(_, rest)| Some(rest.split_once("': ")?.1.to_string())).collect::<Vec<_>>()
+    };
+    let told = errors(&files.validate(&path));
+    assert_eq!(told.len(), all.len(), "{told:#?}");
+    assert!(all.iter().all(|want| told.iter().any(|line| line.starts_with(want))), "{told:#?}");
+    assert!(told[all.len() - 1].contains("connect_timeout"), "{told:#?}");
+    let output = files.run(&path, &[]);
+    assert_eq!(errors(&output), [told[0].clone()]);
+    assert!(stderr(&output).contains("there is more that is wrong (4): --mode validate names all of it"));
+}
+
+#[test]
 fn config_yaml_is_merged_over_the_file() {
     let cluster = "{name: later, type: STATIC, load_assignment: {cluster_name: later}}";
     let more = format!("static_resources: {{clusters: [{cluster}]}}");

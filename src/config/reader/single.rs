@@ -1,0 +1,213 @@
+//! The fields of a message that have a single value each: text, numbers, durations and enums, and lists of them.
+
+use super::{EnumTable, MessageReader};
+use crate::config::error::ConfigError;
+use crate::config::scalar;
+use serde_json::Value;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+impl<'a> MessageReader<'a> {
+    /// A string; empty when absent.
+    pub fn string(&mut self, name: &str) -> Result<String, ConfigError> {
+        let text = self.value(name)?.map(expect_string).transpose();
+        Ok(self.or_refuse(name, text).flatten().unwrap_or_default())
+    }
+
+    /// A string that must not be empty.
+    pub fn required_string(&mut self, name: &str) -> Result<String, ConfigError> {
+        let text = self.string(name)?;
+        if text.is_empty() {
+            self.require(name, "is required and must not be empty");
+        }
+        Ok(text)
+    }
+
+    /// The value, unless it is wrong, which is noted.
+    fn or_refuse<T>(&self, name: &str, value: Result<T, String>) -> Option<T> {
+        value.map_err(|message| self.refuse(name, message)).ok()
+    }
+
+    /// A string that may become (part of) a header value: no NUL, CR or LF.
+    pub fn header_text(&mut self, name: &str) -> Result<String, ConfigError> {
+        let text = self.string(name)?;
+        Ok(self.or_refuse(name, check_header_text(&text)).map(|()| text).unwrap_or_default())
+    }
+
+    /// A list of strings.
+    pub fn strings(&mut self, name: &str) -> Result<Vec<String>, ConfigError> {
+        let items = self.items(name)?.into_iter();
+        Ok(items.filter_map(|(path, value)| self.or_refuse_at(path, expect_string(value))).collect())
+    }
+
+    fn or_refuse_at<T>(&self, path: String, value: Result<T, String>) -> Option<T> {
+        value.map_err(|message| self.context.note(ConfigError::new(path, message))).ok()
+    }
+
+    /// A boolean; false when absent.
+    pub fn bool(&mut self, name: &str) -> Result<bool, ConfigError> {
+        Ok(self.scalar(name, scalar::parse_bool)?.unwrap_or(false))
+    }
+
+    /// A `BoolValue`, which may also be written as `{value: true}`.
+    pub fn opt_bool(&mut self, name: &str) -> Result<Option<bool>, ConfigError> {
+        match self.wrapper(name)? {
+            Some(wrapper) => Ok(wrapper.read_with(|wrapper| wrapper.bool("value")).ok()),
+            None => self.scalar(name, scalar::parse_bool),
+        }
+    }
+
+    /// An unsigned integer; 0 when absent.
+    pub fn u32(&mut self, name: &str) -> Result<u32, ConfigError> {
+        Ok(self.scalar(name, scalar::parse_u32)?.unwrap_or(0))
+    }
+
+    /// A `UInt32Value`, which may also be written as `{value: 5}`.
+    pub fn opt_u32(&mut self, name: &str) -> Result<Option<u32>, ConfigError> {
+        match self.wrapper(name)? {
+            Some(wrapper) => Ok(wrapper.read_with(|wrapper| wrapper.u32("value")).ok()),
+            None => self.scalar(name, scalar::parse_u32),
+        }
+    }
+
+    /// A `UInt32Value` whose value, when present, must lie in `range`.
+    pub fn opt_u32_in(&mut self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, ConfigError> {
+        let value = self.opt_u32(name)?;
+        match value {
+            Some(n) if !range.contains(&n) => {
+                self.refuse(name, out_of_range(n, &range));
+                Ok(None)
+            }
+            _ => Ok(value),
+        }
+    }
+
+    /// A list of unsigned integers, each in `range`.
+    pub fn u32s_in(&mut self, name: &str, range: RangeInclusive<u32>) -> Result<Vec<u32>, ConfigError> {
+        let mut numbers = Vec::new();
+        for (path, value) in self.items(name)? {
+            let number = scalar::parse_u32(value).and_then(|n| match range.contains(&n) {
+                true => Ok(n),
+                false => Err(out_of_range(n, &range)),
+            });
+            numbers.extend(self.or_refuse_at(path, number));
+        }
+        Ok(numbers)
+    }
+
+    /// A floating point number.
+    pub fn opt_f64(&mut self, name: &str) -> Result<Option<f64>, ConfigError> {
+        self.scalar(name, scalar::parse_f64)
+    }
+
+    /// A signed 64-bit integer; 0 when absent.
+    pub fn i64(&mut self, name: &str) -> Result<i64, ConfigError> {
+        let parse = |value: &Value| {
+            let number = scalar::parse_integer(value).and_then(|n| i64::try_from(n).ok());
+            number.ok_or_else(|| format!("expected an integer, got {}", scalar::describe(value)))
+        };
+        Ok(self.scalar(name, parse)?.unwrap_or(0))
+    }
+
+    /// A duration, zero or more.
+    pub fn duration(&mut self, name: &str) -> Result<Option<Duration>, ConfigError> {
+        self.scalar(name, scalar::parse_duration)
+    }
+
+    /// A duration that, when present, must be more than zero.
+    pub fn positive_duration(&mut self, name: &str) -> Result<Option<Duration>, ConfigError> {
+        let value = self.duration(name)?;
+        if value.is_some_and(|d| d.is_zero()) {
+            self.refuse(name, "must be greater than 0s");
+        }
+        Ok(value)
+    }
+
+    /// An enum given by name (any case, as in Envoy) or by number; `None` when
+    /// absent.
+    pub fn enumeration<T: Copy>(
+        &mut self,
+        name: &str,
+        table: &EnumTable<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.value(name)? else {
+            return Ok(None);
+        };
+        let names = || table.iter().map(|row| row.0).collect::<Vec<_>>().join(", ");
+        let by_name = value.as_str().and_then(|text| {
+            let text = text.replace('-', "_");
+            table.iter().find(|row| row.0.eq_ignore_ascii_case(&text))
+        });
+        let row = match (by_name, scalar::parse_integer(value), value) {
+            (Some(row), _, _) => Some(row),
+            (None, Some(number), _) => {
+                let row = table.iter().find(|row| i128::from(row.1) == number);
+                if row.is_none() {
+                    self.refuse(name, format!("{number} is not one of the values of {}", names()));
+                }
+                row
+            }
+            (None, None, Value::String(text)) => {
+                let what = format!("unknown value {text:?}, expected one of {}", names());
+                self.context.unknown(self.field_path(name), &what);
+                None
+            }
+            _ => {
+                let got = scalar::describe(value);
+                self.refuse(name, format!("expected one of {}, got {got}", names()));
+                None
+            }
+        };
+        if let Some((value, _, None)) = row {
+            self.refuse_field(name, format!("{value} is not supported yet"));
+        }
+        Ok(row.and_then(|row| row.2))
+    }
+
+    fn scalar<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.value(name)? else {
+            return Ok(None);
+        };
+        Ok(self.or_refuse(name, parse(value)))
+    }
+
+    /// A reader for a wrapper type that is spelled out as a message.
+    fn wrapper(&mut self, name: &str) -> Result<Option<MessageReader<'a>>, ConfigError> {
+        match self.value(name)? {
+            Some(value @ Value::Object(_)) => {
+                MessageReader::new(self.context, value, self.field_path(name)).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Refuses what cannot stand in a header value.
+pub fn check_header_text(text: &str) -> Result<(), String> {
+    if text.contains(['\0', '\r', '\n']) {
+        return Err(format!("must not contain NUL, CR or LF, got {text:?}"));
+    }
+    Ok(())
+}
+
+fn expect_string(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        // An element of a list may be null, which is the empty string.
+        Value::Null => Ok(String::new()),
+        _ => Err(format!("expected a string, got {}", scalar::describe(value))),
+    }
+}
+
+fn out_of_range(n: u32, range: &RangeInclusive<u32>) -> String {
+    let (low, high) = (range.start(), range.end());
+    if *high == u32::MAX {
+        format!("{n} is out of range, must be at least {low}")
+    } else {
+        format!("{n} is out of range, expected {low}..={high}")
+    }
+}
