@@ -32,6 +32,7 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), S
         date_provider: tls.allocate_slot::<DateProvider>(),
         local_address: Address::local_machine(false),
         service_cluster: String::new(),
+        service_zone: String::new(),
         service_node: String::new(),
         stats,
     };

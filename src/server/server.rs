@@ -105,6 +105,7 @@ impl InstanceImpl {
             local_address: Address::local_machine(options.local_address_ip_version == IpVersion::V6),
             service_cluster: or_else(&options.service_cluster, &bootstrap.node.cluster),
             service_node: or_else(&options.service_node, &bootstrap.node.id),
+            service_zone: or_else(&options.service_zone, &bootstrap.node.locality.zone),
         };
         let watchdogs = &bootstrap.watchdogs;
         let main_thread_guard_dog =

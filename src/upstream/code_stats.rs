@@ -4,7 +4,7 @@
 //! per response. Here the counters of a status are looked up when it is first seen in a cluster, and
 //! kept: per hundred statuses a short list that only grows, read without a lock.
 //!
-//! Left out: statistics of zones, virtual clusters and alternative names.
+//! Left out: statistics of virtual clusters and of alternative names (`x-envoy-upstream-alt-stat-name`).
 
 use std::sync::OnceLock;
 
@@ -41,15 +41,35 @@ impl CodeStatsCategory {
     }
 }
 
+/// Whose a response is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ResponseOrigin<'a> {
+    /// The request came from inside.
+    pub internal: bool,
+    /// The host is a canary.
+    pub canary: bool,
+    /// The zones of this proxy and of the host, if both have one.
+    pub zones: Option<(&'a str, &'a str)>,
+}
+
 /// The response statistics of a cluster.
 pub struct CodeStats {
     scope: Scope,
     /// By `status / 100 - 1`; the last is for statuses outside of 100..=599.
     lists: [Link; 6],
     times: [OnceLock<Histogram>; CATEGORIES],
+    zones: OnceLock<Box<ZoneEntry>>,
 }
 
 type Link = OnceLock<Box<StatusEntry>>;
+
+/// The responses from one zone to another.
+struct ZoneEntry {
+    from: String,
+    to: String,
+    stats: CodeStats,
+    next: OnceLock<Box<ZoneEntry>>,
+}
 
 /// The counters of one status.
 struct StatusEntry {
@@ -68,18 +88,25 @@ struct StatusCounters {
 impl CodeStats {
     /// With metrics in `scope`, made when first needed.
     pub fn new(scope: &Scope) -> Self {
-        CodeStats { scope: scope.clone(), lists: Default::default(), times: Default::default() }
+        CodeStats {
+            scope: scope.clone(),
+            lists: Default::default(),
+            times: Default::default(),
+            zones: OnceLock::new(),
+        }
     }
 
-    /// Counts a response; `internal` says that the request came from inside, `canary` that the host
-    /// is a canary.
-    pub fn charge_response(&self, status: u16, internal: bool, canary: bool) {
+    /// Counts a response.
+    pub fn charge_response(&self, status: u16, origin: &ResponseOrigin<'_>) {
         let entry = self.entry(status);
         self.count(entry, All);
-        if canary {
+        if origin.canary {
             self.count(entry, Canary);
         }
-        self.count(entry, if internal { Internal } else { External });
+        self.count(entry, if origin.internal { Internal } else { External });
+        if let Some((from, to)) = origin.zones {
+            self.zone(from, to).charge_basic(All, status);
+        }
     }
 
     /// Counts a response in one category only.
@@ -88,12 +115,29 @@ impl CodeStats {
     }
 
     /// Records how long a response took, in milliseconds.
-    pub fn charge_timing(&self, milliseconds: u64, internal: bool, canary: bool) {
+    pub fn charge_timing(&self, milliseconds: u64, origin: &ResponseOrigin<'_>) {
         self.time(All).record(milliseconds);
-        if canary {
+        if origin.canary {
             self.time(Canary).record(milliseconds);
         }
-        self.time(if internal { Internal } else { External }).record(milliseconds);
+        self.time(if origin.internal { Internal } else { External }).record(milliseconds);
+        if let Some((from, to)) = origin.zones {
+            self.zone(from, to).time(All).record(milliseconds);
+        }
+    }
+
+    fn zone(&self, from: &str, to: &str) -> &CodeStats {
+        let mut link = &self.zones;
+        loop {
+            let entry = link.get_or_init(|| {
+                let stats = CodeStats::new(&self.scope.create_scope(&format!("zone.{from}.{to}.")));
+                Box::new(ZoneEntry { from: from.into(), to: to.into(), stats, next: OnceLock::new() })
+            });
+            if entry.from == from && entry.to == to {
+                return &entry.stats;
+            }
+            link = &entry.next;
+        }
     }
 
     fn entry(&self, status: u16) -> &StatusEntry {
@@ -171,9 +215,10 @@ mod tests {
     #[test]
     fn responses_are_counted_by_status_group_and_origin() {
         let (stats, scope) = code_stats();
-        stats.charge_response(200, false, false);
-        stats.charge_response(204, false, false);
-        stats.charge_response(200, true, false);
+        let internal = ResponseOrigin { internal: true, ..ResponseOrigin::default() };
+        stats.charge_response(200, &ResponseOrigin::default());
+        stats.charge_response(204, &ResponseOrigin::default());
+        stats.charge_response(200, &internal);
         let names = [
             ("external.upstream_rq_200", 1),
             ("external.upstream_rq_204", 1),
@@ -193,7 +238,7 @@ mod tests {
     #[test]
     fn canaries_and_retries_are_counted_apart() {
         let (stats, scope) = code_stats();
-        stats.charge_response(503, true, true);
+        stats.charge_response(503, &ResponseOrigin { internal: true, canary: true, zones: None });
         stats.charge_basic(CodeStatsCategory::Retry, 503);
         let names = [
             ("canary.upstream_rq_503", 1),
@@ -210,6 +255,27 @@ mod tests {
             ("upstream_rq_completed", 1),
         ];
         assert_eq!(counters(&scope), expected(&names));
+    }
+
+    #[test]
+    fn zones_are_counted_in_pairs() {
+        let (stats, scope) = code_stats();
+        for (status, to) in [(200, "b"), (404, "b"), (200, "c")] {
+            let zones = Some(("a", to));
+            stats.charge_response(status, &ResponseOrigin { zones, ..ResponseOrigin::default() });
+        }
+        let names = [
+            ("zone.a.b.upstream_rq_200", 1),
+            ("zone.a.b.upstream_rq_2xx", 1),
+            ("zone.a.b.upstream_rq_404", 1),
+            ("zone.a.b.upstream_rq_4xx", 1),
+            ("zone.a.b.upstream_rq_completed", 2),
+            ("zone.a.c.upstream_rq_200", 1),
+            ("zone.a.c.upstream_rq_2xx", 1),
+            ("zone.a.c.upstream_rq_completed", 1),
+        ];
+        let counters = counters(&scope).into_iter().filter(|(name, _)| name.starts_with("zone."));
+        assert_eq!(counters.collect::<Vec<_>>(), expected(&names));
     }
 
     #[test]
@@ -234,8 +300,9 @@ mod tests {
     #[test]
     fn times_go_to_the_same_categories() {
         let (stats, scope) = code_stats();
-        stats.charge_timing(5, false, true);
-        stats.charge_timing(7, true, false);
+        let zones = Some(("here", "there"));
+        stats.charge_timing(5, &ResponseOrigin { internal: false, canary: true, zones });
+        stats.charge_timing(7, &ResponseOrigin { internal: true, canary: false, zones: None });
         scope.store().merge_histograms();
         let histograms = scope.store().histograms();
         let counts: Vec<_> = histograms.iter().map(|h| (h.name(), h.cumulative().count)).collect();
@@ -244,6 +311,7 @@ mod tests {
             ("cluster.a.external.upstream_rq_time", 1),
             ("cluster.a.internal.upstream_rq_time", 1),
             ("cluster.a.upstream_rq_time", 2),
+            ("cluster.a.zone.here.there.upstream_rq_time", 1),
         ];
         assert_eq!(counts, expected);
     }

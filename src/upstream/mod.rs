@@ -33,7 +33,7 @@ pub use callback_manager::CallbackHandle;
 pub use cluster::{Cluster, ClusterImplBase, InitializePhase};
 pub use cluster_info::ClusterInfoImpl;
 pub use cluster_stats::ClusterStats;
-pub use code_stats::{CodeStats, CodeStatsCategory};
+pub use code_stats::{CodeStats, CodeStatsCategory, ResponseOrigin};
 pub use host::{Health, HealthFlag, HostImpl, HostSharedPtr};
 pub use host_set::{HostSetImpl, HostVectors};
 pub use host_stats::{HostStats, PrimitiveCounter, PrimitiveGauge};

@@ -1,7 +1,7 @@
 //! Times that run out.
 
 use super::{get, got, line, post};
-use crate::harness::{Action, Case, OK, Step, run};
+use crate::harness::{Action, Case, End, OK, Step, run};
 use serde_json::json;
 
 fn text(status: &str, close: &str, body: &str) -> String {
@@ -45,6 +45,27 @@ fn of_routes() {
         Case::new("none").send(line("GET /untimed HTTP/1.1")).reply(OK).reaches(
             "GET /untimed HTTP/1.1\r\nhost: a.test\r\nx-forwarded-proto: http\r\nx-request-id: <ID>\r\n\r\n",
         ),
+    ]);
+}
+
+#[test]
+fn below_a_millisecond() {
+    let unit = "a duration is not cut off at milliseconds";
+    let field = json!({"request_headers_timeout": "0.0009s"});
+    let refused = text("408 Request Timeout", "connection: close\r\n", "request header timeout");
+    run(vec![
+        Case::new("part of a head").hcm(field).send("GET / HTTP/1.1\r\n").waits().legate_differs(
+            unit,
+            |expect| {
+                expect.reply = refused.clone().into_bytes();
+                expect.end = End::Closed;
+            },
+        ),
+        Case::new("a millisecond is one in both")
+            .hcm(json!({"request_headers_timeout": "0.001s"}))
+            .send("GET / HTTP/1.1\r\n")
+            .reply(&refused)
+            .closed(),
     ]);
 }
 

@@ -25,7 +25,7 @@ use crate::http::{
 };
 use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry};
 use crate::trace::{self, Stage};
-use crate::upstream::{ClusterInfoImpl, HostSharedPtr};
+use crate::upstream::{ClusterInfoImpl, HostSharedPtr, ResponseOrigin};
 
 /// Request headers that the router takes for itself.
 const RETRY_HEADERS: &[HeaderId] = &[
@@ -201,12 +201,18 @@ impl Filter {
     /// Counts a response status, the upstream's or one made here.
     fn charge_upstream_code(&self, status: u16, host: Option<&HostSharedPtr>, canary: bool) {
         let Some(cluster) = self.cluster().filter(|_| self.emits_dynamic_stats()) else { return };
-        cluster.code_stats().charge_response(status, self.internal_request.get(), canary);
+        cluster.code_stats().charge_response(status, &self.origin(host, canary));
         if let Some(host) = host
             && codes::is_5xx(status)
         {
             host.stats().rq_error.inc();
         }
+    }
+
+    fn origin<'a>(&'a self, host: Option<&'a HostSharedPtr>, canary: bool) -> ResponseOrigin<'a> {
+        let zones = host.map(|host| (self.config.zone.as_str(), host.locality().zone.as_str()));
+        let zones = zones.filter(|(from, to)| !from.is_empty() && !to.is_empty());
+        ResponseOrigin { internal: self.internal_request.get(), canary, zones }
     }
 
     fn emits_dynamic_stats(&self) -> bool {

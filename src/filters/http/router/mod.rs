@@ -37,6 +37,8 @@ stats_struct! {
 pub struct FilterConfig {
     stats: RouterStats,
     cluster_manager: ClusterManager,
+    /// Where this proxy runs; may be empty.
+    zone: String,
     emit_dynamic_stats: bool,
     suppress_envoy_headers: bool,
     respect_expected_rq_timeout: bool,
@@ -48,12 +50,18 @@ pub struct RouterFilterFactory {
 }
 
 impl RouterFilterFactory {
-    /// Statistics go to `scope`, the connection manager's.
-    pub fn new(config: &config::RouterConfig, scope: &Scope, cluster_manager: ClusterManager) -> Self {
+    /// Statistics go to `scope`, the connection manager's; `zone` is where this proxy runs.
+    pub fn new(
+        config: &config::RouterConfig,
+        scope: &Scope,
+        cluster_manager: ClusterManager,
+        zone: &str,
+    ) -> Self {
         RouterFilterFactory {
             config: Arc::new(FilterConfig {
                 stats: RouterStats::new(scope),
                 cluster_manager,
+                zone: zone.to_string(),
                 emit_dynamic_stats: config.dynamic_stats,
                 suppress_envoy_headers: config.suppress_envoy_headers,
                 respect_expected_rq_timeout: config.respect_expected_rq_timeout,

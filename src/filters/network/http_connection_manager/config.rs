@@ -39,6 +39,8 @@ pub struct FactoryContext {
     pub local_address: Address,
     /// The local cluster's name, for add_user_agent.
     pub service_cluster: String,
+    /// The zone of this node; may be empty.
+    pub service_zone: String,
     /// The node's name, for x-envoy-downstream-service-node.
     pub service_node: String,
 }
@@ -128,10 +130,12 @@ impl ConnectionManagerConfig {
             .http_filters
             .iter()
             .map(|filter| match &filter.typed_config {
-                HttpFilterConfig::Router(router) => {
-                    Arc::new(RouterFilterFactory::new(router, &scope, context.cluster_manager.clone()))
-                        as Arc<dyn FilterFactory>
-                }
+                HttpFilterConfig::Router(router) => Arc::new(RouterFilterFactory::new(
+                    router,
+                    &scope,
+                    context.cluster_manager.clone(),
+                    &context.service_zone,
+                )) as Arc<dyn FilterFactory>,
             })
             .collect();
         Self::with_filters(config, filter_factories, context, listener_scope, drain_decision, place)

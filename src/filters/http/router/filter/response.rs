@@ -185,7 +185,7 @@ impl Filter {
         self.downstream_response_started.set(true);
         self.response_head_passed.set(true);
         if end_stream {
-            self.on_upstream_complete();
+            self.on_upstream_complete(host);
         }
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_headers(headers, end_stream, "via_upstream");
@@ -222,7 +222,7 @@ impl Filter {
             if self.grpc_success_deferred.get() {
                 self.charge_grpc(host, &HeaderMap::new());
             }
-            self.on_upstream_complete();
+            self.on_upstream_complete(host);
         }
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_data(data, end_stream);
@@ -238,14 +238,14 @@ impl Filter {
         if self.grpc_success_deferred.get() {
             self.charge_grpc(host, &trailers.borrow());
         }
-        self.on_upstream_complete();
+        self.on_upstream_complete(host);
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_trailers(trailers);
         }
     }
 
     /// The response is complete. On HTTP/1 an unfinished request cannot go on.
-    fn on_upstream_complete(&self) {
+    fn on_upstream_complete(&self, host: Option<&HostSharedPtr>) {
         self.passed(Stage::OnUpstreamComplete, 0, 0);
         if !self.downstream_end_stream.get()
             && let Some(request) = self.upstream_request()
@@ -257,7 +257,7 @@ impl Filter {
             && let Some(cluster) = self.cluster()
         {
             let elapsed = event::now().duration_since(complete).as_millis() as u64;
-            cluster.code_stats().charge_timing(elapsed, self.internal_request.get(), self.canary.get());
+            cluster.code_stats().charge_timing(elapsed, &self.origin(host, self.canary.get()));
         }
         self.cleanup();
     }
