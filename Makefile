@@ -4,6 +4,7 @@
 # make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
 # make chaos   random clients and upstreams for five minutes; CHAOS='--seconds 600 --seed 7'
 # make resets  what resets leave behind, as a table
+# make fuzz    random inputs for everything that reads bytes from outside, a minute a target; FUZZ='--seconds 600 --target server'
 # make syscalls  system calls per request
 # make docs-check  runs the commands of README.md and docs/ again and compares; DOCS='--update' to take over what they print
 # Each target installs the Debian packages it needs where it may (tests/setup.sh).
@@ -13,11 +14,12 @@ export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
 BENCH ?=
 SOAK ?=
+FUZZ ?=
 SYSCALLS ?=
 DOCS ?=
 CHAOS ?=
 
-.PHONY: run build test bench soak chaos resets syscalls docs-check clean
+.PHONY: run build test bench soak chaos resets fuzz syscalls docs-check clean
 
 run: build
 	@exec target/release/legate --demo
@@ -50,6 +52,11 @@ chaos:
 resets:
 	@tests/setup.sh build
 	CHAOS="--each 300 --many 20000 $(CHAOS)" cargo test --test chaos reset -- --nocapture
+
+fuzz:
+	@tests/setup.sh build
+	cargo build --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	@exec target/fuzz/release/fuzz $(FUZZ)
 
 syscalls:
 	@tests/setup.sh bench

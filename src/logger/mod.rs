@@ -156,6 +156,22 @@ pub fn write(id: Id, level: Level, location: Location, message: fmt::Arguments<'
     );
 }
 
+/// The line that a message gets in a format of `--log-format`; for tests.
+#[doc(hidden)]
+pub fn line_in_format(format: &str, escaped: bool, message: &str) -> String {
+    let line = Line {
+        time: SystemTime::now(),
+        thread: thread_id(),
+        level: Level::Info,
+        component: Id::Misc.name(),
+        file: "logger/mod.rs",
+        line: Some(1),
+        module: module_path!(),
+        message: message.into(),
+    };
+    Pattern::new(format, escaped).format(&line)
+}
+
 fn line_of<'a>(record: &'a log::Record<'_>) -> Line<'a> {
     let critical = record.target().strip_prefix(CRITICAL_TARGET);
     let component = critical.unwrap_or(record.target());

@@ -1,6 +1,7 @@
 //! A connection that legate opens. Mirrors `ClientConnectionImpl` of Envoy's
 //! `source/common/network/connection_impl.cc`.
 
+use std::cell::RefCell;
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -13,9 +14,26 @@ use crate::event::Dispatcher;
 use crate::trace::{self, Stage};
 use crate::{envoy_conn_log, envoy_log};
 
+/// Gives the socket, connected already, and the transport of a connection to an address.
+#[doc(hidden)]
+pub type Connector = Rc<dyn Fn(&Address) -> (ConnectionSocket, Box<dyn TransportSocket>)>;
+
+thread_local! {
+    static CONNECTOR: RefCell<Option<Connector>> = const { RefCell::new(None) };
+}
+
+/// Has this thread's connections made by `connector`: for tests that play the upstream in memory. (Those
+/// of Envoy mock `Dispatcher::createClientConnection`.)
+#[doc(hidden)]
+pub fn set_connector(connector: Option<Connector>) {
+    CONNECTOR.set(connector);
+}
+
 /// A connection to an upstream; made unconnected so that callbacks can be added before it starts.
 pub struct ClientConnectionImpl {
     connection: Rc<ConnectionImpl>,
+    /// The socket came connected, from a [`Connector`].
+    connected: bool,
 }
 
 impl ClientConnectionImpl {
@@ -30,6 +48,11 @@ impl ClientConnectionImpl {
         source: Option<&Address>,
         transport_socket: Box<dyn TransportSocket>,
     ) -> io::Result<Self> {
+        if let Some(connector) = CONNECTOR.with_borrow(Clone::clone) {
+            let (socket, transport_socket) = connector(&remote);
+            let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false);
+            return Ok(ClientConnectionImpl { connection, connected: true });
+        }
         let socket = ConnectionSocket::client(remote)?;
         let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false);
         if let Some(source) = source.filter(|_| connection.remote_address().ip().is_some())
@@ -38,7 +61,7 @@ impl ClientConnectionImpl {
             envoy_log!(Misc, debug, "Bind failure. Failed to bind to {}: {}", source, error.desc());
             connection.set_immediate_error(ConnectionEvent::LocalClose, true);
         }
-        Ok(ClientConnectionImpl { connection })
+        Ok(ClientConnectionImpl { connection, connected: false })
     }
 
     /// Asks for keepalive probes. A system that refuses fails the connection, from the loop, as a local close.
@@ -54,6 +77,9 @@ impl ClientConnectionImpl {
         let connection = &self.connection;
         envoy_conn_log!(Connection, debug, connection.id(), "connecting to {}", connection.remote_address());
         trace::instant(Stage::Connect, Some(connection.id()), 0, 0, 0);
+        if self.connected {
+            return;
+        }
         match connection.with_socket(ConnectionSocket::connect) {
             None | Some(Ok(())) => {}
             Some(Err(Errno::EINPROGRESS)) => {

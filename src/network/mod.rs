@@ -18,6 +18,8 @@ mod transport_socket;
 
 pub use address::Address;
 pub use client_connection::ClientConnectionImpl;
+#[doc(hidden)]
+pub use client_connection::{Connector, set_connector};
 pub use connection::ConnectionImpl;
 pub use connection_types::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionState, ConnectionStats,

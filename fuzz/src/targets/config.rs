@@ -1,0 +1,191 @@
+//! A bootstrap, as YAML, as JSON, or as one merged over the other, through the whole reader. The first byte
+//! chooses.
+
+use legate::config::{
+    Bootstrap, ConfigError, NetworkFilterConfig, UnknownFields, json, merge, parse_bootstrap, yaml,
+};
+use legate::router::ConfigImpl;
+
+use super::super::Target;
+use super::hash;
+
+pub const TARGET: Target = Target {
+    name: "config",
+    run,
+    seeds: SEEDS,
+    dictionary: DICTIONARY,
+    max_len: 16 * 1024,
+    memory: (4 * 1024 * 1024, 1024),
+};
+
+fn run(input: &[u8]) -> u64 {
+    let Some((&choice, data)) = input.split_first() else { return 0 };
+    let Ok(text) = std::str::from_utf8(data) else { return 0 };
+    let unknown = if choice & 4 == 0 { UnknownFields::Reject } else { UnknownFields::Allow };
+    match read(choice, text, unknown) {
+        Ok(bootstrap) => {
+            let again = parse_bootstrap(bootstrap.raw.clone(), unknown).expect("it was read before");
+            assert_eq!(again, bootstrap, "read twice, it is not the same");
+            hash((0, build(&bootstrap), bootstrap.unknown_fields.len().min(4)))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let known = |word: &&str| word.len() > 2 && DICTIONARY.contains(word);
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(known);
+            hash((1, words.take(4).collect::<Vec<_>>(), text.split_whitespace().nth(1)))
+        }
+    }
+}
+
+fn read(choice: u8, text: &str, unknown: UnknownFields) -> Result<Bootstrap, ConfigError> {
+    let raw = match choice & 3 {
+        0 | 1 => yaml::parse_yaml(text)?,
+        2 => {
+            let raw = json::parse_json(text)?;
+            let again = json::parse_json(&raw.to_string()).expect("JSON of what was read");
+            assert_eq!(again, raw, "JSON written and read again is not the same");
+            raw
+        }
+        _ => {
+            let (file, over) = text.split_once("\n===\n").unwrap_or((text, "a: b"));
+            let (mut base, over) = (yaml::parse_yaml(file)?, yaml::parse_yaml(over)?);
+            if !base.is_object() || !over.is_object() {
+                return Err(ConfigError::document("not an object"));
+            }
+            merge::merge_bootstrap(&mut base, over);
+            base
+        }
+    };
+    parse_bootstrap(raw, unknown)
+}
+
+/// What is made of a configuration, as far as that touches nothing outside; returns where it ends.
+fn build(bootstrap: &Bootstrap) -> u64 {
+    let chains = bootstrap.static_resources.listeners.iter().flat_map(|listener| &listener.filter_chains);
+    let filters = chains.flat_map(|chain| &chain.filters);
+    let outcomes = filters.map(|filter| match &filter.typed_config {
+        NetworkFilterConfig::HttpConnectionManager(hcm) => {
+            ConfigImpl::new(&hcm.route_config, "place").map(drop).is_ok()
+        }
+    });
+    hash((outcomes.take(3).collect::<Vec<_>>(), bootstrap.static_resources.clusters.len().min(3)))
+}
+
+/// A bootstrap with some of everything.
+const WHOLE: &str = concat!("\0", include_str!("bootstrap.yaml"));
+
+const SEEDS: &[&[u8]] = &[
+    WHOLE.as_bytes(),
+    b"\x02{\"admin\": {\"address\": {\"socket_address\": {\"address\": \"::1\", \"port_value\": \"0x50\"}}}, \"node\": {\"id\": \"a\\u00e9\\ud83d\\ude00\"}}",
+    b"\x03admin: {access_log_path: /a}\nstatic_resources: {clusters: [{name: a}]}\n===\nadmin: {address: {pipe: {path: /b}}}\nstatic_resources: {clusters: [{name: b}]}\n",
+    b"\x04node: {id: &a b, cluster: *a}\nunknown: [1, 1.5, ~, 'x', \"y\\n\", |\n  block\n, !x y]\n",
+    b"\0a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
+    b"\x02[1, -0, 1e400, 1.5e3, true, null, \"\"]",
+    b"\0stats_flush_interval: 0.5s\nlayered_runtime: {layers: [{name: a, static_layer: {b: {c: 1}}}, {name: z, admin_layer: {}}]}\n",
+];
+
+const DICTIONARY: &[&str] = &[
+    ": ",
+    "- ",
+    "\n",
+    "  ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "\"",
+    "'",
+    "|",
+    ">",
+    "&a ",
+    "*a",
+    "!!str ",
+    "! ",
+    "<<: ",
+    "---\n",
+    "...\n",
+    "#",
+    "~",
+    "null",
+    "true",
+    "false",
+    "yes",
+    "0x10",
+    "0o7",
+    "1e3",
+    "-1",
+    "1.5",
+    ".inf",
+    ".nan",
+    "4294967296",
+    "0.25s",
+    "1s",
+    "-1s",
+    "9223372036s",
+    "\\u0000",
+    "\\ud800",
+    "\t",
+    "\u{feff}",
+    "\u{e9}",
+    "\n===\n",
+    "static_resources",
+    "listeners",
+    "clusters",
+    "name",
+    "address",
+    "socket_address",
+    "port_value",
+    "pipe",
+    "path",
+    "filter_chains",
+    "filters",
+    "typed_config",
+    "\"@type\"",
+    "route_config",
+    "virtual_hosts",
+    "domains",
+    "[\"*\"]",
+    "routes",
+    "match",
+    "prefix",
+    "regex",
+    "safe_regex",
+    "route",
+    "cluster",
+    "weighted_clusters",
+    "direct_response",
+    "status",
+    "timeout",
+    "retry_policy",
+    "load_assignment",
+    "endpoints",
+    "lb_endpoints",
+    "endpoint",
+    "priority",
+    "load_balancing_weight",
+    "circuit_breakers",
+    "thresholds",
+    "max_requests",
+    "connect_timeout",
+    "lb_policy",
+    "ROUND_ROBIN",
+    "type",
+    "STATIC",
+    "admin",
+    "node",
+    "layered_runtime",
+    "layers",
+    "static_layer",
+    "access_log",
+    "http_filters",
+    "stat_prefix",
+    "health_checks",
+    "transport_socket",
+    "camelCase",
+    "statPrefix",
+    "routeConfig",
+    "value",
+    "numerator",
+    "denominator",
+];
