@@ -179,12 +179,20 @@ impl Proxy {
 
     /// Whether all its threads wait for something.
     fn is_asleep(&self) -> bool {
-        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.process.id())) else { return true };
-        threads.filter_map(Result::ok).all(|thread| {
-            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        !self.states().iter().any(|state| ['R', 'D'].contains(state))
+    }
+
+    /// The states of its threads, as in `/proc`.
+    fn states(&self) -> Vec<char> {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.process.id())) else {
+            return Vec::new();
+        };
+        let state = |thread: fs::DirEntry| {
+            let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
             // The name in front, in parentheses, may hold anything.
-            stat.rsplit_once(") ").is_none_or(|(_, fields)| !fields.starts_with(['R', 'D']))
-        })
+            stat.rsplit_once(") ")?.1.chars().next()
+        };
+        threads.filter_map(Result::ok).filter_map(state).collect()
     }
 
     /// Waits until it has logged this text, in line `from` or later.
@@ -200,6 +208,23 @@ impl Proxy {
             thread::sleep(Duration::from_millis(5)); // a file tells nobody that it has grown
         }
         Ok(())
+    }
+
+    /// Stops it until what is returned is dropped.
+    ///
+    /// # Errors
+    /// It does not stop.
+    pub fn pause(&self) -> Result<Paused, String> {
+        kill(self.pid(), Signal::SIGSTOP).map_err(|e| format!("SIGSTOP: {e}"))?;
+        let paused = Paused(self.pid());
+        let deadline = Instant::now() + PATIENCE;
+        while self.states().iter().any(|state| *state != 'T') {
+            if Instant::now() > deadline {
+                return Err("it does not stop after SIGSTOP".to_string());
+            }
+            thread::sleep(Duration::from_millis(1)); // it does not tell
+        }
+        Ok(paused)
     }
 
     /// Whether it has not ended yet.
@@ -239,6 +264,15 @@ impl Proxy {
                 Err(e) => return Err(format!("after SIGTERM: {e}")),
             }
         }
+    }
+}
+
+/// A proxy that is stopped; it goes on when this is dropped.
+pub struct Paused(Pid);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
     }
 }
 

@@ -191,6 +191,24 @@ pub const SCENARIOS: &[Scenario] = &[
         play: trailers,
         ..USUAL
     },
+    Scenario {
+        name: "reset-behind-response",
+        about: "the upstream resets its connection right behind a complete response; then another request",
+        play: reset_behind_response,
+        ..USUAL
+    },
+    Scenario {
+        name: "reset-behind-half-request",
+        about: "the client resets its connection right behind half a request",
+        play: reset_behind_half_request,
+        ..USUAL
+    },
+    Scenario {
+        name: "stray-crlf",
+        about: "an empty line, in two pieces, between two requests",
+        play: stray_crlf,
+        ..USUAL
+    },
     Scenario { name: "bad-request", about: "a head that is none", play: bad_request, ..USUAL },
     Scenario { name: "http10", about: "a request in HTTP/1.0, which is refused", play: http10, ..USUAL },
     Scenario {
@@ -229,6 +247,16 @@ impl Scene<'_> {
 
     fn send(&self, peer: &mut Peer, text: &str) -> Step {
         peer.send(text)?;
+        self.proxy.settle();
+        Ok(())
+    }
+
+    /// Sends, and resets the connection behind that; the proxy sees both at once.
+    fn send_and_reset(&self, mut peer: Peer, text: &str) -> Step {
+        let paused = self.proxy.pause()?;
+        peer.send(text)?;
+        peer.reset()?;
+        drop(paused);
         self.proxy.settle();
         Ok(())
     }
@@ -469,6 +497,35 @@ fn trailers(scene: &mut Scene) -> Played {
     upstream.send(&format!("HTTP/1.1 200 OK\r\n{BODY}"))?;
     client.read_until("x-end: yes\r\n\r\n")?;
     scene.proxy.settle();
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+fn reset_behind_response(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    scene.send_and_reset(upstream, OK)?;
+    client.read_message()?;
+    scene.proxy.settle();
+    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+fn reset_behind_half_request(scene: &mut Scene) -> Played {
+    let client = scene.client()?;
+    scene
+        .send_and_reset(client, "POST / HTTP/1.1\r\nhost: legate.test\r\ncontent-length: 100\r\n\r\npart")?;
+    Ok(Vec::new())
+}
+
+fn stray_crlf(scene: &mut Scene) -> Played {
+    let (mut client, mut upstream) = scene.after_a_request()?;
+    scene.send(&mut client, "\r")?;
+    scene.send(&mut client, "\n")?;
+    scene.request(&mut client, &mut upstream, GET)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
     scene.finish(&mut client)?;
     Ok(vec![client, upstream])
 }
