@@ -64,7 +64,7 @@ syscalls:
 
 docs-check:
 	@tests/setup.sh bench
-	cargo build && cargo build --examples
+	cargo build --release && cargo build && cargo build --examples
 	@python3 tests/docs_check_test.py
 	@exec python3 tests/docs_check.py $(DOCS)
 

@@ -5,9 +5,9 @@
 
 Without files: README.md and all of docs/. Checked are
 
-- blocks fenced with ```console: `$ command`, then what it prints, and so on. Each command runs from the
-  repository's root with target/debug and target/release on PATH; what it prints has to be what is written,
-  in the first run or in a second one. A comment `<!-- check: times, ids -->` before the block names what
+- blocks fenced with ```console: `$ command`, then what it prints, and so on. Each command runs as a reader
+  would run it: from the repository's root, with nothing added to PATH; what it prints has to be what is
+  written, in the first run or in a second one. A comment `<!-- check: times, ids -->` before the block names what
   may differ (see NORMALISATIONS). A command that ends with 77 lacks something, such as Envoy, and is left out
   with a line that says so;
 - blocks after `<!-- source: src/x.rs -->`: each run of lines between two `// ...` stands in that file;
@@ -118,14 +118,11 @@ def commands_of(path, lines, faults):
 
 def run(text):
     """Runs a command; (status, lines it printed, what it said on standard error)."""
-    targets = [os.path.join(ROOT, "target", profile) for profile in ("debug", "release")]
-    environment = dict(os.environ, PATH=os.pathsep.join([*targets, os.environ.get("PATH", "")]))
     argv = ["bash", "-c", f"set -o pipefail; {text}"]
     try:
         done = subprocess.run(
             argv,
             cwd=ROOT,
-            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -78,6 +78,12 @@ class Comparing(unittest.TestCase):
         self.assertEqual(docs_check.run("echo a; echo b"), (0, ["a", "b"], ""))
         self.assertEqual(docs_check.run("exit 3 | cat")[0], 3)
 
+    def test_a_command_is_found_where_the_reader_finds_it(self):
+        self.assertEqual(docs_check.run('echo "$PATH"')[1], [os.environ["PATH"]])
+        self.assertEqual(docs_check.run("legate-trace scenarios")[0], 127)
+        page = "\n".join("\n".join(docs_check.read(path)) for path in docs_check.pages())
+        self.assertNotRegex(page, r"(?m)^(\$ |    )legate(-trace)? ")
+
 
 class Updating(unittest.TestCase):
     def test_what_was_seen_takes_the_place_of_what_is_written(self):

@@ -214,7 +214,10 @@ impl Difference {
     /// The same where only some stages are known: it cannot depend on others.
     pub fn among(mut self, is_known: impl Fn(&str) -> bool) -> Difference {
         let all_known = |patterns: &[Pattern]| patterns.iter().all(|pattern| is_known(&pattern.stage));
+        // What belongs to what comes behind it is told by its place.
+        let is_before = self.place.as_ref().is_some_and(|place| place.side == Side::Before);
         self.place = self.place.filter(|place| all_known(&place.of));
+        self.one_per = self.one_per.filter(|_| self.place.is_some() || !is_before);
         // Where stages are not known, neither are all details.
         let is_stage = !matches!(self.how, How::Detail(_)) && is_known(&self.what.stage);
         let depends = |one: &OnePer| {
@@ -312,6 +315,8 @@ pub mod tests {
         assert_eq!(among("x"), row);
         assert!(among("A::d").place.is_none() && among("A::d").one_per.is_some());
         assert!(among("A::b").place.is_some() && among("A::b").one_per.is_none());
+        let before = Difference { place: Some(parse_place("before `A::c`").unwrap()), ..row.clone() };
+        assert!(before.among(|stage| stage != "A::c").one_per.is_none());
         assert!(among("A::e").one_per.is_none() && among("A::f").one_per.is_none());
     }
 
