@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use crate::across;
 use crate::added_up::{added_up, is_repeating};
 use crate::align::align;
 use crate::differences::{Difference, Pattern};
@@ -23,12 +24,14 @@ pub enum Verdict {
     Undocumented,
     /// The stage of that documented difference is not there, though what it belongs to is.
     Missing(usize),
+    /// Both passed the stage and agree, but not in the same order with those of other lanes.
+    Misplaced,
 }
 
 impl Verdict {
     /// Whether it is no difference that the documentation knows.
     pub fn is_undocumented(self) -> bool {
-        matches!(self, Verdict::Undocumented | Verdict::Missing(_))
+        matches!(self, Verdict::Undocumented | Verdict::Missing(_) | Verdict::Misplaced)
     }
 }
 
@@ -170,7 +173,7 @@ impl Comparison {
             match pair.verdict {
                 Verdict::Equal => counts.equal += 1,
                 Verdict::Documented(_) => counts.documented += 1,
-                Verdict::Undocumented | Verdict::Missing(_) => counts.undocumented += 1,
+                Verdict::Undocumented | Verdict::Missing(_) | Verdict::Misplaced => counts.undocumented += 1,
             }
         }
         counts
@@ -241,6 +244,12 @@ pub fn compare(envoy: &Trace, legate: &Trace, terms: Terms) -> Comparison {
         Lane { id, pairs }
     };
     let mut lanes: Vec<Lane> = ids.into_iter().filter(is_compared).map(lane).collect();
+    let is_one_worker = envoy.downstream_by_worker.len() < 2 && legate.downstream_by_worker.len() < 2;
+    if mode == Mode::InOrder && is_one_worker && !recorded {
+        let known = |(_, d): &(usize, &Difference)| d.is_known_of(envoy.dialect);
+        let known: Vec<(usize, &Difference)> = differences.iter().enumerate().filter(known).collect();
+        across::check_order(&mut lanes, &known, scenario);
+    }
     tell_time(&mut lanes);
     let mut comparison = Comparison {
         scenario: scenario.to_string(),

@@ -17,6 +17,8 @@ pub enum How {
     LegateOnly,
     /// Both have it, at different places of the same lane.
     Order,
+    /// Both have it at the same place of its lane, and at different ones among the stages of other lanes.
+    Across,
     /// Both have it, with different values of this detail.
     Detail(String),
 }
@@ -49,6 +51,8 @@ pub enum Side {
 pub struct Place {
     /// On which side.
     pub side: Side,
+    /// Whether stages of other lanes may be in between.
+    pub is_far: bool,
     /// Of what.
     pub of: Vec<Pattern>,
 }
@@ -145,15 +149,17 @@ fn parse_how(how: &str) -> Result<How, String> {
         None if how == "envoy" => How::EnvoyOnly,
         None if how == "legate" => How::LegateOnly,
         None if how == "order" => How::Order,
+        None if how == "across" => How::Across,
         Some(("detail", name)) => How::Detail(name.to_string()),
-        _ => return Err(format!("'{how}' is not envoy, legate, order or detail and its name")),
+        _ => return Err(format!("'{how}' is not envoy, legate, order, across or detail and its name")),
     })
 }
 
 fn parse_place(cell: &str) -> Result<Place, String> {
     if cell == "alone" {
-        return Ok(Place { side: Side::Alone, of: Vec::new() });
+        return Ok(Place { side: Side::Alone, is_far: false, of: Vec::new() });
     }
+    let (cell, is_far) = cell.strip_prefix("far ").map_or((cell, false), |cell| (cell, true));
     let (side, of) = cell.split_once(' ').unwrap_or((cell, ""));
     let side = match side {
         "after" => Side::After,
@@ -161,7 +167,7 @@ fn parse_place(cell: &str) -> Result<Place, String> {
         "beside" => Side::Beside,
         _ => return Err(format!("'{cell}' is not after, before or beside a stage")),
     };
-    Ok(Place { side, of: patterns(of) })
+    Ok(Place { side, is_far, of: patterns(of) })
 }
 
 fn parse_one_per(cell: &str) -> OnePer {

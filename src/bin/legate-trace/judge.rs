@@ -52,7 +52,7 @@ fn verdict(pairs: &[Pair], at: usize, known: &[(usize, &Difference)]) -> Verdict
 
 /// Whether it is where the difference says, and the only one there unless that is for `one per` to say.
 fn is_in_place(pairs: &[Pair], at: usize, difference: &Difference) -> bool {
-    let Some(Place { side, of }) = &difference.place else { return true };
+    let Some(Place { side, of, .. }) = &difference.place else { return true };
     if *side == Side::Alone {
         return is_idle_edge(pairs, at);
     }
@@ -77,19 +77,23 @@ fn is_idle_edge(pairs: &[Pair], at: usize) -> bool {
     const EDGE: &str = "ConnectionImpl::onFileEvent";
     const LOOK: &str = "ConnectionImpl::onWriteReady";
     let is_of_envoy = pairs[at].envoy.is_some();
-    let own = |pair: &Pair| if is_of_envoy { pair.envoy.clone() } else { pair.legate.clone() };
+    let own = |pair: &Pair| {
+        let event = if is_of_envoy { &pair.envoy } else { &pair.legate };
+        event.as_ref().map(|event| (event.clone(), pair.is_one_sided()))
+    };
     let mut before = pairs[..at].iter().rev().filter_map(own);
     let mut after = pairs[at + 1..].iter().filter_map(own);
     let is_edge = |event: &Event| event.stage == EDGE && event.detail("bits").is_none_or(|bits| bits == "2");
     let is_look = |event: &Event| event.stage == LOOK;
-    let writes = |event: Event| {
+    let writes = |(event, _): (Event, bool)| {
         event.stage.starts_with("RawBufferSocket::doWrite")
             || event.stage.starts_with("ConnectionImpl::onWriteReady ")
     };
-    let Some(event) = own(&pairs[at]) else { return false };
+    let Some((event, _)) = own(&pairs[at]) else { return false };
+    // One of the two alone is no edge.
     let has_both = match is_look(&event) {
-        true => before.next().is_some_and(|edge| is_edge(&edge)),
-        false => is_edge(&event) && after.next().is_some_and(|look| is_look(&look)),
+        true => before.next().is_some_and(|(edge, alone)| alone && is_edge(&edge)),
+        false => is_edge(&event) && after.next().is_some_and(|(look, alone)| alone && is_look(&look)),
     };
     has_both && !after.next().is_some_and(writes)
 }
@@ -173,7 +177,7 @@ fn is_of(pair: &Pair, pattern: &Pattern, how: &How) -> bool {
         (Some(ProxyKind::Legate), _) => has(&pair.legate) && pair.is_one_sided(),
         (None, How::EnvoyOnly) => has(&pair.envoy),
         (None, How::LegateOnly) => has(&pair.legate),
-        (None, How::Order | How::Detail(_)) => has(&pair.envoy) || has(&pair.legate),
+        (None, How::Order | How::Across | How::Detail(_)) => has(&pair.envoy) || has(&pair.legate),
     }
 }
 
@@ -229,6 +233,7 @@ mod tests {
                 Verdict::Documented(index) => index.to_string(),
                 Verdict::Undocumented => "!".to_string(),
                 Verdict::Missing(index) => format!("no{index}"),
+                Verdict::Misplaced => "~".to_string(),
             };
             format!("{}/{}:{verdict}", side(&pair.envoy), side(&pair.legate))
         };
@@ -307,6 +312,10 @@ mod tests {
         assert_eq!(verdicts(&format!("{edge}, {look}, RawBufferSocket::doWrite, a")), "!!!=");
         assert_eq!(verdicts(&format!("{edge}, a")), "!=");
         assert_eq!(verdicts(&format!("{look}, a")), "!=");
+        assert_eq!(
+            result(&format!("{edge}, {look}, a"), &format!("{look}, a"), &known).matches('!').count(),
+            1
+        );
         assert_eq!(verdicts(&format!("ConnectionImpl::onFileEvent bits=3, {look}, a")), "!!=");
     }
 

@@ -4,6 +4,7 @@
 //! ([`lanes`]), the lanes are aligned ([`compare`]) and what differs is looked up ([`judge`]) among the documented differences
 //! ([`differences`]). `run` makes the logs itself: it plays [`scenarios`] with both proxies.
 
+mod across;
 mod added_up;
 mod align;
 mod bootstrap;

@@ -132,6 +132,10 @@ fn lines(pair: &Pair) -> String {
 pub fn columns(pair: &Pair) -> (String, String) {
     let side = |event: &Option<Event>| event.as_ref().map_or(String::new(), Event::to_string);
     let (mut envoy, mut legate) = (side(&pair.envoy), side(&pair.legate));
+    if pair.verdict == Verdict::Misplaced {
+        let last = if pair.legate.is_some() { &mut legate } else { &mut envoy };
+        last.push_str(" (out of order with other lanes)");
+    }
     if matches!(pair.verdict, Verdict::Missing(_)) {
         let missing = if pair.envoy.is_some() { &mut envoy } else { &mut legate };
         missing.insert_str(0, "missing here: ");
