@@ -176,7 +176,7 @@ impl Piped {
         let admin = bootstrap["admin"]["address"]["pipe"]["path"].as_str().expect("a pipe").to_string();
         let mut proxy = Piped { process, admin };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !ask_pipe(&proxy.admin, "/ready", "").is_some_and(|reply| reply.status == 200) {
+        while ask_pipe(&proxy.admin, "/ready", "").is_none_or(|reply| reply.status != 200) {
             let exited = proxy.process.try_wait().ok().flatten();
             let log = fs::read_to_string(directory.path("proxy.log")).unwrap_or_default();
             assert!(exited.is_none() && Instant::now() < deadline, "{kind:?} is not ready: {log}");

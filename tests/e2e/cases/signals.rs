@@ -106,9 +106,9 @@ fn sigusr1_reopens_the_access_log() {
         site.proxy.signal(Signal::SIGUSR1);
         ask(Instant::now() + PATIENCE, &has_line);
         let text = fs::read_to_string(&path).expect("the new log");
-        assert!(text.lines().all(|line| line == "200 - direct_response"), "{kind:?}: {text}");
+        assert!(text.lines().all(|line| line.starts_with("200 - direct_response")), "{kind:?}: {text}");
         let text = fs::read_to_string(&moved).expect("the old log");
-        assert!(text.lines().all(|line| line == "200 - direct_response"), "{kind:?}: {text}");
+        assert!(text.lines().all(|line| line.starts_with("200 - direct_response")), "{kind:?}: {text}");
     }
 }
 
