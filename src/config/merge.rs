@@ -138,6 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn one_kind_of_address_replaces_another() {
+        let socket = json!({"admin": {"address": {"socket_address": {"address": "::1", "port_value": 1}}}});
+        let pipe = json!({"admin": {"address": {"pipe": {"path": "@a"}}}});
+        assert_eq!(merged(socket.clone(), pipe.clone()), pipe);
+        assert_eq!(merged(pipe, socket.clone()), socket);
+        let mode = json!({"admin": {"address": {"pipe": {"mode": 0o600}}}});
+        let want = json!({"admin": {"address": {"pipe": {"path": "@a", "mode": 0o600}}}});
+        assert_eq!(merged(json!({"admin": {"address": {"pipe": {"path": "@a"}}}}), mode), want);
+    }
+
+    #[test]
     fn defaults_replace_nothing_but_a_wrong_type_shows() {
         let base = json!({"a": {"port": 80, "name": "x", "on": true}});
         let over = json!({"a": {"port": 0, "name": "", "on": false}});
