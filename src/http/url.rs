@@ -47,10 +47,13 @@ pub fn split_absolute(url: &[u8]) -> Option<(&[u8], &[u8])> {
     split_host_and_port(host_and_port).map(|_| (host_and_port, path))
 }
 
-/// Whether the scheme of an absolute URL is one that is served.
-pub fn is_http(url: &[u8]) -> bool {
-    let is = |scheme: &[u8]| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
-    is(b"http://") || is(b"https://")
+/// The scheme of an absolute URL, if it is one that is served.
+pub fn http_scheme(url: &[u8]) -> Option<&'static str> {
+    let is = |scheme: &&str| {
+        let rest = url.get(..scheme.len()).filter(|s| s.eq_ignore_ascii_case(scheme.as_bytes()));
+        rest.is_some() && url[scheme.len()..].starts_with(b"://")
+    };
+    ["http", "https"].into_iter().find(is)
 }
 
 /// Whether the target of a CONNECT is `host:port`.
@@ -157,6 +160,19 @@ mod tests {
             "u@v@a",
         ] {
             assert_eq!(split_absolute(format!("http://{bad}/").as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn schemes() {
+        for (url, scheme) in [
+            ("HTTP://a/", Some("http")),
+            ("https://a", Some("https")),
+            ("httpx://a/", None),
+            ("ftp://a/", None),
+            ("http", None),
+        ] {
+            assert_eq!(http_scheme(url.as_bytes()), scheme, "{url}");
         }
     }
 

@@ -65,6 +65,10 @@ impl ConfigImpl {
 
     /// The route that a request takes.
     pub fn route(&self, headers: &HeaderMap) -> Option<RouteConstSharedPtr> {
+        // As Envoy: where it is not known whether the client used TLS, no route is safe to take.
+        if headers.get(HeaderId::ForwardedProto).is_some_and(<[u8]>::is_empty) {
+            return None;
+        }
         self.find_virtual_host(headers)?.route(headers).cloned()
     }
 

@@ -33,6 +33,8 @@ const BAD_URL: HeadError =
     HeadError { status: 400, details: "http1.invalid_url", text: "invalid url in request line" };
 const BAD_SCHEME: HeadError =
     HeadError { status: 400, details: "http1.invalid_scheme", text: "invalid scheme" };
+const HTTPS_IN_PLAINTEXT: HeadError =
+    HeadError { status: 403, details: "http1.https_url_on_plaintext_connection", text: "https in the clear" };
 const LOW_VERSION: HeadError =
     HeadError { status: 426, details: "low_version", text: "Upgrade required for HTTP/1.0 or HTTP/0.9" };
 const BAD_AUTHORITY: HeadError = HeadError {
@@ -139,12 +141,15 @@ impl RequestHead<'_> {
             return Ok(());
         }
         let (authority, path) = url::split_absolute(target).ok_or(BAD_URL)?;
-        if !url::is_http(target) {
-            return Err(BAD_SCHEME);
-        }
+        let scheme = match url::http_scheme(target) {
+            None => return Err(BAD_SCHEME),
+            Some("https") if self.settings.validate_scheme => return Err(HTTPS_IN_PLAINTEXT),
+            Some(scheme) => scheme,
+        };
         let (authority, path) = (authority.to_vec(), path.to_vec());
         self.headers.set(HeaderId::Authority, &authority);
         self.headers.set(HeaderId::Path, &path);
+        self.headers.set(HeaderId::Scheme, scheme.as_bytes());
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub struct Http1Settings {
     pub allow_absolute_url: bool,
     /// Whether HTTP/1.0 requests are served.
     pub accept_http_10: bool,
+    /// Whether an absolute URL of https is refused, as no connection is one of TLS.
+    pub validate_scheme: bool,
     /// The authority of an HTTP/1.0 request without Host; empty for none.
     pub default_host_for_http_10: String,
     /// Whether trailers are passed on; else they are dropped.
@@ -44,6 +46,7 @@ impl Default for Http1Settings {
     fn default() -> Self {
         Http1Settings {
             allow_absolute_url: true,
+            validate_scheme: false,
             accept_http_10: false,
             default_host_for_http_10: String::new(),
             enable_trailers: false,

@@ -134,6 +134,10 @@ fn request_ids() {
             "x-request-id: abc\r\n",
             &["x-request-id: abc\r\nx-forwarded-for: {LOCAL}\r\n", PROTO, EXTERNAL, TIMEOUT],
         ),
+        Case::new("an empty one")
+            .send(get("x-request-id:\r\n"))
+            .reply(OK)
+            .reaches(format!("GET /x HTTP/1.1\r\nhost: a.test\r\n{ID}{PROTO}{TIMEOUT}\r\n")),
         Case::new("in the response")
             .hcm(json!({"always_set_request_id_in_response": true}))
             .send(get("x-request-id: abc\r\nconnection: close\r\n"))
@@ -202,5 +206,42 @@ fn server_and_via() {
             .reply("HTTP/1.1 200 OK\r\n{DS}via: v1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             .closed(),
     );
+    run(cases);
+}
+
+#[test]
+fn schemes() {
+    let redirect = json!({"match": {"prefix": "/"}, "direct_response": {"status": 301}});
+    let routes = json!({"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [redirect]}]});
+    let forbidden = "HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\ncontent-type: text/plain\r\n{DS}\
+        connection: close\r\n\r\nForbidden";
+    let case = |target: &str, proto: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{proto}\r\n");
+        Case::new(format!("{target} {proto}")).send(request).closed()
+    };
+    let mut cases = Vec::new();
+    for (target, proto, location) in [
+        ("/", "", "http://a/"),
+        ("/", "x-forwarded-proto: HTTPS\r\n", "https://a/"),
+        ("http://q/", "x-forwarded-proto: https\r\n", "http://q/"),
+        ("HTTPS://q/", "", "https://q/"),
+        ("https://q/", "x-forwarded-proto: http\r\n", "https://q/"),
+    ] {
+        let reply = format!(
+            "HTTP/1.1 301 Moved Permanently\r\nlocation: {location}\r\n{{DS}}connection: close\r\n\
+             content-length: 0\r\n\r\n"
+        );
+        for hcm in [json!({}), json!({"use_remote_address": true, "xff_num_trusted_hops": 1})] {
+            let mut hcm = hcm;
+            hcm["route_config"] = routes.clone();
+            cases.push(case(target, proto).hcm(hcm).reply(&reply));
+        }
+    }
+    for target in ["https://q/", "HTTPS://q/"] {
+        let case = case(target, "x-forwarded-proto: https\r\n").hcm(json!({"use_remote_address": true}));
+        cases.push(case.reply(forbidden).log("403 DPE http1.https_url_on_plaintext_connection"));
+    }
+    let unknown = case("/x", "x-forwarded-proto:\r\n").log("404 NR route_not_found");
+    cases.push(unknown.reply("HTTP/1.1 404 Not Found\r\n{DS}connection: close\r\ncontent-length: 0\r\n\r\n"));
     run(cases);
 }

@@ -174,7 +174,7 @@ impl Filter {
         let headers = self.downstream_headers()?;
         let headers = headers.borrow();
         let part = |id| headers.get(id).unwrap_or_default();
-        let scheme = part(HeaderId::ForwardedProto);
+        let scheme = part(HeaderId::Scheme);
         Some([scheme, b"://", part(HeaderId::Authority), part(HeaderId::Path)].concat())
     }
 

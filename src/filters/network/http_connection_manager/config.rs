@@ -175,6 +175,8 @@ impl ConnectionManagerConfig {
             access_logs,
             http1_settings: Arc::new(Http1Settings {
                 allow_absolute_url: http1.allow_absolute_url,
+                // A proxy in front of this one may have had the TLS.
+                validate_scheme: config.use_remote_address && config.xff_num_trusted_hops == 0,
                 accept_http_10: http1.accept_http_10,
                 default_host_for_http_10: http1.default_host_for_http_10.clone(),
                 enable_trailers: http1.enable_trailers,

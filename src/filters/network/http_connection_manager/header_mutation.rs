@@ -77,7 +77,8 @@ pub(super) fn mutate_request_headers(
     if edge && let Some(address @ Address::Ip(_)) = &trusted {
         headers.set(HeaderId::EnvoyExternalAddress, address.as_string_without_port().as_bytes());
     }
-    let wants_id = !headers.has(HeaderId::RequestId) || (edge && !config.preserve_external_request_id);
+    let wants_id = headers.get(HeaderId::RequestId).is_none_or(<[u8]>::is_empty)
+        || (edge && !config.preserve_external_request_id);
     if config.generate_request_id && wants_id {
         headers.set(HeaderId::RequestId, &random_uuid());
     }

@@ -8,6 +8,7 @@ use crate::http::http1::Http1Settings;
 
 const HTTP_10: Http1Settings = Http1Settings {
     allow_absolute_url: true,
+    validate_scheme: false,
     accept_http_10: true,
     default_host_for_http_10: String::new(),
     enable_trailers: false,

@@ -209,13 +209,13 @@ fn the_protocol_is_that_of_the_last_request() {
 #[test]
 fn an_absolute_url_is_taken_apart() {
     for (url, expected) in [
-        ("http://b/c?d", "GET /c?d {:authority=b, x=1} end"),
-        ("HTTP://b:81", "GET / {:authority=b:81, x=1} end"),
-        ("https://u@b/", "GET / {:authority=b, x=1} end"),
+        ("http://b/c?d", "GET /c?d {:authority=b, x=1, :scheme=http} end"),
+        ("HTTP://b:81", "GET / {:authority=b:81, x=1, :scheme=http} end"),
+        ("https://u@b/", "GET / {:authority=b, x=1, :scheme=https} end"),
     ] {
         check(&format!("GET {url} HTTP/1.1\r\nhost: a\r\nx: 1\r\n\r\n"), &["new", expected]);
     }
-    check("GET http://b/c HTTP/1.1\r\n\r\n", &["new", "GET /c {:authority=b} end"]);
+    check("GET http://b/c HTTP/1.1\r\n\r\n", &["new", "GET /c {:authority=b, :scheme=http} end"]);
     let settings = Http1Settings { allow_absolute_url: false, ..Http1Settings::default() };
     let expected = ["new", "GET http://b/c {:authority=a} end"];
     check_requests(&settings, "GET http://b/c HTTP/1.1\r\nhost: a\r\n\r\n", &expected);
