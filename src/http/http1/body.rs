@@ -28,6 +28,12 @@ pub(super) enum Framing {
     Chunked,
 }
 
+pub(super) const BAD_TRANSFER_ENCODING: HeadError = HeadError {
+    status: 501,
+    details: "http1.invalid_transfer_encoding",
+    text: "unsupported transfer encoding",
+};
+
 /// Reads Content-Length and Transfer-Encoding; refuses what two parsers could read differently.
 ///
 /// With `allow_chunked_length`, a Content-Length beside `chunked` is tolerated: the caller removes it.
@@ -42,11 +48,7 @@ pub(super) fn framing(headers: &HeaderMap, allow_chunked_length: bool) -> Result
             });
         }
         if !encoding.eq_ignore_ascii_case(b"chunked") {
-            return Err(HeadError {
-                status: 501,
-                details: "http1.invalid_transfer_encoding",
-                text: "unsupported transfer encoding",
-            });
+            return Err(BAD_TRANSFER_ENCODING);
         }
         return Ok(Framing::Chunked);
     }

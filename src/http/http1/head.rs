@@ -2,6 +2,7 @@
 
 use memchr::{memchr, memchr_iter};
 
+use super::body::BAD_TRANSFER_ENCODING;
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::http::{HeaderId, HeaderMap, HeaderMapFull, Protocol, url};
@@ -300,6 +301,21 @@ fn add_fields(
     }
     for field in fields {
         headers.add_parsed(field.name.as_bytes(), field.value).map_err(|HeaderMapFull| HEADERS_TOO_LARGE)?;
+    }
+    check_repeated_framing(fields, headers)
+}
+
+/// Refuses repeated fields that say how long a body is, where the map's joined value would not show them: an empty one
+/// leaves no trace there.
+fn check_repeated_framing(fields: &[httparse::Header<'_>], headers: &HeaderMap) -> Result<(), HeadError> {
+    let named = |id: HeaderId| {
+        fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(id.name())).map(|field| field.value)
+    };
+    if headers.has(HeaderId::ContentLength) && named(HeaderId::ContentLength).count() > 1 {
+        return Err(HeadError::bad("HPE_UNEXPECTED_CONTENT_LENGTH"));
+    }
+    if headers.has(HeaderId::TransferEncoding) && named(HeaderId::TransferEncoding).any(<[u8]>::is_empty) {
+        return Err(BAD_TRANSFER_ENCODING);
     }
     Ok(())
 }

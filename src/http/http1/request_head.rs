@@ -3,7 +3,7 @@
 //! Mirrors `ConnectionImpl::onHeadersCompleteBase` and `ServerConnectionImpl::onHeadersComplete` of Envoy's
 //! `source/common/http/http1/codec_impl.cc`; the checks and their order are those of 1.40.
 
-use super::body::{BodyState, Framing, framing};
+use super::body::{BAD_TRANSFER_ENCODING, BodyState, Framing, framing};
 use super::chunk::ChunkDecoder;
 use super::codec_stats::CodecStats;
 use super::head::HeadError;
@@ -19,11 +19,6 @@ const UNDERSCORE: HeadError = HeadError {
 };
 const BODY_DISALLOWED: HeadError =
     HeadError { status: 400, details: "http1.body_disallowed", text: "unsupported content length" };
-const BAD_TRANSFER_ENCODING: HeadError = HeadError {
-    status: 501,
-    details: "http1.invalid_transfer_encoding",
-    text: "unsupported transfer encoding",
-};
 const CONNECTION_REJECTED: HeadError = HeadError {
     status: 400,
     details: "http1.connection_header_rejected",

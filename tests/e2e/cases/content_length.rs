@@ -52,6 +52,8 @@ fn content_length() {
         "content-length: 5\r\ncontent-length: 5\r\n",
         "content-length: 5\r\ncontent-length: 6\r\n",
         "content-length: 0\r\ncontent-length: 0\r\n",
+        "content-length: 5\r\ncontent-length:\r\n",
+        "content-length:\r\ncontent-length: 5\r\n",
     ] {
         cases.push(odd(lines).send(post(lines, "hello")).reply(BAD_REQUEST).closed().log(CODEC_ERROR));
     }
@@ -114,7 +116,20 @@ fn transfer_encoding() {
         let case = odd(&lines).send(post(lines, BODY)).reply(NOT_IMPLEMENTED).closed();
         cases.push(case.log("501 DPE http1.invalid_transfer_encoding"));
     }
+    let empty = "an empty Transfer-Encoding beside another is read in two ways";
     cases.extend([
+        odd("an empty one before chunked")
+            .send(post("transfer-encoding:\r\ntransfer-encoding: chunked\r\n", BODY))
+            .reply(OK)
+            .reaches(posted("", BODY))
+            .legate_refuses(empty, NOT_IMPLEMENTED),
+        odd("an empty one behind chunked") // which then does not count: the body is the next request
+            .send(post("transfer-encoding: chunked\r\ntransfer-encoding:\r\n", BODY))
+            .reply(OK)
+            .reply(BAD_REQUEST)
+            .reaches("POST /p HTTP/1.1\r\nhost: a.test\r\n{X}content-length: 0\r\n\r\n")
+            .closed()
+            .legate_refuses(empty, NOT_IMPLEMENTED),
         odd("GET with gzip").send(get("transfer-encoding: gzip\r\n")).reply(NOT_IMPLEMENTED).closed(),
         odd("GET with chunked")
             .send([get("transfer-encoding: chunked\r\n").as_slice(), BODY.as_bytes()].concat())

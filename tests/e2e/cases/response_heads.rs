@@ -123,6 +123,8 @@ fn framing() {
         "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
         "content-length: 2\r\ncontent-length: 2\r\n",
         "content-length: 2\r\ncontent-length: 3\r\n",
+        "content-length: 2\r\ncontent-length: \r\n",
+        "content-length: \r\ncontent-length: 2\r\n",
         "content-length: +2\r\n",
         "content-length: -1\r\n",
         "content-length: 2, 2\r\n",

@@ -57,6 +57,8 @@ fn two_ways_of_framing() {
     let two = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: ";
     refused(format!("{two}4\r\n\r\nabc"), 400, ERROR);
     refused(format!("{two}3\r\n\r\nabc"), 400, ERROR);
+    refused(format!("{two}\r\n\r\nabc"), 400, ERROR);
+    refused("POST / HTTP/1.1\r\ncontent-length:\r\nContent-Length: 3\r\n\r\nabc", 400, ERROR);
 }
 
 #[test]
@@ -75,6 +77,11 @@ fn transfer_codings_other_than_chunked() {
     }
     let twice = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n";
     refused(twice, 501, "http1.invalid_transfer_encoding");
+    for (first, second) in [("chunked", ""), ("", "chunked"), ("", "")] {
+        let input =
+            format!("POST / HTTP/1.1\r\ntransfer-encoding: {first}\r\nTransfer-Encoding: {second}\r\n\r\n");
+        refused(input, 501, "http1.invalid_transfer_encoding");
+    }
     // Also where a Content-Length beside chunked is allowed.
     let settings = Http1Settings { allow_chunked_length: true, ..Http1Settings::default() };
     refused_after(
