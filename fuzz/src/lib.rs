@@ -8,6 +8,7 @@
 //! The proxy's targets run the product itself: its loop, connection manager, router and pool. Only the
 //! two sockets are played, by [`world`]'s transport sockets.
 
+mod bootstrap;
 pub mod driver;
 pub mod memory;
 mod message;

@@ -51,9 +51,14 @@ thread_local! {
     static STREAMS: RefCell<Vec<Rc<RefCell<StreamRecord>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What has been written down on this thread since the last time.
-pub fn take() -> Vec<StreamRecord> {
-    STREAMS.take().into_iter().map(|record| record.borrow().clone()).collect()
+/// What has been written down in this run so far.
+pub fn so_far() -> Vec<StreamRecord> {
+    STREAMS.with_borrow(|streams| streams.iter().map(|record| record.borrow().clone()).collect())
+}
+
+/// Ends the run; true when all streams are gone.
+pub fn end() -> bool {
+    STREAMS.take().iter().all(|record| record.borrow().destroyed)
 }
 
 /// Makes recorders.

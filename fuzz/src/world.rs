@@ -30,16 +30,13 @@ use legate::network::{
 };
 use legate::stats::{Counter, Gauge, Store};
 use legate::thread_local;
-use serde_json::{Value, json};
 
+use super::bootstrap::bootstrap;
 use super::message::{self, Kind, Message};
 use super::recorder::{self, RecorderFactory, StreamRecord};
 
 /// What the upstream of the model answers.
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-model: 1\r\n\r\nok";
-
-/// The connection managers that a run may choose from.
-pub const MANAGERS: usize = 4;
 
 /// What comes behind the pieces of a played socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +100,7 @@ struct Link {
     input: RefCell<VecDeque<Vec<u8>>>,
     end: Cell<End>,
     output: RefCell<Vec<u8>>,
+    closed: Cell<bool>,
     /// An upstream: from where on in the output it has not answered.
     answered: Option<Cell<usize>>,
     /// An upstream whose answers are the run's bytes.
@@ -143,6 +141,7 @@ impl Link {
             input: RefCell::new(pieces.into()),
             end: Cell::new(end),
             output: RefCell::default(),
+            closed: Cell::new(false),
             answered: None,
             scripted: Cell::new(false),
         }
@@ -234,6 +233,7 @@ impl TransportSocket for PlayedSocket {
     }
 
     fn close_socket(&self, _event: ConnectionEvent) {
+        self.0.closed.set(true);
         self.0.world.act();
     }
 
@@ -257,7 +257,7 @@ pub struct Script<'a> {
 /// What came of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// The streams as the filters saw them.
+    /// The streams as the filters saw them until nothing moved any more, as is the rest.
     pub streams: Vec<StreamRecord>,
     /// What the downstream got; the date is left out.
     pub output: Vec<u8>,
@@ -270,8 +270,8 @@ pub struct Outcome {
     /// Whether a request was refused because earlier responses were not written yet, which depends on when
     /// the requests come.
     pub flooded: bool,
-    /// Upstream connections made.
-    pub upstream_connections: usize,
+    /// Upstream connections made, and open, when nothing moved any more.
+    pub upstream_connections: (usize, usize),
 }
 
 /// See the module's description.
@@ -324,6 +324,7 @@ impl World {
             date_provider,
             local_address: address(),
             service_cluster: String::new(),
+            service_zone: String::new(),
             service_node: String::new(),
             stats: stats.clone(),
         };
@@ -357,6 +358,7 @@ impl World {
         self.settle();
         let first_output = link.output.borrow().len();
         let state = connection.state();
+        let (streams, upstream_connections) = (recorder::so_far(), self.upstream_connections());
         if let (Some(then), ConnectionState::Open) = (script.then, state) {
             self.shared.upstream_links.borrow().iter().for_each(|link| link.scripted.set(false));
             link.send(then.to_vec());
@@ -375,8 +377,7 @@ impl World {
         for gauge in &self.gauges {
             assert!(gauge.value() == 0, "{} is {} at the end", gauge.name(), gauge.value());
         }
-        let streams = recorder::take();
-        assert!(streams.iter().all(|stream| stream.destroyed), "a filter outlives its stream");
+        assert!(recorder::end(), "a filter outlives its connection");
         Outcome {
             streams,
             output: without_date(link.output.take()),
@@ -384,8 +385,13 @@ impl World {
             upstream_requests: self.shared.upstream_requests.take(),
             state,
             flooded: self.response_flood.value() > floods,
-            upstream_connections: links.len(),
+            upstream_connections,
         }
+    }
+
+    fn upstream_connections(&self) -> (usize, usize) {
+        let links = self.shared.upstream_links.borrow();
+        (links.len(), links.iter().filter(|link| !link.closed.get()).count())
     }
 
     /// Runs the loop until nothing moves.
@@ -428,7 +434,7 @@ fn managers(bootstrap: &Bootstrap, context: &FactoryContext) -> Vec<Arc<Connecti
             let router = RouterConfig { suppress_envoy_headers: true, ..router_config(hcm) };
             let scope_of_manager = scope.create_scope(&format!("http.{}.", hcm.stat_prefix));
             let router =
-                RouterFilterFactory::new(&router, &scope_of_manager, context.cluster_manager.clone());
+                RouterFilterFactory::new(&router, &scope_of_manager, context.cluster_manager.clone(), "");
             let manager = ConnectionManagerConfig::with_filters(
                 hcm,
                 vec![Arc::new(RecorderFactory), Arc::new(router)],
@@ -445,92 +451,4 @@ fn managers(bootstrap: &Bootstrap, context: &FactoryContext) -> Vec<Arc<Connecti
 fn router_config(hcm: &legate::config::HttpConnectionManager) -> RouterConfig {
     let legate::config::HttpFilterConfig::Router(router) = &hcm.http_filters[0].typed_config;
     router.clone()
-}
-
-fn bootstrap() -> Value {
-    let variants: [Value; MANAGERS] = [
-        json!({}),
-        json!({
-            "http_protocol_options": {
-                "accept_http_10": true, "default_host_for_http_10": "default.test", "enable_trailers": true,
-                "allow_chunked_length": true,
-            },
-            "normalize_path": true, "merge_slashes": true, "strip_any_host_port": true,
-            "use_remote_address": true, "via": "legate", "proxy_100_continue": true,
-            "stream_error_on_invalid_http_message": true,
-        }),
-        json!({
-            "common_http_protocol_options": {
-                "headers_with_underscores_action": "REJECT_REQUEST", "max_requests_per_connection": 3,
-            },
-            "http_protocol_options": { "allow_absolute_url": false, "enable_trailers": true },
-            "max_request_headers_kb": 1, "delayed_close_timeout": "0s", "xff_num_trusted_hops": 1,
-            "use_remote_address": true,
-            "internal_address_config": { "cidr_ranges": [{ "address_prefix": "127.0.0.0", "prefix_len": 8 }] },
-        }),
-        json!({
-            "common_http_protocol_options": {
-                "headers_with_underscores_action": "DROP_HEADER", "max_headers_count": 8,
-            },
-            "http_protocol_options": { "accept_http_10": true, "enable_trailers": true },
-            "server_header_transformation": "PASS_THROUGH", "skip_xff_append": true,
-            "always_set_request_id_in_response": true, "preserve_external_request_id": true,
-        }),
-    ];
-    let listeners: Vec<Value> =
-        variants.iter().enumerate().map(|(i, variant)| listener(i, variant)).collect();
-    json!({ "static_resources": {
-        "listeners": listeners,
-        "clusters": [{
-            "name": "upstream",
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
-                },
-            },
-            "load_assignment": { "cluster_name": "upstream", "endpoints": [{ "lb_endpoints": [
-                { "endpoint": { "address": socket_address(1) } },
-            ]}]},
-        }],
-    }})
-}
-
-fn socket_address(port: u16) -> Value {
-    json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } })
-}
-
-fn listener(index: usize, variant: &Value) -> Value {
-    let route = json!({ "cluster": "upstream", "timeout": "0s" });
-    let mut hcm = json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.\
-            HttpConnectionManager",
-        "stat_prefix": format!("fuzz{index}"),
-        "generate_request_id": false,
-        "stream_idle_timeout": "0s",
-        "common_http_protocol_options": { "idle_timeout": "0s" },
-        "route_config": { "name": "routes", "virtual_hosts": [
-            { "name": "none", "domains": ["none.test", "*.none.test"] },
-            { "name": "all", "domains": ["*"], "routes": [
-                { "match": { "path": "/direct" }, "direct_response": { "status": 201, "body": {
-                    "inline_string": "direct" } } },
-                { "match": { "prefix": "/" }, "route": route },
-            ]},
-        ]},
-        "http_filters": [{ "name": "envoy.filters.http.router", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" } }],
-    });
-    for (name, value) in variant.as_object().into_iter().flatten() {
-        match (hcm[name].as_object_mut(), value.as_object()) {
-            (Some(old), Some(new)) => old.extend(new.clone()),
-            _ => hcm[name] = value.clone(),
-        }
-    }
-    json!({
-        "name": format!("fuzz{index}"),
-        "address": socket_address(1),
-        "filter_chains": [{ "filters": [
-            { "name": "envoy.filters.network.http_connection_manager", "typed_config": hcm },
-        ]}],
-    })
 }

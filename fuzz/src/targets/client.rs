@@ -61,7 +61,7 @@ struct Responses {
     /// The filters saw the end of the response: a client of HTTP/1.0 cannot tell it from a close.
     complete: bool,
     state: ConnectionState,
-    connections: usize,
+    connections: (usize, usize),
 }
 
 impl Responses {

@@ -2,7 +2,8 @@
 //! chooses.
 
 use legate::config::{
-    Bootstrap, ConfigError, NetworkFilterConfig, UnknownFields, json, merge, parse_bootstrap, yaml,
+    Bootstrap, ConfigError, ConfigErrors, NetworkFilterConfig, UnknownFields, json, merge, parse_bootstrap,
+    yaml,
 };
 use legate::router::ConfigImpl;
 
@@ -37,7 +38,7 @@ fn run(input: &[u8]) -> u64 {
     }
 }
 
-fn read(choice: u8, text: &str, unknown: UnknownFields) -> Result<Bootstrap, ConfigError> {
+fn read(choice: u8, text: &str, unknown: UnknownFields) -> Result<Bootstrap, ConfigErrors> {
     let raw = match choice & 3 {
         0 | 1 => yaml::parse_yaml(text)?,
         2 => {
@@ -50,7 +51,7 @@ fn read(choice: u8, text: &str, unknown: UnknownFields) -> Result<Bootstrap, Con
             let (file, over) = text.split_once("\n===\n").unwrap_or((text, "a: b"));
             let (mut base, over) = (yaml::parse_yaml(file)?, yaml::parse_yaml(over)?);
             if !base.is_object() || !over.is_object() {
-                return Err(ConfigError::document("not an object"));
+                return Err(ConfigError::document("not an object").into());
             }
             merge::merge_bootstrap(&mut base, over);
             base

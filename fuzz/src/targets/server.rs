@@ -2,9 +2,10 @@
 //! answers every request. The first byte chooses the connection manager.
 
 use super::super::Target;
+use super::super::bootstrap::MANAGERS;
 use super::super::message::Message;
 use super::super::recorder::StreamRecord;
-use super::super::world::{MANAGERS, Outcome, Script, Upstream, world};
+use super::super::world::{Outcome, Script, Upstream, world};
 use super::{cuts, hash};
 
 pub const TARGET: Target = Target {
@@ -63,7 +64,7 @@ fn same(whole: &Outcome, cut: &Outcome) {
         for stream in outcome.streams.iter_mut().filter(|stream| !stream.request.complete) {
             stream.request.body.clear();
         }
-        outcome.upstream_connections = 0;
+        outcome.upstream_connections = (0, 0);
     }
     assert_eq!(
         String::from_utf8_lossy(&whole.output),
