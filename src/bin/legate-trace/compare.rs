@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::across;
 use crate::added_up::{added_up, is_repeating};
@@ -117,6 +118,8 @@ pub struct Comparison {
     pub stuck: [Option<String>; 2],
     /// What is to be known about the logs.
     pub notes: Vec<String>,
+    /// Their lines: Envoy's and legate's.
+    pub logs: [Arc<[String]>; 2],
     /// How many lines of workers are no step: Envoy's and legate's.
     pub ignored: [usize; 2],
     /// Documented differences of this scenario alone that do not occur, by index.
@@ -258,6 +261,7 @@ pub fn compare(envoy: &Trace, legate: &Trace, terms: Terms) -> Comparison {
         stuck: [envoy.stuck.clone(), legate.stuck.clone()],
         notes: envoy.notes.iter().chain(&legate.notes).cloned().collect(),
         ignored: [envoy.ignored, legate.ignored],
+        logs: [envoy.log.clone(), legate.log.clone()],
         stale: Vec::new(),
     };
     let used = comparison.used();

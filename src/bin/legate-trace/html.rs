@@ -1,11 +1,13 @@
 //! The comparison as one page that loads nothing from elsewhere.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::compare::{Comparison, Counts, Pair, Verdict};
 use crate::differences::Difference;
-use crate::lanes::LaneId;
+use crate::lanes::{Event, LaneId};
 use crate::report::{self, Excerpt};
+use crate::requests::{self, Request};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--same:transparent;--known:#e8a80030;--bad:#e0304040}\
@@ -18,6 +20,12 @@ tr.known td{background:var(--known)}tr.bad td,p.bad{background:var(--bad)}\
 tr.first td{outline:2px solid #e03040}\
 h3{margin:.8rem 0 .2rem}summary{cursor:pointer;font-weight:600}\
 .reason{font-family:inherit;color:#888}";
+
+/// A link leads into a part that is closed: opens it.
+const SCRIPT: &str = "\
+function show(){let e=document.getElementById(decodeURIComponent(location.hash.slice(1)));if(!e)return;\
+for(let d=e;d;d=d.parentElement)if(d.tagName=='DETAILS')d.open=true;e.scrollIntoView()}\
+addEventListener('hashchange',show);addEventListener('DOMContentLoaded',show)";
 
 /// What the page is about.
 pub struct Page<'a> {
@@ -39,10 +47,10 @@ pub fn page(page: &Page) -> String {
             .to_string();
     let _ = writeln!(
         out,
-        "<style>{STYLE}</style>\n<h1>Envoy and legate, stage by stage</h1>\n<p>Equal stages stand side by side; \
+        "<style>{STYLE}</style><script>{SCRIPT}</script>\n<h1>Envoy and legate, stage by stage</h1>\n<p>Equal stages stand side by side; \
          <span style=\"background:var(--known)\">documented differences</span> have a number and a reason, \
-         <span style=\"background:var(--bad)\">undocumented ones</span> an exclamation mark. Pointing at a row tells its \
-         lines in the logs."
+         <span style=\"background:var(--bad)\">undocumented ones</span> an exclamation mark. Pointing at a stage \
+         tells its line in the log. Below the lanes of a scenario are its requests, each with its steps on all lanes."
     );
     write_first(&mut out, page);
     write_summary(&mut out, page.comparisons);
@@ -115,27 +123,43 @@ fn write_comparison(out: &mut String, comparison: &Comparison, page: &Page) {
     let shown = page.excerpt.of(comparison);
     let first = report::first_difference(&shown);
     for (lane, pairs) in shown {
-        write_lane(out, lane, pairs, page.differences, first.map(|pair| (pair, id.as_str())));
+        let _ = writeln!(out, "<h3>{lane}</h3>\n<table><tr><th><th>Envoy<th>legate</tr>");
+        for pair in pairs {
+            let first = first.filter(|first| std::ptr::eq(*first, pair)).map(|_| id.as_str());
+            write_pair(out, pair, None, page.differences, first, &comparison.logs);
+        }
+        out.push_str("</table>\n");
+    }
+    if page.excerpt.is_of_all_lanes() {
+        write_requests(out, comparison, page.differences);
     }
     out.push_str("</details>\n");
 }
 
-fn write_lane(
-    out: &mut String,
-    lane: LaneId,
-    pairs: &[Pair],
-    differences: &[Difference],
-    first: Option<(&Pair, &str)>,
-) {
-    let _ = writeln!(out, "<h3>{lane}</h3>\n<table><tr><th><th>Envoy<th>legate</tr>");
-    for pair in pairs {
-        let first = first.filter(|(first, _)| std::ptr::eq(*first, pair));
-        write_pair(out, pair, differences, first.map(|(_, id)| id));
+/// Each request with its steps on all lanes, closed.
+fn write_requests(out: &mut String, comparison: &Comparison, differences: &[Difference]) {
+    for Request { connection, number, head, steps } in requests::requests(comparison) {
+        let (id, head) = (id(comparison), escape(&head));
+        let _ = writeln!(
+            out,
+            "<details id=\"{id}-D{connection}-{number}\"><summary>request {number} of downstream connection {connection}: \
+             {head}</summary>\n<table><tr><th><th>lane<th>Envoy<th>legate</tr>"
+        );
+        for (lane, pair) in steps {
+            write_pair(out, pair, Some(lane), differences, None, &comparison.logs);
+        }
+        out.push_str("</table></details>\n");
     }
-    out.push_str("</table>\n");
 }
 
-fn write_pair(out: &mut String, pair: &Pair, differences: &[Difference], first: Option<&str>) {
+fn write_pair(
+    out: &mut String,
+    pair: &Pair,
+    lane: Option<LaneId>,
+    differences: &[Difference],
+    first: Option<&str>,
+    logs: &[Arc<[String]>; 2],
+) {
     let (envoy, legate) = report::columns(pair);
     let (mut envoy, mut legate) = (escape(&envoy), escape(&legate));
     let (class, mark) = match (pair.verdict, first) {
@@ -155,11 +179,16 @@ fn write_pair(out: &mut String, pair: &Pair, differences: &[Difference], first: 
         (_, Some(id)) => (format!(" class=\"bad first\" id=\"first-{id}\""), "&gt;&gt;&gt;&gt;".to_string()),
         (_, None) => (" class=bad".to_string(), "!".to_string()),
     };
-    let line = |event: &Option<crate::lanes::Event>| {
-        event.as_ref().map_or(String::new(), |event| format!(" title=\"line {}\"", event.line))
+    // The logs themselves may be gone when somebody reads this.
+    let line = |event: &Option<Event>, log: &[String]| {
+        let Some(event) = event else { return String::new() };
+        let said = event.line.checked_sub(1).and_then(|at| log.get(at)).map_or("", String::as_str);
+        format!(" title=\"line {}: {}\"", event.line, escape(said))
     };
-    let (of_envoy, of_legate) = (line(&pair.envoy), line(&pair.legate));
-    let _ = writeln!(out, "<tr{class}><td class=n>{mark}<td{of_envoy}>{envoy}<td{of_legate}>{legate}</tr>");
+    let (of_envoy, of_legate) = (line(&pair.envoy, &logs[0]), line(&pair.legate, &logs[1]));
+    let lane = lane.map_or(String::new(), |lane| format!("<td>{lane}"));
+    let _ =
+        writeln!(out, "<tr{class}><td class=n>{mark}{lane}<td{of_envoy}>{envoy}<td{of_legate}>{legate}</tr>");
 }
 
 /// Prose, with what is in backticks as code.
@@ -186,7 +215,6 @@ mod tests {
     use crate::compare::Lane;
     use crate::differences::How;
     use crate::differences::tests::difference;
-    use crate::lanes::Event;
 
     fn event(stage: &str, line: usize) -> Option<Event> {
         let details = Vec::new();
@@ -206,6 +234,7 @@ mod tests {
             stuck: [None, Some("no <answer>".into())],
             notes: vec!["a note".into()],
             ignored: [8, 9],
+            logs: [["an \"a\"", "two", "it says c"].map(str::to_string).into(), ["one".to_string()].into()],
             ..Comparison::default()
         };
         let known = Difference { reason: "it `is` & was".into(), ..difference("c", How::EnvoyOnly) };
@@ -217,13 +246,15 @@ mod tests {
     fn differences_are_marked_and_texts_escaped() {
         let page = html(&Excerpt::default());
         let has = |part: &str| assert!(page.contains(part), "{part} is not in\n{page}");
-        has("<tr><td class=n><td title=\"line 1\">a&lt;b<td title=\"line 2\">a&lt;b</tr>");
-        has("<tr class=known><td class=n>(1)<td title=\"line 3\">c");
+        has(
+            "<tr><td class=n><td title=\"line 1: an &quot;a&quot;\">a&lt;b<td title=\"line 2: \">a&lt;b</tr>",
+        );
+        has("<tr class=known><td class=n>(1)<td title=\"line 3: it says c\">c");
         has("<td><span class=reason>1.40: it <code>is</code> &amp; was</span></tr>");
         has(
-            "<tr class=\"bad first\" id=\"first-own-logs\"><td class=n>&gt;&gt;&gt;&gt;<td><td title=\"line 4\">d</tr>",
+            "<tr class=\"bad first\" id=\"first-own-logs\"><td class=n>&gt;&gt;&gt;&gt;<td><td title=\"line 4: \">d</tr>",
         );
-        has("<tr class=bad><td class=n>!<td title=\"line 5\">missing here: e<td></tr>");
+        has("<tr class=bad><td class=n>!<td title=\"line 5: \">missing here: e<td></tr>");
         has("<a href=\"#first-own-logs\">own logs: the first difference</a>");
         has("<p class=bad>legate gets stuck: no &lt;answer&gt;");
         has("<td>4<td>1<td>1<td>2<td>8 + 9</tr>");

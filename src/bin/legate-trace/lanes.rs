@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use crate::extent::Extent;
 use crate::laws;
@@ -134,6 +135,8 @@ pub struct Trace {
     pub notes: Vec<String>,
     /// Which part of the log is there.
     pub extent: Extent,
+    /// The log's lines.
+    pub log: Arc<[String]>,
 }
 
 /// A proxy.
@@ -208,7 +211,8 @@ pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
     if extent.has_end {
         reader.expect_nothing_deferred();
     }
-    let mut trace = Trace { dialect, proxy, extent, ..reader.finish() };
+    let log = log.lines().map(str::to_string).collect();
+    let mut trace = Trace { dialect, proxy, extent, log, ..reader.finish() };
     if dialect == Dialect::V1_1 {
         laws::check(&mut trace);
     }

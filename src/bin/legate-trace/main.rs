@@ -24,6 +24,7 @@ mod players;
 mod proxy;
 mod recorder;
 mod report;
+mod requests;
 mod run;
 mod scenarios;
 mod stage_texts;

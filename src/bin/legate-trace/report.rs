@@ -48,6 +48,11 @@ impl Excerpt {
         lanes.map(|lane| (lane.id, self.pairs(lane))).filter(|(_, pairs)| !pairs.is_empty()).collect()
     }
 
+    /// Whether no lane, and no part of one, is chosen.
+    pub fn is_of_all_lanes(&self) -> bool {
+        self.lanes.is_empty() && self.from.is_none() && self.to.is_none()
+    }
+
     fn has(&self, lane: &Lane) -> bool {
         let differs = lane.pairs.iter().any(|pair| pair.verdict.is_undocumented());
         let kind = lane.id.kind();
