@@ -19,13 +19,14 @@ use crate::thread_local;
 /// Looks for what would keep a server with this configuration from starting.
 ///
 /// # Errors
-/// The first such thing, with its place.
-pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), String> {
+/// What stands against the clusters, or against each listener, with its place.
+pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), Vec<String>> {
     let dispatcher = Dispatcher::new("main_thread");
     thread_local::enter_thread(&dispatcher);
     let stats = Store::new(0);
     let tls = thread_local::InstanceImpl::new();
-    let cluster_manager = ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls)?;
+    let cluster_manager = ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls)
+        .map_err(|error| vec![error])?;
     let context = FactoryContext {
         cluster_manager: cluster_manager.handle(),
         access_log_manager: AccessLogManager::new(&stats, options.file_flush_interval),
@@ -38,14 +39,19 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), S
     };
     let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
     let mut taken = TakenAddresses::default();
-    let result = bootstrap.static_resources.listeners.iter().enumerate().try_for_each(|(i, listener)| {
+    let mut errors = Vec::new();
+    for (i, listener) in bootstrap.static_resources.listeners.iter().enumerate() {
         let place = format!("static_resources.listeners[{i}]");
-        let name = taken.add(&listener.name, &listener.address, listener.bind_to_port)?;
-        ListenerConfig::validate(listener, &context, &drain_manager, &place)
-            .map_err(|error| format!("error adding listener '{name}': {error}"))
-    });
+        match taken.add(&listener.name, &listener.address, listener.bind_to_port) {
+            Ok(name) => {
+                let found = ListenerConfig::validate(listener, &context, &drain_manager, &place);
+                errors.extend(found.iter().map(|error| format!("error adding listener '{name}': {error}")));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
     cluster_manager.shutdown();
     dispatcher.clear_deferred_delete_list();
     thread_local::shutdown_thread();
-    result
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }

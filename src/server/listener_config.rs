@@ -101,19 +101,23 @@ impl ListenerConfig {
         Self::with_socket(config, name, &address, socket, context, drain_manager, place)
     }
 
-    /// Looks for what [`ListenerConfig::new`] would refuse, without binding anything.
-    ///
-    /// # Errors
-    /// As [`ListenerConfig::new`], failures to bind aside.
+    /// Looks for what [`ListenerConfig::new`] would refuse, failures to bind aside, without binding anything.
+    /// What is not supported is found all at once.
     pub fn validate(
         config: &config::Listener,
         context: &FactoryContext,
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
-    ) -> Result<(), String> {
-        let address = configured_address(config, place)?;
-        let drain_manager = drain_manager.for_listener(config.drain_type, config.traffic_direction);
-        filter_chain(config, &address, context, drain_manager, place).map(drop)
+    ) -> Vec<String> {
+        let unsupported = unsupported(config, place);
+        if !unsupported.is_empty() {
+            return unsupported;
+        }
+        let built = configured_address(config, place).and_then(|address| {
+            let drain_manager = drain_manager.for_listener(config.drain_type, config.traffic_direction);
+            filter_chain(config, &address, context, drain_manager, place)
+        });
+        built.err().into_iter().collect()
     }
 
     /// As [`ListenerConfig::new`], on a socket of the caller's; statistics name `address`.
@@ -233,7 +237,9 @@ fn filter_chain(
     drain_decision: Arc<dyn DrainDecision>,
     place: &str,
 ) -> Result<(Option<FilterChain>, Scope), String> {
-    check_supported(config, place)?;
+    if let Some(error) = unsupported(config, place).into_iter().next() {
+        return Err(error);
+    }
     let label = if config.stat_prefix.is_empty() { stat_label(address) } else { config.stat_prefix.clone() };
     let scope = context.stats.root_scope().create_scope(&format!("listener.{label}."));
     let chain = match (config.filter_chains.first(), &config.default_filter_chain) {
@@ -263,27 +269,19 @@ fn stat_label(address: &Address) -> String {
     address.to_string().replace(':', "_")
 }
 
-/// Refuses what the configuration can say but a listener cannot do yet.
-fn check_supported(config: &config::Listener, place: &str) -> Result<(), String> {
-    let unsupported = |what: &str| Err(format!("{place}.{what}: not supported yet"));
-    if config.filter_chains.len() > 1 {
-        return unsupported("filter_chains: more than one filter chain");
-    }
-    if config
-        .filter_chains
-        .first()
-        .and_then(|c| c.filter_chain_match.as_ref())
-        .is_some_and(|m| *m != Default::default())
-    {
-        return unsupported("filter_chains[0].filter_chain_match");
-    }
-    if !config.bind_to_port {
-        return unsupported("bind_to_port: false");
-    }
-    if !config.access_log.is_empty() {
-        return unsupported("access_log");
-    }
-    Ok(())
+/// What the configuration can say but a listener cannot do yet.
+fn unsupported(config: &config::Listener, place: &str) -> Vec<String> {
+    let chain_match = config.filter_chains.first().and_then(|chain| chain.filter_chain_match.as_ref());
+    [
+        (config.filter_chains.len() > 1, "filter_chains: more than one filter chain"),
+        (chain_match.is_some_and(|m| *m != Default::default()), "filter_chains[0].filter_chain_match"),
+        (!config.bind_to_port, "bind_to_port: false"),
+        (!config.access_log.is_empty(), "access_log"),
+    ]
+    .into_iter()
+    .filter(|(asked_for, _)| *asked_for)
+    .map(|(_, what)| format!("{place}.{what}: not supported yet"))
+    .collect()
 }
 
 fn build_chain(

@@ -1,6 +1,7 @@
 //! From the command line to a running server. Mirrors Envoy's `source/exe/main_common.cc`.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::process::ExitCode;
 
@@ -41,7 +42,7 @@ pub fn main_common(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 println!("configuration '{path}' OK");
                 ExitCode::SUCCESS
             }
-            Err(error) => fail(&path, &error),
+            Err(errors) => fail(&path, &errors),
         };
     }
     serve(options, bootstrap, Vec::new(), &path)
@@ -81,26 +82,24 @@ pub(super) fn serve(
         Ok(_) if init_only => ExitCode::SUCCESS,
         Ok(server) if server.run() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        Err(error) => fail(path, &error),
+        Err(error) => fail(path, &[error]),
     }
 }
 
 /// Only who validates is told everything that is wrong.
 fn fail_to_load(path: &str, errors: &ConfigErrors, mode: Mode) -> ExitCode {
     let told = if mode == Mode::Validate { errors.all() } else { std::slice::from_ref(errors.first()) };
-    for error in told {
-        envoy_log!(Main, critical, "error initializing configuration '{}': {}", path, error);
-    }
     if told.len() < errors.all().len() {
         let more = errors.all().len() - told.len();
         envoy_log!(Main, info, "there is more that is wrong ({}): --mode validate names all of it", more);
     }
-    envoy_log!(Main, info, "exiting");
-    ExitCode::FAILURE
+    fail(path, told)
 }
 
-fn fail(path: &str, error: &str) -> ExitCode {
-    envoy_log!(Main, critical, "error initializing configuration '{}': {}", path, error);
+fn fail(path: &str, errors: &[impl Display]) -> ExitCode {
+    for error in errors {
+        envoy_log!(Main, critical, "error initializing configuration '{}': {}", path, error);
+    }
     envoy_log!(Main, info, "exiting");
     ExitCode::FAILURE
 }

@@ -277,6 +277,18 @@ fn all_errors_are_named_by_who_validates() {
     let output = files.run(&path, &[]);
     assert_eq!(errors(&output), [told[0].clone()]);
     assert!(stderr(&output).contains("there is more that is wrong (4): --mode validate names all of it"));
+    // The same where the fields are known, but a listener cannot do what they ask for.
+    let mut wrong = config("there");
+    let listener = &mut wrong["static_resources"]["listeners"][0];
+    listener["bind_to_port"] = json!(false);
+    listener["filter_chains"][0]["filter_chain_match"] = json!({"destination_port": 1});
+    let path = files.write("wrong.json", &wrong.to_string());
+    let place = "error adding listener 'in': static_resources.listeners[0]";
+    let all = [
+        format!("{place}.filter_chains[0].filter_chain_match: not supported yet"),
+        format!("{place}.bind_to_port: false: not supported yet"),
+    ];
+    assert_eq!(errors(&files.validate(&path)), all);
 }
 
 #[test]
