@@ -23,17 +23,10 @@ pub struct Rest {
 
 /// A statistic that says what is going on at the moment; the admin's own are left out.
 fn is_momentary(name: &str) -> bool {
-    let ends = [
-        "_active",
-        "_open",
-        "_bytes_buffered",
-        "_draining",
-        ".remaining_cx",
-        ".remaining_rq",
-        ".remaining_pending",
-    ];
+    let ends = ["_active", "_open", "_bytes_buffered", "_draining"];
     let own = ["http.admin.", "listener.admin.", "runtime.", "listener_manager."];
-    ends.iter().any(|end| name.ends_with(end)) && !own.iter().any(|start| name.starts_with(start))
+    let momentary = name.contains(".remaining_") || ends.iter().any(|end| name.ends_with(end));
+    momentary && !own.iter().any(|start| name.starts_with(start))
 }
 
 /// Every such statistic.

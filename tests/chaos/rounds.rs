@@ -65,10 +65,25 @@ fn random_clients_and_upstreams_leave_nothing_behind() {
     println!(
         "{number} rounds, {requests} requests came to upstreams, RSS {warm} KiB, then {grown} more; {statuses:?}"
     );
+    println!("{}", counted(&sites.proxy));
     sites.proxy.signal(Signal::SIGTERM);
     let status = sites.proxy.wait_for_exit(SETTLING).map(|status| status.code());
     assert_eq!(status, Some(Some(0)), "seed {}: SIGTERM: {}", options.seed, sites.proxy.log());
     assert!(grown < GROWTH_KIB, "seed {}: RSS {warm} KiB, then {grown} more", options.seed);
+}
+
+/// What happened, added up over the sites.
+fn counted(proxy: &Proxy) -> String {
+    let of_sites = ["http.", "cluster."];
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    for (name, value) in proxy.admin.stats() {
+        let of_site =
+            of_sites.iter().any(|start| name.starts_with(start)) && !name.starts_with("http.admin.");
+        if let (true, Some(counter)) = (of_site && value > 0, name.splitn(3, '.').nth(2)) {
+            *sums.entry(counter.to_string()).or_default() += value;
+        }
+    }
+    sums.iter().map(|(name, sum)| format!("{name} {sum}")).collect::<Vec<_>>().join(", ")
 }
 
 /// One round; what is wrong.
