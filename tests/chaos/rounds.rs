@@ -1,16 +1,15 @@
 //! Rounds of chaos, each followed by a look at whether everything is as before.
 
 use super::client::{Plan, play};
-use super::harness::{Kind as ProxyKind, Proxy};
+use super::harness::Proxy;
+use super::harness::wire::Wire;
 use super::options::Options;
-use super::plan::derive;
+use super::plan::{derive, once_in};
 use super::rest::{Rest, SETTLING, rss};
 use super::sites::{KINDS, Kind, Sites};
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -66,9 +65,7 @@ fn random_clients_and_upstreams_leave_nothing_behind() {
         "{number} rounds, {requests} requests came to upstreams, RSS {warm} KiB, then {grown} more; {statuses:?}"
     );
     println!("{}", counted(&sites.proxy));
-    sites.proxy.signal(Signal::SIGTERM);
-    let status = sites.proxy.wait_for_exit(SETTLING).map(|status| status.code());
-    assert_eq!(status, Some(Some(0)), "seed {}: SIGTERM: {}", options.seed, sites.proxy.log());
+    assert_eq!(ends_politely(&mut sites), Ok(()), "seed {}", options.seed);
     assert!(grown < GROWTH_KIB, "seed {}: RSS {warm} KiB, then {grown} more", options.seed);
 }
 
@@ -92,7 +89,7 @@ fn round(sites: &Sites, seed: u64, options: Options, statuses: &mut BTreeMap<u16
     let over = AtomicBool::new(false);
     let results = Mutex::new((Vec::new(), statuses));
     thread::scope(|scope| {
-        let disturber = scope.spawn(|| disturb(&sites.proxy, seed, options.against, &over));
+        let disturber = scope.spawn(|| disturb(&sites.proxy, seed, &over));
         let clients: Vec<_> = (0..options.clients)
             .filter(|client| options.only.is_none_or(|only| only == *client))
             .map(|client| {
@@ -135,24 +132,51 @@ fn round(sites: &Sites, seed: u64, options: Options, statuses: &mut BTreeMap<u16
     faults
 }
 
-/// Switches the recorder, and stops the process now and then, so that much has come when it looks again.
-fn disturb(proxy: &Proxy, seed: u64, against: ProxyKind, over: &AtomicBool) {
+/// What is asked of the admin interface meanwhile; no page whose megabytes would hide what else grows.
+const PAGES: [&str; 8] = [
+    "POST /trace?enable=y",
+    "POST /trace?enable=y",
+    "POST /trace?enable=n",
+    "GET /server_info",
+    "GET /stats",
+    "GET /clusters",
+    "GET /listeners",
+    "GET /ready",
+];
+
+/// Switches the recorder and asks for pages, and stops the process now and then, so that much has come when it
+/// looks again.
+fn disturb(proxy: &Proxy, seed: u64, over: &AtomicBool) {
     let mut rng = Rng::with_seed(derive(seed, 2_000));
     while !over.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(rng.u64(5..60)));
-        if rng.u32(0..4) > 0 {
+        if !once_in(&mut rng, 4) {
             proxy.signal(Signal::SIGSTOP);
             thread::sleep(Duration::from_millis(rng.u64(1..15)));
             proxy.signal(Signal::SIGCONT);
-        } else if against == ProxyKind::Legate {
-            let to = if rng.bool() { "y" } else { "n" };
-            if let Ok(mut stream) = TcpStream::connect(proxy.admin.address) {
-                let request =
-                    format!("POST /trace?enable={to} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
-                let _ = stream.write_all(request.as_bytes());
-                let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-                let _ = stream.read_to_end(&mut Vec::new());
-            }
+            continue;
+        }
+        let mut wire = Wire::connect(proxy.admin.address.port());
+        let page = PAGES[rng.usize(0..PAGES.len())];
+        wire.send(format!("{page} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"));
+        if once_in(&mut rng, 4) {
+            wire.reset();
+        } else {
+            wire.rest();
         }
     }
+}
+
+/// SIGTERM ends the process, whatever its connections wait for.
+fn ends_politely(sites: &mut Sites) -> Result<(), String> {
+    let wires = ["", "GET /half HT", "POST /whole HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\n"]
+        .map(|bytes| {
+            let mut wire = Wire::connect(sites.port(Kind::Plain));
+            wire.send(bytes);
+            wire
+        });
+    sites.proxy.signal(Signal::SIGTERM);
+    let status = sites.proxy.wait_for_exit(SETTLING).map(|status| status.code());
+    drop(wires);
+    if status == Some(Some(0)) { Ok(()) } else { Err(format!("SIGTERM: {status:?}\n{}", sites.proxy.log())) }
 }

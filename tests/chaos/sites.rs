@@ -2,7 +2,9 @@
 
 use super::harness::{Kind as ProxyKind, Launch, Proxy, new_directory};
 use super::upstream::Upstream;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 use serde_json::{Value, json};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Kinds of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Kind {
     Breakers,
     /// Connections serve one or two requests.
     FewRequests,
+    /// One host refuses connections, the other resets some as they come.
+    Shaky,
     /// What is optional in HTTP/1 is switched on.
     Lenient,
     /// The upstream sends nonsense.
@@ -24,12 +28,13 @@ pub enum Kind {
 }
 
 /// All of them; a site's index is its place here.
-pub const KINDS: [Kind; 7] = [
+pub const KINDS: [Kind; 8] = [
     Kind::Plain,
     Kind::SmallBuffers,
     Kind::Tight,
     Kind::Breakers,
     Kind::FewRequests,
+    Kind::Shaky,
     Kind::Lenient,
     Kind::Wild,
 ];
@@ -43,23 +48,33 @@ pub struct Sites {
     pub proxy: Proxy,
     /// In the order of [`KINDS`].
     pub upstreams: Vec<Upstream>,
+    _refusing: OwnedFd,
 }
 
 impl Sites {
     /// Starts them all.
     pub fn start(against: ProxyKind) -> Sites {
         let upstreams: Vec<Upstream> = KINDS.iter().map(|kind| Upstream::start(*kind)).collect();
+        let (refusing, refused) = refusing_port();
         let site = |(kind, upstream): (&Kind, &Upstream)| {
-            (listener(&name(*kind), hcm(*kind), buffers(*kind)), cluster(*kind, upstream.port()))
+            (listener(&name(*kind), hcm(*kind), buffers(*kind)), cluster(*kind, upstream.port(), refused))
         };
         let (listeners, clusters): (Vec<Value>, Vec<Value>) = KINDS.iter().zip(&upstreams).map(site).unzip();
-        Sites { proxy: start_proxy(against, &listeners, &clusters), upstreams }
+        Sites { proxy: start_proxy(against, &listeners, &clusters), upstreams, _refusing: refusing }
     }
 
     /// Where a site listens.
     pub fn port(&self, kind: Kind) -> u16 {
         self.proxy.listeners[&name(kind)]
     }
+}
+
+/// A port on which nobody listens, held so that nobody else can.
+fn refusing_port() -> (OwnedFd, u16) {
+    let held = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    bind(held.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).expect("a port");
+    let address: SockaddrIn = getsockname(held.as_raw_fd()).expect("its address");
+    (held, address.port())
 }
 
 /// Starts a proxy of two workers.
@@ -151,7 +166,7 @@ fn buffers(kind: Kind) -> Option<u32> {
     (kind == Kind::SmallBuffers).then_some(1024)
 }
 
-fn cluster(kind: Kind, port: u16) -> Value {
+fn cluster(kind: Kind, port: u16, refused: u16) -> Value {
     let mut common = json!({"idle_timeout": if kind.has_limits() { "0.7s" } else { "0s" }});
     if kind == Kind::FewRequests {
         common["max_requests_per_connection"] = json!(1);
@@ -166,6 +181,11 @@ fn cluster(kind: Kind, port: u16) -> Value {
     });
     if let Some(limit) = buffers(kind) {
         cluster["per_connection_buffer_limit_bytes"] = json!(limit);
+    }
+    if kind == Kind::Shaky {
+        let host = json!({"endpoint": {"address": address(refused)}});
+        let hosts = &mut cluster["load_assignment"]["endpoints"][0]["lb_endpoints"];
+        hosts.as_array_mut().expect("a list").push(host);
     }
     if kind == Kind::Breakers {
         let few = json!({"max_connections": 2, "max_pending_requests": 2, "max_requests": 3, "track_remaining": true});

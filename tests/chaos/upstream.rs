@@ -90,6 +90,9 @@ impl Connection {
 
     fn serve(mut self) {
         self.wire.be_patient(PATIENCE);
+        if self.kind == Kind::Shaky && self.id.is_multiple_of(4) {
+            return self.reset();
+        }
         loop {
             let since = Instant::now();
             let head = self.wire.head();
