@@ -162,7 +162,8 @@ impl ListenerConfig {
             socket: Mutex::new(Some(Arc::new(socket))),
             traffic_direction: TrafficDirection::Unspecified,
             drain_manager: None,
-            per_connection_buffer_limit_bytes: 1024 * 1024,
+            // A slow client of the admin holds no more.
+            per_connection_buffer_limit_bytes: 64 * 1024,
             filter_chain: Some(FilterChain { filters: vec![Arc::new(manager)] }),
             stats: ListenerStats::new(scope),
             scope: scope.clone(),

@@ -143,8 +143,7 @@ impl InstanceImpl {
     fn start_admin(&self, socket: Option<ListenSocket>) -> Result<(), String> {
         let (Some(config), Some(socket)) = (self.bootstrap.admin.as_ref(), socket) else { return Ok(()) };
         let address = socket.local_address().clone();
-        let (admin, listener) =
-            AdminImpl::new(&self.weak, socket, &self.context, &self.drain_manager, config)?;
+        let (admin, listener) = AdminImpl::new(&self.weak, socket, &self.context, config)?;
         self.handler
             .add_listener(Arc::new(listener))
             .map_err(|e| format!("cannot listen on admin address {address}: {e}"))?;
@@ -251,8 +250,13 @@ impl InstanceImpl {
         ]
     }
 
-    fn reopen_logs(&self) {
+    /// Opens the access logs by their paths anew.
+    pub(super) fn reopen_access_logs(&self) {
         self.context.access_log_manager.reopen();
+    }
+
+    fn reopen_logs(&self) {
+        self.reopen_access_logs();
         if let Err(error) = logger::reopen() {
             envoy_log!(Main, error, "cannot reopen the log: {}", error);
         }

@@ -25,6 +25,17 @@ pub enum Unit {
     Milliseconds,
 }
 
+/// The samples of one bin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HistogramBucket {
+    /// Where it begins.
+    pub lower_bound: f64,
+    /// The distance to the next one; zero for that of zero.
+    pub width: f64,
+    /// How many there are.
+    pub count: u64,
+}
+
 /// A distribution of recorded values. Clones are handles to the same histogram.
 #[derive(Clone)]
 pub struct Histogram(Arc<Inner>);
@@ -92,6 +103,16 @@ impl Histogram {
         HistogramStatistics::new(&self.merged().cumulative)
     }
 
+    /// The bins that have samples of the time between the last two merges.
+    pub fn interval_buckets(&self) -> Vec<HistogramBucket> {
+        buckets(&self.merged().interval)
+    }
+
+    /// The bins that have samples.
+    pub fn cumulative_buckets(&self) -> Vec<HistogramBucket> {
+        buckets(&self.merged().cumulative)
+    }
+
     /// The full name.
     pub fn name(&self) -> &str {
         &self.0.name
@@ -128,6 +149,15 @@ impl Histogram {
         totals.retain(|(_, count)| *count > 0);
         totals
     }
+}
+
+fn buckets(bins: &[(Bin, u64)]) -> Vec<HistogramBucket> {
+    let bucket = |(bin, count): &(Bin, u64)| HistogramBucket {
+        lower_bound: bin.left(),
+        width: bin.width(),
+        count: *count,
+    };
+    bins.iter().map(bucket).collect()
 }
 
 impl Shard {

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Deliberately different from Envoy, where one atomic is shared by all threads: every metric has a
-//! cell of its own per thread ([`shard`]), so that a worker counts with a plain load and store. Also
-//! left out: tags and their extraction, symbol tables, text readouts and removal of a scope's metrics.
+//! cell of its own per thread ([`shard`]), so that a worker counts with a plain load and store. Tags are
+//! taken out of names when Prometheus asks for them. Left out: configured tags, symbol tables, text readouts and removal of a scope's metrics.
 
 mod bins;
 mod histogram;
@@ -22,11 +22,13 @@ pub mod shard;
 mod statistics;
 mod stats_struct;
 mod store;
+mod tags;
 
-pub use histogram::{Histogram, Unit};
+pub use histogram::{Histogram, HistogramBucket, Unit};
 pub use metric::{Counter, Gauge};
-pub use render::{format_double, format_g};
+pub use render::{format_double, format_g, format_shortest};
 pub use scope::Scope;
 pub use shard::{current_shard, register_thread};
 pub use statistics::{HistogramStatistics, SUPPORTED_BUCKETS, SUPPORTED_QUANTILES};
 pub use store::Store;
+pub use tags::{Tag, extract_tags};

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::histogram::Histogram;
-use super::statistics::{SUPPORTED_BUCKETS, SUPPORTED_QUANTILES};
+use super::histogram::{Histogram, HistogramBucket};
+use super::statistics::{HistogramStatistics, SUPPORTED_BUCKETS, SUPPORTED_QUANTILES};
 
 impl Histogram {
     /// `P0(<interval>,<cumulative>) P25(...) ... P100(...)`, or `No recorded values`.
@@ -26,16 +26,41 @@ impl Histogram {
     /// `B0.5(<interval>,<cumulative>) B1(...) ...` with the counts of cumulative buckets, or
     /// `No recorded values`.
     pub fn bucket_summary(&self) -> String {
+        self.bucket_counts(|statistics| statistics.buckets)
+    }
+
+    /// The same with the counts of disjoint buckets.
+    pub fn disjoint_bucket_summary(&self) -> String {
+        self.bucket_counts(HistogramStatistics::disjoint_buckets)
+    }
+
+    fn bucket_counts(&self, of: fn(&HistogramStatistics) -> [u64; SUPPORTED_BUCKETS.len()]) -> String {
         if !self.used() {
             return "No recorded values".to_string();
         }
-        let (interval, cumulative) = (self.interval().buckets, self.cumulative().buckets);
+        let (interval, cumulative) = (of(&self.interval()), of(&self.cumulative()));
         let mut text = String::new();
         for (i, bound) in SUPPORTED_BUCKETS.iter().enumerate() {
             let separator = if i == 0 { "" } else { " " };
             let _ = write!(text, "{separator}B{}({},{})", format_g(*bound, 6), interval[i], cumulative[i]);
         }
         text
+    }
+
+    /// `<lower bound>,<width>:<count>` of each bin that has samples, as lines of all and of the interval's, and the
+    /// summary; or `No recorded values`.
+    pub fn detail(&self) -> String {
+        if !self.used() {
+            return " No recorded values".to_string();
+        }
+        let text = |buckets: Vec<HistogramBucket>| {
+            let bucket = |b: &HistogramBucket| {
+                format!("{},{}:{}", format_g(b.lower_bound, 6), format_g(b.width, 6), b.count)
+            };
+            buckets.iter().map(bucket).collect::<Vec<_>>().join(", ")
+        };
+        let (totals, intervals) = (text(self.cumulative_buckets()), text(self.interval_buckets()));
+        format!("\n  totals={totals}\n  intervals={intervals}\n  summary={}", self.summary())
     }
 }
 
@@ -52,6 +77,19 @@ pub fn format_double(value: f64) -> String {
         return with_exponent(mantissa, exponent.parse().unwrap_or(0));
     }
     value.to_string()
+}
+
+/// The shortest text that reads back as `value`, in the notation that is shorter; `null` when not a number. As
+/// Envoy writes JSON.
+pub fn format_shortest(value: f64) -> String {
+    if !value.is_finite() {
+        return "null".to_string();
+    }
+    let text = format!("{value:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let scientific = with_exponent(mantissa, exponent.parse().unwrap_or(0));
+    let fixed = value.to_string();
+    if fixed.len() <= scientific.len() { fixed } else { scientific }
 }
 
 /// As `%.<precision>g` of printf: at most `precision` (1 or more) significant digits, no trailing
@@ -140,6 +178,38 @@ mod tests {
         assert_eq!(format_double(1e-5), "1e-05");
         assert_eq!(format_double(f64::NAN), "nan");
         assert_eq!(format_double(f64::NEG_INFINITY), "-inf");
+    }
+
+    #[test]
+    fn details_have_bins_and_disjoint_buckets_their_own_counts() {
+        let histogram = histogram(&[0, 1, 1, 15]);
+        histogram.merge();
+        histogram.record(15);
+        histogram.merge();
+        let detail = histogram.detail();
+        assert!(
+            detail.starts_with("\n  totals=0,0:1, 1,0.1:2, 15,1:2\n  intervals=15,1:1\n  summary=P0(15"),
+            "{detail}"
+        );
+        let text = histogram.disjoint_bucket_summary();
+        assert!(text.starts_with("B0.5(0,1) B1(0,2) B5(0,0) B10(0,0) B25(1,2) B50(0,0) "), "{text}");
+    }
+
+    #[test]
+    fn json_has_the_shorter_notation() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.5, "0.5"),
+            (60000.0, "60000"),
+            (3e5, "3e+05"),
+            (1.8e6, "1800000"),
+            (1e-5, "1e-05"),
+            (0.0001, "1e-04"),
+            (1.0125, "1.0125"),
+            (f64::NAN, "null"),
+        ] {
+            assert_eq!(format_shortest(value), text);
+        }
     }
 
     #[test]

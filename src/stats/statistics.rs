@@ -34,8 +34,17 @@ impl HistogramStatistics {
                 bins.iter().take_while(|(bin, _)| bin.left() <= bound).map(|(_, count)| count).sum()
             }),
             count: bins.iter().map(|(_, count)| count).sum(),
-            sum: bins.iter().map(|(bin, count)| bin.midpoint() * *count as f64).sum(),
+            // Not the negative zero that nothing adds up to.
+            sum: bins.iter().fold(0.0, |sum, (bin, count)| sum + bin.midpoint() * *count as f64),
         }
+    }
+}
+
+impl HistogramStatistics {
+    /// How many samples are in each of [`SUPPORTED_BUCKETS`] and in none before it.
+    pub fn disjoint_buckets(&self) -> [u64; SUPPORTED_BUCKETS.len()] {
+        let mut below = 0;
+        self.buckets.map(|count| count - std::mem::replace(&mut below, count))
     }
 }
 
@@ -75,7 +84,7 @@ mod tests {
     fn no_samples_have_no_quantiles() {
         let none = of(&[]);
         assert!(none.quantiles.iter().all(|q| q.is_nan()));
-        assert_eq!((none.count, none.sum, none.buckets), (0, 0.0, [0; 19]));
+        assert_eq!((none.count, none.sum.to_bits(), none.buckets), (0, 0, [0; 19]));
     }
 
     /// The expected numbers here and below are what Envoy 1.40 prints.
@@ -102,6 +111,8 @@ mod tests {
         let buckets = of(&[(0, 1), (1, 2), (26, 4), (5_000_000, 8)]).buckets;
         assert_eq!(buckets[..6], [1, 3, 3, 3, 3, 7]);
         assert_eq!(buckets[18], 7);
+        let disjoint = of(&[(0, 1), (1, 2), (26, 4), (5_000_000, 8)]).disjoint_buckets();
+        assert_eq!((&disjoint[..6], disjoint[18]), (&[1, 2, 0, 0, 0, 4][..], 0));
         for bound in SUPPORTED_BUCKETS.iter().filter(|b| **b >= 1.0) {
             assert_eq!(Bin::of(*bound as u64).left(), *bound);
         }

@@ -66,7 +66,6 @@ crate::stats_struct! {
             upstream_http3_broken,
             upstream_internal_redirect_failed_total,
             upstream_internal_redirect_succeeded_total,
-            upstream_queue_overloaded,
             upstream_rq_0rtt,
             upstream_rq_active_overflow,
             upstream_rq_cancelled,
@@ -91,6 +90,7 @@ crate::stats_struct! {
             upstream_rq_tx_reset,
         ],
         gauges: [
+            upstream_queue_overloaded,
             lb_subsets_active,
             max_host_weight,
             membership_degraded,

@@ -1,52 +1,71 @@
-//! `/clusters`: each cluster's circuit breakers and hosts.
+//! `/clusters`: each cluster's circuit breakers and hosts. Mirrors Envoy's `source/server/admin/clusters_handler.cc`.
 
 use std::fmt::{Display, Write as _};
+use std::rc::Rc;
+use std::sync::Arc;
 
-use regex::Regex;
+use serde_json::{Value, json};
 
-use super::{Request, Response};
+use super::listeners::address_json;
+use super::request::pretty;
+use super::{Request, Response, TEXT, re2};
 use crate::server::server::InstanceImpl;
-use crate::upstream::{Cluster, HostImpl, ResourcePriority};
+use crate::upstream::{Cluster, ClusterInfoImpl, HealthFlag, HostImpl, ResourcePriority};
 
-/// Envoy's text form: `<cluster>::<key>::<value>` and `<cluster>::<address>::<key>::<value>`.
+/// `?filter=` takes clusters by name; `?format=json` shows them as Envoy's `Clusters` message, any other one as text.
 pub(super) fn clusters(server: &InstanceImpl, request: &Request) -> Response {
-    let filter = match request.param("filter").map(Regex::new).transpose() {
-        Ok(filter) => filter,
-        Err(error) => return Response::text(400, format!("Invalid re2 regex: {error}\n")),
+    let filter = match request.param("filter").filter(|filter| !filter.is_empty()).map(re2::compile) {
+        Some(Err(_)) => return Response::text(400, "Invalid re2 regex"),
+        filter => filter.and_then(Result::ok),
     };
-    let mut out = String::new();
-    for cluster in server.cluster_manager.clusters() {
-        if filter.as_ref().is_none_or(|f| f.is_match(cluster.info().name())) {
-            write_cluster(&mut out, &*cluster);
-        }
+    let mut clusters = server.cluster_manager.clusters();
+    clusters.retain(|cluster| filter.as_ref().is_none_or(|f| f.is_match(cluster.info().name())));
+    if request.param("format") == Some("json") {
+        Response::pieces("application/json", || json_pieces(clusters))
+    } else {
+        Response::pieces(TEXT, || clusters.into_iter().flat_map(text_pieces))
     }
-    Response::text(200, out)
 }
 
-fn write_cluster(out: &mut String, cluster: &dyn Cluster) {
-    let info = cluster.info();
-    let name = info.name();
+fn hosts(cluster: &Rc<dyn Cluster>) -> Vec<Arc<HostImpl>> {
+    let sets = cluster.priority_set().host_sets_per_priority();
+    sets.iter().flat_map(|set| set.hosts().iter().cloned().collect::<Vec<_>>()).collect()
+}
+
+/// Envoy's text form: `<cluster>::<key>::<value>` and `<cluster>::<address>::<key>::<value>`.
+fn text_pieces(cluster: Rc<dyn Cluster>) -> impl Iterator<Item = String> {
+    let name = cluster.info().name().to_string();
+    let of_hosts = hosts(&cluster).into_iter().map(move |host| text_of_host(&name, &host));
+    std::iter::once(text_of_cluster(cluster.info())).chain(of_hosts)
+}
+
+fn text_of_cluster(info: &ClusterInfoImpl) -> String {
+    let (mut out, name) = (String::new(), info.name());
     let mut line = |key: &str, value: &dyn Display| {
         let _ = writeln!(out, "{name}::{key}::{value}"); // infallible
     };
     line("observability_name", &info.observability_name());
     for priority in ResourcePriority::ALL {
-        let resources = info.resource_manager(priority);
-        let mut limit = |key: &str, max: u64| line(&format!("{}_priority::{key}", priority.name()), &max);
-        limit("max_connections", resources.connections().max());
-        limit("max_pending_requests", resources.pending_requests().max());
-        limit("max_requests", resources.requests().max());
-        limit("max_retries", resources.retries().max());
-    }
-    line("added_via_api", &info.added_via_api());
-    for host_set in cluster.priority_set().host_sets_per_priority() {
-        for host in host_set.hosts().iter() {
-            write_host(out, name, host);
+        for (key, max) in limits(info, priority) {
+            line(&format!("{}_priority::{key}", priority.name()), &max);
         }
     }
+    line("added_via_api", &info.added_via_api());
+    out
 }
 
-fn write_host(out: &mut String, cluster: &str, host: &HostImpl) {
+fn limits(info: &ClusterInfoImpl, priority: ResourcePriority) -> [(&'static str, u64); 4] {
+    let resources = info.resource_manager(priority);
+    [
+        ("max_connections", resources.connections().max()),
+        ("max_pending_requests", resources.pending_requests().max()),
+        ("max_requests", resources.requests().max()),
+        ("max_retries", resources.retries().max()),
+    ]
+}
+
+fn text_of_host(cluster: &str, host: &HostImpl) -> String {
+    let mut out = String::new();
     let mut line = |key: &str, value: &dyn Display| {
         let _ = writeln!(out, "{cluster}::{}::{key}::{value}", host.address()); // infallible
     };
@@ -63,4 +82,104 @@ fn write_host(out: &mut String, cluster: &str, host: &HostImpl) {
     line("priority", &host.priority());
     line("success_rate", &"-1");
     line("local_origin_success_rate", &"-1");
+    out
+}
+
+/// The one message, a host at a time; what has its default is left out.
+fn json_pieces(clusters: Vec<Rc<dyn Cluster>>) -> impl Iterator<Item = String> {
+    let number = clusters.len();
+    let start = if number == 0 { "{}\n" } else { "{\n \"cluster_statuses\": [\n" };
+    let pieces = clusters.into_iter().enumerate().flat_map(move |(i, cluster)| {
+        let info = cluster.info().clone();
+        let hosts = hosts(&cluster);
+        let (name, has_hosts) = (json!(info.name()), !hosts.is_empty());
+        let head = if has_hosts { ",\n   \"host_statuses\": [" } else { "" };
+        let of_hosts = hosts.into_iter().enumerate().map(|(j, host)| {
+            let comma = if j == 0 { "" } else { "," };
+            format!("{comma}\n    {}", indented(&json_of_host(&host), 4))
+        });
+        let tail = if has_hosts { "\n   ]" } else { "" };
+        let comma = if i + 1 == number { "" } else { "," };
+        std::iter::once(format!("  {{\n   \"name\": {name}{head}"))
+            .chain(of_hosts)
+            .chain(std::iter::once(format!("{tail},\n{}\n  }}{comma}\n", json_of_cluster(&info))))
+    });
+    let end = (number > 0).then(|| " ]\n}\n".to_string());
+    std::iter::once(start.to_string()).chain(pieces).chain(end)
+}
+
+/// As indented text whose first line has its place already.
+fn indented(value: &Value, by: usize) -> String {
+    pretty(value).replace('\n', &format!("\n{:by$}", ""))
+}
+
+/// The fields behind the hosts.
+fn json_of_cluster(info: &ClusterInfoImpl) -> String {
+    let threshold = |priority: ResourcePriority| {
+        let mut threshold = serde_json::Map::new();
+        if priority == ResourcePriority::High {
+            threshold.insert("priority".to_string(), json!("HIGH"));
+        }
+        threshold.extend(limits(info, priority).map(|(key, max)| (key.to_string(), json!(max))));
+        Value::from(threshold)
+    };
+    let thresholds: Vec<Value> = ResourcePriority::ALL.into_iter().map(threshold).collect();
+    let breakers = indented(&json!({"thresholds": thresholds}), 3);
+    let added = if info.added_via_api() { "   \"added_via_api\": true,\n" } else { "" };
+    let name = json!(info.observability_name());
+    format!("{added}   \"circuit_breakers\": {breakers},\n   \"observability_name\": {name}")
+}
+
+fn json_of_host(host: &HostImpl) -> Value {
+    let address = address_json(host.address());
+    let is_gauge = |key: &str| key.ends_with("_active");
+    let all = host.stats().all();
+    let (gauges, counters): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| is_gauge(key));
+    let stat = |(key, value): (&str, u64)| {
+        let mut stat = serde_json::Map::new();
+        if is_gauge(key) {
+            stat.insert("type".to_string(), json!("GAUGE"));
+        }
+        if value != 0 {
+            stat.insert("value".to_string(), json!(value.to_string()));
+        }
+        stat.insert("name".to_string(), json!(key));
+        Value::from(stat)
+    };
+    let stats: Vec<Value> = counters.into_iter().chain(gauges).map(stat).collect();
+    let mut status = json!({"address": address, "stats": stats, "health_status": health_status(host)});
+    status["weight"] = json!(host.weight());
+    let mut put = |key: &str, given: bool, value: Value| {
+        if given {
+            status[key] = value;
+        }
+    };
+    put("hostname", !host.hostname().is_empty(), json!(host.hostname()));
+    put("priority", host.priority() != 0, json!(host.priority()));
+    let locality = host.locality();
+    let parts = [("region", &locality.region), ("zone", &locality.zone), ("sub_zone", &locality.sub_zone)];
+    let given = parts.into_iter().filter(|(_, part)| !part.is_empty());
+    put("locality", true, given.map(|(key, part)| (key.to_string(), json!(part))).collect());
+    status
+}
+
+fn health_status(host: &HostImpl) -> Value {
+    let mut status = serde_json::Map::new();
+    for (flag, key) in [
+        (HealthFlag::FailedActiveHc, "failed_active_health_check"),
+        (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
+    ] {
+        if host.health_flag_get(flag) {
+            status.insert(key.to_string(), json!(true));
+        }
+    }
+    let eds = [
+        (HealthFlag::FailedEdsHealth, "UNHEALTHY"),
+        (HealthFlag::EdsStatusDraining, "DRAINING"),
+        (HealthFlag::DegradedEdsHealth, "DEGRADED"),
+    ];
+    let eds =
+        eds.into_iter().find(|(flag, _)| host.health_flag_get(*flag)).map_or("HEALTHY", |(_, name)| name);
+    status.insert("eds_health_status".to_string(), json!(eds));
+    Value::from(status)
 }

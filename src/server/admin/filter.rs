@@ -1,56 +1,124 @@
-//! The HTTP filter that hands requests to the admin. Mirrors Envoy's
-//! `source/server/http/admin_filter.cc`.
+//! The HTTP filter that hands requests to the admin. Mirrors Envoy's `source/server/admin/admin_filter.cc`.
+//!
+//! Deliberately different: Envoy writes the whole answer at once, however large it is and whether or not the client takes
+//! it. Here a piece is made when the one before it has been written, and the loop polls in between: the main thread serves
+//! others meanwhile, and what a client who has left will not read is not made.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
+use super::request::{Body, MAX_FORM, Progress};
 use super::{AdminImpl, Request};
 use crate::buffer::Buffer;
+use crate::event::Timer;
 use crate::filters::http::{
-    FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory, FilterHeadersStatus, FilterTrailersStatus,
-    StreamDecoderFilter, StreamDecoderFilterCallbacks,
+    DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
+    FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
+
+/// A piece of an answer has as many bytes, or a few more.
+const PIECE: usize = 64 * 1024;
 
 /// Makes admin filters.
 pub(super) struct AdminFilterFactory;
 
 impl FilterFactory for AdminFilterFactory {
     fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        callbacks.add_stream_decoder_filter(Rc::new(AdminFilter::default()));
+        callbacks.add_stream_decoder_filter(Rc::new_cyclic(|weak| AdminFilter {
+            callbacks: RefCell::default(),
+            headers: RefCell::default(),
+            form: RefCell::default(),
+            body: RefCell::default(),
+            next_piece: RefCell::default(),
+            backed_up: Cell::new(0),
+            weak: weak.clone(),
+        }));
     }
 }
 
-/// Answers once the whole request is there; its body does not matter.
-#[derive(Default)]
+/// Answers once the whole request is there.
 struct AdminFilter {
     callbacks: RefCell<Option<Weak<dyn StreamDecoderFilterCallbacks>>>,
     headers: RefCell<Option<HeaderMapPtr>>,
+    /// The request's body, if it is a form.
+    form: RefCell<Vec<u8>>,
+    /// What is left of the answer's.
+    body: RefCell<Option<Box<dyn Body>>>,
+    next_piece: RefCell<Option<Timer>>,
+    /// How often the connection has said that too much waits to be written.
+    backed_up: Cell<u32>,
+    weak: Weak<AdminFilter>,
 }
 
 impl AdminFilter {
+    fn callbacks(&self) -> Option<Rc<dyn StreamDecoderFilterCallbacks>> {
+        self.callbacks.borrow().as_ref().and_then(Weak::upgrade)
+    }
+
     fn on_complete(&self) {
-        let callbacks = self.callbacks.borrow().as_ref().and_then(Weak::upgrade);
-        let (Some(callbacks), Some(headers)) = (callbacks, self.headers.borrow().clone()) else { return };
-        let Some(admin) = AdminImpl::current() else { return };
-        let (request, head) = {
-            let headers = headers.borrow();
-            let text = |id| String::from_utf8_lossy(headers.get(id).unwrap_or_default()).into_owned();
-            let method = text(HeaderId::Method);
-            let head = method == "HEAD";
-            (Request::new(&method, &text(HeaderId::Path)), head)
+        let (Some(callbacks), Some(headers)) = (self.callbacks(), self.headers.borrow().clone()) else {
+            return;
         };
+        let Some(admin) = AdminImpl::current() else { return };
+        let (request, head) = self.request(&headers.borrow());
         let response = admin.run(&request);
         let mut headers = HeaderMap::new();
         headers.set_status(response.status);
         headers.set(HeaderId::ContentType, response.content_type.as_bytes());
         headers.set(HeaderId::CacheControl, b"no-cache, max-age=0");
         headers.add("x-content-type-options", b"nosniff");
-        let end_stream = response.body.is_empty() || head;
-        callbacks.encode_headers(headers.shared(), end_stream, "admin_filter_response");
-        if !end_stream {
-            callbacks.encode_data(&mut Buffer::from(response.body.as_str()), true);
+        if !head {
+            *self.body.borrow_mut() = Some(response.body);
+            callbacks.add_downstream_watermark_callbacks(self.weak.clone());
         }
+        callbacks.encode_headers(headers.shared(), head, "admin_filter_response");
+        if response.is_large { self.go_on() } else { self.write_piece() }
+    }
+
+    /// The request, and whether only the head of its answer is wanted.
+    fn request(&self, headers: &HeaderMap) -> (Request, bool) {
+        let text = |id| String::from_utf8_lossy(headers.get(id).unwrap_or_default()).into_owned();
+        let method = text(HeaderId::Method);
+        let mut request = Request::new(&method, &text(HeaderId::Path));
+        let form = self.form.take();
+        if text(HeaderId::ContentType) == "application/x-www-form-urlencoded" {
+            request.add_form(&String::from_utf8_lossy(&form));
+        }
+        (request, method == "HEAD")
+    }
+
+    fn write_piece(&self) {
+        let (Some(callbacks), Some(mut body)) = (self.callbacks(), self.body.take()) else { return };
+        let mut piece = String::new();
+        let mut progress = Progress::More;
+        while progress == Progress::More && piece.len() < PIECE {
+            progress = body.append(&mut piece);
+        }
+        match progress {
+            Progress::End => drop(body),
+            Progress::More => *self.body.borrow_mut() = Some(body),
+        }
+        callbacks.encode_data(&mut Buffer::from(piece.as_str()), progress == Progress::End);
+        self.go_on();
+    }
+
+    /// Writes the next piece after the next poll, if there is one and it has room.
+    fn go_on(&self) {
+        if self.body.borrow().is_none() || self.backed_up.get() > 0 {
+            return;
+        }
+        let Some(callbacks) = self.callbacks() else { return };
+        let weak = self.weak.clone();
+        let mut timer = self.next_piece.borrow_mut();
+        let timer = timer.get_or_insert_with(|| {
+            callbacks.dispatcher().create_timer(move || {
+                if let Some(filter) = weak.upgrade().filter(|filter| filter.backed_up.get() == 0) {
+                    filter.write_piece();
+                }
+            })
+        });
+        timer.enable_after_poll();
     }
 }
 
@@ -68,6 +136,11 @@ impl StreamDecoderFilter for AdminFilter {
     }
 
     fn decode_data(&self, data: &mut Buffer, end_stream: bool) -> FilterDataStatus {
+        let mut form = self.form.borrow_mut();
+        if form.len() + data.len() <= MAX_FORM {
+            form.extend_from_slice(&data.to_vec());
+        }
+        drop(form);
         data.clear();
         if end_stream {
             self.on_complete();
@@ -78,5 +151,24 @@ impl StreamDecoderFilter for AdminFilter {
     fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
         self.on_complete();
         FilterTrailersStatus::StopIteration
+    }
+
+    fn on_destroy(&self) {
+        drop(self.body.take());
+        drop(self.next_piece.take());
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.remove_downstream_watermark_callbacks();
+        }
+    }
+}
+
+impl DownstreamWatermarkCallbacks for AdminFilter {
+    fn on_above_write_buffer_high_watermark(&self) {
+        self.backed_up.set(self.backed_up.get() + 1);
+    }
+
+    fn on_below_write_buffer_low_watermark(&self) {
+        self.backed_up.set(self.backed_up.get().saturating_sub(1));
+        self.go_on();
     }
 }

@@ -1,32 +1,38 @@
 //! The admin interface, on the main thread, through legate's own codec.
 //!
 //! Mirrors Envoy's `source/server/http/admin.cc` and `admin_filter.cc`. Each group of endpoints has a
-//! file of its own; a handler gets the server and the request and returns the whole answer.
+//! file of its own; a handler gets the server and the request and returns the answer, whose body is made while it
+//! is sent.
 
 mod clusters;
 mod filter;
 mod help;
 mod listeners;
 mod logging;
+mod prometheus_stats;
+mod re2;
 mod request;
 mod server_info;
 mod stats;
+mod stats_params;
+mod stats_render;
 mod trace;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use super::drain_manager::DrainManagerImpl;
 use super::listener_config::ListenerConfig;
 use super::server::InstanceImpl;
-use crate::config::listener::{DrainType, TrafficDirection};
 use crate::config::{self, AccessLog};
 use crate::envoy_log;
-use crate::filters::network::http_connection_manager::{ConnectionManagerConfig, FactoryContext};
+use crate::filters::network::http_connection_manager::{
+    ConnectionManagerConfig, DrainDecision, FactoryContext,
+};
 use crate::network::ListenSocket;
 
 use filter::AdminFilterFactory;
+use request::TEXT;
 pub(super) use request::{Request, Response};
 
 /// An endpoint.
@@ -91,6 +97,12 @@ pub(super) const HANDLERS: &[UrlHandler] = &[
         mutates: false,
     },
     UrlHandler {
+        path: "/reopen_logs",
+        help: "reopen access logs",
+        handler: server_info::reopen_logs,
+        mutates: true,
+    },
+    UrlHandler {
         path: "/reset_counters",
         help: "reset all counters to zero",
         handler: stats::reset_counters,
@@ -103,6 +115,12 @@ pub(super) const HANDLERS: &[UrlHandler] = &[
         mutates: false,
     },
     UrlHandler { path: "/stats", help: "print server stats", handler: stats::stats, mutates: false },
+    UrlHandler {
+        path: "/stats/prometheus",
+        help: "print server stats in prometheus format",
+        handler: stats::prometheus,
+        mutates: false,
+    },
     UrlHandler {
         path: "/trace",
         help: "print recorded stages (enable=y|n with POST switches the recorder)",
@@ -122,6 +140,15 @@ thread_local! {
     static ADMIN: RefCell<Weak<AdminImpl>> = const { RefCell::new(Weak::new()) };
 }
 
+/// The admin answers on while all else drains.
+struct NullDrainDecision;
+
+impl DrainDecision for NullDrainDecision {
+    fn drain_close(&self) -> bool {
+        false
+    }
+}
+
 /// See the module's description.
 pub struct AdminImpl {
     server: Weak<InstanceImpl>,
@@ -136,7 +163,6 @@ impl AdminImpl {
         server: &Weak<InstanceImpl>,
         socket: ListenSocket,
         context: &FactoryContext,
-        drain_manager: &Arc<DrainManagerImpl>,
         config: &config::bootstrap::Admin,
     ) -> Result<(Rc<Self>, ListenerConfig), String> {
         let scope = context.stats.root_scope().create_scope("listener.admin.");
@@ -148,6 +174,7 @@ impl AdminImpl {
                 .cloned()
                 .chain(access_log_path.map(|path| AccessLog::file(path)))
                 .collect(),
+            merge_slashes: true,
             ..config::HttpConnectionManager::internal("admin")
         };
         let manager = ConnectionManagerConfig::with_filters(
@@ -155,7 +182,7 @@ impl AdminImpl {
             vec![Arc::new(AdminFilterFactory)],
             context,
             &scope,
-            drain_manager.for_listener(DrainType::Default, TrafficDirection::Unspecified),
+            Arc::new(NullDrainDecision),
             "admin",
         )?;
         let listener = ListenerConfig::with_manager("admin", socket, manager, &scope);

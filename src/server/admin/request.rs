@@ -1,5 +1,8 @@
 //! What an endpoint gets and gives.
 
+/// Form fields beyond so many bytes are no request that an endpoint could want.
+pub(super) const MAX_FORM: usize = 64 * 1024;
+
 /// A request to the admin.
 pub struct Request {
     /// The method.
@@ -14,18 +17,17 @@ impl Request {
     /// Takes a path with its query apart.
     pub fn new(method: &str, path_and_query: &str) -> Self {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
-        let params = query
-            .split('&')
-            .filter(|part| !part.is_empty())
-            .map(|part| {
-                let (key, value) = part.split_once('=').unwrap_or((part, ""));
-                (percent_decode(key), percent_decode(value))
-            })
-            .collect();
-        Request { method: method.to_string(), path: path.to_string(), params }
+        Request { method: method.to_string(), path: path.to_string(), params: parse(query) }
     }
 
-    /// The value of a parameter.
+    /// Takes the parameters from the fields of a form if the path has none.
+    pub fn add_form(&mut self, fields: &str) {
+        if self.params.is_empty() {
+            self.params = parse(fields);
+        }
+    }
+
+    /// The first value of a parameter.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -34,6 +36,16 @@ impl Request {
     pub fn params(&self) -> &[(String, String)] {
         &self.params
     }
+}
+
+fn parse(query: &str) -> Vec<(String, String)> {
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            (percent_decode(key), percent_decode(value))
+        })
+        .collect()
 }
 
 fn percent_decode(text: &str) -> String {
@@ -57,6 +69,8 @@ fn percent_decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
+
 /// An answer of the admin.
 pub struct Response {
     /// The status.
@@ -64,24 +78,82 @@ pub struct Response {
     /// The content type.
     pub content_type: &'static str,
     /// The body.
-    pub body: String,
+    pub body: Box<dyn Body>,
+    /// There may be much of it: it is begun only once the loop has polled again, for a client that is still there.
+    pub is_large: bool,
 }
 
 impl Response {
     /// Plain text.
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Response { status, content_type: "text/plain; charset=UTF-8", body: body.into() }
+        let body = Box::new(Pieces(std::iter::once(body.into())));
+        Response { status, content_type: TEXT, body, is_large: false }
     }
 
-    /// JSON.
-    pub fn json(body: impl Into<String>) -> Self {
-        Response { status: 200, content_type: "application/json", body: body.into() }
+    /// JSON as Envoy prints a message of protobuf's: indented by one.
+    pub fn json(message: &serde_json::Value) -> Self {
+        Response {
+            status: 200,
+            content_type: "application/json",
+            ..Response::text(200, pretty(message) + "\n")
+        }
     }
 
     /// HTML.
     pub fn html(body: impl Into<String>) -> Self {
-        Response { status: 200, content_type: "text/html; charset=UTF-8", body: body.into() }
+        Response { status: 200, content_type: "text/html; charset=UTF-8", ..Response::text(200, body) }
     }
+
+    /// A body that is made while it is sent; nothing of it before `pieces` is called.
+    pub fn pieces<I: Iterator<Item = String> + 'static>(
+        content_type: &'static str,
+        pieces: impl FnOnce() -> I + 'static,
+    ) -> Self {
+        Response::large(content_type, Pieces(std::iter::once_with(pieces).flatten()))
+    }
+
+    /// The same of any kind.
+    pub fn large(content_type: &'static str, body: impl Body + 'static) -> Self {
+        Response { status: 200, content_type, body: Box::new(body), is_large: true }
+    }
+}
+
+/// A body, bit by bit: there may be much of it, and a client who takes it slowly or not at all.
+pub trait Body {
+    /// Appends a bit, a line or so.
+    fn append(&mut self, out: &mut String) -> Progress;
+}
+
+/// How far a body is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// There may be more.
+    More,
+    /// That was all.
+    End,
+}
+
+struct Pieces<I>(I);
+
+impl<I: Iterator<Item = String>> Body for Pieces<I> {
+    fn append(&mut self, out: &mut String) -> Progress {
+        match self.0.next() {
+            Some(piece) if out.is_empty() => *out = piece,
+            Some(piece) => out.push_str(&piece),
+            None => return Progress::End,
+        }
+        Progress::More
+    }
+}
+
+/// A message as indented text.
+pub(super) fn pretty(message: &serde_json::Value) -> String {
+    use serde::Serialize;
+    let mut text = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, format);
+    let _ = message.serialize(&mut serializer); // infallible: to memory, and all keys are strings
+    String::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -90,11 +162,24 @@ mod tests {
 
     #[test]
     fn queries_are_taken_apart() {
-        let r = Request::new("GET", "/stats?usedonly&filter=a%2eb&x=%zz");
+        let mut r = Request::new("GET", "/stats?usedonly&filter=a%2eb&x=%zz&filter=second");
         assert_eq!(r.path, "/stats");
         assert_eq!(r.param("usedonly"), Some(""));
         assert_eq!(r.param("filter"), Some("a.b"));
         assert_eq!(r.param("x"), Some("%zz"));
         assert_eq!(r.param("y"), None);
+        r.add_form("y=1");
+        assert_eq!(r.param("y"), None, "a query hides a form");
+        let mut r = Request::new("POST", "/logging");
+        r.add_form("level=de%62ug");
+        assert_eq!(r.param("level"), Some("debug"));
+    }
+
+    #[test]
+    fn a_message_is_indented_by_one() {
+        assert_eq!(
+            pretty(&serde_json::json!({"a": [{"b": 1}], "c": {}})),
+            "{\n \"a\": [\n  {\n   \"b\": 1\n  }\n ],\n \"c\": {}\n}"
+        );
     }
 }

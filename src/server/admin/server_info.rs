@@ -48,6 +48,12 @@ pub(super) fn healthcheck_ok(server: &InstanceImpl, _request: &Request) -> Respo
     Response::text(200, "OK\n")
 }
 
+/// Opens the access logs anew.
+pub(super) fn reopen_logs(server: &InstanceImpl, _request: &Request) -> Response {
+    server.reopen_access_logs();
+    Response::text(200, "OK\n")
+}
+
 /// Ends the server.
 pub(super) fn quit(server: &InstanceImpl, _request: &Request) -> Response {
     server.shutdown();
@@ -75,7 +81,7 @@ pub(super) fn server_info(server: &InstanceImpl, _request: &Request) -> Response
             "user_agent_name": "legate",
         },
     });
-    Response::json(format!("{info:#}\n"))
+    Response::json(&info)
 }
 
 fn command_line_options(options: &Options) -> serde_json::Value {

@@ -1,50 +1,94 @@
-//! `/stats`: all statistics as text.
+//! `/stats`: all statistics as text, JSON or for Prometheus. Mirrors Envoy's `source/server/admin/stats_handler.cc`
+//! and `stats_request.cc`; its pages in HTML are left out.
 
-use std::fmt::Write as _;
-
-use regex::Regex;
-
+use super::prometheus_stats::stats_as_prometheus;
+use super::stats_params::{Format, HistogramBuckets, StatsParams, Type};
+use super::stats_render::{JsonRender, text_of_histogram};
 use super::{Request, Response};
 use crate::server::server::InstanceImpl;
+use crate::stats::{Counter, Gauge, Histogram, Store};
 
-/// Counters and gauges sorted together by name, then histograms. `?usedonly` leaves out what was never
-/// written, `?filter=<regex>` what does not match.
+/// Counters and gauges sorted together by name, then histograms.
 pub(super) fn stats(server: &InstanceImpl, request: &Request) -> Response {
-    let filter = match request.param("filter").map(Regex::new).transpose() {
-        Ok(filter) => filter,
-        Err(error) => return Response::text(400, format!("Invalid re2 regex: {error}\n")),
-    };
-    match request.param("format") {
-        None | Some("text") => {}
-        Some(other) => {
-            return Response::text(400, format!("usage: /stats?format={other}: only text is supported\n\n"));
+    match StatsParams::parse(request) {
+        Err(refusal) => refusal,
+        Ok(params) => answer(server, params),
+    }
+}
+
+/// `/stats/prometheus`: the format need not be said, but must not be a wrong one.
+pub(super) fn prometheus(server: &InstanceImpl, request: &Request) -> Response {
+    match StatsParams::parse(request) {
+        Err(refusal) => refusal,
+        Ok(params) => answer(server, params.with_format(Format::Prometheus)),
+    }
+}
+
+fn answer(server: &InstanceImpl, params: StatsParams) -> Response {
+    let store = server.stats_store.clone();
+    if params.format == Format::Prometheus {
+        let extracts_tags = server.bootstrap.stats_config.use_all_default_tags;
+        return stats_as_prometheus(store, params, extracts_tags);
+    }
+    if params.buckets == HistogramBuckets::PrometheusNative {
+        return Response::text(400, "Invalid histogram_buckets type for non prometheus stats type");
+    }
+    let buckets = params.buckets;
+    if params.format == Format::Json {
+        return Response::pieces("application/json", move || {
+            JsonRender::new(values(&store, &params), histograms(&store, &params), buckets)
+        });
+    }
+    Response::pieces(super::TEXT, move || {
+        let values = values(&store, &params).into_iter();
+        let histograms = histograms(&store, &params).into_iter();
+        let values = values.map(|value| format!("{}: {}\n", value.name(), value.value()));
+        values.chain(histograms.map(move |histogram| text_of_histogram(&histogram, buckets)))
+    })
+}
+
+/// A counter or a gauge.
+pub(super) enum Value {
+    Counter(Counter),
+    Gauge(Gauge),
+}
+
+impl Value {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Value::Counter(counter) => counter.name(),
+            Value::Gauge(gauge) => gauge.name(),
         }
     }
-    let used_only = request.param("usedonly").is_some();
-    let wanted = |name: &str, used: bool| {
-        (used || !used_only) && filter.as_ref().is_none_or(|filter| filter.is_match(name))
-    };
-    // What changes by itself is brought up to date by the flush timer; the rest is always current.
-    let store = &server.stats_store;
-    let counters = store.counters();
-    let gauges = store.gauges();
-    let mut values: Vec<(&str, u64)> = counters
-        .iter()
-        .filter(|c| wanted(c.name(), c.used()))
-        .map(|c| (c.name(), c.value()))
-        .chain(gauges.iter().filter(|g| wanted(g.name(), g.used())).map(|g| (g.name(), g.value())))
-        .collect();
-    values.sort_unstable();
-    let mut out = String::with_capacity(values.len() * 64);
-    for (name, value) in values {
-        let _ = writeln!(out, "{name}: {value}"); // infallible
-    }
-    for histogram in store.histograms() {
-        if wanted(histogram.name(), histogram.used()) {
-            let _ = writeln!(out, "{}: {}", histogram.name(), histogram.summary()); // infallible
+
+    pub(super) fn value(&self) -> u64 {
+        match self {
+            Value::Counter(counter) => counter.value(),
+            Value::Gauge(gauge) => gauge.value(),
         }
     }
-    Response::text(200, out)
+}
+
+/// What changes by itself is brought up to date by the flush timer; the rest is always current.
+fn values(store: &Store, params: &StatsParams) -> Vec<Value> {
+    let mut values = Vec::new();
+    if matches!(params.kind, Type::All | Type::Counters) {
+        let counters = store.counters().into_iter().filter(|c| params.shows(c.name(), c.used()));
+        values.extend(counters.map(Value::Counter));
+    }
+    if matches!(params.kind, Type::All | Type::Gauges) {
+        let gauges = store.gauges().into_iter().filter(|g| params.shows(g.name(), g.used()));
+        values.extend(gauges.map(Value::Gauge));
+    }
+    values.sort_by(|a, b| a.name().cmp(b.name()));
+    values
+}
+
+fn histograms(store: &Store, params: &StatsParams) -> Vec<Histogram> {
+    if !matches!(params.kind, Type::All | Type::Histograms) {
+        return Vec::new();
+    }
+    store.histograms().into_iter().filter(|h| params.shows(h.name(), h.used())).collect()
 }
 
 /// Sets all counters to zero.

@@ -37,8 +37,12 @@ fn show(format: Option<&str>) -> Response {
             Response::text(200, format!("nothing is recorded (the recorder is {state})\n"))
         }
         None | Some("text") => Response::text(200, trace::text(&threads)),
-        Some("json") => Response::json(trace::json_lines(&threads)),
-        Some("chrome") => Response::json(trace::chrome(&threads)),
+        Some("json") => {
+            Response { content_type: "application/json", ..Response::text(200, trace::json_lines(&threads)) }
+        }
+        Some("chrome") => {
+            Response { content_type: "application/json", ..Response::text(200, trace::chrome(&threads)) }
+        }
         Some(_) => Response::text(400, "usage: /trace?format=<text|json|chrome>\n"),
     }
 }

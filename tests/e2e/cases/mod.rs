@@ -1,6 +1,7 @@
 //! The cases, one file per subject.
 
 mod addresses;
+mod admin;
 mod chunks;
 mod closing;
 mod connection_fields;
