@@ -337,7 +337,7 @@ impl InstanceImpl {
 
     fn write_stages(&self) {
         let Some(path) = &self.options.trace_stages_path else { return };
-        if let Err(error) = std::fs::write(path, trace::json_lines(&trace::collect())) {
+        if let Err(error) = std::fs::write(path, trace::render(trace::Format::JsonLines, &trace::collect())) {
             envoy_log!(Main, error, "cannot write recorded stages to {}: {}", path.display(), error);
         }
     }

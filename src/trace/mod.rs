@@ -28,7 +28,7 @@ use ring::Ring;
 use crate::event::ticks;
 
 pub use names::StreamName;
-pub use render::{chrome, json_lines, text};
+pub use render::{Format, Rendering, render};
 pub use stage::{STAGES, Stage, StageInfo};
 
 /// How an event stands to the time.

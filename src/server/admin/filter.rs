@@ -96,6 +96,7 @@ impl AdminFilter {
             progress = body.append(&mut piece);
         }
         match progress {
+            Progress::Lost => return callbacks.reset_stream(),
             Progress::End => drop(body),
             Progress::More => *self.body.borrow_mut() = Some(body),
         }

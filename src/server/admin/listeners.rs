@@ -14,7 +14,7 @@ pub(super) fn listeners(server: &InstanceImpl, request: &Request) -> Response {
     let listeners = server.listener_manager.listeners();
     if request.param("format") == Some("json") {
         let status = |listener: &Arc<ListenerConfig>| {
-            let address = address_json(&listener.address());
+            let address = address_json(listener.address());
             json!({"name": listener.name(), "local_address": address})
         };
         let statuses: Vec<Value> = listeners.iter().map(status).collect();

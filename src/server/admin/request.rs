@@ -131,6 +131,8 @@ pub enum Progress {
     More,
     /// That was all.
     End,
+    /// The rest cannot be had any more.
+    Lost,
 }
 
 struct Pieces<I>(I);

@@ -150,7 +150,7 @@ fn histograms() {
             let got = get(&format!("histogram_buckets={buckets}"));
             assert_eq!(got, format!("{name}: No recorded values\n"), "{kind:?}: {buckets}");
         }
-        let none = vec![r#"{"cumulative":null,"interval":null}"#; 10].join(",");
+        let none = [r#"{"cumulative":null,"interval":null}"#; 10].join(",");
         let quantiles = "[0,25,50,75,90,95,99,99.5,99.9,100]";
         let summary = format!(
             r#"{{"stats":[{{"histograms":{{"supported_quantiles":{quantiles},"computed_quantiles":[{{"name":"{name}","values":[{none}]}}]}}}}]}}"#

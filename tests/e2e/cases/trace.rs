@@ -1,12 +1,13 @@
 //! The stage recorder through the admin: legate's own, so Envoy has no part in it.
 
 use super::get;
-use crate::harness::{Case, Kind, Launch, PATIENCE, ParsedReply, Site, new_directory};
+use crate::harness::{Case, Kind, Launch, PATIENCE, ParsedReply, Site, Wire, new_directory};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 /// Sends a request to the admin; the answer's status and body.
 pub(super) fn ask(site: &Site, method: &str, path: &str) -> (u16, String) {
@@ -130,10 +131,74 @@ fn records_stages_while_it_is_on() {
     };
     assert!(slices("B") > 10 && slices("B") == slices("E"));
     assert_eq!((slices("s"), slices("f")), (2, 2));
-    assert!(ask(&site, "GET", "/trace").1.contains("ConnPoolImpl::attachRequestToClient"));
     assert_eq!(ask(&site, "GET", "/trace?format=x").0, 400);
+    tables(&site, first);
     let (status, page) = ask(&site, "GET", "/trace/ui");
     assert!(status == 200 && page.starts_with("<!doctype html>") && page.ends_with("</html>\n"), "{status}");
+}
+
+/// The tables of the same recording.
+fn tables(site: &Site, stream: &str) {
+    let table = ask(site, "GET", "/trace").1;
+    let row = |stage: &str| {
+        let row = table.lines().find(|line| line.contains(stage));
+        row.unwrap_or_else(|| panic!("no {stage} in {table}")).to_string()
+    };
+    assert!(row("ConnPoolImpl::attachRequestToClient").contains(" S1 "), "{table}");
+    assert!(
+        row("ConnectionManagerImpl::newStream").ends_with(&format!("newStream [{stream} GET /x]")),
+        "{table}"
+    );
+    assert_eq!(table.matches(stream).count(), 1, "the long name stands there once");
+    assert!(table.contains("ConnectionImpl::onFileEvent bits=Read"), "{table}");
+    assert!(row("ActiveStream::decodeHeaders").ends_with(" end=yes"), "{table}");
+    assert!(row("ConnectionImpl::closeSocket").ends_with(" event=RemoteClose"), "{table}");
+    assert!(!table.contains("kind=") && !table.contains("main_thread"), "{table}");
+    let all = ask(site, "GET", "/trace?threads=all").1;
+    assert!(all.contains("main_thread") && all.contains("worker_0"), "{all}");
+    // The clock is measured anew each time, so times differ a little.
+    let of_worker = ask(site, "GET", "/trace?threads=worker_0").1;
+    assert_eq!(of_worker.lines().count(), table.lines().count(), "{of_worker}");
+    let none = ask(site, "GET", "/trace?threads=worker_7").1;
+    assert!(none.starts_with("nothing is recorded of worker_7 (others: ?threads=all)"), "{none}");
+    let main = objects(&ask(site, "GET", "/trace?format=json&threads=main_thread").1);
+    assert_eq!(main[0]["header"]["workers"], serde_json::json!(["main_thread"]));
+}
+
+/// Clients ask for the recording and leave, or do not read it.
+#[test]
+fn a_recording_that_nobody_reads_holds_up_nobody() {
+    let mut site = Site::start(Kind::Legate, &[&Case::new("recorded")]);
+    assert_eq!(ask(&site, "POST", "/trace?enable=y").0, 200);
+    // More than the ring holds, so that each recording is as large as one can be.
+    let mut client = Wire::connect(site.port(0));
+    for _ in 0..600 {
+        client.send(get(""));
+        assert!(client.answer(false).ends_with(b"ok"));
+    }
+    let request =
+        |format: &str| format!("GET /trace?format={format}&threads=worker_0 HTTP/1.1\r\nhost: a\r\n\r\n");
+    let connect = |format: &str| {
+        let mut wire = Wire::new(TcpStream::connect(site.proxy.admin.address).expect("a connection"));
+        wire.send(request(format));
+        wire
+    };
+    let mut first = connect("chrome");
+    // It has begun before the others ask.
+    let mut begun = first.some();
+    (0..60).for_each(|_| drop(connect("chrome")));
+    let others: Vec<Wire> = (0..4).map(|_| connect("json")).collect();
+    let start = Instant::now();
+    assert_eq!(ask(&site, "GET", "/ready").0, 200);
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    let last = ask(&site, "GET", "/trace?format=json&threads=worker_0").1;
+    assert!(objects(&last).len() > 10_000, "{}", objects(&last).len());
+    // Five were wanted after it: it is not written to its end.
+    begun.extend(first.rest());
+    assert!(!begun.ends_with(b"\r\n0\r\n\r\n") && begun.len() > 1000, "{} bytes", begun.len());
+    drop(others);
+    site.proxy.signal(Signal::SIGTERM);
+    assert_eq!(site.proxy.wait_for_exit(PATIENCE).map(|s| s.code()), Some(Some(0)), "{}", site.proxy.log());
 }
 
 /// What the main thread passes from its start to its end, and each worker, in this order.
