@@ -143,7 +143,7 @@ impl InstanceImpl {
     fn start_admin(&self, socket: Option<ListenSocket>) -> Result<(), String> {
         let (Some(config), Some(socket)) = (self.bootstrap.admin.as_ref(), socket) else { return Ok(()) };
         let address = socket.local_address().clone();
-        let (admin, listener) = AdminImpl::new(&self.weak, socket, &self.context, config)?;
+        let (admin, listener) = AdminImpl::new(&self.weak, &self.dispatcher, socket, &self.context, config)?;
         self.handler
             .add_listener(Arc::new(listener))
             .map_err(|e| format!("cannot listen on admin address {address}: {e}"))?;

@@ -1,16 +1,17 @@
 //! The HTTP filter that hands requests to the admin. Mirrors Envoy's `source/server/admin/admin_filter.cc`.
 //!
 //! Deliberately different: Envoy writes the whole answer at once, however large it is and whether or not the client takes
-//! it. Here a piece is made when the one before it has been written, and the loop polls in between: the main thread serves
-//! others meanwhile, and what a client who has left will not read is not made.
+//! it. Here a piece is made when the one before it has been written, and the loop polls between any two pieces, whoever
+//! they are for: the main thread serves others meanwhile, and what a client who has left will not read is not made.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
 use super::request::{Body, MAX_FORM, Progress};
 use super::{AdminImpl, Request};
 use crate::buffer::Buffer;
-use crate::event::Timer;
+use crate::event::{Dispatcher, Timer};
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
     FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
@@ -30,7 +31,7 @@ impl FilterFactory for AdminFilterFactory {
             headers: RefCell::default(),
             form: RefCell::default(),
             body: RefCell::default(),
-            next_piece: RefCell::default(),
+            has_turn: Cell::new(false),
             backed_up: Cell::new(0),
             weak: weak.clone(),
         }));
@@ -45,7 +46,8 @@ struct AdminFilter {
     form: RefCell<Vec<u8>>,
     /// What is left of the answer's.
     body: RefCell<Option<Box<dyn Body>>>,
-    next_piece: RefCell<Option<Timer>>,
+    /// It stands in the queue for the next piece.
+    has_turn: Cell<bool>,
     /// How often the connection has said that too much waits to be written.
     backed_up: Cell<u32>,
     weak: Weak<AdminFilter>,
@@ -104,22 +106,52 @@ impl AdminFilter {
         self.go_on();
     }
 
-    /// Writes the next piece after the next poll, if there is one and it has room.
+    /// Writes the next piece when its turn comes, if there is one and it has room.
     fn go_on(&self) {
-        if self.body.borrow().is_none() || self.backed_up.get() > 0 {
-            return;
+        let waits = self.body.borrow().is_none() || self.backed_up.get() > 0 || self.has_turn.get();
+        let (false, Some(admin)) = (waits, AdminImpl::current()) else { return };
+        self.has_turn.set(true);
+        admin.turns.add(self.weak.clone());
+    }
+
+    fn take_turn(&self) {
+        self.has_turn.set(false);
+        if self.backed_up.get() == 0 {
+            self.write_piece();
         }
-        let Some(callbacks) = self.callbacks() else { return };
-        let weak = self.weak.clone();
-        let mut timer = self.next_piece.borrow_mut();
-        let timer = timer.get_or_insert_with(|| {
-            callbacks.dispatcher().create_timer(move || {
-                if let Some(filter) = weak.upgrade().filter(|filter| filter.backed_up.get() == 0) {
-                    filter.write_piece();
-                }
-            })
+    }
+}
+
+/// Whose pieces are to be written: one each time that the loop has polled.
+pub(super) struct Turns {
+    waiting: RefCell<VecDeque<Weak<AdminFilter>>>,
+    timer: Timer,
+}
+
+impl Turns {
+    pub(super) fn new(dispatcher: &Dispatcher) -> Self {
+        let timer = dispatcher.create_timer(|| {
+            if let Some(admin) = AdminImpl::current() {
+                admin.turns.give_next();
+            }
         });
-        timer.enable_after_poll();
+        Turns { waiting: RefCell::default(), timer }
+    }
+
+    fn add(&self, filter: Weak<AdminFilter>) {
+        self.waiting.borrow_mut().push_back(filter);
+        self.timer.enable_after_poll();
+    }
+
+    fn give_next(&self) {
+        let pop = || self.waiting.borrow_mut().pop_front();
+        let next = std::iter::from_fn(pop).find_map(|filter| filter.upgrade());
+        if !self.waiting.borrow().is_empty() {
+            self.timer.enable_after_poll();
+        }
+        if let Some(filter) = next {
+            filter.take_turn();
+        }
     }
 }
 
@@ -156,7 +188,6 @@ impl StreamDecoderFilter for AdminFilter {
 
     fn on_destroy(&self) {
         drop(self.body.take());
-        drop(self.next_piece.take());
         if let Some(callbacks) = self.callbacks() {
             callbacks.remove_downstream_watermark_callbacks();
         }

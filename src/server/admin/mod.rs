@@ -26,12 +26,13 @@ use super::listener_config::ListenerConfig;
 use super::server::InstanceImpl;
 use crate::config::{self, AccessLog};
 use crate::envoy_log;
+use crate::event::Dispatcher;
 use crate::filters::network::http_connection_manager::{
     ConnectionManagerConfig, DrainDecision, FactoryContext,
 };
 use crate::network::ListenSocket;
 
-use filter::AdminFilterFactory;
+use filter::{AdminFilterFactory, Turns};
 use request::TEXT;
 pub(super) use request::{Request, Response};
 
@@ -152,6 +153,7 @@ impl DrainDecision for NullDrainDecision {
 /// See the module's description.
 pub struct AdminImpl {
     server: Weak<InstanceImpl>,
+    turns: Turns,
 }
 
 impl AdminImpl {
@@ -161,6 +163,7 @@ impl AdminImpl {
     /// An access log that cannot be had.
     pub(super) fn new(
         server: &Weak<InstanceImpl>,
+        dispatcher: &Dispatcher,
         socket: ListenSocket,
         context: &FactoryContext,
         config: &config::bootstrap::Admin,
@@ -186,7 +189,7 @@ impl AdminImpl {
             "admin",
         )?;
         let listener = ListenerConfig::with_manager("admin", socket, manager, &scope);
-        let admin = Rc::new(AdminImpl { server: server.clone() });
+        let admin = Rc::new(AdminImpl { server: server.clone(), turns: Turns::new(dispatcher) });
         ADMIN.set(Rc::downgrade(&admin));
         Ok((admin, listener))
     }
