@@ -1,4 +1,4 @@
-"""A long load on one proxy: memory over time, errors, and gauges that must return to zero."""
+"""A long load on one proxy: memory over time, errors, who answers, and gauges that must return to zero."""
 
 import re
 import subprocess
@@ -6,6 +6,7 @@ import time
 
 from load import parse_wrk, wrk_argv
 from procs import BenchError, wait_until
+from watch import Watch
 
 # Gauges that count what is going on at the moment.
 MOMENTARY = re.compile(r"_active$|_open$|_bytes_buffered$|_total_buffered$|_draining$")
@@ -34,14 +35,18 @@ def soak(lab, name, options):
         raise BenchError(f"--soak needs a proxy with /stats, not {name}")
     seconds, connections = options.soak_seconds, options.soak_connections
     print(f"soak: {name}, {connections} connections for {seconds} s, {options.concurrency} workers")
+    watch = Watch(server, options.concurrency)
     wrk = lab.session.start("soak-wrk", wrk_argv(connections, seconds, server.url), lab.other_cpus)
-    samples = sample_rss(server, wrk, options.sample)
+    samples = sample(server, wrk, watch, options.sample)
+    watch.close()
     result = parse_wrk(open_log(wrk))
     errors = {kind: count for kind, count in result["errors"].items() if count}
     stuck = stuck_gauges(server)
     stats = server.stats()
     missing = [gauge for gauge in EXPECTED if gauge not in stats]
+    watch.end()
     print_result(result, samples, errors, stuck, missing, stats)
+    print_watch(watch, stats)
     lab.session.stop(server.child)
     return {
         "proxy": name,
@@ -49,12 +54,14 @@ def soak(lab, name, options):
         "rss_kib": samples,
         "stuck_gauges": stuck,
         "missing_gauges": missing,
-        "ok": not errors and not stuck and not missing and result["requests"] > 0,
+        "slowest_answers_s": watch.slowest,
+        "unanswered": watch.problems,
+        "ok": not (errors or stuck or missing or watch.problems) and result["requests"] > 0,
     }
 
 
-def sample_rss(server, wrk, interval):
-    """[(seconds, KiB)] every `interval` seconds until wrk has ended."""
+def sample(server, wrk, watch, interval):
+    """[(seconds, KiB)] every `interval` seconds until wrk has ended; each time everyone is asked."""
     start = time.monotonic()
     samples = []
     while True:
@@ -64,6 +71,7 @@ def sample_rss(server, wrk, interval):
             pass
         if not server.child.alive():
             raise BenchError(f"{server.name} died under load:\n{server.child.log_tail()}")
+        watch.look()
         samples.append((time.monotonic() - start, server.child.rss_kib()))
         print(f"  {samples[-1][0]:>6.0f} s  RSS {samples[-1][1] / 1024:.1f} MiB", flush=True)
         if not wrk.alive():
@@ -104,3 +112,13 @@ def print_result(result, samples, errors, stuck, missing, stats):
     if not stuck:
         seen = sum(1 for n in stats if MOMENTARY.search(n) and not MAY_STAY.search(n))
         print(f"gauges: all {seen} that count what is going on are back at zero")
+
+
+def print_watch(watch, stats):
+    slowest = ", ".join(f"{what} {took * 1000:.0f} ms" for what, took in sorted(watch.slowest.items()))
+    print(f"slowest answers: {slowest}")
+    misses = (f"{stats.get(f'{dogs}.watchdog_{kind}', 0)} {kind} of {dogs}"
+              for dogs in ("main_thread", "workers") for kind in ("miss", "mega_miss"))
+    print(f"guard dogs: {', '.join(misses)}")
+    for problem in watch.problems:
+        print(f"DID NOT ANSWER: {problem}")
