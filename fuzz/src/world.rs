@@ -349,7 +349,8 @@ impl World {
         let link = Rc::new(Link::new(&self.shared, self.shared.wire(0), script.pieces, End::Nothing));
         let socket = ConnectionSocket::accepted(link.wire.fd(), address(), address());
         let connection =
-            ConnectionImpl::new(&self.dispatcher, socket, Box::new(PlayedSocket(link.clone())), true);
+            ConnectionImpl::new(&self.dispatcher, socket, Box::new(PlayedSocket(link.clone())), true)
+                .expect("watched");
         connection.set_buffer_limits(if script.manager == 3 { 1024 } else { 1024 * 1024 });
         let manager = ConnectionManagerImpl::new(self.managers[script.manager].clone(), &self.dispatcher);
         connection.add_read_filter(manager);

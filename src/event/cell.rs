@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_short, c_void};
+use std::io;
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::time::Duration;
@@ -70,12 +71,15 @@ impl Event {
     }
 
     /// `event_add`, with a timeout when given. A timeout of zero is due right after the next poll.
-    pub(super) fn add(&self, timeout: Option<Duration>) {
+    ///
+    /// # Errors
+    /// The kernel does not watch the fd (the user watches too many, or it has no memory), or the signal.
+    pub(super) fn add(&self, timeout: Option<Duration>) -> io::Result<()> {
         let tv = timeout.map(to_timeval);
         let tv = tv.as_ref().map_or(std::ptr::null(), |tv| tv as *const ffi::timeval);
         // SAFETY: the event is assigned; libevent copies the timeval.
         let rc = unsafe { ffi::event_add(self.raw(), tv) };
-        assert_eq!(rc, 0, "event_add"); // invariant: fails only for a bad fd or out of memory
+        if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     pub(super) fn del(&self) {

@@ -57,9 +57,20 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Makes a dispatcher; `name` appears in logs only.
+    /// [`Dispatcher::create`] for who cannot go on without.
+    ///
+    /// # Panics
+    /// Where that fails.
     pub fn new(name: &str) -> Rc<Dispatcher> {
-        let base = Base::new();
+        Dispatcher::create(name).expect("an event loop")
+    }
+
+    /// Makes a dispatcher; `name` appears in logs only.
+    ///
+    /// # Errors
+    /// The kernel has no more fds or memory for it.
+    pub fn create(name: &str) -> io::Result<Rc<Dispatcher>> {
+        let base = Base::new()?;
         let posts = Arc::new(PostQueue::default());
         let dispatcher = Rc::new_cyclic(|weak: &Weak<Dispatcher>| {
             let on_deferred = weak.clone();
@@ -81,7 +92,7 @@ impl Dispatcher {
         });
         dispatcher.posts.lock().loop_ref =
             Some(LoopRef { base: dispatcher.base.raw(), post_event: dispatcher.post_timer.raw_event() });
-        dispatcher
+        Ok(dispatcher)
     }
 
     /// The name given to [`Dispatcher::new`].
@@ -92,12 +103,15 @@ impl Dispatcher {
     /// Watches `fd`, edge-triggered, for the given bits ([`super::READ`], ...).
     ///
     /// The fd must stay open for as long as the `FileEvent` lives.
+    ///
+    /// # Errors
+    /// The kernel does not watch it: the user watches too many, or it has no memory.
     pub fn create_file_event(
         &self,
         fd: BorrowedFd<'_>,
         callback: impl Fn(u32) + 'static,
         bits: u32,
-    ) -> FileEvent {
+    ) -> io::Result<FileEvent> {
         FileEvent::new(&self.base, fd, callback, bits)
     }
 
@@ -110,7 +124,7 @@ impl Dispatcher {
     /// over what it accepts. The fd must stay open for as long as the `Listener` lives.
     ///
     /// # Errors
-    /// The error of `listen(2)`.
+    /// The error of `listen(2)`, or the kernel does not watch the fd.
     pub fn create_listener(
         &self,
         fd: BorrowedFd<'_>,
@@ -121,7 +135,10 @@ impl Dispatcher {
     }
 
     /// Runs `callback` in the loop for each arrival of `signal`. One dispatcher a process only.
-    pub fn listen_for_signal(&self, signal: i32, callback: impl Fn() + 'static) -> SignalEvent {
+    ///
+    /// # Errors
+    /// The kernel refuses the handler, or does not watch the fd that it writes to.
+    pub fn listen_for_signal(&self, signal: i32, callback: impl Fn() + 'static) -> io::Result<SignalEvent> {
         SignalEvent::new(&self.base, signal, callback)
     }
 

@@ -4,6 +4,7 @@
 //! (`include/envoy/event/file_event.h`) and appear so in the trace log.
 
 use std::ffi::c_short;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
@@ -34,11 +35,11 @@ impl FileEvent {
         fd: BorrowedFd<'_>,
         callback: impl Fn(u32) + 'static,
         bits: u32,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let fd = fd.as_raw_fd();
         let event = Event::new(base, fd, to_libevent(bits), move |what| callback(from_libevent(what)));
-        event.add(None);
-        FileEvent { event, fd }
+        event.add(None)?;
+        Ok(FileEvent { event, fd })
     }
 
     /// Runs the callback with `bits` in the current pass of the loop, after what is queued already,
@@ -49,10 +50,13 @@ impl FileEvent {
 
     /// Watches for `bits` from now on: deletes, assigns and adds the event, so that the kernel
     /// reports the present readiness again. Costs two system calls.
-    pub fn set_enabled(&self, bits: u32) {
+    ///
+    /// # Errors
+    /// The kernel does not take the fd back.
+    pub fn set_enabled(&self, bits: u32) -> io::Result<()> {
         self.event.del();
         self.event.assign(self.fd, to_libevent(bits));
-        self.event.add(None);
+        self.event.add(None)
     }
 }
 

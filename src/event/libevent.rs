@@ -37,7 +37,10 @@ extern "C" fn on_log(severity: c_int, message: *const c_char) {
     let errno = Errno::last();
     // SAFETY: libevent passes a NUL-terminated string that lives for the call.
     let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
-    if severity >= ffi::EVENT_LOG_WARN as c_int {
+    if severity >= ffi::EVENT_LOG_ERR as c_int {
+        // libevent is about to call exit(3).
+        envoy_log!(Misc, critical, "libevent: {}", text);
+    } else if severity >= ffi::EVENT_LOG_WARN as c_int {
         envoy_log!(Misc, warn, "libevent: {}", text);
     } else {
         envoy_log!(Misc, debug, "libevent: {}", text);
@@ -52,12 +55,22 @@ pub(super) struct Base {
 }
 
 impl Base {
-    pub(super) fn new() -> Rc<Base> {
+    /// Makes one that uses epoll: nothing else has edges, and libevent would go on with poll.
+    ///
+    /// # Errors
+    /// Out of fds, of memory, or of what else the kernel has to give.
+    pub(super) fn new() -> io::Result<Rc<Base>> {
         global_init();
         // SAFETY: no arguments; null is handled.
         let raw = unsafe { ffi::event_base_new() };
-        let raw = NonNull::new(raw).expect("event_base_new"); // invariant: only out of memory or fds
-        Rc::new(Base { raw, pulse: Pulse::default() })
+        let Some(raw) = NonNull::new(raw) else { return Err(io::Error::last_os_error()) };
+        let base = Rc::new(Base { raw, pulse: Pulse::default() });
+        // SAFETY: the base was just made; the name is static, and ends in NUL.
+        let method = unsafe { CStr::from_ptr(ffi::event_base_get_method(base.raw())) }.to_string_lossy();
+        if !method.starts_with("epoll") {
+            return Err(io::Error::other(format!("no epoll, only {method}")));
+        }
+        Ok(base)
     }
 
     pub(super) fn raw(&self) -> *mut ffi::event_base {

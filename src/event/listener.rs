@@ -55,13 +55,20 @@ impl Listener {
         let Some(raw) = NonNull::new(raw) else { return Err(io::Error::last_os_error()) };
         // SAFETY: `raw` was just made.
         unsafe { ffi::evconnlistener_set_error_cb(raw.as_ptr(), Some(error_cb)) };
-        Ok(Listener { raw, _cell: cell })
+        let listener = Listener { raw, _cell: cell };
+        // libevent does not tell whether it could watch the fd; where it did, this does nothing.
+        listener.enable()?;
+        Ok(listener)
     }
 
     /// Accepts again after [`disable`](Listener::disable).
-    pub fn enable(&self) {
+    ///
+    /// # Errors
+    /// The kernel does not watch the fd.
+    pub fn enable(&self) -> io::Result<()> {
         // SAFETY: the listener is alive.
-        unsafe { ffi::evconnlistener_enable(self.raw.as_ptr()) };
+        let rc = unsafe { ffi::evconnlistener_enable(self.raw.as_ptr()) };
+        if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Stops accepting; connections wait in the kernel's backlog.

@@ -1,6 +1,7 @@
 //! A watched signal. Mirrors Envoy's `source/common/event/signal_impl.cc`.
 
 use std::ffi::c_short;
+use std::io;
 use std::rc::Rc;
 
 use super::cell::Event;
@@ -13,10 +14,10 @@ pub struct SignalEvent {
 }
 
 impl SignalEvent {
-    pub(super) fn new(base: &Rc<Base>, signal: i32, callback: impl Fn() + 'static) -> Self {
+    pub(super) fn new(base: &Rc<Base>, signal: i32, callback: impl Fn() + 'static) -> io::Result<Self> {
         let bits = (ffi::EV_SIGNAL | ffi::EV_PERSIST) as c_short;
         let event = Event::new(base, signal, bits, move |_| callback());
-        event.add(None);
-        SignalEvent { _event: event }
+        event.add(None)?;
+        Ok(SignalEvent { _event: event })
     }
 }

@@ -36,7 +36,8 @@ fn file_event_reports_the_or_of_its_bits() {
     drop(b);
     let seen = Rc::new(Cell::new(0));
     let s = seen.clone();
-    let _event = dispatcher.create_file_event(a.as_fd(), move |bits| s.set(bits), READ | WRITE | CLOSED);
+    let _event =
+        dispatcher.create_file_event(a.as_fd(), move |bits| s.set(bits), READ | WRITE | CLOSED).unwrap();
     dispatcher.run(RunType::NonBlock);
     assert_eq!(seen.get(), READ | WRITE | CLOSED);
 }
@@ -48,11 +49,11 @@ fn readiness_is_reported_once_until_set_enabled_asks_again() {
     b.write_all(b"x").unwrap();
     let log = log();
     let l = log.clone();
-    let event = dispatcher.create_file_event(a.as_fd(), move |bits| say(&l, bits.to_string()), READ);
+    let event = dispatcher.create_file_event(a.as_fd(), move |bits| say(&l, bits.to_string()), READ).unwrap();
     dispatcher.run(RunType::NonBlock);
     dispatcher.run(RunType::NonBlock);
     assert_eq!(*log.borrow(), ["1"], "the edge is spent although the byte was not read");
-    event.set_enabled(READ);
+    event.set_enabled(READ).unwrap();
     dispatcher.run(RunType::NonBlock);
     assert_eq!(*log.borrow(), ["1", "1"]);
 }
@@ -80,7 +81,7 @@ fn enable_after_poll_sees_the_kernel_first() {
     let (a, b) = pair();
     let log = log();
     let l = log.clone();
-    let _event = dispatcher.create_file_event(a.as_fd(), move |_| say(&l, "readable"), READ);
+    let _event = dispatcher.create_file_event(a.as_fd(), move |_| say(&l, "readable"), READ).unwrap();
     dispatcher.run(RunType::NonBlock);
     let (l1, l2) = (log.clone(), log.clone());
     let later = Rc::new(dispatcher.create_timer(move || say(&l1, "after poll")));
@@ -101,7 +102,7 @@ fn zero_timer_runs_without_a_poll_in_between() {
     let (a, b) = pair();
     let log = log();
     let l = log.clone();
-    let _event = dispatcher.create_file_event(a.as_fd(), move |_| say(&l, "readable"), READ);
+    let _event = dispatcher.create_file_event(a.as_fd(), move |_| say(&l, "readable"), READ).unwrap();
     let (l1, l2) = (log.clone(), log.clone());
     let now = Rc::new(dispatcher.create_timer(move || say(&l1, "same pass")));
     let trigger = dispatcher.create_timer(move || {
@@ -120,7 +121,8 @@ fn file_activation_carries_its_bits_and_joins_pending_ones() {
     let (a, _b) = pair();
     let seen = log();
     let s = seen.clone();
-    let event = dispatcher.create_file_event(a.as_fd(), move |bits| say(&s, bits.to_string()), READ | WRITE);
+    let event =
+        dispatcher.create_file_event(a.as_fd(), move |bits| say(&s, bits.to_string()), READ | WRITE).unwrap();
     dispatcher.run(RunType::NonBlock);
     event.activate(READ);
     event.activate(WRITE);
@@ -257,15 +259,17 @@ fn a_callback_may_drop_its_own_event() {
     let slot: Rc<RefCell<Option<FileEvent>>> = Rc::default();
     let witness = Rc::new(String::from("captured"));
     let (s, w) = (slot.clone(), witness.clone());
-    let event = dispatcher.create_file_event(
-        a.as_fd(),
-        move |_| {
-            drop(s.borrow_mut().take());
-            // The closure's own captures must still be alive here.
-            assert_eq!(*w, "captured");
-        },
-        READ,
-    );
+    let event = dispatcher
+        .create_file_event(
+            a.as_fd(),
+            move |_| {
+                drop(s.borrow_mut().take());
+                // The closure's own captures must still be alive here.
+                assert_eq!(*w, "captured");
+            },
+            READ,
+        )
+        .unwrap();
     *slot.borrow_mut() = Some(event);
     dispatcher.run(RunType::NonBlock);
     assert!(slot.borrow().is_none());
@@ -333,7 +337,7 @@ fn one_listening_fd_serves_two_loops() {
     first.disable();
     let _c3 = std::net::TcpStream::connect(address).unwrap();
     one.run(RunType::NonBlock);
-    first.enable();
+    first.enable().unwrap();
     one.run(RunType::NonBlock);
     assert_eq!(*log.borrow(), ["two true", "one true", "one true"]);
 }
@@ -369,10 +373,12 @@ fn a_signal_runs_its_callback() {
     let dispatcher = Dispatcher::new("test");
     let (d, seen) = (Rc::downgrade(&dispatcher), Rc::new(Cell::new(0)));
     let s = seen.clone();
-    let _signal = dispatcher.listen_for_signal(libc::SIGWINCH, move || {
-        s.set(s.get() + 1);
-        d.upgrade().unwrap().exit();
-    });
+    let _signal = dispatcher
+        .listen_for_signal(libc::SIGWINCH, move || {
+            s.set(s.get() + 1);
+            d.upgrade().unwrap().exit();
+        })
+        .unwrap();
     let handle = dispatcher.handle();
     handle.post(|| nix::sys::signal::raise(nix::sys::signal::Signal::SIGWINCH).unwrap());
     dispatcher.run(RunType::RunUntilExit);
@@ -424,8 +430,9 @@ fn a_reset_behind_data_is_told_apart() {
         }
         let seen = Rc::new(Cell::new(0));
         let s = seen.clone();
-        let _event =
-            dispatcher.create_file_event(watched.as_fd(), move |bits| s.set(bits), READ | WRITE | CLOSED);
+        let _event = dispatcher
+            .create_file_event(watched.as_fd(), move |bits| s.set(bits), READ | WRITE | CLOSED)
+            .unwrap();
         dispatcher.run(RunType::NonBlock);
         assert_eq!(seen.get(), expected);
     }

@@ -28,14 +28,18 @@ impl Timer {
         if after.is_zero() {
             self.event.activate(ffi::EV_TIMEOUT as c_short);
         } else {
-            self.event.add(Some(after));
+            self.add(after);
         }
     }
 
     /// Arms the timer so that the callback runs only after the loop has polled the kernel again and
     /// has queued what it found: libevent collects due timers after the poll, behind the fd events.
     pub fn enable_after_poll(&self) {
-        self.event.add(Some(Duration::ZERO));
+        self.add(Duration::ZERO);
+    }
+
+    fn add(&self, after: Duration) {
+        self.event.add(Some(after)).expect("a timer armed"); // invariant: the kernel is not asked
     }
 
     /// Disarms the timer.

@@ -41,7 +41,7 @@ impl ClientConnectionImpl {
     /// later, from the loop, as a local close.
     ///
     /// # Errors
-    /// Those of `socket(2)`: out of fds. (Envoy 1.1 aborts there.)
+    /// Those of `socket(2)` and `epoll_ctl(2)`: out of fds, for instance. (Envoy 1.1 aborts there.)
     pub fn new(
         dispatcher: &Rc<Dispatcher>,
         remote: Address,
@@ -50,11 +50,11 @@ impl ClientConnectionImpl {
     ) -> io::Result<Self> {
         if let Some(connector) = CONNECTOR.with_borrow(Clone::clone) {
             let (socket, transport_socket) = connector(&remote);
-            let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false);
+            let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false)?;
             return Ok(ClientConnectionImpl { connection, connected: true });
         }
         let socket = ConnectionSocket::client(remote)?;
-        let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false);
+        let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false)?;
         if let Some(source) = source.filter(|_| connection.remote_address().ip().is_some())
             && let Some(Err(error)) = connection.with_socket(|s| s.bind(source))
         {

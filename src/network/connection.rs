@@ -82,23 +82,16 @@ pub struct ConnectionImpl {
 
 impl ConnectionImpl {
     /// Takes over `socket`, connected or not, and watches it on `dispatcher`.
+    ///
+    /// # Errors
+    /// The kernel does not watch it: the user watches too many, or it has no memory. The socket is closed.
     pub fn new(
         dispatcher: &Rc<Dispatcher>,
         socket: ConnectionSocket,
         transport_socket: Box<dyn TransportSocket>,
         connected: bool,
-    ) -> Rc<Self> {
-        Rc::new_cyclic(|weak: &Weak<ConnectionImpl>| {
-            let on_event = weak.clone();
-            let file_event = dispatcher.create_file_event(
-                socket.as_fd(),
-                move |events| {
-                    if let Some(connection) = on_event.upgrade() {
-                        connection.on_file_event(events);
-                    }
-                },
-                READ | WRITE | CLOSED,
-            );
+    ) -> std::io::Result<Rc<Self>> {
+        let this = Rc::new_cyclic(|weak: &Weak<ConnectionImpl>| {
             let local_address = OnceCell::new();
             if let Some(local) = &socket.local_address {
                 let _ = local_address.set(Some(local.clone()));
@@ -108,7 +101,7 @@ impl ConnectionImpl {
                 id: NEXT_GLOBAL_ID.fetch_add(1, Ordering::Relaxed),
                 dispatcher: dispatcher.clone(),
                 transport_socket,
-                file_event: RefCell::new(Some(file_event)),
+                file_event: RefCell::default(),
                 remote_address: socket.remote_address.clone(),
                 local_address,
                 connect_failure: Cell::new(None),
@@ -138,7 +131,12 @@ impl ConnectionImpl {
                 delayed_close_timer: RefCell::default(),
                 delayed_close_state: Cell::new(DelayedCloseState::None),
             }
-        })
+        });
+        if let Err(error) = this.watch() {
+            drop(this.socket.take());
+            return Err(error);
+        }
+        Ok(this)
     }
 
     /// The connection's number, unique in the process.
@@ -158,8 +156,9 @@ impl ConnectionImpl {
 
     /// This end's address, asked from the kernel when it is first wanted.
     pub fn local_address(&self) -> Option<Address> {
-        let query =
-            || self.socket.borrow().as_ref().and_then(|s| ConnectionSocket::query_local_address(s.as_fd()));
+        let query = || {
+            self.socket.borrow().as_ref().and_then(|s| ConnectionSocket::query_local_address(s.as_fd()).ok())
+        };
         self.local_address.get_or_init(query).clone()
     }
 

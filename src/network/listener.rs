@@ -22,9 +22,9 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Takes what a listener accepts.
 pub trait ListenerCallbacks {
-    /// A connection was accepted.
-    fn on_accept(&self, socket: ConnectionSocket);
-    /// An accept failed and accepting pauses.
+    /// A connection was accepted. An error says that there was no room for it, which has closed it.
+    fn on_accept(&self, socket: ConnectionSocket) -> io::Result<()>;
+    /// Accepting a connection failed, and no more are accepted for a moment.
     fn on_accept_error(&self, error: &io::Error);
 }
 
@@ -90,7 +90,10 @@ impl ListenerImpl {
         let listening = self.socket.local_address();
         let mut local = listening.clone();
         if listening.is_any() {
-            local = ConnectionSocket::query_local_address(accepted.fd.as_fd()).unwrap_or(local);
+            match ConnectionSocket::query_local_address(accepted.fd.as_fd()) {
+                Ok(address) => local = address,
+                Err(error) => return self.error_callback(error),
+            }
         }
         // The client of a pipe, which has no name as a rule, goes by the name of the pipe.
         let remote = match &local {
@@ -101,8 +104,10 @@ impl ListenerImpl {
         if local.ip().is_some_and(SocketAddr::is_ipv4) {
             remote = remote.unmapped();
         }
-        if let Some(callbacks) = self.callbacks.upgrade() {
-            callbacks.on_accept(ConnectionSocket::accepted(accepted.fd, local, remote));
+        if let Some(callbacks) = self.callbacks.upgrade()
+            && let Err(error) = callbacks.on_accept(ConnectionSocket::accepted(accepted.fd, local, remote))
+        {
+            self.error_callback(error);
         }
     }
 
@@ -131,8 +136,9 @@ impl ListenerImpl {
     }
 
     fn resume(&self) {
-        if let Some(listener) = self.listener.borrow().as_ref() {
-            listener.enable();
+        let outcome = self.listener.borrow().as_ref().map_or(Ok(()), Listener::enable);
+        if let Err(error) = outcome {
+            self.error_callback(error);
         }
     }
 }

@@ -74,9 +74,7 @@ impl ListenSocket {
         }
         // Only a port that the kernel chose has to be asked for: a mapped address stays as it was given.
         let local_address = match address.ip() {
-            Some(ip) if ip.port() == 0 => {
-                ConnectionSocket::query_local_address(fd.as_fd()).unwrap_or(address)
-            }
+            Some(ip) if ip.port() == 0 => ConnectionSocket::query_local_address(fd.as_fd())?,
             _ => address,
         };
         let backlog = options.backlog.and_then(|n| i32::try_from(n).ok()).and_then(|n| Backlog::new(n).ok());
@@ -137,9 +135,13 @@ impl ConnectionSocket {
     }
 
     /// Asks the kernel for this end's address.
-    pub fn query_local_address(fd: BorrowedFd<'_>) -> Option<Address> {
-        let storage: SockaddrStorage = getsockname(fd.as_raw_fd()).ok()?;
-        Address::from_storage(&storage).map(Address::unmapped)
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub fn query_local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
+        let storage: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+        let address = Address::from_storage(&storage);
+        address.map(Address::unmapped).ok_or_else(|| io::Error::other("a socket of an unknown family"))
     }
 
     /// The pending SO_ERROR of the socket, 0 for none.

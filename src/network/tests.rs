@@ -67,7 +67,8 @@ impl Fixture {
         accepted.set_nonblocking(true).unwrap();
         let socket =
             ConnectionSocket::accepted(accepted.into(), server.local_addr().unwrap().into(), remote.into());
-        let connection = ConnectionImpl::new(&dispatcher, socket, Box::<RawBufferSocket>::default(), true);
+        let connection =
+            ConnectionImpl::new(&dispatcher, socket, Box::<RawBufferSocket>::default(), true).unwrap();
         let recorder = Rc::new(Recorder::default());
         let callbacks: Weak<dyn ConnectionCallbacks> =
             Rc::downgrade(&(recorder.clone() as Rc<dyn ConnectionCallbacks>));

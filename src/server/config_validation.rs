@@ -21,7 +21,8 @@ use crate::thread_local;
 /// # Errors
 /// What stands against the clusters, or against each listener, with its place.
 pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), Vec<String>> {
-    let dispatcher = Dispatcher::new("main_thread");
+    let dispatcher = Dispatcher::create("main_thread")
+        .map_err(|error| vec![format!("cannot make an event loop: {error}")])?;
     thread_local::enter_thread(&dispatcher);
     let stats = Store::new(0);
     let tls = thread_local::InstanceImpl::new();

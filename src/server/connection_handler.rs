@@ -105,15 +105,15 @@ impl ActiveListener {
         Ok(this)
     }
 
-    fn new_connection(&self, socket: ConnectionSocket) {
+    fn new_connection(&self, socket: ConnectionSocket) -> io::Result<()> {
         let Some(chain) = self.config.find_filter_chain(&socket) else {
             envoy_log!(Main, debug, "closing connection: no matching filter chain found");
             trace::instant(Stage::NewConnection, None, 0, 0, 0);
             self.config.stats().no_filter_chain_match.inc();
-            return;
+            return Ok(());
         };
         let connection =
-            ConnectionImpl::new(&self.dispatcher, socket, Box::<RawBufferSocket>::default(), true);
+            ConnectionImpl::new(&self.dispatcher, socket, Box::<RawBufferSocket>::default(), true)?;
         let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 1, 0);
         trace::instant(Stage::CreateServerConnection, Some(connection.id()), 0, 0, 0);
         connection.set_buffer_limits(self.config.per_connection_buffer_limit_bytes());
@@ -123,9 +123,10 @@ impl ActiveListener {
         if !connection.initialize_read_filters() {
             crate::envoy_conn_log!(Main, debug, connection.id(), "closing connection: no filters");
             connection.close(ConnectionCloseType::NoFlush);
-            return;
+            return Ok(());
         }
         self.on_new_connection(connection);
+        Ok(())
     }
 
     fn on_new_connection(&self, connection: Rc<ConnectionImpl>) {
@@ -153,9 +154,9 @@ impl ActiveListener {
 }
 
 impl ListenerCallbacks for ActiveListener {
-    fn on_accept(&self, socket: ConnectionSocket) {
+    fn on_accept(&self, socket: ConnectionSocket) -> io::Result<()> {
         trace::instant(Stage::OnAccept, None, 0, 0, 0);
-        self.new_connection(socket);
+        self.new_connection(socket)
     }
 
     fn on_accept_error(&self, _error: &io::Error) {

@@ -1,6 +1,7 @@
 //! The main thread. Mirrors `InstanceImpl` of Envoy's `source/server/server.cc`.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,7 +73,8 @@ impl InstanceImpl {
         let _stage = trace::scope(Stage::ServerInstance, None, 0, 0, 0);
         log_start(&options);
         trace::instant(Stage::Initialize, None, 0, options.concurrency.into(), 0);
-        let dispatcher = Dispatcher::new("main_thread");
+        let dispatcher =
+            Dispatcher::create("main_thread").map_err(|e| format!("cannot make an event loop: {e}"))?;
         thread_local::enter_thread(&dispatcher);
         let start = Instant::now();
         let stats_store = Store::new(options.concurrency as usize);
@@ -195,7 +197,14 @@ impl InstanceImpl {
     /// because a thread could not go on.
     pub fn run(&self) -> bool {
         trace::instant(Stage::RunHelperStarts, None, 0, 0, 0);
-        let _signals = self.listen_for_signals();
+        let _signals = match self.listen_for_signals() {
+            Ok(signals) => signals,
+            Err(error) => {
+                envoy_log!(Main, critical, "cannot listen for signals: {}", error);
+                self.terminate();
+                return false;
+            }
+        };
         self.start_stat_flush();
         let weak = self.weak.clone();
         self.cluster_manager.set_initialized_cb(Box::new(move || {
@@ -222,7 +231,7 @@ impl InstanceImpl {
         self.server_stats.initialization_time_ms.record(self.start.elapsed().as_millis() as u64);
     }
 
-    fn listen_for_signals(&self) -> Vec<SignalEvent> {
+    fn listen_for_signals(&self) -> io::Result<Vec<SignalEvent>> {
         let on_signal = |signal: i32, f: fn(&InstanceImpl)| {
             let weak = self.weak.clone();
             self.dispatcher.listen_for_signal(signal, move || {
@@ -231,7 +240,7 @@ impl InstanceImpl {
                 }
             })
         };
-        vec![
+        let signals = [
             on_signal(libc::SIGTERM, |server| {
                 envoy_log!(Main, warn, "caught SIGTERM");
                 server.shutdown();
@@ -247,7 +256,8 @@ impl InstanceImpl {
             on_signal(libc::SIGHUP, |_| {
                 envoy_log!(Main, warn, "caught and eating SIGHUP. See documentation for how to hot restart.");
             }),
-        ]
+        ];
+        signals.into_iter().collect()
     }
 
     /// Opens the access logs by their paths anew.

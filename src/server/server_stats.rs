@@ -35,18 +35,19 @@ impl ServerStats {
     /// Brings what changes by itself up to date; at each flush.
     pub(super) fn update(&self, store: &Store, uptime: Duration) {
         self.uptime.set(uptime.as_secs());
-        let (resident, data) = memory();
-        self.memory_physical_size.set(resident);
-        self.memory_heap_size.set(data);
-        self.memory_allocated.set(data.min(resident));
+        if let Some((resident, data)) = memory() {
+            self.memory_physical_size.set(resident);
+            self.memory_heap_size.set(data);
+            self.memory_allocated.set(data.min(resident));
+        }
         store.merge_histograms();
     }
 }
 
-/// Bytes of resident memory, and of the heap as the kernel sees it.
-fn memory() -> (u64, u64) {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+/// Bytes of resident memory, and of the heap as the kernel sees it; `None` while it does not say.
+fn memory() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     let page = 4096;
-    (pages.get(1).copied().unwrap_or(0) * page, pages.get(5).copied().unwrap_or(0) * page)
+    Some((pages.get(1)? * page, pages.get(5)? * page))
 }

@@ -36,7 +36,7 @@ impl WorkerImpl {
     /// `on_failure` runs on its thread.
     ///
     /// # Errors
-    /// The thread could not be made.
+    /// The thread or its event loop could not be made.
     pub fn new(index: u32, on_failure: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (handle_tx, handle_rx) = mpsc::channel();
         let (start_tx, start_rx) = mpsc::channel();
@@ -46,7 +46,7 @@ impl WorkerImpl {
             thread_routine(index, &handle_tx, &start_rx, on_failure);
             std::mem::forget(abort);
         })?;
-        let dispatcher = handle_rx.recv().map_err(|_| std::io::Error::other("worker ended early"))?;
+        let dispatcher = handle_rx.recv().map_err(|_| std::io::Error::other("worker ended early"))??;
         trace::instant(Stage::CreateWorker, None, 0, index.into(), 0);
         Ok(WorkerImpl { index, dispatcher, start: Some(start_tx), thread: Some(thread) })
     }
@@ -123,18 +123,24 @@ impl Drop for AbortOnPanic {
 
 fn thread_routine(
     index: u32,
-    handle: &mpsc::Sender<DispatcherHandle>,
+    handle: &mpsc::Sender<std::io::Result<DispatcherHandle>>,
     start: &mpsc::Receiver<Arc<GuardDogImpl>>,
     on_failure: impl FnOnce(),
 ) {
     stats::register_thread(index as usize + 1);
     let name = format!("worker_{index}");
     trace::register_thread(&name);
-    let dispatcher = Dispatcher::new(&name);
+    let dispatcher = match Dispatcher::create(&name) {
+        Ok(dispatcher) => dispatcher,
+        Err(error) => {
+            let _ = handle.send(Err(error));
+            return;
+        }
+    };
     thread_local::enter_thread(&dispatcher);
     let handler = ConnectionHandlerImpl::new(&name, &dispatcher);
     HANDLER.set(Some(handler.clone()));
-    if handle.send(dispatcher.handle()).is_err() {
+    if handle.send(Ok(dispatcher.handle())).is_err() {
         return;
     }
     // An error means that the server gave up before it started its workers.

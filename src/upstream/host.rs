@@ -193,7 +193,7 @@ impl HostImpl {
     /// Makes a connection to the host, not yet connecting.
     ///
     /// # Errors
-    /// Those of `socket(2)`: out of fds.
+    /// Those of `socket(2)` and `epoll_ctl(2)`: out of fds, for instance.
     pub fn create_connection(&self, dispatcher: &Rc<Dispatcher>) -> io::Result<ClientConnectionImpl> {
         let connection = ClientConnectionImpl::new(
             dispatcher,

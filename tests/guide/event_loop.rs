@@ -49,26 +49,32 @@ fn passes(dispatcher: &Rc<Dispatcher>) -> std::io::Result<()> {
     });
     let zero = dispatcher.create_timer(|| say("the timer of 0 ms"));
     let after_poll = dispatcher.create_timer(|| say("the timer that waits for the poll"));
-    let other = dispatcher.create_file_event(others.as_fd(), |_| say("the other fd is readable"), READ);
-    let active = dispatcher.create_file_event(other_peer.as_fd(), |_| say("the activated event"), READ);
+    let other = dispatcher
+        .create_file_event(others.as_fd(), |_| say("the other fd is readable"), READ)
+        .expect("watched");
+    let active = dispatcher
+        .create_file_event(other_peer.as_fd(), |_| say("the activated event"), READ)
+        .expect("watched");
 
     let to_post = dispatcher.clone();
     let peer = other_peer.try_clone()?;
-    let first = dispatcher.create_file_event(
-        ours.as_fd(),
-        move |_| {
-            say("the fd is readable; its callback asks for everything");
-            at_last.enable_timer(LATER);
-            after_poll.enable_after_poll();
-            let _ = (&peer).write_all(b"x");
-            active.activate(READ);
-            zero.enable_timer(Duration::ZERO);
-            to_post.post(|| say("the post"));
-            to_post.deferred_delete(Rc::new(Dead));
-            say("the callback returns");
-        },
-        READ,
-    );
+    let first = dispatcher
+        .create_file_event(
+            ours.as_fd(),
+            move |_| {
+                say("the fd is readable; its callback asks for everything");
+                at_last.enable_timer(LATER);
+                after_poll.enable_after_poll();
+                let _ = (&peer).write_all(b"x");
+                active.activate(READ);
+                zero.enable_timer(Duration::ZERO);
+                to_post.post(|| say("the post"));
+                to_post.deferred_delete(Rc::new(Dead));
+                say("the callback returns");
+            },
+            READ,
+        )
+        .expect("watched");
     dispatcher.run(RunType::Block);
     drop((first, other));
     Ok(())
@@ -80,17 +86,21 @@ fn edge(dispatcher: &Rc<Dispatcher>) -> std::io::Result<()> {
     ours.set_nonblocking(true)?;
     (&theirs).write_all(b"abc")?;
     let watched = ours.try_clone()?;
-    let event = Rc::new(dispatcher.create_file_event(
-        watched.as_fd(),
-        move |_| {
-            let mut byte = [0];
-            match (&ours).read(&mut byte) {
-                Ok(n) => say(&format!("called, read {:?}", String::from_utf8_lossy(&byte[..n]))),
-                Err(error) => say(&format!("called, nothing to read: {:?}", error.kind())),
-            }
-        },
-        READ,
-    ));
+    let event = Rc::new(
+        dispatcher
+            .create_file_event(
+                watched.as_fd(),
+                move |_| {
+                    let mut byte = [0];
+                    match (&ours).read(&mut byte) {
+                        Ok(n) => say(&format!("called, read {:?}", String::from_utf8_lossy(&byte[..n]))),
+                        Err(error) => say(&format!("called, nothing to read: {:?}", error.kind())),
+                    }
+                },
+                READ,
+            )
+            .expect("watched"),
+    );
 
     let (to_activate, to_exit) = (event.clone(), dispatcher.clone());
     let third = dispatcher.create_timer(move || to_exit.exit());

@@ -28,7 +28,9 @@ pub fn listen() {
     let (ready, is_ready) = mpsc::channel();
     thread::spawn(move || {
         let dispatcher = Dispatcher::new("signals");
-        let listen = |signal: Signal| dispatcher.listen_for_signal(signal as i32, move || end(signal));
+        let listen = |signal: Signal| {
+            dispatcher.listen_for_signal(signal as i32, move || end(signal)).expect("a handler")
+        };
         let _events = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].map(listen);
         let _ = ready.send(());
         dispatcher.run(RunType::RunUntilExit);

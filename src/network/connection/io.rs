@@ -1,6 +1,9 @@
 //! What a connection does when its socket is ready. Mirrors the reading and writing half of
 //! `ConnectionImpl` in Envoy's `source/common/network/connection_impl.cc`.
 
+use std::io;
+use std::os::fd::AsFd;
+
 use nix::errno::Errno;
 
 use super::{ConnectionImpl, DelayedCloseState};
@@ -10,6 +13,22 @@ use crate::network::{ConnectionEvent, ConnectionSocket, ConnectionState, IoResul
 use crate::trace::{self, Stage};
 
 impl ConnectionImpl {
+    /// Has the loop watch the socket.
+    pub(super) fn watch(&self) -> io::Result<()> {
+        let on_event = self.weak.clone();
+        let callback = move |events| {
+            if let Some(connection) = on_event.upgrade() {
+                connection.on_file_event(events);
+            }
+        };
+        let socket = self.socket.borrow();
+        let Some(socket) = socket.as_ref() else { return Ok(()) };
+        let file_event =
+            self.dispatcher.create_file_event(socket.as_fd(), callback, READ | WRITE | CLOSED)?;
+        *self.file_event.borrow_mut() = Some(file_event);
+        Ok(())
+    }
+
     pub(super) fn on_file_event(&self, events: u32) {
         let watched = self.watched(events);
         if watched != 0 {

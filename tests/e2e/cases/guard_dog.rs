@@ -13,7 +13,8 @@ const SEVERE: &str = "watchdogs: {worker_watchdog: {miss_timeout: 0.1s, kill_tim
 fn hanging(kind: Kind, watchdogs: &str, run: impl FnOnce(&mut Site, &Faults, Wire)) {
     let directory = new_directory(kind);
     let Some(faults) = Faults::new(&directory) else { return };
-    let wrapper = faults.wrapper.each_ref().map(String::as_str);
+    let wrapper = faults.wrapper();
+    let wrapper = wrapper.each_ref().map(String::as_str);
     let launch = Launch {
         wrapper: &wrapper,
         workers: 2,

@@ -48,6 +48,12 @@ pub fn bootstrap(cases: &[&Case], ports: &[u16], refusing: &RefusingPort, direct
     })
 }
 
+/// A bootstrap of one case, of which only what legate answers by itself can be asked.
+pub fn minimal(directory: &Path) -> Value {
+    let nobody = RefusingPort::new();
+    bootstrap(&[&Case::new("minimal")], &[nobody.port], &nobody, directory)
+}
+
 /// Name of a case's listener and cluster, and its prefix in stats.
 pub fn prefix(index: usize) -> String {
     format!("case{index}")

@@ -23,8 +23,8 @@
 #include <unistd.h>
 
 #define CALLS(CALL) \
-    CALL(accept4) CALL(bind) CALL(connect) CALL(epoll_create1) CALL(epoll_ctl) CALL(epoll_pwait) CALL(eventfd) \
-    CALL(getsockname) CALL(getsockopt) CALL(listen) CALL(open64) CALL(pipe2) CALL(pthread_create) CALL(read) \
+    CALL(accept4) CALL(bind) CALL(connect) CALL(epoll_create) CALL(epoll_create1) CALL(epoll_ctl) CALL(epoll_pwait) CALL(eventfd) \
+    CALL(getsockname) CALL(getsockopt) CALL(listen) CALL(open64) CALL(pipe) CALL(pipe2) CALL(pthread_create) CALL(read) \
     CALL(recv) CALL(send) CALL(setsockopt) CALL(shutdown) CALL(sigaction) CALL(socket) CALL(socketpair) \
     CALL(write) CALL(writev)
 
@@ -134,6 +134,7 @@ int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
 
 WRAP(int, bind, 0, (int fd, const struct sockaddr *a, socklen_t l), (fd, a, l))
 WRAP(int, connect, 0, (int fd, const struct sockaddr *a, socklen_t l), (fd, a, l))
+WRAP(int, epoll_create, 0, (int size), (size))
 WRAP(int, epoll_create1, 0, (int flags), (flags))
 WRAP(int, epoll_ctl, op, (int epoll, int op, int fd, struct epoll_event *e), (epoll, op, fd, e))
 WRAP(int, epoll_pwait, 0, (int epoll, struct epoll_event *e, int most, int timeout, const sigset_t *mask),
@@ -142,6 +143,7 @@ WRAP(int, eventfd, 0, (unsigned int value, int flags), (value, flags))
 WRAP(int, getsockname, 0, (int fd, struct sockaddr *a, socklen_t *l), (fd, a, l))
 WRAP(int, getsockopt, 0, (int fd, int level, int name, void *v, socklen_t *l), (fd, level, name, v, l))
 WRAP(int, listen, 0, (int fd, int backlog), (fd, backlog))
+WRAP(int, pipe, 0, (int fds[2]), (fds))
 WRAP(int, pipe2, 0, (int fds[2], int flags), (fds, flags))
 WRAP(ssize_t, read, 0, (int fd, void *bytes, size_t size), (fd, bytes, size))
 WRAP(ssize_t, recv, 0, (int fd, void *bytes, size_t size, int flags), (fd, bytes, size, flags))

@@ -1,15 +1,17 @@
 //! System calls that fail, or hang: rules for the library made of `faults.c`, which is preloaded into a proxy.
 
+use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The calls, in the order of `faults.c`.
-const CALLS: [&str; 23] = [
+const CALLS: [&str; 25] = [
     "accept4",
     "bind",
     "connect",
+    "epoll_create",
     "epoll_create1",
     "epoll_ctl",
     "epoll_pwait",
@@ -18,6 +20,7 @@ const CALLS: [&str; 23] = [
     "getsockopt",
     "listen",
     "open64",
+    "pipe",
     "pipe2",
     "pthread_create",
     "read",
@@ -69,26 +72,26 @@ pub struct Fault {
 
 impl Fault {
     /// Each call fails on all threads.
-    pub fn always(error: i32) -> Fault {
-        Fault { error, threads: Threads::All, skip: 0, times: u32::MAX, chance: 0, detail: 0 }
+    pub fn always(error: Errno) -> Fault {
+        Fault { error: error as i32, threads: Threads::All, skip: 0, times: u32::MAX, chance: 0, detail: 0 }
     }
 
     /// The next call of a worker fails.
-    pub fn once(error: i32) -> Fault {
+    pub fn once(error: Errno) -> Fault {
         Fault { threads: Threads::Workers, times: 1, ..Fault::always(error) }
     }
 
     /// The next call of a worker returns when the rule is taken back.
     pub fn hang() -> Fault {
-        Fault::once(HANGING)
+        Fault { error: HANGING, ..Fault::once(Errno::UnknownErrno) }
     }
 }
 
 /// The library and the file with its rules.
 pub struct Faults {
     rules: File,
-    /// The start of a command: what follows becomes a process with the library in it.
-    pub wrapper: [String; 3],
+    library: PathBuf,
+    path: PathBuf,
 }
 
 impl Faults {
@@ -107,8 +110,13 @@ impl Faults {
         let rules = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let rules = rules.expect("a file for the rules");
         rules.set_len((CALLS.len() * SIZE * 4) as u64).expect("room for the rules");
-        let set = |name: &str, path: &PathBuf| format!("{name}={}", path.display());
-        Some(Faults { rules, wrapper: ["env".into(), set("LD_PRELOAD", &library), set("FAULTS", &path)] })
+        Some(Faults { rules, library, path })
+    }
+
+    /// The start of a command: what follows becomes a process with the library in it.
+    pub fn wrapper(&self) -> [String; 3] {
+        let set = |name: &str, path: &Path| format!("{name}={}", path.display());
+        ["env".into(), set("LD_PRELOAD", &self.library), set("FAULTS", &self.path)]
     }
 
     /// Has a call fail from now on.

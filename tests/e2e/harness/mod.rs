@@ -16,13 +16,14 @@ mod wire;
 pub use admin::ParsedReply;
 pub use board::{PATIENCE, Seen};
 pub use case::{Case, End, Step};
+pub use config::minimal;
 pub use expect::{
     BAD_REQUEST, CONNECTION_TERMINATED, DIRECT, EMPTY_BAD_REQUEST, NOT_IMPLEMENTED, OK, PROTOCOL_ERROR,
     TOO_LARGE, UPGRADE_REQUIRED, normalize, printable,
 };
 pub use faults::{Fault, Faults, Threads};
 pub use nginx::Nginx;
-pub use proxy::{Kind, Launch, new_directory};
+pub use proxy::{Kind, Launch, Proxy, new_directory};
 pub use runner::{Site, proxies, run};
 pub use upstream::Action;
 pub use wire::{Wire, serve_each};

@@ -111,6 +111,14 @@ impl Proxy {
     /// Starts the proxy with a configuration and waits until it is ready. Its files and its log are in
     /// `directory`.
     pub fn start(kind: Kind, bootstrap: &Value, directory: PathBuf, launch: Launch) -> Proxy {
+        let mut proxy = Proxy::spawn(kind, bootstrap, directory, launch);
+        let exited = proxy.wait_until_ready(launch.patience);
+        assert!(exited.is_none(), "the proxy is not ready ({exited:?}):\n{}", proxy.log());
+        proxy
+    }
+
+    /// Starts the proxy, which may end by itself; see [`Proxy::wait_until_ready`].
+    pub fn spawn(kind: Kind, bootstrap: &Value, directory: PathBuf, launch: Launch) -> Proxy {
         let config = directory.join("bootstrap.json");
         fs::write(&config, bootstrap.to_string()).expect("the configuration written");
         let admin_file = directory.join("admin");
@@ -133,27 +141,27 @@ impl Proxy {
             .spawn()
             .expect("the proxy started");
         let unknown = Admin { address: ([127, 0, 0, 1], 0).into() };
-        let mut proxy =
-            Proxy { process, directory, files_are_kept: false, admin: unknown, listeners: HashMap::new() };
-        proxy.wait_until_ready(&admin_file, launch.patience);
-        proxy.listeners = proxy.admin.listeners();
-        proxy
+        Proxy { process, directory, files_are_kept: false, admin: unknown, listeners: HashMap::new() }
     }
 
-    fn wait_until_ready(&mut self, admin_file: &Path, patience: Duration) {
+    /// Waits until it answers, or has ended, with that status.
+    pub fn wait_until_ready(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let admin_file = self.directory.join("admin");
         let deadline = Instant::now() + patience;
         loop {
-            let address = fs::read_to_string(admin_file).ok().and_then(|text| text.trim().parse().ok());
+            let address = fs::read_to_string(&admin_file).ok().and_then(|text| text.trim().parse().ok());
             if let Some(address) = address {
                 self.admin = Admin { address };
                 if self.admin.get("/ready").is_some_and(|reply| reply.status == 200) {
-                    return;
+                    self.listeners = self.admin.listeners();
+                    return None;
                 }
             }
             let exited = self.process.try_wait().ok().flatten();
-            if exited.is_some() || Instant::now() > deadline {
-                panic!("the proxy is not ready ({exited:?}):\n{}", self.log());
+            if exited.is_some() {
+                return exited;
             }
+            assert!(Instant::now() < deadline, "the proxy does not get ready:\n{}", self.log());
             thread::sleep(Duration::from_millis(10)); // nothing tells when a process listens
         }
     }

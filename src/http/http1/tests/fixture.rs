@@ -106,7 +106,8 @@ impl Link {
         peer.set_nonblocking(true).unwrap();
         let nowhere: crate::network::Address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into();
         let socket = ConnectionSocket::accepted(ours.into(), nowhere.clone(), nowhere);
-        let connection = ConnectionImpl::new(&dispatcher, socket, Box::<RawBufferSocket>::default(), true);
+        let connection =
+            ConnectionImpl::new(&dispatcher, socket, Box::<RawBufferSocket>::default(), true).unwrap();
         Link { dispatcher, connection, peer, output: RefCell::default() }
     }
 
