@@ -11,10 +11,17 @@ use crate::trace::{self, Format, Rendering, ThreadEvents};
 
 /// `?enable=y|n` (POST) switches; otherwise `?format=text|json|chrome` shows what was recorded, of
 /// `?threads=all|workers` or the thread of that name.
-pub(super) fn trace(_server: &InstanceImpl, request: &Request) -> Response {
+pub(super) fn trace(server: &InstanceImpl, request: &Request) -> Response {
     match (request.param("enable"), request.method.as_str()) {
-        (Some("y"), "POST") => switch(trace::enable),
-        (Some("n"), "POST") => switch(trace::disable),
+        (Some("y"), "POST") => {
+            trace::enable();
+            server.cluster_manager.record_lists();
+            Response::text(200, "OK\n")
+        }
+        (Some("n"), "POST") => {
+            trace::disable();
+            Response::text(200, "OK\n")
+        }
         (Some("y" | "n"), _) => {
             Response::text(405, format!("Method {} not allowed, POST required.", request.method))
         }
@@ -26,11 +33,6 @@ pub(super) fn trace(_server: &InstanceImpl, request: &Request) -> Response {
 /// The page that draws what `/trace?format=json` gives.
 pub(super) fn ui(_server: &InstanceImpl, _request: &Request) -> Response {
     Response::html(include_str!("trace_ui.html"))
-}
-
-fn switch(to: fn()) -> Response {
-    to();
-    Response::text(200, "OK\n")
 }
 
 fn show(request: &Request) -> Response {
