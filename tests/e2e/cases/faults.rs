@@ -17,9 +17,12 @@ use std::time::{Duration, Instant};
 
 const ACCEPT_FAILURE: &str = "listener.127.0.0.1_0.downstream_cx_accept_failure";
 
-/// A case in which each request has an upstream connection of its own.
+/// A case in which each request has an upstream connection of its own. One whose request went before it was
+/// connected stays in the pool, but not for long.
 fn case() -> Case {
-    Case::new("faults").cluster(json!({"max_requests_per_connection": 1}))
+    let idle = json!({"idle_timeout": "0.5s"});
+    Case::new("faults")
+        .cluster(json!({"max_requests_per_connection": 1, "common_http_protocol_options": idle}))
 }
 
 /// Legate with two workers, whose system calls can be made to fail.
@@ -29,7 +32,10 @@ fn with_faults(run: impl FnOnce(&mut Site, &Faults)) {
     let wrapper = faults.wrapper();
     let wrapper = wrapper.each_ref().map(String::as_str);
     let launch = Launch { wrapper: &wrapper, workers: 2, ..Launch::default() };
-    run(&mut Site::start_with(Kind::Legate, &[&case()], launch), &faults);
+    let mut site = Site::start_with(Kind::Legate, &[&case()], launch);
+    // The proxy is ready before each worker has added its listener, which takes system calls too.
+    assert_eq!(site.proxy.admin.wait_for_stat("listener_manager.listener_create_success", 2), Ok(()));
+    run(&mut site, &faults);
     let _ = fs::remove_dir_all(directory);
 }
 
