@@ -2,6 +2,7 @@
 //! of the bootstrap.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::rc::Rc;
@@ -207,7 +208,8 @@ impl ListenerManagerStats {
 /// The names and addresses of listeners, of which no two may be equal.
 #[derive(Default)]
 pub struct TakenAddresses {
-    listeners: Vec<(String, Address)>,
+    names: HashSet<String>,
+    addresses: HashSet<Address>,
 }
 
 impl TakenAddresses {
@@ -222,12 +224,12 @@ impl TakenAddresses {
         bind_to_port: bool,
     ) -> Result<String, String> {
         let name = if name.is_empty() { uuid_name() } else { name.to_string() };
-        if self.listeners.iter().any(|(taken, _)| *taken == name) {
+        if self.names.contains(&name) {
             return Err(format!("error adding listener: duplicate listener name '{name}'"));
         }
         let Some(address) = Address::configured(address) else { return Ok(name) };
         let chosen_by_the_kernel = bind_to_port && address.ip().is_some_and(|ip| ip.port() == 0);
-        if !chosen_by_the_kernel && self.listeners.iter().any(|(_, taken)| *taken == address) {
+        if self.addresses.contains(&address) && !chosen_by_the_kernel {
             let message = format!(
                 "error adding listener: '{name}' has duplicate address '{address}' as existing listener, to \
                  check if the listener has duplicated addresses with other listeners or 'enable_reuse_port' \
@@ -236,7 +238,8 @@ impl TakenAddresses {
             envoy_log!(Config, warn, "{}", message);
             return Err(message);
         }
-        self.listeners.push((name.clone(), address));
+        self.names.insert(name.clone());
+        self.addresses.insert(address);
         Ok(name)
     }
 }
