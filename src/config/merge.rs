@@ -60,6 +60,8 @@ fn merge_list(base: &mut Value, over: Value) {
 }
 
 fn merge_object(base: &mut Map<String, Value>, over: Map<String, Value>, path: &str) {
+    // Two members are left for the reader to complain about; null is none.
+    let is_one_member = path == ONEOF && over.values().filter(|value| !value.is_null()).count() == 1;
     for (name, value) in over {
         let existing = base.iter_mut().find(|(key, _)| camel_case(key) == camel_case(&name));
         match existing {
@@ -71,7 +73,7 @@ fn merge_object(base: &mut Map<String, Value>, over: Map<String, Value>, path: &
                 merge_value(base, value, &path);
             }
             None => {
-                if path == ONEOF {
+                if is_one_member && !value.is_null() {
                     base.clear();
                 }
                 base.insert(name, value);
@@ -146,6 +148,11 @@ mod tests {
         let mode = json!({"admin": {"address": {"pipe": {"mode": 0o600}}}});
         let want = json!({"admin": {"address": {"pipe": {"path": "@a", "mode": 0o600}}}});
         assert_eq!(merged(json!({"admin": {"address": {"pipe": {"path": "@a"}}}}), mode), want);
+        let none = json!({"admin": {"address": {"pipe": null}}});
+        assert_eq!(merged(socket.clone(), none)["admin"]["address"]["socket_address"]["port_value"], 1);
+        let both =
+            json!({"admin": {"address": {"pipe": {"path": "@a"}, "socket_address": {"port_value": 2}}}});
+        assert_eq!(merged(socket, both)["admin"]["address"].as_object().map(Map::len), Some(2));
     }
 
     #[test]
