@@ -132,12 +132,12 @@ fn round(sites: &Sites, seed: u64, options: Options, statuses: &mut BTreeMap<u16
     faults
 }
 
-/// What is asked of the admin interface meanwhile; no page whose megabytes would hide what else grows.
+/// What is asked of the admin interface meanwhile, among it a page of megabytes.
 const PAGES: [&str; 8] = [
     "POST /trace?enable=y",
     "POST /trace?enable=y",
     "POST /trace?enable=n",
-    "GET /server_info",
+    "GET /trace?format=json",
     "GET /stats",
     "GET /clusters",
     "GET /listeners",

@@ -188,7 +188,7 @@ fn cluster(kind: Kind, port: u16, refused: u16) -> Value {
         hosts.as_array_mut().expect("a list").push(host);
     }
     if kind == Kind::Breakers {
-        let few = json!({"max_connections": 2, "max_pending_requests": 2, "max_requests": 3, "track_remaining": true});
+        let few = json!({"max_connections": 2, "max_connection_pools": 1, "max_pending_requests": 2, "max_requests": 3, "track_remaining": true});
         cluster["circuit_breakers"] = json!({"thresholds": [few]});
     }
     cluster
