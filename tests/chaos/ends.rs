@@ -1,7 +1,7 @@
 //! The connections of an upstream, kept together so that all of them can be ended from outside.
 
 use super::harness::wire::Wire;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{Backlog, setsockopt, sockopt};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +75,8 @@ impl Ends {
 /// lives. `serve` gets the connection's number in `ends`.
 pub fn listen(ends: &Arc<Ends>, serve: impl Fn(Wire, u64) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("an upstream port");
+    // One that overflows leaves connections that only the other end knows of.
+    nix::sys::socket::listen(&listener, Backlog::MAXALLOWABLE).expect("a long queue");
     let port = listener.local_addr().expect("its address").port();
     let (ends, serve) = (ends.clone(), Arc::new(serve));
     thread::spawn(move || {

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// A client that waits longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// What is left after this has leaked.
+/// What is left when nothing has changed for so long has leaked.
 const SETTLING: Duration = Duration::from_secs(3);
 /// Clients at the same time.
 const AT_ONCE: usize = 10;
@@ -36,7 +36,7 @@ const AT_ONCE_BEHIND: Duration = Duration::from_micros(100);
 const LENGTH: usize = 1_000_000_000;
 
 /// What is open, or what was left open.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Open {
     downstream: i64,
     upstream: i64,
@@ -82,6 +82,8 @@ struct Row {
     /// Requests that were sent on a connection that had been reset.
     refused: usize,
     left: Open,
+    /// How long it took until nothing was left.
+    took: Duration,
 }
 
 /// What both ends share.
@@ -175,17 +177,29 @@ impl Lab {
                 });
             }
         });
-        let deadline = Instant::now() + SETTLING;
+        let (left, took) = self.settle(before);
+        self.ends.close(false);
+        let (hanging, refused) = (hanging.into_inner(), refused.into_inner());
+        let row = Row { what, tried, hanging, refused, left, took };
+        row.print();
+        row
+    }
+
+    /// Waits until nothing is open that was not open before, as long as that changes. Says what is left, and how
+    /// long that took.
+    fn settle(&self, before: Open) -> (Open, Duration) {
+        let begun = Instant::now();
         let mut left = Open::in_proxy(&self.proxy) - before;
-        while !left.nothing() && Instant::now() < deadline {
+        let mut last = (left, Instant::now());
+        while !left.nothing() && last.1.elapsed() < SETTLING {
             self.ends.close_idle(); // the proxy may keep them; the others are for it to end
             thread::sleep(Duration::from_millis(20)); // there is no event for rest
             left = Open::in_proxy(&self.proxy) - before;
+            if left != last.0 {
+                last = (left, Instant::now());
+            }
         }
-        self.ends.close(false);
-        let row = Row { what, tried, hanging: hanging.into_inner(), refused: refused.into_inner(), left };
-        row.print();
-        row
+        (left, begun.elapsed())
     }
 
     /// A connection that a worker has taken, or may not have.
@@ -232,14 +246,15 @@ impl Lab {
 
 impl Row {
     fn header() {
-        println!("{:<58} tried  hang  503  downstream  upstream  streams  fds", "");
+        println!("{:<58} tried  hang  503  downstream  upstream  streams  fds  after", "");
     }
 
     fn print(&self) {
         let Open { downstream, upstream, streams, fds } = self.left;
-        let Row { what, tried, hanging, refused, .. } = self;
+        let Row { what, tried, hanging, refused, took, .. } = self;
+        let took = took.as_secs_f64();
         println!(
-            "{what:<58} {tried:>5} {hanging:>5} {refused:>4} {downstream:>11} {upstream:>9} {streams:>8} {fds:>4}"
+            "{what:<58} {tried:>5} {hanging:>5} {refused:>4} {downstream:>11} {upstream:>9} {streams:>8} {fds:>4} {took:>4.1} s"
         );
     }
 }
@@ -405,7 +420,7 @@ fn a_reset_is_acted_on_and_leaves_nothing_behind() {
     let post = b"POST /silent HTTP/1.1\r\nhost: a.test\r\ncontent-length: 100\r\n\r\nhalf";
     let aborted = |lab: &Lab, number: usize| {
         let mut wire = lab.connect(false);
-        wire.send(&get("/ok")[..if number.is_multiple_of(3) { 9 } else { get("/ok").len() }]);
+        wire.send([get("/ok"), get("/direct"), "GET /ok HT".to_string()][number % 3].as_str());
         wire.reset();
         (false, 0)
     };
