@@ -43,6 +43,7 @@ pub fn bootstrap() -> Value {
         "listeners": listeners,
         "clusters": [{
             "name": "upstream",
+            "per_connection_buffer_limit_bytes": 300,
             "typed_extension_protocol_options": {
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                     "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",

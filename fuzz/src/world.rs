@@ -72,6 +72,7 @@ impl Wire {
         Rc::new(wire)
     }
 
+    /// Makes an edge: readable and writable.
     fn wake(&self) {
         (&self.peer).write_all(b"x").expect("room for a byte");
         self.sent.set(self.sent.get() + 1);
@@ -91,12 +92,19 @@ impl Wire {
     }
 }
 
+impl Upstream {
+    fn pieces(&self) -> &[Vec<u8>] {
+        match self {
+            Upstream::Model => &[],
+            Upstream::Bytes(pieces, _) => pieces,
+        }
+    }
+}
+
 /// The two ends of a played socket's connection.
 struct Link {
     wire: Rc<Wire>,
     world: Rc<Shared>,
-    /// Reads that may still come.
-    reads: Cell<usize>,
     input: RefCell<VecDeque<Vec<u8>>>,
     end: Cell<End>,
     output: RefCell<Vec<u8>>,
@@ -112,6 +120,10 @@ struct Link {
 struct Shared {
     /// Grows with all that happens.
     activity: Cell<u64>,
+    /// Reads in which nothing came, since something last happened.
+    idle_reads: Cell<u64>,
+    /// Bytes taken by a write.
+    window: Cell<usize>,
     upstream: RefCell<Option<Upstream>>,
     wires: RefCell<Vec<Rc<Wire>>>,
     upstream_links: RefCell<Vec<Rc<Link>>>,
@@ -121,6 +133,7 @@ struct Shared {
 impl Shared {
     fn act(&self) {
         self.activity.set(self.activity.get() + 1);
+        self.idle_reads.set(0);
     }
 
     fn wire(&self, index: usize) -> Rc<Wire> {
@@ -137,7 +150,6 @@ impl Link {
         Link {
             wire,
             world: world.clone(),
-            reads: Cell::new(64 + 4 * pieces.len()),
             input: RefCell::new(pieces.into()),
             end: Cell::new(end),
             output: RefCell::default(),
@@ -164,7 +176,6 @@ impl Link {
 
     fn send(&self, piece: Vec<u8>) {
         self.input.borrow_mut().push_back(piece);
-        self.reads.set(self.reads.get() + 4);
         self.wire.wake();
     }
 
@@ -198,11 +209,12 @@ impl TransportSocket for PlayedSocket {
     fn do_read(&self, callbacks: &dyn TransportSocketCallbacks, buffer: &mut Buffer) -> IoResult {
         let mut result =
             IoResult { action: PostIoAction::KeepOpen, bytes_processed: 0, end_stream_read: false };
-        assert!(self.0.reads.get() > 0, "read again and again");
-        self.0.reads.set(self.0.reads.get() - 1);
+        let shared = &self.0.world;
+        shared.idle_reads.set(shared.idle_reads.get() + 1);
+        assert!(shared.idle_reads.get() < 100, "read again and again");
         let piece = self.0.input.borrow_mut().pop_front();
         if let Some(piece) = piece {
-            self.0.world.act();
+            shared.act();
             result.bytes_processed = piece.len();
             buffer.add(&piece);
         }
@@ -222,12 +234,18 @@ impl TransportSocket for PlayedSocket {
         buffer: &mut Buffer,
         _end_stream: bool,
     ) -> IoResult {
-        let bytes_processed = buffer.len();
+        let bytes_processed = buffer.len().min(self.0.world.window.get());
         if bytes_processed > 0 {
             self.0.world.act();
-            buffer.chunks().for_each(|chunk| self.0.output.borrow_mut().extend_from_slice(chunk));
-            buffer.clear();
+            self.0
+                .output
+                .borrow_mut()
+                .extend_from_slice(&buffer.linearize(bytes_processed)[..bytes_processed]);
+            buffer.drain(bytes_processed);
             self.0.answer();
+        }
+        if !buffer.is_empty() {
+            self.0.wire.wake();
         }
         IoResult { action: PostIoAction::KeepOpen, bytes_processed, end_stream_read: false }
     }
@@ -250,6 +268,8 @@ pub struct Script<'a> {
     /// What the downstream sends, a read at a time.
     pub pieces: Vec<Vec<u8>>,
     pub upstream: Upstream,
+    /// Peers take what they get bit by bit, and buffers are above their limits now and then.
+    pub slowly: bool,
     /// What it sends when nothing moves any more and the connection is still open.
     pub then: Option<&'a [u8]>,
 }
@@ -345,13 +365,15 @@ impl World {
     /// Plays a script to its end and cleans up.
     pub fn play(&self, script: Script) -> Outcome {
         let floods = self.response_flood.value();
+        let all: usize = script.pieces.iter().chain(script.upstream.pieces()).map(Vec::len).sum();
+        self.shared.window.set(if script.slowly { 100.max(all / 32) } else { usize::MAX });
         *self.shared.upstream.borrow_mut() = Some(script.upstream);
         let link = Rc::new(Link::new(&self.shared, self.shared.wire(0), script.pieces, End::Nothing));
         let socket = ConnectionSocket::accepted(link.wire.fd(), address(), address());
         let connection =
             ConnectionImpl::new(&self.dispatcher, socket, Box::new(PlayedSocket(link.clone())), true)
                 .expect("watched");
-        connection.set_buffer_limits(if script.manager == 3 { 1024 } else { 1024 * 1024 });
+        connection.set_buffer_limits(if script.slowly { 200 } else { 1024 * 1024 });
         let manager = ConnectionManagerImpl::new(self.managers[script.manager].clone(), &self.dispatcher);
         connection.add_read_filter(manager);
         connection.initialize_read_filters();

@@ -44,14 +44,14 @@ fn run(input: &[u8]) -> u64 {
 
 fn as_request(mut pieces: Vec<Vec<u8>>) -> Outcome {
     pieces.insert(0, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec());
-    world().play(Script { manager: 0, pieces, upstream: Upstream::Model, then: None })
+    world().play(Script { manager: 0, pieces, upstream: Upstream::Model, slowly: false, then: None })
 }
 
 fn as_response(mut pieces: Vec<Vec<u8>>) -> Outcome {
     pieces.insert(0, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec());
     let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec();
     let upstream = Upstream::Bytes(pieces, End::Nothing);
-    world().play(Script { manager: 0, pieces: vec![request], upstream, then: None })
+    world().play(Script { manager: 0, pieces: vec![request], upstream, slowly: false, then: None })
 }
 
 fn verdict(outcome: &Outcome, request: bool) -> Verdict {

@@ -1,5 +1,5 @@
 //! What an upstream sends: through connection, codec client, pool, router and connection manager to a
-//! client. The first byte chooses the request and how the upstream ends.
+//! client. The first byte chooses the request, how the upstream ends and whether the peers are slow.
 
 use super::super::Target;
 use super::super::message::{self, Kind, Message};
@@ -38,11 +38,12 @@ fn run(input: &[u8]) -> u64 {
     let choice = usize::from(choice);
     let (manager, request) = REQUESTS[choice % REQUESTS.len()];
     let end = ENDS[choice / REQUESTS.len() % ENDS.len()];
+    let slowly = choice / REQUESTS.len() / ENDS.len() % 2 == 1;
     // Once is enough to see what comes of another request.
     let mut then = Some(AGAIN);
     let mut results = cuts(data).into_iter().map(|pieces| {
         let upstream = Upstream::Bytes(pieces, end);
-        let script = Script { manager, pieces: vec![request.to_vec()], upstream, then: then.take() };
+        let script = Script { manager, pieces: vec![request.to_vec()], upstream, slowly, then: then.take() };
         let asked_again = script.then.is_some();
         Responses::of(&world().play(script), request, asked_again)
     });
@@ -153,6 +154,10 @@ const SEEDS: &[&[u8]] = &[
     b"\0HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n",
     b"\0HTTP/1.1 205 Reset\r\ncontent-length: 5\r\n\r\nhello",
     b"\0HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstolen",
+    concat!("\x1bHTTP/1.1 200 OK\r\ncontent-length: 600\r\n\r\n", hundred!("hello ")).as_bytes(),
+    concat!("\x1cHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", hundred!("5\r\nhello\r\n"), "0\r\nx: y\r\n\r\n")
+        .as_bytes(),
+    concat!("\x24HTTP/1.1 200 OK\r\n\r\n", hundred!("until the end ")).as_bytes(),
     b"\x08HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 14\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     b"\x07HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno",
     b"\0HTTP/1.1 200 \r\nx-envoy-immediate-health-check-fail: 1\r\nserver: s\r\ncontent-length: 0\r\n\r\n",

@@ -1,5 +1,15 @@
 //! The targets: one file for each kind of input.
 
+/// A text a hundred times.
+macro_rules! hundred {
+    ($text:literal) => {
+        hundred!(@ hundred!(@ $text))
+    };
+    (@ $text:expr) => {
+        concat!($text, $text, $text, $text, $text, $text, $text, $text, $text, $text)
+    };
+}
+
 mod chunk;
 mod client;
 mod config;

@@ -1,5 +1,5 @@
 //! What a client sends: through connection, connection manager, filters and router, to an upstream that
-//! answers every request. The first byte chooses the connection manager.
+//! answers every request. The first byte chooses the connection manager, and whether the peers are slow.
 
 use super::super::Target;
 use super::super::bootstrap::MANAGERS;
@@ -20,9 +20,10 @@ pub const TARGET: Target = Target {
 fn run(input: &[u8]) -> u64 {
     let Some((&choice, data)) = input.split_first() else { return 0 };
     let manager = usize::from(choice) % MANAGERS;
-    let mut outcomes = cuts(data)
-        .into_iter()
-        .map(|pieces| world().play(Script { manager, pieces, upstream: Upstream::Model, then: None }));
+    let slowly = usize::from(choice) / MANAGERS % 2 == 1;
+    let mut outcomes = cuts(data).into_iter().map(|pieces| {
+        world().play(Script { manager, pieces, upstream: Upstream::Model, slowly, then: None })
+    });
     let whole = outcomes.next().expect("at least one way");
     check(&whole);
     for other in outcomes.filter(|other| !whole.flooded && !other.flooded) {
@@ -114,6 +115,10 @@ const SEEDS: &[&[u8]] = &[
     b"\0GET / HTTP/1.1\nhost: a\n\n",
     b"\0GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te, x\r\nx: 1\r\nvia: 1.1 b\r\nx-forwarded-for: 1.2.3.4, ::1\r\nx-forwarded-proto: https\r\n\r\n",
     b"\0GET / HTTP/1.1\r\nhost: a\r\nx: a\r\n b\r\n\r\n",
+    concat!("\x04POST /p HTTP/1.1\r\nhost: a\r\ncontent-length: 600\r\n\r\n", hundred!("hello "), "GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .as_bytes(),
+    concat!("\x05POST /p HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", hundred!("5\r\nhello\r\n"), "0\r\nx: y\r\n\r\n")
+        .as_bytes(),
     b"\0PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 ];
 
