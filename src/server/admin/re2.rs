@@ -102,14 +102,14 @@ fn words(error: &ast::Error, pattern: &str) -> String {
             format!("no argument for repetition operator: {}", from.chars().next().unwrap_or_default())
         }
         ErrorKind::RepetitionCountInvalid | ErrorKind::DecimalInvalid => {
-            let start = pattern[..error.span().start.offset + 1].rfind('{').unwrap_or(0);
+            let start = pattern[..error.span().end.offset].rfind('{').unwrap_or(0);
             let end = pattern[start..].find('}').map_or(pattern.len(), |length| start + length + 1);
             format!("invalid repetition size: {}", &pattern[start..end])
         }
         ErrorKind::EscapeUnexpectedEof => "trailing \\".to_string(),
         ErrorKind::EscapeUnrecognized => format!("invalid escape sequence: {at}"),
-        ErrorKind::FlagUnrecognized | ErrorKind::UnsupportedLookAround => {
-            let start = pattern[..error.span().start.offset + 1].rfind("(?").unwrap_or(0);
+        ErrorKind::FlagUnrecognized | ErrorKind::FlagUnexpectedEof | ErrorKind::UnsupportedLookAround => {
+            let start = pattern[..error.span().end.offset].rfind("(?").unwrap_or(0);
             format!("invalid perl operator: {}", &pattern[start..error.span().end.offset])
         }
         ErrorKind::NestLimitExceeded(_) => "expression nested too deeply".to_string(),
@@ -148,6 +148,10 @@ mod tests {
             (".{900}{1}", "bad repetition operator: {900}{1}"),
             ("(?=x)", "invalid perl operator: (?="),
             ("(?z)", "invalid perl operator: (?z"),
+            ("(?\u{e9})", "invalid perl operator: (?\u{e9}"),
+            ("a(?i", "invalid perl operator: (?i"),
+            ("a(?=x)", "invalid perl operator: (?="),
+            ("\u{e9}{1001}", "invalid repetition size: {1001}"),
             ("\\p{Nope}", "invalid character class range: \\p{Nope}"),
         ] {
             assert_eq!(error(pattern), text, "{pattern}");
