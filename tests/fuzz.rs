@@ -83,4 +83,4 @@ macro_rules! short_runs {
     };
 }
 
-short_runs! { server client chunk config format headers options }
+short_runs! { server client chunk config format headers options admin }

@@ -10,6 +10,7 @@ macro_rules! hundred {
     };
 }
 
+mod admin;
 mod chunk;
 mod client;
 mod config;
@@ -29,6 +30,7 @@ pub const ALL: &[Target] = &[
     format::TARGET,
     headers::TARGET,
     options::TARGET,
+    admin::TARGET,
 ];
 
 /// A number for anything.

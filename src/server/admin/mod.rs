@@ -5,6 +5,7 @@
 //! is sent.
 
 mod clusters;
+mod detached;
 mod filter;
 mod help;
 mod listeners;
@@ -32,6 +33,8 @@ use crate::filters::network::http_connection_manager::{
 };
 use crate::network::ListenSocket;
 
+#[doc(hidden)]
+pub use detached::DetachedAdmin;
 use filter::{AdminFilterFactory, Turns};
 use request::TEXT;
 pub(super) use request::{Request, Response};
