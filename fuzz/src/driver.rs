@@ -13,8 +13,11 @@ use super::Target;
 use super::memory;
 use super::mutate::mutate;
 
-/// An input that runs longer has hung.
+/// An input that the process works on for longer has hung. (CPU time: a busy machine is no hang.)
 const HANG: Duration = Duration::from_secs(10);
+
+/// How often to look whether an input has hung.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// CPU time that an input may take.
 const MOST_TIME: Duration = Duration::from_secs(1);
@@ -111,7 +114,7 @@ fn keep(rng: &mut Rng, corpus: &mut Vec<Vec<u8>>, seeds: usize, input: Vec<u8>) 
 /// # Errors
 /// The invariant that broke.
 pub fn check(target: &Target, input: &[u8]) -> Result<u64, String> {
-    let start = cpu_time();
+    let start = time(ClockId::CLOCK_THREAD_CPUTIME_ID);
     let (outcome, peak) = memory::peak_of(|| catch_unwind(AssertUnwindSafe(|| (target.run)(input))));
     let signature = outcome.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -119,16 +122,15 @@ pub fn check(target: &Target, input: &[u8]) -> Result<u64, String> {
         format!("panic: {}", text.unwrap_or("no text"))
     })?;
     check_memory(target, input.len(), peak)?;
-    let time = cpu_time() - start;
-    if time > MOST_TIME {
-        return Err(format!("time: an input of {} bytes took {time:?}", input.len()));
+    let took = time(ClockId::CLOCK_THREAD_CPUTIME_ID) - start;
+    if took > MOST_TIME {
+        return Err(format!("time: an input of {} bytes took {took:?}", input.len()));
     }
     Ok(signature)
 }
 
-/// What this thread has used.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock").into()
+fn time(clock: ClockId) -> Duration {
+    clock_gettime(clock).expect("a clock").into()
 }
 
 fn check_memory(target: &Target, length: usize, peak: usize) -> Result<(), String> {
@@ -160,14 +162,16 @@ impl Watch {
         let watched = shared.clone();
         std::thread::spawn(move || {
             let (state, over) = &*watched;
-            let mut last = 0;
+            let mut last = (0, Duration::ZERO);
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             while !state.over {
-                state = over.wait_timeout(state, HANG).unwrap_or_else(PoisonError::into_inner).0;
-                if state.running && state.number == last && !state.over {
+                state = over.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                let now = time(ClockId::CLOCK_PROCESS_CPUTIME_ID);
+                if !state.running || state.number != last.0 {
+                    last = (state.number, now);
+                } else if now - last.1 > HANG && !state.over {
                     on_hang(&target, &state.input);
                 }
-                last = state.number;
             }
         });
         Watch { shared }
