@@ -38,15 +38,18 @@ fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_string).collect()
 }
 
-/// `` `file` › `item`, `item`; `file` `` or `none`.
+/// `` [`file`](../src/file) › `item`, `item`; [`file`](../src/file) `` or `none`.
 fn parse_places(cell: &str) -> Result<Vec<Place>, String> {
     if cell == "none" {
         return Ok(Vec::new());
     }
     cell.split("; ")
         .map(|part| {
-            let (file, items) = part.split_once(" › ").unwrap_or((part, ""));
-            let [file] = &quoted(file)[..] else { return Err(format!("not one file: {part}")) };
+            let (link, items) = part.split_once(" › ").unwrap_or((part, ""));
+            let [file] = &quoted(link)[..] else { return Err(format!("not one file: {part}")) };
+            if link != format!("[`{file}`](../src/{file})") {
+                return Err(format!("no link to the file: {part}"));
+            }
             if !file.ends_with(".rs") {
                 return Err(format!("not a Rust file: {file}"));
             }

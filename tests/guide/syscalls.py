@@ -3,7 +3,8 @@
 
     python3 tests/guide/syscalls.py --proxy legate|envoy
 
-Left out are polls that only waited for a timer.
+Left out are polls that only waited for a timer. legate's poll is `epoll_pwait` without a signal mask, which is the same call and
+is shown as such.
 """
 
 import argparse
@@ -20,9 +21,9 @@ def shown(text):
     downstream, lines = None, []
     for call in filter(None, map(CALL.match, text.splitlines())):
         name, fd, rest = call["name"], call["fd"], call["rest"]
-        if name == "epoll_wait":
+        if name in ("epoll_wait", "epoll_pwait"):
             ready = re.findall(r"events=([\w|]+), data=\{u32=(\d+)", rest)
-            timeout = int(rest.rpartition(", ")[2])
+            timeout = int(rest.split(", ")[-3 if name == "epoll_pwait" else -1])
             if downstream is None and ready:
                 downstream = ready[0][1]
             elif ready and lines[-1].startswith("send") and ready[0][1] == downstream:
