@@ -318,11 +318,13 @@ fn cpp_words(text: &str) -> HashSet<String> {
 
 #[test]
 fn the_parser_of_rows_refuses_what_it_does_not_know() {
-    assert!(parse_places("`a.rs` › `A::b`, `c()`; `d.rs`").is_ok_and(|places| places.len() == 2));
+    let (a, d) = ("[`a.rs`](../src/a.rs)", "[`d.rs`](../src/d.rs)");
+    assert!(parse_places(&format!("{a} › `A::b`, `c()`; {d}")).is_ok_and(|places| places.len() == 2));
     assert!(parse_places("none").is_ok_and(|places| places.is_empty()));
-    for bad in ["`a`", "`a.rs` > `A::b`", "`a.rs` › `A::b` `C`", "a.rs", "`a.rs` › A::b", ""] {
-        assert!(parse_places(bad).is_err(), "{bad}");
+    for bad in ["[`a`](../src/a)", "@ > `A::b`", "@ › `A::b` `C`", "a.rs", "`a.rs`", "@ › A::b", ""] {
+        assert!(parse_places(&bad.replace('@', a)).is_err(), "{bad}");
     }
+    assert!(parse_places("[`a.rs`](../src/d.rs)").is_err());
     assert!(parse_row(1, "| `A` | `source/a.cc` | none |").is_err());
     assert!(parse_row(1, "| A | `source/a.cc` | none | |").is_err());
 }

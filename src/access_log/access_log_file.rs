@@ -40,12 +40,12 @@ pub(super) struct FlushPolicy {
     pub(super) min_size: usize,
     /// What does not fit into as many bytes is dropped.
     pub(super) max_size: usize,
+    /// How long one who waits for lines to be written does so in all; a second while not a byte is.
+    pub(super) patience: Duration,
 }
 
 /// How long one who waits for lines to be written does so while not a byte is.
 const STALLED: Duration = Duration::from_secs(1);
-/// And in all.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes written at a time.
 const PIECE: usize = 64 * 1024;
 
@@ -84,7 +84,7 @@ struct State {
     /// Bytes that ever waited, and those of them that wait no more.
     appended: u64,
     settled: u64,
-    /// How much was settled when somebody last waited in vain.
+    /// How much was settled when somebody last waited in vain; `u64::MAX` where that was for good.
     gave_up_at: Option<u64>,
 }
 
@@ -202,10 +202,15 @@ impl Shared {
             if seen.0 != state.settled {
                 seen = (state.settled, now);
             }
-            let left = (seen.1 + STALLED).min(ticket.start + PATIENCE).saturating_duration_since(now);
-            if left.is_zero() || state.gave_up_at == Some(state.settled) {
+            let left =
+                (seen.1 + STALLED).min(ticket.start + self.policy.patience).saturating_duration_since(now);
+            if left.is_zero() || state.gave_up_at.is_some_and(|at| at >= state.settled) {
                 let (settled, lost) = (state.settled, state.appended - state.settled);
-                let first = state.gave_up_at.replace(settled).is_none();
+                // A file that is only slow would use up the patience of each who waits for it.
+                let for_good = now >= ticket.start + self.policy.patience;
+                let first = state.gave_up_at.is_none();
+                state.gave_up_at =
+                    if for_good { Some(u64::MAX) } else { state.gave_up_at.max(Some(settled)) };
                 drop(state);
                 if first {
                     self.warn(&format!("is not waited for: {lost} bytes are not written"));

@@ -14,6 +14,8 @@ use crate::stats::Store;
 const MIN_FLUSH_SIZE: usize = 64 * 1024;
 /// The bytes that may wait for one file, and as many may be under way: seconds of a busy server's lines.
 const MAX_WAITING: usize = 16 * 1024 * 1024;
+/// How long the end waits for a file that is slow.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens every file once, however many logs go there, and keeps it open.
 pub struct AccessLogManager {
@@ -37,7 +39,8 @@ impl AccessLogManager {
     ) -> Arc<AccessLogManager> {
         let interval = flush_interval.max(Duration::from_millis(1));
         let max_size = MAX_WAITING.max(2 * min_flush_size);
-        AccessLogManager::with_policy(stats, FlushPolicy { interval, min_size: min_flush_size, max_size })
+        let policy = FlushPolicy { interval, min_size: min_flush_size, max_size, patience: PATIENCE };
+        AccessLogManager::with_policy(stats, policy)
     }
 
     pub(super) fn with_policy(stats: &Arc<Store>, policy: FlushPolicy) -> Arc<AccessLogManager> {

@@ -5,7 +5,7 @@ use std::io::{Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,9 @@ use crate::stats::Store;
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
+
+/// As long as the product's.
+const LONG: Duration = Duration::from_secs(5);
 
 /// A directory that goes away with its test.
 struct Directory(PathBuf);
@@ -129,7 +132,7 @@ fn what_a_full_pipe_does_not_take_is_bounded_and_dropped_lines_are_counted() {
     let (store, directory) = (Store::new(1), Directory::new());
     let path = directory.path("pipe");
     let mut pipe = full_pipe(&path);
-    let policy = FlushPolicy { interval: NEVER, min_size: 10, max_size: 100 };
+    let policy = FlushPolicy { interval: NEVER, min_size: 10, max_size: 100, patience: LONG };
     let manager = AccessLogManager::with_policy(&store, policy);
     let log = AccessLog::new(&config(&path, "123456789\n"), &manager).unwrap();
     (0..1000).for_each(|_| write(&log));
@@ -177,12 +180,43 @@ fn a_slow_reader_gets_all_lines_at_the_end() {
     assert_eq!((buffered(&store), counter(&store, "write_dropped")), (0, 0));
 }
 
+/// It takes bytes all the time, but would take long: it is waited for once, not by each who ends.
+#[test]
+fn a_file_that_is_too_slow_is_waited_for_once() {
+    let (store, directory) = (Store::new(1), Directory::new());
+    let path = directory.path("pipe");
+    let mut pipe = full_pipe(&path);
+    let patience = Duration::from_millis(200);
+    let policy = FlushPolicy { interval: NEVER, min_size: 1 << 20, max_size: 1 << 24, patience };
+    let manager = AccessLogManager::with_policy(&store, policy);
+    let log = AccessLog::new(&config(&path, "1234\n"), &manager).unwrap();
+    (0..100_000).for_each(|_| write(&log));
+    let ended = Arc::new(AtomicBool::new(false));
+    let until = ended.clone();
+    let reader = thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while !until.load(Ordering::Relaxed) {
+            let _ = pipe.read(&mut bytes);
+            thread::sleep(Duration::from_millis(20)); // it is slow
+        }
+    });
+    let start = Instant::now();
+    manager.flush();
+    assert!(start.elapsed() >= patience);
+    let start = Instant::now();
+    drop((log, manager));
+    assert!(start.elapsed() < patience / 2, "{:?}", start.elapsed());
+    ended.store(true, Ordering::Relaxed);
+    reader.join().unwrap();
+}
+
 #[test]
 fn lines_wait_for_the_reader_of_a_pipe() {
     let (store, directory) = (Store::new(1), Directory::new());
     let path = directory.path("pipe");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
-    let policy = FlushPolicy { interval: Duration::from_millis(1), min_size: 1, max_size: 100 };
+    let policy =
+        FlushPolicy { interval: Duration::from_millis(1), min_size: 1, max_size: 100, patience: LONG };
     let manager = AccessLogManager::with_policy(&store, policy);
     let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
     write(&log);
