@@ -189,20 +189,24 @@ fn a_file_that_is_too_slow_is_waited_for_once() {
     let patience = Duration::from_millis(200);
     let policy = FlushPolicy { interval: NEVER, min_size: 1 << 20, max_size: 1 << 24, patience };
     let manager = AccessLogManager::with_policy(&store, policy);
-    let log = AccessLog::new(&config(&path, "1234\n"), &manager).unwrap();
-    (0..100_000).for_each(|_| write(&log));
-    let ended = Arc::new(AtomicBool::new(false));
-    let until = ended.clone();
+    let log = AccessLog::new(&config(&path, &format!("{}\n", "x".repeat(199))), &manager).unwrap();
+    (0..25_000).for_each(|_| write(&log));
+    let (ended, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let (until, count) = (ended.clone(), taken.clone());
     let reader = thread::spawn(move || {
         let mut bytes = [0; 4096];
         while !until.load(Ordering::Relaxed) {
-            let _ = pipe.read(&mut bytes);
-            thread::sleep(Duration::from_millis(20)); // it is slow
+            count.fetch_add(pipe.read(&mut bytes).unwrap_or(0) as u32, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(1)); // some 4 MB a second
         }
     });
     let start = Instant::now();
     manager.flush();
     assert!(start.elapsed() >= patience);
+    let some_more = taken.load(Ordering::Relaxed) + 256 * 1024;
+    while taken.load(Ordering::Relaxed) < some_more {
+        thread::yield_now();
+    }
     let start = Instant::now();
     drop((log, manager));
     assert!(start.elapsed() < patience / 2, "{:?}", start.elapsed());
