@@ -437,3 +437,32 @@ fn a_reset_behind_data_is_told_apart() {
         assert_eq!(seen.get(), expected);
     }
 }
+
+/// A request must not be given to a connection that has ended in the same poll.
+#[test]
+fn of_what_a_poll_tells_the_ends_come_first() {
+    for resets in [false, true] {
+        let dispatcher = Dispatcher::new("test");
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (mut first, second) = (connect(), connect());
+        let watched = [server.accept().unwrap().0, server.accept().unwrap().0];
+        let log = log();
+        let watch = |(index, stream): (usize, &std::net::TcpStream)| {
+            let log = log.clone();
+            let told = move |bits| say(&log, format!("{index}: {bits}"));
+            dispatcher.create_file_event(stream.as_fd(), told, READ | WRITE | CLOSED).unwrap()
+        };
+        let _events: Vec<FileEvent> = watched.iter().enumerate().map(watch).collect();
+        dispatcher.run(RunType::NonBlock);
+        assert_eq!(std::mem::take(&mut *log.borrow_mut()), ["0: 2", "1: 2"]);
+        first.write_all(b"x").unwrap();
+        if resets {
+            let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+            nix::sys::socket::setsockopt(&second, nix::sys::socket::sockopt::Linger, &at_once).unwrap();
+        }
+        drop(second);
+        dispatcher.run(RunType::NonBlock);
+        assert_eq!(*log.borrow(), ["1: 7", "0: 3"], "reset: {resets}");
+    }
+}
