@@ -64,9 +64,14 @@ impl Ends {
         }
     }
 
+    /// Leaves a connection to its thread, whose descriptor is the last one from now on.
+    pub fn let_go(&self, id: u64) {
+        lock(&self.open).remove(&id);
+    }
+
     /// Resets a connection that its thread serves with `wire`.
     pub fn reset(&self, id: u64, wire: Wire) {
-        lock(&self.open).remove(&id); // the last descriptor's end is the reset
+        self.let_go(id); // the last descriptor's end is the reset
         wire.reset();
     }
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod client;
+mod crossings;
 mod ends;
 #[allow(dead_code)] // the end-to-end tests use the rest
 mod harness;

@@ -1,15 +1,16 @@
 //! Resets at the places where one can be missed: behind data, together with it, while reading is paused.
 //! Prints a table of what they left behind; all of it has to be 0.
 
-use super::ends::{Ends, listen, lock};
-use super::harness::Proxy;
+use super::crossings::{Crossings, Refused};
+use super::ends::{Ends, linger_not, listen, lock};
 use super::harness::wire::Wire;
+use super::harness::{Proxy, new_directory};
 use super::options::Options;
 use super::rest::fds;
 use super::sites::{listener, plain_cluster, start_proxy};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::collections::HashSet;
@@ -17,7 +18,8 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::ops::Sub;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -29,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const SETTLING: Duration = Duration::from_secs(3);
 /// Clients at the same time.
 const AT_ONCE: usize = 10;
-/// A reset that comes later than this behind its response may rightly find the connection in use.
-const AT_ONCE_BEHIND: Duration = Duration::from_micros(100);
+
+/// What a 503 begins with.
+const REFUSED: &[u8] = b"HTTP/1.1 503";
 
 /// Of a body that nobody takes to its end.
 const LENGTH: usize = 1_000_000_000;
@@ -79,26 +82,39 @@ struct Row {
     what: &'static str,
     tried: usize,
     hanging: usize,
-    /// Requests that were sent on a connection that had been reset.
-    refused: usize,
+    /// Requests that got 503, because their connection was reset.
+    refused: Refused,
     left: Open,
     /// How long it took until nothing was left.
     took: Duration,
 }
 
 /// What both ends share.
-#[derive(Default)]
 struct Shared {
     pid: AtomicI32,
+    /// For a client that plays alone.
+    alone: Mutex<()>,
     /// Only one may stop the process at a time.
     stopping: Mutex<()>,
-    /// Resets that the upstream was too late with, because it was interrupted.
-    late: AtomicUsize,
+    crossings: Crossings,
+    /// Paths whose upstream is to reset.
+    leaving: Mutex<HashSet<String>>,
     /// Paths whose upstream has reset.
     gone: Mutex<HashSet<String>>,
 }
 
 impl Shared {
+    fn new(log: PathBuf) -> Shared {
+        Shared {
+            pid: AtomicI32::default(),
+            alone: Mutex::default(),
+            stopping: Mutex::default(),
+            crossings: Crossings::new(log),
+            leaving: Mutex::default(),
+            gone: Mutex::default(),
+        }
+    }
+
     /// Stops the proxy while `act` runs, so that it sees everything at once.
     fn together(&self, act: impl FnOnce()) {
         let _one = lock(&self.stopping);
@@ -130,13 +146,17 @@ struct Lab {
 impl Lab {
     /// A proxy without any time limit, so that nothing hides what is never ended.
     fn start(options: Options) -> Lab {
-        let (ends, shared): (Arc<Ends>, Arc<Shared>) = Default::default();
+        let ends = Arc::<Ends>::default();
+        let directory = new_directory(options.against);
+        let shared = Arc::new(Shared::new(directory.join("access.log")));
         let for_upstream = (ends.clone(), shared.clone());
         let port = listen(&ends, move |wire, id| serve(wire, id, &for_upstream.0, &for_upstream.1));
         let hcm = json!({
             "common_http_protocol_options": {"idle_timeout": "0s"},
             "stream_idle_timeout": "0s",
+            "delayed_close_timeout": "0.05s", // begins when the proxy has seen the end
             "timeout": "0s",
+            "access_log": shared.crossings.access_log(),
         });
         let buffers = Some(32_768);
         let listeners = [listener("resets", hcm, buffers)];
@@ -145,23 +165,17 @@ impl Lab {
         let many =
             json!({"max_connections": 10_000, "max_requests": 100_000, "max_pending_requests": 100_000});
         cluster["circuit_breakers"] = json!({"thresholds": [many]});
-        let proxy = start_proxy(options.against, &listeners, &[cluster]);
+        let proxy = start_proxy(options.against, &listeners, &[cluster], directory);
         shared.pid.store(proxy.pid().as_raw(), Ordering::Relaxed);
         let port = proxy.listeners["resets"];
         Lab { proxy, port, ends, shared }
     }
 
-    /// Plays one row: `client` says whether client number so and so hangs, and how many of its requests were
-    /// refused.
-    fn row(
-        &self,
-        what: &'static str,
-        tried: usize,
-        client: impl Fn(&Lab, usize) -> (bool, usize) + Sync,
-    ) -> Row {
+    /// Plays one row: `client` says whether client number so and so hangs.
+    fn row(&self, what: &'static str, tried: usize, client: impl Fn(&Lab, usize) -> bool + Sync) -> Row {
         self.ends.open();
         let before = Open::in_proxy(&self.proxy);
-        let (next, hanging, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (next, hanging) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..AT_ONCE {
                 scope.spawn(|| {
@@ -170,16 +184,14 @@ impl Lab {
                         if number >= tried {
                             return;
                         }
-                        let (hangs, failed) = client(self, number);
-                        hanging.fetch_add(hangs.into(), Ordering::Relaxed);
-                        refused.fetch_add(failed, Ordering::Relaxed);
+                        hanging.fetch_add(client(self, number).into(), Ordering::Relaxed);
                     }
                 });
             }
         });
         let (left, took) = self.settle(before);
         self.ends.close(false);
-        let (hanging, refused) = (hanging.into_inner(), refused.into_inner());
+        let (hanging, refused) = (hanging.into_inner(), self.shared.crossings.count());
         let row = Row { what, tried, hanging, refused, left, took };
         row.print();
         row
@@ -246,15 +258,16 @@ impl Lab {
 
 impl Row {
     fn header() {
-        println!("{:<58} tried  hang  503  downstream  upstream  streams  fds  after", "");
+        println!("{:<58} tried  hang  met  crossed  503  downstream  upstream  streams  fds  after", "");
     }
 
     fn print(&self) {
         let Open { downstream, upstream, streams, fds } = self.left;
         let Row { what, tried, hanging, refused, took, .. } = self;
+        let Refused { met, crossed, behind } = refused;
         let took = took.as_secs_f64();
         println!(
-            "{what:<58} {tried:>5} {hanging:>5} {refused:>4} {downstream:>11} {upstream:>9} {streams:>8} {fds:>4} {took:>4.1} s"
+            "{what:<58} {tried:>5} {hanging:>5} {met:>4} {crossed:>8} {behind:>4} {downstream:>11} {upstream:>9} {streams:>8} {fds:>4} {took:>4.1} s"
         );
     }
 }
@@ -267,7 +280,8 @@ fn serve(mut wire: Wire, id: u64, ends: &Ends, shared: &Shared) {
         let head = String::from_utf8_lossy(&wire.head()).into_owned();
         ends.set_used(id, true);
         let whole = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nresponse";
-        match head.split(' ').nth(1).unwrap_or_default() {
+        let target = head.split(' ').nth(1).unwrap_or_default();
+        match target.split('?').next().unwrap_or_default() {
             "/ok" => {
                 if !wire.send(whole) {
                     return;
@@ -284,13 +298,13 @@ fn serve(mut wire: Wire, id: u64, ends: &Ends, shared: &Shared) {
                 });
             }
             "/whole" => {
+                ends.let_go(id);
+                linger_not(&wire.stream);
+                let port = wire.stream.peer_addr().map_or(0, |address| address.port());
                 wire.send(whole);
-                let sent = Instant::now();
-                ends.reset(id, wire);
-                if sent.elapsed() > AT_ONCE_BEHIND {
-                    shared.late.fetch_add(1, Ordering::Relaxed);
-                }
-                return;
+                let met = has_come(&wire.stream);
+                drop(wire);
+                return shared.crossings.reset(port, met);
             }
             "/whole/together" => {
                 return shared.together(|| {
@@ -304,12 +318,19 @@ fn serve(mut wire: Wire, id: u64, ends: &Ends, shared: &Shared) {
             }
             "/stuck" => {
                 // Not read until the connection is closed from outside.
-                setsockopt(&wire.stream, sockopt::RcvBuf, &16_384).expect("SO_RCVBUF");
                 wait_for_the_end(&wire.stream);
                 return;
             }
+            path if path.starts_with("/idle/") => {
+                wire.send(whole);
+                while !lock(&shared.leaving).contains(path) {
+                    thread::sleep(Duration::from_millis(1)); // the other end says when
+                }
+                ends.reset(id, wire);
+                lock(&shared.gone).insert(path.to_string());
+                return;
+            }
             path if path.starts_with("/flood/") => {
-                setsockopt(&wire.stream, sockopt::SndBuf, &16_384).expect("SO_SNDBUF");
                 wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n"));
                 fill(&mut wire.stream);
                 ends.reset(id, wire);
@@ -321,7 +342,14 @@ fn serve(mut wire: Wire, id: u64, ends: &Ends, shared: &Shared) {
     }
 }
 
-/// Sends until nothing has been taken for a while.
+/// Whether there is something to read.
+fn has_come(stream: &TcpStream) -> bool {
+    let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    recv(stream.as_raw_fd(), &mut [0], look).is_ok_and(|bytes| bytes > 0)
+}
+
+/// Sends until nothing has been taken for a while. Nobody's socket buffers are made small for that: windows smaller
+/// than a segment are filled by a timer of the kernel, which takes seconds.
 fn fill(stream: &mut TcpStream) {
     stream.set_nonblocking(true).expect("no waiting");
     let mut last = Instant::now();
@@ -354,62 +382,81 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n")
 }
 
-fn is_refused(answer: &[u8]) -> bool {
-    answer.starts_with(b"HTTP/1.1 503")
+/// The answer to a request whose path is the only such one; one that is refused is noted.
+fn ask(lab: &Lab, wire: &mut Wire, path: String) -> Vec<u8> {
+    let sent = Instant::now();
+    wire.send(get(&path));
+    let answer = wire.answer(false);
+    if answer.starts_with(REFUSED) {
+        lab.shared.crossings.refuse(path, sent);
+    }
+    answer
 }
 
 /// The upstream resets within its response.
-fn half_a_response(lab: &Lab, number: usize) -> (bool, usize) {
+fn half_a_response(lab: &Lab, number: usize) -> bool {
     let mut wire = lab.connect(false);
     wire.send(get(if number.is_multiple_of(2) { "/half" } else { "/half/together" }));
-    (hangs(wire), 0)
+    hangs(wire)
 }
 
 /// The upstream resets behind its response, together with it; the next request must not get that connection.
-fn whole_response(lab: &Lab, _: usize) -> (bool, usize) {
+fn whole_response(lab: &Lab, number: usize) -> bool {
     let mut wire = lab.connect(false);
     wire.send(get("/whole/together"));
     let first = wire.answer(false);
-    wire.send(get("/ok"));
+    first.is_empty() || ask(lab, &mut wire, format!("/ok?together-{number}")).is_empty()
+}
+
+/// The upstream resets a connection that is not used, and what comes before that is the next request.
+fn request_before_a_reset(lab: &Lab, number: usize) -> bool {
+    let _alone = lock(&lab.shared.alone); // another's request could be given that connection before
+    let mut wire = lab.connect(false);
+    let path = format!("/idle/{number}");
+    wire.send(get(&path));
+    let first = wire.answer(false);
+    let next = format!("/ok?next-{number}");
+    lab.shared.together(|| {
+        wire.send(get(&next));
+        lock(&lab.shared.leaving).insert(path.clone());
+        while !lock(&lab.shared.gone).contains(&path) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
     let second = wire.answer(false);
-    (first.is_empty() || second.is_empty(), usize::from(is_refused(&second)))
+    if second.starts_with(REFUSED) {
+        lab.shared.crossings.refuse(next, Instant::now());
+    }
+    first.is_empty() || second.is_empty()
 }
 
 /// Ten requests on one connection, behind one of which the upstream resets.
-fn many_responses(lab: &Lab, number: usize) -> (bool, usize) {
+fn many_responses(lab: &Lab, number: usize) -> bool {
     let mut wire = lab.connect(false);
-    let mut refused = 0;
-    for request in 0..10 {
-        wire.send(get(if request == number % 10 { "/whole" } else { "/ok" }));
-        let answer = wire.answer(false);
-        if answer.is_empty() {
-            return (true, refused);
-        }
-        refused += usize::from(is_refused(&answer));
-    }
-    (false, refused)
+    (0..10).any(|request| {
+        let what = if request == number % 10 { "/whole" } else { "/ok" };
+        ask(lab, &mut wire, format!("{what}?{number}-{request}")).is_empty()
+    })
 }
 
 /// A client resets while the proxy does not read from it, because the upstream does not read.
-fn reset_by_paused_client(lab: &Lab, _: usize) -> (bool, usize) {
+fn reset_by_paused_client(lab: &Lab, _: usize) -> bool {
     let mut wire = lab.connect(false);
-    setsockopt(&wire.stream, sockopt::SndBuf, &16_384).expect("SO_SNDBUF");
     wire.send(format!("POST /stuck HTTP/1.1\r\nhost: a.test\r\ncontent-length: {LENGTH}\r\n\r\n"));
     fill(&mut wire.stream);
     wire.reset();
-    (false, 0)
+    false
 }
 
 /// An upstream resets while the proxy does not read from it, because the client does not read.
-fn reset_by_paused_upstream(lab: &Lab, number: usize) -> (bool, usize) {
+fn reset_by_paused_upstream(lab: &Lab, number: usize) -> bool {
     let mut wire = lab.connect(false);
-    setsockopt(&wire.stream, sockopt::RcvBuf, &16_384).expect("SO_RCVBUF");
     let path = format!("/flood/{number}");
     wire.send(get(&path));
     while !lock(&lab.shared.gone).contains(&path) {
         thread::sleep(Duration::from_millis(5)); // until everything is full, and the upstream has gone
     }
-    (hangs(wire), 0)
+    hangs(wire)
 }
 
 #[test]
@@ -422,37 +469,34 @@ fn a_reset_is_acted_on_and_leaves_nothing_behind() {
         let mut wire = lab.connect(false);
         wire.send([get("/ok"), get("/direct"), "GET /ok HT".to_string()][number % 3].as_str());
         wire.reset();
-        (false, 0)
+        false
     };
     Row::header();
     let rows = [
         lab.row("half a response, then a reset", each, half_a_response),
         lab.row("a response and a reset together", each, whole_response),
+        lab.row("a request, then a reset of an idle connection, together", each, request_before_a_reset),
         lab.row("half a head, then a reset", each, |lab, number| {
             lab.send_and_reset(b"GET /ok HTTP/1.1\r\nhost: a.t", number);
-            (false, 0)
+            false
         }),
         lab.row("a request, then a reset; the upstream is silent", each, |lab, number| {
             lab.send_and_reset(get("/silent").as_bytes(), number);
-            (false, 0)
+            false
         }),
         lab.row("half a body, then a reset; the upstream is silent", each, |lab, number| {
             lab.send_and_reset(post, number);
-            (false, 0)
+            false
         }),
         lab.row("a client resets while it is not read from", each, reset_by_paused_client),
         lab.row("an upstream resets while it is not read from", each, reset_by_paused_upstream),
         lab.row("connections aborted at once", many, aborted),
     ];
     let share = lab.row("ten requests, a reset behind one of the responses", many / 10, many_responses);
-    let late = lab.shared.late.load(Ordering::Relaxed);
-    let (requests, refused) = (share.tried * 10, share.refused);
-    println!(
-        "{refused} of {requests} requests refused; {late} resets came late, whose connections may have been in use"
-    );
     assert!(lab.proxy.runs(), "the proxy has ended:\n{}", lab.proxy.log());
     for row in &rows {
-        assert!(row.hanging == 0 && row.refused == 0 && row.left.nothing(), "{}", row.what);
+        assert!(row.hanging == 0 && row.refused.all() == 0 && row.left.nothing(), "{}", row.what);
     }
-    assert!(share.hanging == 0 && share.left.nothing() && refused <= late + requests / 10_000);
+    let requests = share.tried * 10;
+    assert!(share.hanging == 0 && share.left.nothing() && share.refused.behind <= requests / 10_000);
 }

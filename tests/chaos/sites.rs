@@ -5,6 +5,7 @@ use super::upstream::Upstream;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 use serde_json::{Value, json};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Kinds of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,11 @@ impl Sites {
             (listener(&name(*kind), hcm(*kind), buffers(*kind)), cluster(*kind, upstream.port(), refused))
         };
         let (listeners, clusters): (Vec<Value>, Vec<Value>) = KINDS.iter().zip(&upstreams).map(site).unzip();
-        Sites { proxy: start_proxy(against, &listeners, &clusters), upstreams, _refusing: refusing }
+        Sites {
+            proxy: start_proxy(against, &listeners, &clusters, new_directory(against)),
+            upstreams,
+            _refusing: refusing,
+        }
     }
 
     /// Where a site listens.
@@ -78,13 +83,13 @@ fn refusing_port() -> (OwnedFd, u16) {
 }
 
 /// Starts a proxy of two workers.
-pub fn start_proxy(against: ProxyKind, listeners: &[Value], clusters: &[Value]) -> Proxy {
+pub fn start_proxy(against: ProxyKind, listeners: &[Value], clusters: &[Value], directory: PathBuf) -> Proxy {
     let bootstrap = json!({
         "admin": {"address": address(0)},
         "static_resources": {"listeners": listeners, "clusters": clusters},
     });
     let launch = Launch { workers: WORKERS, ..Launch::default() };
-    Proxy::start(against, &bootstrap, new_directory(against), launch)
+    Proxy::start(against, &bootstrap, directory, launch)
 }
 
 fn name(kind: Kind) -> String {
