@@ -44,18 +44,18 @@ impl ClusterManagerInitHelper {
     }
 
     pub(super) fn add_cluster(&self, cluster: Rc<dyn Cluster>) {
-        self.record(Stage::AddCluster);
         if cluster.initialize_phase() == InitializePhase::Primary {
             self.primary.borrow_mut().push(cluster.clone());
-            self.log("adding", &cluster);
-            self.initialize(cluster);
+            self.initialize(cluster.clone());
         } else {
             self.secondary.borrow_mut().push(cluster.clone());
-            self.log("adding", &cluster);
             if self.started_secondary.get() {
-                self.initialize(cluster);
+                self.initialize(cluster.clone());
             }
         }
+        // As in Envoy, behind what initializing it has said.
+        self.record(Stage::AddCluster);
+        self.log("adding", &cluster);
     }
 
     /// Records a stage with the numbers of clusters that are not initialized yet.

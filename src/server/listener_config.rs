@@ -296,11 +296,15 @@ fn build_chain(
         .filters
         .iter()
         .enumerate()
-        .map(|(i, filter)| match &filter.typed_config {
-            NetworkFilterConfig::HttpConnectionManager(hcm) => {
-                let place = format!("{place}.filters[{i}].typed_config");
-                ConnectionManagerConfig::new(hcm, context, scope, drain_decision.clone(), &place)
-                    .map(Arc::new)
+        .map(|(i, filter)| {
+            envoy_log!(Config, debug, "  filter #{}:", i);
+            envoy_log!(Config, debug, "    name: {}", filter.name);
+            match &filter.typed_config {
+                NetworkFilterConfig::HttpConnectionManager(hcm) => {
+                    let place = format!("{place}.filters[{i}].typed_config");
+                    ConnectionManagerConfig::new(hcm, context, scope, drain_decision.clone(), &place)
+                        .map(Arc::new)
+                }
             }
         })
         .collect::<Result<_, _>>()?;

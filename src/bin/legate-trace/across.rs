@@ -2,7 +2,7 @@
 //! manager alternate: a step has to have the same place among those of the other lanes on both sides.
 
 use crate::compare::{Lane, Pair, Verdict};
-use crate::differences::{Difference, How, Pattern, Side};
+use crate::differences::{Difference, How, Pattern, Place, Side};
 use crate::lanes::{Event, LaneId};
 
 /// Marks what is out of order. The differences come with their index; each lane has been judged by itself.
@@ -12,7 +12,7 @@ pub fn check_order(lanes: &mut [Lane], differences: &[(usize, &Difference)], sce
         differences.iter().find(|(_, d)| is_it(d)).map(|(index, _)| *index)
     };
     let mut steps: Vec<Step> = Vec::new();
-    for (of_lane, lane) in lanes.iter().enumerate().filter(|(_, lane)| lane.id != LaneId::Main) {
+    for (of_lane, lane) in lanes.iter().enumerate().filter(|(_, lane)| is_at_work(lane)) {
         for (at, pair) in lane.pairs.iter().enumerate() {
             let (Some(envoy), Some(legate)) = (&pair.envoy, &pair.legate) else { continue };
             let documented = documented(lane.id, pair);
@@ -30,16 +30,48 @@ pub fn check_order(lanes: &mut [Lane], differences: &[(usize, &Difference)], sce
             false => set(lanes, step.place, Verdict::Misplaced),
         }
     }
+    let of_envoy = lanes.iter().filter(|lane| is_at_work(lane)).flat_map(|lane| &lane.pairs);
+    let mut envoys: Vec<Event> = of_envoy.filter_map(|pair| pair.envoy.clone()).collect();
+    envoys.sort_by_key(|event| event.line);
+    let envoys: Vec<&Event> = envoys.iter().collect();
     for step in &others {
         let before = in_order.partition_point(|other| other.envoy < step.envoy);
         let is_after = before == 0 || in_order[before - 1].legate <= step.legate;
         let is_before = in_order.get(before).is_none_or(|next| step.legate <= next.legate);
-        if let Some(index) = step.documented.filter(|_| !(is_after && is_before)) {
-            set(lanes, step.place, Verdict::Documented(index));
-        }
+        let Some(index) = step.documented else { continue };
+        let difference = differences.iter().find(|(i, _)| *i == index).map(|(_, d)| *d);
+        let is_there = difference.is_some_and(|d| is_beside(&envoys, step.envoy, d));
+        let has_to_be = difference.and_then(|d| d.place.as_ref()).is_some_and(|place| place.is_always);
+        let verdict = match (is_there, is_after && is_before) {
+            (true, false) => Verdict::Documented(index),
+            (false, false) => Verdict::Misplaced,
+            (false, true) if has_to_be => Verdict::Misplaced,
+            (_, true) => continue,
+        };
+        set(lanes, step.place, verdict);
     }
     for (place, verdict) in out_of_place(lanes, differences) {
         set(lanes, place, verdict);
+    }
+}
+
+/// Whether it is a worker's.
+fn is_at_work(lane: &Lane) -> bool {
+    !matches!(lane.id, LaneId::Main | LaneId::Start(0))
+}
+
+/// Whether Envoy's event comes directly behind, or ahead of, such a one of its worker, if that is said.
+fn is_beside(envoys: &[&Event], line: usize, difference: &Difference) -> bool {
+    let Some(place) = &difference.place else { return true };
+    let is_one = |event: Option<&&Event>| {
+        event.is_some_and(|event| place.of.iter().any(|pattern| pattern.matches(event)))
+    };
+    let before = envoys.partition_point(|event| event.line < line).checked_sub(1).map(|at| &envoys[at]);
+    let after = envoys.get(envoys.partition_point(|event| event.line <= line));
+    match place.side {
+        Side::After => is_one(before),
+        Side::Before => is_one(after),
+        _ => is_one(before) || is_one(after),
     }
 }
 
@@ -64,7 +96,7 @@ fn out_of_place(lanes: &[Lane], differences: &[(usize, &Difference)]) -> Vec<((u
     let sides: [fn(&Pair) -> Option<&Event>; 2] = [|pair| pair.envoy.as_ref(), |pair| pair.legate.as_ref()];
     let mut found = Vec::new();
     for side in sides {
-        let of_worker = lanes.iter().filter(|lane| lane.id != LaneId::Main).flat_map(|lane| &lane.pairs);
+        let of_worker = lanes.iter().filter(|lane| is_at_work(lane)).flat_map(|lane| &lane.pairs);
         // How many objects are deferred, and when, is each proxy's own affair.
         let counts = |event: &&Event| !event.stage.starts_with("DispatcherImpl::");
         let shared = of_worker.filter(|pair| !pair.is_one_sided()).filter_map(side).filter(counts);
@@ -92,10 +124,8 @@ fn is_next(
     side: fn(&Pair) -> Option<&Event>,
     lines: &[usize],
 ) -> bool {
-    let Some(place) = difference.place.as_ref().filter(|place| !place.is_far && place.side != Side::Alone)
-    else {
-        return true;
-    };
+    let is_near = |place: &&Place| !place.is_far && !matches!(place.side, Side::Alone | Side::From);
+    let Some(place) = difference.place.as_ref().filter(is_near) else { return true };
     let is_one = |event: &&Event| place.of.iter().any(|pattern: &Pattern| pattern.matches(event));
     let before = lane.pairs[..at].iter().rev().filter_map(side).find(is_one);
     let after = lane.pairs[at + 1..].iter().filter_map(side).find(is_one);

@@ -18,6 +18,9 @@ legate-trace lays what legate does beside what Envoy does, stage by stage.
       starts both with the same configuration, plays the scenario against a scripted upstream, compares;
       --keep leaves configurations and logs (trace.log) in a directory; --recorder takes legate's stages from its
       recorder instead of its log
+  legate-trace run --scenario NAME|all --recorded DIR [--legate PATH] [--keep DIR] [--recorder]
+      plays it with legate alone and compares with what Envoy logged once, in DIR/NAME/trace.log; the logs of
+      Envoy 1.1 are in tests/traces/envoy-1.1
   legate-trace compare ENVOY_LOG LEGATE_LOG [--scenario NAME] [--per-connection]
       compares two logs made with -l trace, or Envoy's with legate's recording (GET /trace?format=json); --scenario
       says that they are of that one; --per-connection is for several workers: connections are matched by their
@@ -87,6 +90,8 @@ pub struct RunCommand {
     pub excerpt: Excerpt,
     /// `--recorder`.
     pub recorder: bool,
+    /// `--recorded`.
+    pub recorded: Option<PathBuf>,
 }
 
 /// `syscalls`.
@@ -161,11 +166,19 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
                 chosen = true;
             }
             Long("recorder") => command.recorder = true,
+            Long("recorded") => command.recorded = Some(parser.value().map_err(text)?.into()),
             Long("html") => command.html = Some(parser.value().map_err(text)?.into()),
             other => match command.proxies.place(&other) {
                 Some(place) => *place = Some(parser.value().map_err(text)?.into()),
                 None => return Err(text(other.unexpected())),
             },
+        }
+    }
+    if command.recorded.is_some() {
+        let proxies = &command.proxies;
+        let other = [(&proxies.envoy, "--envoy"), (&proxies.config, "-c")];
+        if let Some((_, other)) = other.iter().find(|(given, _)| given.is_some()) {
+            return Err(format!("run: {other} says nothing of what is --recorded"));
         }
     }
     match chosen {

@@ -10,9 +10,10 @@ use crate::align::align;
 use crate::differences::{Difference, Pattern};
 use crate::joined::{both_joined, is_joined};
 use crate::judge::judge;
-use crate::lanes::{Event, LaneId, Trace};
+use crate::lanes::{Event, LaneId, Trace, fold_deferred};
 use crate::pairing;
 use crate::recorder;
+use crate::stage_texts::Dialect;
 
 /// What a pair comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +125,8 @@ pub struct Comparison {
     pub ignored: [usize; 2],
     /// Documented differences of this scenario alone that do not occur, by index.
     pub stale: Vec<usize>,
+    /// Whose texts Envoy's log has.
+    pub dialect: Dialect,
 }
 
 /// How much of a lane is compared.
@@ -215,6 +218,11 @@ pub struct Terms<'a> {
 /// Compares two traces.
 pub fn compare(envoy: &Trace, legate: &Trace, terms: Terms) -> Comparison {
     let Terms { scenario, mode, differences, recorded } = terms;
+    let mut folded = [envoy, legate].map(Cow::Borrowed);
+    if envoy.dialect == Dialect::V1_40 {
+        folded.iter_mut().for_each(|trace| fold_deferred(trace.to_mut()));
+    }
+    let [envoy, legate] = folded.each_ref().map(|trace| &**trace);
     let (mut of_envoy, mut of_legate) = (Cow::Borrowed(envoy), Cow::Borrowed(legate));
     let mut differences = differences.to_vec();
     if recorded {
@@ -235,8 +243,11 @@ pub fn compare(envoy: &Trace, legate: &Trace, terms: Terms) -> Comparison {
         }
     }
     let ids: BTreeSet<LaneId> = of_envoy.lanes.iter().chain(&of_legate.lanes).map(|(id, _)| *id).collect();
-    let is_compared = |id: &LaneId| {
-        mode != Mode::PerConnection || matches!(id, LaneId::Downstream(_) | LaneId::Upstream(_))
+    let is_compared = |id: &LaneId| match mode {
+        Mode::InOrder | Mode::AddedUp => true,
+        // Several clusters and listeners are reported in orders of their own.
+        Mode::Joined => !matches!(id, LaneId::Start(_)),
+        Mode::PerConnection => matches!(id, LaneId::Downstream(_) | LaneId::Upstream(_)),
     };
     let lane = |id: LaneId| {
         let mut pairs = align(of_envoy.lane(id), of_legate.lane(id));
@@ -263,9 +274,11 @@ pub fn compare(envoy: &Trace, legate: &Trace, terms: Terms) -> Comparison {
         ignored: [envoy.ignored, legate.ignored],
         logs: [envoy.log.clone(), legate.log.clone()],
         stale: Vec::new(),
+        dialect: envoy.dialect,
     };
     let used = comparison.used();
-    let is_stale = |d: &Difference| !recorded && d.scenarios.iter().any(|s| s == scenario) && !d.sometimes;
+    let is_of_it = |d: &Difference| d.scenarios.iter().any(|s| s == scenario) && d.is_known_of(envoy.dialect);
+    let is_stale = |d: &Difference| !recorded && is_of_it(d) && !d.sometimes;
     comparison.stale =
         (0..differences.len()).filter(|i| is_stale(&differences[*i]) && !used.contains(i)).collect();
     comparison
@@ -299,7 +312,6 @@ mod tests {
     use crate::align::WINDOW;
     use crate::differences::How;
     use crate::differences::tests::difference;
-    use crate::stage_texts::Dialect;
 
     fn trace(lane: LaneId, words: &str) -> Trace {
         let event = |(line, word): (usize, &str)| Event {

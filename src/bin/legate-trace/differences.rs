@@ -1,10 +1,14 @@
 //! The documented differences: the table in `docs/trace-differences.md`, which is the documentation and the data at once.
 
+use std::fmt;
+
 use crate::lanes::{Event, LaneId, ProxyKind};
 use crate::stage_texts::{Details, Dialect};
 
 const TABLE: &str = include_str!("../../../docs/trace-differences.md");
 const HEADER: &str = "| stage | how | where | next to | one per | since | reason |";
+/// What stands for every stage, or every detail.
+const ANY: &str = "*";
 /// What says nothing in a cell.
 const NOTHING: [&str; 2] = ["any", "-"];
 
@@ -21,6 +25,27 @@ pub enum How {
     Across,
     /// Both have it, with different values of this detail.
     Detail(String),
+}
+
+/// What holds between two versions of Envoy's log and legate's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// Envoy 1.40 does it otherwise; 1.1 does as legate.
+    Envoy1_40,
+    /// Envoy 1.1 does it otherwise; 1.40 does as legate.
+    Envoy1_1,
+    /// legate does it otherwise than both.
+    Legate,
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Since::Envoy1_40 => "1.40",
+            Since::Envoy1_1 => "1.1",
+            Since::Legate => "legate",
+        })
+    }
 }
 
 /// A stage, perhaps only with certain details, or only of one proxy.
@@ -42,6 +67,8 @@ pub enum Side {
     Before,
     /// Either.
     Beside,
+    /// Anywhere behind the first of it.
+    From,
     /// Nowhere in particular: in an edge that finds nothing to write.
     Alone,
 }
@@ -53,6 +80,8 @@ pub struct Place {
     pub side: Side,
     /// Whether stages of other lanes may be in between.
     pub is_far: bool,
+    /// Whether it has to be there even where both sides have the same order.
+    pub is_always: bool,
     /// Of what.
     pub of: Vec<Pattern>,
 }
@@ -75,6 +104,8 @@ pub struct Difference {
     pub what: Pattern,
     /// In what way.
     pub how: How,
+    /// By how much Envoy's value is larger, where that is known of a detail.
+    pub by: Option<i64>,
     /// Time decides whether it occurs.
     pub sometimes: bool,
     /// Kinds of lanes that it is limited to; empty for all.
@@ -85,8 +116,8 @@ pub struct Difference {
     pub place: Option<Place>,
     /// How often it has to be there.
     pub one_per: Option<OnePer>,
-    /// The version of Envoy that brought it, or `legate`.
-    pub since: String,
+    /// Whose it is.
+    pub since: Since,
     /// Why.
     pub reason: String,
 }
@@ -131,17 +162,31 @@ fn parse_row(line: &str) -> Result<Difference, String> {
     if reason.is_empty() || since.is_empty() {
         return Err("it has no reason, or no version".to_string());
     }
+    let (how, by) = split_amount(how)?;
     Ok(Difference {
         what: Pattern::parse(stage),
         how: parse_how(how)?,
+        by,
         sometimes,
         lanes,
         scenarios,
         place: says(place).then(|| parse_place(place)).transpose()?,
         one_per: says(one_per).then(|| parse_one_per(one_per)),
-        since: since.to_string(),
+        since: match since {
+            "1.40" => Since::Envoy1_40,
+            "1.1" => Since::Envoy1_1,
+            "legate" => Since::Legate,
+            _ => return Err(format!("'{since}' is not 1.40, 1.1 or legate")),
+        },
         reason: reason.to_string(),
     })
+}
+
+/// `detail bytes+19`: the detail, and by how much Envoy's is larger.
+fn split_amount(how: &str) -> Result<(&str, Option<i64>), String> {
+    let Some(at) = how.find(['+', '-']) else { return Ok((how, None)) };
+    let amount = how[at..].parse().map_err(|_| format!("'{}' is no number", &how[at..]))?;
+    Ok((&how[..at], Some(amount)))
 }
 
 fn parse_how(how: &str) -> Result<How, String> {
@@ -157,17 +202,19 @@ fn parse_how(how: &str) -> Result<How, String> {
 
 fn parse_place(cell: &str) -> Result<Place, String> {
     if cell == "alone" {
-        return Ok(Place { side: Side::Alone, is_far: false, of: Vec::new() });
+        return Ok(Place { side: Side::Alone, is_far: false, is_always: false, of: Vec::new() });
     }
+    let (cell, is_always) = cell.strip_prefix("always ").map_or((cell, false), |cell| (cell, true));
     let (cell, is_far) = cell.strip_prefix("far ").map_or((cell, false), |cell| (cell, true));
     let (side, of) = cell.split_once(' ').unwrap_or((cell, ""));
     let side = match side {
         "after" => Side::After,
         "before" => Side::Before,
         "beside" => Side::Beside,
-        _ => return Err(format!("'{cell}' is not after, before or beside a stage")),
+        "from" => Side::From,
+        _ => return Err(format!("'{cell}' is not after, before, beside or from a stage")),
     };
-    Ok(Place { side, is_far, of: patterns(of) })
+    Ok(Place { side, is_far, is_always, of: patterns(of) })
 }
 
 fn parse_one_per(cell: &str) -> OnePer {
@@ -198,10 +245,11 @@ impl Pattern {
         }
     }
 
-    /// Whether it is that stage, with those details as far as it has them.
+    /// Whether it is that stage, or any, with those details as far as it has them.
     pub fn matches(&self, event: &Event) -> bool {
         let has = |(name, value): &(String, String)| event.detail(name).is_none_or(|v| v == value);
-        event.known && event.stage == self.stage && self.details.iter().all(has)
+        let is_stage = self.stage == ANY || event.stage == self.stage;
+        event.known && is_stage && self.details.iter().all(has)
     }
 }
 
@@ -214,7 +262,19 @@ impl Difference {
 
     /// Whether it can be between a log with these texts and one of legate.
     pub fn is_known_of(&self, dialect: Dialect) -> bool {
-        self.since == "legate" || dialect == Dialect::V1_40
+        match self.since {
+            Since::Legate => true,
+            Since::Envoy1_40 => dialect == Dialect::V1_40,
+            Since::Envoy1_1 => dialect == Dialect::V1_1,
+        }
+    }
+
+    /// Whether these two may have other values of a detail.
+    pub fn allows(&self, detail: &str, envoy: &Event, legate: &Event) -> bool {
+        let number = |event: &Event| event.detail(detail)?.parse::<i64>().ok();
+        let differ = || Some(number(envoy)? - number(legate)?);
+        let is_it = matches!(&self.how, How::Detail(name) if name == detail || name == ANY);
+        is_it && self.by.is_none_or(|by| differ() == Some(by))
     }
 
     /// The same where only some stages are known: it cannot depend on others.
@@ -245,12 +305,13 @@ pub mod tests {
         Difference {
             what: Pattern::parse(stage),
             how,
+            by: None,
             sometimes: false,
             lanes: vec![],
             scenarios: vec![],
             place: None,
             one_per: None,
-            since: "1.40".into(),
+            since: Since::Envoy1_40,
             reason: "because".into(),
         }
     }
@@ -271,13 +332,14 @@ pub mod tests {
                 difference.one_per.iter().flat_map(|one| one.of.iter().chain(&one.unless).chain(&one.until));
             for pattern in beside.chain([&difference.what]).chain(owners) {
                 let row = texts.rows().iter().find(|row| row.stage == pattern.stage);
-                assert!(row.is_some(), "no text stands for {}", pattern.stage);
+                assert!(row.is_some() || pattern.stage == ANY, "no text stands for {}", pattern.stage);
             }
             for scenario in &difference.scenarios {
                 assert!(scenarios::named(scenario).is_some(), "no scenario is called {scenario}");
             }
             let key = |d: &Difference| {
-                (d.what.clone(), d.how.clone(), d.lanes.clone(), d.scenarios.clone(), d.place.clone())
+                let limits = (d.lanes.clone(), d.scenarios.clone(), d.place.clone());
+                (d.what.clone(), d.how.clone(), d.by, d.since, limits)
             };
             let twin = differences[..index].iter().find(|d| key(d) == key(difference));
             assert!(twin.is_none(), "{twin:?} twice");
@@ -311,6 +373,8 @@ pub mod tests {
         assert!(!rows[1].applies(LaneId::Upstream(2), "first-request"));
         assert!(!rows[1].applies(LaneId::Upstream(2), ""), "a log of no scenario is not of that one");
         assert!(rows[1].is_known_of(Dialect::V1_1) && !rows[0].is_known_of(Dialect::V1_1));
+        let of_1_1 = row("| `A::b` | envoy | any | - | - | 1.1 | old |");
+        assert!(of_1_1.is_known_of(Dialect::V1_1) && !of_1_1.is_known_of(Dialect::V1_40));
     }
 
     #[test]
@@ -336,5 +400,7 @@ pub mod tests {
         assert!(parse_one("| a | both | any | - | - | 1.40 | x |").contains("'both' is not"));
         assert!(parse_one("| a | envoy | any | on b | - | 1.40 | x |").contains("'on b' is not"));
         assert!(parse_one("| a | envoy | any | - | - | 1.40 | |").contains("no reason"));
+        assert!(parse_one("| a | envoy | any | - | - | 1.2 | x |").contains("'1.2' is not"));
+        assert!(parse_one("| a | detail x+y | any | - | - | 1.1 | x |").contains("'+y' is no number"));
     }
 }

@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_told() {
         const HEAD: &str = "http] [C1][S1] request headers complete (end_stream=true):\n':path', '/'";
-        let read = |log: &str| lanes::read(&StageTexts::built_in().unwrap(), log, 1);
+        let read = |log: &str| lanes::read(&StageTexts::built_in().unwrap(), log);
         let whole = log("trace", &["main] initializing epoch 0", "main] [C1] new connection", HEAD]);
         let end = log("info", &["main] exiting"]);
         let ended = read(&format!("{whole}{end}"));

@@ -166,7 +166,7 @@ fn write_pair(
         (Verdict::Equal, _) => (String::new(), String::new()),
         (Verdict::Documented(index), _) => {
             let Difference { since, reason, .. } = &differences[index];
-            let reason = format!("<span class=reason>{}: {}</span>", escape(since), text(reason));
+            let reason = format!("<span class=reason>{}: {}</span>", since, text(reason));
             let empty = if pair.envoy.is_none() { &mut envoy } else { &mut legate };
             match empty.is_empty() {
                 true => *empty = reason,

@@ -38,7 +38,13 @@ fn verdict(pairs: &[Pair], at: usize, known: &[(usize, &Difference)]) -> Verdict
     match (&pair.envoy, &pair.legate) {
         (Some(envoy), Some(legate)) => {
             let details = envoy.differing_details(legate);
-            let found: Vec<Option<usize>> = details.into_iter().map(|d| find(&How::Detail(d))).collect();
+            let find = |name: String| {
+                let is_it = |d: &Difference| {
+                    d.allows(&name, envoy, legate) && pair.is(&d.what) && is_in_place(pairs, at, d)
+                };
+                known.iter().find(|(_, d)| is_it(d)).map(|(index, _)| *index)
+            };
+            let found: Vec<Option<usize>> = details.into_iter().map(find).collect();
             match found.first() {
                 None => Verdict::Equal,
                 Some(first) if found.iter().all(Option::is_some) => documented(*first),
@@ -53,8 +59,10 @@ fn verdict(pairs: &[Pair], at: usize, known: &[(usize, &Difference)]) -> Verdict
 /// Whether it is where the difference says, and the only one there unless that is for `one per` to say.
 fn is_in_place(pairs: &[Pair], at: usize, difference: &Difference) -> bool {
     let Some(Place { side, of, .. }) = &difference.place else { return true };
-    if *side == Side::Alone {
-        return is_idle_edge(pairs, at);
+    match side {
+        Side::Alone => return is_idle_edge(pairs, at),
+        Side::From => return pairs[..at].iter().any(|pair| of.iter().any(|pattern| pair.is(pattern))),
+        _ => {}
     }
     let is_beside = |path: &mut dyn Iterator<Item = &Pair>| {
         for near in path {
@@ -259,6 +267,12 @@ mod tests {
     fn details_are_compared() {
         assert_eq!(result("a n=1", "a n=2", &[]), "a/a:!");
         assert_eq!(result("a n=1", "a n=2", &[difference("a", How::Detail("n".into()))]), "a/a:0");
+        let smaller = [row("| a | detail n-1 | any | - | - | 1.1 | x |")];
+        assert_eq!(result("a n=1, a n=1, a n=2", "a n=2, a n=3, a n=1", &smaller), "a/a:0 a/a:! a/a:!");
+        assert_eq!(
+            result("a m=1 n=1", "a m=2 n=2", &[row("| a | detail * | any | - | - | 1.1 | x |")]),
+            "a/a:0"
+        );
         let known = [row("| a n=1 | envoy | any | - | - | 1.40 | x |")];
         assert_eq!(result("a n=1, a n=2", "", &known), "a/-:0 a/-:!");
     }
@@ -296,6 +310,13 @@ mod tests {
         let beside = [row("| x | legate | any | beside y | - | 1.40 | z |"), difference("y", How::EnvoyOnly)];
         assert_eq!(result("a, y, b", "a, x, b", &beside), "a/a:= y/-:1 -/x:0 b/b:=");
         assert_eq!(result("a, b", "a, x, b", &beside), "a/a:= -/x:! b/b:=");
+    }
+
+    #[test]
+    fn from_a_stage_on_anything_may_be_missing() {
+        let known = [row("| * | legate | any | from b | - | 1.1 | x |")];
+        assert_eq!(result("a, b", "a, x, b, y, z", &known), "a/a:= -/x:! b/b:= -/y:0 -/z:0");
+        assert_eq!(result("a, b, ?", "a, b, ?y", &known), "a/a:= b/b:= ?/-:! -/?y:!");
     }
 
     #[test]

@@ -21,13 +21,15 @@ pub enum LaneId {
     Pool(usize),
     /// The event loop of a worker, by number.
     Loop(usize),
+    /// The start of a worker, by number, or of the main thread (0).
+    Start(usize),
     /// The main thread.
     Main,
 }
 
 impl LaneId {
     /// All that [`LaneId::kind`] returns.
-    pub const KINDS: [&str; 5] = ["downstream", "upstream", "pool", "loop", "main"];
+    pub const KINDS: [&str; 6] = ["downstream", "upstream", "pool", "loop", "start", "main"];
 
     /// What differences may name it by.
     pub fn kind(self) -> &'static str {
@@ -36,6 +38,7 @@ impl LaneId {
             LaneId::Upstream(_) => "upstream",
             LaneId::Pool(_) => "pool",
             LaneId::Loop(_) => "loop",
+            LaneId::Start(_) => "start",
             LaneId::Main => "main",
         }
     }
@@ -48,6 +51,8 @@ impl fmt::Display for LaneId {
             LaneId::Upstream(n) => write!(f, "upstream connection {n}"),
             LaneId::Pool(n) => write!(f, "pool of worker {n}"),
             LaneId::Loop(n) => write!(f, "loop of worker {n}"),
+            LaneId::Start(0) => write!(f, "start of the main thread"),
+            LaneId::Start(n) => write!(f, "start of worker {n}"),
             LaneId::Main => write!(f, "main thread"),
         }
     }
@@ -178,14 +183,15 @@ fn proxy_of(lines: &[LogLine]) -> Option<ProxyKind> {
     })
 }
 
-/// Reads a log from line `from` on (1 for all of it). The main thread is known by what it says. Threads without a connection
-/// are left out, and so is what a worker says before its first one.
-pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
+/// Reads a log. The main thread is known by what it says. Threads without a connection are left out, and of what a worker
+/// says before its first one, only what the table has for each thread counts.
+pub fn read(texts: &StageTexts, log: &str) -> Trace {
     let dialect = dialect_of(log);
     let lines = log_line::parse(log);
     let all: Vec<Matched> = lines.iter().map(|line| (line, texts.find(dialect, line))).collect();
     let stage = |(_, found): &Matched| found.as_ref().map(|(index, _)| &texts.rows()[*index]);
-    let main = all.iter().find(|matched| stage(matched).is_some_and(|row| row.place == Place::Main));
+    let is_of_main = |row: &Row| row.place == Place::Main || row.stage.starts_with("InstanceImpl::");
+    let main = all.iter().find(|matched| stage(matched).is_some_and(is_of_main));
     let main = main.map_or("", |(line, _)| line.thread.as_str());
     let proxy = proxy_of(&lines);
     let mut reader = Reader::new(texts);
@@ -197,14 +203,11 @@ pub fn read(texts: &StageTexts, log: &str, from: usize) -> Trace {
     }
     let says_goodbye = all.iter().any(|matched| stage(matched).is_some_and(|row| row.stage == LAST_WORDS));
     let extent = Extent::of(log, &lines, says_goodbye);
-    let matched: Vec<Matched> = all.into_iter().filter(|(line, _)| line.number >= from).collect();
-    reader.number_connections(&matched, main);
-    for (line, found) in matched {
+    reader.number_connections(&all, main);
+    for (line, found) in all {
         if line.thread == main {
             reader.main_thread(line, found);
-        } else if reader.workers.contains(&line.thread)
-            && (line.conn.is_some() || reader.at.contains_key(&line.thread))
-        {
+        } else if reader.workers.contains(&line.thread) && reader.counts(line, &found) {
             reader.worker(line, found);
         }
     }
@@ -299,13 +302,22 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether what a worker says is more than what surrounds its start.
+    fn counts(&self, line: &LogLine, found: &Option<(usize, Details)>) -> bool {
+        let is_of_start = || self.row(found).is_some_and(|row| row.place == Place::Start);
+        line.conn.is_some() || self.at.contains_key(&line.thread) || is_of_start()
+    }
+
     fn main_thread(&mut self, line: &LogLine, found: Option<(usize, Details)>) {
         // The main thread says much that has nothing to do with requests; only what the table names counts.
         let Some(row) = self.row(&found) else { return };
-        if row.place == Place::Main {
-            let details = found.map(|(_, details)| details).unwrap_or_default();
-            self.push(LaneId::Main, row.folds, event(row, line, None, None, details));
-        }
+        let lane = match row.place {
+            Place::Main | Place::PoolAndLoop => LaneId::Main,
+            Place::Start => LaneId::Start(0),
+            _ => return,
+        };
+        let details = found.map(|(_, details)| details).unwrap_or_default();
+        self.push(lane, event(row, line, None, None, details));
     }
 
     fn worker(&mut self, line: &LogLine, found: Option<(usize, Details)>) {
@@ -318,7 +330,7 @@ impl<'a> Reader<'a> {
         let stream = self.stream_number(at, line);
         let said = format!("[{}] {}", line.component, line.text.lines().next().unwrap_or_default());
         let Some(row) = self.row(&found) else {
-            return self.push(at, false, unknown(said, line, stream));
+            return self.push(at, unknown(said, line, stream));
         };
         let mut details = found.map(|(_, details)| details).unwrap_or_default();
         self.number_addresses(&mut details);
@@ -327,30 +339,29 @@ impl<'a> Reader<'a> {
             && let Some(expected) = self.unexpected_size(line, row, size)
         {
             let stage = format!("{said} instead of {expected}");
-            return self.push(LaneId::Loop(worker), false, unknown(stage, line, stream));
+            return self.push(LaneId::Loop(worker), unknown(stage, line, stream));
         }
         let own = |details| event(row, line, stream, None, details);
         match row.place {
             Place::None => self.ignored += 1,
             Place::Main => {}
             Place::Connection | Place::Downstream | Place::Upstream => {
-                self.push(at, row.folds, own(details));
+                self.push(at, own(details));
             }
-            Place::Pool => {
-                self.push(LaneId::Pool(worker), row.folds, event(row, line, stream, conn, details))
-            }
+            Place::Pool => self.push(LaneId::Pool(worker), event(row, line, stream, conn, details)),
             Place::ConnectionAndPool | Place::ConnectionAndLoop => {
                 let other = match row.place {
                     Place::ConnectionAndPool => LaneId::Pool(worker),
                     _ => LaneId::Loop(worker),
                 };
-                self.push(other, row.folds, event(row, line, stream, conn, details.clone()));
-                self.push(at, row.folds, own(details));
+                self.push(other, event(row, line, stream, conn, details.clone()));
+                self.push(at, own(details));
             }
-            Place::Loop => self.push(LaneId::Loop(worker), row.folds, own(details)),
+            Place::Loop => self.push(LaneId::Loop(worker), own(details)),
+            Place::Start => self.push(LaneId::Start(worker), own(details)),
             Place::PoolAndLoop => {
-                self.push(LaneId::Pool(worker), row.folds, own(details.clone()));
-                self.push(LaneId::Loop(worker), row.folds, own(details));
+                self.push(LaneId::Pool(worker), own(details.clone()));
+                self.push(LaneId::Loop(worker), own(details));
             }
         }
     }
@@ -383,7 +394,7 @@ impl<'a> Reader<'a> {
             let last = self.lanes.get(&lane).and_then(|events| events.last()).cloned();
             if let Some(last) = last.filter(|_| left > 0) {
                 let stage = format!("{left} are left in the deferred deletion list");
-                self.push(lane, false, Event { stage, known: false, details: Vec::new(), ..last });
+                self.push(lane, Event { stage, known: false, details: Vec::new(), ..last });
             }
         }
     }
@@ -399,12 +410,8 @@ impl<'a> Reader<'a> {
         Some(*number)
     }
 
-    fn push(&mut self, lane: LaneId, folds: bool, event: Event) {
-        let events = self.lanes.entry(lane).or_default();
-        match events.last_mut() {
-            Some(last) if folds && last.same_stage(&event) => add_up(last, &event),
-            _ => events.push(event),
-        }
+    fn push(&mut self, lane: LaneId, event: Event) {
+        self.lanes.entry(lane).or_default().push(event);
     }
 
     fn finish(self) -> Trace {
@@ -439,8 +446,19 @@ const CLUSTERS_GO: &str = "ThreadLocalClusterManagerImpl::~ThreadLocalClusterMan
 /// The last that the main thread says.
 const LAST_WORDS: &str = "InstanceImpl::terminate";
 
-/// Folded, because how many there are is each proxy's own affair.
+/// What grows the list of objects that are to be deleted.
 const DEFERRED_DELETE: &str = "DispatcherImpl::deferredDelete";
+
+/// Makes one of what is deferred, or cleared, several times in a row: how many objects go is each proxy's own affair.
+pub fn fold_deferred(trace: &mut Trace) {
+    for (id, events) in &mut trace.lanes {
+        if matches!(id, LaneId::Loop(_)) {
+            events.dedup_by(|event, last| event.stage.starts_with(DISPATCHER) && last.same_stage(event));
+        }
+    }
+}
+
+const DISPATCHER: &str = "DispatcherImpl::";
 
 fn take_size(details: &mut Details) -> Option<usize> {
     let at = details.iter().position(|(name, _)| name == "size")?;
@@ -491,7 +509,7 @@ mod tests {
 
     #[test]
     fn events_go_to_their_lanes() {
-        let trace = read(&StageTexts::built_in().unwrap(), LOG, 1);
+        let trace = read(&StageTexts::built_in().unwrap(), LOG);
         let lanes: Vec<(LaneId, Vec<String>)> = trace
             .lanes
             .iter()
@@ -516,7 +534,8 @@ mod tests {
                 vec!["ConnPoolImpl::createNewConnection", "UpstreamRequest::onPoolReady D1 S2"],
             ),
             (LaneId::Loop(2), vec!["DispatcherImpl::deferredDelete"]),
-            (LaneId::Main, vec!["InstanceImpl::initialize", "InstanceImpl::shutdown"]),
+            (LaneId::Start(0), vec!["InstanceImpl::initialize"]),
+            (LaneId::Main, vec!["InstanceImpl::shutdown"]),
         ];
         let want: Vec<(LaneId, Vec<String>)> =
             want.into_iter().map(|(id, e)| (id, e.into_iter().map(str::to_string).collect())).collect();
@@ -527,11 +546,11 @@ mod tests {
     #[test]
     fn a_log_tells_who_wrote_it_and_where_it_starts() {
         let texts = StageTexts::built_in().unwrap();
-        let trace = read(&texts, LOG, 1);
+        let trace = read(&texts, LOG);
         assert_eq!((trace.proxy, trace.dialect), (Some(ProxyKind::Legate), Dialect::V1_1));
         assert!(trace.notes.is_empty());
         let rest = LOG.split_once('\n').unwrap().1.replace("a.rs", "a.cc");
-        let trace = read(&texts, &rest, 1);
+        let trace = read(&texts, &rest);
         assert_eq!(trace.proxy, Some(ProxyKind::Envoy));
         assert!(trace.notes[0].starts_with("Envoy's log does not have the start"), "{:?}", trace.notes);
         // The main thread is still known.
@@ -545,7 +564,7 @@ mod tests {
         let (added, cleared) = ("item added to deferred deletion list", "clearing deferred deletion list");
         let unknown = |sizes: &[(&str, usize)]| {
             let lines = sizes.iter().map(|(text, size)| line(&format!("{text} (size={size})")));
-            let trace = read(&texts, &format!("{LOG}{}", lines.collect::<String>()), 1);
+            let trace = read(&texts, &format!("{LOG}{}", lines.collect::<String>()));
             trace.lane(LaneId::Loop(2)).iter().filter(|event| !event.known).count()
         };
         assert_eq!(unknown(&[(cleared, 2), (added, 1), (cleared, 1)]), 0);
@@ -553,7 +572,7 @@ mod tests {
         assert_eq!(unknown(&[(added, 4), (cleared, 4)]), 1);
         assert_eq!(unknown(&[(cleared, 3)]), 1);
         let end = "[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] exiting\n";
-        let ended = read(&texts, &format!("{LOG}{end}"), 1);
+        let ended = read(&texts, &format!("{LOG}{end}"));
         assert_eq!(ended.lane(LaneId::Loop(2)).iter().filter(|event| !event.known).count(), 1);
     }
 
@@ -568,7 +587,7 @@ mod tests {
                 log += &line(&format!("[pool] [a.rs:1] [{conn}] client disconnected, failure reason: "));
                 log += &line("[pool] [a.rs:1] moving to ready");
             }
-            let trace = read(&StageTexts::built_in().unwrap(), &log, 1);
+            let trace = read(&StageTexts::built_in().unwrap(), &log);
             trace.lane(LaneId::Pool(2)).iter().map(Event::to_string).collect::<Vec<_>>()
         };
         let pool = pool_of(["C8", "C9"]);
@@ -577,9 +596,18 @@ mod tests {
     }
 
     #[test]
-    fn only_lines_from_the_given_one_on_count() {
-        let trace = read(&StageTexts::built_in().unwrap(), LOG, 13);
-        assert_eq!(trace.lanes.len(), 1);
+    fn a_worker_starts_with_what_the_table_has_for_each_thread() {
+        let start = "\
+[2026-01-01 00:00:00.000][1][debug][upstream] [a.rs:1] adding TLS initial cluster a
+[2026-01-01 00:00:00.000][2][debug][main] [a.rs:1] worker entering dispatch loop
+[2026-01-01 00:00:00.000][2][debug][upstream] [a.rs:1] adding TLS initial cluster a
+[2026-01-01 00:00:00.000][2][debug][upstream] [a.rs:1] and whatever else
+";
+        let trace = read(&StageTexts::built_in().unwrap(), &format!("{start}{LOG}"));
+        let names = |id: LaneId| trace.lane(id).iter().map(|event| event.stage.as_str()).collect::<Vec<_>>();
+        let of_cluster = "ThreadLocalClusterManagerImpl::ThreadLocalClusterManagerImpl";
+        assert_eq!(names(LaneId::Loop(1)), ["WorkerImpl::threadRoutine", of_cluster]);
+        assert_eq!(names(LaneId::Main)[0], of_cluster);
     }
 
     #[test]

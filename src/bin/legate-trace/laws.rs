@@ -1,18 +1,11 @@
 //! What a log of 1.1, and so legate's, has to agree on with itself: stages that Envoy 1.40 lacks, and whose number nothing on its
 //! side tells. A break of the law becomes an event that no table knows.
 
-use std::collections::HashSet;
-
 use crate::lanes::{Event, LaneId, Trace};
-
-/// How many lines of the log later the bytes of a body are passed on at the latest, where one worker writes it.
-const AT_ONCE: usize = 12;
-/// Where several do, their lines come in between.
-const AT_ONCE_OF_SEVERAL: usize = 100;
 
 /// Adds what breaks a law.
 pub fn check(trace: &mut Trace) {
-    let mut faults = bodies(trace);
+    let mut faults = Vec::new();
     for (id, events) in &trace.lanes {
         if matches!(id, LaneId::Downstream(_)) {
             faults.extend(reading(events).into_iter().map(|fault| (*id, fault)));
@@ -86,40 +79,6 @@ fn ends_stream(event: &Event) -> bool {
     }
 }
 
-/// What the body of a response brings is passed on at once, and nothing else is.
-fn bodies(trace: &Trace) -> Vec<(LaneId, Event)> {
-    let connections = trace.lanes.iter().filter(|(id, _)| !matches!(id, LaneId::Pool(_) | LaneId::Loop(_)));
-    let mut events: Vec<(LaneId, &Event)> =
-        connections.flat_map(|(id, events)| events.iter().map(|event| (*id, event))).collect();
-    events.sort_by_key(|(_, event)| event.line);
-    let at_once = if trace.downstream_by_worker.len() > 1 { AT_ONCE_OF_SEVERAL } else { AT_ONCE };
-    let mut faults = Vec::new();
-    let mut proxied = HashSet::new();
-    let mut brought: Vec<(LaneId, &Event)> = Vec::new();
-    for (id, event) in events {
-        match (id, event.stage.as_str()) {
-            (LaneId::Downstream(_), "Filter::onUpstreamHeaders") => {
-                proxied.insert((id, event.stream));
-            }
-            (LaneId::Upstream(_), "ConnectionImpl::onBody") => brought.push((id, event)),
-            (LaneId::Downstream(_), "ActiveStream::encodeData") if proxied.contains(&(id, event.stream)) => {
-                let bytes = event.detail("bytes");
-                let is_it = |(_, body): &(LaneId, &Event)| {
-                    body.detail("bytes") == bytes && body.line + at_once >= event.line
-                };
-                match brought.iter().rposition(is_it) {
-                    Some(at) => drop(brought.remove(at)),
-                    None if bytes == Some("0") => {}
-                    None => faults.push((id, fault("bytes that no body has brought", event))),
-                }
-            }
-            _ => {}
-        }
-    }
-    let lost = brought.into_iter().map(|(id, body)| (id, fault("a body that is not passed on", body)));
-    faults.into_iter().chain(lost).collect()
-}
-
 fn fault(what: &str, event: &Event) -> Event {
     Event { stage: what.to_string(), known: false, details: Vec::new(), ..event.clone() }
 }
@@ -162,19 +121,5 @@ mod tests {
         assert_eq!(faults(&[STOP, READ, READ]), ["it reads, though reading is stopped"]);
         assert_eq!(faults(&[STOP, STOP, RESUME, READ]), ["it reads, though reading is stopped"]);
         assert_eq!(faults(&[READ, RESUME]), ["reading resumes, which was not stopped"]);
-    }
-
-    #[test]
-    fn a_body_is_passed_on_at_once() {
-        let (head, body) = ("d:Filter::onUpstreamHeaders", "u:ConnectionImpl::onBody bytes=5");
-        let (sent, end) = ("d:ActiveStream::encodeData bytes=5", "d:ActiveStream::encodeData bytes=0");
-        assert!(faults(&[head, body, sent, body, sent, end]).is_empty());
-        assert!(faults(&[sent, end]).is_empty(), "a local reply");
-        assert_eq!(faults(&[head, sent, end]), ["bytes that no body has brought"]);
-        assert_eq!(faults(&[head, body, body, sent]), ["a body that is not passed on"]);
-        let mut late = vec![head, body];
-        late.extend([READ; AT_ONCE]);
-        late.push(sent);
-        assert_eq!(faults(&late).len(), 2);
     }
 }

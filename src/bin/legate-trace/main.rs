@@ -44,7 +44,7 @@ use differences::Difference;
 use extent::Extent;
 use html::Page;
 use lanes::{ProxyKind, Trace};
-use run::NotCompared;
+use run::{Model, NotCompared};
 use scenarios::{SCENARIOS, Scenario};
 use stage_texts::StageTexts;
 
@@ -76,7 +76,11 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     command.excerpt.check(&texts)?;
     let differences = differences::built_in()?;
     let Proxies { config, .. } = &command.proxies;
-    let (envoy, legate) = (command.proxies.envoy()?, command.proxies.legate()?);
+    let envoy = match &command.recorded {
+        Some(directory) => Model::Recorded(directory.clone()),
+        None => Model::Binary(command.proxies.envoy()?),
+    };
+    let legate = command.proxies.legate()?;
     let page = PageFile::new(command.html.as_deref())?;
     bootstrap::Bootstrap::load(config.as_deref())?;
     interrupt::listen();
@@ -105,7 +109,9 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
             }
             Err(why) => {
                 match &why {
-                    NotCompared::Skipped(_) => println!("{}", why.text(scenario.name)),
+                    NotCompared::Skipped(_) | NotCompared::NotRecorded(_) => {
+                        println!("{}", why.text(scenario.name));
+                    }
                     NotCompared::Failed(_) if chosen.len() == 1 => return Err(why.text(scenario.name)),
                     NotCompared::Failed(_) => eprintln!("legate-trace: {}", why.text(scenario.name)),
                 }
@@ -115,7 +121,8 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     }
     let mut notes = print_summary(&comparisons, &others, &differences);
     // Not all differences can occur: the recorder does not know all stages, and another configuration does not pass them.
-    let is_whole = command.scenario.is_none() && others.is_empty();
+    let is_missing = |(_, why): &(&str, NotCompared)| matches!(why, NotCompared::NotRecorded(_));
+    let is_whole = command.scenario.is_none() && others.iter().all(is_missing);
     let stale = match is_whole && !command.recorder && config.is_none() {
         true => never_used(&comparisons, &differences),
         false => Vec::new(),
@@ -139,7 +146,14 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
 /// Documented differences that occur nowhere, though it is not up to the time.
 fn never_used(comparisons: &[Comparison], differences: &[Difference]) -> Vec<usize> {
     let used: BTreeSet<usize> = comparisons.iter().flat_map(Comparison::used).collect();
-    (0..differences.len()).filter(|i| !used.contains(i) && !differences[*i].sometimes).collect()
+    let has_to_be = |difference: &Difference| {
+        let scenario = |c: &Comparison| {
+            difference.scenarios.is_empty() || difference.scenarios.iter().any(|name| *name == c.scenario)
+        };
+        let can_be = |c: &Comparison| difference.is_known_of(c.dialect) && scenario(c);
+        !difference.sometimes && comparisons.iter().any(can_be)
+    };
+    (0..differences.len()).filter(|i| !used.contains(i) && has_to_be(&differences[*i])).collect()
 }
 
 /// The file of `--html`; it is made at once, so that it is known to be writable.
@@ -218,7 +232,7 @@ fn read_trace(file: &Path, of: ProxyKind, texts: &StageTexts) -> Result<(Trace, 
             extent: Extent { has_trace: true, has_end: true, is_cut: false },
             ..recorder::read(&text).map_err(|e| format!("{name}: {e}"))?
         },
-        false => lanes::read(texts, &text, 1),
+        false => lanes::read(texts, &text),
     };
     if !is_recording && trace.proxy == Some(of) && !trace.extent.has_trace {
         return Err(format!("{name} has no line of the level trace: {of} has to be run with -l trace"));

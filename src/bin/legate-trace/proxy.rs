@@ -152,11 +152,6 @@ impl Proxy {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// The number of the line that it logs next.
-    pub fn next_line(&self) -> usize {
-        self.log_text().lines().count() + 1
-    }
-
     /// Waits until it is at rest again: each step of a scenario is to find the one before it finished. A step makes the proxy log
     /// something, and while it has something to do, its threads are not all asleep.
     pub fn settle(&self) {

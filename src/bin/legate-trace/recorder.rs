@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use crate::lanes::{Event, LaneId, Trace, add_up};
+use crate::lanes::{Event, LaneId, Trace};
 use crate::stage_texts::Details;
 
 /// What becomes of the ids of a recorded event.
@@ -152,19 +152,8 @@ const SAME: &[Same] = {
 pub fn keep_recorded(trace: &mut Trace) {
     for (_, events) in &mut trace.lanes {
         events.retain(|event| !event.known || SAME.iter().any(|same| same.stage == event.stage));
-        // What folds may have become neighbours.
-        let mut kept: Vec<Event> = Vec::new();
-        for event in events.drain(..) {
-            match kept.last_mut() {
-                Some(last) if last.same_stage(&event) && event.stage.starts_with("DispatcherImpl::") => {
-                    add_up(last, &event);
-                }
-                _ => kept.push(event),
-            }
-        }
-        *events = kept;
     }
-    trace.lanes.retain(|(id, events)| !events.is_empty() && *id != LaneId::Main);
+    trace.lanes.retain(|(id, events)| !events.is_empty() && !matches!(id, LaneId::Main | LaneId::Start(_)));
 }
 
 /// A worker whose recording has no beginning any more.
@@ -310,11 +299,7 @@ impl Reader {
     }
 
     fn push(&mut self, lane: LaneId, event: Event) {
-        let events = self.lanes.entry(lane).or_default();
-        match events.last_mut() {
-            Some(last) if matches!(lane, LaneId::Loop(_)) && last.same_stage(&event) => {}
-            _ => events.push(event),
-        }
+        self.lanes.entry(lane).or_default().push(event);
     }
 
     fn finish(self) -> Trace {

@@ -1,5 +1,6 @@
-//! Plays a scenario with both proxies and compares their logs.
+//! Plays a scenario with both proxies, or with legate beside a recorded log of Envoy's, and compares the logs.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::bootstrap::Bootstrap;
@@ -12,10 +13,18 @@ use crate::recorder;
 use crate::scenarios::{Scenario, Scene};
 use crate::stage_texts::StageTexts;
 
+/// Where Envoy's side comes from.
+pub enum Model {
+    /// This binary plays the scenario.
+    Binary(PathBuf),
+    /// It has been played: a directory for each scenario, with its `trace.log`.
+    Recorded(PathBuf),
+}
+
 /// What `run` needs to know.
 pub struct Setting<'a> {
-    /// Envoy's binary.
-    pub envoy: &'a Path,
+    /// Envoy.
+    pub envoy: &'a Model,
     /// legate's binary.
     pub legate: &'a Path,
     /// The configuration file, if it is not the built-in one.
@@ -35,6 +44,8 @@ pub struct Setting<'a> {
 pub enum NotCompared {
     /// It does not suit the user's configuration.
     Skipped(String),
+    /// Envoy's side of it has not been recorded.
+    NotRecorded(String),
     /// One of the proxies, or what is to watch them, does not work.
     Failed(String),
 }
@@ -43,7 +54,9 @@ impl NotCompared {
     /// What is said when it happens.
     pub fn text(&self, scenario: &str) -> String {
         match self {
-            NotCompared::Skipped(why) => format!("{scenario}: skipped: {why}"),
+            NotCompared::Skipped(why) | NotCompared::NotRecorded(why) => {
+                format!("{scenario}: skipped: {why}")
+            }
             NotCompared::Failed(why) => format!("{scenario}, {why}"),
         }
     }
@@ -61,6 +74,10 @@ impl Setting<'_> {
     /// A proxy does not start; the text says which. With a configuration of the user's, what neither of them can do is no
     /// failure.
     pub fn run(&self, scenario: &Scenario) -> Result<Comparison, NotCompared> {
+        let recorded = match self.envoy {
+            Model::Recorded(directory) => Some(self.recorded(scenario, directory)?),
+            Model::Binary(_) => None,
+        };
         let side = |proxy: ProxyKind, binary: &Path| {
             let name = proxy.to_string().to_lowercase();
             let recorder = self.recorder && proxy == ProxyKind::Legate;
@@ -72,10 +89,15 @@ impl Setting<'_> {
                 .map_err(|e| format!("with {name}: {e}"))
         };
         let (envoy, legate) = std::thread::scope(|scope| {
-            let envoy = scope.spawn(|| side(ProxyKind::Envoy, self.envoy));
+            let envoy = match self.envoy {
+                Model::Binary(binary) => Some(scope.spawn(|| side(ProxyKind::Envoy, binary))),
+                Model::Recorded(_) => None,
+            };
             let legate = side(ProxyKind::Legate, self.legate);
-            (envoy.join().unwrap_or_else(|_| Err("the script panicked".to_string())), legate)
+            let failed = || Err("the script panicked".to_string());
+            (envoy.map(|envoy| envoy.join().unwrap_or_else(|_| failed())), legate)
         });
+        let envoy = envoy.or(recorded.map(Ok)).expect("it is either played or recorded");
         let (mut envoy, legate) = match (envoy, legate) {
             (Ok(envoy), Ok(legate)) => (envoy, legate),
             (Err(why), Err(_)) if self.config.is_some() => return Err(NotCompared::Skipped(why)),
@@ -99,6 +121,25 @@ impl Setting<'_> {
             comparison.stale.clear();
         }
         Ok(comparison)
+    }
+
+    /// Envoy's side of a scenario, from the log of it.
+    fn recorded(&self, scenario: &Scenario, directory: &Path) -> Result<Trace, NotCompared> {
+        let file = directory.join(scenario.name).join("trace.log");
+        let name = file.display();
+        let log = match std::fs::read(&file) {
+            Ok(log) => String::from_utf8_lossy(&log).into_owned(),
+            Err(e) if e.kind() == ErrorKind::NotFound && directory.is_dir() => {
+                return Err(NotCompared::NotRecorded(format!("there is no {name}")));
+            }
+            Err(e) => return Err(NotCompared::Failed(format!("cannot read {name}: {e}"))),
+        };
+        let trace = lanes::read(self.texts, &log);
+        match trace.proxy {
+            Some(ProxyKind::Envoy) if trace.extent.has_trace => Ok(trace),
+            Some(ProxyKind::Envoy) => Err(NotCompared::Failed(format!("{name} was not made with -l trace"))),
+            _ => Err(NotCompared::Failed(format!("{name} is no log of Envoy's"))),
+        }
     }
 
     fn directory_of(&self, scenario: &Scenario, proxy: &str) -> PathBuf {
@@ -132,7 +173,6 @@ impl Setting<'_> {
             proxy.admin("POST", "/trace?enable=y")?;
             proxy.settle();
         }
-        let from = proxy.next_line();
         let played = (scenario.play)(&mut Scene { proxy: &mut proxy, upstream: &upstream });
         let log = proxy.log_text();
         // The proxy's own log goes on with what the end of the scenario's connections brings.
@@ -147,7 +187,7 @@ impl Setting<'_> {
         };
         let mut trace = match recording {
             Some(recording) => recorder::read(&recording)?,
-            None => lanes::read(self.texts, &log, from),
+            None => lanes::read(self.texts, &log),
         };
         trace.stuck = played.err().map(|e| e.to_string());
         Ok(trace)

@@ -35,6 +35,8 @@ pub enum Place {
     PoolAndLoop,
     /// The main thread.
     Main,
+    /// The start of the thread that says it.
+    Start,
     /// It is no stage.
     None,
 }
@@ -46,8 +48,6 @@ pub struct Row {
     pub stage: String,
     /// Where it belongs.
     pub place: Place,
-    /// Several in a row count as one, and their details are added up or dropped.
-    pub folds: bool,
     components: Vec<String>,
     v1_1: Vec<Template>,
     v1_40: Vec<Template>,
@@ -106,10 +106,6 @@ impl Row {
         let [stage, place, components, old, new] = cells[..] else {
             return Err(format!("{} cells instead of 5", cells.len()));
         };
-        let (place, folds) = match place.strip_suffix('+') {
-            Some(place) => (place, true),
-            None => (place, false),
-        };
         let templates = |cell: &str| match cell {
             "-" => Vec::new(),
             _ => cell.split(" || ").map(Template::new).collect(),
@@ -118,7 +114,6 @@ impl Row {
         Ok(Row {
             stage: stage.to_string(),
             place: place_named(place)?,
-            folds,
             components: components.split(',').map(str::to_string).collect(),
             v1_1: templates(old),
             v1_40: templates(new),
@@ -150,6 +145,7 @@ fn place_named(name: &str) -> Result<Place, String> {
         "loop" => Place::Loop,
         "pool&loop" => Place::PoolAndLoop,
         "main" => Place::Main,
+        "start" => Place::Start,
         "none" => Place::None,
         _ => return Err(format!("no place is called '{name}'")),
     })
@@ -279,7 +275,7 @@ mod tests {
     fn texts_are_found_by_version_and_component() {
         let table = StageTexts::parse(
             "# stage\nA::read | conn | connection | read ready | read ready. buffered={}\n\
-             A::bytes | conn+ | connection | read returns: {bytes} | =\n\
+             A::bytes | conn | connection | read returns: {bytes} | =\n\
              A::head | conn | http,router | head (end={end}):\\n{headers} | =\n\
              A::gone | pool | pool | moving | -\n\
              A::field | conn | http | key={key} value={value} | =\n",
@@ -299,7 +295,6 @@ mod tests {
         let field = |text| find(Dialect::V1_40, "http", text).unwrap().1[1].1.clone();
         assert_eq!((field("key=Date value=Mon, 1"), field("key=Dates value=1")), ("*".into(), "1".into()));
         assert_eq!(find(Dialect::V1_40, "pool", "moving"), None);
-        assert!(table.rows[1].folds && !table.rows[0].folds);
     }
 
     #[test]

@@ -7,13 +7,24 @@ use crate::command_line::Proxies;
 use crate::stage_texts::{Dialect, StageTexts};
 
 /// What Envoy of istio 1.1 says, and legate has no cause to.
-const OF_1_1_ALONE: [&str; 2] = ["moving to delay", "moving from delay to ready"];
+const OF_1_1_ALONE: [&str; 1] = ["moving from delay to ready"];
 /// What the system says, a filter's name, or a number that stands for something, in the place of a hole.
-const FILLED: [(&str, &str); 4] = [
+const FILLED: [(&str, &str); 7] = [
+    ("moving to {}", "moving to ready"),
+    ("cm init: adding: ", "cm init: {}: "),
+    ("cm init: init complete: ", "cm init: {}: "),
     ("buffering 0 bytes", "buffering {} bytes"),
     ("error: Resource temporarily unavailable, code: {}", "error: {}, code: {}"),
     ("error: Resource temporarily unavailable{}", "error: {}"),
     ("filter=envoy.filters.http.upstream_codec", "filter={}"),
+];
+
+/// The same, in Envoy 1.40 alone.
+const FILLED_IN_ENVOY: [(&str, &str); 4] = [
+    ("initializing Primary cluster", "initializing {} cluster"),
+    ("initializing Secondary cluster", "initializing {} cluster"),
+    ("http filter #{}", "    {} filter #{}"),
+    ("add active listener: name", "{}: name"),
 ];
 
 /// A text with all its holes empty, up to the end of its first line.
@@ -70,8 +81,12 @@ fn envoys_texts_are_in_its_binary() {
         .map(|text| text.strip_prefix("{}").unwrap_or(text))
         .filter(is_message)
         .collect();
+    let of_envoy = |text: &str| {
+        let fill = |text: String, (filled, empty): &(&str, &str)| text.replace(filled, empty);
+        FILLED_IN_ENVOY.iter().fold(as_format(text), fill)
+    };
     let missing: Vec<String> =
-        texts_of(Dialect::V1_40).into_iter().filter(|text| !is_among(&strings, &as_format(text))).collect();
+        texts_of(Dialect::V1_40).into_iter().filter(|text| !is_among(&strings, &of_envoy(text))).collect();
     assert!(missing.is_empty(), "Envoy does not say {missing:#?}");
 }
 
@@ -86,7 +101,8 @@ fn legates_texts_are_in_its_sources() {
         let call = format
             .split_once(" called: ")
             .map(|(call, rest)| (format!("\"{call}\""), format!("\" called: {rest}\"")));
-        sources.contains(&format!("\"{format}"))
+        // Some stand deeper, under what they belong to.
+        ["\"", "\"  ", "\"    ", "\"      "].iter().any(|start| sources.contains(&format!("{start}{format}")))
             || call.is_some_and(|(call, rest)| sources.contains(&call) && sources.contains(&rest))
             || OF_1_1_ALONE.contains(&format.as_str())
     };

@@ -128,12 +128,10 @@ impl ClientConnectionImpl {
         let head = data.linearize(length);
         let line = head::parse_response(head, &self.limits, &mut headers);
         if line.is_ok() {
-            head::log_fields(self.connection_id, head, headers.len());
+            head::on_headers_complete(self.connection_id, head, headers.len(), Stage::ClientHeadersComplete);
         }
         data.drain(length);
         let line = line?;
-        envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
-        trace::instant(Stage::ClientHeadersComplete, Some(self.connection_id), 0, 0, 0);
         self.on_headers_complete(headers, line, head_request)?;
         Ok(true)
     }
@@ -218,7 +216,6 @@ impl ClientConnectionImpl {
             return Err(error.into());
         }
         if !piece.is_empty() {
-            envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
             trace::instant(Stage::ClientBody, Some(self.connection_id), 0, piece.len() as u64, 0);
             self.with_decoder(|d| d.decode_data(&mut piece, false));
         }

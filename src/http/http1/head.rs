@@ -320,9 +320,11 @@ fn check_repeated_framing(fields: &[httparse::Header<'_>], headers: &HeaderMap) 
     Ok(())
 }
 
-/// Records and logs the fields of a sound head. The log has them as they stand in it; in the map, which has `entries`
-/// of them and of what was in the first line, their names are in lower case.
-pub(super) fn log_fields(connection_id: u64, head: &[u8], entries: usize) {
+/// Records and logs that a sound head is complete, and its fields. The log has them as they stand in it; in the map, which
+/// has `entries` of them and of what was in the first line, their names are in lower case. A field ends where the next one
+/// begins, so the last one is found complete behind the head.
+pub(super) fn on_headers_complete(connection_id: u64, head: &[u8], entries: usize, stage: Stage) {
+    trace::instant(stage, Some(connection_id), 0, 0, 0);
     trace::instant(Stage::CompleteLastHeader, Some(connection_id), 0, entries as u64, head.len() as u64);
     if !logger::enabled(logger::Id::Http, Level::Trace) {
         return;
@@ -336,10 +338,10 @@ pub(super) fn log_fields(connection_id: u64, head: &[u8], entries: usize) {
         let value = String::from_utf8_lossy(value);
         envoy_conn_log!(Http, trace, connection_id, "completed header: key={} value={}", key, value);
     };
-    fields.iter().for_each(|field| log(field.name, field.value));
-    if fields.is_empty() {
-        log("", b""); // as Envoy, whose last field ends with the head
-    }
+    let (last, others) = fields.split_last().unwrap_or((&httparse::EMPTY_HEADER, &[]));
+    others.iter().for_each(|field| log(field.name, field.value));
+    envoy_conn_log!(Http, trace, connection_id, "headers complete");
+    log(last.name, last.value);
 }
 
 /// Refuses a complete head that is longer than allowed.

@@ -206,7 +206,7 @@ impl ServerConnectionImpl {
         let head = data.linearize(length);
         let line = head::parse_request(head, &self.limits, &mut headers);
         if line.is_ok() {
-            head::log_fields(self.connection_id, head, headers.len());
+            head::on_headers_complete(self.connection_id, head, headers.len(), Stage::ServerHeadersComplete);
         }
         data.drain(length);
         let line = line?;
@@ -256,8 +256,6 @@ impl ServerConnectionImpl {
     }
 
     fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<(), HeadError> {
-        envoy_conn_log!(Http, trace, self.connection_id, "headers complete");
-        trace::instant(Stage::ServerHeadersComplete, Some(self.connection_id), 0, 0, 0);
         self.apply_underscore_action(&mut headers)?;
         let head = RequestHead {
             headers: &mut headers,

@@ -9,6 +9,7 @@ use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 use crate::access_log::{AccessLog, AccessLogManager};
 use crate::cluster_manager::ClusterManager;
 use crate::config::{self, HttpFilterConfig, ServerHeaderTransformation};
+use crate::envoy_log;
 use crate::filters::http::FilterFactory;
 use crate::filters::http::router::RouterFilterFactory;
 use crate::http::DateProvider;
@@ -126,18 +127,19 @@ impl ConnectionManagerConfig {
         place: &str,
     ) -> Result<Self, String> {
         let scope = context.stats.root_scope().create_scope(&format!("http.{}.", config.stat_prefix));
-        let filter_factories = config
-            .http_filters
-            .iter()
-            .map(|filter| match &filter.typed_config {
+        let process_filter = |(i, filter): (usize, &config::HttpFilter)| {
+            envoy_log!(Config, debug, "    http filter #{}", i);
+            envoy_log!(Config, debug, "      name: {}", filter.name);
+            match &filter.typed_config {
                 HttpFilterConfig::Router(router) => Arc::new(RouterFilterFactory::new(
                     router,
                     &scope,
                     context.cluster_manager.clone(),
                     &context.service_zone,
                 )) as Arc<dyn FilterFactory>,
-            })
-            .collect();
+            }
+        };
+        let filter_factories = config.http_filters.iter().enumerate().map(process_filter).collect();
         Self::with_filters(config, filter_factories, context, listener_scope, drain_decision, place)
     }
 
