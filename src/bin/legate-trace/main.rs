@@ -147,9 +147,8 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
 fn never_used(comparisons: &[Comparison], differences: &[Difference]) -> Vec<usize> {
     let used: BTreeSet<usize> = comparisons.iter().flat_map(Comparison::used).collect();
     let has_to_be = |difference: &Difference| {
-        let scenario = |c: &Comparison| {
-            difference.scenarios.is_empty() || difference.scenarios.iter().any(|name| *name == c.scenario)
-        };
+        let scenario =
+            |c: &Comparison| difference.scenarios.is_empty() || difference.scenarios.contains(&c.scenario);
         let can_be = |c: &Comparison| difference.is_known_of(c.dialect) && scenario(c);
         !difference.sometimes && comparisons.iter().any(can_be)
     };
