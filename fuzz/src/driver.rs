@@ -16,6 +16,9 @@ use super::mutate::mutate;
 /// An input that the process works on for longer has hung. (CPU time: a busy machine is no hang.)
 const HANG: Duration = Duration::from_secs(10);
 
+/// So has one for which it waits so long, and does nothing meanwhile.
+const BLOCKED: Duration = Duration::from_secs(30);
+
 /// How often to look whether an input has hung.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -162,14 +165,19 @@ impl Watch {
         let watched = shared.clone();
         std::thread::spawn(move || {
             let (state, over) = &*watched;
-            let mut last = (0, Duration::ZERO);
+            let mut last = (0, Duration::ZERO, Instant::now());
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             while !state.over {
                 state = over.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
                 let now = time(ClockId::CLOCK_PROCESS_CPUTIME_ID);
                 if !state.running || state.number != last.0 {
-                    last = (state.number, now);
-                } else if now - last.1 > HANG && !state.over {
+                    last = (state.number, now, Instant::now());
+                    continue;
+                }
+                let (used, waited) = (now - last.1, last.2.elapsed());
+                // One that waits for something uses no time at all.
+                let is_blocked = waited > BLOCKED && used < waited / 100;
+                if (used > HANG || is_blocked) && !state.over {
                     on_hang(&target, &state.input);
                 }
             }

@@ -74,6 +74,7 @@ impl Wire {
 
     /// Makes an edge: readable and writable.
     fn wake(&self) {
+        self.clean();
         (&self.peer).write_all(b"x").expect("room for a byte");
         self.sent.set(self.sent.get() + 1);
     }
