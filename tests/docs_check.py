@@ -38,7 +38,7 @@ NORMALISATIONS = {
     "ids": [(r"\[?\b[CS]\d+\b\]?", "ID"), (r"\bfd \d+", "fd N")],
     "ports": [(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT")],
     # The numbers that legate-trace gives to reasons: rows of a table, which has new ones from time to time.
-    "reasons": [(r"^ ?\(\d+\)", "(N)")],
+    "reasons": [(r"^ *\(\d+\)", "(N)")],
     # Which worker accepts, where round robin starts: how many and in which order.
     "chance": [(r"^worker_\d", "worker_N"), (r"(?<=: )\d+\b", "N"), (r"(?<!\w)[A-C0-9]( [A-C0-9])*$", "*")],
 }

@@ -18,6 +18,8 @@ BITS = {1: "Read", 2: "Write", 4: "Closed"}
 ACTIVATED = 8
 EVENTS = {0: "RemoteClose", 1: "LocalClose", 2: "Connected"}
 LAST = "DispatcherImpl::clearDeferredDeleteList"
+# When a recording begins, the workers are asked for the lists of their pools.
+POSTS = "DispatcherImpl::runPostCallbacks"
 BYTES = {
     "ConnectionImpl::dispatch",
     "ConnectionImpl::onRead",
@@ -107,7 +109,7 @@ def main():
             upstream.answer("hello")
             peer.read_response()
             wait(proxy, LAST, number)
-        found = [callback for callback in callbacks(proxy.recorded()) if callback[2]]
+        found = [callback for callback in callbacks(proxy.recorded()) if set(map(str.strip, callback[2])) - {POSTS}]
     end = 1 + next(i for i, (_, _, lines) in enumerate(found) if LAST in map(str.strip, lines))
     show(found[end:] if options.second else found[:end])
 

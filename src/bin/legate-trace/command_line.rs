@@ -33,7 +33,8 @@ legate-trace lays what legate does beside what Envoy does, stage by stage.
 
 What run and compare print (this changes nothing else, above all not the exit status):
   --summary              only lanes with undocumented differences, as with --scenario all
-  --lane KIND            only lanes of that kind: downstream, upstream, pool, loop, main; may be repeated
+  --lane KIND            only lanes of that kind: downstream, upstream, pool, loop, start, main; may be
+                         repeated
   --from STAGE, --to STAGE   in each lane only the part from the first STAGE on, up to the next STAGE
   --html FILE            writes the same as a page, too
 

@@ -533,7 +533,7 @@ mod tests {
                 LaneId::Pool(1),
                 vec!["ConnPoolImpl::createNewConnection", "UpstreamRequest::onPoolReady D1 S2"],
             ),
-            (LaneId::Loop(2), vec!["DispatcherImpl::deferredDelete"]),
+            (LaneId::Loop(2), vec!["DispatcherImpl::deferredDelete"; 2]),
             (LaneId::Start(0), vec!["InstanceImpl::initialize"]),
             (LaneId::Main, vec!["InstanceImpl::shutdown"]),
         ];
@@ -606,8 +606,8 @@ mod tests {
         let trace = read(&StageTexts::built_in().unwrap(), &format!("{start}{LOG}"));
         let names = |id: LaneId| trace.lane(id).iter().map(|event| event.stage.as_str()).collect::<Vec<_>>();
         let of_cluster = "ThreadLocalClusterManagerImpl::ThreadLocalClusterManagerImpl";
-        assert_eq!(names(LaneId::Loop(1)), ["WorkerImpl::threadRoutine", of_cluster]);
-        assert_eq!(names(LaneId::Main)[0], of_cluster);
+        assert_eq!(names(LaneId::Start(1)), ["WorkerImpl::threadRoutine", of_cluster]);
+        assert_eq!(names(LaneId::Start(0))[0], of_cluster);
     }
 
     #[test]

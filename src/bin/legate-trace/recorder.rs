@@ -361,7 +361,7 @@ mod tests {
             brief(LaneId::Pool(1)),
             "ConnPoolImpl::createNewConnection, UpstreamRequest::onPoolReady D1 S1"
         );
-        assert_eq!(brief(LaneId::Loop(1)), "DispatcherImpl::deferredDelete");
+        assert_eq!(brief(LaneId::Loop(1)), "DispatcherImpl::deferredDelete, DispatcherImpl::deferredDelete");
         assert_eq!(trace.downstream_by_worker, [1]);
     }
 

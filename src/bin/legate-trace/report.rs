@@ -104,7 +104,7 @@ pub fn first_difference<'a>(shown: &[(LaneId, &'a [Pair])]) -> Option<&'a Pair> 
 
 fn write_lane(out: &mut String, id: LaneId, pairs: &[Pair], first: Option<&Pair>) {
     let _ = writeln!(out, "{id}");
-    let _ = writeln!(out, "     {:<WIDTH$} legate", "Envoy");
+    let _ = writeln!(out, "      {:<WIDTH$} legate", "Envoy");
     for pair in pairs {
         let mark = match pair.verdict {
             Verdict::Equal => String::new(),
@@ -114,7 +114,7 @@ fn write_lane(out: &mut String, id: LaneId, pairs: &[Pair], first: Option<&Pair>
         };
         let (envoy, legate) = columns(pair);
         let place = if pair.verdict.is_undocumented() { lines(pair) } else { String::new() };
-        let row = format!("{mark:>4} {envoy:<WIDTH$} {legate}{place}");
+        let row = format!("{mark:>5} {envoy:<WIDTH$} {legate}{place}");
         let _ = writeln!(out, "{}", row.trim_end());
     }
     out.push('\n');
@@ -242,14 +242,14 @@ mod tests {
         let blank = |n: usize| " ".repeat(n);
         assert_eq!(lines.remove(0), "s: legate gets stuck: no answer");
         assert_eq!(lines[0], "upstream connection 2");
-        assert_eq!(lines[2], format!("     a S1{}a S1", blank(WIDTH - 3)));
-        assert_eq!(lines[3], " (2) b S1");
+        assert_eq!(lines[2], format!("      a S1{}a S1", blank(WIDTH - 3)));
+        assert_eq!(lines[3], "  (2) b S1");
         let both = "(line 7 of Envoy's log, 8 of legate's)";
-        assert_eq!(lines[4], format!("   ! c S1 {{x: 1}}{}c S1 {{x: 2}}  {both}", blank(WIDTH - 10)));
-        assert_eq!(lines[5], format!("   ! {}d S1  (line 9 of legate's log)", blank(WIDTH + 1)));
+        assert_eq!(lines[4], format!("    ! c S1 {{x: 1}}{}c S1 {{x: 2}}  {both}", blank(WIDTH - 10)));
+        assert_eq!(lines[5], format!("    ! {}d S1  (line 9 of legate's log)", blank(WIDTH + 1)));
         // The first in time is in the lane that comes last.
         assert!(
-            lines[9].starts_with(">>>> missing here: e S1") && lines[9].ends_with("(line 6 of Envoy's log)")
+            lines[9].starts_with(" >>>> missing here: e S1") && lines[9].ends_with("(line 6 of Envoy's log)")
         );
         assert_eq!(lines[11], "(2) b [1.40]: because");
         let summary = summary_line("x", comparison.counts());

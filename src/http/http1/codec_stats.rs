@@ -1,6 +1,6 @@
 //! The codec's statistics, with the names of 1.40.
 //!
-//! Mirrors `CodecStats` of Envoy's `source/common/http/http1/codec_impl.h`.
+//! Mirrors `CodecStats` of Envoy 1.40's `source/common/http/http1/codec_stats.h`; 1.1 counts in the codec of HTTP/2 alone.
 
 use crate::stats_struct;
 
