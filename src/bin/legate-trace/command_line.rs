@@ -33,6 +33,7 @@ legate-trace lays what legate does beside what Envoy does, stage by stage.
 
 What run and compare print (this changes nothing else, above all not the exit status):
   --summary              only lanes with undocumented differences, as with --scenario all
+  --reasons              below the summary, how often each reason of a documented difference occurs
   --lane KIND            only lanes of that kind: downstream, upstream, pool, loop, start, main; may be
                          repeated
   --from STAGE, --to STAGE   in each lane only the part from the first STAGE on, up to the next STAGE
@@ -155,7 +156,7 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunCommand, String> {
     let mut given = Vec::new();
     while let Some(argument) = parser.next().map_err(text)? {
         once(&mut given, &argument)?;
-        if let Long(name @ ("summary" | "lane" | "from" | "to")) = argument {
+        if let Long(name @ ("summary" | "reasons" | "lane" | "from" | "to")) = argument {
             let name = name.to_string();
             read_excerpt(&mut command.excerpt, &name, parser)?;
             continue;
@@ -221,7 +222,7 @@ fn parse_compare(parser: &mut lexopt::Parser) -> Result<CompareCommand, String> 
     while let Some(argument) = parser.next().map_err(text)? {
         once(&mut given, &argument)?;
         match argument {
-            lexopt::Arg::Long(name @ ("summary" | "lane" | "from" | "to")) => {
+            lexopt::Arg::Long(name @ ("summary" | "reasons" | "lane" | "from" | "to")) => {
                 let name = name.to_string();
                 read_excerpt(&mut excerpt, &name, parser)?;
             }
@@ -262,10 +263,15 @@ fn read_scenario(name: &str) -> Result<&'static Scenario, String> {
 }
 
 fn read_excerpt(excerpt: &mut Excerpt, name: &str, parser: &mut lexopt::Parser) -> Result<(), String> {
-    if name == "summary" {
-        excerpt.differing = true;
-        return Ok(());
+    match name {
+        "summary" => excerpt.differing = true,
+        "reasons" => excerpt.reasons = true,
+        _ => return read_part(excerpt, name, parser),
     }
+    Ok(())
+}
+
+fn read_part(excerpt: &mut Excerpt, name: &str, parser: &mut lexopt::Parser) -> Result<(), String> {
     let value = parser.value().and_then(ValueExt::string).map_err(|e| format!("--{name}: {e}"))?;
     match name {
         "lane" if !LaneId::KINDS.contains(&value.as_str()) => {

@@ -44,6 +44,7 @@ use differences::Difference;
 use extent::Extent;
 use html::Page;
 use lanes::{ProxyKind, Trace};
+use report::Excerpt;
 use run::{Model, NotCompared};
 use scenarios::{SCENARIOS, Scenario};
 use stage_texts::StageTexts;
@@ -120,6 +121,7 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
         }
     }
     let mut notes = print_summary(&comparisons, &others, &differences);
+    print_reasons(&command.excerpt, &comparisons, &differences);
     // Not all differences can occur: the recorder does not know all stages, and another configuration does not pass them.
     let is_missing = |(_, why): &(&str, NotCompared)| matches!(why, NotCompared::NotRecorded(_));
     let is_whole = command.scenario.is_none() && others.iter().all(is_missing);
@@ -201,6 +203,12 @@ fn print_summary(
     notes
 }
 
+fn print_reasons(excerpt: &Excerpt, comparisons: &[Comparison], differences: &[Difference]) {
+    if excerpt.reasons {
+        report::reason_lines(comparisons, differences).iter().for_each(|line| println!("{line}"));
+    }
+}
+
 fn exit_code(comparisons: &[Comparison]) -> u8 {
     let differ = comparisons.iter().any(Comparison::differs);
     if differ { DIFFERENT } else { EQUAL }
@@ -267,6 +275,7 @@ fn compare_logs(command: &CompareCommand) -> Result<u8, String> {
     print!("{}", report::side_by_side(&comparison, &differences, &command.excerpt));
     let comparisons = [comparison];
     let notes = print_summary(&comparisons, &[], &differences);
+    print_reasons(&command.excerpt, &comparisons, &differences);
     let excerpt = &command.excerpt;
     page.write(&Page { comparisons: &comparisons, differences: &differences, excerpt, notes: &notes })?;
     Ok(exit_code(&comparisons))

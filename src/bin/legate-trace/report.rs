@@ -16,6 +16,8 @@ const WIDTH: usize = 62;
 pub struct Excerpt {
     /// Only lanes with undocumented differences, and no reasons.
     pub differing: bool,
+    /// Below the summary, the documented differences by number.
+    pub reasons: bool,
     /// Only lanes of these kinds ([`LaneId::KINDS`]); empty for all.
     pub lanes: Vec<String>,
     /// In each lane only what follows the first event of this stage, with it.
@@ -185,6 +187,22 @@ fn summary_row(scenario: &str, [compared, equal, documented, undocumented, ignor
     format!("{scenario:<28} {compared:>9} {equal:>7} {documented:>11} {undocumented:>13} {ignored:>9}")
 }
 
+/// A line for each reason of documented differences that occur, the most frequent first.
+pub fn reason_lines(comparisons: &[Comparison], differences: &[Difference]) -> Vec<String> {
+    let pairs = comparisons.iter().flat_map(|comparison| &comparison.lanes).flat_map(|lane| &lane.pairs);
+    let mut counts = vec![0; differences.len()];
+    // "The same" has the reason of the row above.
+    let first = |index: usize| (0..=index).rev().find(|i| !differences[*i].reason.starts_with("the same"));
+    pairs.filter_map(Pair::difference).for_each(|index| counts[first(index).unwrap_or(index)] += 1);
+    let mut found: Vec<usize> = (0..counts.len()).filter(|index| counts[*index] > 0).collect();
+    found.sort_by_key(|index| std::cmp::Reverse(counts[*index]));
+    let line = |index: usize| {
+        let (Difference { what, since, reason, .. }, count) = (&differences[index], counts[index]);
+        format!("{count:>5} [{since}] {}: {reason}", what.stage)
+    };
+    found.into_iter().map(line).collect()
+}
+
 /// A line for each documented difference that does not occur.
 pub fn stale_lines(scenario: &str, stale: &[usize], differences: &[Difference]) -> Vec<String> {
     let line = |index: &usize| {
@@ -254,6 +272,8 @@ mod tests {
         assert_eq!(lines[11], "(2) b [1.40]: because");
         let summary = summary_line("x", comparison.counts());
         assert_eq!(summary.split_whitespace().collect::<Vec<_>>(), ["x", "5", "1", "1", "3", "7", "+", "1"]);
+        let reasons = reason_lines(&[comparison], &differences());
+        assert_eq!(reasons, ["    1 [1.40] b: because"]);
         let stale = stale_lines("s", &[0], &differences());
         assert_eq!(stale, ["s: documented, but it does not occur: (1) x [1.40]"]);
     }
@@ -262,7 +282,8 @@ mod tests {
     fn an_excerpt_is_cut_by_lane_and_stage() {
         let count = |lanes: &[&str], from: &str, to: &str| {
             let lanes = lanes.iter().map(|name| name.to_string()).collect();
-            let excerpt = Excerpt { differing: false, lanes, from: Some(from.into()), to: Some(to.into()) };
+            let excerpt =
+                Excerpt { lanes, from: Some(from.into()), to: Some(to.into()), ..Excerpt::default() };
             side_by_side(&comparison(), &differences(), &excerpt).lines().count()
         };
         assert_eq!(count(&["upstream"], "b", "c"), 6);
