@@ -68,8 +68,7 @@ impl FilterFactory for RecorderFactory {
     fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
         let recorder = Rc::new(Recorder::default());
         STREAMS.with_borrow_mut(|streams| streams.push(recorder.record.clone()));
-        callbacks.add_stream_decoder_filter(recorder.clone());
-        callbacks.add_stream_encoder_filter(recorder);
+        callbacks.add_stream_filter(recorder);
     }
 }
 

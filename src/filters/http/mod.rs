@@ -82,9 +82,14 @@ pub trait StreamEncoderFilter {
     fn encode_trailers(&self, trailers: &HeaderMapPtr) -> FilterTrailersStatus;
     /// The response has been passed to this filter completely.
     fn encode_complete(&self) {}
-    /// The stream ends; not called for a filter that is a decoder filter too.
+    /// The stream ends; not called for a filter of both ways, whose [`StreamDecoderFilter::on_destroy`] is.
     fn on_destroy(&self) {}
 }
+
+/// A filter on both ways.
+pub trait StreamFilter: StreamDecoderFilter + StreamEncoderFilter {}
+
+impl<T: StreamDecoderFilter + StreamEncoderFilter> StreamFilter for T {}
 
 /// Told when the downstream connection backs up and flows again.
 pub trait DownstreamWatermarkCallbacks {
@@ -166,6 +171,8 @@ pub trait FilterChainFactoryCallbacks {
     fn add_stream_decoder_filter(&self, filter: Rc<dyn StreamDecoderFilter>);
     /// Adds a filter to the way of the response, at its start.
     fn add_stream_encoder_filter(&self, filter: Rc<dyn StreamEncoderFilter>);
+    /// Adds a filter to both ways.
+    fn add_stream_filter(&self, filter: Rc<dyn StreamFilter>);
 }
 
 /// Makes one kind of filter for each stream; shared by all workers.

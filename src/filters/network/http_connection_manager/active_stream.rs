@@ -18,6 +18,7 @@ use crate::envoy_stream_log;
 use crate::event::{self, Dispatcher, Timer};
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, StreamDecoderFilter, StreamEncoderFilter,
+    StreamFilter,
 };
 use crate::http::{
     HeaderId, HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder,
@@ -98,7 +99,7 @@ impl ActiveStream {
         let stream = Rc::new_cyclic(|weak| ActiveStream {
             weak: weak.clone(),
             manager: manager.clone(),
-            dispatcher: connection.as_ref().map(|c| c.dispatcher().clone()).expect("open connection"), // invariant
+            dispatcher: parent.dispatcher.clone(),
             connection_id: connection.as_ref().map_or(0, |c| c.id()),
             stream_id: fastrand::u64(..),
             stream_info: StreamInfoImpl::new(),
@@ -497,7 +498,18 @@ impl FilterChainFactoryCallbacks for ActiveStream {
     }
 
     fn add_stream_encoder_filter(&self, filter: Rc<dyn StreamEncoderFilter>) {
-        let wrapper = ActiveStreamEncoderFilter::new(&self.weak, self, filter);
+        self.add_encoder_filter(filter, false);
+    }
+
+    fn add_stream_filter(&self, filter: Rc<dyn StreamFilter>) {
+        self.add_stream_decoder_filter(filter.clone());
+        self.add_encoder_filter(filter, true);
+    }
+}
+
+impl ActiveStream {
+    fn add_encoder_filter(&self, filter: Rc<dyn StreamEncoderFilter>, dual: bool) {
+        let wrapper = ActiveStreamEncoderFilter::new(&self.weak, self, filter, dual);
         // The last filter of the request is the first of the response.
         let mut filters = self.encoder_filters.borrow_mut();
         filters.insert(0, wrapper);

@@ -218,6 +218,8 @@ impl ActiveStreamDecoderFilter {
 pub(super) struct ActiveStreamEncoderFilter {
     pub(super) state: FilterState,
     index: Cell<usize>,
+    /// The filter is on the way of the request too, and destroyed there.
+    dual: bool,
     pub(super) handle: Rc<dyn StreamEncoderFilter>,
 }
 
@@ -226,10 +228,12 @@ impl ActiveStreamEncoderFilter {
         parent: &Weak<ActiveStream>,
         stream: &ActiveStream,
         handle: Rc<dyn StreamEncoderFilter>,
+        dual: bool,
     ) -> Rc<Self> {
         let wrapper = Rc::new(ActiveStreamEncoderFilter {
             state: FilterState::new(parent, stream),
             index: Cell::new(0),
+            dual,
             handle,
         });
         let callbacks: Weak<dyn StreamEncoderFilterCallbacks> =
@@ -243,7 +247,9 @@ impl ActiveStreamEncoderFilter {
     }
 
     pub(super) fn on_destroy(&self) {
-        self.handle.on_destroy();
+        if !self.dual {
+            self.handle.on_destroy();
+        }
     }
 
     /// As [`ActiveStreamDecoderFilter::common_continue`], for the response.

@@ -35,7 +35,7 @@ pub(super) enum DrainState {
 pub struct ConnectionManagerImpl {
     weak: Weak<ConnectionManagerImpl>,
     pub(super) config: Arc<ConnectionManagerConfig>,
-    dispatcher: Rc<Dispatcher>,
+    pub(super) dispatcher: Rc<Dispatcher>,
     connection: RefCell<Weak<ConnectionImpl>>,
     connection_id: Cell<u64>,
     codec: RefCell<Option<Rc<dyn ServerConnection>>>,

@@ -11,6 +11,8 @@ mod filter_chain;
 mod header_mutation;
 mod local_reply;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use active_stream::ActiveStream;
 pub use config::{ConnectionManagerConfig, DrainDecision, FactoryContext};

@@ -1,0 +1,132 @@
+//! The way of the request.
+
+use super::fixture::Fixture;
+
+#[test]
+fn filters_that_pass_everything() {
+    let f = Fixture::new();
+    f.check(&["", ""], "H!", "a.H! r.H!");
+    f.check(&["", ""], "H D(x) D(y)!", "a.H r.H a.D(x) r.D(x) a.D(y)! r.D(y)!");
+    f.check(&["", "", ""], "H D(x)!", "a.H b.H r.H a.D(x)! b.D(x)! r.D(x)!");
+    f.check(&["", ""], "H D(x) T", "a.H r.H a.D(x) r.D(x) a.T r.T");
+    f.check(&["", ""], "H T", "a.H r.H a.T r.T");
+    f.check(&["", ""], "H D()!", "a.H r.H a.D()! r.D()!");
+}
+
+#[test]
+fn headers_that_stop() {
+    let f = Fixture::new();
+    f.check(&["H:stop", ""], "H!", "a.H!");
+    f.check(&["H:stop", ""], "H! a:go", "a.H! r.H!");
+    f.check(&["H:stop", ""], "H a:go D(x)!", "a.H r.H a.D(x)! r.D(x)!");
+    f.check(&["H:stop", "H:stop", ""], "H! a:go b:go", "a.H! b.H! r.H!");
+    // What comes is still offered to the filter, whose word on it lets everything go.
+    f.check(&["H:stop D:buffer D:buffer", ""], "H D(x) D(y)! a:go", "a.H a.D(x) a.D(y)! r.H r.D(xy)!");
+    f.check(&["H:stop D:buffer", ""], "H D(x) D(y)!", "a.H a.D(x) a.D(y)! r.H r.D(xy)!");
+    f.check(&["H:stop", ""], "H D(x)!", "a.H a.D(x)! r.H r.D(x)!");
+    f.check(&["H:stop D:buffer", ""], "H D(x) T", "a.H a.D(x) a.T r.H r.D(x) r.T");
+    f.check(&["H:stop D:buffer T:stop", ""], "H D(x) T a:go", "a.H a.D(x) a.T r.H r.D(x) r.T");
+    f.check(&["H:stop T:stop", ""], "H T a:go", "a.H a.T r.H r.T");
+    f.check(&["H:stop", ""], "H T", "a.H a.T r.H r.T");
+}
+
+#[test]
+fn data_that_stops() {
+    let f = Fixture::new();
+    for status in ["buffer", "watermark"] {
+        let stops = format!("D:{status}");
+        f.check(&[&stops, ""], "H D(x)!", "a.H r.H a.D(x)!");
+        f.check(&[&stops, ""], "H D(x)! a:go", "a.H r.H a.D(x)! r.D(x)!");
+        f.check(&[&stops, ""], "H D(x) D(y)!", "a.H r.H a.D(x) a.D(y)! r.D(xy)!");
+        f.check(&[&stops, ""], "H D(x) a:go D(y)!", "a.H r.H a.D(x) r.D(x) a.D(y)! r.D(y)!");
+        f.check(&[&stops, ""], "H D(x) T", "a.H r.H a.D(x) a.T r.D(x) r.T");
+    }
+    f.check(&["D:take,nobuffer", ""], "H D(x) a:go D(y)!", "a.H r.H a.D(x) a.D(y)! r.D(y)!");
+    f.check(&["D:nobuffer", ""], "H D(x) T", "a.H r.H a.D(x) a.T r.T");
+    f.check(&["T:stop", ""], "H D(x) T a:go", "a.H r.H a.D(x) r.D(x) a.T r.T");
+    f.check(&["D:buffer T:stop", ""], "H D(x) T a:go", "a.H r.H a.D(x) a.T r.D(x) r.T");
+    // DoubleBuffering
+    let stops = "H:stop D:buffer";
+    let seen = "a.H a.D(hello)! b.H b.D(hello)! r.H r.D(hello)!";
+    f.check(&[stops, stops, ""], "H D(hello)! a:go b:go", seen);
+    // ZeroByteDataFiltering
+    f.check(&["H:stop D:buffer", ""], "H a:go D()! a:go", "a.H r.H a.D()! r.D()!");
+}
+
+#[test]
+fn everything_that_stops() {
+    let f = Fixture::new();
+    for status in ["allbuffer", "allwatermark"] {
+        let stops = format!("H:{status}");
+        f.check(&[&stops, ""], "H! a:go", "a.H! r.H!");
+        f.check(&[&stops, ""], "H D(x) D(y)!", "a.H");
+        f.check(&[&stops, ""], "H D(x) D(y)! a:go", "a.H r.H a.D(xy)! r.D(xy)!");
+        f.check(&[&stops, ""], "H D(x) a:go D(y)!", "a.H r.H a.D(x) r.D(x) a.D(y)! r.D(y)!");
+        // TestStopAllIterationAndBufferOnDecodingPathFirstFilter, -SecondFilter
+        f.check(&[&stops, ""], "H D(x) T a:go", "a.H r.H a.D(x) r.D(x) a.T r.T");
+        let seen = "a.H b.H a.D(x) a.T r.H b.D(x) r.D(x) b.T r.T";
+        f.check(&["", &stops, ""], "H D(x) T b:go", seen);
+        f.check(&[&stops, ""], "H T a:go", "a.H r.H a.T r.T");
+    }
+}
+
+#[test]
+fn a_request_that_ends_with_its_headers() {
+    let f = Fixture::new();
+    f.check(&["H:end", ""], "H", "a.H r.H!");
+    f.check(&["H:end", ""], "H D(x)!", "a.H r.H!");
+    f.check(&["H:end", ""], "H D(x) T", "a.H r.H!");
+    f.check(&["H:stop", "H:end", ""], "H D(x)!", "a.H a.D(x)! b.H r.H!");
+}
+
+#[test]
+fn data_that_a_filter_adds() {
+    let f = Fixture::new();
+    // FilterAddBodyInTrailersCallback
+    f.check(&["T:adds(z)", ""], "H D(x) T", "a.H r.H a.D(x) r.D(x) a.T r.D(z) r.T");
+    // FilterAddBodyDuringDecodeData
+    let adds = "H:stop D:buffer D:readd,kept";
+    f.check(&[adds, ""], "H D(x) D(y)!", "a.H a.D(x) a.D(y)! kept=2 r.H r.D(xy)!");
+    f.check(&["D:add(z),buffer", ""], "H D(x)! a:go", "a.H r.H a.D(x)! r.D(zx)!");
+    // FilterAddBodyInline, AddDataWithAllContinue
+    f.check(&["H:adds(z)", ""], "H!", "a.H! r.H r.D(z)!");
+    f.check(&["", "H:adds(z)", ""], "H!", "a.H! b.H! r.H r.D(z)!");
+    f.check(&["H:adds(z)", "", ""], "H!", "a.H! b.H r.H b.D(z)! r.D(z)!");
+    // AddDataWithStopAndContinue
+    f.check(&["H:stop", "H:adds(z)", ""], "H! a:go", "a.H! b.H! r.H r.D(z)!");
+    // FilterAddBodyContinuation
+    f.check(&["H:stop", ""], "H! a:adds(z) a:go", "a.H! r.H r.D(z)!");
+    f.check(&["H:add(z),stop", ""], "H! a:go", "a.H! r.H r.D(z)!");
+    f.check(&["H:add(z),stop", ""], "H D(x)!", "a.H a.D(x)! r.H r.D(zx)!");
+    f.check(&["D:buffer", ""], "H D(x) a:add(z) a:go D(y)!", "a.H r.H a.D(x) r.D(xz) a.D(y)! r.D(y)!");
+}
+
+#[test]
+fn limits() {
+    let f = Fixture::new();
+    const TOO_LARGE: &str = "a<413 out.413 a<D(Payload Too Large)! out.D(Payload Too Large)!";
+    let limited = |filters: &[&str], steps, seen: String| f.check_with_limit(3, filters, steps, &seen);
+    let takes = "D:take,nobuffer";
+    limited(
+        &["D:watermark", takes],
+        "H D(wxyz) a:go",
+        "a.H r.H a.D(wxyz) out.disable r.D(wxyz) out.enable".into(),
+    );
+    limited(&["D:watermark", takes], "H D(xyz) a:go", "a.H r.H a.D(xyz) r.D(xyz)".into());
+    let seen = "a.H out.disable r.H a.D(wxyz) r.D(wxyz) out.enable";
+    limited(&["H:allwatermark", takes], "H D(wxyz) a:go", seen.into());
+    limited(&["H:allbuffer", takes], "H D(wxyz)", format!("a.H {TOO_LARGE} out.reset end"));
+    limited(&["D:buffer", takes], "H D(wxyz)!", format!("a.H r.H a.D(wxyz)! {TOO_LARGE} end"));
+    limited(
+        &["D:buffer", takes],
+        "H D(xy) D(z) D(a)",
+        "a.H r.H a.D(xy) a.D(z) r.D(xyz) a.D(a) r.D(a)".into(),
+    );
+    // HitRequestBufferLimits
+    limited(&["H:stop", takes], "H! a:add(wxyz)", format!("a.H! {TOO_LARGE} end"));
+    limited(&["H:stop", takes], "H a:adds(wxyz) a:go", "a.H out.disable r.H r.D(wxyz) out.enable".into());
+    // HitRequestBufferLimitsIntermediateFilter
+    let stops = "H:stop D:buffer <H:stop <D:watermark";
+    let seen = "a.H a.D(xy) a.D(z1)! a<413 a<D(Payload Too Large)!";
+    limited(&[stops, takes], "H D(xy) D(z1)!", seen.into());
+}
