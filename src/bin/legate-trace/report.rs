@@ -111,7 +111,7 @@ fn write_lane(out: &mut String, id: LaneId, pairs: &[Pair], first: Option<&Pair>
         let mark = match pair.verdict {
             Verdict::Equal => String::new(),
             Verdict::Documented(index) => format!("({})", index + 1),
-            _ if first.is_some_and(|first| std::ptr::eq(first, pair)) => ">>>>".to_string(),
+            _ if first.is_some_and(|first| std::ptr::eq(first, pair)) => ">>>> ".to_string(),
             _ => "!".to_string(),
         };
         let (envoy, legate) = columns(pair);
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(lines[5], format!("    ! {}d S1  (line 9 of legate's log)", blank(WIDTH + 1)));
         // The first in time is in the lane that comes last.
         assert!(
-            lines[9].starts_with(" >>>> missing here: e S1") && lines[9].ends_with("(line 6 of Envoy's log)")
+            lines[9].starts_with(">>>>  missing here: e S1") && lines[9].ends_with("(line 6 of Envoy's log)")
         );
         assert_eq!(lines[11], "(2) b [1.40]: because");
         let summary = summary_line("x", comparison.counts());
