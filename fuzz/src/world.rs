@@ -208,8 +208,7 @@ struct PlayedSocket(Rc<Link>);
 
 impl TransportSocket for PlayedSocket {
     fn do_read(&self, callbacks: &dyn TransportSocketCallbacks, buffer: &mut Buffer) -> IoResult {
-        let mut result =
-            IoResult { action: PostIoAction::KeepOpen, bytes_processed: 0, end_stream_read: false };
+        let mut result = IoResult::default();
         let shared = &self.0.world;
         shared.idle_reads.set(shared.idle_reads.get() + 1);
         assert!(shared.idle_reads.get() < 100, "read again and again");
@@ -248,7 +247,7 @@ impl TransportSocket for PlayedSocket {
         if !buffer.is_empty() {
             self.0.wire.wake();
         }
-        IoResult { action: PostIoAction::KeepOpen, bytes_processed, end_stream_read: false }
+        IoResult { bytes_processed, ..IoResult::default() }
     }
 
     fn close_socket(&self, _event: ConnectionEvent) {
@@ -256,9 +255,9 @@ impl TransportSocket for PlayedSocket {
         self.0.world.act();
     }
 
-    fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) {
+    fn on_connected(&self, _callbacks: &dyn TransportSocketCallbacks) -> bool {
         self.0.world.act();
-        callbacks.raise_event(ConnectionEvent::Connected);
+        true
     }
 }
 

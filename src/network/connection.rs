@@ -190,7 +190,7 @@ impl ConnectionImpl {
                 format!("{when} connect error: {}|remote address:{}", error.desc(), self.remote_address)
             }
             Some((when, error)) => format!("{when} connect error: {}", error.desc()),
-            None => self.transport_socket.failure_reason().to_owned(),
+            None => self.transport_socket.failure_reason().into_owned(),
         }
     }
 
@@ -488,10 +488,6 @@ impl TransportSocketCallbacks for ConnectionImpl {
 
     fn peer_closed(&self) -> bool {
         self.peer_closed.get()
-    }
-
-    fn raise_event(&self, event: ConnectionEvent) {
-        ConnectionImpl::raise_event(self, event);
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use super::{ConnectionEvent, IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks};
+use super::{IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::trace::{self, Stage};
@@ -21,8 +21,7 @@ pub struct RawBufferSocket {
 
 impl TransportSocket for RawBufferSocket {
     fn do_read(&self, callbacks: &dyn TransportSocketCallbacks, buffer: &mut Buffer) -> IoResult {
-        let mut result =
-            IoResult { action: PostIoAction::KeepOpen, bytes_processed: 0, end_stream_read: false };
+        let mut result = IoResult::default();
         let id = callbacks.connection_id();
         callbacks.with_fd(&mut |fd| {
             loop {
@@ -69,8 +68,7 @@ impl TransportSocket for RawBufferSocket {
         buffer: &mut Buffer,
         end_stream: bool,
     ) -> IoResult {
-        let mut result =
-            IoResult { action: PostIoAction::KeepOpen, bytes_processed: 0, end_stream_read: false };
+        let mut result = IoResult::default();
         let id = callbacks.connection_id();
         callbacks.with_fd(&mut |fd| {
             while !buffer.is_empty() {
@@ -101,8 +99,8 @@ impl TransportSocket for RawBufferSocket {
         result
     }
 
-    fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) {
+    fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) -> bool {
         trace::instant(Stage::OnConnected, Some(callbacks.connection_id()), 0, 0, 0);
-        callbacks.raise_event(ConnectionEvent::Connected);
+        true
     }
 }

@@ -1,6 +1,7 @@
 //! Connections over real sockets and a real loop.
 
 mod edges;
+mod handshake;
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
@@ -59,6 +60,10 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Fixture {
+        Fixture::with_transport(Box::<RawBufferSocket>::default())
+    }
+
+    fn with_transport(transport: Box<dyn TransportSocket>) -> Fixture {
         let dispatcher = Dispatcher::new("test");
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = TcpStream::connect(server.local_addr().unwrap()).unwrap();
@@ -67,8 +72,7 @@ impl Fixture {
         accepted.set_nonblocking(true).unwrap();
         let socket =
             ConnectionSocket::accepted(accepted.into(), server.local_addr().unwrap().into(), remote.into());
-        let connection =
-            ConnectionImpl::new(&dispatcher, socket, Box::<RawBufferSocket>::default(), true).unwrap();
+        let connection = ConnectionImpl::new(&dispatcher, socket, transport, true).unwrap();
         let recorder = Rc::new(Recorder::default());
         let callbacks: Weak<dyn ConnectionCallbacks> =
             Rc::downgrade(&(recorder.clone() as Rc<dyn ConnectionCallbacks>));

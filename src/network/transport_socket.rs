@@ -1,24 +1,28 @@
 //! What moves bytes between a connection's buffers and its socket: plain now, TLS later.
 //!
 //! Mirrors Envoy's `include/envoy/network/transport_socket.h`. Envoy's transport socket keeps a
-//! pointer to its callbacks; here each call carries them, so that there is no cycle to break.
+//! pointer to its callbacks and raises Connected through it, from inside a read or a write; here each
+//! call carries them, so that there is no cycle to break, and that the transport has become connected is
+//! a result, because the connection's buffer is borrowed until the call returns.
 
+use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
 
 use super::ConnectionEvent;
 use crate::buffer::Buffer;
 
 /// What the connection does after an I/O step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PostIoAction {
     /// Goes on.
+    #[default]
     KeepOpen,
     /// Closes: the socket failed.
     Close,
 }
 
-/// The outcome of a read or write step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The outcome of a read or write step. The default is that nothing was moved and that it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct IoResult {
     /// What to do next.
     pub action: PostIoAction,
@@ -26,6 +30,9 @@ pub struct IoResult {
     pub bytes_processed: usize,
     /// Whether the peer's end of stream was read.
     pub end_stream_read: bool,
+    /// This step has made the transport ready for data (a handshake is done) and moved none: the connection
+    /// tells its callbacks and takes the step again. Said once in a connection's life.
+    pub connected: bool,
 }
 
 /// What a transport socket may ask of its connection.
@@ -41,19 +48,17 @@ pub trait TransportSocketCallbacks {
     /// Whether the kernel has told that the peer closed its side: then a short read does not mean
     /// an empty socket, because the end of the stream is still to be read and its edge is spent.
     fn peer_closed(&self) -> bool;
-    /// Raises an event to the connection's callbacks.
-    fn raise_event(&self, event: ConnectionEvent);
 }
 
 /// A connection's transport.
 pub trait TransportSocket {
     /// The protocol that was negotiated; empty for none.
-    fn protocol(&self) -> &str {
-        ""
+    fn protocol(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
     }
     /// Why the transport failed; empty for no reason.
-    fn failure_reason(&self) -> &str {
-        ""
+    fn failure_reason(&self) -> Cow<'_, str> {
+        Cow::Borrowed("")
     }
     /// Whether pending data can still be flushed on close.
     fn can_flush_close(&self) -> bool {
@@ -70,6 +75,7 @@ pub trait TransportSocket {
         buffer: &mut Buffer,
         end_stream: bool,
     ) -> IoResult;
-    /// The underlying connection is there.
-    fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks);
+    /// The underlying connection is there. Whether the transport is ready for data with that; otherwise a
+    /// later [`IoResult::connected`] says so.
+    fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) -> bool;
 }

@@ -30,6 +30,7 @@ impl ConnectionImpl {
             || !self.transport_socket.can_flush_close()
         {
             if data_to_write > 0 {
+                // A transport that gets ready only now is of no more use.
                 self.do_write(true);
             }
             if close_type != ConnectionCloseType::FlushWriteAndDelay || !delay {
@@ -112,7 +113,11 @@ impl ConnectionImpl {
     /// reset, which can take the answer away from the peer.
     pub(super) fn discard_input(&self) {
         let mut dropped = Buffer::new();
-        let result = self.transport_socket.do_read(self, &mut dropped);
+        let mut result = self.transport_socket.do_read(self, &mut dropped);
+        if result.connected {
+            self.on_transport_connected();
+            result = self.transport_socket.do_read(self, &mut dropped);
+        }
         if result.end_stream_read || result.action == PostIoAction::Close {
             self.close_socket(ConnectionEvent::RemoteClose);
         }

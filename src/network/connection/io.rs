@@ -73,11 +73,17 @@ impl ConnectionImpl {
     fn on_read_ready(&self) {
         envoy_conn_log!(Connection, trace, self.id, "read ready");
         let _stage = trace::scope(Stage::OnReadReady, Some(self.id), 0, 0, 0);
-        let (mut result, length) = {
-            let mut buffer = self.read_buffer.borrow_mut();
-            let result = self.transport_socket.do_read(self, &mut buffer);
-            (result, buffer.len())
-        };
+        let (mut result, mut length) = self.do_read();
+        if result.connected {
+            if !self.on_transport_connected() {
+                return;
+            }
+            if !self.read_enabled() {
+                self.read_ready_while_disabled.set(true);
+                return;
+            }
+            (result, length) = self.do_read();
+        }
         // What waits is counted behind the filters, so that the gauge shows that (Envoy's shows what came).
         self.update_read_buffer_stats(result.bytes_processed, self.last_read_buffer_size.get());
 
@@ -99,6 +105,25 @@ impl ConnectionImpl {
             envoy_conn_log!(Connection, debug, self.id, "remote close");
             self.close_socket(ConnectionEvent::RemoteClose);
         }
+    }
+
+    fn do_read(&self) -> (IoResult, usize) {
+        let mut buffer = self.read_buffer.borrow_mut();
+        let result = self.transport_socket.do_read(self, &mut buffer);
+        (result, buffer.len())
+    }
+
+    /// The transport has become ready for data: tells it, now that no buffer is borrowed, which also writes
+    /// what waits. Whether the connection is open after that. One that closes still flushes, and an end of
+    /// stream that nothing waits before goes out, too.
+    pub(super) fn on_transport_connected(&self) -> bool {
+        if self.state() == ConnectionState::Open {
+            self.raise_event(ConnectionEvent::Connected);
+        }
+        if self.in_delayed_close() || self.write_end_stream.get() {
+            self.activate(READ | WRITE);
+        }
+        self.state() == ConnectionState::Open
     }
 
     fn on_read(&self, length: usize) {
@@ -139,7 +164,13 @@ impl ConnectionImpl {
         if self.connecting.get() && !self.finish_connecting() {
             return;
         }
-        let (result, left) = self.do_write(self.write_end_stream.get());
+        let (mut result, mut left) = self.do_write(self.write_end_stream.get());
+        if result.connected {
+            if !self.on_transport_connected() {
+                return;
+            }
+            (result, left) = self.do_write(self.write_end_stream.get());
+        }
         if result.action == PostIoAction::Close {
             self.close_socket(ConnectionEvent::RemoteClose);
             return;
@@ -171,7 +202,9 @@ impl ConnectionImpl {
         }
         envoy_conn_log!(Connection, debug, self.id, "connected");
         self.connecting.set(false);
-        self.transport_socket.on_connected(self);
+        if self.transport_socket.on_connected(self) {
+            self.raise_event(ConnectionEvent::Connected);
+        }
         if self.state() != ConnectionState::Open {
             envoy_conn_log!(Connection, debug, self.id, "close during connected callback");
             return false;
