@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -100,19 +100,17 @@ impl Dispatcher {
         &self.name
     }
 
-    /// Watches `fd`, edge-triggered, for the given bits ([`super::READ`], ...).
-    ///
-    /// The fd must stay open for as long as the `FileEvent` lives.
+    /// Takes over `socket` and watches it, edge-triggered, for the given bits ([`super::READ`], ...).
     ///
     /// # Errors
-    /// The kernel does not watch it: the user watches too many, or it has no memory.
-    pub fn create_file_event(
+    /// The kernel does not watch it: the user watches too many, or it has no memory. The socket is dropped.
+    pub fn create_file_event<S: AsFd + 'static>(
         &self,
-        fd: BorrowedFd<'_>,
+        socket: S,
         callback: impl Fn(u32) + 'static,
         bits: u32,
-    ) -> io::Result<FileEvent> {
-        FileEvent::new(&self.base, fd, callback, bits)
+    ) -> io::Result<FileEvent<S>> {
+        FileEvent::new(&self.base, socket, callback, bits)
     }
 
     /// Makes a disarmed timer.
@@ -120,18 +118,18 @@ impl Dispatcher {
         Timer::new(&self.base, callback)
     }
 
-    /// Listens on a bound socket (libevent calls `listen(2)` with a backlog of 128) and hands
-    /// over what it accepts. The fd must stay open for as long as the `Listener` lives.
+    /// Takes over a bound socket, or a share of it, listens (libevent calls `listen(2)` with a backlog of
+    /// 128) and hands over what it accepts.
     ///
     /// # Errors
     /// The error of `listen(2)`, or the kernel does not watch the fd.
-    pub fn create_listener(
+    pub fn create_listener<S: AsFd + 'static>(
         &self,
-        fd: BorrowedFd<'_>,
+        socket: S,
         on_accept: impl Fn(AcceptedFd) + 'static,
         on_error: impl Fn(io::Error) + 'static,
-    ) -> io::Result<Listener> {
-        Listener::new(&self.base, fd, on_accept, on_error)
+    ) -> io::Result<Listener<S>> {
+        Listener::new(&self.base, socket, on_accept, on_error)
     }
 
     /// Runs `callback` in the loop for each arrival of `signal`. One dispatcher a process only.

@@ -5,7 +5,7 @@
 
 use std::ffi::c_short;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
 use super::cell::Event;
@@ -24,22 +24,30 @@ pub const CLOSED: u32 = 4;
 ///
 /// Edge-triggered means that the kernel reports a readiness once: the owner must use it up, or
 /// remember that it did not and [`activate`](FileEvent::activate) itself later.
-pub struct FileEvent {
+///
+/// It owns what it watches, or a share of it: nobody closes the fd under the loop.
+pub struct FileEvent<S> {
+    /// Declared before the socket: the event must go before the fd does.
     event: Event,
-    fd: i32,
+    socket: S,
 }
 
-impl FileEvent {
+impl<S: AsFd + 'static> FileEvent<S> {
     pub(super) fn new(
         base: &Rc<Base>,
-        fd: BorrowedFd<'_>,
+        socket: S,
         callback: impl Fn(u32) + 'static,
         bits: u32,
     ) -> io::Result<Self> {
-        let fd = fd.as_raw_fd();
+        let fd = socket.as_fd().as_raw_fd();
         let event = Event::new(base, fd, to_libevent(bits), move |what| callback(from_libevent(what)));
         event.add(None)?;
-        Ok(FileEvent { event, fd })
+        Ok(FileEvent { event, socket })
+    }
+
+    /// What is watched.
+    pub fn socket(&self) -> &S {
+        &self.socket
     }
 
     /// Runs the callback with `bits` in the current pass of the loop, after what is queued already,
@@ -55,7 +63,7 @@ impl FileEvent {
     /// The kernel does not take the fd back.
     pub fn set_enabled(&self, bits: u32) -> io::Result<()> {
         self.event.del();
-        self.event.assign(self.fd, to_libevent(bits));
+        self.event.assign(self.socket.as_fd().as_raw_fd(), to_libevent(bits));
         self.event.add(None)
     }
 }

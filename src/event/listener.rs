@@ -7,7 +7,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -30,16 +30,18 @@ struct ListenerCell {
     on_error: Box<dyn Fn(io::Error)>,
 }
 
-/// A listening socket registered on a loop. Dropping it unregisters the fd, which stays open.
-pub struct Listener {
+/// A listening socket registered on a loop. Dropping it unregisters the fd and then lets go of the socket,
+/// which it owns or has a share of: nobody closes the fd under the loop.
+pub struct Listener<S> {
     raw: NonNull<ffi::evconnlistener>,
     _cell: Rc<ListenerCell>,
+    _socket: S,
 }
 
-impl Listener {
+impl<S: AsFd + 'static> Listener<S> {
     pub(super) fn new(
         base: &Rc<Base>,
-        fd: BorrowedFd<'_>,
+        socket: S,
         on_accept: impl Fn(AcceptedFd) + 'static,
         on_error: impl Fn(io::Error) + 'static,
     ) -> io::Result<Self> {
@@ -49,13 +51,14 @@ impl Listener {
             on_error: Box::new(on_error),
         });
         let arg = Rc::as_ptr(&cell) as *mut c_void;
-        // SAFETY: the cell outlives the evconnlistener (freed in Drop); the fd is open for the call and
-        // its owner keeps it open for as long as the listener lives.
-        let raw = unsafe { ffi::evconnlistener_new(base.raw(), Some(accept_cb), arg, 0, -1, fd.as_raw_fd()) };
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: the cell outlives the evconnlistener (freed in Drop), and the socket the registration of
+        // its fd.
+        let raw = unsafe { ffi::evconnlistener_new(base.raw(), Some(accept_cb), arg, 0, -1, fd) };
         let Some(raw) = NonNull::new(raw) else { return Err(io::Error::last_os_error()) };
         // SAFETY: `raw` was just made.
         unsafe { ffi::evconnlistener_set_error_cb(raw.as_ptr(), Some(error_cb)) };
-        let listener = Listener { raw, _cell: cell };
+        let listener = Listener { raw, _cell: cell, _socket: socket };
         // libevent does not tell whether it could watch the fd; where it did, this does nothing.
         listener.enable()?;
         Ok(listener)
@@ -78,10 +81,15 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl<S> Drop for Listener<S> {
     fn drop(&mut self) {
-        // SAFETY: the listener is alive; libevent defers the free when it is inside one of its callbacks.
-        unsafe { ffi::evconnlistener_free(self.raw.as_ptr()) };
+        // Freeing is deferred when libevent is inside one of the callbacks, and with it the removal of the
+        // event, which must not wait: the fd may close now.
+        // SAFETY: the listener is alive.
+        unsafe {
+            ffi::evconnlistener_disable(self.raw.as_ptr());
+            ffi::evconnlistener_free(self.raw.as_ptr());
+        }
     }
 }
 

@@ -5,8 +5,9 @@
 //! it, which Rust enforces because none of these types is `Send` (Envoy asserts it at run time).
 //! Only [`DispatcherHandle`] crosses threads, and only to `post` and to `exit`; and [`Pulse`], to look at.
 //!
-//! This is the only module of legate with `unsafe` code. Three rules keep it sound:
+//! This is the only module of legate with `unsafe` code. Four rules keep it sound:
 //! - what libevent points at lives in an `Rc` allocation and so never moves;
+//! - what is watched owns its socket, so that the fd is open for as long as libevent knows it;
 //! - dropping a wrapper runs `event_del` before its memory can go;
 //! - a trampoline holds its own reference, so a callback may drop the wrapper it runs for.
 //!

@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
 use std::sync::mpsc;
@@ -36,8 +35,7 @@ fn file_event_reports_the_or_of_its_bits() {
     drop(b);
     let seen = Rc::new(Cell::new(0));
     let s = seen.clone();
-    let _event =
-        dispatcher.create_file_event(a.as_fd(), move |bits| s.set(bits), READ | WRITE | CLOSED).unwrap();
+    let _event = dispatcher.create_file_event(a, move |bits| s.set(bits), READ | WRITE | CLOSED).unwrap();
     dispatcher.run(RunType::NonBlock);
     assert_eq!(seen.get(), READ | WRITE | CLOSED);
 }
@@ -49,7 +47,7 @@ fn readiness_is_reported_once_until_set_enabled_asks_again() {
     b.write_all(b"x").unwrap();
     let log = log();
     let l = log.clone();
-    let event = dispatcher.create_file_event(a.as_fd(), move |bits| say(&l, bits.to_string()), READ).unwrap();
+    let event = dispatcher.create_file_event(a, move |bits| say(&l, bits.to_string()), READ).unwrap();
     dispatcher.run(RunType::NonBlock);
     dispatcher.run(RunType::NonBlock);
     assert_eq!(*log.borrow(), ["1"], "the edge is spent although the byte was not read");
@@ -81,7 +79,7 @@ fn enable_after_poll_sees_the_kernel_first() {
     let (a, b) = pair();
     let log = log();
     let l = log.clone();
-    let _event = dispatcher.create_file_event(a.as_fd(), move |_| say(&l, "readable"), READ).unwrap();
+    let _event = dispatcher.create_file_event(a, move |_| say(&l, "readable"), READ).unwrap();
     dispatcher.run(RunType::NonBlock);
     let (l1, l2) = (log.clone(), log.clone());
     let later = Rc::new(dispatcher.create_timer(move || say(&l1, "after poll")));
@@ -102,7 +100,7 @@ fn zero_timer_runs_without_a_poll_in_between() {
     let (a, b) = pair();
     let log = log();
     let l = log.clone();
-    let _event = dispatcher.create_file_event(a.as_fd(), move |_| say(&l, "readable"), READ).unwrap();
+    let _event = dispatcher.create_file_event(a, move |_| say(&l, "readable"), READ).unwrap();
     let (l1, l2) = (log.clone(), log.clone());
     let now = Rc::new(dispatcher.create_timer(move || say(&l1, "same pass")));
     let trigger = dispatcher.create_timer(move || {
@@ -121,8 +119,7 @@ fn file_activation_carries_its_bits_and_joins_pending_ones() {
     let (a, _b) = pair();
     let seen = log();
     let s = seen.clone();
-    let event =
-        dispatcher.create_file_event(a.as_fd(), move |bits| say(&s, bits.to_string()), READ | WRITE).unwrap();
+    let event = dispatcher.create_file_event(a, move |bits| say(&s, bits.to_string()), READ | WRITE).unwrap();
     dispatcher.run(RunType::NonBlock);
     event.activate(READ);
     event.activate(WRITE);
@@ -256,12 +253,12 @@ fn a_callback_may_drop_its_own_event() {
     let dispatcher = Dispatcher::new("test");
     let (a, mut b) = pair();
     b.write_all(b"x").unwrap();
-    let slot: Rc<RefCell<Option<FileEvent>>> = Rc::default();
+    let slot: Rc<RefCell<Option<FileEvent<UnixStream>>>> = Rc::default();
     let witness = Rc::new(String::from("captured"));
     let (s, w) = (slot.clone(), witness.clone());
     let event = dispatcher
         .create_file_event(
-            a.as_fd(),
+            a,
             move |_| {
                 drop(s.borrow_mut().take());
                 // The closure's own captures must still be alive here.
@@ -314,7 +311,7 @@ fn block_returns_when_no_event_is_left() {
 
 #[test]
 fn one_listening_fd_serves_two_loops() {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = Rc::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
     let (one, two) = (Dispatcher::new("one"), Dispatcher::new("two"));
@@ -322,7 +319,7 @@ fn one_listening_fd_serves_two_loops() {
     let make = |d: &Rc<Dispatcher>, name: &'static str| {
         let log = log.clone();
         d.create_listener(
-            socket.as_fd(),
+            socket.clone(),
             move |a| say(&log, format!("{name} {}", a.remote.is_some())),
             |e| panic!("{e}"),
         )
@@ -344,15 +341,15 @@ fn one_listening_fd_serves_two_loops() {
 
 #[test]
 fn a_callback_may_drop_its_own_listener() {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = Rc::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     socket.set_nonblocking(true).unwrap();
     let dispatcher = Dispatcher::new("test");
-    let slot: Rc<RefCell<Option<Listener>>> = Rc::default();
+    let slot: Rc<RefCell<Option<Listener<Rc<std::net::TcpListener>>>>> = Rc::default();
     let count = Rc::new(Cell::new(0));
     let (s, c) = (slot.clone(), count.clone());
     let listener = dispatcher
         .create_listener(
-            socket.as_fd(),
+            socket.clone(),
             move |_| {
                 drop(s.borrow_mut().take());
                 c.set(c.get() + 1);
@@ -366,6 +363,48 @@ fn a_callback_may_drop_its_own_listener() {
     dispatcher.run(RunType::NonBlock);
     assert_eq!(count.get(), 1, "nothing is accepted once the listener is gone");
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "the accepted fd was closed with its owner");
+}
+
+#[test]
+fn a_file_event_keeps_its_fd_open() {
+    let dispatcher = Dispatcher::new("test");
+    let (a, mut b) = pair();
+    let a = Rc::new(a);
+    let seen = Rc::new(Cell::new(0));
+    let s = seen.clone();
+    let event = dispatcher.create_file_event(a.clone(), move |bits| s.set(bits), READ).unwrap();
+    drop(a);
+    b.write_all(b"x").unwrap();
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(seen.get(), READ);
+    drop(event);
+    assert_eq!(b.write(b"x").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+/// The number of the closed fd is the next to be given out, and is watched again before the callback ends.
+#[test]
+fn a_listener_that_goes_in_its_callback_closes_a_fd_which_nobody_watches() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    let dispatcher = Dispatcher::new("test");
+    let slot: Rc<RefCell<Option<Listener<std::net::TcpListener>>>> = Rc::default();
+    let (event, seen) = (Rc::new(RefCell::default()), Rc::new(Cell::new(0)));
+    let (a, mut b) = pair();
+    let (s, e, n, d) = (slot.clone(), event.clone(), seen.clone(), dispatcher.clone());
+    let on_accept = move |_| {
+        drop(s.borrow_mut().take());
+        let again = a.try_clone().unwrap();
+        let n = n.clone();
+        *e.borrow_mut() = Some(d.create_file_event(again, move |bits| n.set(bits), READ).unwrap());
+    };
+    *slot.borrow_mut() = Some(dispatcher.create_listener(socket, on_accept, |e| panic!("{e}")).unwrap());
+    let _client = std::net::TcpStream::connect(address).unwrap();
+    dispatcher.run(RunType::NonBlock);
+    assert!(std::net::TcpStream::connect(address).is_err(), "the listener was the last to have the socket");
+    b.write_all(b"x").unwrap();
+    dispatcher.run(RunType::NonBlock);
+    assert_eq!(seen.get(), READ);
 }
 
 #[test]
@@ -430,9 +469,8 @@ fn a_reset_behind_data_is_told_apart() {
         }
         let seen = Rc::new(Cell::new(0));
         let s = seen.clone();
-        let _event = dispatcher
-            .create_file_event(watched.as_fd(), move |bits| s.set(bits), READ | WRITE | CLOSED)
-            .unwrap();
+        let _event =
+            dispatcher.create_file_event(watched, move |bits| s.set(bits), READ | WRITE | CLOSED).unwrap();
         dispatcher.run(RunType::NonBlock);
         assert_eq!(seen.get(), expected);
     }
@@ -448,12 +486,12 @@ fn of_what_a_poll_tells_the_ends_come_first() {
         let (mut first, second) = (connect(), connect());
         let watched = [server.accept().unwrap().0, server.accept().unwrap().0];
         let log = log();
-        let watch = |(index, stream): (usize, &std::net::TcpStream)| {
+        let watch = |(index, stream): (usize, std::net::TcpStream)| {
             let log = log.clone();
             let told = move |bits| say(&log, format!("{index}: {bits}"));
-            dispatcher.create_file_event(stream.as_fd(), told, READ | WRITE | CLOSED).unwrap()
+            dispatcher.create_file_event(stream, told, READ | WRITE | CLOSED).unwrap()
         };
-        let _events: Vec<FileEvent> = watched.iter().enumerate().map(watch).collect();
+        let _events: Vec<_> = watched.into_iter().enumerate().map(watch).collect();
         dispatcher.run(RunType::NonBlock);
         assert_eq!(std::mem::take(&mut *log.borrow_mut()), ["0: 2", "1: 2"]);
         first.write_all(b"x").unwrap();

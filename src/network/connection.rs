@@ -47,9 +47,8 @@ pub struct ConnectionImpl {
     id: u64,
     dispatcher: Rc<Dispatcher>,
     transport_socket: Box<dyn TransportSocket>,
-    // Declared before the socket: the event must go before the fd does.
-    file_event: RefCell<Option<FileEvent>>,
-    socket: RefCell<Option<ConnectionSocket>>,
+    /// The socket with its registration on the loop; `None` once it is closed.
+    file_event: RefCell<Option<FileEvent<ConnectionSocket>>>,
     remote_address: Address,
     local_address: OnceCell<Option<Address>>,
     connect_failure: Cell<Option<(&'static str, Errno)>>,
@@ -105,7 +104,6 @@ impl ConnectionImpl {
                 remote_address: socket.remote_address.clone(),
                 local_address,
                 connect_failure: Cell::new(None),
-                socket: RefCell::new(Some(socket)),
                 filter_manager: FilterManagerImpl::default(),
                 callbacks: RefCell::default(),
                 read_buffer: RefCell::default(),
@@ -132,10 +130,7 @@ impl ConnectionImpl {
                 delayed_close_state: Cell::new(DelayedCloseState::None),
             }
         });
-        if let Err(error) = this.watch() {
-            drop(this.socket.take());
-            return Err(error);
-        }
+        this.watch(socket)?;
         Ok(this)
     }
 
@@ -156,9 +151,7 @@ impl ConnectionImpl {
 
     /// This end's address, asked from the kernel when it is first wanted.
     pub fn local_address(&self) -> Option<Address> {
-        let query = || {
-            self.socket.borrow().as_ref().and_then(|s| ConnectionSocket::query_local_address(s.as_fd()).ok())
-        };
+        let query = || self.with_socket(|s| ConnectionSocket::query_local_address(s.as_fd()))?.ok();
         self.local_address.get_or_init(query).clone()
     }
 
@@ -272,9 +265,7 @@ impl ConnectionImpl {
 
     /// Sets TCP_NODELAY.
     pub fn no_delay(&self) {
-        if let Some(socket) = self.socket.borrow().as_ref() {
-            socket.set_no_delay();
-        }
+        self.with_socket(ConnectionSocket::set_no_delay);
     }
 
     /// Whether reading is enabled.
@@ -399,7 +390,7 @@ impl ConnectionImpl {
     }
 
     pub(super) fn with_socket<R>(&self, f: impl FnOnce(&ConnectionSocket) -> R) -> Option<R> {
-        self.socket.borrow().as_ref().map(f)
+        self.file_event.borrow().as_ref().map(|event| f(event.socket()))
     }
 
     fn activate(&self, bits: u32) {
@@ -409,7 +400,7 @@ impl ConnectionImpl {
     }
 
     fn is_socket_open(&self) -> bool {
-        self.socket.borrow().is_some()
+        self.file_event.borrow().is_some()
     }
 
     fn both_sides_half_closed(&self) -> bool {
@@ -457,9 +448,7 @@ fn update_stats(bytes: usize, new_size: usize, last_size: &Cell<usize>, total: &
 
 impl TransportSocketCallbacks for ConnectionImpl {
     fn with_fd(&self, f: &mut dyn FnMut(BorrowedFd<'_>)) {
-        if let Some(socket) = self.socket.borrow().as_ref() {
-            f(socket.as_fd());
-        }
+        self.with_socket(|socket| f(socket.as_fd()));
     }
 
     fn connection_id(&self) -> u64 {

@@ -30,8 +30,7 @@ pub trait ListenerCallbacks {
 
 /// The registration of one listening socket on one worker.
 pub struct ListenerImpl {
-    /// Before the socket, which may close when it goes.
-    listener: RefCell<Option<Listener>>,
+    listener: RefCell<Option<Listener<Arc<ListenSocket>>>>,
     socket: Arc<ListenSocket>,
     callbacks: Weak<dyn ListenerCallbacks>,
     resume_timer: Timer,
@@ -66,7 +65,7 @@ impl ListenerImpl {
         });
         let (on_accept, on_error) = (Rc::downgrade(&this), Rc::downgrade(&this));
         let listener = dispatcher.create_listener(
-            this.socket.as_fd(),
+            this.socket.clone(),
             move |accepted| {
                 if let Some(this) = on_accept.upgrade() {
                     this.listen_callback(accepted);

@@ -5,7 +5,6 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -40,6 +39,7 @@ impl Drop for Dead {
 fn passes(dispatcher: &Rc<Dispatcher>) -> std::io::Result<()> {
     let (ours, mut theirs) = UnixStream::pair()?;
     let (others, other_peer) = UnixStream::pair()?;
+    let peer = other_peer.try_clone()?;
     theirs.write_all(b"x")?;
 
     let to_exit = dispatcher.clone();
@@ -49,18 +49,15 @@ fn passes(dispatcher: &Rc<Dispatcher>) -> std::io::Result<()> {
     });
     let zero = dispatcher.create_timer(|| say("the timer of 0 ms"));
     let after_poll = dispatcher.create_timer(|| say("the timer that waits for the poll"));
-    let other = dispatcher
-        .create_file_event(others.as_fd(), |_| say("the other fd is readable"), READ)
-        .expect("watched");
-    let active = dispatcher
-        .create_file_event(other_peer.as_fd(), |_| say("the activated event"), READ)
-        .expect("watched");
+    let other =
+        dispatcher.create_file_event(others, |_| say("the other fd is readable"), READ).expect("watched");
+    let active =
+        dispatcher.create_file_event(other_peer, |_| say("the activated event"), READ).expect("watched");
 
     let to_post = dispatcher.clone();
-    let peer = other_peer.try_clone()?;
     let first = dispatcher
         .create_file_event(
-            ours.as_fd(),
+            ours,
             move |_| {
                 say("the fd is readable; its callback asks for everything");
                 at_last.enable_timer(LATER);
@@ -89,7 +86,7 @@ fn edge(dispatcher: &Rc<Dispatcher>) -> std::io::Result<()> {
     let event = Rc::new(
         dispatcher
             .create_file_event(
-                watched.as_fd(),
+                watched,
                 move |_| {
                     let mut byte = [0];
                     match (&ours).read(&mut byte) {
@@ -129,7 +126,7 @@ fn accept(dispatcher: &Rc<Dispatcher>) -> std::io::Result<()> {
     let to_exit = dispatcher.clone();
     let at_last = dispatcher.create_timer(move || to_exit.exit());
     let listener = dispatcher.create_listener(
-        socket.as_fd(),
+        socket,
         move |_| {
             say("accepted");
             at_last.enable_timer(LATER);

@@ -105,7 +105,6 @@ impl ConnectionImpl {
         self.update_write_buffer_stats(0, 0);
         drop(self.stats.borrow_mut().take());
         drop(self.file_event.borrow_mut().take());
-        drop(self.socket.borrow_mut().take());
         self.raise_event(event);
     }
 

@@ -2,7 +2,6 @@
 //! `ConnectionImpl` in Envoy's `source/common/network/connection_impl.cc`.
 
 use std::io;
-use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
@@ -13,18 +12,15 @@ use crate::network::{ConnectionEvent, ConnectionSocket, ConnectionState, IoResul
 use crate::trace::{self, Stage};
 
 impl ConnectionImpl {
-    /// Has the loop watch the socket.
-    pub(super) fn watch(&self) -> io::Result<()> {
+    /// Has the loop watch the socket. One that the kernel does not watch is closed.
+    pub(super) fn watch(&self, socket: ConnectionSocket) -> io::Result<()> {
         let on_event = self.weak.clone();
         let callback = move |events| {
             if let Some(connection) = on_event.upgrade() {
                 connection.on_file_event(events);
             }
         };
-        let socket = self.socket.borrow();
-        let Some(socket) = socket.as_ref() else { return Ok(()) };
-        let file_event =
-            self.dispatcher.create_file_event(socket.as_fd(), callback, READ | WRITE | CLOSED)?;
+        let file_event = self.dispatcher.create_file_event(socket, callback, READ | WRITE | CLOSED)?;
         *self.file_event.borrow_mut() = Some(file_event);
         Ok(())
     }
@@ -193,7 +189,7 @@ impl ConnectionImpl {
 
     /// The socket became writable while connecting: false when there is nothing to go on with.
     fn finish_connecting(&self) -> bool {
-        let error = self.socket.borrow().as_ref().map_or(0, ConnectionSocket::take_error);
+        let error = self.with_socket(ConnectionSocket::take_error).unwrap_or(0);
         if error != 0 {
             envoy_conn_log!(Connection, debug, self.id, "delayed connection error: {}", error);
             self.set_connect_failure("delayed", Errno::from_raw(error));
