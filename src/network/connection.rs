@@ -13,6 +13,7 @@
 mod close;
 mod io;
 
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::{Rc, Weak};
@@ -24,7 +25,8 @@ use nix::errno::Errno;
 
 use super::{
     Address, ConnectionCallbacks, ConnectionEvent, ConnectionSocket, ConnectionState, ConnectionStats,
-    FilterManagerImpl, FilterStatus, ReadFilter, TransportSocket, TransportSocketCallbacks, WriteFilter,
+    FilterManagerImpl, FilterStatus, ReadFilter, SslConnectionInfo, TransportSocket,
+    TransportSocketCallbacks, WriteFilter,
 };
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::envoy_conn_log;
@@ -185,6 +187,16 @@ impl ConnectionImpl {
             Some((when, error)) => format!("{when} connect error: {}", error.desc()),
             None => self.transport_socket.failure_reason().into_owned(),
         }
+    }
+
+    /// The protocol that the transport has negotiated; empty for none.
+    pub fn next_protocol(&self) -> Cow<'_, str> {
+        self.transport_socket.protocol()
+    }
+
+    /// What is known of a secure transport; `None` for a plain one.
+    pub fn ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
+        self.transport_socket.ssl()
     }
 
     /// Notes why connecting failed, at once ("immediate") or later ("delayed").

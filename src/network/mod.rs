@@ -12,6 +12,7 @@ mod filter_manager;
 mod listener;
 mod raw_buffer_socket;
 mod socket;
+mod ssl;
 #[cfg(test)]
 mod tests;
 mod transport_socket;
@@ -27,6 +28,10 @@ pub use connection_types::{
 pub use filter::{FilterStatus, ReadFilter, ReadFilterCallbacks, WriteFilter};
 pub use filter_manager::FilterManagerImpl;
 pub use listener::{ListenerCallbacks, ListenerImpl};
-pub use raw_buffer_socket::RawBufferSocket;
+pub use raw_buffer_socket::{RawBufferSocket, RawBufferSocketFactory};
 pub use socket::{ConnectionSocket, ListenOptions, ListenSocket};
-pub use transport_socket::{IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks};
+pub use ssl::SslConnectionInfo;
+pub use transport_socket::{
+    IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketFactory,
+    TransportSocketOptions,
+};

@@ -8,7 +8,10 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use super::{IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks};
+use super::{
+    IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketFactory,
+    TransportSocketOptions,
+};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::trace::{self, Stage};
@@ -102,5 +105,18 @@ impl TransportSocket for RawBufferSocket {
     fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) -> bool {
         trace::instant(Stage::OnConnected, Some(callbacks.connection_id()), 0, 0, 0);
         true
+    }
+}
+
+/// Makes [`RawBufferSocket`]s.
+pub struct RawBufferSocketFactory;
+
+impl TransportSocketFactory for RawBufferSocketFactory {
+    fn implements_secure_transport(&self) -> bool {
+        false
+    }
+
+    fn create_transport_socket(&self, _options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {
+        Box::<RawBufferSocket>::default()
     }
 }

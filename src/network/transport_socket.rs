@@ -7,8 +7,9 @@
 
 use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
-use super::ConnectionEvent;
+use super::{ConnectionEvent, SslConnectionInfo};
 use crate::buffer::Buffer;
 
 /// What the connection does after an I/O step.
@@ -60,6 +61,10 @@ pub trait TransportSocket {
     fn failure_reason(&self) -> Cow<'_, str> {
         Cow::Borrowed("")
     }
+    /// What is known of a secure transport; `None` for a plain one.
+    fn ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
+        None
+    }
     /// Whether pending data can still be flushed on close.
     fn can_flush_close(&self) -> bool {
         true
@@ -78,4 +83,19 @@ pub trait TransportSocket {
     /// The underlying connection is there. Whether the transport is ready for data with that; otherwise a
     /// later [`IoResult::connected`] says so.
     fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) -> bool;
+}
+
+/// What a connection wants of its transport, whatever the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransportSocketOptions {
+    /// The server name to ask for (SNI).
+    pub server_name_override: Option<String>,
+}
+
+/// Makes the transports of a filter chain or of a cluster. Shared by all threads.
+pub trait TransportSocketFactory: Send + Sync {
+    /// Whether its transports are secure.
+    fn implements_secure_transport(&self) -> bool;
+    /// Makes the transport of one connection.
+    fn create_transport_socket(&self, options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket>;
 }

@@ -16,7 +16,7 @@ use crate::filters::network::http_connection_manager::ConnectionManagerImpl;
 use crate::linked_list::{Arena, NodeKey};
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
-    ConnectionState, ListenerCallbacks, ListenerImpl, RawBufferSocket,
+    ConnectionState, ListenerCallbacks, ListenerImpl,
 };
 use crate::trace::{self, Stage};
 
@@ -112,8 +112,8 @@ impl ActiveListener {
             self.config.stats().no_filter_chain_match.inc();
             return Ok(());
         };
-        let connection =
-            ConnectionImpl::new(&self.dispatcher, socket, Box::<RawBufferSocket>::default(), true)?;
+        let transport_socket = chain.transport_socket_factory().create_transport_socket(None);
+        let connection = ConnectionImpl::new(&self.dispatcher, socket, transport_socket, true)?;
         let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 1, 0);
         trace::instant(Stage::CreateServerConnection, Some(connection.id()), 0, 0, 0);
         connection.set_buffer_limits(self.config.per_connection_buffer_limit_bytes());

@@ -11,7 +11,9 @@ use crate::envoy_log;
 use crate::filters::network::http_connection_manager::{
     ConnectionManagerConfig, DrainDecision, FactoryContext,
 };
-use crate::network::{Address, ConnectionSocket, ListenOptions, ListenSocket};
+use crate::network::{
+    Address, ConnectionSocket, ListenOptions, ListenSocket, RawBufferSocketFactory, TransportSocketFactory,
+};
 use crate::stats::Scope;
 use crate::stats_struct;
 use crate::trace::{self, Stage};
@@ -43,12 +45,23 @@ stats_struct! {
     }
 }
 
-/// The filters of a connection.
+/// The transport and the filters of a connection.
 pub struct FilterChain {
+    transport_socket_factory: Box<dyn TransportSocketFactory>,
     filters: Vec<Arc<ConnectionManagerConfig>>,
 }
 
 impl FilterChain {
+    /// Filters on plain connections, the only ones that a configuration can ask for.
+    fn new(filters: Vec<Arc<ConnectionManagerConfig>>) -> Self {
+        FilterChain { transport_socket_factory: Box::new(RawBufferSocketFactory), filters }
+    }
+
+    /// Makes the transports of its connections.
+    pub fn transport_socket_factory(&self) -> &dyn TransportSocketFactory {
+        &*self.transport_socket_factory
+    }
+
     /// The filters in their order; each connection gets its own from these.
     pub fn filters(&self) -> &[Arc<ConnectionManagerConfig>] {
         &self.filters
@@ -164,7 +177,7 @@ impl ListenerConfig {
             drain_manager: None,
             // A slow client of the admin holds no more.
             per_connection_buffer_limit_bytes: 64 * 1024,
-            filter_chain: Some(FilterChain { filters: vec![Arc::new(manager)] }),
+            filter_chain: Some(FilterChain::new(vec![Arc::new(manager)])),
             stats: ListenerStats::new(scope),
             scope: scope.clone(),
         }
@@ -308,5 +321,5 @@ fn build_chain(
             }
         })
         .collect::<Result<_, _>>()?;
-    Ok(FilterChain { filters })
+    Ok(FilterChain::new(filters))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority};
 use crate::config::address::SocketAddress;
 use crate::config::cluster::{Cluster, LbPolicy, TcpKeepalive};
-use crate::network::{Address, ConnectionStats};
+use crate::network::{Address, ConnectionStats, RawBufferSocketFactory, TransportSocketFactory};
 use crate::stats::Scope;
 
 /// Idle timeout of connections without a configured one, as in Envoy 1.40 (1.1 has none).
@@ -29,6 +29,7 @@ pub struct ClusterInfoImpl {
     resource_managers: [ResourceManagerImpl; 2],
     config: Cluster,
     source_address: Option<Address>,
+    transport_socket_factory: Box<dyn TransportSocketFactory>,
     added_via_api: bool,
 }
 
@@ -54,6 +55,7 @@ impl ClusterInfoImpl {
                 .as_ref()
                 .and_then(SocketAddress::to_socket_addr)
                 .map(Address::from),
+            transport_socket_factory: Box::new(RawBufferSocketFactory),
             added_via_api,
         })
     }
@@ -156,6 +158,11 @@ impl ClusterInfoImpl {
     /// Local address of connections, if it is not the kernel's choice.
     pub fn source_address(&self) -> Option<&Address> {
         self.source_address.as_ref()
+    }
+
+    /// Makes the transports of connections to its hosts.
+    pub fn transport_socket_factory(&self) -> &dyn TransportSocketFactory {
+        &*self.transport_socket_factory
     }
 
     /// TCP keepalive of connections; `None` leaves the socket alone.

@@ -12,7 +12,7 @@ use super::{ClusterInfoImpl, HostStats};
 use crate::config::core::Locality;
 use crate::config::endpoint::HealthStatus;
 use crate::event::Dispatcher;
-use crate::network::{Address, ClientConnectionImpl, RawBufferSocket};
+use crate::network::{Address, ClientConnectionImpl};
 use crate::trace::{self, Stage};
 
 /// A host as everybody holds it. Two are the same host only if the pointer is the same.
@@ -199,7 +199,7 @@ impl HostImpl {
             dispatcher,
             self.address.clone(),
             self.cluster.source_address(),
-            Box::<RawBufferSocket>::default(),
+            self.cluster.transport_socket_factory().create_transport_socket(None),
         )?;
         if let Some(keepalive) = self.cluster.tcp_keepalive() {
             connection.set_keepalive(keepalive);
