@@ -21,6 +21,9 @@ CHAOS ?=
 
 .PHONY: run build test bench soak chaos resets fuzz syscalls docs-check clean
 
+# src/main.rs is told the commit; `git --no-optional-locks` leaves the index alone.
+build: export LEGATE_REVISION = $(shell git --no-optional-locks rev-parse HEAD 2>/dev/null)
+
 run: build
 	@exec target/release/legate --demo
 
@@ -62,9 +65,9 @@ syscalls:
 	@tests/setup.sh bench
 	@exec tests/bench/syscalls.sh $(SYSCALLS)
 
-docs-check:
+docs-check: build
 	@tests/setup.sh bench
-	cargo build --release && cargo build && cargo build --examples
+	cargo build && cargo build --examples
 	@python3 tests/docs_check_test.py
 	@exec python3 tests/docs_check.py $(DOCS)
 

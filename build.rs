@@ -1,5 +1,6 @@
 //! Checks that the libevent bindings agree with the libevent that was just
-//! compiled, and stamps the git revision into the binary.
+//! compiled. That is all: whatever a build script watches makes the library compile
+//! again, so it asks git nothing.
 
 use std::env;
 use std::fmt::Write as _;
@@ -9,7 +10,6 @@ use std::path::{Path, PathBuf};
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     check_layout(&out);
-    stamp_revision();
 }
 
 /// Turns `ffi/layout.txt` into `_Static_assert`s for the C compiler and `const`
@@ -40,44 +40,4 @@ fn check_layout(out: &Path) {
 
     let include = env::var_os("DEP_EVENT_INCLUDE").expect("libevent-sys gives its include directory");
     cc::Build::new().file(out.join("layout.c")).include(include).include("ffi").compile("legate_layout");
-}
-
-/// `LEGATE_REVISION` is the commit that is checked out. It is read from git's files, and only those that change
-/// with a commit or a checkout are watched: `git status` writes the index, which would make everything compile
-/// again. So nothing is said of changes that are not committed.
-fn stamp_revision() {
-    let revision = revision().unwrap_or_else(|| "0".repeat(40));
-    println!("cargo:rustc-env=LEGATE_REVISION={revision}");
-    println!("cargo:rustc-env=LEGATE_PROFILE={}", env::var("PROFILE").unwrap_or_default().to_uppercase());
-}
-
-fn revision() -> Option<String> {
-    let git = git_directory()?;
-    let common = fs::read_to_string(git.join("commondir")).map_or(git.clone(), |path| git.join(path.trim()));
-    let head = watched(&git.join("HEAD"))?;
-    let Some(name) = head.strip_prefix("ref: ") else { return Some(head) };
-    if let Some(commit) = watched(&common.join(name)) {
-        return Some(commit);
-    }
-    // The next commit writes a file there.
-    println!("cargo:rerun-if-changed={}", common.join("refs/heads").display());
-    let packed = watched(&common.join("packed-refs"))?;
-    packed.lines().find_map(|line| line.strip_suffix(name)?.strip_suffix(' ').map(str::to_string))
-}
-
-/// `.git`, or where it leads to in a further work tree.
-fn git_directory() -> Option<PathBuf> {
-    let path = PathBuf::from(".git");
-    if path.is_dir() {
-        return Some(path);
-    }
-    fs::read_to_string(path).ok()?.strip_prefix("gitdir: ").map(|path| PathBuf::from(path.trim()))
-}
-
-/// The text of a file that the build depends on; a file that is not there is not watched, since that would make each
-/// build run again.
-fn watched(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    println!("cargo:rerun-if-changed={}", path.display());
-    Some(text.trim().to_string())
 }

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+/// The commit, as the Makefile gives it; a plain `cargo build` has none.
+const REVISION: Option<&str> = option_env!("LEGATE_REVISION");
+
 fn main() -> ExitCode {
-    legate::server::main_common(std::env::args_os())
+    legate::server::main_common(std::env::args_os(), REVISION)
 }

@@ -9,12 +9,18 @@ use super::config_validation::validate_config;
 use super::demo;
 use super::options::{Mode, Options};
 use super::server::{InstanceImpl, MainListener};
+use super::version;
 use crate::config::{Bootstrap, ConfigErrors, UnknownFields, load_bootstrap};
 use crate::trace::{self, Stage};
 use crate::{envoy_log, event, logger};
 
 /// Runs legate as its command line says; returns when the server has ended.
-pub fn main_common(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+///
+/// `revision` is the commit that it was built from, where that is known.
+pub fn main_common(args: impl IntoIterator<Item = OsString>, revision: Option<&'static str>) -> ExitCode {
+    if let Some(revision) = revision.filter(|revision| !revision.is_empty()) {
+        version::set_revision(revision);
+    }
     let options = match Options::parse(args) {
         Ok(options) => options,
         Err(outcome) => return outcome.report(),

@@ -15,6 +15,7 @@ pub mod options;
 #[allow(clippy::module_inception)]
 mod server;
 mod server_stats;
+mod version;
 mod worker;
 
 pub use main_common::main_common;

@@ -29,19 +29,6 @@ use command_line::CommandLine;
 
 pub use outcome::OptionsOutcome;
 
-/// `sha/version/Distribution/RELEASE/ssl library`, as Envoy's. Its third word is `Clean` or `Modified` where the
-/// build asks git, and `Distribution` where it does not, as here.
-pub const VERSION: &str = concat!(
-    env!("LEGATE_REVISION"),
-    "/",
-    env!("CARGO_PKG_VERSION"),
-    "/",
-    "Distribution",
-    "/",
-    env!("LEGATE_PROFILE"),
-    "/none"
-);
-
 /// What the process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

@@ -15,6 +15,7 @@ use super::listener_config::{ListenerConfig, bind, listen_options};
 use super::listener_manager::ListenerManagerImpl;
 use super::options::{IpVersion, Options};
 use super::server_stats::ServerStats;
+use super::version;
 use super::worker::WorkerImpl;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
@@ -456,7 +457,7 @@ fn server_stats(store: &Arc<Store>, options: &Options, bootstrap: &Bootstrap) ->
     stats.parent_connections.set(0);
     stats.total_connections.set(0);
     stats.days_until_first_cert_expiring.set(u32::MAX as u64);
-    stats.version.set(u64::from_str_radix(&env!("LEGATE_REVISION")[..6], 16).unwrap_or(0));
+    stats.version.set(version::version_number());
     stats.static_unknown_fields.add(bootstrap.unknown_fields.len() as u64);
     for path in &bootstrap.unknown_fields {
         envoy_log!(Config, warn, "unknown field ignored: {}", path);

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::{Request, Response};
 use crate::server::drain_manager::DrainDirection;
-use crate::server::options::{IpVersion, Mode, Options, VERSION};
+use crate::server::options::{IpVersion, Mode, Options};
 use crate::server::server::InstanceImpl;
+use crate::server::version;
 
 fn state(server: &InstanceImpl) -> &'static str {
     if server.is_live() {
@@ -65,7 +66,7 @@ pub(super) fn server_info(server: &InstanceImpl, _request: &Request) -> Response
     let uptime = format!("{}s", server.start.elapsed().as_secs());
     let node = &server.bootstrap.node;
     let info = json!({
-        "version": VERSION,
+        "version": version::version(),
         "state": state(server),
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,

@@ -2,6 +2,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use super::*;
+use crate::server::version;
 
 fn parse(args: &str) -> Result<Options, OptionsOutcome> {
     let args = args.split(' ').filter(|arg| !arg.is_empty()).map(|arg| arg.trim_matches('"'));
@@ -219,7 +220,7 @@ fn what_is_not_supported_is_refused() {
 fn texts_are_for_the_right_stream() {
     assert!(matches!(parse("--help --bogus"), Err(OptionsOutcome::Text(t)) if t.starts_with("\nUSAGE: ")));
     assert!(matches!(parse("-h"), Err(OptionsOutcome::Text(_))));
-    let version = format!("\nlegate  version: {VERSION}\n\n");
+    let version = format!("\nlegate  version: {}\n\n", version::version());
     assert_eq!(parse("--version --bogus").unwrap_err(), OptionsOutcome::Text(version));
     assert!(error("--bogus --help").starts_with("PARSE ERROR"));
     let disabled = OptionsOutcome::HotRestartVersion("disabled".to_string());

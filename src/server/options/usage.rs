@@ -1,7 +1,7 @@
 //! The help text, the version text and the text of a syntax error, laid out as TCLAP does.
 
-use super::VERSION;
 use super::table::{Spec, TABLE};
+use crate::server::version;
 
 /// Where lines are broken.
 const WIDTH: usize = 75;
@@ -24,7 +24,7 @@ pub(super) fn help(program: &str) -> String {
 
 /// `--version`.
 pub(super) fn version(program: &str) -> String {
-    format!("\n{program}  version: {VERSION}\n\n")
+    format!("\n{program}  version: {}\n\n", version::version())
 }
 
 /// An error found while reading `argument`.
@@ -47,7 +47,7 @@ fn value_suffix(spec: &Spec) -> String {
 /// All options in brackets.
 fn brief(program: &str) -> String {
     let options = supported().map(|spec| {
-        let name = spec.short.map_or(format!("--{}", spec.long), |c| format!("-{c}"));
+        let name = spec.short.map_or_else(|| format!("--{}", spec.long), |c| format!("-{c}"));
         format!("[{name}{}]", value_suffix(spec))
     });
     let options: Vec<String> = options.chain(["[--]".to_string()]).collect();
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_version_follows_the_name_of_the_program() {
-        assert_eq!(version("legate"), format!("\nlegate  version: {VERSION}\n\n"));
+        assert_eq!(version("legate"), format!("\nlegate  version: {}\n\n", version::version()));
     }
 
     #[test]

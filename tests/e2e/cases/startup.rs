@@ -353,7 +353,7 @@ fn version() {
             panic!("{kind:?}: {said}")
         };
         assert!(revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit()), "{kind:?}: {said}");
-        // legate's build does not ask git.
+        // legate's binary is told the commit and nothing more.
         let known = if kind == Kind::Envoy { ["Clean", "Modified"] } else { ["Distribution"; 2] };
         assert!(known.contains(&status), "{kind:?}: {said}");
         assert!(kind == Kind::Envoy || version == env!("CARGO_PKG_VERSION"), "{kind:?}: {said}");
