@@ -1,3 +1,4 @@
+# make build   builds a release: quick to build; make dist builds what is measured: slower to build, a little faster
 # make run     builds legate and starts its demonstration
 # make test    formatting, lints and all tests
 # make bench   legate beside Envoy, nginx and HAProxy; BENCH='--seconds 2 --proxies legate,envoy'
@@ -19,10 +20,10 @@ SYSCALLS ?=
 DOCS ?=
 CHAOS ?=
 
-.PHONY: run build test bench soak chaos resets fuzz syscalls docs-check clean
+.PHONY: run build dist test bench soak chaos resets fuzz syscalls docs-check clean
 
 # src/main.rs is told the commit; `git --no-optional-locks` leaves the index alone.
-build: export LEGATE_REVISION = $(shell git --no-optional-locks rev-parse HEAD 2>/dev/null)
+build dist: export LEGATE_REVISION = $(shell git --no-optional-locks rev-parse HEAD 2>/dev/null)
 
 run: build
 	@exec target/release/legate --demo
@@ -30,6 +31,10 @@ run: build
 build:
 	@tests/setup.sh build
 	cargo build --release
+
+dist:
+	@tests/setup.sh build
+	cargo build --profile dist --bin legate
 
 test:
 	@tests/setup.sh test

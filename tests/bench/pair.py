@@ -5,9 +5,9 @@
 
 For instance what the stage recorder costs while it is off:
 
-    cargo build --release
-    RUSTFLAGS='--cfg without_recorder' cargo build --release --target-dir target/without-recorder
-    python3 tests/bench/pair.py target/without-recorder/release/legate target/release/legate
+    make dist
+    RUSTFLAGS='--cfg without_recorder' cargo build --profile dist --target-dir target/without-recorder
+    python3 tests/bench/pair.py target/without-recorder/dist/legate target/dist/legate
 """
 
 import argparse

@@ -25,7 +25,7 @@ KINDS = {
 def find_program(name, options):
     """The path of a proxy's binary, or None."""
     if name == "legate":
-        path = options.legate or os.path.join(ROOT, "target/release/legate")
+        path = options.legate or os.path.join(ROOT, "target/dist/legate")
         return path if os.access(path, os.X_OK) else None
     if name == "envoy":
         if options.envoy:

@@ -75,7 +75,7 @@ def prepare(options):
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     if not options.no_setup:
         if "legate" in options.proxies and not options.legate:
-            if subprocess.run(["make", "--no-print-directory", "build"], cwd=ROOT).returncode:
+            if subprocess.run(["make", "--no-print-directory", "dist"], cwd=ROOT).returncode:
                 raise BenchError("legate could not be built")
         subprocess.run([os.path.join(ROOT, "tests/setup.sh"), "bench"])
     there = [name for name in options.proxies if find_program(name, options)]
