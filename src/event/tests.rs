@@ -294,8 +294,7 @@ fn a_panic_goes_on_from_run_and_not_through_c() {
     let dispatcher = Dispatcher::new("test");
     let timer = dispatcher.create_timer(|| panic!("boom"));
     timer.enable_timer(Duration::ZERO);
-    let d = dispatcher.clone();
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || d.run(RunType::NonBlock)));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatcher.run(RunType::NonBlock)));
     assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "boom");
 }
 

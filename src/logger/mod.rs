@@ -174,7 +174,7 @@ pub fn line_in_format(format: &str, escaped: bool, message: &str) -> String {
 
 fn line_of<'a>(record: &'a log::Record<'_>) -> Line<'a> {
     let critical = record.target().strip_prefix(CRITICAL_TARGET);
-    let component = critical.unwrap_or(record.target());
+    let component = critical.unwrap_or_else(|| record.target());
     Line {
         time: SystemTime::now(),
         thread: thread_id(),

@@ -164,7 +164,9 @@ mod tests {
         let counter = scope.counter("c");
         assert!(!counter.used());
         counter.inc();
-        counter.clone().add(41);
+        let handle = counter.clone();
+        handle.add(41);
+        drop(handle);
         assert_eq!((counter.value(), counter.used(), counter.name()), (42, true, "c"));
         counter.reset();
         assert_eq!((counter.value(), counter.used()), (0, true));

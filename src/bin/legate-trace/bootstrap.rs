@@ -23,7 +23,7 @@ impl Bootstrap {
     /// # Errors
     /// The file cannot be read or is neither YAML nor JSON, or has no listener with an HTTP connection manager and no cluster.
     pub fn load(file: Option<&Path>) -> Result<Bootstrap, String> {
-        let name = file.map_or("the built-in configuration".to_string(), |f| f.display().to_string());
+        let name = file.map_or_else(|| "the built-in configuration".to_string(), |f| f.display().to_string());
         let text = match file {
             Some(file) => std::fs::read_to_string(file).map_err(|e| format!("cannot read {name}: {e}"))?,
             None => BUILT_IN.to_string(),

@@ -120,7 +120,7 @@ fn edges(events: &[Event]) -> Vec<Event> {
     for event in events {
         let broken = match event.stage.as_str() {
             FILE_EVENT => {
-                let unseen = reads.take().or(writes.take()).or(fin.take());
+                let unseen = [reads.take(), writes.take(), fin.take()].into_iter().flatten().next();
                 faults.extend(unseen.map(|edge| fault("nobody looks at what is reported", edge)));
                 let bits: u32 = event.detail("bits").and_then(|bits| bits.parse().ok()).unwrap_or(0);
                 reads = (bits & 1 != 0).then_some(event);

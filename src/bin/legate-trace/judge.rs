@@ -235,7 +235,7 @@ mod tests {
         let mut pairs = crate::align::align(&side(envoy), &side(legate));
         judge(&mut pairs, &differences.iter().enumerate().collect::<Vec<_>>());
         let word = |pair: &Pair| {
-            let side = |e: &Option<Event>| e.as_ref().map_or("-".into(), |e| e.stage.clone());
+            let side = |e: &Option<Event>| e.as_ref().map_or_else(|| "-".into(), |e| e.stage.clone());
             let verdict = match pair.verdict {
                 Verdict::Equal => "=".to_string(),
                 Verdict::Documented(index) => index.to_string(),

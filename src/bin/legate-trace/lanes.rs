@@ -198,7 +198,7 @@ pub fn read(texts: &StageTexts, log: &str) -> Trace {
     reader.has_start =
         all.iter().any(|matched| stage(matched).is_some_and(|row| row.stage == "InstanceImpl::initialize"));
     if !reader.has_start {
-        let name = proxy.map_or("A".to_string(), |proxy| format!("{proxy}'s"));
+        let name = proxy.map_or_else(|| "A".to_string(), |proxy| format!("{proxy}'s"));
         reader.notes.push(format!("{name} log does not have the start: what was open before is incomplete"));
     }
     let says_goodbye = all.iter().any(|matched| stage(matched).is_some_and(|row| row.stage == LAST_WORDS));
@@ -379,7 +379,7 @@ impl<'a> Reader<'a> {
 
     /// How long the list of what is to be deleted should be, if it is not so long: it grows by one, until all of it goes.
     fn unexpected_size(&mut self, line: &LogLine, row: &Row, size: usize) -> Option<usize> {
-        let known = self.deferred.get(&line.thread).copied().or(self.has_start.then_some(0));
+        let known = self.deferred.get(&line.thread).copied().or_else(|| self.has_start.then_some(0));
         let grows = row.stage == DEFERRED_DELETE;
         self.deferred.insert(line.thread.clone(), if grows { size } else { 0 });
         let expected = known? + usize::from(grows);

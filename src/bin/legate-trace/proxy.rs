@@ -103,7 +103,7 @@ impl Proxy {
                 let log = self.log_text();
                 let end: Vec<&str> = log.lines().rev().take(10).collect();
                 let end: Vec<&str> = end.into_iter().rev().collect();
-                let how = exited.map_or("it still runs".to_string(), |status| status.to_string());
+                let how = exited.map_or_else(|| "it still runs".to_string(), |status| status.to_string());
                 return Err(format!(
                     "the proxy does not get ready ({how}); its log ends:\n{}",
                     end.join("\n")

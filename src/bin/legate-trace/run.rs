@@ -97,7 +97,7 @@ impl Setting<'_> {
             let failed = || Err("the script panicked".to_string());
             (envoy.map(|envoy| envoy.join().unwrap_or_else(|_| failed())), legate)
         });
-        let envoy = envoy.or(recorded.map(Ok)).expect("it is either played or recorded");
+        let envoy = envoy.or_else(|| recorded.map(Ok)).expect("it is either played or recorded");
         let (mut envoy, legate) = match (envoy, legate) {
             (Ok(envoy), Ok(legate)) => (envoy, legate),
             (Err(why), Err(_)) if self.config.is_some() => return Err(NotCompared::Skipped(why)),

@@ -237,7 +237,7 @@ fn error_text(error: &str) -> String {
         Ok(number) => std::io::Error::from_raw_os_error(number).to_string(),
         Err(_) => error.to_string(),
     };
-    text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_string())
+    text.split_once(" (os error").map_or_else(|| text.clone(), |(text, _)| text.to_string())
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ fn every_message_asks_for_all_its_fields_before_it_fails() {
     let chain = "/static_resources/listeners/0/filter_chains/0";
     let host = virtual_host();
     check_asks_first::<AccessLog>(log);
-    check_asks_first::<Address>(address.clone());
+    check_asks_first::<Address>(address);
     check_asks_first::<address::SocketAddress>(socket);
     check_asks_first::<address::Pipe>(json!({"path": "/x"}));
     check_asks_first::<address::CidrRange>(json!({"address_prefix": "::"}));

@@ -79,5 +79,5 @@ impl Text {
 /// The id by which logs and other formats know a stream, and what it asks for.
 fn meaning(streams: &[StreamName], id: u64) -> String {
     let asks = streams.iter().rev().find(|stream| stream.stream == id);
-    asks.map_or(format!(" [{id}]"), |s| format!(" [{id} {} {}]", s.method, s.path.escape_debug()))
+    asks.map_or_else(|| format!(" [{id}]"), |s| format!(" [{id} {} {}]", s.method, s.path.escape_debug()))
 }

@@ -72,7 +72,7 @@ fn accept(listener: &TcpListener, scripts: &[Vec<Action>], board: &Arc<Board>) {
             seen.upstreams.push(Default::default());
             seen.upstreams.len() - 1
         });
-        let script = scripts.get(index).or(scripts.last()).cloned().unwrap_or_default();
+        let script = scripts.get(index).or_else(|| scripts.last()).cloned().unwrap_or_default();
         let board = board.clone();
         thread::spawn(move || Connection { stream, board, index, position: 0 }.play(&script));
     }

@@ -155,9 +155,10 @@ impl Scripted {
             "reply" => self.decoder().send_local_reply(403, "no", None, "denied".into()),
             "reset" => common.reset_stream(),
             "clear" => common.clear_route_cache(),
-            "route" => {
-                seen(format!("route={}", common.route().map_or("none".into(), |r| r.name().to_owned())))
-            }
+            "route" => seen(format!(
+                "route={}",
+                common.route().map_or_else(|| "none".into(), |r| r.name().to_owned())
+            )),
             "watch" => {
                 let this = FILTERS.with_borrow(|f| f.iter().find(|f| f.name == self.name).cloned());
                 let this: Rc<dyn DownstreamWatermarkCallbacks> = this.unwrap();
