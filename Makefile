@@ -2,6 +2,7 @@
 # make run     builds legate and starts its demonstration
 # make test    formatting, lints and all tests
 # make bench   legate beside Envoy, nginx and HAProxy; BENCH='--seconds 2 --proxies legate,envoy'
+# make instructions  instructions and allocations per request: legate, nginx, HAProxy; INSTRUCTIONS='--requests 1000,9000'
 # make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
 # make chaos   random clients and upstreams for five minutes; CHAOS='--seconds 600 --seed 7'
 # make resets  what resets leave behind, as a table
@@ -17,10 +18,11 @@ BENCH ?=
 SOAK ?=
 FUZZ ?=
 SYSCALLS ?=
+INSTRUCTIONS ?=
 DOCS ?=
 CHAOS ?=
 
-.PHONY: run build dist test bench soak chaos resets fuzz syscalls docs-check clean
+.PHONY: run build dist test bench soak chaos resets fuzz syscalls instructions docs-check clean
 
 # src/main.rs is told the commit; `git --no-optional-locks` leaves the index alone.
 build dist: export LEGATE_REVISION = $(shell git --no-optional-locks rev-parse HEAD 2>/dev/null)
@@ -69,6 +71,10 @@ fuzz:
 syscalls:
 	@tests/setup.sh bench
 	@exec tests/bench/syscalls.sh $(SYSCALLS)
+
+instructions:
+	@tests/setup.sh bench
+	@exec python3 tests/bench/instructions.py $(INSTRUCTIONS)
 
 docs-check: build
 	@tests/setup.sh bench

@@ -157,7 +157,7 @@ test)
     [ $skipped = 0 ] || say "$skipped test tool(s) missing, see SKIPPED above; the rest is tested"
     ;;
 bench)
-    setup_tools nginx=nginx-light haproxy=haproxy wrk=wrk strace=strace python3=python3
+    setup_tools nginx=nginx-light haproxy=haproxy wrk=wrk strace=strace valgrind=valgrind python3=python3
     setup_envoy
     ;;
 *)

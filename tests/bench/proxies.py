@@ -106,7 +106,8 @@ class Lab:
             self.wait_for(Server("upstream", child, port))
         return child
 
-    def start_proxy(self, name):
+    def start_proxy(self, name, before=(), after=(), patience=20):
+        """Starts a proxy; `before` and `after` are put around its command line, as for valgrind."""
         template, file_name, has_admin = KINDS[name]
         self.started += 1
         directory = self.session.subdir(f"{name}-{self.started}")
@@ -115,9 +116,10 @@ class Lab:
         config = os.path.join(directory, file_name)
         render(template, config, self.values(directory, port=port, admin=admin))
         argv = self.proxy_argv(name, directory, config)
+        argv = [*before, *argv, *after]
         child = self.session.start(f"{name}-{self.started}", argv, self.proxy_cpus)
         server = Server(name, child, port, admin)
-        self.wait_for(server)
+        self.wait_for(server, patience)
         return server
 
     def values(self, directory, **more):
@@ -143,7 +145,7 @@ class Lab:
             return [program, "-p", directory, "-c", config, "-e", f"{directory}/start.log"]
         return [program, "-f", config, "-db"]
 
-    def wait_for(self, server):
+    def wait_for(self, server, patience=20):
         """Waits for the first good answer and checks that it is the upstream's."""
 
         def answered():
@@ -152,7 +154,7 @@ class Lab:
             answer = get(server.port)
             return answer if answer and answer[0] == 200 else None
 
-        status_body = wait_until(f"{server.name} answers on port {server.port}", 20, answered)
+        status_body = wait_until(f"{server.name} answers on port {server.port}", patience, answered)
         if status_body[1] != BODY:
             raise BenchError(f"{server.name} answers with another body than the upstream's")
 

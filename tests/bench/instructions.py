@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Counts the user-space instructions and the allocations of a proxy per request, with callgrind.
+
+    tests/bench/instructions.py [--proxies legate,nginx,haproxy] [--requests FEW,MANY] [--connections C] [--legate BINARY]
+
+Each proxy is started twice, answers FEW kept-alive requests in one life and MANY in the other, and the difference is divided
+by that of the requests: what starting, connecting and ending cost is in both. Only the busiest thread counts, which is
+the worker. The number does not depend on how busy the machine is, but for how many requests one pass of the loop finds.
+"""
+
+import argparse
+import glob
+import os
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+
+from procs import BenchError, Session, parse_cpus, raise_nofile
+from proxies import BODY, KINDS, ROOT, Lab, find_program
+
+PATIENCE = 120  # for anything that a proxy has to do under valgrind
+REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n"
+ALLOCATING = {"malloc", "calloc", "realloc", "memalign", "posix_memalign", "aligned_alloc"}
+# nginx's worker is then the process that callgrind sees first.
+ARGUMENTS = {"nginx": ["-g", "master_process off;"]}
+
+
+def load(port, connections, count):
+    """Sends `count` requests, always one on each connection until they run out."""
+    request = REQUEST.format(port).encode()
+    end = time.monotonic() + PATIENCE
+    sent = done = 0
+    with selectors.DefaultSelector() as selector:
+        for _ in range(connections):
+            client = socket.create_connection(("127.0.0.1", port), PATIENCE)
+            selector.register(client, selectors.EVENT_READ, bytearray())
+            client.sendall(request)
+            sent += 1
+        while done < count:
+            ready = selector.select(max(end - time.monotonic(), 0))
+            if not ready:
+                raise BenchError(f"{done} of {count} requests were answered within {PATIENCE} s")
+            for key, _ in ready:
+                answer = key.data
+                part = key.fileobj.recv(65536)
+                answer += part
+                if not part or not answer.startswith(b"HTTP/1.1 200"):
+                    raise BenchError(f"a bad answer: {bytes(answer)!r}")
+                if not answer.endswith(BODY.encode()):
+                    continue
+                answer.clear()
+                done += 1
+                if sent < count:
+                    key.fileobj.sendall(request)
+                    sent += 1
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()
+
+
+def read_profile(path):
+    """(instructions, calls by function) of a file that callgrind wrote."""
+    names, calls, called, total = {}, {}, None, 0
+    with open(path, errors="replace") as profile:
+        for line in profile:
+            found = re.match(r"(c?)fn=\((\d+)\)(?: (.*))?", line)
+            if found:
+                is_called, number, name = found.groups()
+                if name:
+                    names[number] = name.strip()
+                if is_called:
+                    called = number
+            elif line.startswith("calls="):
+                calls[called] = calls.get(called, 0) + int(line[6:].split()[0])
+            elif line.startswith(("summary:", "totals:")):
+                total = int(line.split()[1])
+    by_name = {}
+    for number, count in calls.items():
+        # Versions and recursion levels: malloc@@GLIBC_2.2.5, malloc'2.
+        name = re.split(r"[@']", names.get(number, ""))[0]
+        by_name[name] = by_name.get(name, 0) + count
+    return total, by_name
+
+
+def one_life(lab, name, connections, count):
+    """(instructions, allocations) of the worker in a life with so many requests."""
+    profile = os.path.join(lab.session.subdir(f"{name}-{count}"), "profile")
+    valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={profile}"]
+    server = lab.start_proxy(name, valgrind, ARGUMENTS.get(name, []), PATIENCE)
+    load(server.port, connections, count)
+    process = server.child.process
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{name} does not end") from None
+    log = server.child.log_tail()
+    lab.session.stop(server.child)
+    threads = [read_profile(path) for path in glob.glob(profile + "*")]
+    if not threads:
+        raise BenchError(f"callgrind has written nothing about {name}:\n{log}")
+    total, calls = max(threads, key=lambda thread: thread[0])
+    return total, sum(calls.get(function, 0) for function in ALLOCATING)
+
+
+def per_request(lab, name, options):
+    few, many = options.requests
+    less, more = (one_life(lab, name, options.connections, count) for count in (few, many))
+    return tuple((b - a) / (many - few) for a, b in zip(less, more))
+
+
+def pair(text):
+    few, many = (int(part) for part in text.split(","))
+    if not 0 < few < many:
+        raise ValueError(text)
+    return few, many
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--proxies", default="legate,nginx,haproxy", help="comma-separated")
+    parser.add_argument("--requests", type=pair, default=(1000, 3000), metavar="FEW,MANY")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--legate", metavar="PATH", help="use this binary and do not build one")
+    parser.add_argument("--envoy", metavar="PATH")
+    options = parser.parse_args()
+    options.proxies = options.proxies.split(",")
+    unknown = [name for name in options.proxies if name not in KINDS]
+    if unknown:
+        parser.error(f"--proxies: unknown: {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    if options.connections > options.requests[0]:
+        parser.error("--requests: each connection has one at least")
+    options.concurrency = 1
+    return options
+
+
+def main():
+    options = arguments()
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    if not shutil.which("valgrind"):
+        raise BenchError("valgrind is needed (package valgrind)")
+    if "legate" in options.proxies and not options.legate:
+        if subprocess.run(["make", "--no-print-directory", "dist"], cwd=ROOT).returncode:
+            raise BenchError("legate could not be built")
+    few, many = options.requests
+    print(f"callgrind on the worker, {many} kept-alive requests less {few}, {options.connections} connections")
+    print(f"{'':12} {'instructions per request':>26} {'allocations per request':>26}")
+    with Session() as session:
+        lab = Lab(session, options, raise_nofile(4096), parse_cpus("none"))
+        lab.start_upstreams()
+        for name in options.proxies:
+            if not find_program(name, options):
+                print(f"SKIPPED: {name}: its program is not there")
+                continue
+            instructions, allocations = per_request(lab, name, options)
+            print(f"{name:12} {instructions:26.0f} {allocations:26.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        sys.exit(main())
+    except (BenchError, OSError) as error:
+        sys.exit(f"instructions: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
