@@ -19,14 +19,13 @@ use legate::buffer::Buffer;
 use legate::cluster_manager::ClusterManagerImpl;
 use legate::config::{Bootstrap, NetworkFilterConfig, RouterConfig, UnknownFields, parse_bootstrap};
 use legate::event::{Dispatcher, RunType};
+use legate::filters::FactoryContext;
 use legate::filters::http::router::RouterFilterFactory;
-use legate::filters::network::http_connection_manager::{
-    ConnectionManagerConfig, ConnectionManagerImpl, DrainDecision, FactoryContext,
-};
+use legate::filters::network::http_connection_manager::{ConnectionManagerConfig, ConnectionManagerImpl};
 use legate::http::DateProvider;
 use legate::network::{
     Address, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket, ConnectionState,
-    IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, set_connector,
+    DrainDecision, IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, set_connector,
 };
 use legate::stats::{Counter, Gauge, Store};
 use legate::thread_local;

@@ -2,5 +2,8 @@
 //!
 //! Mirrors Envoy's `source/extensions/filters/` and the connection manager of `source/common/http/`.
 
+mod factory_context;
 pub mod http;
 pub mod network;
+
+pub use factory_context::FactoryContext;

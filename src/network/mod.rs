@@ -7,6 +7,7 @@ mod address;
 mod client_connection;
 mod connection;
 mod connection_types;
+mod drain_decision;
 mod filter;
 mod filter_manager;
 mod listener;
@@ -25,6 +26,7 @@ pub use connection::ConnectionImpl;
 pub use connection_types::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionState, ConnectionStats,
 };
+pub use drain_decision::DrainDecision;
 pub use filter::{FilterStatus, ReadFilter, ReadFilterCallbacks, WriteFilter};
 pub use filter_manager::FilterManagerImpl;
 pub use listener::{ListenerCallbacks, ListenerImpl};

@@ -10,7 +10,7 @@ use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::Bootstrap;
 use crate::event::Dispatcher;
-use crate::filters::network::http_connection_manager::FactoryContext;
+use crate::filters::FactoryContext;
 use crate::http::DateProvider;
 use crate::network::Address;
 use crate::stats::Store;

@@ -14,7 +14,7 @@ use super::options::DrainStrategy;
 use crate::config::listener::{DrainType, TrafficDirection};
 use crate::envoy_log;
 use crate::event::{Dispatcher, Timer};
-use crate::filters::network::http_connection_manager::DrainDecision;
+use crate::network::DrainDecision;
 use crate::trace::{self, Stage};
 
 /// The steps in which a drain goes on.

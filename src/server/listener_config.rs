@@ -8,11 +8,11 @@ use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
 use crate::config::listener::TrafficDirection;
 use crate::config::{self, NetworkFilterConfig};
 use crate::envoy_log;
-use crate::filters::network::http_connection_manager::{
-    ConnectionManagerConfig, DrainDecision, FactoryContext,
-};
+use crate::filters::FactoryContext;
+use crate::filters::network::http_connection_manager::ConnectionManagerConfig;
 use crate::network::{
-    Address, ConnectionSocket, ListenOptions, ListenSocket, RawBufferSocketFactory, TransportSocketFactory,
+    Address, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket, RawBufferSocketFactory,
+    TransportSocketFactory,
 };
 use crate::stats::Scope;
 use crate::stats_struct;

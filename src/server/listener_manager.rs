@@ -16,7 +16,7 @@ use super::worker::WorkerImpl;
 use crate::config;
 use crate::envoy_log;
 use crate::event::{Dispatcher, DispatcherHandle};
-use crate::filters::network::http_connection_manager::FactoryContext;
+use crate::filters::FactoryContext;
 use crate::network::Address;
 use crate::stats::Store;
 use crate::stats_struct;

@@ -21,7 +21,7 @@ use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::{self, Bootstrap};
 use crate::event::{Dispatcher, RunEnd, RunType, SignalEvent, Timer};
-use crate::filters::network::http_connection_manager::FactoryContext;
+use crate::filters::FactoryContext;
 use crate::http::DateProvider;
 use crate::network::{Address, ListenSocket};
 use crate::stats::Store;

@@ -28,10 +28,9 @@ use super::server::InstanceImpl;
 use crate::config::{self, AccessLog};
 use crate::envoy_log;
 use crate::event::Dispatcher;
-use crate::filters::network::http_connection_manager::{
-    ConnectionManagerConfig, DrainDecision, FactoryContext,
-};
-use crate::network::ListenSocket;
+use crate::filters::FactoryContext;
+use crate::filters::network::http_connection_manager::ConnectionManagerConfig;
+use crate::network::{DrainDecision, ListenSocket};
 
 #[doc(hidden)]
 pub use detached::DetachedAdmin;

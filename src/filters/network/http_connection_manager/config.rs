@@ -6,45 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
-use crate::access_log::{AccessLog, AccessLogManager};
+use crate::access_log::AccessLog;
 use crate::cluster_manager::ClusterManager;
 use crate::config::{self, HttpFilterConfig, ServerHeaderTransformation};
 use crate::envoy_log;
+use crate::filters::FactoryContext;
 use crate::filters::http::FilterFactory;
 use crate::filters::http::router::RouterFilterFactory;
 use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
-use crate::network::{Address, ConnectionStats};
+use crate::network::{Address, ConnectionStats, DrainDecision};
 use crate::router::ConfigImpl;
-use crate::stats::{Scope, Store};
+use crate::stats::Scope;
 use crate::thread_local::SlotImpl;
-
-/// Whether responses should close their connection because the server drains.
-pub trait DrainDecision: Send + Sync {
-    /// Asked for each response.
-    fn drain_close(&self) -> bool;
-}
-
-/// What the server gives to those it configures.
-#[derive(Clone)]
-pub struct FactoryContext {
-    /// All statistics.
-    pub stats: Arc<Store>,
-    /// The clusters.
-    pub cluster_manager: ClusterManager,
-    /// Files that access logs go to.
-    pub access_log_manager: Arc<AccessLogManager>,
-    /// Each worker's date.
-    pub date_provider: SlotImpl<DateProvider>,
-    /// The machine's own address, where a peer on it would show a loopback one.
-    pub local_address: Address,
-    /// The local cluster's name, for add_user_agent.
-    pub service_cluster: String,
-    /// The zone of this node; may be empty.
-    pub service_zone: String,
-    /// The node's name, for x-envoy-downstream-service-node.
-    pub service_node: String,
-}
 
 /// A network in which addresses are internal.
 #[derive(Clone, Copy, Debug)]

@@ -15,6 +15,6 @@ mod stats;
 mod tests;
 
 pub use active_stream::ActiveStream;
-pub use config::{ConnectionManagerConfig, DrainDecision, FactoryContext};
+pub use config::ConnectionManagerConfig;
 pub use conn_manager::ConnectionManagerImpl;
 pub use stats::{ConnectionManagerListenerStats, ConnectionManagerStats};

@@ -19,12 +19,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::{ConnectionManagerConfig, ConnectionManagerImpl, DrainDecision, FactoryContext};
+use super::super::{ConnectionManagerConfig, ConnectionManagerImpl};
 use crate::access_log::AccessLogManager;
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::{NetworkFilterConfig, UnknownFields, parse_bootstrap};
 use crate::event::Dispatcher;
+use crate::filters::FactoryContext;
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
     FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
@@ -34,7 +35,7 @@ use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, RequestDecoder, ServerConnectionCallbacks, Stream, StreamCallbacks,
     StreamEncoder, StreamResetReason,
 };
-use crate::network::{Address, ConnectionCallbacks, ConnectionEvent};
+use crate::network::{Address, ConnectionCallbacks, ConnectionEvent, DrainDecision};
 use crate::stats::Store;
 use crate::thread_local;
 
