@@ -39,6 +39,8 @@ pub struct ActiveStream {
     response_encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
     pub(super) request_headers: RefCell<Option<HeaderMapPtr>>,
     pub(super) request_trailers: RefCell<Option<HeaderMapPtr>>,
+    /// The last informational head.
+    pub(super) continue_headers: RefCell<Option<HeaderMapPtr>>,
     pub(super) response_headers: RefCell<Option<HeaderMapPtr>>,
     pub(super) response_trailers: RefCell<Option<HeaderMapPtr>>,
     pub(super) decoder_filters: RefCell<Vec<Rc<ActiveStreamDecoderFilter>>>,
@@ -67,6 +69,8 @@ pub(super) struct StreamState {
     pub local_complete: Cell<bool>,
     /// The end of the response has been given to the codec.
     pub codec_saw_local_complete: Cell<bool>,
+    /// The codec has the response's headers.
+    pub response_headers_encoded: Cell<bool>,
     pub saw_connection_close: Cell<bool>,
     pub created_filter_chain: Cell<bool>,
     pub is_head_request: Cell<bool>,
@@ -80,6 +84,7 @@ pub(super) struct StreamState {
     pub in_decode_headers: Cell<bool>,
     pub in_decode_data: Cell<bool>,
     pub in_decode_trailers: Cell<bool>,
+    pub in_encode_1xx: Cell<bool>,
     pub in_encode_headers: Cell<bool>,
     pub in_encode_data: Cell<bool>,
     pub in_encode_trailers: Cell<bool>,
@@ -107,6 +112,7 @@ impl ActiveStream {
             response_encoder: RefCell::new(Some(response_encoder)),
             request_headers: RefCell::default(),
             request_trailers: RefCell::default(),
+            continue_headers: RefCell::default(),
             response_headers: RefCell::default(),
             response_trailers: RefCell::default(),
             decoder_filters: RefCell::default(),
@@ -352,6 +358,13 @@ impl ActiveStream {
         }
         *self.cached_route.borrow_mut() = Some(route.clone());
         route
+    }
+
+    /// Looks a route up anew between two filters, where nobody has hold of the headers.
+    pub(super) fn refresh_cleared_route(&self) {
+        if self.cached_route.borrow().is_none() {
+            self.route();
+        }
     }
 
     pub(super) fn clear_route_cache(&self) {

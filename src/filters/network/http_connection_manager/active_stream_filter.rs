@@ -40,6 +40,11 @@ pub(super) struct FilterState {
     headers_continued: Cell<bool>,
     /// The end of the stream has been given to this filter.
     end_stream: Cell<bool>,
+    /// The filter is being called; what it asks for that calls further filters waits for its return.
+    in_callback: Cell<bool>,
+    continue_asked: Cell<bool>,
+    /// The filter has stopped at an informational head.
+    holds_1xx: Cell<bool>,
 }
 
 impl FilterState {
@@ -52,7 +57,44 @@ impl FilterState {
             iteration: Cell::default(),
             headers_continued: Cell::new(false),
             end_stream: Cell::new(false),
+            in_callback: Cell::new(false),
+            continue_asked: Cell::new(false),
+            holds_1xx: Cell::new(false),
         }
+    }
+
+    /// Calls the filter.
+    pub(super) fn call<S>(&self, f: impl FnOnce() -> S) -> S {
+        self.in_callback.set(true);
+        self.continue_asked.set(false);
+        let status = f();
+        self.in_callback.set(false);
+        status
+    }
+
+    /// Whether the filter is to go on, having stopped. A filter that asks from inside a call goes on when that
+    /// has returned.
+    fn may_continue(&self) -> bool {
+        if self.in_callback.get() {
+            self.continue_asked.set(true);
+            return false;
+        }
+        self.iteration.get() != IterationState::Continue
+    }
+
+    /// Whether the filter asked to go on while it was called.
+    pub(super) fn take_continue_asked(&self) -> bool {
+        self.continue_asked.take()
+    }
+
+    /// True to go on to the next filter.
+    pub(super) fn handle_after_1xx_headers(&self, status: FilterHeadersStatus) -> bool {
+        let stop = status == FilterHeadersStatus::StopIteration;
+        self.holds_1xx.set(stop);
+        if stop {
+            self.iteration.set(IterationState::StopSingleIteration);
+        }
+        !stop
     }
 
     pub(super) fn stopped_all(&self) -> bool {
@@ -82,6 +124,12 @@ impl FilterState {
         status: FilterHeadersStatus,
         headers_only: &Cell<bool>,
     ) -> bool {
+        if matches!(status, FilterHeadersStatus::Continue | FilterHeadersStatus::ContinueAndEndStream)
+            && self.holds_1xx.take()
+        {
+            // The response has overtaken the informational head.
+            self.iteration.set(IterationState::Continue);
+        }
         let stop = match status {
             FilterHeadersStatus::StopIteration => IterationState::StopSingleIteration,
             FilterHeadersStatus::StopAllIterationAndBuffer => IterationState::StopAllBuffer,
@@ -149,7 +197,12 @@ impl FilterState {
                 AfterData::BufferAndContinue
             }
             FilterTrailersStatus::Continue => AfterData::Next,
-            FilterTrailersStatus::StopIteration => AfterData::Stop,
+            FilterTrailersStatus::StopIteration => {
+                if self.iteration.get() == IterationState::Continue {
+                    self.iteration.set(IterationState::StopSingleIteration);
+                }
+                AfterData::Stop
+            }
         }
     }
 }
@@ -180,9 +233,19 @@ impl ActiveStreamDecoderFilter {
         self.handle.on_destroy();
     }
 
+    /// Goes on if the filter asked for it in the call that made it stop.
+    pub(super) fn continue_if_asked(&self) {
+        if self.state.take_continue_asked() {
+            self.common_continue();
+        }
+    }
+
     /// Goes on from where the filter had stopped: headers, then data kept back, then trailers.
     pub(super) fn common_continue(&self) {
         let Some(stream) = self.state.parent() else { return };
+        if !self.state.may_continue() {
+            return;
+        }
         let (id, stream_id) = (stream.connection_id, stream.stream_id);
         if stream.state.local_complete.get() || stream.state.destroyed.get() {
             envoy_stream_log!(Http, trace, id, stream_id, "cannot continue filter chain: filter={:p}", self);
@@ -252,9 +315,19 @@ impl ActiveStreamEncoderFilter {
         }
     }
 
+    /// Goes on if the filter asked for it in the call that made it stop.
+    pub(super) fn continue_if_asked(&self) {
+        if self.state.take_continue_asked() {
+            self.common_continue();
+        }
+    }
+
     /// As [`ActiveStreamDecoderFilter::common_continue`], for the response.
     pub(super) fn common_continue(&self) {
         let Some(stream) = self.state.parent() else { return };
+        if !self.state.may_continue() {
+            return;
+        }
         let (id, stream_id) = (stream.connection_id, stream.stream_id);
         if stream.state.destroyed.get() {
             envoy_stream_log!(Http, trace, id, stream_id, "cannot continue filter chain: filter={:p}", self);
@@ -267,6 +340,15 @@ impl ActiveStreamEncoderFilter {
         let trailers = stream.response_trailers.borrow().clone();
         let headers = stream.response_headers.borrow().clone();
         let index = self.index.get();
+        if self.state.holds_1xx.take() {
+            let held = stream.continue_headers.borrow().clone();
+            if let Some(held) = held {
+                stream.encode_1xx_headers_from(index + 1, &held);
+            }
+            if headers.is_none() {
+                return;
+            }
+        }
         if !self.state.headers_continued.replace(true)
             && let Some(headers) = headers
         {
@@ -284,10 +366,6 @@ impl ActiveStreamEncoderFilter {
         if let Some(trailers) = trailers {
             stream.encode_trailers_from(from, &trailers);
         }
-    }
-
-    pub(super) fn headers_continued(&self) -> bool {
-        self.state.headers_continued.get()
     }
 }
 
@@ -323,7 +401,7 @@ macro_rules! stream_filter_callbacks {
             }
 
             fn reset_stream(&self) {
-                if let Some(stream) = self.state.parent() {
+                if let Some(stream) = self.state.parent().filter(|s| !s.state.destroyed.get()) {
                     stream.config.stats.downstream_rq_tx_reset.inc();
                     stream.end_stream();
                 }
@@ -373,12 +451,15 @@ impl StreamDecoderFilterCallbacks for ActiveStreamDecoderFilter {
 
     fn encode_1xx_headers(&self, headers: HeaderMapPtr) {
         if let Some(stream) = self.state.parent() {
-            stream.encode_1xx_headers(&headers);
+            stream.encode_1xx_headers(headers);
         }
     }
 
     fn encode_headers(&self, headers: HeaderMapPtr, end_stream: bool, details: &'static str) {
         if let Some(stream) = self.state.parent() {
+            if stream.state.destroyed.get() {
+                return;
+            }
             stream.passed(Stage::FilterEncodeHeaders, end_stream.into());
             stream.stream_info.set_response_code_details(details);
             *stream.response_headers.borrow_mut() = Some(headers.clone());
@@ -437,7 +518,7 @@ impl StreamEncoderFilterCallbacks for ActiveStreamEncoderFilter {
             stream.encode_data_from(self.index.get() + 1, data, false);
         } else {
             stream.state.encoder_filters_streaming.set(streaming);
-            stream.buffer_response_data(data, self);
+            stream.buffer_response_data(data);
         }
     }
 

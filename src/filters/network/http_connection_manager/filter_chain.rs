@@ -4,6 +4,7 @@
 //! `source/common/http/conn_manager_impl.cc`. Adding trailers from inside a data callback is left out:
 //! no filter of legate does it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::active_stream::ActiveStream;
@@ -41,23 +42,39 @@ impl ActiveStream {
         self.encoder_filters.borrow().get(index).cloned()
     }
 
+    /// Whether nobody is given any more of the request: the response is complete, or the stream has gone.
+    fn decoding_is_over(&self) -> bool {
+        self.state.local_complete.get() || self.state.destroyed.get()
+    }
+
+    /// The end came with data that a filter has taken, if there was any; an empty buffer keeps it for when the filter
+    /// goes on, as in Envoy 1.40.
+    fn keep_end(&self, buffered: &RefCell<Option<Box<WatermarkBuffer>>>) {
+        buffered.borrow_mut().get_or_insert_default();
+    }
+
     /// Passes the request's headers to filter number `start` and on.
     pub(super) fn decode_headers_from(&self, start: usize, headers: &HeaderMapPtr, end_stream: bool) {
         let last = self.decoder_filters.borrow().len().saturating_sub(1);
         let mut continue_data_from: Option<Rc<ActiveStreamDecoderFilter>> = None;
         let mut index = start;
         while let Some(filter) = self.decoder_filter(index) {
+            self.refresh_cleared_route();
             self.state.in_decode_headers.set(true);
             let end = self.state.decoding_headers_only.get() || (end_stream && continue_data_from.is_none());
             filter.state.set_end_stream(end);
-            let status = filter.handle.decode_headers(headers, end);
+            let status = filter.state.call(|| filter.handle.decode_headers(headers, end));
             if end {
                 filter.handle.decode_complete();
             }
             self.state.in_decode_headers.set(false);
             log_filter_call!(self, "decode headers", filter, status);
             let go_on = filter.state.handle_after_headers(status, &self.state.decoding_headers_only);
+            if self.decoding_is_over() {
+                return;
+            }
             if !go_on && index != last {
+                filter.continue_if_asked();
                 return;
             }
             // A filter gave a body to a request without one: what follows must wait for it.
@@ -79,12 +96,13 @@ impl ActiveStream {
     pub(super) fn decode_data_from(&self, start: usize, data: &mut Buffer, end_stream: bool) {
         self.reset_idle_timer();
         // Once the response is complete nobody wants the rest of the request.
-        if self.state.decoding_headers_only.get() || self.state.local_complete.get() {
+        if self.state.decoding_headers_only.get() || self.decoding_is_over() {
             return;
         }
         let last = self.decoder_filters.borrow().len().saturating_sub(1);
         let mut index = start;
         while let Some(filter) = self.decoder_filter(index) {
+            self.refresh_cleared_route();
             if filter.state.stopped_all() {
                 self.state.decoder_filters_streaming.set(filter.state.stopped_all_with_watermark());
                 self.buffer_request_data(data);
@@ -96,18 +114,29 @@ impl ActiveStream {
             self.state.in_decode_data.set(true);
             let end = end_stream && self.request_trailers.borrow().is_none();
             filter.state.set_end_stream(end);
-            let status = filter.handle.decode_data(data, end);
+            let status = filter.state.call(|| filter.handle.decode_data(data, end));
             if end {
                 filter.handle.decode_complete();
             }
             self.state.in_decode_data.set(false);
             log_filter_call!(self, "decode data", filter, status);
-            match filter.state.handle_after_data(status, &self.state.decoder_filters_streaming) {
+            let after = filter.state.handle_after_data(status, &self.state.decoder_filters_streaming);
+            if self.decoding_is_over() {
+                return;
+            }
+            match after {
                 AfterData::Next => {}
                 AfterData::Stop if index == last => {}
-                AfterData::Stop => return,
+                AfterData::Stop => {
+                    if end {
+                        self.keep_end(&self.buffered_request_data);
+                    }
+                    filter.continue_if_asked();
+                    return;
+                }
                 AfterData::Buffer => {
                     self.buffer_request_data(data);
+                    filter.continue_if_asked();
                     return;
                 }
                 AfterData::BufferAndContinue => {
@@ -125,27 +154,35 @@ impl ActiveStream {
 
     /// Passes the request's trailers to filter number `start` and on.
     pub(super) fn decode_trailers_from(&self, start: usize, trailers: &HeaderMapPtr) {
-        if self.state.decoding_headers_only.get() || self.state.local_complete.get() {
+        if self.state.decoding_headers_only.get() || self.decoding_is_over() {
             return;
         }
         let mut index = start;
         while let Some(filter) = self.decoder_filter(index) {
+            self.refresh_cleared_route();
             if filter.state.stopped_all() {
                 return;
             }
             self.state.in_decode_trailers.set(true);
-            let status = filter.handle.decode_trailers(trailers);
+            let status = filter.state.call(|| filter.handle.decode_trailers(trailers));
             filter.handle.decode_complete();
             filter.state.set_end_stream(true);
             self.state.in_decode_trailers.set(false);
             log_filter_call!(self, "decode trailers", filter, status);
-            match filter.state.handle_after_trailers(status) {
+            let after = filter.state.handle_after_trailers(status);
+            if self.decoding_is_over() {
+                return;
+            }
+            match after {
                 AfterData::Next => {}
                 AfterData::BufferAndContinue => {
                     filter.common_continue();
                     return;
                 }
-                AfterData::Stop | AfterData::Buffer => return,
+                AfterData::Stop | AfterData::Buffer => {
+                    filter.continue_if_asked();
+                    return;
+                }
             }
             index += 1;
         }
@@ -153,17 +190,33 @@ impl ActiveStream {
     }
 
     /// Passes an informational head past the filters to the codec.
-    pub(super) fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
-        if !self.config.proxy_100_continue {
+    pub(super) fn encode_1xx_headers(&self, headers: HeaderMapPtr) {
+        if !self.config.proxy_100_continue || self.state.destroyed.get() {
             return;
         }
+        *self.continue_headers.borrow_mut() = Some(headers.clone());
+        self.encode_1xx_headers_from(0, &headers);
+    }
+
+    /// Passes an informational head to filter number `start` and on, and to the codec.
+    pub(super) fn encode_1xx_headers_from(&self, start: usize, headers: &HeaderMapPtr) {
         self.reset_idle_timer();
         let status = headers.borrow().status();
         self.passed(Stage::Encode100Continue, status.into());
-        let mut index = 0;
+        let mut index = start;
         while let Some(filter) = self.encoder_filter(index) {
-            let status = filter.handle.encode_1xx_headers(headers);
+            self.state.in_encode_1xx.set(true);
+            let status = filter.state.call(|| filter.handle.encode_1xx_headers(headers));
+            self.state.in_encode_1xx.set(false);
             log_filter_call!(self, "encode 100 continue headers", filter, status);
+            let go_on = filter.state.handle_after_1xx_headers(status);
+            if self.state.destroyed.get() {
+                return;
+            }
+            if !go_on {
+                filter.continue_if_asked();
+                return;
+            }
             index += 1;
         }
         header_mutation::mutate_response_headers(&mut headers.borrow_mut(), None, "");
@@ -183,6 +236,9 @@ impl ActiveStream {
 
     /// Passes the response's headers to filter number `start` and on, and to the codec.
     pub(super) fn encode_headers_from(&self, start: usize, headers: &HeaderMapPtr, end_stream: bool) {
+        if self.state.destroyed.get() {
+            return;
+        }
         self.reset_idle_timer();
         self.disarm_request_timeout();
         if start == 0 {
@@ -194,7 +250,7 @@ impl ActiveStream {
             self.state.in_encode_headers.set(true);
             let end = self.state.encoding_headers_only.get() || (end_stream && continue_data_from.is_none());
             filter.state.set_end_stream(end);
-            let status = filter.handle.encode_headers(headers, end);
+            let status = filter.state.call(|| filter.handle.encode_headers(headers, end));
             if end {
                 filter.handle.encode_complete();
             }
@@ -204,7 +260,11 @@ impl ActiveStream {
             if self.state.encoding_headers_only.get() {
                 self.state.local_complete.set(true);
             }
+            if self.state.destroyed.get() {
+                return;
+            }
             if !go_on {
+                filter.continue_if_asked();
                 return;
             }
             if end_stream && continue_data_from.is_none() && self.buffered_response_data.borrow().is_some() {
@@ -227,6 +287,7 @@ impl ActiveStream {
         let status = trace::detail(|| headers.borrow().status().into());
         let _stage = self.stage(Stage::EncodeHeaders, status, end_stream.into());
         self.set_base_headers(headers);
+        self.state.response_headers_encoded.set(true);
         // Without a length, an HTTP/1.0 client learns of the end by the close alone.
         if self.is_http_10() && !headers.borrow().has(HeaderId::ContentLength) {
             self.state.saw_connection_close.set(true);
@@ -287,7 +348,7 @@ impl ActiveStream {
     /// Passes a piece of the response's body to filter number `start` and on, and to the codec.
     pub(super) fn encode_data_from(&self, start: usize, data: &mut Buffer, end_stream: bool) {
         self.reset_idle_timer();
-        if self.state.encoding_headers_only.get() {
+        if self.state.encoding_headers_only.get() || self.state.destroyed.get() {
             return;
         }
         if start == 0 {
@@ -297,7 +358,7 @@ impl ActiveStream {
         while let Some(filter) = self.encoder_filter(index) {
             if filter.state.stopped_all() {
                 self.state.encoder_filters_streaming.set(filter.state.stopped_all_with_watermark());
-                self.buffer_response_data(data, &filter);
+                self.buffer_response_data(data);
                 return;
             }
             if filter.state.end_stream() {
@@ -306,21 +367,32 @@ impl ActiveStream {
             self.state.in_encode_data.set(true);
             let end = end_stream && self.response_trailers.borrow().is_none();
             filter.state.set_end_stream(end);
-            let status = filter.handle.encode_data(data, end);
+            let status = filter.state.call(|| filter.handle.encode_data(data, end));
             if end {
                 filter.handle.encode_complete();
             }
             self.state.in_encode_data.set(false);
             log_filter_call!(self, "encode data", filter, status);
-            match filter.state.handle_after_data(status, &self.state.encoder_filters_streaming) {
+            let after = filter.state.handle_after_data(status, &self.state.encoder_filters_streaming);
+            if self.state.destroyed.get() {
+                return;
+            }
+            match after {
                 AfterData::Next => {}
-                AfterData::Stop => return,
+                AfterData::Stop => {
+                    if end {
+                        self.keep_end(&self.buffered_response_data);
+                    }
+                    filter.continue_if_asked();
+                    return;
+                }
                 AfterData::Buffer => {
-                    self.buffer_response_data(data, &filter);
+                    self.buffer_response_data(data);
+                    filter.continue_if_asked();
                     return;
                 }
                 AfterData::BufferAndContinue => {
-                    self.buffer_response_data(data, &filter);
+                    self.buffer_response_data(data);
                     filter.common_continue();
                     return;
                 }
@@ -347,7 +419,7 @@ impl ActiveStream {
     /// Passes the response's trailers to filter number `start` and on, and to the codec.
     pub(super) fn encode_trailers_from(&self, start: usize, trailers: &HeaderMapPtr) {
         self.reset_idle_timer();
-        if self.state.encoding_headers_only.get() {
+        if self.state.encoding_headers_only.get() || self.state.destroyed.get() {
             return;
         }
         if start == 0 {
@@ -359,18 +431,25 @@ impl ActiveStream {
                 return;
             }
             self.state.in_encode_trailers.set(true);
-            let status = filter.handle.encode_trailers(trailers);
+            let status = filter.state.call(|| filter.handle.encode_trailers(trailers));
             filter.handle.encode_complete();
             filter.state.set_end_stream(true);
             self.state.in_encode_trailers.set(false);
             log_filter_call!(self, "encode trailers", filter, status);
-            match filter.state.handle_after_trailers(status) {
+            let after = filter.state.handle_after_trailers(status);
+            if self.state.destroyed.get() {
+                return;
+            }
+            match after {
                 AfterData::Next => {}
                 AfterData::BufferAndContinue => {
                     filter.common_continue();
                     return;
                 }
-                AfterData::Stop | AfterData::Buffer => return,
+                AfterData::Stop | AfterData::Buffer => {
+                    filter.continue_if_asked();
+                    return;
+                }
             }
             index += 1;
         }
@@ -434,7 +513,7 @@ impl ActiveStream {
 
     /// Keeps response data back. Beyond the limit: back pressure where the filter streams, else 500, or
     /// a reset once the head is out.
-    pub(super) fn buffer_response_data(&self, data: &mut Buffer, filter: &ActiveStreamEncoderFilter) {
+    pub(super) fn buffer_response_data(&self, data: &mut Buffer) {
         let went_above = {
             let mut slot = self.buffered_response_data.borrow_mut();
             let buffered = slot.get_or_insert_with(|| {
@@ -454,12 +533,7 @@ impl ActiveStream {
         }
         self.passed(Stage::ResponseDataTooLarge, self.buffer_limit.get() as u64);
         self.config.stats.rs_too_large.inc();
-        if filter.headers_continued() {
-            self.config.stats.downstream_rq_tx_reset.inc();
-            self.end_stream();
-        } else {
-            self.send_direct_local_reply(500, "Internal Server Error", "response_payload_too_large");
-        }
+        self.send_local_reply_with(500, "Internal Server Error", None, "response_payload_too_large".into());
     }
 
     /// Stops or resumes reading the request.

@@ -14,7 +14,8 @@ impl ActiveStream {
         self.request_headers.borrow().as_ref().is_some_and(|h| utility::has_grpc_content_type(&h.borrow()))
     }
 
-    /// Answers the request, past the encoder filters; a response that has begun is reset instead.
+    /// Answers the request, past the encoder filters. In place of a response that these have got, it goes straight
+    /// to the codec; one that the codec has got is reset instead.
     pub(super) fn send_local_reply_with(
         &self,
         status: u16,
@@ -22,10 +23,17 @@ impl ActiveStream {
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
         details: Cow<'static, str>,
     ) {
+        if self.state.destroyed.get() {
+            return;
+        }
         self.stream_info.set_response_code_details(details);
-        if self.response_headers.borrow().is_some() {
+        if self.state.response_headers_encoded.get() {
             self.config.stats.downstream_rq_tx_reset.inc();
             self.end_stream();
+            return;
+        }
+        if self.response_headers.borrow().is_some() || self.state.in_encode_1xx.get() {
+            self.send_direct_local_reply(status, body, modify_headers);
             return;
         }
         let _stage = self.stage(Stage::SendLocalReply, status.into(), 0);
@@ -41,14 +49,19 @@ impl ActiveStream {
     }
 
     /// As [`ActiveStream::send_local_reply_with`], but straight to the codec: neither date nor server.
-    pub(super) fn send_direct_local_reply(&self, status: u16, body: &str, details: &'static str) {
-        self.stream_info.set_response_code_details(details);
+    fn send_direct_local_reply(
+        &self,
+        status: u16,
+        body: &str,
+        modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
+    ) {
         self.stream_info.response_code.set(Some(status));
         let _stage = self.stage(Stage::SendLocalReply, status.into(), 0);
-        let (headers, with_body) = self.local_reply_headers(status, body, None);
+        let (headers, with_body) = self.local_reply_headers(status, body, modify_headers);
         let headers = headers.shared();
         *self.response_headers.borrow_mut() = Some(headers.clone());
         self.state.local_complete.set(true);
+        self.state.response_headers_encoded.set(true);
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_headers(&headers, !with_body);
             if with_body {

@@ -130,3 +130,42 @@ fn limits() {
     let seen = "a.H a.D(xy) a.D(z1)! a<413 a<D(Payload Too Large)!";
     limited(&[stops, takes], "H D(xy) D(z1)!", seen.into());
 }
+
+/// Envoy 1.1 never ends such a request; 1.40 does.
+#[test]
+fn the_end_of_data_that_a_filter_takes() {
+    let f = Fixture::new();
+    f.check(&["D:nobuffer", ""], "H D()! a:go", "a.H r.H a.D()! r.D()!");
+    f.check(&["D:take,nobuffer", ""], "H D(x)! a:go", "a.H r.H a.D(x)! r.D()!");
+    f.check(&["D:pass D:nobuffer", ""], "H D(x) D()! a:go", "a.H r.H a.D(x) r.D(x) a.D()! r.D()!");
+    f.check(&["H:stop D:take,nobuffer", ""], "H D(x)! a:go", "a.H a.D(x)! r.H r.D()!");
+    f.check(&["H:stop D:take,nobuffer", ""], "H D(x)! a:add(y) a:go", "a.H a.D(x)! r.H r.D(y)!");
+    f.check(&["D:buffer D:take,nobuffer", ""], "H D(x) D(y)! a:go", "a.H r.H a.D(x) a.D(y)! r.D(x)!");
+    f.check(&["D:nobuffer T:stop", ""], "H D(x) T a:go", "a.H r.H a.D(x) a.T r.T");
+}
+
+#[test]
+fn continues_from_inside_a_call() {
+    let f = Fixture::new();
+    f.check(&["H:go,stop", ""], "H!", "a.H! r.H!");
+    f.check(&["H:go,stop", ""], "H D(x)!", "a.H r.H a.D(x)! r.D(x)!");
+    f.check(&["H:go,allbuffer", ""], "H D(x)!", "a.H r.H a.D(x)! r.D(x)!");
+    f.check(&["H:add(x),go,stop", ""], "H!", "a.H! r.H r.D(x)!");
+    f.check(&["D:go,buffer", ""], "H D(x)!", "a.H r.H a.D(x)! r.D(x)!");
+    f.check(&["H:stop D:go,buffer", ""], "H D(x)!", "a.H a.D(x)! r.H r.D(x)!");
+    f.check(&["D:go,take,nobuffer", ""], "H D(x)!", "a.H r.H a.D(x)! r.D()!");
+    f.check(&["T:go,stop", ""], "H D(x) T", "a.H r.H a.D(x) r.D(x) a.T r.T");
+    f.check(&["H:stop T:go,stop", ""], "H T", "a.H a.T r.H r.T");
+}
+
+/// Envoy asserts that nobody does.
+#[test]
+fn continues_without_a_stop() {
+    let f = Fixture::new();
+    f.check(&["H:go", ""], "H!", "a.H! r.H!");
+    f.check(&["D:go", ""], "H D(x)!", "a.H r.H a.D(x)! r.D(x)!");
+    f.check(&["", ""], "H a:go D(x) a:go T a:go", "a.H r.H a.D(x) r.D(x) a.T r.T");
+    f.check(&["H:stop", ""], "H! a:go a:go", "a.H! r.H!");
+    f.check(&["T:stop", ""], "H T a:go a:go", "a.H r.H a.T r.T");
+    f.check(&["D:buffer", ""], "H D(x)! a:go a:go", "a.H r.H a.D(x)! r.D(x)!");
+}

@@ -122,3 +122,55 @@ fn informational_heads() {
     check(&f, &["", "", ""], "r:100 r:200!", seen);
     f.check(&["", ""], "H r:100 D(x)!", "a.H r.H a<100 out.100 a.D(x)! r.D(x)!");
 }
+
+#[test]
+fn informational_heads_that_stop() {
+    let f = Fixture::new();
+    // PauseResume100Continue
+    let seen = "b<100 a<100 out.100 b<200! a<200! out.200! end";
+    check(&f, &["", "<I:stop", ""], "r:100 b<go r:200!", seen);
+    check(&f, &["", "<I:go,stop", ""], "r:100 r:200!", seen);
+    check(&f, &["<I:stop", ""], "r:100", "a<100");
+    // The response that follows takes the head along, or overtakes it.
+    check(&f, &["<I:stop <H:stop", ""], "r:100 r:200! a<go", "a<100 a<200! out.100 out.200! end");
+    check(&f, &["<I:stop", ""], "r:100 r:200 r:D(x)!", "a<100 a<200 out.200 a<D(x)! out.D(x)! end");
+}
+
+#[test]
+fn the_end_of_data_that_a_filter_takes() {
+    let f = Fixture::new();
+    let seen = "a<200 out.200 a<D(x)! out.D()! end";
+    check(&f, &["<D:take,nobuffer", ""], "r:200 r:D(x)! a<go", seen);
+    check(&f, &["<D:go,take,nobuffer", ""], "r:200 r:D(x)!", seen);
+    let seen = "a<200 a<D(x)! out.200 out.D()! end";
+    check(&f, &["<H:stop <D:take,nobuffer", ""], "r:200 r:D(x)! a<go", seen);
+    let seen = "a<200 out.200 a<D(x) a<T out.T end";
+    check(&f, &["<D:take,nobuffer <T:stop", ""], "r:200 r:D(x) r:T a<go", seen);
+}
+
+#[test]
+fn continues_from_inside_a_call() {
+    let f = Fixture::new();
+    check(&f, &["<H:go,stop", ""], "r:200!", "a<200! out.200! end");
+    check(&f, &["<H:go,allbuffer", ""], "r:200 r:D(x)!", "a<200 out.200 a<D(x)! out.D(x)! end");
+    check(&f, &["<D:go,buffer", ""], "r:200 r:D(x)!", "a<200 out.200 a<D(x)! out.D(x)! end");
+    check(&f, &["<T:go,stop", ""], "r:200 r:T", "a<200 out.200 a<T out.T end");
+    // Not stopped at all.
+    check(&f, &["<H:go", ""], "r:200!", "a<200! out.200! end");
+    check(&f, &["", ""], "r:200 a<go r:D(x) a<go r:T", "a<200 out.200 a<D(x) out.D(x) a<T out.T end");
+}
+
+#[test]
+fn nothing_follows_the_end() {
+    let f = Fixture::new();
+    check(&f, &["", ""], "r:200! r:200! r:D(x)! r:T r:100", "a<200! out.200! end");
+    check(&f, &["", ""], "r:200! a:reset a:reply a<go a:go", "a<200! out.200! end");
+}
+
+/// The head has passed the filter, but not the one behind it: Envoy 1.1 resets here.
+#[test]
+fn a_response_too_large_before_the_codec_has_its_head() {
+    let f = Fixture::new();
+    let seen = "a.H! b.H! r.H! b<200 a<200 b<D(wxyz) out.500 out.D(Internal Server Error)! end";
+    f.check_with_limit(3, &["<H:stop", "<D:buffer", ""], "H! r:200 r:D(wxyz)", seen);
+}
