@@ -21,8 +21,8 @@ use crate::filters::http::{
     StreamFilter,
 };
 use crate::http::{
-    HeaderId, HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder,
-    StreamEncoder, StreamInfoImpl, StreamResetReason, codes,
+    HeaderMapPtr, Protocol, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder, StreamEncoder,
+    StreamInfoImpl, StreamResetReason, codes,
 };
 use crate::router::RouteConstSharedPtr;
 use crate::trace::{self, Stage};
@@ -38,6 +38,7 @@ pub struct ActiveStream {
     pub(super) stream_info: StreamInfoImpl,
     response_encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
     pub(super) request_headers: RefCell<Option<HeaderMapPtr>>,
+    pub(super) request_traits: RequestTraits,
     pub(super) request_trailers: RefCell<Option<HeaderMapPtr>>,
     /// The last informational head.
     pub(super) continue_headers: RefCell<Option<HeaderMapPtr>>,
@@ -49,6 +50,7 @@ pub struct ActiveStream {
     pub(super) buffered_response_data: RefCell<Option<Box<WatermarkBuffer>>>,
     pub(super) buffer_limit: Cell<usize>,
     cached_route: RefCell<Option<Option<RouteConstSharedPtr>>>,
+    route_cleared: Cell<bool>,
     stream_idle_timer: RefCell<Option<Timer>>,
     idle_timeout: Cell<Duration>,
     last_activity: Cell<Instant>,
@@ -71,9 +73,10 @@ pub(super) struct StreamState {
     pub codec_saw_local_complete: Cell<bool>,
     /// The codec has the response's headers.
     pub response_headers_encoded: Cell<bool>,
+    /// Those headers tell how long the body is.
+    pub response_has_length: Cell<bool>,
     pub saw_connection_close: Cell<bool>,
     pub created_filter_chain: Cell<bool>,
-    pub is_head_request: Cell<bool>,
     pub destroyed: Cell<bool>,
     /// A filter turned the request, or the response, into one without a body.
     pub decoding_headers_only: Cell<bool>,
@@ -88,6 +91,18 @@ pub(super) struct StreamState {
     pub in_encode_headers: Cell<bool>,
     pub in_encode_data: Cell<bool>,
     pub in_encode_trailers: Cell<bool>,
+}
+
+/// What a response has to know of its request, noted before the filters see it: one of them may have hold of the
+/// headers while it is answered.
+#[derive(Default)]
+pub(super) struct RequestTraits {
+    pub is_head: Cell<bool>,
+    pub is_grpc: Cell<bool>,
+    pub is_upgrade: Cell<bool>,
+    pub force_trace: Cell<bool>,
+    /// The request's id, where the response has to bear it.
+    pub id: RefCell<Option<Box<[u8]>>>,
 }
 
 impl ActiveStream {
@@ -111,6 +126,7 @@ impl ActiveStream {
             buffer_limit: Cell::new(response_encoder.stream().buffer_limit()),
             response_encoder: RefCell::new(Some(response_encoder)),
             request_headers: RefCell::default(),
+            request_traits: RequestTraits::default(),
             request_trailers: RefCell::default(),
             continue_headers: RefCell::default(),
             response_headers: RefCell::default(),
@@ -120,6 +136,7 @@ impl ActiveStream {
             buffered_request_data: RefCell::default(),
             buffered_response_data: RefCell::default(),
             cached_route: RefCell::default(),
+            route_cleared: Cell::new(false),
             stream_idle_timer: RefCell::default(),
             idle_timeout: Cell::new(config.stream_idle_timeout),
             last_activity: Cell::new(event::now()),
@@ -221,11 +238,8 @@ impl ActiveStream {
     /// Whether the connection can close behind this stream's response at once: nothing more of the
     /// request is under way, or its client (HTTP/1.0) takes just this close for the response's end.
     pub(super) fn closes_without_delay(&self) -> bool {
-        let has_length = || {
-            self.response_headers.borrow().as_ref().is_some_and(|h| h.borrow().has(HeaderId::ContentLength))
-        };
         self.state.saw_connection_close.get()
-            && (self.remote_complete() || (self.is_http_10() && !has_length()))
+            && (self.remote_complete() || (self.is_http_10() && !self.state.response_has_length.get()))
     }
 
     pub(super) fn set_local_complete(&self) {
@@ -343,14 +357,23 @@ impl ActiveStream {
         }
     }
 
-    /// The route of the request, looked up when it is first wanted.
+    /// The route of the request, looked up when it is first wanted. While a filter has hold of the headers it is
+    /// that of before.
     pub(super) fn route(&self) -> Option<RouteConstSharedPtr> {
-        if let Some(route) = &*self.cached_route.borrow() {
-            return route.clone();
+        let cached = self.cached_route.borrow().clone();
+        if !self.route_cleared.get()
+            && let Some(route) = cached
+        {
+            return route;
         }
-        self.passed(Stage::RefreshCachedRoute, 0);
         let headers = self.request_headers.borrow().clone();
-        let route = headers.and_then(|headers| self.config.route_config.route(&headers.borrow()));
+        let route = match headers.as_ref().map(|headers| headers.try_borrow()) {
+            Some(Err(_)) => return cached.flatten(),
+            Some(Ok(headers)) => self.config.route_config.route(&headers),
+            None => None,
+        };
+        self.passed(Stage::RefreshCachedRoute, 0);
+        self.route_cleared.set(false);
         if let Some(route) = &route
             && !route.name().is_empty()
         {
@@ -360,15 +383,15 @@ impl ActiveStream {
         route
     }
 
-    /// Looks a route up anew between two filters, where nobody has hold of the headers.
+    /// Looks the route up anew between two filters, where nobody has hold of the headers.
     pub(super) fn refresh_cleared_route(&self) {
-        if self.cached_route.borrow().is_none() {
+        if self.route_cleared.get() {
             self.route();
         }
     }
 
     pub(super) fn clear_route_cache(&self) {
-        drop(self.cached_route.borrow_mut().take());
+        self.route_cleared.set(true);
     }
 
     pub(super) fn is_http_10(&self) -> bool {

@@ -288,8 +288,9 @@ impl ActiveStream {
         let _stage = self.stage(Stage::EncodeHeaders, status, end_stream.into());
         self.set_base_headers(headers);
         self.state.response_headers_encoded.set(true);
+        self.state.response_has_length.set(headers.borrow().has(HeaderId::ContentLength));
         // Without a length, an HTTP/1.0 client learns of the end by the close alone.
-        if self.is_http_10() && !headers.borrow().has(HeaderId::ContentLength) {
+        if self.is_http_10() && !self.state.response_has_length.get() {
             self.state.saw_connection_close.set(true);
         }
         let Some(manager) = self.manager.upgrade() else { return };
@@ -323,7 +324,6 @@ impl ActiveStream {
 
     /// What every response gets, whoever made it.
     fn set_base_headers(&self, headers: &HeaderMapPtr) {
-        let request = self.request_headers.borrow().clone();
         let mut headers = headers.borrow_mut();
         if !headers.has(HeaderId::Date)
             && let Some(date) = self.config.date_provider.get()
@@ -335,11 +335,10 @@ impl ActiveStream {
             ServerHeaderTransformation::AppendIfAbsent if headers.has(HeaderId::Server) => {}
             _ => headers.set(HeaderId::Server, self.config.server_name.as_bytes()),
         }
-        let request = request.as_ref().map(|r| r.borrow());
         self.passed(Stage::MutateResponseHeaders, 0);
-        header_mutation::mutate_response_headers(&mut headers, request.as_deref(), &self.config.via);
+        header_mutation::mutate_response_headers(&mut headers, Some(&self.request_traits), &self.config.via);
         if self.config.always_set_request_id_in_response
-            && let Some(id) = request.as_ref().and_then(|r| r.get(HeaderId::RequestId))
+            && let Some(id) = &*self.request_traits.id.borrow()
         {
             headers.set(HeaderId::RequestId, id);
         }

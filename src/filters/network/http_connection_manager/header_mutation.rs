@@ -4,6 +4,7 @@
 //! 1.1, with what 1.40 changed on the wire: fields that Connection names are removed, TE keeps
 //! only `trailers`, and addresses are internal only where the configuration says so.
 
+use super::active_stream::RequestTraits;
 use super::config::ConnectionManagerConfig;
 use crate::config::address::parse_internet_address;
 use crate::http::{HeaderId, HeaderMap, path_utility, utility};
@@ -151,8 +152,8 @@ fn add_identity(headers: &mut HeaderMap, config: &ConnectionManagerConfig) {
 }
 
 /// Makes a response fit to be sent to the downstream.
-pub(super) fn mutate_response_headers(headers: &mut HeaderMap, request: Option<&HeaderMap>, via: &str) {
-    let upgrade = utility::is_upgrade(headers) && request.is_some_and(utility::is_upgrade);
+pub(super) fn mutate_response_headers(headers: &mut HeaderMap, request: Option<&RequestTraits>, via: &str) {
+    let upgrade = request.is_some_and(|r| r.is_upgrade.get()) && utility::is_upgrade(headers);
     if upgrade {
         if !headers.has(HeaderId::ContentLength) && !headers.has(HeaderId::TransferEncoding) {
             headers.set(HeaderId::ContentLength, b"0");
@@ -165,8 +166,8 @@ pub(super) fn mutate_response_headers(headers: &mut HeaderMap, request: Option<&
     headers.remove(HeaderId::KeepAlive);
     headers.remove(HeaderId::ProxyConnection);
     if let Some(request) = request
-        && request.has(HeaderId::EnvoyForceTrace)
-        && let Some(id) = request.get(HeaderId::RequestId)
+        && request.force_trace.get()
+        && let Some(id) = &*request.id.borrow()
     {
         headers.set(HeaderId::RequestId, id);
     }

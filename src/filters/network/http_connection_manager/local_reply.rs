@@ -10,10 +10,6 @@ use crate::http::{HeaderId, HeaderMap, utility};
 use crate::trace::Stage;
 
 impl ActiveStream {
-    fn is_grpc_request(&self) -> bool {
-        self.request_headers.borrow().as_ref().is_some_and(|h| utility::has_grpc_content_type(&h.borrow()))
-    }
-
     /// Answers the request, past the encoder filters. In place of a response that these have got, it goes straight
     /// to the codec; one that the codec has got is reset instead.
     pub(super) fn send_local_reply_with(
@@ -62,6 +58,7 @@ impl ActiveStream {
         *self.response_headers.borrow_mut() = Some(headers.clone());
         self.state.local_complete.set(true);
         self.state.response_headers_encoded.set(true);
+        self.state.response_has_length.set(headers.borrow().has(HeaderId::ContentLength));
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_headers(&headers, !with_body);
             if with_body {
@@ -79,7 +76,7 @@ impl ActiveStream {
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
     ) -> (HeaderMap, bool) {
         let mut headers = HeaderMap::new();
-        let grpc = self.is_grpc_request();
+        let grpc = self.request_traits.is_grpc.get();
         headers.set_status(if grpc { 200 } else { status });
         if let Some(modify) = modify_headers {
             modify(&mut headers);
@@ -87,7 +84,7 @@ impl ActiveStream {
         if grpc {
             headers.set(HeaderId::ContentType, b"application/grpc");
             headers.set_int(HeaderId::GrpcStatus, utility::http_to_grpc_status(status) as u64);
-            if !body.is_empty() && !self.state.is_head_request.get() {
+            if !body.is_empty() && !self.request_traits.is_head.get() {
                 headers.set(HeaderId::GrpcMessage, utility::percent_encode(body).as_bytes());
             }
             return (headers, false);
@@ -96,6 +93,6 @@ impl ActiveStream {
             headers.set_int(HeaderId::ContentLength, body.len() as u64);
             headers.set(HeaderId::ContentType, b"text/plain");
         }
-        (headers, !body.is_empty() && !self.state.is_head_request.get())
+        (headers, !body.is_empty() && !self.request_traits.is_head.get())
     }
 }

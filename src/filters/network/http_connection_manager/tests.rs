@@ -6,3 +6,4 @@ mod decode;
 mod encode;
 mod fixture;
 mod reply;
+mod route;

@@ -39,6 +39,17 @@ impl ActiveStream {
         Ok(())
     }
 
+    fn note_request_traits(&self, headers: &HeaderMap) {
+        let traits = &self.request_traits;
+        traits.is_head.set(headers.get(HeaderId::Method) == Some(b"HEAD"));
+        traits.is_grpc.set(utility::has_grpc_content_type(headers));
+        traits.is_upgrade.set(utility::is_upgrade(headers));
+        traits.force_trace.set(headers.has(HeaderId::EnvoyForceTrace));
+        if self.config.always_set_request_id_in_response || traits.force_trace.get() {
+            *traits.id.borrow_mut() = headers.get(HeaderId::RequestId).map(Box::from);
+        }
+    }
+
     /// Answers `Expect: 100-continue` here, so that neither filters nor the upstream see it.
     fn maybe_send_continue(&self, headers: &HeaderMapPtr) {
         let expects =
@@ -84,7 +95,6 @@ impl ActiveStream {
     pub(super) fn decode_request_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
         drop(self.request_header_timer.borrow_mut().take());
         *self.request_headers.borrow_mut() = Some(headers.clone());
-        self.state.is_head_request.set(headers.borrow().get(HeaderId::Method) == Some(b"HEAD"));
         envoy_stream_log!(
             Http,
             debug,
@@ -109,6 +119,7 @@ impl ActiveStream {
         self.maybe_send_continue(&headers);
         let checked = self.check_request(&mut headers.borrow_mut());
         if let Err(refusal) = checked {
+            self.note_request_traits(&headers.borrow());
             let fails_connection = refusal.status == 400 && !self.config.stream_error_on_invalid_message;
             if protocol == Protocol::Http10 || fails_connection {
                 self.state.saw_connection_close.set(true);
@@ -122,7 +133,8 @@ impl ActiveStream {
                 header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
             self.stream_info.downstream_remote_address.set(Some(remote));
         }
-        let upgrade = utility::is_upgrade(&headers.borrow());
+        self.note_request_traits(&headers.borrow());
+        let upgrade = self.request_traits.is_upgrade.get();
         let route = self.route();
         self.create_filter_chain();
         if let Some(route) = &route {

@@ -70,6 +70,8 @@ pub struct Scripted {
     name: String,
     last: bool,
     script: RefCell<Vec<(String, VecDeque<String>)>>,
+    /// All headers and trailers that the filter was given; it has hold of them whenever it does something.
+    maps: RefCell<Vec<HeaderMapPtr>>,
     decoder: RefCell<Option<Weak<dyn StreamDecoderFilterCallbacks>>>,
     encoder: RefCell<Option<Weak<dyn StreamEncoderFilterCallbacks>>>,
     /// The end of the request, or the response, was given; then told to be complete; then destroyed.
@@ -92,6 +94,7 @@ impl Scripted {
             name: name.to_owned(),
             last,
             script: RefCell::new(by_frame),
+            maps: RefCell::default(),
             decoder: RefCell::default(),
             encoder: RefCell::default(),
             ends: Default::default(),
@@ -119,6 +122,8 @@ impl Scripted {
             .find(|(f, _)| f == frame)
             .and_then(|(_, queue)| queue.pop_front())
             .unwrap_or_default();
+        let maps = self.maps.borrow().clone();
+        let mut held: Vec<_> = maps.iter().filter_map(|map| map.try_borrow_mut().ok()).collect();
         let mut status = if self.last { "default" } else { "pass" };
         for doing in doings.split(',').filter(|doing| !doing.is_empty()) {
             match doing {
@@ -126,6 +131,9 @@ impl Scripted {
                 | "nobuffer" => {
                     status = doing;
                 }
+                "second" => held[0].set(HeaderId::Path, b"/second"),
+                "first" => held[0].set(HeaderId::Path, b"/"),
+                "let" => held.clear(),
                 "take" => data.as_deref_mut().expect("data").clear(),
                 "readd" => {
                     let data = data.as_deref_mut().expect("data");
@@ -218,8 +226,9 @@ impl StreamDecoderFilter for Scripted {
         *self.decoder.borrow_mut() = Some(callbacks);
     }
 
-    fn decode_headers(&self, _headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {
+    fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {
         seen(format!("{}.H{}", self.name, mark(end_stream)));
+        self.maps.borrow_mut().push(headers.clone());
         headers_status(&self.at("H", None, end_stream))
     }
 
@@ -228,8 +237,9 @@ impl StreamDecoderFilter for Scripted {
         data_status(&self.at("D", Some(data), end_stream))
     }
 
-    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
+    fn decode_trailers(&self, trailers: &HeaderMapPtr) -> FilterTrailersStatus {
         seen(format!("{}.T", self.name));
+        self.maps.borrow_mut().push(trailers.clone());
         trailers_status(&self.at("T", None, true))
     }
 
@@ -252,11 +262,13 @@ impl StreamEncoderFilter for Scripted {
 
     fn encode_1xx_headers(&self, headers: &HeaderMapPtr) -> FilterHeadersStatus {
         seen(format!("{}<{}", self.name, headers.borrow().status()));
+        self.maps.borrow_mut().push(headers.clone());
         headers_status(&self.at("<I", None, false))
     }
 
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {
         seen(format!("{}<{}{}", self.name, headers.borrow().status(), mark(end_stream)));
+        self.maps.borrow_mut().push(headers.clone());
         headers_status(&self.at("<H", None, end_stream))
     }
 
@@ -265,8 +277,9 @@ impl StreamEncoderFilter for Scripted {
         data_status(&self.at("<D", Some(data), end_stream))
     }
 
-    fn encode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
+    fn encode_trailers(&self, trailers: &HeaderMapPtr) -> FilterTrailersStatus {
         seen(format!("{}<T", self.name));
+        self.maps.borrow_mut().push(trailers.clone());
         trailers_status(&self.at("<T", None, true))
     }
 
