@@ -11,6 +11,7 @@ use std::rc::{Rc, Weak};
 use crate::buffer::Buffer;
 use crate::event::Dispatcher;
 use crate::http::{HeaderMap, HeaderMapPtr, StreamInfoImpl};
+use crate::network::ConnectionImpl;
 use crate::router::RouteConstSharedPtr;
 
 /// What a filter says after headers. The numbers are Envoy's and appear in its trace log.
@@ -103,6 +104,8 @@ pub trait DownstreamWatermarkCallbacks {
 pub trait StreamFilterCallbacks {
     /// The worker's dispatcher.
     fn dispatcher(&self) -> &Rc<Dispatcher>;
+    /// The downstream connection, while there is one.
+    fn connection(&self) -> Option<Rc<ConnectionImpl>>;
     /// The downstream connection's id, for logs.
     fn connection_id(&self) -> u64;
     /// The stream's random id, for logs.
@@ -119,14 +122,31 @@ pub trait StreamFilterCallbacks {
 
 /// What a decoder filter may ask of its stream.
 pub trait StreamDecoderFilterCallbacks: StreamFilterCallbacks {
-    /// Goes on behind this filter after it had stopped.
+    /// Goes on behind this filter after it had stopped; asked for in a call to the filter, once that returns.
     fn continue_decoding(&self);
     /// Bytes of request data kept back by filters.
     fn decoding_buffer_length(&self) -> usize;
+    /// Shows `f` the request data kept back, if there is some. Data on its way to a filter is no longer kept back.
+    fn decoding_buffer(&self, f: &mut dyn FnMut(&Buffer));
+    /// Has `f` change the request data kept back, if there is some.
+    fn modify_decoding_buffer(&self, f: &mut dyn FnMut(&mut Buffer));
     /// Adds to the data kept back, or passes it on, depending on the call under way.
     fn add_decoded_data(&self, data: &mut Buffer, streaming: bool);
+    /// Passes data to the filters behind this one, which stays stopped: for one that takes the data it is given, and
+    /// gives out other. Headers that it has stopped go before, but not from inside the call that stops them:
+    /// the data is then added to what is kept back.
+    fn inject_decoded_data_to_filter_chain(&self, data: &mut Buffer, end_stream: bool);
+    /// Trailers for a request without; to be called, once, while its last data is passed to this filter, else
+    /// there are none to be had.
+    fn add_decoded_trailers(&self) -> Option<HeaderMapPtr>;
     /// The limit on data kept back, in bytes; 0 is none.
     fn decoder_buffer_limit(&self) -> usize;
+    /// Changes the limit, for both ways.
+    fn set_decoder_buffer_limit(&self, limit: usize);
+    /// Begins anew with a request that is complete and had no body; false where this cannot be done.
+    fn recreate_stream(&self) -> bool {
+        false
+    }
     /// Answers in place of the upstream. `modify_headers` may add to the answer's headers.
     fn send_local_reply(
         &self,
@@ -155,10 +175,22 @@ pub trait StreamDecoderFilterCallbacks: StreamFilterCallbacks {
 
 /// What an encoder filter may ask of its stream.
 pub trait StreamEncoderFilterCallbacks: StreamFilterCallbacks {
-    /// Goes on behind this filter after it had stopped.
+    /// Goes on behind this filter after it had stopped; asked for in a call to the filter, once that returns.
     fn continue_encoding(&self);
+    /// As [`StreamDecoderFilterCallbacks::decoding_buffer`], for the response.
+    fn encoding_buffer(&self, f: &mut dyn FnMut(&Buffer));
+    /// As [`StreamDecoderFilterCallbacks::modify_decoding_buffer`], for the response.
+    fn modify_encoding_buffer(&self, f: &mut dyn FnMut(&mut Buffer));
     /// Adds to the data kept back, or passes it on, depending on the call under way.
     fn add_encoded_data(&self, data: &mut Buffer, streaming: bool);
+    /// As [`StreamDecoderFilterCallbacks::inject_decoded_data_to_filter_chain`], for the response.
+    fn inject_encoded_data_to_filter_chain(&self, data: &mut Buffer, end_stream: bool);
+    /// As [`StreamDecoderFilterCallbacks::add_decoded_trailers`], for the response.
+    fn add_encoded_trailers(&self) -> Option<HeaderMapPtr>;
+    /// The limit on data kept back, in bytes; 0 is none.
+    fn encoder_buffer_limit(&self) -> usize;
+    /// Changes the limit, for both ways.
+    fn set_encoder_buffer_limit(&self, limit: usize);
     /// Too much response data waits behind this filter: the upstream is paused.
     fn on_encoder_filter_above_write_buffer_high_watermark(&self);
     /// The upstream goes on.

@@ -86,6 +86,9 @@ pub(super) struct StreamState {
     pub encoder_filters_streaming: Cell<bool>,
     pub in_decode_headers: Cell<bool>,
     pub in_decode_data: Cell<bool>,
+    /// The data under way is the last.
+    pub in_last_decode_data: Cell<bool>,
+    pub in_last_encode_data: Cell<bool>,
     pub in_decode_trailers: Cell<bool>,
     pub in_encode_1xx: Cell<bool>,
     pub in_encode_headers: Cell<bool>,

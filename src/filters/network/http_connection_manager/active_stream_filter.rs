@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
 use super::active_stream::ActiveStream;
+use super::filter_chain::{Decode, Encode};
 use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::event::Dispatcher;
@@ -17,6 +18,7 @@ use crate::filters::http::{
     StreamFilterCallbacks,
 };
 use crate::http::{HeaderMap, HeaderMapPtr, StreamInfoImpl};
+use crate::network::ConnectionImpl;
 use crate::router::RouteConstSharedPtr;
 use crate::trace::Stage;
 
@@ -376,6 +378,10 @@ macro_rules! stream_filter_callbacks {
                 &self.state.dispatcher
             }
 
+            fn connection(&self) -> Option<Rc<ConnectionImpl>> {
+                self.state.parent().and_then(|stream| stream.manager.upgrade()).and_then(|m| m.connection())
+            }
+
             fn connection_id(&self) -> u64 {
                 self.state.connection_id
             }
@@ -430,6 +436,47 @@ impl StreamDecoderFilterCallbacks for ActiveStreamDecoderFilter {
         } else {
             stream.state.decoder_filters_streaming.set(streaming);
             stream.buffer_request_data(data);
+        }
+    }
+
+    fn decoding_buffer(&self, f: &mut dyn FnMut(&Buffer)) {
+        self.modify_decoding_buffer(&mut |buffer| f(buffer));
+    }
+
+    fn modify_decoding_buffer(&self, f: &mut dyn FnMut(&mut Buffer)) {
+        if let Some(stream) = self.state.parent() {
+            stream.modify_buffered::<Decode>(f);
+        }
+    }
+
+    fn inject_decoded_data_to_filter_chain(&self, data: &mut Buffer, end_stream: bool) {
+        let Some(stream) = self.state.parent() else { return };
+        if !self.state.headers_continued.get() {
+            if self.state.in_callback.get() {
+                stream.buffer_request_data(data);
+                return;
+            }
+            self.state.headers_continued.set(true);
+            let headers = stream.request_headers.borrow().clone();
+            if let Some(headers) = headers {
+                stream.decode_headers_from(self.index + 1, &headers, false);
+            }
+        }
+        stream.decode_data_from(self.index + 1, data, end_stream);
+    }
+
+    fn add_decoded_trailers(&self) -> Option<HeaderMapPtr> {
+        let stream = self.state.parent()?;
+        let mut trailers = stream.request_trailers.borrow_mut();
+        if !stream.state.in_last_decode_data.get() || trailers.is_some() {
+            return None;
+        }
+        Some(trailers.insert(HeaderMap::new().shared()).clone())
+    }
+
+    fn set_decoder_buffer_limit(&self, limit: usize) {
+        if let Some(stream) = self.state.parent() {
+            stream.set_buffer_limit(limit);
         }
     }
 
@@ -520,6 +567,51 @@ impl StreamEncoderFilterCallbacks for ActiveStreamEncoderFilter {
             stream.state.encoder_filters_streaming.set(streaming);
             stream.buffer_response_data(data);
         }
+    }
+
+    fn encoding_buffer(&self, f: &mut dyn FnMut(&Buffer)) {
+        self.modify_encoding_buffer(&mut |buffer| f(buffer));
+    }
+
+    fn modify_encoding_buffer(&self, f: &mut dyn FnMut(&mut Buffer)) {
+        if let Some(stream) = self.state.parent() {
+            stream.modify_buffered::<Encode>(f);
+        }
+    }
+
+    fn inject_encoded_data_to_filter_chain(&self, data: &mut Buffer, end_stream: bool) {
+        let Some(stream) = self.state.parent() else { return };
+        if !self.state.headers_continued.get() {
+            if self.state.in_callback.get() {
+                stream.buffer_response_data(data);
+                return;
+            }
+            self.state.headers_continued.set(true);
+            let headers = stream.response_headers.borrow().clone();
+            if let Some(headers) = headers {
+                stream.encode_headers_from(self.index.get() + 1, &headers, false);
+            }
+        }
+        stream.encode_data_from(self.index.get() + 1, data, end_stream);
+    }
+
+    fn add_encoded_trailers(&self) -> Option<HeaderMapPtr> {
+        let stream = self.state.parent()?;
+        let mut trailers = stream.response_trailers.borrow_mut();
+        if !stream.state.in_last_encode_data.get() || trailers.is_some() {
+            return None;
+        }
+        Some(trailers.insert(HeaderMap::new().shared()).clone())
+    }
+
+    fn set_encoder_buffer_limit(&self, limit: usize) {
+        if let Some(stream) = self.state.parent() {
+            stream.set_buffer_limit(limit);
+        }
+    }
+
+    fn encoder_buffer_limit(&self) -> usize {
+        self.state.parent().map_or(0, |stream| stream.buffer_limit.get())
     }
 
     fn on_encoder_filter_above_write_buffer_high_watermark(&self) {

@@ -1,8 +1,7 @@
 //! The way of headers, data and trailers along the filters of a stream, and out to the codec.
 //!
 //! Mirrors the decode and encode halves of `ActiveStream` in Envoy's
-//! `source/common/http/conn_manager_impl.cc`. Adding trailers from inside a data callback is left out:
-//! no filter of legate does it.
+//! `source/common/http/conn_manager_impl.cc`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,6 +30,50 @@ macro_rules! log_filter_call {
             $status as u32
         )
     };
+}
+
+/// A way of data through the filters.
+pub(super) trait Direction {
+    /// Where data is kept back.
+    fn buffered(stream: &ActiveStream) -> &RefCell<Option<Box<WatermarkBuffer>>>;
+    /// It has come above the limit.
+    fn too_large(stream: &ActiveStream);
+    /// It has fallen below half the limit.
+    fn drained(stream: &ActiveStream);
+}
+
+/// The way of the request.
+pub(super) struct Decode;
+
+impl Direction for Decode {
+    fn buffered(stream: &ActiveStream) -> &RefCell<Option<Box<WatermarkBuffer>>> {
+        &stream.buffered_request_data
+    }
+
+    fn too_large(stream: &ActiveStream) {
+        stream.request_data_too_large();
+    }
+
+    fn drained(stream: &ActiveStream) {
+        stream.read_disable_downstream(false);
+    }
+}
+
+/// The way of the response.
+pub(super) struct Encode;
+
+impl Direction for Encode {
+    fn buffered(stream: &ActiveStream) -> &RefCell<Option<Box<WatermarkBuffer>>> {
+        &stream.buffered_response_data
+    }
+
+    fn too_large(stream: &ActiveStream) {
+        stream.response_data_too_large();
+    }
+
+    fn drained(stream: &ActiveStream) {
+        stream.call_low_watermark_callbacks();
+    }
 }
 
 impl ActiveStream {
@@ -74,7 +117,14 @@ impl ActiveStream {
                 return;
             }
             if !go_on && index != last {
-                filter.continue_if_asked();
+                let asked = filter.state.take_continue_asked();
+                if let Some(adder) = continue_data_from {
+                    adder.state.fake_stop();
+                    adder.common_continue();
+                }
+                if asked {
+                    filter.common_continue();
+                }
                 return;
             }
             // A filter gave a body to a request without one: what follows must wait for it.
@@ -100,6 +150,8 @@ impl ActiveStream {
             return;
         }
         let last = self.decoder_filters.borrow().len().saturating_sub(1);
+        let had_trailers = self.request_trailers.borrow().is_some();
+        let mut trailers_from = None;
         let mut index = start;
         while let Some(filter) = self.decoder_filter(index) {
             self.refresh_cleared_route();
@@ -112,6 +164,7 @@ impl ActiveStream {
                 return;
             }
             self.state.in_decode_data.set(true);
+            self.state.in_last_decode_data.set(end_stream);
             let end = end_stream && self.request_trailers.borrow().is_none();
             filter.state.set_end_stream(end);
             let status = filter.state.call(|| filter.handle.decode_data(data, end));
@@ -119,6 +172,11 @@ impl ActiveStream {
                 filter.handle.decode_complete();
             }
             self.state.in_decode_data.set(false);
+            self.state.in_last_decode_data.set(false);
+            let trailers = self.request_trailers.borrow().is_some();
+            if trailers && !had_trailers && trailers_from.is_none() {
+                trailers_from = Some(index + 1);
+            }
             log_filter_call!(self, "decode data", filter, status);
             let after = filter.state.handle_after_data(status, &self.state.decoder_filters_streaming);
             if self.decoding_is_over() {
@@ -128,7 +186,7 @@ impl ActiveStream {
                 AfterData::Next => {}
                 AfterData::Stop if index == last => {}
                 AfterData::Stop => {
-                    if end {
+                    if end && !trailers {
                         self.keep_end(&self.buffered_request_data);
                     }
                     filter.continue_if_asked();
@@ -146,6 +204,10 @@ impl ActiveStream {
                 }
             }
             index += 1;
+        }
+        let added = self.request_trailers.borrow().clone();
+        if let (Some(from), Some(trailers)) = (trailers_from, added) {
+            self.decode_trailers_from(from, &trailers);
         }
         if end_stream {
             self.disarm_request_timeout();
@@ -264,7 +326,14 @@ impl ActiveStream {
                 return;
             }
             if !go_on {
-                filter.continue_if_asked();
+                let asked = filter.state.take_continue_asked();
+                if let Some(adder) = continue_data_from {
+                    adder.state.fake_stop();
+                    adder.common_continue();
+                }
+                if asked {
+                    filter.common_continue();
+                }
                 return;
             }
             if end_stream && continue_data_from.is_none() && self.buffered_response_data.borrow().is_some() {
@@ -353,6 +422,8 @@ impl ActiveStream {
         if start == 0 {
             self.state.local_complete.set(end_stream);
         }
+        let had_trailers = self.response_trailers.borrow().is_some();
+        let mut trailers_from = None;
         let mut index = start;
         while let Some(filter) = self.encoder_filter(index) {
             if filter.state.stopped_all() {
@@ -364,6 +435,7 @@ impl ActiveStream {
                 return;
             }
             self.state.in_encode_data.set(true);
+            self.state.in_last_encode_data.set(end_stream);
             let end = end_stream && self.response_trailers.borrow().is_none();
             filter.state.set_end_stream(end);
             let status = filter.state.call(|| filter.handle.encode_data(data, end));
@@ -371,6 +443,11 @@ impl ActiveStream {
                 filter.handle.encode_complete();
             }
             self.state.in_encode_data.set(false);
+            self.state.in_last_encode_data.set(false);
+            let trailers = self.response_trailers.borrow().is_some();
+            if trailers && !had_trailers && trailers_from.is_none() {
+                trailers_from = Some(index + 1);
+            }
             log_filter_call!(self, "encode data", filter, status);
             let after = filter.state.handle_after_data(status, &self.state.encoder_filters_streaming);
             if self.state.destroyed.get() {
@@ -379,7 +456,7 @@ impl ActiveStream {
             match after {
                 AfterData::Next => {}
                 AfterData::Stop => {
-                    if end {
+                    if end && !trailers {
                         self.keep_end(&self.buffered_response_data);
                     }
                     filter.continue_if_asked();
@@ -409,10 +486,14 @@ impl ActiveStream {
         );
         self.stream_info.add_bytes_sent(data.len() as u64);
         let _stage = self.stage(Stage::EncodeData, data.len() as u64, end_stream.into());
+        let added = self.response_trailers.borrow().clone().filter(|_| trailers_from.is_some());
         if let Some(encoder) = self.response_encoder() {
-            encoder.encode_data(data, end_stream);
+            encoder.encode_data(data, end_stream && added.is_none());
         }
-        self.maybe_end_encode(end_stream);
+        match (trailers_from, added) {
+            (Some(from), Some(trailers)) => self.encode_trailers_from(from, &trailers),
+            _ => self.maybe_end_encode(end_stream),
+        }
     }
 
     /// Passes the response's trailers to filter number `start` and on, and to the codec.
@@ -491,9 +572,13 @@ impl ActiveStream {
             buffered.buffer.move_from(data);
             buffered.went_above()
         };
-        if !went_above {
-            return;
+        if went_above {
+            self.request_data_too_large();
         }
+    }
+
+    /// Beyond the limit.
+    fn request_data_too_large(&self) {
         envoy_stream_log!(
             Http,
             debug,
@@ -523,9 +608,13 @@ impl ActiveStream {
             buffered.buffer.move_from(data);
             buffered.went_above()
         };
-        if !went_above {
-            return;
+        if went_above {
+            self.response_data_too_large();
         }
+    }
+
+    /// Beyond the limit.
+    fn response_data_too_large(&self) {
         if self.state.encoder_filters_streaming.get() {
             self.call_high_watermark_callbacks();
             return;
@@ -533,6 +622,40 @@ impl ActiveStream {
         self.passed(Stage::ResponseDataTooLarge, self.buffer_limit.get() as u64);
         self.config.stats.rs_too_large.inc();
         self.send_local_reply_with(500, "Internal Server Error", None, "response_payload_too_large".into());
+    }
+
+    /// Has `f` look at data kept back, which is nobody's for as long, and tells of a limit that was crossed.
+    pub(super) fn modify_buffered<D: Direction>(&self, f: &mut dyn FnMut(&mut Buffer)) {
+        let slot = D::buffered(self);
+        let taken = slot.borrow_mut().take();
+        let Some(mut buffered) = taken else { return };
+        f(&mut buffered.buffer);
+        if let Some(mut added) = slot.borrow_mut().take() {
+            buffered.buffer.move_from(&mut added.buffer);
+        }
+        buffered.set_watermarks(self.buffer_limit.get());
+        let (above, below) = (buffered.went_above(), buffered.went_below());
+        *slot.borrow_mut() = Some(buffered);
+        if above {
+            D::too_large(self);
+        } else if below {
+            D::drained(self);
+        }
+    }
+
+    /// Changes the limit on data kept back, on both ways.
+    pub(super) fn set_buffer_limit(&self, limit: usize) {
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "setting buffer limit to {}",
+            limit
+        );
+        self.buffer_limit.set(limit);
+        self.modify_buffered::<Decode>(&mut |_| {});
+        self.modify_buffered::<Encode>(&mut |_| {});
     }
 
     /// Stops or resumes reading the request.

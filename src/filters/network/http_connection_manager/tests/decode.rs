@@ -169,3 +169,73 @@ fn continues_without_a_stop() {
     f.check(&["T:stop", ""], "H T a:go a:go", "a.H r.H a.T r.T");
     f.check(&["D:buffer", ""], "H D(x)! a:go a:go", "a.H r.H a.D(x)! r.D(x)!");
 }
+
+#[test]
+fn trailers_that_a_filter_adds() {
+    let f = Fixture::new();
+    // FilterAddTrailersInDataCallbackNoTrailers
+    f.check(&["D:trailers", ""], "H D(x)!", "a.H r.H a.D(x)! added r.D(x) r.T");
+    f.check(&["D:trailers", "", ""], "H D(x)!", "a.H b.H r.H a.D(x)! added b.D(x) r.D(x) b.T r.T");
+    f.check(&["D:trailers,buffer", ""], "H D(x)! a:go", "a.H r.H a.D(x)! added r.D(x) r.T");
+    f.check(&["D:trailers,take,nobuffer", ""], "H D(x)! a:go", "a.H r.H a.D(x)! added r.T");
+    f.check(&["H:stop D:trailers", ""], "H D(x)!", "a.H a.D(x)! added r.H r.D(x) r.T");
+    f.check(&["D:buffer", "D:trailers", ""], "H D(x)! a:go", "a.H b.H r.H a.D(x)! b.D(x)! added r.D(x) r.T");
+    // FilterAddTrailersInTrailersCallback; only the last data, and once.
+    f.check(&["D:trailers T:trailers", ""], "H D(x) T", "a.H r.H a.D(x) refused r.D(x) a.T refused r.T");
+    f.check(
+        &["H:trailers D:trailers,trailers", ""],
+        "H D(x)!",
+        "a.H refused r.H a.D(x)! added refused r.D(x) r.T",
+    );
+    f.check(&["", ""], "H D(x)! a:trailers", "a.H r.H a.D(x)! r.D(x)! refused");
+}
+
+/// FilterDirectDecodeEncodeDataNoTrailers, -Trailers
+#[test]
+fn data_that_a_filter_gives_out() {
+    let f = Fixture::new();
+    let steps = "H D(hello)! a:inject(he) a:inject(llo)!";
+    f.check(&["D:take,nobuffer", ""], steps, "a.H r.H a.D(hello)! r.D(he) r.D(llo)!");
+    let steps = "H D(hello) T a:inject(he) a:inject(llo) a:go";
+    f.check(&["D:take,nobuffer T:stop", ""], steps, "a.H r.H a.D(hello) a.T r.D(he) r.D(llo) r.T");
+    f.check(&["D:inject(y),take,nobuffer", ""], "H D(x)", "a.H r.H a.D(x) r.D(y)");
+    // Headers go before, as in 1.40.
+    f.check(&["H:stop D:take,nobuffer", ""], "H D(x) a:inject(y)", "a.H a.D(x) r.H r.D(y)");
+    f.check(&["H:inject(y),stop", ""], "H! a:go", "a.H! r.H r.D(y)!");
+}
+
+#[test]
+fn data_kept_back() {
+    let f = Fixture::new();
+    f.check(&["D:buffer,show", ""], "H D(x) a:show", "a.H r.H a.D(x) keeps(x)");
+    f.check(
+        &["D:buffer", ""],
+        "H D(x)! a:change(yz) a:show a:go a:show",
+        "a.H r.H a.D(x)! keeps(yz) r.D(yz)!",
+    );
+    f.check(&["H:stop", ""], "H! a:show a:change(x) a:recreate", "a.H! recreated=false");
+}
+
+#[test]
+fn limits_that_a_filter_changes() {
+    let f = Fixture::new();
+    // AlterFilterWatermarkLimits
+    let seen = "a.H r.H limits=100,100 limits=99,99 limits=0,0";
+    f.check_with_limit(100, &["", ""], "H a:limits a:limit(99) a:limits a<limit(0) a:limits", seen);
+    // HitFilterWatermarkLimits
+    let seen = "a.H r.H a.D(wxyz) out.disable out.enable r.D(wxyz)";
+    f.check_with_limit(1, &["D:watermark", ""], "H D(wxyz) a:limit(10) a:go", seen);
+    f.check(&["D:watermark", ""], "H D(wxyz) a:limit(1)", "a.H r.H a.D(wxyz) out.disable");
+    let seen = "a.H r.H a.D(wxyz) out.disable out.enable";
+    f.check_with_limit(3, &["D:watermark", ""], "H D(wxyz) a:change(x) a:change()", seen);
+}
+
+/// The filter that stops sees the body, as in 1.40; in 1.1 it passes it by.
+#[test]
+fn a_body_added_before_a_filter_that_stops() {
+    let f = Fixture::new();
+    f.check(&["H:adds(z)", "H:stop", ""], "H!", "a.H! b.H b.D(z)! r.H r.D(z)!");
+    f.check(&["H:adds(z)", "H:stop D:buffer", ""], "H! b:go", "a.H! b.H b.D(z)! r.H r.D(z)!");
+    f.check(&["H:adds(z)", "H:allbuffer", ""], "H! b:go", "a.H! b.H r.H b.D(z)! r.D(z)!");
+    f.check(&["H:adds(z)", "H:go,stop D:buffer", ""], "H!", "a.H! b.H b.D(z)! r.H r.D(z)!");
+}

@@ -174,3 +174,45 @@ fn a_response_too_large_before_the_codec_has_its_head() {
     let seen = "a.H! b.H! r.H! b<200 a<200 b<D(wxyz) out.500 out.D(Internal Server Error)! end";
     f.check_with_limit(3, &["<H:stop", "<D:buffer", ""], "H! r:200 r:D(wxyz)", seen);
 }
+
+#[test]
+fn trailers_that_a_filter_adds() {
+    let f = Fixture::new();
+    check(&f, &["<D:trailers", ""], "r:200 r:D(x)!", "a<200 out.200 a<D(x)! added out.D(x) out.T end");
+    let seen = "b<200 a<200 out.200 b<D(x)! added a<D(x) out.D(x) a<T out.T end";
+    check(&f, &["", "<D:trailers", ""], "r:200 r:D(x)!", seen);
+    let seen = "a<200 out.200 a<D(x)! added out.D(x) out.T end";
+    check(&f, &["<D:trailers,buffer", ""], "r:200 r:D(x)! a<go", seen);
+    let seen = "a<200 out.200 a<D(x) refused out.D(x) a<T refused out.T end";
+    check(&f, &["<D:trailers <T:trailers", ""], "r:200 r:D(x) r:T", seen);
+}
+
+#[test]
+fn data_that_a_filter_gives_out() {
+    let f = Fixture::new();
+    let seen = "a<200 out.200 a<D(response)! out.D(res) out.D(ponse)! end";
+    check(&f, &["<D:take,nobuffer", ""], "r:200 r:D(response)! a<inject(res) a<inject(ponse)!", seen);
+    let seen = "a<200 out.200 a<D(response) a<T out.D(res) out.D(ponse) out.T end";
+    let steps = "r:200 r:D(response) r:T a<inject(res) a<inject(ponse) a<go";
+    check(&f, &["<D:take,nobuffer <T:stop", ""], steps, seen);
+    check(&f, &["<H:stop <D:take,nobuffer", ""], "r:200 r:D(x) a<inject(y)", "a<200 a<D(x) out.200 out.D(y)");
+}
+
+#[test]
+fn data_kept_back() {
+    let f = Fixture::new();
+    let seen = "a<200 out.200 a<D(x)! keeps(x) keeps(yz) out.D(yz)! end";
+    check(&f, &["<D:buffer", ""], "r:200 r:D(x)! a<show a<change(yz) a<show a<go", seen);
+    let seen = "a.H! r.H! a<200 a<D(wxyz) r.pause r.resume";
+    let filters = ["<H:stop <D:watermark", "H:watch"];
+    f.check_with_limit(3, &filters, "H! r:200 r:D(wxyz) a<limit(10)", seen);
+}
+
+/// As in 1.40; in 1.1 the filter that stops never sees the body.
+#[test]
+fn a_body_added_before_a_filter_that_stops() {
+    let f = Fixture::new();
+    let seen = "b<200! a<200 a<D(z)! out.200 out.D(z)! end";
+    check(&f, &["<H:stop", "<H:adds(z)", ""], "r:200!", seen);
+    check(&f, &["<H:stop <D:buffer", "<H:adds(z)", ""], "r:200! a<go", seen);
+}

@@ -56,6 +56,10 @@ fn text(data: &Buffer, end: bool) -> String {
     format!("D({}){}", String::from_utf8_lossy(&data.to_vec()), mark(end))
 }
 
+fn show(data: &Buffer) {
+    seen(format!("keeps({})", String::from_utf8_lossy(&data.to_vec())));
+}
+
 fn mark(end: bool) -> &'static str {
     if end { "!" } else { "" }
 }
@@ -160,6 +164,33 @@ impl Scripted {
             "add" => self.decoder().add_decoded_data(&mut data, false),
             "adds" if encode => self.encoder().add_encoded_data(&mut data, true),
             "adds" => self.decoder().add_decoded_data(&mut data, true),
+            "inject" if encode => self.encoder().inject_encoded_data_to_filter_chain(&mut data, end),
+            "inject" => self.decoder().inject_decoded_data_to_filter_chain(&mut data, end),
+            "trailers" => {
+                let added = if encode {
+                    self.encoder().add_encoded_trailers()
+                } else {
+                    self.decoder().add_decoded_trailers()
+                };
+                seen(if added.is_some() { "added" } else { "refused" }.into());
+            }
+            "show" if encode => self.encoder().encoding_buffer(&mut show),
+            "show" => self.decoder().decoding_buffer(&mut show),
+            "change" => {
+                let mut change = |kept: &mut Buffer| *kept = Buffer::from(argument(doing));
+                if encode {
+                    self.encoder().modify_encoding_buffer(&mut change);
+                } else {
+                    self.decoder().modify_decoding_buffer(&mut change);
+                }
+            }
+            "limit" if encode => self.encoder().set_encoder_buffer_limit(argument(doing).parse().unwrap()),
+            "limit" => self.decoder().set_decoder_buffer_limit(argument(doing).parse().unwrap()),
+            "limits" => {
+                let limits = (self.decoder().decoder_buffer_limit(), self.encoder().encoder_buffer_limit());
+                seen(format!("limits={},{}", limits.0, limits.1));
+            }
+            "recreate" => seen(format!("recreated={}", self.decoder().recreate_stream())),
             "kept" => seen(format!("kept={}", self.decoder().decoding_buffer_length())),
             "reply" => self.decoder().send_local_reply(403, "no", None, "denied".into()),
             "reset" => common.reset_stream(),
