@@ -356,7 +356,7 @@ impl World {
             (socket, Box::new(PlayedSocket(link)) as Box<dyn TransportSocket>)
         })));
         let active = |name: &str| name.ends_with("_active") || name.ends_with("_buffered");
-        let gauges = stats.gauges().into_iter().filter(|gauge| active(gauge.name())).collect();
+        let gauges = stats.gauges().into_iter().filter(|gauge| active(&gauge.name())).collect();
         let response_flood = stats.find_counter("http1.response_flood").expect("a counter");
         World { dispatcher, managers, shared, gauges, response_flood, _clusters: clusters }
     }

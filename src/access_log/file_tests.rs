@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write as _};
+use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
 
-use super::access_log_file::FlushPolicy;
+use super::access_log_file::{AccessLogFileStats, FlushPolicy};
 use super::*;
 use crate::config::{self, AccessLogSink};
 use crate::http::StreamInfoImpl;
@@ -44,6 +45,28 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A store that keeps the statistics when the manager has gone.
+struct KeptStore {
+    store: Arc<Store>,
+    _stats: AccessLogFileStats,
+}
+
+impl KeptStore {
+    fn new() -> KeptStore {
+        let store = Store::new(1);
+        let _stats = AccessLogFileStats::new(&store.root_scope().create_scope("filesystem."));
+        KeptStore { store, _stats }
+    }
+}
+
+impl Deref for KeptStore {
+    type Target = Arc<Store>;
+
+    fn deref(&self) -> &Arc<Store> {
+        &self.store
     }
 }
 
@@ -85,7 +108,7 @@ fn arrives(receiver: &Receiver<Vec<u8>>) -> String {
 
 #[test]
 fn the_first_line_is_written_at_once_and_others_wait_for_a_flush() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("pipe");
     let receiver = pipe(&path, 2);
     let manager = AccessLogManager::new(&store, NEVER);
@@ -107,7 +130,7 @@ fn the_first_line_is_written_at_once_and_others_wait_for_a_flush() {
 
 #[test]
 fn lines_are_appended() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     fs::write(&path, "before\n").unwrap();
     let manager = AccessLogManager::new(&store, NEVER);
@@ -129,7 +152,7 @@ fn full_pipe(path: &Path) -> fs::File {
 
 #[test]
 fn what_a_full_pipe_does_not_take_is_bounded_and_dropped_lines_are_counted() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("pipe");
     let mut pipe = full_pipe(&path);
     let policy = FlushPolicy { interval: NEVER, min_size: 10, max_size: 100, patience: LONG };
@@ -159,7 +182,7 @@ fn what_a_full_pipe_does_not_take_is_bounded_and_dropped_lines_are_counted() {
 
 #[test]
 fn a_slow_reader_gets_all_lines_at_the_end() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("pipe");
     let mut pipe = full_pipe(&path);
     let manager = AccessLogManager::new(&store, NEVER);
@@ -183,7 +206,7 @@ fn a_slow_reader_gets_all_lines_at_the_end() {
 /// It takes bytes all the time, but would take long: it is waited for once, not by each who ends.
 #[test]
 fn a_file_that_is_too_slow_is_waited_for_once() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("pipe");
     let mut pipe = full_pipe(&path);
     let patience = Duration::from_millis(200);
@@ -216,7 +239,7 @@ fn a_file_that_is_too_slow_is_waited_for_once() {
 
 #[test]
 fn lines_wait_for_the_reader_of_a_pipe() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("pipe");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
     let policy =
@@ -236,7 +259,7 @@ fn lines_wait_for_the_reader_of_a_pipe() {
 
 #[test]
 fn a_pipe_that_never_gets_a_reader_is_not_waited_for_at_the_end() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("pipe");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
     let manager = AccessLogManager::new(&store, NEVER);
@@ -248,7 +271,7 @@ fn a_pipe_that_never_gets_a_reader_is_not_waited_for_at_the_end() {
 
 #[test]
 fn much_is_written_at_once() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("pipe");
     let receiver = pipe(&path, 6);
     let manager = AccessLogManager::with_min_flush_size(&store, NEVER, 10);
@@ -266,7 +289,7 @@ fn much_is_written_at_once() {
 
 #[test]
 fn little_is_written_after_a_while() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let manager = AccessLogManager::new(&store, Duration::from_millis(1));
     // Many, so that at least one flush thread sleeps when its first line comes.
     let open = |number: usize| {
@@ -286,7 +309,7 @@ fn little_is_written_after_a_while() {
 
 #[test]
 fn what_is_left_is_written_at_the_end() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     let manager = AccessLogManager::new(&store, NEVER);
     let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
@@ -297,7 +320,7 @@ fn what_is_left_is_written_at_the_end() {
 
 #[test]
 fn a_moved_file_is_made_anew() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let (path, moved) = (directory.path("log"), directory.path("moved"));
     let manager = AccessLogManager::new(&store, NEVER);
     let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
@@ -315,7 +338,7 @@ fn a_moved_file_is_made_anew() {
 
 #[test]
 fn a_moved_file_is_made_anew_without_waiting_for_lines() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     let manager = AccessLogManager::new(&store, NEVER);
     let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
@@ -327,7 +350,7 @@ fn a_moved_file_is_made_anew_without_waiting_for_lines() {
 
 #[test]
 fn lines_are_lost_while_the_file_cannot_be_opened() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let inner = directory.path("inner");
     fs::create_dir(&inner).unwrap();
     let manager = AccessLogManager::new(&store, NEVER);
@@ -343,7 +366,7 @@ fn lines_are_lost_while_the_file_cannot_be_opened() {
 
 #[test]
 fn logs_share_a_file() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     let manager = AccessLogManager::new(&store, NEVER);
     let one = AccessLog::new(&config(&path, "one\n"), &manager).unwrap();
@@ -356,7 +379,7 @@ fn logs_share_a_file() {
 
 #[test]
 fn threads_do_not_break_each_others_lines() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     let manager = AccessLogManager::with_min_flush_size(&store, Duration::from_millis(1), 100);
     let log = AccessLog::new(&config(&path, "0123456789\n"), &manager).unwrap();
@@ -374,7 +397,7 @@ fn threads_do_not_break_each_others_lines() {
 
 #[test]
 fn errors_name_the_file_or_the_format() {
-    let (store, directory) = (Store::new(1), Directory::new());
+    let (store, directory) = (KeptStore::new(), Directory::new());
     let manager = AccessLogManager::new(&store, NEVER);
     let error = |path: &Path, format| AccessLog::new(&config(path, format), &manager).err().unwrap();
     let missing = directory.path("missing/log");

@@ -41,9 +41,12 @@ pub struct HistogramBucket {
 pub struct Histogram(Arc<Inner>);
 
 struct Inner {
-    name: Arc<str>,
+    name: Box<str>,
     unit: Unit,
-    shards: Box<[Shard]>,
+    /// How many shards there are to be.
+    count: usize,
+    /// Made with the first sample.
+    shards: OnceLock<Box<[Shard]>>,
     merged: Mutex<Merged>,
 }
 
@@ -67,16 +70,17 @@ struct Merged {
 
 impl Histogram {
     /// With bins for `shards` shards, at least one.
-    pub(super) fn new(name: Arc<str>, unit: Unit, shards: usize) -> Self {
-        let shards = (0..shards.max(1)).map(|_| Shard::default()).collect();
-        Histogram(Arc::new(Inner { name, unit, shards, merged: Mutex::default() }))
+    pub(super) fn new(name: String, unit: Unit, shards: usize) -> Self {
+        let (name, count) = (name.into(), shards.max(1));
+        Histogram(Arc::new(Inner { name, unit, count, shards: OnceLock::new(), merged: Mutex::default() }))
     }
 
     /// Adds a sample, to be seen after the next merge.
     #[inline]
     pub fn record(&self, value: u64) {
         let bin = Bin::of(value);
-        add_to(&self.0.shards, 1, |shard| shard.cell(bin));
+        let shards = self.0.shards.get_or_init(|| (0..self.0.count).map(|_| Shard::default()).collect());
+        add_to(shards, 1, |shard| shard.cell(bin));
     }
 
     /// Makes the samples recorded so far visible: those since the last merge as the interval, all of
@@ -129,15 +133,12 @@ impl Histogram {
 
     /// All bins that have samples in any shard.
     fn totals(&self) -> Vec<(Bin, u64)> {
-        let zeros = self.0.shards.iter().map(|shard| shard.zeros.load(Relaxed)).sum();
+        let Some(all) = self.0.shards.get() else { return Vec::new() };
+        let zeros = all.iter().map(|shard| shard.zeros.load(Relaxed)).sum();
         let mut totals = vec![(Bin::Zero, zeros)];
         for decade in 0..DECADES {
-            let shards: Vec<&Decade> = self
-                .0
-                .shards
-                .iter()
-                .filter_map(|shard| shard.decades[decade].get().map(Box::as_ref))
-                .collect();
+            let shards: Vec<&Decade> =
+                all.iter().filter_map(|shard| shard.decades[decade].get().map(Box::as_ref)).collect();
             if shards.is_empty() {
                 continue;
             }

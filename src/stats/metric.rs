@@ -2,79 +2,65 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use super::shard::Cells;
+use super::block::Block;
 
 /// A number that only grows, until it is reset. Clones are handles to the same counter.
 #[derive(Clone)]
 pub struct Counter {
-    cells: Cells,
-    meta: Arc<CounterMeta>,
-}
-
-struct CounterMeta {
-    name: Arc<str>,
-    /// The sum of the cells at the last reset. The cells are only ever written by their own threads,
-    /// so a reset cannot clear them.
-    baseline: AtomicU64,
-    /// The sum of the cells at the last latch.
-    latched: AtomicU64,
-    /// Set by an addition of zero, which leaves no trace in the cells.
-    touched: AtomicBool,
+    block: Arc<Block>,
+    index: usize,
 }
 
 impl Counter {
-    pub(super) fn new(name: Arc<str>, cells: Cells) -> Self {
-        let meta = CounterMeta {
-            name,
-            baseline: AtomicU64::new(0),
-            latched: AtomicU64::new(0),
-            touched: AtomicBool::new(false),
-        };
-        Counter { cells, meta: Arc::new(meta) }
+    pub(super) fn new(block: Arc<Block>, index: usize) -> Self {
+        Counter { block, index }
     }
 
     /// Adds one.
     #[inline]
     pub fn inc(&self) {
-        self.cells.add(1);
+        self.block.count(self.index, 1);
     }
 
     /// Adds `amount`, wrapping at 64 bits.
     #[inline]
     pub fn add(&self, amount: u64) {
         if amount == 0 {
-            self.meta.touched.store(true, Relaxed);
+            // It leaves no trace in the value.
+            self.block.mark(self.index);
             return;
         }
-        self.cells.add(amount);
+        self.block.count(self.index, amount);
     }
 
     /// The value since the last reset.
     pub fn value(&self) -> u64 {
-        self.cells.sum().wrapping_sub(self.meta.baseline.load(Relaxed))
+        self.block.sum(self.index).wrapping_sub(self.block.baseline(self.index))
     }
 
     /// Sets the value to zero. It stays used, and the next [`Counter::latch`] is not affected.
     pub fn reset(&self) {
-        self.meta.baseline.store(self.cells.sum(), Relaxed);
+        let sum = self.block.sum(self.index);
+        if sum != self.block.baseline(self.index) {
+            self.block.set_baseline(self.index, sum);
+        }
     }
 
     /// What was added since the last call; for stat sinks. To be called by one thread only.
     pub fn latch(&self) -> u64 {
-        let sum = self.cells.sum();
-        sum.wrapping_sub(self.meta.latched.swap(sum, Relaxed))
+        let sum = self.block.sum(self.index);
+        sum.wrapping_sub(self.block.latch(self.index, sum))
     }
 
     /// Whether it was ever added to.
     pub fn used(&self) -> bool {
-        self.cells.sum() != 0 || self.meta.touched.load(Relaxed)
+        self.block.sum(self.index) != 0 || self.block.is_marked(self.index)
     }
 
     /// The full name.
-    pub fn name(&self) -> &str {
-        &self.meta.name
+    pub fn name(&self) -> String {
+        self.block.name(self.index)
     }
 }
 
@@ -88,16 +74,13 @@ impl fmt::Debug for Counter {
 /// and lowered on another.
 #[derive(Clone)]
 pub struct Gauge {
-    cells: Cells,
-    /// Non-zero in a shard that has written the gauge: the value alone cannot tell, as it may be back
-    /// at zero. Allocated next to `cells`, so it is on the same cache line more often than not.
-    used: Cells,
-    name: Arc<str>,
+    block: Arc<Block>,
+    index: usize,
 }
 
 impl Gauge {
-    pub(super) fn new(name: Arc<str>, cells: Cells, used: Cells) -> Self {
-        Gauge { cells, used, name }
+    pub(super) fn new(block: Arc<Block>, index: usize) -> Self {
+        Gauge { block, index }
     }
 
     /// Adds one.
@@ -115,8 +98,9 @@ impl Gauge {
     /// Adds `amount`.
     #[inline]
     pub fn add(&self, amount: u64) {
-        self.used.store(1);
-        self.cells.add(amount);
+        // The value alone cannot tell whether it was written, as it may be back at zero.
+        self.block.mark(self.index);
+        self.block.count(self.index, amount);
     }
 
     /// Subtracts `amount`. The caller must have added as much before, on whatever thread.
@@ -128,23 +112,23 @@ impl Gauge {
     /// Sets the value. Only for gauges that a single thread writes: a concurrent change by another
     /// thread may be lost.
     pub fn set(&self, value: u64) {
-        self.used.store(1);
-        self.cells.store(value.wrapping_sub(self.cells.sum_of_others()));
+        self.block.mark(self.index);
+        self.block.store(self.index, value.wrapping_sub(self.block.sum_of_others(self.index)));
     }
 
     /// The current value.
     pub fn value(&self) -> u64 {
-        self.cells.sum()
+        self.block.sum(self.index)
     }
 
     /// Whether it was ever written.
     pub fn used(&self) -> bool {
-        self.used.sum() != 0
+        self.block.is_marked(self.index)
     }
 
     /// The full name.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> String {
+        self.block.name(self.index)
     }
 }
 
@@ -164,10 +148,8 @@ mod tests {
         let counter = scope.counter("c");
         assert!(!counter.used());
         counter.inc();
-        let handle = counter.clone();
-        handle.add(41);
-        drop(handle);
-        assert_eq!((counter.value(), counter.used(), counter.name()), (42, true, "c"));
+        counter.clone().add(41);
+        assert_eq!((counter.value(), counter.used(), counter.name()), (42, true, "c".to_string()));
         counter.reset();
         assert_eq!((counter.value(), counter.used()), (0, true));
         counter.inc();

@@ -4,16 +4,18 @@
 //! are kept by whoever updates them. Names are as in Envoy: `:` and NUL become `_`.
 //!
 //! ```text
-//! worker 1 ──inc──> block of shard 1 ─┐
-//! worker 2 ──inc──> block of shard 2 ─┼─ value() adds the shards
-//! others   ──add──> block of shard 0 ─┘
+//! worker 1 ──inc──> row 1 ─┐
+//! worker 2 ──inc──> row 2 ─┼─ value() adds the rows
+//! others   ──add──> row 0 ─┘
 //! ```
 //!
 //! Deliberately different from Envoy, where one atomic is shared by all threads: every metric has a
-//! cell of its own per thread ([`shard`]), so that a worker counts with a plain load and store. Tags are
-//! taken out of names when Prometheus asks for them. Left out: configured tags, symbol tables, text readouts and removal of a scope's metrics.
+//! cell of its own per thread ([`shard`]), so that a worker counts with a plain load and store; and the metrics of an object
+//! are one allocation ([`block`]), whose names are put together when somebody asks. Tags are taken out of names when Prometheus asks
+//! for them. Left out: configured tags, symbol tables and text readouts.
 
 mod bins;
+mod block;
 mod histogram;
 mod metric;
 mod render;
@@ -24,10 +26,11 @@ mod stats_struct;
 mod store;
 mod tags;
 
+pub use block::Schema;
 pub use histogram::{Histogram, HistogramBucket, Unit};
 pub use metric::{Counter, Gauge};
 pub use render::{format_double, format_g, format_shortest};
-pub use scope::Scope;
+pub use scope::{Metrics, Scope};
 pub use shard::{current_shard, register_thread};
 pub use statistics::{HistogramStatistics, SUPPORTED_BUCKETS, SUPPORTED_QUANTILES};
 pub use store::Store;

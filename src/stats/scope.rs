@@ -1,57 +1,106 @@
 //! [`Scope`]: a prefix under which metrics are made (Envoy `Stats::Scope`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use super::block::{Block, Kind, Schema};
 use super::histogram::{Histogram, Unit};
 use super::metric::{Counter, Gauge};
-use super::store::Store;
+use super::store::{Place, Store};
 
 /// Makes metrics whose names begin with a prefix. Making one takes a lock, so it is done when an object
-/// is set up and not per request.
+/// is set up and not per request. Metrics that are made one by one live as long as the scope and its clones, or a handle.
 #[derive(Clone)]
-pub struct Scope {
+pub struct Scope(Arc<Inner>);
+
+struct Inner {
     store: Arc<Store>,
-    prefix: String,
+    prefix: Arc<str>,
+    /// Metrics that were made one by one.
+    own: Mutex<Vec<Arc<Block>>>,
 }
 
 impl Scope {
     pub(super) fn new(store: Arc<Store>, prefix: &str) -> Self {
-        Scope { store, prefix: sanitize(prefix) }
+        Scope(Arc::new(Inner { store, prefix: sanitize(prefix).into(), own: Mutex::default() }))
     }
 
     /// A scope whose prefix is `prefix` appended to this one's, as is: a dot at its end is the
     /// caller's business.
     pub fn create_scope(&self, prefix: &str) -> Scope {
-        Scope::new(self.store.clone(), &format!("{}{prefix}", self.prefix))
+        Scope::new(self.0.store.clone(), &format!("{}{prefix}", self.0.prefix))
     }
 
     /// The counter `<prefix><name>`; the existing one if there is one.
     pub fn counter(&self, name: &str) -> Counter {
-        self.store.counter(self.full_name(name))
+        let (block, index) = self.single(Kind::Counter, name, Unit::Unspecified);
+        Counter::new(block, index)
     }
 
     /// The gauge `<prefix><name>`; the existing one if there is one.
     pub fn gauge(&self, name: &str) -> Gauge {
-        self.store.gauge(self.full_name(name))
+        let (block, index) = self.single(Kind::Gauge, name, Unit::Unspecified);
+        Gauge::new(block, index)
     }
 
     /// The histogram `<prefix><name>`; the existing one, whatever its unit, if there is one.
     pub fn histogram(&self, name: &str, unit: Unit) -> Histogram {
-        self.store.histogram(self.full_name(name), unit)
+        let (block, index) = self.single(Kind::Histogram, name, unit);
+        block.histogram(index).cloned().expect("a histogram is made with its place")
+    }
+
+    /// The metrics of a `stats_struct!`, to be taken in its order.
+    pub fn metrics(&self, schema: &'static Schema) -> Metrics {
+        let (block, others) = self.0.store.fixed(&self.0.prefix, schema);
+        Metrics { block, others, next: 0 }
     }
 
     /// What the names of this scope begin with; empty for the root scope.
     pub fn prefix(&self) -> &str {
-        &self.prefix
+        &self.0.prefix
     }
 
     /// The store the metrics are in.
     pub fn store(&self) -> &Arc<Store> {
-        &self.store
+        &self.0.store
     }
 
-    fn full_name(&self, name: &str) -> String {
-        sanitize(&format!("{}{name}", self.prefix))
+    fn single(&self, kind: Kind, name: &str, unit: Unit) -> Place {
+        self.0.store.single(&self.0.prefix, &self.0.own, kind, &sanitize(name), unit)
+    }
+}
+
+/// The metrics of a `stats_struct!`, one after the other.
+pub struct Metrics {
+    block: Arc<Block>,
+    /// Those that were there before, in another block.
+    others: Vec<(usize, Place)>,
+    next: usize,
+}
+
+impl Metrics {
+    /// The next one, which is a counter.
+    pub fn counter(&mut self) -> Counter {
+        let (block, index) = self.next();
+        Counter::new(block, index)
+    }
+
+    /// The next one, which is a gauge.
+    pub fn gauge(&mut self) -> Gauge {
+        let (block, index) = self.next();
+        Gauge::new(block, index)
+    }
+
+    /// The next one, which is a histogram.
+    pub fn histogram(&mut self) -> Histogram {
+        let (block, index) = self.next();
+        block.histogram(index).cloned().expect("a histogram is made with its place")
+    }
+
+    fn next(&mut self) -> Place {
+        let index = self.next;
+        self.next += 1;
+        let other = self.others.iter().find(|(own, _)| *own == index);
+        other.map_or_else(|| (self.block.clone(), index), |(_, place)| place.clone())
     }
 }
 

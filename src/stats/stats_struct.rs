@@ -1,8 +1,8 @@
 //! The [`stats_struct!`](crate::stats_struct) macro (Envoy `stats_macros.h`).
 
 /// Defines a struct with a public field per metric, named as the metric is, and `new(&Scope)` that makes
-/// them all. Histograms are in milliseconds. All three lists must be there, in this order; they may be
-/// empty.
+/// them all. Histograms are in milliseconds, unless `name: Unit` says otherwise. All three lists must be there, in this
+/// order; they may be empty.
 ///
 /// ```
 /// legate::stats_struct! {
@@ -25,7 +25,7 @@ macro_rules! stats_struct {
         $visibility:vis struct $name:ident {
             counters: [$($counter:ident),* $(,)?],
             gauges: [$($gauge:ident),* $(,)?],
-            histograms: [$($histogram:ident),* $(,)?] $(,)?
+            histograms: [$($histogram:ident $(: $unit:ident)?),* $(,)?] $(,)?
         }
     ) => {
         $(#[$attribute])*
@@ -37,22 +37,33 @@ macro_rules! stats_struct {
             pub $counter: $crate::stats::Counter,)*
             $(#[doc = concat!("The gauge `", stringify!($gauge), "`.")]
             pub $gauge: $crate::stats::Gauge,)*
-            $(#[doc = concat!("The histogram `", stringify!($histogram), "`, in milliseconds.")]
+            $(#[doc = concat!("The histogram `", stringify!($histogram), "`.")]
             pub $histogram: $crate::stats::Histogram,)*
         }
 
         impl $name {
             /// Makes the metrics in `scope`, or finds those already there.
             $visibility fn new(scope: &$crate::stats::Scope) -> Self {
+                static SCHEMA: $crate::stats::Schema = $crate::stats::Schema {
+                    counters: &[$(stringify!($counter)),*],
+                    gauges: &[$(stringify!($gauge)),*],
+                    histograms: &[$((
+                        stringify!($histogram),
+                        $crate::stats_struct!(@unit $($unit)?),
+                    )),*],
+                };
+                #[allow(unused_mut, unused_variables)]
+                let mut metrics = scope.metrics(&SCHEMA);
                 Self {
-                    $($counter: scope.counter(stringify!($counter)),)*
-                    $($gauge: scope.gauge(stringify!($gauge)),)*
-                    $($histogram: scope
-                        .histogram(stringify!($histogram), $crate::stats::Unit::Milliseconds),)*
+                    $($counter: metrics.counter(),)*
+                    $($gauge: metrics.gauge(),)*
+                    $($histogram: metrics.histogram(),)*
                 }
             }
         }
     };
+    (@unit) => { $crate::stats::Unit::Milliseconds };
+    (@unit $unit:ident) => { $crate::stats::Unit::$unit };
 }
 
 #[cfg(test)]
@@ -86,7 +97,7 @@ mod tests {
         stats.four_ms.record(4);
         store.merge_histograms();
         let three = OnlyGauges::new(&scope).three;
-        assert_eq!((three.name(), three.value()), ("s.three", 3));
+        assert_eq!((three.name(), three.value()), ("s.three".to_string(), 3));
         let again = TestStats::new(&scope);
         assert_eq!((again.one.value(), again.two.value(), again.four_ms.cumulative().count), (1, 2, 1));
         assert_eq!(again.four_ms.name(), "s.four_ms");

@@ -1,38 +1,29 @@
 //! [`Store`]: all metrics by name (Envoy `source/common/stats/thread_local_store.*`).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::block::{Block, Kind, Schema};
 use super::histogram::{Histogram, Unit};
 use super::metric::{Counter, Gauge};
 use super::scope::Scope;
-use super::shard::Allocator;
 
-/// The metrics of a server. Metrics live as long as the store.
+/// The metrics of a server. A metric lives as long as a handle to it, or to one that was made with it, or the scope in
+/// which it was made alone.
 pub struct Store {
     shards: usize,
-    registry: Mutex<Registry>,
+    /// The blocks of each prefix.
+    blocks: Mutex<BTreeMap<Arc<str>, Vec<Weak<Block>>>>,
 }
 
-struct Registry {
-    allocator: Allocator,
-    counters: BTreeMap<Arc<str>, Counter>,
-    gauges: BTreeMap<Arc<str>, Gauge>,
-    histograms: BTreeMap<Arc<str>, Histogram>,
-}
+/// A metric: its block, and its place there.
+pub(super) type Place = (Arc<Block>, usize);
 
 impl Store {
     /// A store for `threads` threads that call [`super::register_thread`] with 1 to `threads`. Any
     /// other thread may use the metrics too, at the cost of an atomic addition.
     pub fn new(threads: usize) -> Arc<Store> {
-        let shards = threads + 1;
-        let registry = Registry {
-            allocator: Allocator::new(shards),
-            counters: BTreeMap::new(),
-            gauges: BTreeMap::new(),
-            histograms: BTreeMap::new(),
-        };
-        Arc::new(Store { shards, registry: Mutex::new(registry) })
+        Arc::new(Store { shards: threads + 1, blocks: Mutex::default() })
     }
 
     /// The scope without a prefix.
@@ -42,32 +33,34 @@ impl Store {
 
     /// All counters, sorted by name.
     pub fn counters(&self) -> Vec<Counter> {
-        self.registry().counters.values().cloned().collect()
+        self.of_kind(Kind::Counter).into_iter().map(|(block, index)| Counter::new(block, index)).collect()
     }
 
     /// All gauges, sorted by name.
     pub fn gauges(&self) -> Vec<Gauge> {
-        self.registry().gauges.values().cloned().collect()
+        self.of_kind(Kind::Gauge).into_iter().map(|(block, index)| Gauge::new(block, index)).collect()
     }
 
     /// All histograms, sorted by name.
     pub fn histograms(&self) -> Vec<Histogram> {
-        self.registry().histograms.values().cloned().collect()
+        let all = self.of_kind(Kind::Histogram).into_iter();
+        all.filter_map(|(block, index)| block.histogram(index).cloned()).collect()
     }
 
     /// The counter of that full name, if there is one.
     pub fn find_counter(&self, name: &str) -> Option<Counter> {
-        self.registry().counters.get(name).cloned()
+        find(&self.blocks(), Kind::Counter, name).map(|(block, index)| Counter::new(block, index))
     }
 
     /// The gauge of that full name, if there is one.
     pub fn find_gauge(&self, name: &str) -> Option<Gauge> {
-        self.registry().gauges.get(name).cloned()
+        find(&self.blocks(), Kind::Gauge, name).map(|(block, index)| Gauge::new(block, index))
     }
 
     /// The histogram of that full name, if there is one.
     pub fn find_histogram(&self, name: &str) -> Option<Histogram> {
-        self.registry().histograms.get(name).cloned()
+        let (block, index) = find(&self.blocks(), Kind::Histogram, name)?;
+        block.histogram(index).cloned()
     }
 
     /// Merges all histograms; for the main thread at each flush.
@@ -84,43 +77,88 @@ impl Store {
         }
     }
 
-    pub(super) fn counter(&self, name: String) -> Counter {
-        let mut registry = self.registry();
-        if let Some(counter) = registry.counters.get(name.as_str()) {
-            return counter.clone();
-        }
-        let name: Arc<str> = name.into();
-        let counter = Counter::new(name.clone(), registry.allocator.allocate());
-        registry.counters.insert(name, counter.clone());
-        counter
+    /// The metrics of `schema` under `prefix`: those that are there, or new ones. What another block has already is hidden in
+    /// the new one, and comes with its place.
+    pub(super) fn fixed(
+        &self,
+        prefix: &Arc<str>,
+        schema: &'static Schema,
+    ) -> (Arc<Block>, Vec<(usize, Place)>) {
+        let mut blocks = self.blocks();
+        let there = blocks.get(prefix).into_iter().flatten().filter_map(Weak::upgrade);
+        let block = there.into_iter().find(|block| block.is_of(schema));
+        let names = schema.metrics().map(|(index, kind, name)| (index, kind, format!("{prefix}{name}")));
+        let place_elsewhere = |(index, kind, name): (usize, Kind, String)| {
+            let is_own = |found: &Arc<Block>| block.as_ref().is_some_and(|own| Arc::ptr_eq(own, found));
+            let found = find(&blocks, kind, &name).filter(|(found, _)| !is_own(found))?;
+            Some((index, found))
+        };
+        let others: Vec<(usize, Place)> = names.filter_map(place_elsewhere).collect();
+        let block = block.unwrap_or_else(|| {
+            let is_other = |index| others.iter().any(|(other, _)| *other == index);
+            let block = Arc::new(Block::fixed(prefix.clone(), schema, self.shards, is_other));
+            insert(&mut blocks, prefix, &block);
+            block
+        });
+        (block, others)
     }
 
-    pub(super) fn gauge(&self, name: String) -> Gauge {
-        let mut registry = self.registry();
-        if let Some(gauge) = registry.gauges.get(name.as_str()) {
-            return gauge.clone();
+    /// The metric of that full name, or a new one among `own`, the blocks of its scope.
+    pub(super) fn single(
+        &self,
+        prefix: &Arc<str>,
+        own: &Mutex<Vec<Arc<Block>>>,
+        kind: Kind,
+        name: &str,
+        unit: Unit,
+    ) -> Place {
+        let mut blocks = self.blocks();
+        if let Some(found) = find(&blocks, kind, &format!("{prefix}{name}")) {
+            return found;
         }
-        let name: Arc<str> = name.into();
-        let (value, used) = (registry.allocator.allocate(), registry.allocator.allocate());
-        let gauge = Gauge::new(name.clone(), value, used);
-        registry.gauges.insert(name, gauge.clone());
-        gauge
+        let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+        let free =
+            own.iter().find_map(|block| Some((block.clone(), block.add(kind, name, unit, self.shards)?)));
+        free.unwrap_or_else(|| {
+            let block = Arc::new(Block::empty(prefix.clone(), self.shards));
+            insert(&mut blocks, prefix, &block);
+            own.push(block.clone());
+            let index = block.add(kind, name, unit, self.shards).unwrap_or_default();
+            (block, index)
+        })
     }
 
-    pub(super) fn histogram(&self, name: String, unit: Unit) -> Histogram {
-        let mut registry = self.registry();
-        if let Some(histogram) = registry.histograms.get(name.as_str()) {
-            return histogram.clone();
-        }
-        let name: Arc<str> = name.into();
-        let histogram = Histogram::new(name.clone(), unit, self.shards);
-        registry.histograms.insert(name, histogram.clone());
-        histogram
+    fn of_kind(&self, kind: Kind) -> Vec<Place> {
+        let blocks: Vec<Arc<Block>> = self.blocks().values().flatten().filter_map(Weak::upgrade).collect();
+        let of_kind = |block: &Arc<Block>| {
+            let of_kind = block.metrics().filter(|(_, own)| *own == kind).map(|(index, _)| index);
+            of_kind.map(|index| (block.clone(), index)).collect::<Vec<_>>()
+        };
+        let mut all: Vec<Place> = blocks.iter().flat_map(of_kind).collect();
+        all.sort_by_cached_key(|(block, index)| block.name(*index));
+        all
     }
 
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn blocks(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Vec<Weak<Block>>>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Adds a block, and forgets those of its prefix that are gone.
+fn insert(blocks: &mut BTreeMap<Arc<str>, Vec<Weak<Block>>>, prefix: &Arc<str>, block: &Arc<Block>) {
+    let of_prefix = blocks.entry(prefix.clone()).or_default();
+    of_prefix.retain(|block| block.strong_count() > 0);
+    of_prefix.push(Arc::downgrade(block));
+}
+
+/// The metric of that full name, whichever prefix it was made under: each ends behind a dot.
+fn find(blocks: &BTreeMap<Arc<str>, Vec<Weak<Block>>>, kind: Kind, name: &str) -> Option<Place> {
+    let ends = name.match_indices('.').map(|(at, _)| at + 1).chain([0]);
+    ends.into_iter().find_map(|end| {
+        let (prefix, rest) = name.split_at(end);
+        let of_prefix = blocks.get(prefix)?.iter().filter_map(Weak::upgrade);
+        of_prefix.into_iter().find_map(|block| block.find(kind, rest).map(|index| (block, index)))
+    })
 }
 
 #[cfg(test)]
@@ -154,6 +192,9 @@ mod tests {
         assert!(store.counters().iter().map(Counter::name).eq(sorted));
         assert!(store.gauges().iter().map(Gauge::name).eq(sorted));
         assert!(store.histograms().iter().map(Histogram::name).eq(sorted));
+        // Names are sorted, not prefixes.
+        let of_a = scope.create_scope("a.").counter("b");
+        assert_eq!(store.counters().iter().map(Counter::name).nth(1), Some(of_a.name()));
     }
 
     #[test]
@@ -176,5 +217,54 @@ mod tests {
         assert!(store.find_counter("x").is_none());
         assert!(store.find_gauge("x").is_none());
         assert!(store.find_histogram("x").is_none());
+    }
+
+    #[test]
+    fn what_a_scope_has_made_goes_with_it() {
+        crate::stats_struct! {
+            struct Some { counters: [x, y], gauges: [z], histograms: [t_ms] }
+        }
+        let store = Store::new(1);
+        let scope = store.root_scope().create_scope("cluster.a.");
+        let all = Some::new(&scope);
+        let single = scope.counter("w");
+        assert_eq!((store.counters().len(), store.gauges().len(), store.histograms().len()), (3, 1, 1));
+        let one = all.x.clone();
+        drop(all);
+        assert_eq!(store.counters().len(), 3, "a handle keeps what was made with it");
+        drop((one, scope));
+        assert_eq!(store.counters().iter().map(Counter::name).collect::<Vec<_>>(), ["cluster.a.w"]);
+        drop(single);
+        assert!(store.counters().is_empty() && store.gauges().is_empty() && store.histograms().is_empty());
+        assert_eq!(Some::new(&store.root_scope().create_scope("cluster.a.")).x.value(), 0);
+    }
+
+    #[test]
+    fn a_metric_is_one_however_it_is_made() {
+        crate::stats_struct! {
+            struct Ours { counters: [x, y], gauges: [], histograms: [t_ms] }
+        }
+        crate::stats_struct! {
+            struct Theirs { counters: [y, z], gauges: [], histograms: [] }
+        }
+        let store = Store::new(1);
+        let scope = store.root_scope().create_scope("a.b.");
+        let single = store.root_scope().counter("a.b.x");
+        let times = scope.histogram("t_ms", Unit::Bytes);
+        let (ours, theirs) = (Ours::new(&scope), Theirs::new(&scope));
+        single.inc();
+        theirs.y.add(2);
+        times.record(5);
+        store.merge_histograms();
+        assert_eq!(
+            (ours.x.value(), ours.y.value(), theirs.z.value(), ours.t_ms.unit()),
+            (1, 2, 0, Unit::Bytes)
+        );
+        assert_eq!((Ours::new(&scope).x.value(), ours.t_ms.cumulative().count), (1, 1));
+        let names: Vec<String> = store.counters().iter().map(Counter::name).collect();
+        assert_eq!(
+            (names, store.histograms().len()),
+            (vec!["a.b.x".into(), "a.b.y".into(), "a.b.z".into()], 1)
+        );
     }
 }

@@ -40,7 +40,7 @@ impl ClusterInfoImpl {
         let alternative = Some(&config.alt_stat_name).filter(|name| !name.is_empty());
         let observability_name = alternative.unwrap_or(&config.name).clone();
         let scope = root.create_scope(&format!("cluster.{observability_name}."));
-        let stats = ClusterStats::create(&scope);
+        let stats = ClusterStats::new(&scope);
         Arc::new(ClusterInfoImpl {
             name: config.name.as_str().into(),
             observability_name,
@@ -224,6 +224,7 @@ fn non_zero(duration: Option<Duration>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Counter;
     use crate::upstream::test_support::{cluster_config, root_scope};
     use serde_json::{Value, json};
 
@@ -290,6 +291,9 @@ mod tests {
         let stats = info.stats();
         let counted = (stats.upstream_cx_rx_bytes_total.value(), stats.upstream_cx_tx_bytes_buffered.value());
         assert_eq!(counted, (3, 4));
-        assert_eq!(connection.bind_errors.as_ref().map(|c| c.name()), Some("cluster.a.bind_errors"));
+        assert_eq!(
+            connection.bind_errors.as_ref().map(Counter::name),
+            Some("cluster.a.bind_errors".to_string())
+        );
     }
 }

@@ -3,8 +3,6 @@
 //! The names are those of Envoy 1.40, also where what they count does not exist here yet, so that a
 //! dashboard finds all of them.
 
-use crate::stats::{Scope, Unit};
-
 crate::stats_struct! {
     /// Statistics of a cluster, under `cluster.<name>.`.
     pub struct ClusterStats {
@@ -105,27 +103,18 @@ crate::stats_struct! {
             version,
             warming_state,
         ],
-        histograms: [upstream_cx_connect_ms, upstream_cx_length_ms, upstream_rq_per_cx],
-    }
-}
-
-impl ClusterStats {
-    /// Makes the statistics in `scope`, which ends in `cluster.<name>.`.
-    pub fn create(scope: &Scope) -> Self {
-        // The first to make a histogram decides its unit, and this one is a plain number.
-        scope.histogram("upstream_rq_per_cx", Unit::Unspecified);
-        Self::new(scope)
+        histograms: [upstream_cx_connect_ms, upstream_cx_length_ms, upstream_rq_per_cx: Unspecified],
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Store;
+    use crate::stats::{Store, Unit};
 
     #[test]
     fn requests_per_connection_are_no_milliseconds() {
-        let stats = ClusterStats::create(&Store::new(1).root_scope().create_scope("cluster.a."));
+        let stats = ClusterStats::new(&Store::new(1).root_scope().create_scope("cluster.a."));
         assert_eq!(stats.upstream_rq_per_cx.unit(), Unit::Unspecified);
         assert_eq!(stats.upstream_cx_connect_ms.unit(), Unit::Milliseconds);
         assert_eq!(stats.upstream_cx_total.name(), "cluster.a.upstream_cx_total");

@@ -45,6 +45,24 @@ impl From<RoutingPriority> for ResourcePriority {
     }
 }
 
+crate::stats_struct! {
+    /// Whether a limit is reached.
+    struct OpenGauges {
+        counters: [],
+        gauges: [cx_open, cx_pool_open, rq_open, rq_pending_open, rq_retry_open],
+        histograms: [],
+    }
+}
+
+crate::stats_struct! {
+    /// How much is left, where that is asked for.
+    struct RemainingGauges {
+        counters: [],
+        gauges: [remaining_cx, remaining_cx_pools, remaining_pending, remaining_retries, remaining_rq],
+        histograms: [],
+    }
+}
+
 /// The limits of a cluster for one priority.
 #[derive(Debug)]
 pub struct ResourceManagerImpl {
@@ -58,21 +76,36 @@ pub struct ResourceManagerImpl {
 impl ResourceManagerImpl {
     /// With the limits of `thresholds` and gauges in `scope`, which ends in `circuit_breakers.<name>.`.
     pub fn new(thresholds: &Thresholds, scope: &Scope) -> Self {
-        let resource = |max: u64, open: &str, remaining: &str| {
-            let remaining = thresholds.track_remaining.then(|| scope.gauge(remaining));
-            Resource::new(max, scope.gauge(open), remaining)
-        };
+        let open = OpenGauges::new(scope);
+        let remaining = thresholds.track_remaining.then(|| RemainingGauges::new(scope));
+        let remaining = |gauge: fn(RemainingGauges) -> Gauge| remaining.clone().map(gauge);
         let max_pools = thresholds.max_connection_pools.map_or(u64::MAX, u64::from);
         ResourceManagerImpl {
-            connections: resource(thresholds.max_connections.into(), "cx_open", "remaining_cx"),
-            pending_requests: resource(
-                thresholds.max_pending_requests.into(),
-                "rq_pending_open",
-                "remaining_pending",
+            connections: Resource::new(
+                thresholds.max_connections.into(),
+                open.cx_open,
+                remaining(|gauges| gauges.remaining_cx),
             ),
-            requests: resource(thresholds.max_requests.into(), "rq_open", "remaining_rq"),
-            retries: resource(thresholds.max_retries.into(), "rq_retry_open", "remaining_retries"),
-            connection_pools: resource(max_pools, "cx_pool_open", "remaining_cx_pools"),
+            pending_requests: Resource::new(
+                thresholds.max_pending_requests.into(),
+                open.rq_pending_open,
+                remaining(|gauges| gauges.remaining_pending),
+            ),
+            requests: Resource::new(
+                thresholds.max_requests.into(),
+                open.rq_open,
+                remaining(|gauges| gauges.remaining_rq),
+            ),
+            retries: Resource::new(
+                thresholds.max_retries.into(),
+                open.rq_retry_open,
+                remaining(|gauges| gauges.remaining_retries),
+            ),
+            connection_pools: Resource::new(
+                max_pools,
+                open.cx_pool_open,
+                remaining(|gauges| gauges.remaining_cx_pools),
+            ),
         }
     }
 

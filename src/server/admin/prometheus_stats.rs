@@ -27,14 +27,15 @@ pub(super) fn stats_as_prometheus(store: Arc<Store>, params: StatsParams, extrac
         }
     };
     Response::pieces(super::TEXT, move || {
-        let counters = store.counters().into_iter().filter(|c| params.shows(c.name(), c.used()));
-        let gauges = store.gauges().into_iter().filter(|g| params.shows(g.name(), g.used()));
+        let counters = store.counters().into_iter().filter(|c| params.shows(&c.name(), c.used()));
+        let gauges = store.gauges().into_iter().filter(|g| params.shows(&g.name(), g.used()));
         let histograms = store.histograms().into_iter().filter(|h| params.shows(h.name(), h.used()));
         let counters = grouped(counters.collect(), Counter::name, "counter", extracts_tags)
             .map(|metric| metric.line(|counter, name, tags| number(name, tags, counter.value())));
         let gauges = grouped(gauges.collect(), Gauge::name, "gauge", extracts_tags)
             .map(|metric| metric.line(|gauge, name, tags| number(name, tags, gauge.value())));
-        let histograms = grouped(histograms.collect(), Histogram::name, kind, extracts_tags);
+        let histograms =
+            grouped(histograms.collect(), |h: &Histogram| h.name().to_string(), kind, extracts_tags);
         counters.chain(gauges).chain(histograms.map(move |metric| metric.line(lines)))
     })
 }
@@ -58,21 +59,24 @@ impl<M> Metric<M> {
 /// Sorted by the names without tags, and those of one such name by their full names; both part by part.
 fn grouped<M>(
     metrics: Vec<M>,
-    name: impl Fn(&M) -> &str,
+    name: impl Fn(&M) -> String,
     kind: &'static str,
     extracts_tags: bool,
 ) -> impl Iterator<Item = Metric<M>> {
     let parts = move |full: &str| -> (String, Vec<Tag>) {
         if extracts_tags { extract_tags(full) } else { (full.to_string(), Vec::new()) }
     };
-    let mut keyed: Vec<(String, M)> =
-        metrics.into_iter().map(|metric| (parts(name(&metric)).0, metric)).collect();
-    keyed.sort_by(|a, b| by_parts(&a.0, &b.0).then_with(|| by_parts(name(&a.1), name(&b.1))));
+    let key = |metric: M| {
+        let full = name(&metric);
+        (parts(&full).0, full, metric)
+    };
+    let mut keyed: Vec<(String, String, M)> = metrics.into_iter().map(key).collect();
+    keyed.sort_by(|a, b| by_parts(&a.0, &b.0).then_with(|| by_parts(&a.1, &b.1)));
     // A client may take its time for the answer: no more than the handles are kept for it.
-    let sorted: Vec<M> = keyed.into_iter().map(|(_, metric)| metric).collect();
+    let sorted: Vec<M> = keyed.into_iter().map(|(_, _, metric)| metric).collect();
     let mut last = String::new();
     sorted.into_iter().map(move |metric| {
-        let (rest, tags) = parts(name(&metric));
+        let (rest, tags) = parts(&name(&metric));
         let name = format!("envoy_{}", sanitized(&rest));
         let head = if rest == last { String::new() } else { format!("# TYPE {name} {kind}\n") };
         last = rest;

@@ -54,7 +54,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    pub(super) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> String {
         match self {
             Value::Counter(counter) => counter.name(),
             Value::Gauge(gauge) => gauge.name(),
@@ -73,14 +73,14 @@ impl Value {
 fn values(store: &Store, params: &StatsParams) -> Vec<Value> {
     let mut values = Vec::new();
     if matches!(params.kind, Type::All | Type::Counters) {
-        let counters = store.counters().into_iter().filter(|c| params.shows(c.name(), c.used()));
+        let counters = store.counters().into_iter().filter(|c| params.shows(&c.name(), c.used()));
         values.extend(counters.map(Value::Counter));
     }
     if matches!(params.kind, Type::All | Type::Gauges) {
-        let gauges = store.gauges().into_iter().filter(|g| params.shows(g.name(), g.used()));
+        let gauges = store.gauges().into_iter().filter(|g| params.shows(&g.name(), g.used()));
         values.extend(gauges.map(Value::Gauge));
     }
-    values.sort_by(|a, b| a.name().cmp(b.name()));
+    values.sort_by_cached_key(Value::name);
     values
 }
 

@@ -77,7 +77,7 @@ impl Iterator for JsonRender {
                     let comma = self.comma();
                     return Some(format!(
                         "{comma}{{\"name\":{},\"value\":{}}}",
-                        quoted(value.name()),
+                        quoted(&value.name()),
                         value.value()
                     ));
                 }

@@ -1,0 +1,384 @@
+//! [`Block`]: the metrics that were made together in a scope.
+//!
+//! Envoy makes each metric by itself, with a name of its own. Here what a `stats_struct!` lists is one allocation: a
+//! prefix, a list of names that stands in the program once, and cells. A name is put together when somebody
+//! asks. The metrics that are made one by one in a scope share blocks of [`DYNAMIC`] names.
+//!
+//! Each thread has a row of cells of its own, so that a worker counts with a plain load and store; see
+//! [`super::shard`]. Behind the values of a row stand bits that say which metric its thread has written.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use super::histogram::{Histogram, Unit};
+use super::shard::{SHARED, current_shard};
+
+/// How many metrics a block of names of their own has room for.
+const DYNAMIC: usize = 15;
+
+/// The cells of two cache lines, which x86 fetches in pairs: no two rows share such a pair.
+#[repr(align(128))]
+struct Line([AtomicU64; LINE]);
+
+const LINE: usize = 16;
+const BITS: usize = 64;
+
+/// What a metric is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A counter.
+    Counter,
+    /// A gauge.
+    Gauge,
+    /// A histogram.
+    Histogram,
+}
+
+/// The metrics of a `stats_struct!`, in its order.
+#[derive(Debug)]
+pub struct Schema {
+    /// Names of counters.
+    pub counters: &'static [&'static str],
+    /// Names of gauges.
+    pub gauges: &'static [&'static str],
+    /// Names of histograms, and what they measure.
+    pub histograms: &'static [(&'static str, Unit)],
+}
+
+impl Schema {
+    /// Their indices, kinds and names.
+    pub(super) fn metrics(&self) -> impl Iterator<Item = (usize, Kind, &'static str)> {
+        (0..).map_while(|index| self.get(index).map(|(kind, name)| (index, kind, name)))
+    }
+
+    fn len(&self) -> usize {
+        self.counters.len() + self.gauges.len() + self.histograms.len()
+    }
+
+    fn get(&self, index: usize) -> Option<(Kind, &'static str)> {
+        let gauges = self.counters.len();
+        let histograms = gauges + self.gauges.len();
+        Some(match index {
+            _ if index < gauges => (Kind::Counter, self.counters[index]),
+            _ if index < histograms => (Kind::Gauge, self.gauges[index - gauges]),
+            _ => (Kind::Histogram, self.histograms.get(index - histograms)?.0),
+        })
+    }
+}
+
+enum Names {
+    Fixed(&'static Schema),
+    Added(Box<[OnceLock<Added>; DYNAMIC]>),
+}
+
+/// A name that came later, and what it names.
+type Added = (Kind, Box<str>);
+
+/// See the module's description.
+pub(super) struct Block {
+    prefix: Arc<str>,
+    names: Names,
+    /// Metrics that another block had first: here they are not counted. Bits by index.
+    hidden: Box<[u64]>,
+    /// Rows, one a shard.
+    lines: Box<[Line]>,
+    /// Lines in a row.
+    row: usize,
+    histograms: Box<[OnceLock<Histogram>]>,
+    /// What counters had at the last reset. The cells are only ever written by their own threads, so that a reset
+    /// cannot clear them.
+    baselines: Sums,
+    /// What counters had at the last latch.
+    latched: Sums,
+}
+
+/// A number for each metric, once there is one.
+type Sums = OnceLock<Box<[AtomicU64]>>;
+
+impl Block {
+    /// The metrics of a schema, but for those of `is_hidden`.
+    pub(super) fn fixed(
+        prefix: Arc<str>,
+        schema: &'static Schema,
+        shards: usize,
+        is_hidden: impl Fn(usize) -> bool,
+    ) -> Block {
+        let mut hidden = vec![0; schema.len().div_ceil(BITS)].into_boxed_slice();
+        (0..schema.len()).filter(|index| is_hidden(*index)).for_each(|index| {
+            hidden[index / BITS] |= 1 << (index % BITS);
+        });
+        let block = Block::new(prefix, Names::Fixed(schema), shards, schema.histograms.len(), hidden);
+        let first = schema.counters.len() + schema.gauges.len();
+        for (at, (_, unit)) in schema.histograms.iter().enumerate().filter(|(at, _)| !is_hidden(first + at)) {
+            let _ = block.histograms[at].set(Histogram::new(block.name(first + at), *unit, shards));
+        }
+        block
+    }
+
+    /// Room for metrics that are made one by one.
+    pub(super) fn empty(prefix: Arc<str>, shards: usize) -> Block {
+        Block::new(prefix, Names::Added(Default::default()), shards, DYNAMIC, Box::default())
+    }
+
+    fn new(prefix: Arc<str>, names: Names, shards: usize, histograms: usize, hidden: Box<[u64]>) -> Block {
+        let cells = match &names {
+            Names::Fixed(schema) => schema.counters.len() + schema.gauges.len(),
+            Names::Added(_) => DYNAMIC,
+        };
+        let row = (cells + cells.div_ceil(BITS)).div_ceil(LINE);
+        let line = || Line([const { AtomicU64::new(0) }; LINE]);
+        Block {
+            prefix,
+            names,
+            hidden,
+            lines: (0..row * shards.max(1)).map(|_| line()).collect(),
+            row,
+            histograms: (0..histograms).map(|_| OnceLock::new()).collect(),
+            baselines: Sums::new(),
+            latched: Sums::new(),
+        }
+    }
+
+    /// The next free place gets that name; `None` when all are taken, or the names are fixed. Callers hold the
+    /// registry's lock.
+    pub(super) fn add(&self, kind: Kind, name: &str, unit: Unit, shards: usize) -> Option<usize> {
+        let Names::Added(names) = &self.names else { return None };
+        let index = names.iter().position(|name| name.get().is_none())?;
+        let _ = names[index].set((kind, name.into()));
+        if kind == Kind::Histogram {
+            let _ = self.histograms[index].set(Histogram::new(self.name(index), unit, shards));
+        }
+        Some(index)
+    }
+
+    /// Whether its metrics are those of `schema`.
+    pub(super) fn is_of(&self, schema: &'static Schema) -> bool {
+        matches!(self.names, Names::Fixed(own) if std::ptr::eq(own, schema))
+    }
+
+    /// Its metrics.
+    pub(super) fn metrics(&self) -> impl Iterator<Item = (usize, Kind)> {
+        (0..)
+            .map_while(|index| Some((index, self.get(index)?)))
+            .filter_map(|(index, (kind, _))| (!self.is_hidden(index)).then_some((index, kind)))
+    }
+
+    /// The metric of that kind and name behind the prefix.
+    pub(super) fn find(&self, kind: Kind, name: &str) -> Option<usize> {
+        self.metrics()
+            .find(|(index, own)| *own == kind && self.get(*index).is_some_and(|(_, n)| n == name))
+            .map(|(index, _)| index)
+    }
+
+    pub(super) fn is_hidden(&self, index: usize) -> bool {
+        self.hidden.get(index / BITS).is_some_and(|bits| bits >> (index % BITS) & 1 == 1)
+    }
+
+    fn get(&self, index: usize) -> Option<(Kind, &str)> {
+        match &self.names {
+            Names::Fixed(schema) => schema.get(index),
+            Names::Added(names) => names.get(index)?.get().map(|(kind, name)| (*kind, &**name)),
+        }
+    }
+
+    /// The full name.
+    pub(super) fn name(&self, index: usize) -> String {
+        let name = self.get(index).map_or("", |(_, name)| name);
+        let mut full = String::with_capacity(self.prefix.len() + name.len());
+        full.push_str(&self.prefix);
+        full.push_str(name);
+        full
+    }
+
+    /// The histogram at that index.
+    pub(super) fn histogram(&self, index: usize) -> Option<&Histogram> {
+        let first = match &self.names {
+            Names::Fixed(schema) => schema.counters.len() + schema.gauges.len(),
+            Names::Added(_) => 0,
+        };
+        self.histograms.get(index.checked_sub(first)?)?.get()
+    }
+
+    /// Adds to the calling thread's cell, wrapping.
+    #[inline]
+    pub(super) fn count(&self, index: usize, amount: u64) {
+        let shard = self.shard();
+        let cell = self.cell(shard, index);
+        if shard == SHARED {
+            cell.fetch_add(amount, Relaxed);
+        } else {
+            cell.store(cell.load(Relaxed).wrapping_add(amount), Relaxed);
+        }
+    }
+
+    /// Stores into the calling thread's cell.
+    pub(super) fn store(&self, index: usize, value: u64) {
+        self.cell(self.shard(), index).store(value, Relaxed);
+    }
+
+    /// Notes that the metric was written.
+    #[inline]
+    pub(super) fn mark(&self, index: usize) {
+        let shard = self.shard();
+        let (bits, bit) = (self.cell(shard, self.cells() + index / BITS), 1 << (index % BITS));
+        let now = bits.load(Relaxed);
+        if now & bit != 0 {
+            return;
+        }
+        if shard == SHARED {
+            bits.fetch_or(bit, Relaxed);
+        } else {
+            bits.store(now | bit, Relaxed);
+        }
+    }
+
+    /// Whether any thread has noted that.
+    pub(super) fn is_marked(&self, index: usize) -> bool {
+        let (at, bit) = (self.cells() + index / BITS, 1 << (index % BITS));
+        self.rows().any(|shard| self.cell(shard, at).load(Relaxed) & bit != 0)
+    }
+
+    /// The sum of all shards, wrapping.
+    pub(super) fn sum(&self, index: usize) -> u64 {
+        self.rows().fold(0, |sum, shard| sum.wrapping_add(self.cell(shard, index).load(Relaxed)))
+    }
+
+    /// The sum of all shards but the one that [`Block::store`] would write.
+    pub(super) fn sum_of_others(&self, index: usize) -> u64 {
+        self.sum(index).wrapping_sub(self.cell(self.shard(), index).load(Relaxed))
+    }
+
+    /// What the counter had at the last reset.
+    pub(super) fn baseline(&self, index: usize) -> u64 {
+        self.baselines.get().map_or(0, |sums| sums[index].load(Relaxed))
+    }
+
+    pub(super) fn set_baseline(&self, index: usize, sum: u64) {
+        self.sums(&self.baselines)[index].store(sum, Relaxed);
+    }
+
+    /// Notes a counter's sum; returns the one noted before.
+    pub(super) fn latch(&self, index: usize, sum: u64) -> u64 {
+        self.sums(&self.latched)[index].swap(sum, Relaxed)
+    }
+
+    fn sums<'a>(&self, sums: &'a Sums) -> &'a [AtomicU64] {
+        sums.get_or_init(|| (0..self.cells()).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// How many values a row has.
+    fn cells(&self) -> usize {
+        match &self.names {
+            Names::Fixed(schema) => schema.counters.len() + schema.gauges.len(),
+            Names::Added(_) => DYNAMIC,
+        }
+    }
+
+    fn rows(&self) -> std::ops::Range<usize> {
+        0..self.lines.len().checked_div(self.row).unwrap_or(0)
+    }
+
+    /// The calling thread's row.
+    #[inline]
+    fn shard(&self) -> usize {
+        let shard = current_shard();
+        if shard * self.row < self.lines.len() { shard } else { SHARED }
+    }
+
+    #[inline]
+    fn cell(&self, shard: usize, index: usize) -> &AtomicU64 {
+        &self.lines[shard * self.row + index / LINE].0[index % LINE]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::super::shard::register_thread;
+    use super::*;
+
+    static SCHEMA: Schema = Schema {
+        counters: &["a", "b"],
+        gauges: &["c"],
+        histograms: &[("d_ms", Unit::Milliseconds), ("e", Unit::Bytes)],
+    };
+
+    fn block(shards: usize) -> Block {
+        Block::fixed("x.".into(), &SCHEMA, shards, |_| false)
+    }
+
+    #[test]
+    fn rows_share_no_cache_line() {
+        let block = block(3);
+        let address = |shard| block.cell(shard, 0) as *const AtomicU64 as usize;
+        assert_eq!((align_of::<Line>(), address(1) - address(0), address(0) % 128), (128, 128, 0));
+    }
+
+    #[test]
+    fn each_registered_thread_has_a_row_and_the_rest_share_one() {
+        let block = block(3);
+        std::thread::scope(|scope| {
+            for shard in [0, 1, 2, 99] {
+                let block = &block;
+                scope.spawn(move || {
+                    register_thread(shard);
+                    (0..1000).for_each(|_| block.count(1, 1));
+                });
+            }
+        });
+        let rows: Vec<u64> = block.rows().map(|row| block.cell(row, 1).load(Relaxed)).collect();
+        assert_eq!((rows, block.sum(1), block.sum(0)), (vec![2000, 1000, 1000], 4000, 0));
+    }
+
+    #[test]
+    fn threads_that_share_a_row_lose_nothing() {
+        let block = block(1);
+        let start = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    start.wait();
+                    (0..1_000_000).for_each(|_| block.count(0, 1));
+                });
+            }
+        });
+        assert_eq!(block.sum(0), 2_000_000);
+    }
+
+    #[test]
+    fn names_and_kinds_are_those_of_the_schema() {
+        let block = Block::fixed("x.".into(), &SCHEMA, 1, |index| index == 1);
+        let all: Vec<(String, Kind)> =
+            block.metrics().map(|(index, kind)| (block.name(index), kind)).collect();
+        let of = |name: &str, kind| (name.to_string(), kind);
+        assert_eq!(
+            all,
+            [
+                of("x.a", Kind::Counter),
+                of("x.c", Kind::Gauge),
+                of("x.d_ms", Kind::Histogram),
+                of("x.e", Kind::Histogram)
+            ]
+        );
+        assert_eq!((block.find(Kind::Gauge, "c"), block.find(Kind::Counter, "c")), (Some(2), None));
+        assert!(block.is_hidden(1) && block.find(Kind::Counter, "b").is_none());
+        assert_eq!(
+            block.histogram(4).map(|h| (h.name().to_string(), h.unit())),
+            Some(("x.e".into(), Unit::Bytes))
+        );
+    }
+
+    #[test]
+    fn a_block_of_single_metrics_fills_up() {
+        let block = Block::empty("x.".into(), 2);
+        for index in 0..DYNAMIC {
+            assert_eq!(block.add(Kind::Counter, &index.to_string(), Unit::Unspecified, 2), Some(index));
+        }
+        assert_eq!(block.add(Kind::Counter, "one more", Unit::Unspecified, 2), None);
+        block.count(DYNAMIC - 1, 3);
+        block.mark(DYNAMIC - 1);
+        assert_eq!((block.sum(DYNAMIC - 1), block.name(DYNAMIC - 1)), (3, "x.14".to_string()));
+        assert!(block.is_marked(DYNAMIC - 1) && !block.is_marked(0));
+    }
+}
