@@ -5,9 +5,10 @@
 //! asks. The metrics that are made one by one in a scope share blocks of [`DYNAMIC`] names.
 //!
 //! Each thread has a row of cells of its own, so that a worker counts with a plain load and store; see
-//! [`super::shard`]. Behind the values of a row stand bits that say which metric its thread has written.
+//! [`super::shard`]. Behind a gauge's cell stands one that is not zero if its thread has ever written it: the value alone
+//! cannot tell, as it may be back at zero.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use super::histogram::{Histogram, Unit};
@@ -17,9 +18,6 @@ use super::shard::{SHARED, current_shard};
 const DYNAMIC: usize = 15;
 
 /// The cells of two cache lines, which x86 fetches in pairs: no two rows share such a pair.
-#[repr(align(128))]
-struct Line([AtomicU64; LINE]);
-
 const LINE: usize = 16;
 const BITS: usize = 64;
 
@@ -80,10 +78,15 @@ pub(super) struct Block {
     names: Names,
     /// Metrics that another block had first: here they are not counted. Bits by index.
     hidden: Box<[u64]>,
-    /// Rows, one a shard.
-    lines: Box<[Line]>,
-    /// Lines in a row.
+    /// Rows, one a shard, behind what keeps them from sharing a cache line.
+    cells: Box<[AtomicU64]>,
+    /// The first row's first cell.
+    first: usize,
+    /// Cells in a row.
     row: usize,
+    shards: usize,
+    /// Counters that something of zero was added to, which leaves no trace in the cells.
+    touched: OnceLock<Box<[AtomicBool]>>,
     histograms: Box<[OnceLock<Histogram>]>,
     /// What counters had at the last reset. The cells are only ever written by their own threads, so that a reset
     /// cannot clear them.
@@ -121,18 +124,23 @@ impl Block {
     }
 
     fn new(prefix: Arc<str>, names: Names, shards: usize, histograms: usize, hidden: Box<[u64]>) -> Block {
-        let cells = match &names {
-            Names::Fixed(schema) => schema.counters.len() + schema.gauges.len(),
-            Names::Added(_) => DYNAMIC,
+        let values = match &names {
+            Names::Fixed(schema) => schema.counters.len() + 2 * schema.gauges.len(),
+            Names::Added(_) => 2 * DYNAMIC,
         };
-        let row = (cells + cells.div_ceil(BITS)).div_ceil(LINE);
-        let line = || Line([const { AtomicU64::new(0) }; LINE]);
+        let (row, shards) = (values.next_multiple_of(LINE), shards.max(1));
+        let cells: Box<[AtomicU64]> = (0..row * shards + LINE).map(|_| AtomicU64::new(0)).collect();
+        let size = size_of::<AtomicU64>();
+        let first = (cells.as_ptr() as usize).next_multiple_of(LINE * size) - cells.as_ptr() as usize;
         Block {
             prefix,
             names,
             hidden,
-            lines: (0..row * shards.max(1)).map(|_| line()).collect(),
+            cells,
+            first: first / size,
             row,
+            shards,
+            touched: OnceLock::new(),
             histograms: (0..histograms).map(|_| OnceLock::new()).collect(),
             baselines: Sums::new(),
             latched: Sums::new(),
@@ -199,11 +207,19 @@ impl Block {
         self.histograms.get(index.checked_sub(first)?)?.get()
     }
 
+    /// Where a metric's cell is in each row; a gauge has the one behind it, too.
+    pub(super) fn cell_of(&self, index: usize) -> usize {
+        match &self.names {
+            Names::Fixed(schema) => index + index.saturating_sub(schema.counters.len()),
+            Names::Added(_) => 2 * index,
+        }
+    }
+
     /// Adds to the calling thread's cell, wrapping.
     #[inline]
-    pub(super) fn count(&self, index: usize, amount: u64) {
+    pub(super) fn count(&self, cell: usize, amount: u64) {
         let shard = self.shard();
-        let cell = self.cell(shard, index);
+        let cell = self.cell(shard, cell);
         if shard == SHARED {
             cell.fetch_add(amount, Relaxed);
         } else {
@@ -212,40 +228,29 @@ impl Block {
     }
 
     /// Stores into the calling thread's cell.
-    pub(super) fn store(&self, index: usize, value: u64) {
-        self.cell(self.shard(), index).store(value, Relaxed);
-    }
-
-    /// Notes that the metric was written.
     #[inline]
-    pub(super) fn mark(&self, index: usize) {
-        let shard = self.shard();
-        let (bits, bit) = (self.cell(shard, self.cells() + index / BITS), 1 << (index % BITS));
-        let now = bits.load(Relaxed);
-        if now & bit != 0 {
-            return;
-        }
-        if shard == SHARED {
-            bits.fetch_or(bit, Relaxed);
-        } else {
-            bits.store(now | bit, Relaxed);
-        }
-    }
-
-    /// Whether any thread has noted that.
-    pub(super) fn is_marked(&self, index: usize) -> bool {
-        let (at, bit) = (self.cells() + index / BITS, 1 << (index % BITS));
-        self.rows().any(|shard| self.cell(shard, at).load(Relaxed) & bit != 0)
+    pub(super) fn store(&self, cell: usize, value: u64) {
+        self.cell(self.shard(), cell).store(value, Relaxed);
     }
 
     /// The sum of all shards, wrapping.
-    pub(super) fn sum(&self, index: usize) -> u64 {
-        self.rows().fold(0, |sum, shard| sum.wrapping_add(self.cell(shard, index).load(Relaxed)))
+    pub(super) fn sum(&self, cell: usize) -> u64 {
+        (0..self.shards).fold(0, |sum, shard| sum.wrapping_add(self.cell(shard, cell).load(Relaxed)))
     }
 
     /// The sum of all shards but the one that [`Block::store`] would write.
-    pub(super) fn sum_of_others(&self, index: usize) -> u64 {
-        self.sum(index).wrapping_sub(self.cell(self.shard(), index).load(Relaxed))
+    pub(super) fn sum_of_others(&self, cell: usize) -> u64 {
+        self.sum(cell).wrapping_sub(self.cell(self.shard(), cell).load(Relaxed))
+    }
+
+    /// Notes that something of zero was added.
+    pub(super) fn touch(&self, index: usize) {
+        let touched = self.touched.get_or_init(|| (0..self.len()).map(|_| AtomicBool::new(false)).collect());
+        touched[index].store(true, Relaxed);
+    }
+
+    pub(super) fn is_touched(&self, index: usize) -> bool {
+        self.touched.get().is_some_and(|touched| touched[index].load(Relaxed))
     }
 
     /// What the counter had at the last reset.
@@ -263,31 +268,27 @@ impl Block {
     }
 
     fn sums<'a>(&self, sums: &'a Sums) -> &'a [AtomicU64] {
-        sums.get_or_init(|| (0..self.cells()).map(|_| AtomicU64::new(0)).collect())
+        sums.get_or_init(|| (0..self.len()).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// How many values a row has.
-    fn cells(&self) -> usize {
+    /// How many metrics it has room for.
+    fn len(&self) -> usize {
         match &self.names {
-            Names::Fixed(schema) => schema.counters.len() + schema.gauges.len(),
+            Names::Fixed(schema) => schema.len(),
             Names::Added(_) => DYNAMIC,
         }
-    }
-
-    fn rows(&self) -> std::ops::Range<usize> {
-        0..self.lines.len().checked_div(self.row).unwrap_or(0)
     }
 
     /// The calling thread's row.
     #[inline]
     fn shard(&self) -> usize {
         let shard = current_shard();
-        if shard * self.row < self.lines.len() { shard } else { SHARED }
+        if shard < self.shards { shard } else { SHARED }
     }
 
     #[inline]
-    fn cell(&self, shard: usize, index: usize) -> &AtomicU64 {
-        &self.lines[shard * self.row + index / LINE].0[index % LINE]
+    fn cell(&self, shard: usize, cell: usize) -> &AtomicU64 {
+        &self.cells[self.first + shard * self.row + cell]
     }
 }
 
@@ -312,7 +313,7 @@ mod tests {
     fn rows_share_no_cache_line() {
         let block = block(3);
         let address = |shard| block.cell(shard, 0) as *const AtomicU64 as usize;
-        assert_eq!((align_of::<Line>(), address(1) - address(0), address(0) % 128), (128, 128, 0));
+        assert_eq!((address(1) - address(0), address(0) % 128), (128, 0));
     }
 
     #[test]
@@ -327,7 +328,7 @@ mod tests {
                 });
             }
         });
-        let rows: Vec<u64> = block.rows().map(|row| block.cell(row, 1).load(Relaxed)).collect();
+        let rows: Vec<u64> = (0..block.shards).map(|row| block.cell(row, 1).load(Relaxed)).collect();
         assert_eq!((rows, block.sum(1), block.sum(0)), (vec![2000, 1000, 1000], 4000, 0));
     }
 
@@ -376,9 +377,10 @@ mod tests {
             assert_eq!(block.add(Kind::Counter, &index.to_string(), Unit::Unspecified, 2), Some(index));
         }
         assert_eq!(block.add(Kind::Counter, "one more", Unit::Unspecified, 2), None);
-        block.count(DYNAMIC - 1, 3);
-        block.mark(DYNAMIC - 1);
-        assert_eq!((block.sum(DYNAMIC - 1), block.name(DYNAMIC - 1)), (3, "x.14".to_string()));
-        assert!(block.is_marked(DYNAMIC - 1) && !block.is_marked(0));
+        let cell = block.cell_of(DYNAMIC - 1);
+        block.count(cell, 3);
+        block.touch(DYNAMIC - 1);
+        assert_eq!((block.sum(cell), block.name(DYNAMIC - 1)), (3, "x.14".to_string()));
+        assert!(block.is_touched(DYNAMIC - 1) && !block.is_touched(0));
     }
 }

@@ -9,58 +9,63 @@ use super::block::Block;
 #[derive(Clone)]
 pub struct Counter {
     block: Arc<Block>,
-    index: usize,
+    index: u32,
+    cell: u32,
 }
 
 impl Counter {
     pub(super) fn new(block: Arc<Block>, index: usize) -> Self {
-        Counter { block, index }
+        let cell = block.cell_of(index) as u32;
+        Counter { block, index: index as u32, cell }
     }
 
     /// Adds one.
     #[inline]
     pub fn inc(&self) {
-        self.block.count(self.index, 1);
+        self.block.count(self.cell as usize, 1);
     }
 
     /// Adds `amount`, wrapping at 64 bits.
     #[inline]
     pub fn add(&self, amount: u64) {
         if amount == 0 {
-            // It leaves no trace in the value.
-            self.block.mark(self.index);
+            self.block.touch(self.index as usize);
             return;
         }
-        self.block.count(self.index, amount);
+        self.block.count(self.cell as usize, amount);
     }
 
     /// The value since the last reset.
     pub fn value(&self) -> u64 {
-        self.block.sum(self.index).wrapping_sub(self.block.baseline(self.index))
+        self.sum().wrapping_sub(self.block.baseline(self.index as usize))
     }
 
     /// Sets the value to zero. It stays used, and the next [`Counter::latch`] is not affected.
     pub fn reset(&self) {
-        let sum = self.block.sum(self.index);
-        if sum != self.block.baseline(self.index) {
-            self.block.set_baseline(self.index, sum);
+        let sum = self.sum();
+        if sum != self.block.baseline(self.index as usize) {
+            self.block.set_baseline(self.index as usize, sum);
         }
     }
 
     /// What was added since the last call; for stat sinks. To be called by one thread only.
     pub fn latch(&self) -> u64 {
-        let sum = self.block.sum(self.index);
-        sum.wrapping_sub(self.block.latch(self.index, sum))
+        let sum = self.sum();
+        sum.wrapping_sub(self.block.latch(self.index as usize, sum))
     }
 
     /// Whether it was ever added to.
     pub fn used(&self) -> bool {
-        self.block.sum(self.index) != 0 || self.block.is_marked(self.index)
+        self.sum() != 0 || self.block.is_touched(self.index as usize)
     }
 
     /// The full name.
     pub fn name(&self) -> String {
-        self.block.name(self.index)
+        self.block.name(self.index as usize)
+    }
+
+    fn sum(&self) -> u64 {
+        self.block.sum(self.cell as usize)
     }
 }
 
@@ -75,12 +80,14 @@ impl fmt::Debug for Counter {
 #[derive(Clone)]
 pub struct Gauge {
     block: Arc<Block>,
-    index: usize,
+    index: u32,
+    cell: u32,
 }
 
 impl Gauge {
     pub(super) fn new(block: Arc<Block>, index: usize) -> Self {
-        Gauge { block, index }
+        let cell = block.cell_of(index) as u32;
+        Gauge { block, index: index as u32, cell }
     }
 
     /// Adds one.
@@ -98,9 +105,8 @@ impl Gauge {
     /// Adds `amount`.
     #[inline]
     pub fn add(&self, amount: u64) {
-        // The value alone cannot tell whether it was written, as it may be back at zero.
-        self.block.mark(self.index);
-        self.block.count(self.index, amount);
+        self.block.store(self.cell as usize + 1, 1);
+        self.block.count(self.cell as usize, amount);
     }
 
     /// Subtracts `amount`. The caller must have added as much before, on whatever thread.
@@ -112,23 +118,24 @@ impl Gauge {
     /// Sets the value. Only for gauges that a single thread writes: a concurrent change by another
     /// thread may be lost.
     pub fn set(&self, value: u64) {
-        self.block.mark(self.index);
-        self.block.store(self.index, value.wrapping_sub(self.block.sum_of_others(self.index)));
+        self.block.store(self.cell as usize + 1, 1);
+        let others = self.block.sum_of_others(self.cell as usize);
+        self.block.store(self.cell as usize, value.wrapping_sub(others));
     }
 
     /// The current value.
     pub fn value(&self) -> u64 {
-        self.block.sum(self.index)
+        self.block.sum(self.cell as usize)
     }
 
     /// Whether it was ever written.
     pub fn used(&self) -> bool {
-        self.block.is_marked(self.index)
+        self.block.sum(self.cell as usize + 1) != 0
     }
 
     /// The full name.
     pub fn name(&self) -> String {
-        self.block.name(self.index)
+        self.block.name(self.index as usize)
     }
 }
 
