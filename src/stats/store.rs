@@ -65,15 +65,17 @@ impl Store {
 
     /// Merges all histograms; for the main thread at each flush.
     pub fn merge_histograms(&self) {
-        for histogram in self.histograms() {
-            histogram.merge();
+        for (block, index) in self.unsorted(Kind::Histogram) {
+            if let Some(histogram) = block.histogram(index) {
+                histogram.merge();
+            }
         }
     }
 
     /// Sets all counters to zero. Gauges and histograms keep their values.
     pub fn reset_counters(&self) {
-        for counter in self.counters() {
-            counter.reset();
+        for (block, index) in self.unsorted(Kind::Counter) {
+            Counter::new(block, index).reset();
         }
     }
 
@@ -87,13 +89,19 @@ impl Store {
         let mut blocks = self.blocks();
         let there = blocks.get(prefix).into_iter().flatten().filter_map(Weak::upgrade);
         let block = there.into_iter().find(|block| block.is_of(schema));
-        let names = schema.metrics().map(|(index, kind, name)| (index, kind, format!("{prefix}{name}")));
-        let place_elsewhere = |(index, kind, name): (usize, Kind, String)| {
-            let is_own = |found: &Arc<Block>| block.as_ref().is_some_and(|own| Arc::ptr_eq(own, found));
-            let found = find(&blocks, kind, &name).filter(|(found, _)| !is_own(found))?;
-            Some((index, found))
+        // Names of a schema have no dot: only a prefix of this prefix can have one of them.
+        let others = prefixes(prefix)
+            .flat_map(|start| blocks.get(start).into_iter().flatten().map(move |b| (start, b)));
+        let others = others.filter_map(|(start, other)| Some((&prefix[start.len()..], other.upgrade()?)));
+        let is_own = |other: &Arc<Block>| block.as_ref().is_some_and(|own| Arc::ptr_eq(own, other));
+        let others: Vec<(&str, Arc<Block>)> = others.filter(|(_, other)| !is_own(other)).collect();
+        let elsewhere = |(index, kind, name): (usize, Kind, &str)| {
+            let place = |(rest, other): &(&str, Arc<Block>)| {
+                Some((other.clone(), other.find(kind, &format!("{rest}{name}"))?))
+            };
+            Some((index, others.iter().find_map(place)?))
         };
-        let others: Vec<(usize, Place)> = names.filter_map(place_elsewhere).collect();
+        let others: Vec<(usize, Place)> = schema.metrics().filter_map(elsewhere).collect();
         let block = block.unwrap_or_else(|| {
             let is_other = |index| others.iter().any(|(other, _)| *other == index);
             let block = Arc::new(Block::fixed(prefix.clone(), schema, self.shards, is_other));
@@ -129,13 +137,22 @@ impl Store {
     }
 
     fn of_kind(&self, kind: Kind) -> Vec<Place> {
-        let blocks: Vec<Arc<Block>> = self.blocks().values().flatten().filter_map(Weak::upgrade).collect();
-        let of_kind = |block: &Arc<Block>| {
-            let of_kind = block.metrics().filter(|(_, own)| *own == kind).map(|(index, _)| index);
-            of_kind.map(|index| (block.clone(), index)).collect::<Vec<_>>()
-        };
-        let mut all: Vec<Place> = blocks.iter().flat_map(of_kind).collect();
+        let mut all = self.unsorted(kind);
         all.sort_by_cached_key(|(block, index)| block.name(*index));
+        all
+    }
+
+    /// All of a kind. What has gone is forgotten on the way.
+    fn unsorted(&self, kind: Kind) -> Vec<Place> {
+        let mut all = Vec::new();
+        self.blocks().retain(|_, of_prefix| {
+            of_prefix.retain(|block| block.strong_count() > 0);
+            for block in of_prefix.iter().filter_map(Weak::upgrade) {
+                let of_kind = block.metrics().filter(|(_, own)| *own == kind);
+                all.extend(of_kind.map(|(index, _)| (block.clone(), index)));
+            }
+            !of_prefix.is_empty()
+        });
         all
     }
 
@@ -151,11 +168,15 @@ fn insert(blocks: &mut BTreeMap<Arc<str>, Vec<Weak<Block>>>, prefix: &Arc<str>, 
     of_prefix.push(Arc::downgrade(block));
 }
 
-/// The metric of that full name, whichever prefix it was made under: each ends behind a dot.
+/// What a name may begin with: each ends behind a dot.
+fn prefixes(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('.').map(|(at, _)| &name[..=at]).chain([""])
+}
+
+/// The metric of that full name, whichever prefix it was made under.
 fn find(blocks: &BTreeMap<Arc<str>, Vec<Weak<Block>>>, kind: Kind, name: &str) -> Option<Place> {
-    let ends = name.match_indices('.').map(|(at, _)| at + 1).chain([0]);
-    ends.into_iter().find_map(|end| {
-        let (prefix, rest) = name.split_at(end);
+    prefixes(name).find_map(|prefix| {
+        let rest = &name[prefix.len()..];
         let of_prefix = blocks.get(prefix)?.iter().filter_map(Weak::upgrade);
         of_prefix.into_iter().find_map(|block| block.find(kind, rest).map(|index| (block, index)))
     })
@@ -236,6 +257,7 @@ mod tests {
         assert_eq!(store.counters().iter().map(Counter::name).collect::<Vec<_>>(), ["cluster.a.w"]);
         drop(single);
         assert!(store.counters().is_empty() && store.gauges().is_empty() && store.histograms().is_empty());
+        assert!(store.blocks().is_empty(), "not even the names are left");
         assert_eq!(Some::new(&store.root_scope().create_scope("cluster.a.")).x.value(), 0);
     }
 
