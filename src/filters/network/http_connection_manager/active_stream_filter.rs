@@ -435,7 +435,7 @@ impl StreamDecoderFilterCallbacks for ActiveStreamDecoderFilter {
             stream.decode_data_from(self.index + 1, data, false);
         } else {
             stream.state.decoder_filters_streaming.set(streaming);
-            stream.buffer_request_data(data);
+            stream.buffer_data::<Decode>(data);
         }
     }
 
@@ -453,7 +453,7 @@ impl StreamDecoderFilterCallbacks for ActiveStreamDecoderFilter {
         let Some(stream) = self.state.parent() else { return };
         if !self.state.headers_continued.get() {
             if self.state.in_callback.get() {
-                stream.buffer_request_data(data);
+                stream.buffer_data::<Decode>(data);
                 return;
             }
             self.state.headers_continued.set(true);
@@ -565,7 +565,7 @@ impl StreamEncoderFilterCallbacks for ActiveStreamEncoderFilter {
             stream.encode_data_from(self.index.get() + 1, data, false);
         } else {
             stream.state.encoder_filters_streaming.set(streaming);
-            stream.buffer_response_data(data);
+            stream.buffer_data::<Encode>(data);
         }
     }
 
@@ -583,7 +583,7 @@ impl StreamEncoderFilterCallbacks for ActiveStreamEncoderFilter {
         let Some(stream) = self.state.parent() else { return };
         if !self.state.headers_continued.get() {
             if self.state.in_callback.get() {
-                stream.buffer_response_data(data);
+                stream.buffer_data::<Encode>(data);
                 return;
             }
             self.state.headers_continued.set(true);

@@ -90,12 +90,6 @@ impl ActiveStream {
         self.state.local_complete.get() || self.state.destroyed.get()
     }
 
-    /// The end came with data that a filter has taken, if there was any; an empty buffer keeps it for when the filter
-    /// goes on, as in Envoy 1.40.
-    fn keep_end(&self, buffered: &RefCell<Option<Box<WatermarkBuffer>>>) {
-        buffered.borrow_mut().get_or_insert_default();
-    }
-
     /// Passes the request's headers to filter number `start` and on.
     pub(super) fn decode_headers_from(&self, start: usize, headers: &HeaderMapPtr, end_stream: bool) {
         let last = self.decoder_filters.borrow().len().saturating_sub(1);
@@ -157,7 +151,7 @@ impl ActiveStream {
             self.refresh_cleared_route();
             if filter.state.stopped_all() {
                 self.state.decoder_filters_streaming.set(filter.state.stopped_all_with_watermark());
-                self.buffer_request_data(data);
+                self.buffer_data::<Decode>(data);
                 return;
             }
             if filter.state.end_stream() {
@@ -187,18 +181,18 @@ impl ActiveStream {
                 AfterData::Stop if index == last => {}
                 AfterData::Stop => {
                     if end && !trailers {
-                        self.keep_end(&self.buffered_request_data);
+                        self.buffer_data::<Decode>(&mut Buffer::new());
                     }
                     filter.continue_if_asked();
                     return;
                 }
                 AfterData::Buffer => {
-                    self.buffer_request_data(data);
+                    self.buffer_data::<Decode>(data);
                     filter.continue_if_asked();
                     return;
                 }
                 AfterData::BufferAndContinue => {
-                    self.buffer_request_data(data);
+                    self.buffer_data::<Decode>(data);
                     filter.common_continue();
                     return;
                 }
@@ -428,7 +422,7 @@ impl ActiveStream {
         while let Some(filter) = self.encoder_filter(index) {
             if filter.state.stopped_all() {
                 self.state.encoder_filters_streaming.set(filter.state.stopped_all_with_watermark());
-                self.buffer_response_data(data);
+                self.buffer_data::<Encode>(data);
                 return;
             }
             if filter.state.end_stream() {
@@ -457,18 +451,18 @@ impl ActiveStream {
                 AfterData::Next => {}
                 AfterData::Stop => {
                     if end && !trailers {
-                        self.keep_end(&self.buffered_response_data);
+                        self.buffer_data::<Encode>(&mut Buffer::new());
                     }
                     filter.continue_if_asked();
                     return;
                 }
                 AfterData::Buffer => {
-                    self.buffer_response_data(data);
+                    self.buffer_data::<Encode>(data);
                     filter.continue_if_asked();
                     return;
                 }
                 AfterData::BufferAndContinue => {
-                    self.buffer_response_data(data);
+                    self.buffer_data::<Encode>(data);
                     filter.common_continue();
                     return;
                 }
@@ -560,10 +554,11 @@ impl ActiveStream {
         self.end_stream();
     }
 
-    /// Keeps request data back. Beyond the limit: back pressure where the filter streams, else 413.
-    pub(super) fn buffer_request_data(&self, data: &mut Buffer) {
+    /// Keeps data back; an empty piece keeps the end of the stream for when the filter goes on, as in Envoy 1.40. What
+    /// comes beyond the limit is for the way to say.
+    pub(super) fn buffer_data<D: Direction>(&self, data: &mut Buffer) {
         let went_above = {
-            let mut slot = self.buffered_request_data.borrow_mut();
+            let mut slot = D::buffered(self).borrow_mut();
             let buffered = slot.get_or_insert_with(|| {
                 let mut buffer = Box::<WatermarkBuffer>::default();
                 buffer.set_watermarks(self.buffer_limit.get());
@@ -573,11 +568,11 @@ impl ActiveStream {
             buffered.went_above()
         };
         if went_above {
-            self.request_data_too_large();
+            D::too_large(self);
         }
     }
 
-    /// Beyond the limit.
+    /// Request data beyond the limit: back pressure where the filter streams, else 413.
     fn request_data_too_large(&self) {
         envoy_stream_log!(
             Http,
@@ -595,25 +590,8 @@ impl ActiveStream {
         }
     }
 
-    /// Keeps response data back. Beyond the limit: back pressure where the filter streams, else 500, or
-    /// a reset once the head is out.
-    pub(super) fn buffer_response_data(&self, data: &mut Buffer) {
-        let went_above = {
-            let mut slot = self.buffered_response_data.borrow_mut();
-            let buffered = slot.get_or_insert_with(|| {
-                let mut buffer = Box::<WatermarkBuffer>::default();
-                buffer.set_watermarks(self.buffer_limit.get());
-                buffer
-            });
-            buffered.buffer.move_from(data);
-            buffered.went_above()
-        };
-        if went_above {
-            self.response_data_too_large();
-        }
-    }
-
-    /// Beyond the limit.
+    /// Response data beyond the limit: back pressure where the filter streams, else 500, or a reset once the head
+    /// is out.
     fn response_data_too_large(&self) {
         if self.state.encoder_filters_streaming.get() {
             self.call_high_watermark_callbacks();

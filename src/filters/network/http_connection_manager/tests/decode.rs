@@ -228,6 +228,8 @@ fn limits_that_a_filter_changes() {
     f.check(&["D:watermark", ""], "H D(wxyz) a:limit(1)", "a.H r.H a.D(wxyz) out.disable");
     let seen = "a.H r.H a.D(wxyz) out.disable out.enable";
     f.check_with_limit(3, &["D:watermark", ""], "H D(wxyz) a:change(x) a:change()", seen);
+    // The end alone, kept back, has the limit too.
+    f.check_with_limit(3, &["D:take,nobuffer", ""], "H D(x)! a:adds(wxyz)", "a.H r.H a.D(x)! out.disable");
 }
 
 /// The filter that stops sees the body, as in 1.40; in 1.1 it passes it by.
