@@ -1,7 +1,7 @@
 //! `envoy.config.cluster.v3`: clusters and their circuit breakers.
 
 use super::address::SocketAddress;
-use super::core::{Percent, RoutingPriority};
+use super::core::{Percent, RoutingPriority, TcpKeepalive};
 use super::endpoint::ClusterLoadAssignment;
 use super::error::ConfigError;
 use super::protocol_options::{
@@ -267,27 +267,6 @@ impl FromMessage for Thresholds {
             max_retries: r.opt_u32("max_retries")?.unwrap_or(default.max_retries),
             track_remaining: r.bool("track_remaining")?,
             max_connection_pools: r.opt_u32("max_connection_pools")?,
-        })
-    }
-}
-
-/// `core.v3.TcpKeepalive`; an absent value is the kernel's.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TcpKeepalive {
-    /// Probes without an answer before the connection is dead.
-    pub keepalive_probes: Option<u32>,
-    /// Seconds without traffic before the first probe.
-    pub keepalive_time: Option<u32>,
-    /// Seconds between probes.
-    pub keepalive_interval: Option<u32>,
-}
-
-impl FromMessage for TcpKeepalive {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            keepalive_probes: r.opt_u32("keepalive_probes")?,
-            keepalive_time: r.opt_u32("keepalive_time")?,
-            keepalive_interval: r.opt_u32("keepalive_interval")?,
         })
     }
 }

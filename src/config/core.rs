@@ -1,5 +1,5 @@
 //! `envoy.config.core.v3`: what several packages share (node, locality, data
-//! source, routing priority).
+//! source, routing priority, TCP keepalive).
 
 use super::error::ConfigError;
 use super::reader::{EnumTable, FromMessage, MessageReader};
@@ -94,6 +94,27 @@ pub enum RoutingPriority {
 impl RoutingPriority {
     /// API names and numbers.
     pub const TABLE: &EnumTable<Self> = &[("DEFAULT", 0, Some(Self::Default)), ("HIGH", 1, Some(Self::High))];
+}
+
+/// How the kernel finds out about dead peers; an absent value is the kernel's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TcpKeepalive {
+    /// Probes without an answer before the connection is dead.
+    pub keepalive_probes: Option<u32>,
+    /// Seconds without traffic before the first probe.
+    pub keepalive_time: Option<u32>,
+    /// Seconds between probes.
+    pub keepalive_interval: Option<u32>,
+}
+
+impl FromMessage for TcpKeepalive {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            keepalive_probes: r.opt_u32("keepalive_probes")?,
+            keepalive_time: r.opt_u32("keepalive_time")?,
+            keepalive_interval: r.opt_u32("keepalive_interval")?,
+        })
+    }
 }
 
 /// `envoy.type.v3.Percent`.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 
 use super::{Address, ConnectionEvent, ConnectionImpl, ConnectionSocket, TransportSocket};
-use crate::config::cluster::TcpKeepalive;
+use crate::config::core::TcpKeepalive;
 use crate::event::Dispatcher;
 use crate::trace::{self, Stage};
 use crate::{envoy_conn_log, envoy_log};

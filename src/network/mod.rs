@@ -4,6 +4,7 @@
 //! [`ReadFilter::on_data`] and come down through [`ConnectionImpl::write`].
 
 mod address;
+mod cidr_range;
 mod client_connection;
 mod connection;
 mod connection_types;
@@ -19,6 +20,7 @@ mod tests;
 mod transport_socket;
 
 pub use address::Address;
+pub use cidr_range::CidrRange;
 pub use client_connection::ClientConnectionImpl;
 #[doc(hidden)]
 pub use client_connection::{Connector, set_connector};

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 
 use super::Address;
-use crate::config::cluster::TcpKeepalive;
+use crate::config::core::TcpKeepalive;
 
 fn stream_socket(address: &Address) -> io::Result<OwnedFd> {
     let family = match address {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::{ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority};
 use crate::config::address::SocketAddress;
-use crate::config::cluster::{Cluster, LbPolicy, TcpKeepalive};
+use crate::config::cluster::{Cluster, LbPolicy};
+use crate::config::core::TcpKeepalive;
 use crate::network::{Address, ConnectionStats, RawBufferSocketFactory, TransportSocketFactory};
 use crate::stats::Scope;
 

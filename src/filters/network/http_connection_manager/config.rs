@@ -15,34 +15,10 @@ use crate::filters::http::FilterFactory;
 use crate::filters::http::router::RouterFilterFactory;
 use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
-use crate::network::{Address, ConnectionStats, DrainDecision};
+use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
 use crate::router::ConfigImpl;
 use crate::stats::Scope;
 use crate::thread_local::SlotImpl;
-
-/// A network in which addresses are internal.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cidr {
-    address: std::net::IpAddr,
-    prefix_len: u32,
-}
-
-impl Cidr {
-    fn contains(&self, ip: std::net::IpAddr) -> bool {
-        use std::net::IpAddr::{V4, V6};
-        match (self.address, ip) {
-            (V4(net), V4(ip)) => {
-                let shift = 32 - self.prefix_len.min(32);
-                (net.to_bits() as u64) >> shift == (ip.to_bits() as u64) >> shift
-            }
-            (V6(net), V6(ip)) => {
-                let shift = 128 - self.prefix_len.min(128);
-                shift == 128 || net.to_bits() >> shift == ip.to_bits() >> shift
-            }
-            _ => false,
-        }
-    }
-}
 
 /// See the module's description. Durations of zero mean "off", but for that of connections.
 pub struct ConnectionManagerConfig {
@@ -84,7 +60,7 @@ pub struct ConnectionManagerConfig {
     pub(super) normalize_path: bool,
     pub(super) merge_slashes: bool,
     pub(super) strip_any_host_port: bool,
-    internal_networks: Vec<Cidr>,
+    internal_networks: Vec<CidrRange>,
     unix_sockets_internal: bool,
 }
 
@@ -203,7 +179,7 @@ impl ConnectionManagerConfig {
     /// Whether an address counts as internal: only where `internal_address_config` says so.
     pub(super) fn is_internal_address(&self, address: &Address) -> bool {
         match address.ip() {
-            Some(ip) => self.internal_networks.iter().any(|net| net.contains(ip.ip())),
+            Some(ip) => self.internal_networks.iter().any(|net| net.is_in_range(ip.ip())),
             None => self.unix_sockets_internal,
         }
     }
@@ -220,17 +196,14 @@ fn connection_stats(stats: &ConnectionManagerStats) -> ConnectionStats {
     }
 }
 
-fn internal_networks(config: &config::HttpConnectionManager, place: &str) -> Result<Vec<Cidr>, String> {
+fn internal_networks(config: &config::HttpConnectionManager, place: &str) -> Result<Vec<CidrRange>, String> {
     let Some(internal) = &config.internal_address_config else { return Ok(Vec::new()) };
     internal
         .cidr_ranges
         .iter()
         .map(|range| {
-            let address = range
-                .address_prefix
-                .parse()
-                .map_err(|_| format!("{place}.internal_address_config.cidr_ranges: malformed IP address"))?;
-            Ok(Cidr { address, prefix_len: range.prefix_len })
+            CidrRange::configured(range)
+                .ok_or_else(|| format!("{place}.internal_address_config.cidr_ranges: malformed IP address"))
         })
         .collect()
 }
