@@ -6,16 +6,14 @@
 
 // The ground: nothing here knows that a proxy exists.
 pub mod buffer;
+pub mod common;
 pub mod config;
 pub mod event;
 #[macro_use]
 pub mod logger;
 pub mod stats;
-pub mod trace;
-
-pub mod linked_list;
 pub mod thread_local;
-mod utc_time;
+pub mod trace;
 
 pub mod network;
 

@@ -5,7 +5,7 @@
 //! Parsed once; there is no cache of formatted seconds, as a format of known pieces is quick to print.
 
 use super::date_spec::DateSpec;
-use crate::utc_time::UtcTime;
+use crate::common::UtcTime;
 
 /// The format that stands in for an empty one.
 const DEFAULT: &str = "%Y-%m-%dT%H:%M:%E3SZ";

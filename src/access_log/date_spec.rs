@@ -2,7 +2,7 @@
 //!
 //! Follows the GNU C library, which Envoy hands these conversions to.
 
-use crate::utc_time::UtcTime;
+use crate::common::UtcTime;
 
 /// What stands between `%` and the conversion, and the conversion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

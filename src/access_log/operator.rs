@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::date_format::DateFormat;
 use super::header_operator::{HeaderOperator, HeaderSource};
+use crate::common::UtcTime;
 use crate::http::{HeaderId, HeaderMap, StreamInfoImpl};
 use crate::network::Address;
-use crate::utc_time::UtcTime;
 
 /// What a line is made from.
 pub(super) struct Context<'a> {

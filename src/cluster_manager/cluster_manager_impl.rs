@@ -8,14 +8,14 @@ use std::sync::Arc;
 use super::ClusterManager;
 use super::init_helper::ClusterManagerInitHelper;
 use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
+use crate::common::CallbackHandle;
 use crate::config;
 use crate::stats::{Scope, Store};
 use crate::stats_struct;
 use crate::thread_local::{InstanceImpl, SlotImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::{
-    CallbackHandle, Cluster, ClusterInfoImpl, HostSharedPtr, HostVectors, MemberUpdateCb, PriorityUpdateCb,
-    StaticClusterImpl,
+    Cluster, ClusterInfoImpl, HostSharedPtr, HostVectors, MemberUpdateCb, PriorityUpdateCb, StaticClusterImpl,
 };
 
 stats_struct! {

@@ -29,24 +29,6 @@ pub fn now() -> Instant {
     }
 }
 
-/// A counter that is quick to read and ticks evenly on all processors; its rate is nobody's promise, but 47 bits of
-/// it last for a day.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub fn ticks() -> u64 {
-    // SAFETY: every x86-64 processor has the instruction.
-    unsafe { std::arch::x86_64::_rdtsc() / 16 }
-}
-
-/// A counter that is quick to read and ticks evenly on all processors; its rate is nobody's promise, but 47 bits of
-/// it last for a day.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn ticks() -> u64 {
-    use std::sync::OnceLock;
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64
-}
-
 pub(super) fn enter_callback() {
     STATE.set(State::Inside(None));
 }

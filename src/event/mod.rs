@@ -5,7 +5,7 @@
 //! it, which Rust enforces because none of these types is `Send` (Envoy asserts it at run time).
 //! Only [`DispatcherHandle`] crosses threads, and only to `post` and to `exit`; and [`Pulse`], to look at.
 //!
-//! This is the only module of legate with `unsafe` code. Four rules keep it sound:
+//! But for one instruction in `common/ticks.rs` this is the only module of legate with `unsafe` code. Four rules keep it sound:
 //! - what libevent points at lives in an `Rc` allocation and so never moves;
 //! - what is watched owns its socket, so that the fd is open for as long as libevent knows it;
 //! - dropping a wrapper runs `event_del` before its memory can go;
@@ -30,7 +30,6 @@ mod tests;
 mod timer;
 
 pub use clock::now;
-pub(crate) use clock::ticks;
 pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunEnd, RunType};
 pub use file_event::{CLOSED, FileEvent, READ, WRITE};
 pub use libevent::global_init;

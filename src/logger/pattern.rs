@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use super::Level;
 use super::escape::{c_escape, json_escape};
-use crate::utc_time::UtcTime;
+use crate::common::UtcTime;
 
 /// All flags that print something.
 const FLAGS: &str = "YmdHMSTXeFftlLnvgs@#!P%DxzEiuoO_j+aAbhBcCIpRr";

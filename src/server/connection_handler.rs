@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::listener_config::{ListenerConfig, PerHandlerListenerStats};
+use crate::common::linked_list::{Arena, NodeKey};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::filters::network::http_connection_manager::ConnectionManagerImpl;
-use crate::linked_list::{Arena, NodeKey};
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
     ConnectionState, ListenerCallbacks, ListenerImpl,

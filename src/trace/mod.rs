@@ -25,7 +25,7 @@ use std::time::Instant;
 use names::Names;
 use ring::Ring;
 
-use crate::event::ticks;
+use crate::common::ticks;
 
 pub use names::StreamName;
 pub use render::{Format, Rendering, render};

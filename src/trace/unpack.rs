@@ -7,7 +7,7 @@ use super::{
     BEGINS, DEPTH_SHIFT, Event, HAS_CONN, HAS_STREAM, MAX_DEPTH, Phase, SET_CONN, SET_STREAM, STAGE_SHIFT,
     Stage, TIME_SHIFT, Words,
 };
-use crate::event::ticks;
+use crate::common::ticks;
 
 /// What turns ticks into time: two readings of both clocks.
 #[derive(Clone, Copy)]

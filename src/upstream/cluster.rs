@@ -6,7 +6,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{CallbackHandle, ClusterInfoImpl, HostVectors, PrioritySetImpl, PriorityUpdateCb};
+use super::{ClusterInfoImpl, HostVectors, PrioritySetImpl, PriorityUpdateCb};
+use crate::common::CallbackHandle;
 use crate::envoy_log;
 use crate::trace::{self, Stage};
 

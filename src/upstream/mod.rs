@@ -14,7 +14,6 @@
 //! `Arc`s of [`ClusterInfoImpl`], [`HostImpl`] and [`HostVectors`] go between threads; everything else
 //! belongs to one thread.
 
-mod callback_manager;
 mod cluster;
 mod cluster_info;
 mod cluster_stats;
@@ -29,7 +28,6 @@ mod static_cluster;
 #[cfg(test)]
 mod test_support;
 
-pub use callback_manager::CallbackHandle;
 pub use cluster::{Cluster, ClusterImplBase, InitializePhase};
 pub use cluster_info::ClusterInfoImpl;
 pub use cluster_stats::ClusterStats;

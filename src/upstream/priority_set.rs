@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::callback_manager::CallbackManager;
-use super::{CallbackHandle, HostSetImpl, HostSharedPtr, HostVectors};
+use super::{HostSetImpl, HostSharedPtr, HostVectors};
+use crate::common::{CallbackHandle, CallbackManager};
 
 /// Told which priority changed, and the hosts that were added to it and removed from it.
 pub type PriorityUpdateCb = dyn Fn(u32, &[HostSharedPtr], &[HostSharedPtr]);

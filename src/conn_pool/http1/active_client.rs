@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::pool::ConnPoolImpl;
 use crate::buffer::Buffer;
+use crate::common::linked_list::NodeKey;
 use crate::conn_pool::PoolFailureReason;
 use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Timer};
@@ -15,7 +16,6 @@ use crate::http::{
     CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Protocol, Stream, StreamCallbacks,
     StreamDecoder, StreamEncoder, StreamResetReason, utility,
 };
-use crate::linked_list::NodeKey;
 use crate::network::{ConnectionCallbacks, ConnectionEvent};
 use crate::trace::{self, Stage};
 use crate::upstream::{HostSharedPtr, ResourcePriority};

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::active_client::{ActiveClient, StreamWrapper};
+use crate::common::linked_list::{Arena, NodeKey};
 use crate::conn_pool::{Callbacks, Cancellable, DrainedCb, IdleCb, Instance, PoolFailureReason};
 use crate::event::{Dispatcher, Timer};
 use crate::http::{Protocol, StreamDecoder};
-use crate::linked_list::{Arena, NodeKey};
 use crate::network::ConnectionEvent;
 use crate::trace::{self, Stage};
 use crate::upstream::{HostSharedPtr, ResourceManagerImpl, ResourcePriority};

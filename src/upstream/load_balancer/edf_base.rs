@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{EdfScheduler, HostsSource, LoadBalancerBase, SourceType};
+use crate::common::CallbackHandle;
 use crate::upstream::{
-    CallbackHandle, ClusterInfoImpl, HostImpl, HostSetImpl, HostSharedPtr, PrioritySetImpl, PriorityUpdateCb,
+    ClusterInfoImpl, HostImpl, HostSetImpl, HostSharedPtr, PrioritySetImpl, PriorityUpdateCb,
 };
 
 /// Chooses hosts by weight.

@@ -10,16 +10,24 @@ pub struct CallbackHandle<F: ?Sized> {
 }
 
 /// The callbacks for one kind of event, run in the order of registration.
-pub(super) struct CallbackManager<F: ?Sized> {
+pub struct CallbackManager<F: ?Sized> {
     callbacks: RefCell<Vec<Weak<F>>>,
 }
 
+impl<F: ?Sized> Default for CallbackManager<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<F: ?Sized> CallbackManager<F> {
-    pub(super) fn new() -> Self {
+    /// Without callbacks.
+    pub fn new() -> Self {
         CallbackManager { callbacks: RefCell::new(Vec::new()) }
     }
 
-    pub(super) fn add(&self, callback: Rc<F>) -> CallbackHandle<F> {
+    /// Registers a callback for as long as the handle lives.
+    pub fn add(&self, callback: Rc<F>) -> CallbackHandle<F> {
         let mut callbacks = self.callbacks.borrow_mut();
         callbacks.retain(|c| c.strong_count() > 0);
         callbacks.push(Rc::downgrade(&callback));
@@ -28,7 +36,7 @@ impl<F: ?Sized> CallbackManager<F> {
 
     /// Calls `call` with each callback. One that is added meanwhile is not called, and neither is one
     /// whose handle is dropped before its turn.
-    pub(super) fn run(&self, call: impl Fn(&F)) {
+    pub fn run(&self, call: impl Fn(&F)) {
         let callbacks = self.callbacks.borrow().clone();
         for callback in callbacks.iter().filter_map(Weak::upgrade) {
             call(&callback);

@@ -1,0 +1,10 @@
+//! What any floor may need and what knows none of them.
+
+mod callback_manager;
+pub mod linked_list;
+mod ticks;
+mod utc_time;
+
+pub use callback_manager::{CallbackHandle, CallbackManager};
+pub(crate) use ticks::ticks;
+pub(crate) use utc_time::UtcTime;
