@@ -6,6 +6,7 @@ pub const EVENT_LOG_DEBUG: u32 = 0;
 pub const EVENT_LOG_MSG: u32 = 1;
 pub const EVENT_LOG_WARN: u32 = 2;
 pub const EVENT_LOG_ERR: u32 = 3;
+pub const EVLIST_INTERNAL: u32 = 16;
 pub const EVLOOP_ONCE: u32 = 1;
 pub const EVLOOP_NONBLOCK: u32 = 2;
 pub const EVLOOP_NO_EXIT_ON_EMPTY: u32 = 4;
@@ -189,5 +190,4 @@ unsafe extern "C" {
     pub fn evconnlistener_enable(lev: *mut evconnlistener) -> ::core::ffi::c_int;
     pub fn evconnlistener_disable(lev: *mut evconnlistener) -> ::core::ffi::c_int;
     pub fn evconnlistener_set_error_cb(lev: *mut evconnlistener, errorcb: evconnlistener_errorcb);
-    pub fn evthread_use_pthreads() -> ::core::ffi::c_int;
 }

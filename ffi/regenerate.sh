@@ -17,8 +17,8 @@ config=$(find target -path '*libevent-sys-*/out/include/event2/event-config.h' |
 [ -n "$config" ] || { echo "no built libevent under target/: run cargo build" >&2; exit 1; }
 include=$(dirname "$(dirname "$config")")
 
-functions='event_base_new|event_base_free|event_base_loop|event_base_loopbreak|event_base_loopexit|event_base_got_exit|event_assign|event_add|event_del|event_active|event_pending|event_set_log_callback|event_get_version|evconnlistener_new|evconnlistener_free|evconnlistener_enable|evconnlistener_disable|evconnlistener_set_error_cb|evthread_use_pthreads'
-constants='EV_(TIMEOUT|READ|WRITE|SIGNAL|PERSIST|ET|CLOSED)|EVLOOP_(ONCE|NONBLOCK|NO_EXIT_ON_EMPTY)|EVENT_LOG_(DEBUG|MSG|WARN|ERR)'
+functions='event_base_new|event_base_free|event_base_loop|event_base_loopbreak|event_base_loopexit|event_base_got_exit|event_assign|event_add|event_del|event_active|event_pending|event_set_log_callback|event_get_version|evconnlistener_new|evconnlistener_free|evconnlistener_enable|evconnlistener_disable|evconnlistener_set_error_cb'
+constants='EV_(TIMEOUT|READ|WRITE|SIGNAL|PERSIST|ET|CLOSED)|EVLIST_INTERNAL|EVLOOP_(ONCE|NONBLOCK|NO_EXIT_ON_EMPTY)|EVENT_LOG_(DEBUG|MSG|WARN|ERR)'
 bindgen ffi/wrapper.h \
     --allowlist-function "$functions" \
     --allowlist-type 'event|event_base|evconnlistener' \

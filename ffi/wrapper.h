@@ -2,5 +2,4 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/listener.h>
-#include <event2/thread.h>
 #include <event2/util.h>

@@ -11,9 +11,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use super::ffi;
 use super::libevent::Base;
+use super::waker::{Waker, WakerHandle};
 use super::{AcceptedFd, FileEvent, Listener, Pulse, SignalEvent, Timer};
 use crate::envoy_log;
 use crate::trace::{self, Stage};
@@ -50,6 +52,7 @@ pub struct Dispatcher {
     base: Rc<Base>,
     posts: Arc<PostQueue>,
     post_timer: Timer,
+    waker: Waker,
     deferred_delete_timer: Timer,
     deferred: [RefCell<Vec<Rc<dyn DeferredDeletable>>>; 2],
     current_deferred: Cell<usize>,
@@ -72,6 +75,8 @@ impl Dispatcher {
     pub fn create(name: &str) -> io::Result<Rc<Dispatcher>> {
         let base = Base::new()?;
         let posts = Arc::new(PostQueue::default());
+        let to_wake = posts.clone();
+        let waker = Waker::new(&base, move || to_wake.woken())?;
         let dispatcher = Rc::new_cyclic(|weak: &Weak<Dispatcher>| {
             let on_deferred = weak.clone();
             let to_run = posts.clone();
@@ -85,13 +90,18 @@ impl Dispatcher {
                 }),
                 base,
                 posts,
+                waker: waker,
                 deferred: [RefCell::default(), RefCell::default()],
                 current_deferred: Cell::new(0),
                 deferred_deleting: Cell::new(false),
             }
         });
-        dispatcher.posts.lock().loop_ref =
-            Some(LoopRef { base: dispatcher.base.raw(), post_event: dispatcher.post_timer.raw_event() });
+        dispatcher.posts.lock().loop_ref = Some(LoopRef {
+            thread: thread::current().id(),
+            base: dispatcher.base.raw(),
+            post_event: dispatcher.post_timer.raw_event(),
+            waker: dispatcher.waker.handle(),
+        });
         Ok(dispatcher)
     }
 
@@ -245,11 +255,10 @@ impl DispatcherHandle {
 
     /// Ends the dispatcher's `run` after its current pass.
     pub fn exit(&self) {
-        let state = self.posts.lock();
+        let mut state = self.posts.lock();
+        state.exit = true;
         if let Some(loop_ref) = &state.loop_ref {
-            // SAFETY: `loop_ref` is there only while the dispatcher, and so its base, lives, and the lock
-            // keeps it there; libevent's base has its own lock.
-            unsafe { ffi::event_base_loopexit(loop_ref.base, std::ptr::null()) };
+            loop_ref.waker.wake();
         }
     }
 }
@@ -262,17 +271,20 @@ struct PostQueue {
 #[derive(Default)]
 struct PostState {
     callbacks: VecDeque<PostCb>,
+    exit: bool,
     loop_ref: Option<LoopRef>,
 }
 
 /// What a post touches of the loop; present while the dispatcher lives.
 struct LoopRef {
+    /// The loop's own, which alone uses the pointers.
+    thread: ThreadId,
     base: *mut ffi::event_base,
     post_event: *mut ffi::event,
+    waker: WakerHandle,
 }
 
-// SAFETY: the pointers are used only under the queue's lock, only in calls that libevent makes safe
-// between threads (evthread_use_pthreads), and are removed before the dispatcher goes.
+// SAFETY: the pointers are used on the loop's own thread only, and are removed before the dispatcher goes.
 unsafe impl Send for LoopRef {}
 
 impl PostQueue {
@@ -289,10 +301,28 @@ impl PostQueue {
         state.callbacks.push_back(callback);
         let wakes = state.callbacks.len() == 1;
         trace::instant(Stage::Post, None, 0, wakes.into(), 0);
-        // Only the push that found the list empty wakes the loop.
-        if wakes && let Some(loop_ref) = &state.loop_ref {
-            // SAFETY: see `LoopRef`.
-            unsafe { ffi::event_active(loop_ref.post_event, ffi::EV_TIMEOUT as c_int, 0) };
+        let Some(loop_ref) = &state.loop_ref else { return };
+        if loop_ref.thread == thread::current().id() {
+            // Also where another thread has been first: the loop has not heard of that yet, and this is for this pass.
+            loop_ref.activate_post_event();
+        } else if wakes {
+            // Only the push that found the list empty wakes the loop.
+            loop_ref.waker.wake();
+        }
+    }
+
+    /// Does in the loop what other threads have woken it for.
+    fn woken(&self) {
+        let mut state = self.lock();
+        let exit = std::mem::take(&mut state.exit);
+        let posted = !state.callbacks.is_empty();
+        let Some(loop_ref) = &state.loop_ref else { return };
+        if exit {
+            // SAFETY: this is the loop's thread, and the base lives as long as `loop_ref` is there.
+            unsafe { ffi::event_base_loopexit(loop_ref.base, std::ptr::null()) };
+        }
+        if posted {
+            loop_ref.activate_post_event();
         }
     }
 
@@ -307,5 +337,13 @@ impl PostQueue {
             let _stage = trace::scope(Stage::RunPostCallbacks, None, 0, left as u64, 0);
             callback();
         }
+    }
+}
+
+impl LoopRef {
+    /// Only for the loop's own thread.
+    fn activate_post_event(&self) {
+        // SAFETY: the caller is the loop's thread, and the event lives as long as `self` is there.
+        unsafe { ffi::event_active(self.post_event, ffi::EV_TIMEOUT as c_int, 0) };
     }
 }

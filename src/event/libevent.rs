@@ -18,13 +18,11 @@ use super::pulse::Pulse;
 use super::{clock, ffi};
 use crate::{envoy_log, trace};
 
-/// Initialises libevent for use from several threads and ignores SIGPIPE. May be called repeatedly.
+/// Initialises libevent and ignores SIGPIPE. May be called repeatedly. Envoy calls `evthread_use_pthreads` here;
+/// legate touches each base on one thread alone ([`super::waker`] is how others reach it) and needs no locks in it.
 pub fn global_init() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: called once, before any event_base exists.
-        let rc = unsafe { ffi::evthread_use_pthreads() };
-        assert_eq!(rc, 0, "libevent without thread support"); // invariant
         // SAFETY: `on_log` matches libevent's callback type and never unwinds.
         unsafe { ffi::event_set_log_callback(Some(on_log)) };
         // SAFETY: SIG_IGN installs no handler code.

@@ -28,6 +28,7 @@ mod signal;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod waker;
 
 pub use clock::now;
 pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunEnd, RunType};
