@@ -15,6 +15,7 @@ use std::thread::{self, ThreadId};
 
 use super::ffi;
 use super::libevent::Base;
+use super::timeout::TimeoutLists;
 use super::waker::{Waker, WakerHandle};
 use super::{AcceptedFd, FileEvent, Listener, Pulse, SignalEvent, Timer};
 use crate::envoy_log;
@@ -54,6 +55,7 @@ pub struct Dispatcher {
     post_timer: Timer,
     waker: Waker,
     deferred_delete_timer: Timer,
+    timeouts: Rc<TimeoutLists>,
     deferred: [RefCell<Vec<Rc<dyn DeferredDeletable>>>; 2],
     current_deferred: Cell<usize>,
     deferred_deleting: Cell<bool>,
@@ -88,9 +90,10 @@ impl Dispatcher {
                         dispatcher.clear_deferred_delete_list();
                     }
                 }),
+                timeouts: TimeoutLists::new(&base),
                 base,
                 posts,
-                waker: waker,
+                waker,
                 deferred: [RefCell::default(), RefCell::default()],
                 current_deferred: Cell::new(0),
                 deferred_deleting: Cell::new(false),
@@ -126,6 +129,10 @@ impl Dispatcher {
     /// Makes a disarmed timer.
     pub fn create_timer(&self, callback: impl Fn() + 'static) -> Timer {
         Timer::new(&self.base, callback)
+    }
+
+    pub(super) fn timeout_lists(&self) -> &Rc<TimeoutLists> {
+        &self.timeouts
     }
 
     /// Takes over a bound socket, or a share of it, listens (libevent calls `listen(2)` with a backlog of

@@ -27,6 +27,7 @@ mod pulse;
 mod signal;
 #[cfg(test)]
 mod tests;
+mod timeout;
 mod timer;
 mod waker;
 
@@ -37,4 +38,5 @@ pub use libevent::global_init;
 pub use listener::{AcceptedFd, Listener};
 pub use pulse::Pulse;
 pub use signal::SignalEvent;
+pub use timeout::{Timeout, TimeoutCallbacks};
 pub use timer::Timer;

@@ -503,3 +503,117 @@ fn of_what_a_poll_tells_the_ends_come_first() {
         assert_eq!(*log.borrow(), ["1: 7", "0: 3"], "reset: {resets}");
     }
 }
+
+/// Notes which of its timeouts are over, and does what a test wants then.
+struct Noter {
+    seen: RefCell<Vec<u8>>,
+    then: Box<dyn Fn(u8)>,
+}
+
+impl Noter {
+    fn new(then: impl Fn(u8) + 'static) -> Rc<Self> {
+        Rc::new(Noter { seen: RefCell::default(), then: Box::new(then) })
+    }
+
+    fn weak(self: &Rc<Self>) -> Weak<dyn TimeoutCallbacks> {
+        Rc::downgrade(self) as Weak<dyn TimeoutCallbacks>
+    }
+}
+
+impl TimeoutCallbacks for Noter {
+    fn on_timeout(&self, which: u8) {
+        self.seen.borrow_mut().push(which);
+        (self.then)(which);
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn timeouts_of_one_length_run_in_order_and_only_while_armed() {
+    let d = Dispatcher::new("test");
+    let weak = Rc::downgrade(&d);
+    let noter = Noter::new(move |which| {
+        if which == 4 {
+            weak.upgrade().unwrap().exit();
+        }
+    });
+    let timeouts: [Timeout; 5] = Default::default();
+    for (which, timeout) in (0..).zip(&timeouts) {
+        timeout.enable(&d, noter.weak(), which, 5 * MS);
+    }
+    // The oldest, one in the middle; and one that is armed anew is the youngest.
+    assert!(timeouts[0].disable() && timeouts[2].disable() && !timeouts[2].disable());
+    timeouts[1].enable(&d, noter.weak(), 1, 5 * MS);
+    timeouts[4].enable(&d, noter.weak(), 4, 5 * MS);
+    assert!(timeouts[1].enabled() && !timeouts[0].enabled());
+    let start = Instant::now();
+    d.run(RunType::RunUntilExit);
+    assert!(start.elapsed() >= 4 * MS);
+    assert_eq!(*noter.seen.borrow(), [3, 1, 4]);
+    assert!(timeouts.iter().all(|timeout| !timeout.enabled() && !timeout.disable()));
+}
+
+#[test]
+fn a_shorter_timeout_runs_first_and_more_lengths_than_lists_are_served() {
+    let d = Dispatcher::new("test");
+    let weak = Rc::downgrade(&d);
+    let noter = Noter::new(move |which| {
+        if which == 40 {
+            weak.upgrade().unwrap().exit();
+        }
+    });
+    let timeouts: Vec<Timeout> = (0..40).map(|_| Timeout::default()).collect();
+    for (which, timeout) in (1..=40).rev().zip(&timeouts) {
+        timeout.enable(&d, noter.weak(), which, 3 * u32::from(which) * MS);
+    }
+    assert!(timeouts.iter().all(Timeout::enabled));
+    assert!(timeouts[39].disable() && timeouts[0].enabled());
+    d.run(RunType::RunUntilExit);
+    assert_eq!(*noter.seen.borrow(), (2..=40).collect::<Vec<u8>>());
+}
+
+#[test]
+fn what_arms_itself_when_it_runs_waits_for_the_next_time() {
+    let d = Dispatcher::new("test");
+    let timeout = Rc::new(Timeout::default());
+    let noter = Rc::new_cyclic(|weak: &Weak<Noter>| {
+        let (d, timeout, weak) = (Rc::downgrade(&d), timeout.clone(), weak.clone());
+        Noter {
+            seen: RefCell::default(),
+            then: Box::new(move |which| {
+                let d = d.upgrade().unwrap();
+                match which {
+                    3 => d.exit(),
+                    _ => timeout.enable(&d, weak.clone(), which + 1, Duration::ZERO),
+                }
+            }),
+        }
+    });
+    timeout.enable(&d, noter.weak(), 0, Duration::ZERO);
+    let start = Instant::now();
+    d.run(RunType::RunUntilExit);
+    assert_eq!(*noter.seen.borrow(), [0, 1, 2, 3]);
+    assert!(start.elapsed() >= 3 * MS, "a pass each");
+}
+
+#[test]
+fn a_timeout_that_goes_is_disarmed_and_one_whose_owner_has_gone_does_nothing() {
+    let d = Dispatcher::new("test");
+    let weak = Rc::downgrade(&d);
+    let noter = Noter::new(move |which| {
+        if which == 9 {
+            weak.upgrade().unwrap().exit()
+        }
+    });
+    let gone = Noter::new(|_| panic!("its owner has gone"));
+    let timeout = Timeout::default();
+    timeout.enable(&d, noter.weak(), 1, MS);
+    drop(timeout);
+    let (orphan, last) = (Timeout::default(), Timeout::default());
+    orphan.enable(&d, gone.weak(), 1, MS);
+    drop(gone);
+    last.enable(&d, noter.weak(), 9, 2 * MS);
+    d.run(RunType::RunUntilExit);
+    assert_eq!(*noter.seen.borrow(), [9]);
+}

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
-use crate::event::Timer;
+use crate::event::{Timeout, TimeoutCallbacks};
 use crate::network::{
     ClientConnectionImpl, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl,
     FilterStatus, ReadFilter, ReadFilterCallbacks,
@@ -35,7 +35,7 @@ pub struct CodecClient {
     codec: Rc<dyn ClientConnection>,
     callbacks: Weak<dyn CodecClientCallbacks>,
     idle_timeout: Option<Duration>,
-    idle_timer: RefCell<Option<Timer>>,
+    idle_timer: Timeout,
     active_requests: RefCell<Vec<Rc<ActiveRequest>>>,
     connected: Cell<bool>,
     remote_closed: Cell<bool>,
@@ -56,7 +56,7 @@ impl CodecClient {
             codec,
             callbacks,
             idle_timeout,
-            idle_timer: RefCell::default(),
+            idle_timer: Timeout::default(),
             active_requests: RefCell::default(),
             connected: Cell::new(false),
             remote_closed: Cell::new(false),
@@ -71,16 +71,7 @@ impl CodecClient {
         envoy_conn_log!(Client, debug, connection.id(), "connecting");
         trace::instant(Stage::NewCodecClient, Some(connection.id()), 0, 0, 0);
         connection.connect();
-        if idle_timeout.is_some() {
-            let weak = client.weak.clone();
-            let timer = connection.dispatcher().create_timer(move || {
-                if let Some(client) = weak.upgrade() {
-                    client.on_idle_timeout();
-                }
-            });
-            *client.idle_timer.borrow_mut() = Some(timer);
-            client.enable_idle_timer();
-        }
+        client.enable_idle_timer();
         connection.no_delay();
         client
     }
@@ -185,15 +176,13 @@ impl CodecClient {
     }
 
     fn enable_idle_timer(&self) {
-        if let (Some(timer), Some(timeout)) = (self.idle_timer.borrow().as_ref(), self.idle_timeout) {
-            timer.enable_timer(timeout);
+        if let Some(timeout) = self.idle_timeout {
+            self.idle_timer.enable(self.connection.dispatcher(), self.weak.clone(), 0, timeout);
         }
     }
 
     fn disable_idle_timer(&self) {
-        if let Some(timer) = self.idle_timer.borrow().as_ref() {
-            timer.disable_timer();
-        }
+        self.idle_timer.disable();
     }
 
     fn reset_reason(&self) -> StreamResetReason {
@@ -204,6 +193,12 @@ impl CodecClient {
         } else {
             StreamResetReason::RemoteConnectionFailure
         }
+    }
+}
+
+impl TimeoutCallbacks for CodecClient {
+    fn on_timeout(&self, _which: u8) {
+        self.on_idle_timeout();
     }
 }
 
@@ -231,7 +226,7 @@ impl ConnectionCallbacks for CodecClient {
             "disconnect. resetting {} pending requests",
             self.num_active_requests()
         );
-        drop(self.idle_timer.borrow_mut().take());
+        self.idle_timer.disable();
         loop {
             let Some(request) = self.active_requests.borrow().last().cloned() else { return };
             let encoder = request.encoder.borrow().clone();

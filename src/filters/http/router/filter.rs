@@ -15,7 +15,7 @@ use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterEntry;
 use crate::conn_pool;
 use crate::envoy_stream_log;
-use crate::event::{self, Timer};
+use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
     StreamDecoderFilterCallbacks,
@@ -48,7 +48,7 @@ pub struct Filter {
     upstream_request: RefCell<Option<Rc<UpstreamRequest>>>,
     timeout: Cell<TimeoutData>,
     timeout_response_code: Cell<u16>,
-    response_timeout: RefCell<Option<Timer>>,
+    response_timeout: Timeout,
     downstream_request_complete_time: Cell<Option<Instant>>,
     downstream_end_stream: Cell<bool>,
     /// Some of a response has come, if only an informational head.
@@ -79,7 +79,7 @@ impl Filter {
             upstream_request: RefCell::default(),
             timeout: Cell::default(),
             timeout_response_code: Cell::new(504),
-            response_timeout: RefCell::default(),
+            response_timeout: Timeout::default(),
             downstream_request_complete_time: Cell::new(None),
             downstream_end_stream: Cell::new(false),
             downstream_response_started: Cell::new(false),
@@ -321,14 +321,7 @@ impl Filter {
             return;
         }
         let Some(callbacks) = self.callbacks() else { return };
-        let weak = self.weak.clone();
-        let timer = callbacks.dispatcher().create_timer(move || {
-            if let Some(filter) = weak.upgrade() {
-                filter.on_response_timeout();
-            }
-        });
-        timer.enable_timer(timeout);
-        *self.response_timeout.borrow_mut() = Some(timer);
+        self.response_timeout.enable(callbacks.dispatcher(), self.weak.clone(), 0, timeout);
     }
 
     /// Lets go of the upstream request and the timers.
@@ -338,7 +331,13 @@ impl Filter {
             self.with_stream_info(|info| request.copy_timing(info));
             request.clear_request_encoder();
         }
-        drop(self.response_timeout.borrow_mut().take());
+        self.response_timeout.disable();
+    }
+}
+
+impl TimeoutCallbacks for Filter {
+    fn on_timeout(&self, _which: u8) {
+        self.on_response_timeout();
     }
 }
 

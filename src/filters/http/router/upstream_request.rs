@@ -10,13 +10,17 @@ use super::filter::Filter;
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::conn_pool::{Callbacks, Cancellable, Instance, PoolFailureReason};
 use crate::envoy_stream_log;
-use crate::event::{self, Timer};
+use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::DownstreamWatermarkCallbacks;
 use crate::http::{
     HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason,
 };
 use crate::trace::{self, Stage};
 use crate::upstream::HostSharedPtr;
+
+/// What a try's timers are for.
+const PER_TRY: u8 = 0;
+const MAX_DURATION: u8 = 1;
 
 /// See the module's description.
 pub(super) struct UpstreamRequest {
@@ -29,8 +33,8 @@ pub(super) struct UpstreamRequest {
     host: RefCell<Option<HostSharedPtr>>,
     /// The body that came before there was a connection.
     buffered_request_body: RefCell<Option<WatermarkBuffer>>,
-    per_try_timeout: RefCell<Option<Timer>>,
-    max_stream_duration_timer: RefCell<Option<Timer>>,
+    per_try_timeout: Timeout,
+    max_stream_duration_timer: Timeout,
     encode_complete: Cell<bool>,
     encode_trailers: Cell<bool>,
     calling_encode_headers: Cell<bool>,
@@ -53,8 +57,8 @@ impl UpstreamRequest {
             request_encoder: RefCell::default(),
             host: RefCell::default(),
             buffered_request_body: RefCell::default(),
-            per_try_timeout: RefCell::default(),
-            max_stream_duration_timer: RefCell::default(),
+            per_try_timeout: Timeout::default(),
+            max_stream_duration_timer: Timeout::default(),
             encode_complete: Cell::new(false),
             encode_trailers: Cell::new(false),
             calling_encode_headers: Cell::new(false),
@@ -206,27 +210,14 @@ impl UpstreamRequest {
     fn setup_per_try_timeout(&self, parent: &Filter) {
         let timeout = parent.per_try_timeout();
         let Some(callbacks) = parent.callbacks().filter(|_| !timeout.is_zero()) else { return };
-        let weak = self.weak.clone();
-        let timer = callbacks.dispatcher().create_timer(move || {
-            if let Some(request) = weak.upgrade() {
-                request.on_per_try_timeout();
-            }
-        });
-        timer.enable_timer(timeout);
-        *self.per_try_timeout.borrow_mut() = Some(timer);
+        self.per_try_timeout.enable(callbacks.dispatcher(), self.weak.clone(), PER_TRY, timeout);
     }
 
     fn setup_max_stream_duration(&self, parent: &Filter) {
         let duration = parent.cluster().and_then(|cluster| cluster.max_stream_duration());
         let (Some(duration), Some(callbacks)) = (duration, parent.callbacks()) else { return };
-        let weak = self.weak.clone();
-        let timer = callbacks.dispatcher().create_timer(move || {
-            if let Some(request) = weak.upgrade() {
-                request.on_stream_max_duration_reached();
-            }
-        });
-        timer.enable_timer(duration);
-        *self.max_stream_duration_timer.borrow_mut() = Some(timer);
+        let timer = &self.max_stream_duration_timer;
+        timer.enable(callbacks.dispatcher(), self.weak.clone(), MAX_DURATION, duration);
     }
 
     fn on_stream_max_duration_reached(&self) {
@@ -334,6 +325,15 @@ impl UpstreamRequest {
         }
         if end_stream {
             self.last_rx.set(now);
+        }
+    }
+}
+
+impl TimeoutCallbacks for UpstreamRequest {
+    fn on_timeout(&self, which: u8) {
+        match which {
+            PER_TRY => self.on_per_try_timeout(),
+            _ => self.on_stream_max_duration_reached(),
         }
     }
 }

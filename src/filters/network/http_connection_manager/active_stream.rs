@@ -15,7 +15,7 @@ use super::config::ConnectionManagerConfig;
 use super::conn_manager::{ConnectionManagerImpl, DrainState};
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::envoy_stream_log;
-use crate::event::{self, Dispatcher, Timer};
+use crate::event::{self, Dispatcher, Timeout, TimeoutCallbacks};
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, StreamDecoderFilter, StreamEncoderFilter,
     StreamFilter,
@@ -26,6 +26,12 @@ use crate::http::{
 };
 use crate::router::RouteConstSharedPtr;
 use crate::trace::{self, Stage};
+
+/// What a stream's timers are for.
+const IDLE: u8 = 0;
+const REQUEST: u8 = 1;
+const REQUEST_HEADER: u8 = 2;
+const MAX_DURATION: u8 = 3;
 
 /// See the module's description.
 pub struct ActiveStream {
@@ -51,12 +57,12 @@ pub struct ActiveStream {
     pub(super) buffer_limit: Cell<usize>,
     cached_route: RefCell<Option<Option<RouteConstSharedPtr>>>,
     route_cleared: Cell<bool>,
-    stream_idle_timer: RefCell<Option<Timer>>,
+    stream_idle_timer: Timeout,
     idle_timeout: Cell<Duration>,
     last_activity: Cell<Instant>,
-    request_timer: RefCell<Option<Timer>>,
-    request_header_timer: RefCell<Option<Timer>>,
-    max_duration_timer: RefCell<Option<Timer>>,
+    request_timer: Timeout,
+    request_header_timer: Timeout,
+    max_duration_timer: Timeout,
     high_watermark_count: Cell<u32>,
     watermark_callbacks: RefCell<Option<Weak<dyn DownstreamWatermarkCallbacks>>>,
     pub(super) state: StreamState,
@@ -140,12 +146,12 @@ impl ActiveStream {
             buffered_response_data: RefCell::default(),
             cached_route: RefCell::default(),
             route_cleared: Cell::new(false),
-            stream_idle_timer: RefCell::default(),
+            stream_idle_timer: Timeout::default(),
             idle_timeout: Cell::new(config.stream_idle_timeout),
             last_activity: Cell::new(event::now()),
-            request_timer: RefCell::default(),
-            request_header_timer: RefCell::default(),
-            max_duration_timer: RefCell::default(),
+            request_timer: Timeout::default(),
+            request_header_timer: Timeout::default(),
+            max_duration_timer: Timeout::default(),
             high_watermark_count: Cell::new(0),
             watermark_callbacks: RefCell::default(),
             state: StreamState::default(),
@@ -165,37 +171,18 @@ impl ActiveStream {
     }
 
     fn start_timers(&self) {
-        if !self.config.stream_idle_timeout.is_zero() {
-            *self.stream_idle_timer.borrow_mut() = Some(self.timer(ActiveStream::on_idle_timeout));
-            self.arm_idle_timer(self.config.stream_idle_timeout);
-        }
-        let one_shot = |slot: &RefCell<Option<Timer>>, after: Duration, f: fn(&ActiveStream)| {
-            if !after.is_zero() {
-                let timer = self.timer(f);
-                timer.enable_timer(after);
-                *slot.borrow_mut() = Some(timer);
-            }
-        };
-        one_shot(&self.request_timer, self.config.request_timeout, ActiveStream::on_request_timeout);
-        one_shot(
-            &self.request_header_timer,
-            self.config.request_headers_timeout,
-            ActiveStream::on_request_header_timeout,
-        );
-        one_shot(
-            &self.max_duration_timer,
-            self.config.max_stream_duration.unwrap_or_default(),
-            ActiveStream::on_max_stream_duration,
-        );
+        let config = &self.config;
+        self.arm(&self.stream_idle_timer, IDLE, config.stream_idle_timeout);
+        self.arm(&self.request_timer, REQUEST, config.request_timeout);
+        self.arm(&self.request_header_timer, REQUEST_HEADER, config.request_headers_timeout);
+        self.arm(&self.max_duration_timer, MAX_DURATION, config.max_stream_duration.unwrap_or_default());
     }
 
-    fn timer(&self, f: fn(&ActiveStream)) -> Timer {
-        let weak = self.weak.clone();
-        self.dispatcher.create_timer(move || {
-            if let Some(stream) = weak.upgrade() {
-                f(&stream);
-            }
-        })
+    /// Zero is no timeout.
+    fn arm(&self, timer: &Timeout, which: u8, after: Duration) {
+        if !after.is_zero() {
+            timer.enable(&self.dispatcher, self.weak.clone(), which, after);
+        }
     }
 
     pub(super) fn weak(&self) -> Weak<ActiveStream> {
@@ -260,15 +247,8 @@ impl ActiveStream {
         self.last_activity.set(event::now());
     }
 
-    fn arm_idle_timer(&self, after: Duration) {
-        if let Some(timer) = self.stream_idle_timer.borrow().as_ref() {
-            timer.enable_timer(after);
-        }
-    }
-
     pub(super) fn disarm_request_timeout(&self) {
-        let timer = self.request_timer.borrow_mut().take();
-        if timer.is_some() {
+        if self.request_timer.disable() {
             self.passed(Stage::DisarmRequestTimeout, 0);
         }
     }
@@ -278,7 +258,7 @@ impl ActiveStream {
             self.idle_timeout.get().saturating_sub(event::now().duration_since(self.last_activity.get()));
         // The loop's timers have a resolution of a millisecond.
         if left > Duration::from_millis(1) {
-            self.arm_idle_timer(left);
+            self.arm(&self.stream_idle_timer, IDLE, left);
             return;
         }
         self.passed(Stage::StreamIdleTimeout, 0);
@@ -321,13 +301,13 @@ impl ActiveStream {
 
     /// The stream leaves its connection: filters and timers stop.
     pub(super) fn on_deferred_destroy(&self) {
-        for slot in [
+        for timer in [
             &self.stream_idle_timer,
             &self.request_timer,
             &self.request_header_timer,
             &self.max_duration_timer,
         ] {
-            drop(slot.borrow_mut().take());
+            timer.disable();
         }
         self.state.destroyed.set(true);
         for filter in (0..).map_while(|i| self.decoder_filter(i)) {
@@ -462,6 +442,17 @@ impl ActiveStream {
         if !self.state.remote_complete.get() {
             manager.drain_state.set(DrainState::Closing);
             stats.downstream_rq_response_before_rq_complete.inc();
+        }
+    }
+}
+
+impl TimeoutCallbacks for ActiveStream {
+    fn on_timeout(&self, which: u8) {
+        match which {
+            IDLE => self.on_idle_timeout(),
+            REQUEST => self.on_request_timeout(),
+            REQUEST_HEADER => self.on_request_header_timeout(),
+            _ => self.on_max_stream_duration(),
         }
     }
 }

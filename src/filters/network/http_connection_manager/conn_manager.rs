@@ -3,13 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::active_stream::ActiveStream;
 use super::config::ConnectionManagerConfig;
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
-use crate::event::{Dispatcher, Timer};
+use crate::event::{Dispatcher, Timeout, TimeoutCallbacks};
 use crate::http::http1::ServerConnectionImpl;
 use crate::http::{
     CodecError, RequestDecoder, ResponseFlag, ServerConnection, ServerConnectionCallbacks, StreamCallbacks,
@@ -31,6 +31,11 @@ pub(super) enum DrainState {
     Closing,
 }
 
+/// What a connection's timers are for.
+const IDLE: u8 = 0;
+const DRAIN: u8 = 1;
+const DURATION: u8 = 2;
+
 /// See the module's description.
 pub struct ConnectionManagerImpl {
     weak: Weak<ConnectionManagerImpl>,
@@ -43,9 +48,9 @@ pub struct ConnectionManagerImpl {
     pub(super) drain_state: Cell<DrainState>,
     /// The connection is as old as it may get: its next response is its last.
     pub(super) max_duration_reached: Cell<bool>,
-    idle_timer: RefCell<Option<Timer>>,
-    drain_timer: RefCell<Option<Timer>>,
-    duration_timer: RefCell<Option<Timer>>,
+    idle_timer: Timeout,
+    drain_timer: Timeout,
+    duration_timer: Timeout,
     requests: Cell<u64>,
     start: Instant,
 }
@@ -63,9 +68,9 @@ impl ConnectionManagerImpl {
             streams: RefCell::default(),
             drain_state: Cell::new(DrainState::NotDraining),
             max_duration_reached: Cell::new(false),
-            idle_timer: RefCell::default(),
-            drain_timer: RefCell::default(),
-            duration_timer: RefCell::default(),
+            idle_timer: Timeout::default(),
+            drain_timer: Timeout::default(),
+            duration_timer: Timeout::default(),
             requests: Cell::new(0),
             start: Instant::now(),
         })
@@ -156,8 +161,8 @@ impl ConnectionManagerImpl {
     }
 
     fn enable_idle_timer(&self) {
-        if let (Some(timer), Some(timeout)) = (self.idle_timer.borrow().as_ref(), self.config.idle_timeout) {
-            timer.enable_timer(timeout);
+        if let Some(timeout) = self.config.idle_timeout {
+            self.arm(&self.idle_timer, IDLE, timeout);
         }
     }
 
@@ -166,14 +171,11 @@ impl ConnectionManagerImpl {
         debug_assert!(self.drain_state.get() == DrainState::NotDraining);
         self.drain_state.set(DrainState::Draining);
         trace::instant(Stage::StartDrainSequence, Some(self.connection_id()), 0, 0, 0);
-        let weak = self.weak.clone();
-        let timer = self.dispatcher.create_timer(move || {
-            if let Some(manager) = weak.upgrade() {
-                manager.on_drain_timeout();
-            }
-        });
-        timer.enable_timer(self.config.drain_timeout);
-        *self.drain_timer.borrow_mut() = Some(timer);
+        self.arm(&self.drain_timer, DRAIN, self.config.drain_timeout);
+    }
+
+    fn arm(&self, timer: &Timeout, which: u8, after: Duration) {
+        timer.enable(&self.dispatcher, self.weak.clone(), which, after);
     }
 
     fn on_drain_timeout(&self) {
@@ -300,24 +302,9 @@ impl ReadFilter for ConnectionManagerImpl {
         trace::instant(Stage::InitializeReadFilterCallbacks, Some(connection.id()), 0, 0, 0);
         let as_callbacks: Weak<dyn ConnectionCallbacks> = self.weak.clone();
         connection.add_connection_callbacks(as_callbacks);
-        if self.config.idle_timeout.is_some() {
-            let weak = self.weak.clone();
-            *self.idle_timer.borrow_mut() = Some(self.dispatcher.create_timer(move || {
-                if let Some(manager) = weak.upgrade() {
-                    manager.on_idle_timeout();
-                }
-            }));
-            self.enable_idle_timer();
-        }
+        self.enable_idle_timer();
         if let Some(duration) = self.config.max_connection_duration {
-            let weak = self.weak.clone();
-            let timer = self.dispatcher.create_timer(move || {
-                if let Some(manager) = weak.upgrade() {
-                    manager.on_connection_duration_timeout();
-                }
-            });
-            timer.enable_timer(duration);
-            *self.duration_timer.borrow_mut() = Some(timer);
+            self.arm(&self.duration_timer, DURATION, duration);
         }
         connection.set_delayed_close_timeout(self.config.delayed_close_timeout);
         connection.set_connection_stats(self.config.connection_stats.clone());
@@ -326,9 +313,7 @@ impl ReadFilter for ConnectionManagerImpl {
 
 impl ServerConnectionCallbacks for ConnectionManagerImpl {
     fn new_stream(&self, response_encoder: Rc<dyn StreamEncoder>) -> Weak<dyn RequestDecoder> {
-        if let Some(timer) = self.idle_timer.borrow().as_ref() {
-            timer.disable_timer();
-        }
+        self.idle_timer.disable();
         envoy_conn_log!(Http, debug, self.connection_id(), "new stream");
         let stream = ActiveStream::new(&self.weak, self, response_encoder.clone());
         trace::instant(Stage::NewStream, Some(stream.connection_id), stream.stream_id, 0, 0);
@@ -336,6 +321,16 @@ impl ServerConnectionCallbacks for ConnectionManagerImpl {
         let callbacks: Weak<dyn StreamCallbacks> = stream.weak();
         response_encoder.stream().add_callbacks(callbacks);
         stream.weak()
+    }
+}
+
+impl TimeoutCallbacks for ConnectionManagerImpl {
+    fn on_timeout(&self, which: u8) {
+        match which {
+            IDLE => self.on_idle_timeout(),
+            DRAIN => self.on_drain_timeout(),
+            _ => self.on_connection_duration_timeout(),
+        }
     }
 }
 
@@ -349,9 +344,9 @@ impl ConnectionCallbacks for ConnectionManagerImpl {
             ConnectionEvent::LocalClose => stats.downstream_cx_destroy_local.inc(),
             ConnectionEvent::RemoteClose => stats.downstream_cx_destroy_remote.inc(),
         }
-        drop(self.idle_timer.borrow_mut().take());
-        drop(self.drain_timer.borrow_mut().take());
-        drop(self.duration_timer.borrow_mut().take());
+        for timer in [&self.idle_timer, &self.drain_timer, &self.duration_timer] {
+            timer.disable();
+        }
         if self.has_streams() {
             if event == ConnectionEvent::LocalClose {
                 stats.downstream_cx_destroy_local_active_rq.inc();

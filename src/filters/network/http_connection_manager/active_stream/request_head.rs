@@ -69,14 +69,8 @@ impl ActiveStream {
     fn apply_route_idle_timeout(&self, route: &RouteConstSharedPtr) {
         let Some(timeout) = route.route_entry().and_then(|entry| entry.idle_timeout) else { return };
         self.idle_timeout.set(timeout);
-        if timeout.is_zero() {
-            drop(self.stream_idle_timer.borrow_mut().take());
-            return;
-        }
-        if self.stream_idle_timer.borrow().is_none() {
-            *self.stream_idle_timer.borrow_mut() = Some(self.timer(ActiveStream::on_idle_timeout));
-        }
-        self.arm_idle_timer(timeout);
+        self.stream_idle_timer.disable();
+        self.arm(&self.stream_idle_timer, super::IDLE, timeout);
     }
 
     /// Has the log name the cluster of a request that does not come as far as the router, which does so otherwise.
@@ -93,7 +87,7 @@ impl ActiveStream {
     }
 
     pub(super) fn decode_request_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
-        drop(self.request_header_timer.borrow_mut().take());
+        self.request_header_timer.disable();
         *self.request_headers.borrow_mut() = Some(headers.clone());
         envoy_stream_log!(
             Http,
