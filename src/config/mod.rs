@@ -17,6 +17,7 @@ pub mod bootstrap;
 pub mod cluster;
 mod context;
 pub mod core;
+mod descriptor;
 pub mod endpoint;
 pub mod error;
 pub mod http_connection_manager;
@@ -30,6 +31,7 @@ pub mod runtime;
 mod scalar;
 mod text;
 pub mod watchdog;
+mod wire_format;
 pub mod yaml;
 
 #[cfg(test)]
