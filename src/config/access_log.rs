@@ -39,7 +39,6 @@ impl AccessLog {
 
 impl FromMessage for AccessLog {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("filter")?;
         let name = r.string("name")?;
         let (type_name, config) = r.any("typed_config")?;
         let (sink, format) = config.read_with(|config| match type_name {
@@ -54,7 +53,6 @@ impl FromMessage for AccessLog {
 
 fn read_file(r: &mut MessageReader<'_>) -> Result<(AccessLogSink, Option<String>), ConfigError> {
     let path = r.required_string("path")?;
-    r.unsupported_fields(&["json_format", "typed_json_format"])?;
     let format = match r.at_most_one(&["format", "log_format"])? {
         // The older form; empty means the default there.
         Some("format") => Some(r.string("format")?).filter(|f| !f.is_empty()),
@@ -75,8 +73,6 @@ struct SubstitutionFormatString {
 
 impl FromMessage for SubstitutionFormatString {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["json_format", "content_type", "formatters", "json_format_options"])?;
-        r.unsupported_if_true("omit_empty_values")?;
         let text = match r.exactly_one(&["text_format_source", "text_format"])? {
             "text_format" => r.string("text_format")?,
             _ => match r.required_message("text_format_source")? {

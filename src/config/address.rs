@@ -26,9 +26,6 @@ impl SocketAddress {
 
 impl FromMessage for SocketAddress {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        const PROTOCOLS: [(&str, u32, Option<()>); 2] = [("TCP", 0, Some(())), ("UDP", 1, None)];
-        r.enumeration("protocol", &PROTOCOLS)?;
-        r.unsupported_fields(&["named_port", "resolver_name", "network_namespace_filepath"])?;
         let address = r.required_string("address")?;
         let ip = parse_internet_address(&address, 0).map(|ip| ip.ip());
         if ip.is_none() && !address.is_empty() {
@@ -136,7 +133,6 @@ impl Address {
 
 impl FromMessage for Address {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("envoy_internal_address")?;
         Ok(match r.exactly_one(&["socket_address", "pipe"])? {
             "pipe" => Self::Pipe(r.required_message("pipe")?),
             _ => Self::SocketAddress(r.required_message("socket_address")?),

@@ -64,42 +64,8 @@ impl Default for Bootstrap {
     }
 }
 
-/// Fields of the API that a bootstrap may not use yet.
-const UNSUPPORTED: &[&str] = &[
-    "node_context_params",
-    "dynamic_resources",
-    "stats_sinks",
-    "deferred_stat_options",
-    "hds_config",
-    "tracing",
-    "overload_manager",
-    "header_prefix",
-    "stats_server_version_override",
-    "dns_resolution_config",
-    "typed_dns_resolver_config",
-    "bootstrap_extensions",
-    "fatal_actions",
-    "config_sources",
-    "default_config_source",
-    "default_socket_interface",
-    "certificate_provider_instances",
-    "inline_headers",
-    "perf_tracing_file_path",
-    "default_regex_engine",
-    "xds_delegate_extension",
-    "xds_config_tracker_extension",
-    "listener_manager",
-    "application_log_config",
-    "grpc_async_client_manager_config",
-    "memory_allocator_manager",
-];
-
 impl FromMessage for Bootstrap {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(UNSUPPORTED)?;
-        for name in ["stats_flush_on_admin", "enable_dispatcher_stats", "use_tcp_for_dns_lookups"] {
-            r.unsupported_if_true(name)?;
-        }
         let default = Self::default();
         let flush = r.duration("stats_flush_interval")?;
         let flush_range = Duration::from_millis(1)..Duration::from_secs(300);
@@ -186,7 +152,6 @@ pub struct StaticResources {
 
 impl FromMessage for StaticResources {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("secrets")?;
         Ok(Self { listeners: r.messages("listeners")?, clusters: r.messages("clusters")? })
     }
 }
@@ -208,7 +173,6 @@ pub struct Admin {
 
 impl FromMessage for Admin {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["socket_options", "allow_paths"])?;
         let profile_path = Some(r.string("profile_path")?).filter(|path| !path.is_empty());
         Ok(Self {
             address: r.message("address")?,
@@ -229,8 +193,6 @@ pub struct ClusterManager {
 
 impl FromMessage for ClusterManager {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["outlier_detection", "upstream_bind_config", "load_stats_config"])?;
-        r.unsupported_if_true("enable_deferred_cluster_creation")?;
         Ok(Self { local_cluster_name: r.string("local_cluster_name")? })
     }
 }
@@ -250,7 +212,6 @@ impl Default for StatsConfig {
 
 impl FromMessage for StatsConfig {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["stats_tags", "stats_matcher", "histogram_bucket_settings"])?;
         Ok(Self { use_all_default_tags: r.opt_bool("use_all_default_tags")?.unwrap_or(true) })
     }
 }

@@ -57,13 +57,7 @@ pub enum DiscoveryType {
 }
 
 impl DiscoveryType {
-    const TABLE: &EnumTable<Self> = &[
-        ("STATIC", 0, Some(Self::Static)),
-        ("STRICT_DNS", 1, None),
-        ("LOGICAL_DNS", 2, None),
-        ("EDS", 3, None),
-        ("ORIGINAL_DST", 4, None),
-    ];
+    const TABLE: &EnumTable<Self> = &[("STATIC", Self::Static)];
 }
 
 /// `Cluster.LbPolicy`: only round robin is supported yet.
@@ -75,65 +69,11 @@ pub enum LbPolicy {
 }
 
 impl LbPolicy {
-    const TABLE: &EnumTable<Self> = &[
-        ("ROUND_ROBIN", 0, Some(Self::RoundRobin)),
-        ("LEAST_REQUEST", 1, None),
-        ("RING_HASH", 2, None),
-        ("RANDOM", 3, None),
-        ("MAGLEV", 5, None),
-        ("CLUSTER_PROVIDED", 6, None),
-        ("LOAD_BALANCING_POLICY_CONFIG", 7, None),
-    ];
+    const TABLE: &EnumTable<Self> = &[("ROUND_ROBIN", Self::RoundRobin)];
 }
-
-/// Fields of the API that a cluster may not use yet.
-const UNSUPPORTED: &[&str] = &[
-    "transport_socket_matches",
-    "transport_socket",
-    "cluster_type",
-    "eds_cluster_config",
-    "health_checks",
-    "upstream_http_protocol_options",
-    "http2_protocol_options",
-    "dns_refresh_rate",
-    "dns_jitter",
-    "dns_failure_refresh_rate",
-    "dns_lookup_family",
-    "dns_resolvers",
-    "dns_resolution_config",
-    "typed_dns_resolver_config",
-    "wait_for_warm_on_init",
-    "outlier_detection",
-    "cleanup_interval",
-    "lb_subset_config",
-    "ring_hash_lb_config",
-    "maglev_lb_config",
-    "original_dst_lb_config",
-    "least_request_lb_config",
-    "round_robin_lb_config",
-    "metadata",
-    "protocol_selection",
-    "filters",
-    "load_balancing_policy",
-    "lrs_server",
-    "lrs_report_endpoint_metrics",
-    "upstream_config",
-    "track_cluster_stats",
-    "preconnect_policy",
-    "per_connection_buffer_high_watermark_timeout",
-];
 
 impl FromMessage for Cluster {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(UNSUPPORTED)?;
-        for name in [
-            "respect_dns_ttl",
-            "use_tcp_for_dns_lookups",
-            "track_timeout_budgets",
-            "connection_pool_per_downstream_connection",
-        ] {
-            r.unsupported_if_true(name)?;
-        }
         let connection: UpstreamConnectionOptions =
             r.message("upstream_connection_options")?.unwrap_or_default();
         let lb: CommonLbConfig = r.message("common_lb_config")?.unwrap_or_default();
@@ -216,7 +156,6 @@ impl CircuitBreakers {
 
 impl FromMessage for CircuitBreakers {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("per_host_thresholds")?;
         Ok(Self { thresholds: r.messages("thresholds")? })
     }
 }
@@ -256,7 +195,6 @@ impl Default for Thresholds {
 
 impl FromMessage for Thresholds {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("retry_budget")?;
         let priority = r.enumeration("priority", RoutingPriority::TABLE)?;
         let default = Self::default();
         Ok(Self {
@@ -278,8 +216,6 @@ struct UpstreamConnectionOptions {
 
 impl FromMessage for UpstreamConnectionOptions {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("happy_eyeballs_config")?;
-        r.unsupported_if_true("set_local_interface_name_on_upstream_connections")?;
         Ok(Self { tcp_keepalive: r.message("tcp_keepalive")? })
     }
 }
@@ -291,15 +227,6 @@ struct CommonLbConfig {
 
 impl FromMessage for CommonLbConfig {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&[
-            "zone_aware_lb_config",
-            "locality_weighted_lb_config",
-            "update_merge_window",
-            "consistent_hashing_lb_config",
-            "override_host_status",
-        ])?;
-        r.unsupported_if_true("ignore_new_hosts_until_first_hc")?;
-        r.unsupported_if_true("close_connections_on_host_set_change")?;
         let percent: Option<Percent> = r.message("healthy_panic_threshold")?;
         Ok(Self { healthy_panic_threshold: percent.map(|p| p.value) })
     }
@@ -312,12 +239,6 @@ struct BindConfig {
 
 impl FromMessage for BindConfig {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&[
-            "socket_options",
-            "extra_source_addresses",
-            "additional_source_addresses",
-            "local_address_selector",
-        ])?;
         r.unsupported_if_true("freebind")?;
         Ok(Self { source_address: r.message("source_address")? })
     }

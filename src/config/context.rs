@@ -1,5 +1,6 @@
 //! [`ParseContext`]: what all readers of one document share, above all the errors found so far.
 
+use super::descriptor::Api;
 use super::error::{ConfigError, ConfigErrors, Kind};
 use std::cell::RefCell;
 
@@ -17,6 +18,7 @@ pub enum UnknownFields {
 /// What all readers of one document share.
 #[derive(Debug, Default)]
 pub struct ParseContext {
+    api: Api,
     unknown: UnknownFields,
     skipped: RefCell<Vec<String>>,
     errors: RefCell<Vec<ConfigError>>,
@@ -26,6 +28,11 @@ impl ParseContext {
     /// A context for one document.
     pub fn new(unknown: UnknownFields) -> Self {
         Self { unknown, ..Self::default() }
+    }
+
+    /// What messages there are.
+    pub fn api(&self) -> &Api {
+        &self.api
     }
 
     /// The full paths of what was skipped under [`UnknownFields::Allow`].

@@ -22,14 +22,6 @@ pub struct Node {
 
 impl FromMessage for Node {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&[
-            "dynamic_parameters",
-            "user_agent_version",
-            "user_agent_build_version",
-            "extensions",
-            "client_features",
-            "listening_addresses",
-        ])?;
         let metadata = r.value("metadata")?.cloned().unwrap_or_default();
         if !metadata.is_null() && !metadata.is_object() {
             r.refuse("metadata", "expected an object");
@@ -72,7 +64,6 @@ pub enum DataSource {
 
 impl FromMessage for DataSource {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["inline_bytes", "environment_variable", "watched_directory"])?;
         if r.exactly_one(&["inline_string", "filename"])? == "filename" {
             Ok(Self::Filename(r.required_string("filename")?))
         } else {
@@ -93,7 +84,7 @@ pub enum RoutingPriority {
 
 impl RoutingPriority {
     /// API names and numbers.
-    pub const TABLE: &EnumTable<Self> = &[("DEFAULT", 0, Some(Self::Default)), ("HIGH", 1, Some(Self::High))];
+    pub const TABLE: &EnumTable<Self> = &[("DEFAULT", Self::Default), ("HIGH", Self::High)];
 }
 
 /// How the kernel finds out about dead peers; an absent value is the kernel's.

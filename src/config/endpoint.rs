@@ -22,7 +22,6 @@ pub struct ClusterLoadAssignment {
 
 impl FromMessage for ClusterLoadAssignment {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("named_endpoints")?;
         let policy: Policy = r.message("policy")?.unwrap_or_default();
         Ok(Self {
             cluster_name: r.required_string("cluster_name")?,
@@ -41,8 +40,6 @@ struct Policy {
 
 impl FromMessage for Policy {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["drop_overloads", "endpoint_stale_after"])?;
-        r.unsupported_if_true("weighted_priority_health")?;
         let range = 1..=u32::MAX;
         Ok(Self { overprovisioning_factor: r.opt_u32_in("overprovisioning_factor", range)? })
     }
@@ -63,12 +60,6 @@ pub struct LocalityLbEndpoints {
 
 impl FromMessage for LocalityLbEndpoints {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&[
-            "metadata",
-            "load_balancer_endpoints",
-            "leds_cluster_locality_config",
-            "proximity",
-        ])?;
         Ok(Self {
             locality: r.message("locality")?,
             lb_endpoints: r.messages("lb_endpoints")?,
@@ -93,7 +84,6 @@ pub struct LbEndpoint {
 
 impl FromMessage for LbEndpoint {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["endpoint_name", "metadata"])?;
         let weight = r.opt_u32_in("load_balancing_weight", 1..=u32::MAX)?;
         let health_status = r.enumeration("health_status", HealthStatus::TABLE)?.unwrap_or_default();
         let endpoint: Endpoint = r.required_message("endpoint")?;
@@ -113,7 +103,6 @@ struct Endpoint {
 
 impl FromMessage for Endpoint {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["health_check_config", "additional_addresses"])?;
         let hostname = r.string("hostname")?;
         Ok(Self { address: r.required_message("address")?, hostname })
     }
@@ -139,11 +128,11 @@ pub enum HealthStatus {
 
 impl HealthStatus {
     const TABLE: &EnumTable<Self> = &[
-        ("UNKNOWN", 0, Some(Self::Unknown)),
-        ("HEALTHY", 1, Some(Self::Healthy)),
-        ("UNHEALTHY", 2, Some(Self::Unhealthy)),
-        ("DRAINING", 3, Some(Self::Draining)),
-        ("TIMEOUT", 4, Some(Self::Timeout)),
-        ("DEGRADED", 5, Some(Self::Degraded)),
+        ("UNKNOWN", Self::Unknown),
+        ("HEALTHY", Self::Healthy),
+        ("UNHEALTHY", Self::Unhealthy),
+        ("DRAINING", Self::Draining),
+        ("TIMEOUT", Self::Timeout),
+        ("DEGRADED", Self::Degraded),
     ];
 }

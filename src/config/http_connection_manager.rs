@@ -128,12 +128,7 @@ pub enum CodecType {
 }
 
 impl CodecType {
-    const TABLE: &EnumTable<Self> = &[
-        ("AUTO", 0, Some(Self::Auto)),
-        ("HTTP1", 1, Some(Self::Http1)),
-        ("HTTP2", 2, None),
-        ("HTTP3", 3, None),
-    ];
+    const TABLE: &EnumTable<Self> = &[("AUTO", Self::Auto), ("HTTP1", Self::Http1)];
 }
 
 /// What happens to the `server` header of a response.
@@ -150,59 +145,14 @@ pub enum ServerHeaderTransformation {
 
 impl ServerHeaderTransformation {
     const TABLE: &EnumTable<Self> = &[
-        ("OVERWRITE", 0, Some(Self::Overwrite)),
-        ("APPEND_IF_ABSENT", 1, Some(Self::AppendIfAbsent)),
-        ("PASS_THROUGH", 2, Some(Self::PassThrough)),
+        ("OVERWRITE", Self::Overwrite),
+        ("APPEND_IF_ABSENT", Self::AppendIfAbsent),
+        ("PASS_THROUGH", Self::PassThrough),
     ];
 }
 
-const FORWARD_CLIENT_CERT: &EnumTable<()> = &[
-    ("SANITIZE", 0, Some(())),
-    ("FORWARD_ONLY", 1, None),
-    ("APPEND_FORWARD", 2, None),
-    ("SANITIZE_SET", 3, None),
-    ("ALWAYS_FORWARD_ONLY", 4, None),
-];
-
-/// Fields of the API that the connection manager may not use yet.
-const UNSUPPORTED: &[&str] = &[
-    "rds",
-    "scoped_routes",
-    "tracing",
-    "http2_protocol_options",
-    "http3_protocol_options",
-    "scheme_header_transformation",
-    "stream_flush_timeout",
-    "access_log_flush_interval",
-    "access_log_options",
-    "original_ip_detection_extensions",
-    "early_header_mutation_extensions",
-    "set_current_client_cert_details",
-    "forward_client_cert_matcher",
-    "upgrade_configs",
-    "path_with_escaped_slashes_action",
-    "request_id_extension",
-    "local_reply_config",
-    "path_normalization_options",
-    "proxy_status_config",
-    "typed_header_validation_config",
-    "add_proxy_protocol_connection_state",
-];
-
-/// Booleans of the API that may only be false yet.
-const UNSUPPORTED_IF_TRUE: &[&str] = &[
-    "http1_safe_max_connection_duration",
-    "flush_access_log_on_new_request",
-    "represent_ipv4_remote_address_as_ipv4_mapped_ipv6",
-    "strip_matching_host_port",
-    "strip_trailing_host_dot",
-    "append_x_forwarded_port",
-    "append_local_overload",
-];
-
 impl FromMessage for HttpConnectionManager {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        check_unsupported(r)?;
         let http_filters: Vec<HttpFilter> = r.messages("http_filters")?;
         if r.is_all_of("http_filters", &http_filters) {
             check_terminal(r, &http_filters);
@@ -245,15 +195,6 @@ impl FromMessage for HttpConnectionManager {
             route_config: r.required_message("route_config")?,
         })
     }
-}
-
-fn check_unsupported(r: &mut MessageReader<'_>) -> Result<(), ConfigError> {
-    r.unsupported_fields(UNSUPPORTED)?;
-    for name in UNSUPPORTED_IF_TRUE {
-        r.unsupported_if_true(name)?;
-    }
-    r.enumeration("forward_client_cert_details", FORWARD_CLIENT_CERT)?;
-    Ok(())
 }
 
 /// The router answers every request, so nothing can come after it.
@@ -302,9 +243,6 @@ pub enum HttpFilterConfig {
 
 impl FromMessage for HttpFilter {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("config_discovery")?;
-        r.unsupported_if_true("is_optional")?;
-        r.unsupported_if_true("disabled")?;
         let name = r.required_string("name")?;
         let (type_name, config) = r.any("typed_config")?;
         let router = config.read_with(|config| match type_name {
@@ -341,13 +279,6 @@ impl Default for RouterConfig {
 
 impl FromMessage for RouterConfig {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&[
-            "upstream_log",
-            "upstream_log_options",
-            "strict_check_headers",
-            "upstream_http_filters",
-        ])?;
-        r.unsupported_if_true("suppress_grpc_request_failure_code_stats")?;
         Ok(Self {
             dynamic_stats: r.opt_bool("dynamic_stats")?.unwrap_or(true),
             start_child_span: r.bool("start_child_span")?,

@@ -52,11 +52,8 @@ pub enum TrafficDirection {
 }
 
 impl TrafficDirection {
-    const TABLE: &EnumTable<Self> = &[
-        ("UNSPECIFIED", 0, Some(Self::Unspecified)),
-        ("INBOUND", 1, Some(Self::Inbound)),
-        ("OUTBOUND", 2, Some(Self::Outbound)),
-    ];
+    const TABLE: &EnumTable<Self> =
+        &[("UNSPECIFIED", Self::Unspecified), ("INBOUND", Self::Inbound), ("OUTBOUND", Self::Outbound)];
 }
 
 /// When a listener's connections are drained.
@@ -70,40 +67,11 @@ pub enum DrainType {
 }
 
 impl DrainType {
-    const TABLE: &EnumTable<Self> =
-        &[("DEFAULT", 0, Some(Self::Default)), ("MODIFY_ONLY", 1, Some(Self::ModifyOnly))];
+    const TABLE: &EnumTable<Self> = &[("DEFAULT", Self::Default), ("MODIFY_ONLY", Self::ModifyOnly)];
 }
-
-/// Fields of the API that a listener may not use yet.
-const UNSUPPORTED: &[&str] = &[
-    "filter_chain_matcher",
-    "deprecated_v1",
-    "metadata",
-    "listener_filters",
-    "socket_options",
-    "tcp_fast_open_queue_length",
-    "udp_listener_config",
-    "api_listener",
-    "connection_balance_config",
-    "reuse_port",
-    "additional_addresses",
-    "internal_listener",
-    "max_connections_to_accept_per_socket_event",
-    "per_connection_buffer_high_watermark_timeout",
-    "fcds_config",
-];
 
 impl FromMessage for Listener {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(UNSUPPORTED)?;
-        for name in [
-            "continue_on_listener_filters_timeout",
-            "enable_mptcp",
-            "ignore_global_conn_limit",
-            "bypass_overload_manager",
-        ] {
-            r.unsupported_if_true(name)?;
-        }
         for name in ["use_original_dst", "transparent", "freebind"] {
             r.unsupported_if_true(name)?;
         }
@@ -148,12 +116,6 @@ pub struct FilterChain {
 
 impl FromMessage for FilterChain {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&[
-            "metadata",
-            "transport_socket",
-            "transport_socket_connect_timeout",
-            "on_demand_configuration",
-        ])?;
         r.unsupported_if_true("use_proxy_proto")?;
         let filters: Vec<Filter> = r.messages("filters")?;
         if r.is_all_of("filters", &filters) {
@@ -210,16 +172,12 @@ pub enum ConnectionSourceType {
 }
 
 impl ConnectionSourceType {
-    const TABLE: &EnumTable<Self> = &[
-        ("ANY", 0, Some(Self::Any)),
-        ("SAME_IP_OR_LOOPBACK", 1, Some(Self::SameIpOrLoopback)),
-        ("EXTERNAL", 2, Some(Self::External)),
-    ];
+    const TABLE: &EnumTable<Self> =
+        &[("ANY", Self::Any), ("SAME_IP_OR_LOOPBACK", Self::SameIpOrLoopback), ("EXTERNAL", Self::External)];
 }
 
 impl FromMessage for FilterChainMatch {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["address_suffix", "suffix_len", "direct_source_prefix_ranges"])?;
         let port = r.opt_u32_in("destination_port", 1..=65535)?;
         let source_ports = r.u32s_in("source_ports", 1..=65535)?;
         Ok(Self {
@@ -262,7 +220,6 @@ impl Filter {
 
 impl FromMessage for Filter {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("config_discovery")?;
         let name = r.required_string("name")?;
         let (type_name, config) = r.any("typed_config")?;
         let manager = config.read_with(|config| match type_name {

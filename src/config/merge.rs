@@ -4,7 +4,6 @@
 //! which protobuf cannot tell from an absent one. Members of a oneof are
 //! replaced even then: an admin port of 0 wins over any other.
 
-use super::reader::camel_case;
 use super::scalar::parse_duration;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -104,6 +103,22 @@ fn is_default(value: &Value) -> bool {
         Value::String(s) => s.is_empty(),
         _ => false,
     }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut upper = false;
+    for c in name.chars() {
+        if c == '_' {
+            upper = true;
+        } else if upper {
+            out.push(c.to_ascii_uppercase());
+            upper = false;
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn snake_case(name: &str) -> String {

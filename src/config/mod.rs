@@ -54,6 +54,9 @@ pub use route::{Action, PathMatch, Route, RouteConfiguration, VirtualHost};
 use reader::{MessageReader, ParseContext};
 use serde_json::Value;
 
+/// Full name of the message that a document is.
+const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
+
 /// Loads the bootstrap from a file, from `--config-yaml`, or from the file with
 /// the other merged over it. An empty string is the same as `None`.
 ///
@@ -97,7 +100,7 @@ pub fn parse_bootstrap(raw: Value, unknown: UnknownFields) -> Result<Bootstrap, 
         return Err(ConfigError::document("the configuration must be an object").into());
     }
     let context = ParseContext::new(unknown);
-    let bootstrap = MessageReader::new(&context, &raw, String::new())?.read::<Bootstrap>();
+    let bootstrap = MessageReader::new(&context, BOOTSTRAP, &raw, String::new())?.read::<Bootstrap>();
     let unknown_fields = context.into_skipped()?;
     Ok(Bootstrap { unknown_fields, raw, ..bootstrap? })
 }

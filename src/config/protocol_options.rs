@@ -40,16 +40,12 @@ pub enum HeadersWithUnderscoresAction {
 }
 
 impl HeadersWithUnderscoresAction {
-    const TABLE: &EnumTable<Self> = &[
-        ("ALLOW", 0, Some(Self::Allow)),
-        ("REJECT_REQUEST", 1, Some(Self::RejectRequest)),
-        ("DROP_HEADER", 2, Some(Self::DropHeader)),
-    ];
+    const TABLE: &EnumTable<Self> =
+        &[("ALLOW", Self::Allow), ("REJECT_REQUEST", Self::RejectRequest), ("DROP_HEADER", Self::DropHeader)];
 }
 
 impl FromMessage for HttpProtocolOptions {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("max_response_headers_kb")?;
         Ok(Self {
             idle_timeout: r.duration("idle_timeout")?,
             max_connection_duration: r.duration("max_connection_duration")?,
@@ -97,9 +93,6 @@ impl Default for Http1ProtocolOptions {
 
 impl FromMessage for Http1ProtocolOptions {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["header_key_format", "use_balsa_parser", "ignore_http_11_upgrade"])?;
-        r.unsupported_if_true("send_fully_qualified_url")?;
-        r.unsupported_if_true("allow_custom_methods")?;
         Ok(Self {
             allow_absolute_url: r.opt_bool("allow_absolute_url")?.unwrap_or(true),
             accept_http_10: r.bool("accept_http_10")?,
@@ -126,16 +119,6 @@ pub struct UpstreamHttpProtocolOptions {
 
 impl FromMessage for UpstreamHttpProtocolOptions {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&[
-            "upstream_http_protocol_options",
-            "auto_config",
-            "http_filters",
-            "header_validation_config",
-            "outlier_detection",
-            "retry_policy",
-            "request_mirror_policies",
-            "hash_policy",
-        ])?;
         let common_http_protocol_options = r.message("common_http_protocol_options")?.unwrap_or_default();
         let kinds = ["explicit_http_config", "use_downstream_protocol_config"];
         let kind = r.exactly_one(&kinds)?;
@@ -163,7 +146,6 @@ struct HttpVersions {
 
 impl FromMessage for HttpVersions {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["http2_protocol_options", "http3_protocol_options"])?;
         Ok(Self { http1: r.message("http_protocol_options")? })
     }
 }

@@ -2,8 +2,9 @@
 //! field, and reports with the full path whatever is wrong.
 //!
 //! It stands where Envoy has the protobuf JSON parser and the generated
-//! validation. Each field that is asked for counts as known; when the message
-//! is done, every key that nobody asked for is an unknown field.
+//! validation. Which fields there are is what the API says ([`Api`](super::descriptor::Api));
+//! when the message is done, a field that is set and that nobody asked for is one that is not
+//! supported yet.
 //!
 //! Reading goes on after an error, so that all errors of a document are found
 //! at once: a wrong value is noted and stands for an absent one. Only what has
@@ -16,16 +17,18 @@
 //! `camelCase`) is an error, where Envoy lets one of the two win.
 
 mod single;
+mod unread;
 
 pub use self::single::check_header_text;
 pub use super::context::{ParseContext, UnknownFields};
+use super::descriptor::{Field, MessageType, is_camel_case_of};
 use super::error::{ConfigError, Kind};
 use super::scalar;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::rc::Rc;
 
-/// The values of an enum: API name, number, and what it means here. `None`
-/// marks a value of the API that is not supported yet.
-pub type EnumTable<T> = [(&'static str, u32, Option<T>)];
+/// The values of an enum that are supported: the API's name and what it means here.
+pub type EnumTable<T> = [(&'static str, T)];
 
 /// Reads one message. Methods that take a field name accept it in the document
 /// as `snake_case` or `camelCase`; `null` is the same as absent.
@@ -33,12 +36,25 @@ pub type EnumTable<T> = [(&'static str, u32, Option<T>)];
 pub struct MessageReader<'a> {
     context: &'a ParseContext,
     path: String,
-    fields: Option<&'a Map<String, Value>>,
-    known: Vec<&'a str>,
+    /// `None` where the API does not have the type: then it has the fields that are asked for.
+    message: Option<Rc<MessageType>>,
+    given: Vec<Given<'a>>,
     /// The names that were asked for.
+    #[cfg(test)]
     asked: Vec<String>,
     /// What has to be there and is not.
     absent: Vec<ConfigError>,
+}
+
+/// A field that stands in the document.
+#[derive(Debug)]
+struct Given<'a> {
+    /// Which of the message's fields it is, if any.
+    field: Option<usize>,
+    key: &'a str,
+    value: &'a Value,
+    /// Whether it was asked for.
+    read: bool,
 }
 
 /// A message type that can be read from its JSON form.
@@ -51,9 +67,14 @@ pub trait FromMessage: Sized {
 const MISSPELLING: usize = 2;
 
 impl<'a> MessageReader<'a> {
-    /// A reader for the message `value` found at `path`. `null` is the empty
-    /// message.
-    pub fn new(context: &'a ParseContext, value: &'a Value, path: String) -> Result<Self, ConfigError> {
+    /// A reader for the message `value` of the type `type_name` found at `path`. `null` is the
+    /// empty message.
+    pub fn new(
+        context: &'a ParseContext,
+        type_name: &str,
+        value: &'a Value,
+        path: String,
+    ) -> Result<Self, ConfigError> {
         let fields = match value {
             Value::Object(fields) => Some(fields),
             Value::Null => None,
@@ -62,7 +83,16 @@ impl<'a> MessageReader<'a> {
                 return Err(ConfigError::new(path, format!("expected an object, got {got}")));
             }
         };
-        Ok(Self { context, path, fields, known: Vec::new(), asked: Vec::new(), absent: Vec::new() })
+        let message = context.api().message(type_name);
+        let given = fields.into_iter().flatten().map(|(key, value)| {
+            let field = message.as_ref().and_then(|message| message.position(key));
+            Given { field, key, value, read: false }
+        });
+        let given = given.collect();
+        #[cfg(not(test))]
+        return Ok(Self { context, path, message, given, absent: Vec::new() });
+        #[cfg(test)]
+        Ok(Self { context, path, message, given, asked: Vec::new(), absent: Vec::new() })
     }
 
     /// Full path of this message.
@@ -102,9 +132,8 @@ impl<'a> MessageReader<'a> {
 
     /// Says that the field `name` has to be there and is not; names a key that looks like a misspelling of it.
     pub fn require(&mut self, name: &str, message: &str) -> ConfigError {
-        let known = |key: &str| self.known.contains(&key);
-        let keys = self.fields.into_iter().flat_map(Map::keys).filter(|key| !known(key));
-        let error = match nearest(name, keys.map(String::as_str)) {
+        let unknown = self.given.iter().filter(|given| given.field.is_none() && !given.read);
+        let error = match nearest(name, unknown.map(|given| given.key)) {
             Some(key) => self.error(name, format!("{message}; the unknown field '{key}' looks like it")),
             None => self.error(name, message),
         };
@@ -130,29 +159,16 @@ impl<'a> MessageReader<'a> {
         let result = read(&mut self);
         // A wrong value may have ended the reading before all fields were asked for.
         let asked_for_all = result.as_ref().map_or_else(|error| error.kind() == Kind::Noted, |_| true);
-        if !(asked_for_all && self.note_unknown()) {
+        if asked_for_all {
+            self.note_unsupported();
+        }
+        // A misspelled field explains what is absent.
+        if !self.note_unknown(asked_for_all) {
             for error in self.absent.drain(..) {
                 self.context.note(error);
             }
         }
         result.map_err(|error| self.context.note(error))
-    }
-
-    /// Notes the fields that nobody asked for; true when that is an error.
-    fn note_unknown(&self) -> bool {
-        let mut wrong = false;
-        for key in self.fields.into_iter().flat_map(Map::keys) {
-            if self.known.contains(&key.as_str()) {
-                continue;
-            }
-            let meant = nearest(key, self.asked.iter().map(String::as_str).filter(|name| !self.has(name)));
-            let what = match meant {
-                Some(name) => format!("unknown field, did you mean '{name}'?"),
-                None => "unknown field".to_string(),
-            };
-            wrong |= self.context.unknown(self.field_path(key), &what);
-        }
-        wrong
     }
 
     #[cfg(test)]
@@ -162,22 +178,39 @@ impl<'a> MessageReader<'a> {
 
     /// The raw value of a field, `None` if absent or `null`.
     pub fn value(&mut self, name: &str) -> Result<Option<&'a Value>, ConfigError> {
+        #[cfg(test)]
         self.asked.push(name.to_string());
-        let Some(fields) = self.fields else {
-            return Ok(None);
-        };
-        let camel = camel_case(name);
-        let snake = fields.get_key_value(name);
-        let camel = (camel != name).then(|| fields.get_key_value(&camel)).flatten();
-        if let (Some(_), Some((key, _))) = (snake, camel) {
-            self.refuse(name, format!("the field is given twice, also as '{key}'"));
-            self.known.push(key);
+        let field = self.position(name);
+        debug_assert!(self.message.is_none() || field.is_some() || name == "@type", "{self:?} lacks {name}");
+        let mut found: Option<&Given<'a>> = None;
+        let mut twice = None;
+        for given in self.given.iter_mut().filter(|given| given.is(field, name)) {
+            given.read = true;
+            match found {
+                None => found = Some(given),
+                Some(other) => twice = Some(if given.key == name { other.key } else { given.key }),
+            }
         }
-        let Some((key, value)) = snake.or(camel) else {
-            return Ok(None);
-        };
-        self.known.push(key);
-        Ok(Some(value).filter(|v| !v.is_null()))
+        let value = found.map(|given| given.value).filter(|value| !value.is_null());
+        if let Some(key) = twice {
+            self.refuse(name, format!("the field is given twice, also as '{key}'"));
+        }
+        Ok(value)
+    }
+
+    /// Which of the message's fields has that name.
+    fn position(&self, name: &str) -> Option<usize> {
+        self.message.as_ref()?.position(name)
+    }
+
+    /// What the API says of a field.
+    fn field(&self, name: &str) -> Option<&Field> {
+        self.message.as_ref()?.field(name)
+    }
+
+    /// The full name of the message or enum that a field holds.
+    fn type_of(&self, name: &str) -> &'static str {
+        self.field(name).map_or("", |field| field.type_name)
     }
 
     /// Whether a field is present and not `null`.
@@ -186,8 +219,9 @@ impl<'a> MessageReader<'a> {
     }
 
     fn look(&self, name: &str) -> Option<&'a Value> {
-        let fields = self.fields?;
-        fields.get(name).or_else(|| fields.get(&camel_case(name))).filter(|value| !value.is_null())
+        let field = self.position(name);
+        let given = self.given.iter().find(|given| given.is(field, name))?;
+        Some(given.value).filter(|value| !value.is_null())
     }
 
     /// Whether `items` is all of a list: an item that cannot be read is left out, and those behind it have other
@@ -201,25 +235,7 @@ impl<'a> MessageReader<'a> {
         listed == items.len()
     }
 
-    /// Fails if the field, which the API has, is set: legate cannot honour it yet.
-    /// `null` and the empty list are the same as absent.
-    pub fn unsupported(&mut self, name: &str) -> Result<(), ConfigError> {
-        match self.value(name)? {
-            None => Ok(()),
-            Some(Value::Array(items)) if items.is_empty() => Ok(()),
-            Some(_) => {
-                self.refuse_field(name, "this field is not supported yet");
-                Ok(())
-            }
-        }
-    }
-
-    /// [`unsupported`](Self::unsupported) for several fields.
-    pub fn unsupported_fields(&mut self, names: &[&str]) -> Result<(), ConfigError> {
-        names.iter().try_for_each(|name| self.unsupported(name))
-    }
-
-    /// For a boolean, or `BoolValue`, whose default is false: only `true` is not supported.
+    /// For a `BoolValue` whose default is false: only `true` is not supported.
     pub fn unsupported_if_true(&mut self, name: &str) -> Result<(), ConfigError> {
         if self.opt_bool(name)? == Some(true) {
             self.refuse_field(name, "true is not supported yet");
@@ -269,13 +285,14 @@ impl<'a> MessageReader<'a> {
         let Some(value) = self.value(name)? else {
             return Ok(None);
         };
-        self.read_at(value, self.field_path(name)).map(Some)
+        self.read_at(self.type_of(name), value, self.field_path(name)).map(Some)
     }
 
     /// A list of messages.
     pub fn messages<T: FromMessage>(&mut self, name: &str) -> Result<Vec<T>, ConfigError> {
-        let items = self.items(name)?;
-        Ok(items.into_iter().filter_map(|(path, value)| self.read_at(value, path).ok()).collect())
+        let items = self.items(name)?.into_iter();
+        let type_name = self.type_of(name);
+        Ok(items.filter_map(|(path, value)| self.read_at(type_name, value, path).ok()).collect())
     }
 
     /// The entries of a map field with their paths, `field["key"]`.
@@ -310,8 +327,13 @@ impl<'a> MessageReader<'a> {
         any_at(self.context, value, path).map_err(|error| self.context.note(error))
     }
 
-    fn read_at<T: FromMessage>(&self, value: &Value, path: String) -> Result<T, ConfigError> {
-        match MessageReader::new(self.context, value, path) {
+    fn read_at<T: FromMessage>(
+        &self,
+        type_name: &str,
+        value: &Value,
+        path: String,
+    ) -> Result<T, ConfigError> {
+        match MessageReader::new(self.context, type_name, value, path) {
             Ok(reader) => reader.read(),
             Err(error) => Err(self.context.note(error)),
         }
@@ -335,22 +357,33 @@ fn any_at<'a>(
     value: &'a Value,
     path: String,
 ) -> Result<(&'a str, MessageReader<'a>), ConfigError> {
-    let mut reader = MessageReader::new(context, value, path)?;
-    let url = match reader.value("@type")? {
+    let Value::Object(fields) = value else {
+        return MessageReader::new(context, "", value, path.clone()).and_then(|_| no_type(&path));
+    };
+    let url = match fields.get("@type") {
+        None | Some(Value::Null) => return no_type(&path),
         Some(Value::String(url)) => url,
         Some(other) => {
             let got = scalar::describe(other);
-            return Err(reader.error("@type", format!("expected a string, got {got}")));
+            return Err(ConfigError::new(format!("{path}.@type"), format!("expected a string, got {got}")));
         }
-        None => return Err(reader.error("@type", "is required")),
     };
     match url.rsplit_once('/') {
-        Some((host, type_name)) if !host.is_empty() && !type_name.is_empty() => Ok((type_name, reader)),
+        Some((host, type_name)) if !host.is_empty() && !type_name.is_empty() => {
+            let mut reader = MessageReader::new(context, type_name, value, path)?;
+            reader.value("@type")?;
+            Ok((type_name, reader))
+        }
         _ => {
             let message = format!("must start with 'type.googleapis.com/', got {url:?}");
-            Err(reader.error("@type", message))
+            Err(ConfigError::new(format!("{path}.@type"), message))
         }
     }
+}
+
+/// There is no type where there has to be one.
+fn no_type<T>(path: &str) -> Result<T, ConfigError> {
+    Err(ConfigError::new(format!("{path}.@type"), "is required"))
 }
 
 /// The one of `names` that `name` looks like.
@@ -366,19 +399,11 @@ pub fn unknown_type(r: &MessageReader<'_>, type_name: &str, supported: &[&str]) 
     r.error("@type", message).of_kind(Kind::Field)
 }
 
-/// The JSON name protobuf gives a field: `_x` becomes `X`.
-pub(super) fn camel_case(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    let mut upper = false;
-    for c in name.chars() {
-        if c == '_' {
-            upper = true;
-        } else if upper {
-            out.push(c.to_ascii_uppercase());
-            upper = false;
-        } else {
-            out.push(c);
+impl Given<'_> {
+    fn is(&self, field: Option<usize>, name: &str) -> bool {
+        match field {
+            Some(_) => self.field == field,
+            None => self.key == name || is_camel_case_of(self.key, name),
         }
     }
-    out
 }

@@ -12,14 +12,6 @@ use std::time::Duration;
 /// Envoy's limit for the body of a direct response, in bytes.
 pub const MAX_DIRECT_RESPONSE_BODY_BYTES: usize = 4096;
 
-/// Header changes, which no level of a route table supports yet.
-const HEADER_CHANGES: &[&str] = &[
-    "request_headers_to_add",
-    "request_headers_to_remove",
-    "response_headers_to_add",
-    "response_headers_to_remove",
-];
-
 /// A route table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteConfiguration {
@@ -41,19 +33,6 @@ impl RouteConfiguration {
 
 impl FromMessage for RouteConfiguration {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(HEADER_CHANGES)?;
-        r.unsupported_fields(&[
-            "vhds",
-            "internal_only_headers",
-            "max_direct_response_body_size_bytes",
-            "cluster_specifier_plugins",
-            "request_mirror_policies",
-            "typed_per_filter_config",
-            "metadata",
-        ])?;
-        r.unsupported_if_true("most_specific_header_mutations_wins")?;
-        r.unsupported_if_true("ignore_port_in_host_matching")?;
-        r.unsupported_if_true("ignore_path_parameters_in_path_matching")?;
         let name = r.string("name")?;
         let virtual_hosts: Vec<VirtualHost> = r.messages("virtual_hosts")?;
         if r.is_all_of("virtual_hosts", &virtual_hosts) {
@@ -100,25 +79,6 @@ pub struct VirtualHost {
 
 impl FromMessage for VirtualHost {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        const TLS: &EnumTable<()> = &[("NONE", 0, Some(())), ("EXTERNAL_ONLY", 1, None), ("ALL", 2, None)];
-        r.enumeration("require_tls", TLS)?;
-        r.unsupported_fields(HEADER_CHANGES)?;
-        r.unsupported_fields(&[
-            "matcher",
-            "virtual_clusters",
-            "rate_limits",
-            "cors",
-            "typed_per_filter_config",
-            "retry_policy",
-            "retry_policy_typed_config",
-            "hedge_policy",
-            "per_request_buffer_limit_bytes",
-            "request_body_buffer_limit",
-            "request_mirror_policies",
-            "metadata",
-        ])?;
-        r.unsupported_if_true("include_attempt_count_in_response")?;
-        r.unsupported_if_true("include_is_timeout_retry_header")?;
         let domains = r.strings("domains")?;
         if domains.is_empty() {
             r.require("domains", "must have at least one item");
@@ -160,19 +120,6 @@ pub enum Action {
 
 impl FromMessage for Route {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(HEADER_CHANGES)?;
-        r.unsupported_fields(&[
-            "redirect",
-            "filter_action",
-            "non_forwarding_action",
-            "metadata",
-            "decorator",
-            "typed_per_filter_config",
-            "tracing",
-            "per_request_buffer_limit_bytes",
-            "request_body_buffer_limit",
-            "stat_prefix",
-        ])?;
         let name = r.string("name")?;
         let route_match = r.required_message("match");
         let action = match r.exactly_one(&["route", "direct_response"]) {
@@ -204,20 +151,6 @@ pub enum PathMatch {
 
 impl FromMessage for RouteMatch {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&[
-            "safe_regex",
-            "connect_matcher",
-            "path_separated_prefix",
-            "path_match_policy",
-            "runtime_fraction",
-            "headers",
-            "query_parameters",
-            "cookies",
-            "grpc",
-            "tls_context",
-            "dynamic_metadata",
-            "filter_state",
-        ])?;
         let case_sensitive = r.opt_bool("case_sensitive")?.unwrap_or(true);
         let path = match r.exactly_one(&["prefix", "path"])? {
             "prefix" => PathMatch::Prefix(r.string("prefix")?),
@@ -243,50 +176,10 @@ pub struct RouteAction {
     pub priority: RoutingPriority,
 }
 
-/// Fields of the API that a route action may not use yet.
-const UNSUPPORTED_ACTION: &[&str] = &[
-    "cluster_header",
-    "weighted_clusters",
-    "cluster_specifier_plugin",
-    "inline_cluster_specifier_plugin",
-    "metadata_match",
-    "prefix_rewrite",
-    "regex_rewrite",
-    "path_rewrite_policy",
-    "path_rewrite",
-    "host_rewrite_literal",
-    "auto_host_rewrite",
-    "host_rewrite_header",
-    "host_rewrite_path_regex",
-    "host_rewrite",
-    "flush_timeout",
-    "early_data_policy",
-    "retry_policy",
-    "retry_policy_typed_config",
-    "request_mirror_policies",
-    "rate_limits",
-    "include_vh_rate_limits",
-    "hash_policy",
-    "cors",
-    "max_grpc_timeout",
-    "grpc_timeout_offset",
-    "upgrade_configs",
-    "internal_redirect_policy",
-    "internal_redirect_action",
-    "max_internal_redirects",
-    "hedge_policy",
-    "max_stream_duration",
-];
-
 impl FromMessage for RouteAction {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        const NOT_FOUND: &EnumTable<u16> = &[
-            ("SERVICE_UNAVAILABLE", 0, Some(503)),
-            ("NOT_FOUND", 1, Some(404)),
-            ("INTERNAL_SERVER_ERROR", 2, Some(500)),
-        ];
-        r.unsupported_fields(UNSUPPORTED_ACTION)?;
-        r.unsupported_if_true("append_x_forwarded_host")?;
+        const NOT_FOUND: &EnumTable<u16> =
+            &[("SERVICE_UNAVAILABLE", 503), ("NOT_FOUND", 404), ("INTERNAL_SERVER_ERROR", 500)];
         let not_found = r.enumeration("cluster_not_found_response_code", NOT_FOUND)?;
         let timeout = r.duration("timeout")?;
         Ok(Self {
@@ -311,7 +204,6 @@ pub struct DirectResponseAction {
 
 impl FromMessage for DirectResponseAction {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("body_format")?;
         let status = match r.u32("status")? {
             status @ 200..=599 => status as u16,
             other => {

@@ -54,7 +54,6 @@ impl FromMessage for LayeredRuntime {
 
 impl FromMessage for RuntimeLayer {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_fields(&["disk_layer", "rtds_layer"])?;
         let name = r.required_string("name")?;
         let specifier = match r.exactly_one(&["static_layer", "admin_layer"])? {
             "static_layer" => {

@@ -69,6 +69,26 @@ fn whole(f: f64) -> Option<i128> {
     (f.fract() == 0.0 && f.abs() <= (1u64 << 53) as f64).then_some(f as i128)
 }
 
+/// The name of one of `values`, given by it (in any case, as in Envoy) or by its number; a number
+/// that none has is given back.
+pub(super) fn parse_enum(
+    value: &Value,
+    values: &[(&'static str, i32)],
+) -> Option<Result<&'static str, i128>> {
+    let by_name = value.as_str().and_then(|text| {
+        let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'-' && b == b'_');
+        let same =
+            |name: &str| name.len() == text.len() && text.bytes().zip(name.bytes()).all(|(a, b)| same(a, b));
+        values.iter().find(|(name, _)| same(name))
+    });
+    if let Some((name, _)) = by_name {
+        return Some(Ok(name));
+    }
+    let number = parse_integer(value)?;
+    let found = values.iter().find(|(_, known)| i128::from(*known) == number);
+    Some(found.map(|(name, _)| *name).ok_or(number))
+}
+
 pub(super) fn parse_f64(value: &Value) -> Result<f64, String> {
     let parsed = match value {
         Value::Number(n) => n.as_f64(),

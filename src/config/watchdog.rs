@@ -37,7 +37,6 @@ impl Default for Watchdog {
 
 impl FromMessage for Watchdog {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported("actions")?;
         let default = Self::default();
         let threshold: Option<Percent> = r.message("multikill_threshold")?;
         Ok(Self {

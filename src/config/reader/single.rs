@@ -133,35 +133,32 @@ impl<'a> MessageReader<'a> {
         let Some(value) = self.value(name)? else {
             return Ok(None);
         };
-        let names = || table.iter().map(|row| row.0).collect::<Vec<_>>().join(", ");
-        let by_name = value.as_str().and_then(|text| {
-            let text = text.replace('-', "_");
-            table.iter().find(|row| row.0.eq_ignore_ascii_case(&text))
-        });
-        let row = match (by_name, scalar::parse_integer(value), value) {
-            (Some(row), _, _) => Some(row),
-            (None, Some(number), _) => {
-                let row = table.iter().find(|row| i128::from(row.1) == number);
-                if row.is_none() {
-                    self.refuse(name, format!("{number} is not one of the values of {}", names()));
-                }
-                row
+        let known = self.context.api().enumeration(self.type_of(name));
+        let values = known.as_ref().map_or(&[][..], |known| &known.values[..]);
+        let names = || values.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let found = match (scalar::parse_enum(value, values), value) {
+            (Some(Ok(found)), _) => Some(found),
+            (Some(Err(number)), _) => {
+                self.refuse(name, format!("{number} is not one of the values of {}", names()));
+                None
             }
-            (None, None, Value::String(text)) => {
+            (None, Value::String(text)) => {
                 let what = format!("unknown value {text:?}, expected one of {}", names());
                 self.context.unknown(self.field_path(name), &what);
                 None
             }
-            _ => {
+            (None, _) => {
                 let got = scalar::describe(value);
                 self.refuse(name, format!("expected one of {}, got {got}", names()));
                 None
             }
         };
-        if let Some((value, _, None)) = row {
-            self.refuse_field(name, format!("{value} is not supported yet"));
+        let Some(found) = found else { return Ok(None) };
+        let row = table.iter().find(|row| row.0 == found);
+        if row.is_none() {
+            self.refuse_field(name, format!("{found} is not supported yet"));
         }
-        Ok(row.and_then(|row| row.2))
+        Ok(row.map(|row| row.1))
     }
 
     fn scalar<T>(
@@ -179,7 +176,7 @@ impl<'a> MessageReader<'a> {
     fn wrapper(&mut self, name: &str) -> Result<Option<MessageReader<'a>>, ConfigError> {
         match self.value(name)? {
             Some(value @ Value::Object(_)) => {
-                MessageReader::new(self.context, value, self.field_path(name)).map(Some)
+                MessageReader::new(self.context, self.type_of(name), value, self.field_path(name)).map(Some)
             }
             _ => Ok(None),
         }

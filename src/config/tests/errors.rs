@@ -123,10 +123,41 @@ fn all_that_is_wrong_is_found_fields_first() {
     }
 }
 
+#[test]
+fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
+    let cluster = |field: &str, value: Value| {
+        let found = parse_bootstrap(with(CLUSTER, field, value), UnknownFields::Reject);
+        found.err().map_or_else(Vec::new, |errors| errors.all().iter().map(ToString::to_string).collect())
+    };
+    let path = "static_resources.clusters[0]";
+    // What protobuf cannot tell from an absent value, and null, are not set.
+    for (field, value) in [
+        ("respect_dns_ttl", json!(false)),
+        ("respectDnsTtl", json!("false")),
+        ("dns_lookup_family", json!("AUTO")),
+        ("dns_lookup_family", json!(0)),
+        ("health_checks", json!([])),
+        ("transport_socket", Value::Null),
+    ] {
+        assert_eq!(cluster(field, value), [""; 0], "{field}");
+    }
+    for (field, value, want) in [
+        ("respect_dns_ttl", json!(true), "respect_dns_ttl: true is not supported yet"),
+        ("respectDnsTtl", json!("true"), "respect_dns_ttl: true is not supported yet"),
+        ("dns_lookup_family", json!("v4_only"), "dns_lookup_family: V4_ONLY is not supported yet"),
+        ("wait_for_warm_on_init", json!(false), "wait_for_warm_on_init: false is not supported yet"),
+        ("health_checks", json!([{}]), "health_checks: this field is not supported yet"),
+        ("transportSocket", json!({}), "transport_socket: this field is not supported yet"),
+        ("transport_soket", json!({}), "transport_soket: unknown field, did you mean 'transport_socket'?"),
+    ] {
+        assert_eq!(cluster(field, value), [format!("{path}.{want}")]);
+    }
+}
+
 /// What a message asks for when it is read.
-fn asked<T: FromMessage>(value: &Value) -> (bool, BTreeSet<String>) {
+fn asked<T: FromMessage>(name: &str, value: &Value) -> (bool, BTreeSet<String>) {
     let context = ParseContext::new(UnknownFields::Reject);
-    let mut reader = MessageReader::new(&context, value, String::new()).unwrap();
+    let mut reader = MessageReader::new(&context, &format!("envoy.{name}"), value, String::new()).unwrap();
     let read = T::read(&mut reader);
     (read.is_ok(), reader.asked())
 }
@@ -134,10 +165,10 @@ fn asked<T: FromMessage>(value: &Value) -> (bool, BTreeSet<String>) {
 /// Checks that a message without anything asks for all fields before it fails: what it has not asked for
 /// would count as unknown.
 #[track_caller]
-fn check_asks_first<T: FromMessage>(valid: Value) {
-    let (read, all) = asked::<T>(&valid);
+fn check_asks_first<T: FromMessage>(name: &str, valid: Value) {
+    let (read, all) = asked::<T>(name, &valid);
     assert!(read, "{valid} is not valid");
-    let (_, first) = asked::<T>(&json!({}));
+    let (_, first) = asked::<T>(name, &json!({}));
     let late: Vec<_> = all.difference(&first).collect();
     assert!(late.is_empty(), "{} asks for these too late: {late:?}", std::any::type_name::<T>());
 }
@@ -152,42 +183,67 @@ fn every_message_asks_for_all_its_fields_before_it_fails() {
     let log = json!({"typed_config": {"@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"}});
     let chain = "/static_resources/listeners/0/filter_chains/0";
     let host = virtual_host();
-    check_asks_first::<AccessLog>(log);
-    check_asks_first::<Address>(address);
-    check_asks_first::<address::SocketAddress>(socket);
-    check_asks_first::<address::Pipe>(json!({"path": "/x"}));
-    check_asks_first::<address::CidrRange>(json!({"address_prefix": "::"}));
-    check_asks_first::<Bootstrap>(base.clone());
-    check_asks_first::<bootstrap::StaticResources>(json!({}));
-    check_asks_first::<bootstrap::Admin>(json!({}));
-    check_asks_first::<watchdog::Watchdogs>(json!({}));
-    check_asks_first::<watchdog::Watchdog>(json!({}));
-    check_asks_first::<Cluster>(at(CLUSTER));
-    check_asks_first::<cluster::CircuitBreakers>(json!({}));
-    check_asks_first::<cluster::Thresholds>(json!({}));
-    check_asks_first::<core::Node>(json!({}));
-    check_asks_first::<DataSource>(json!({"inline_string": "x"}));
-    check_asks_first::<endpoint::ClusterLoadAssignment>(json!({"cluster_name": "a"}));
-    check_asks_first::<endpoint::LocalityLbEndpoints>(json!({}));
-    check_asks_first::<endpoint::LbEndpoint>(json!({"endpoint": endpoint}));
-    check_asks_first::<HttpConnectionManager>(at(MANAGER));
-    check_asks_first::<HttpFilter>(at(&format!("{MANAGER}/http_filters/0")));
-    check_asks_first::<Listener>(at("/static_resources/listeners/0"));
-    check_asks_first::<FilterChain>(at(chain));
-    check_asks_first::<listener::FilterChainMatch>(json!({}));
-    check_asks_first::<Filter>(at(&format!("{chain}/filters/0")));
-    check_asks_first::<protocol_options::HttpProtocolOptions>(json!({}));
-    check_asks_first::<protocol_options::Http1ProtocolOptions>(json!({}));
+    check_asks_first::<AccessLog>("config.accesslog.v3.AccessLog", log);
+    check_asks_first::<Address>("config.core.v3.Address", address);
+    check_asks_first::<address::SocketAddress>("config.core.v3.SocketAddress", socket);
+    check_asks_first::<address::Pipe>("config.core.v3.Pipe", json!({"path": "/x"}));
+    check_asks_first::<address::CidrRange>("config.core.v3.CidrRange", json!({"address_prefix": "::"}));
+    check_asks_first::<Bootstrap>("config.bootstrap.v3.Bootstrap", base.clone());
+    check_asks_first::<bootstrap::StaticResources>(
+        "config.bootstrap.v3.Bootstrap.StaticResources",
+        json!({}),
+    );
+    check_asks_first::<bootstrap::Admin>("config.bootstrap.v3.Admin", json!({}));
+    check_asks_first::<watchdog::Watchdogs>("config.bootstrap.v3.Watchdogs", json!({}));
+    check_asks_first::<watchdog::Watchdog>("config.bootstrap.v3.Watchdog", json!({}));
+    check_asks_first::<Cluster>("config.cluster.v3.Cluster", at(CLUSTER));
+    check_asks_first::<cluster::CircuitBreakers>("config.cluster.v3.CircuitBreakers", json!({}));
+    check_asks_first::<cluster::Thresholds>("config.cluster.v3.CircuitBreakers.Thresholds", json!({}));
+    check_asks_first::<core::Node>("config.core.v3.Node", json!({}));
+    check_asks_first::<DataSource>("config.core.v3.DataSource", json!({"inline_string": "x"}));
+    check_asks_first::<endpoint::ClusterLoadAssignment>(
+        "config.endpoint.v3.ClusterLoadAssignment",
+        json!({"cluster_name": "a"}),
+    );
+    check_asks_first::<endpoint::LocalityLbEndpoints>("config.endpoint.v3.LocalityLbEndpoints", json!({}));
+    check_asks_first::<endpoint::LbEndpoint>("config.endpoint.v3.LbEndpoint", json!({"endpoint": endpoint}));
+    check_asks_first::<HttpConnectionManager>(
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        at(MANAGER),
+    );
+    check_asks_first::<HttpFilter>(
+        "extensions.filters.network.http_connection_manager.v3.HttpFilter",
+        at(&format!("{MANAGER}/http_filters/0")),
+    );
+    check_asks_first::<Listener>("config.listener.v3.Listener", at("/static_resources/listeners/0"));
+    check_asks_first::<FilterChain>("config.listener.v3.FilterChain", at(chain));
+    check_asks_first::<listener::FilterChainMatch>("config.listener.v3.FilterChainMatch", json!({}));
+    check_asks_first::<Filter>("config.listener.v3.Filter", at(&format!("{chain}/filters/0")));
+    check_asks_first::<protocol_options::HttpProtocolOptions>(
+        "config.core.v3.HttpProtocolOptions",
+        json!({}),
+    );
+    check_asks_first::<protocol_options::Http1ProtocolOptions>(
+        "config.core.v3.Http1ProtocolOptions",
+        json!({}),
+    );
     check_asks_first::<protocol_options::UpstreamHttpProtocolOptions>(
+        "extensions.upstreams.http.v3.HttpProtocolOptions",
         json!({"explicit_http_config": {"http_protocol_options": {}}}),
     );
-    check_asks_first::<RouteConfiguration>(json!({}));
-    check_asks_first::<VirtualHost>(at(&host));
-    check_asks_first::<Route>(at(&format!("{host}/routes/0")));
-    check_asks_first::<route::RouteMatch>(json!({"path": "/"}));
-    check_asks_first::<route::RouteAction>(json!({"cluster": "a"}));
-    check_asks_first::<route::DirectResponseAction>(json!({"status": 200}));
-    check_asks_first::<RouterConfig>(json!({}));
-    check_asks_first::<runtime::LayeredRuntime>(json!({}));
-    check_asks_first::<runtime::RuntimeLayer>(json!({"name": "a", "admin_layer": {}}));
+    check_asks_first::<RouteConfiguration>("config.route.v3.RouteConfiguration", json!({}));
+    check_asks_first::<VirtualHost>("config.route.v3.VirtualHost", at(&host));
+    check_asks_first::<Route>("config.route.v3.Route", at(&format!("{host}/routes/0")));
+    check_asks_first::<route::RouteMatch>("config.route.v3.RouteMatch", json!({"path": "/"}));
+    check_asks_first::<route::RouteAction>("config.route.v3.RouteAction", json!({"cluster": "a"}));
+    check_asks_first::<route::DirectResponseAction>(
+        "config.route.v3.DirectResponseAction",
+        json!({"status": 200}),
+    );
+    check_asks_first::<RouterConfig>("extensions.filters.http.router.v3.Router", json!({}));
+    check_asks_first::<runtime::LayeredRuntime>("config.bootstrap.v3.LayeredRuntime", json!({}));
+    check_asks_first::<runtime::RuntimeLayer>(
+        "config.bootstrap.v3.RuntimeLayer",
+        json!({"name": "a", "admin_layer": {}}),
+    );
 }
