@@ -9,7 +9,7 @@ use crate::conn_pool::Instance;
 use crate::envoy_log;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
-use crate::upstream::load_balancer::create_load_balancer;
+use crate::upstream::load_balancer::{LoadBalancerContext, create_load_balancer};
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, LoadBalancer, PrioritySetImpl, ResourcePriority};
 
 /// A worker's hosts and load balancer of one cluster.
@@ -38,9 +38,14 @@ impl ClusterEntry {
     }
 
     /// Chooses a host and finds its pool. `None` when there is no host, or no room for another pool.
-    pub fn http_conn_pool(&self, priority: ResourcePriority, protocol: Protocol) -> Option<Rc<dyn Instance>> {
+    pub fn http_conn_pool(
+        &self,
+        priority: ResourcePriority,
+        protocol: Protocol,
+        context: &dyn LoadBalancerContext,
+    ) -> Option<Rc<dyn Instance>> {
         trace::instant(Stage::HttpConnPool, None, 0, priority as u64, 0);
-        let host = self.lb.choose_host();
+        let host = self.lb.choose_host(context);
         trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), 0);
         let Some(host) = host else {
             envoy_log!(Upstream, debug, "no healthy host for HTTP connection pool");

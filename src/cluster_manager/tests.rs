@@ -17,6 +17,7 @@ use crate::event::{Dispatcher, RunType};
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, StreamDecoder, StreamEncoder};
 use crate::stats::Store;
 use crate::thread_local::{InstanceImpl, enter_thread, shutdown_thread};
+use crate::upstream::load_balancer::NoContext;
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, ResourcePriority};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -65,7 +66,7 @@ impl Fixture {
     }
 
     fn pool(&self, priority: ResourcePriority, protocol: Protocol) -> Option<Rc<dyn Instance>> {
-        self.entry().http_conn_pool(priority, protocol)
+        self.entry().http_conn_pool(priority, protocol, &NoContext)
     }
 
     fn default_pool(&self) -> Rc<dyn Instance> {
@@ -487,7 +488,11 @@ fn every_thread_has_its_own_pools() {
     let configs = clusters(json!([{ "name": "a", "load_assignment": assignment }]));
     let manager = ClusterManagerImpl::new(&configs, &Store::new(1), &tls).unwrap();
     let pool = |manager: &super::ClusterManager| {
-        manager.get("a").unwrap().http_conn_pool(ResourcePriority::Default, Protocol::Http11).unwrap()
+        manager
+            .get("a")
+            .unwrap()
+            .http_conn_pool(ResourcePriority::Default, Protocol::Http11, &NoContext)
+            .unwrap()
     };
     let here = Rc::as_ptr(&pool(&manager.handle())) as *const () as usize;
     let (to_main, from_worker) = std::sync::mpsc::channel();

@@ -5,10 +5,10 @@
 //! here the load balancer on top calls [`LoadBalancerBase::recalculate`] from its one callback.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use super::{HostAvailability, HostCounts, PriorityLoad};
+use super::{HostAvailability, HostCounts, LoadBalancerContext, PriorityLoad};
 use crate::upstream::{ClusterInfoImpl, HostSetImpl, PrioritySetImpl};
 
 /// Which hosts of a priority are chosen from.
@@ -34,13 +34,18 @@ pub struct HostsSource {
 /// Knows how requests are spread over priorities.
 pub struct LoadBalancerBase {
     info: Arc<ClusterInfoImpl>,
-    load: RefCell<PriorityLoad>,
+    priority_set: Weak<PrioritySetImpl>,
+    load: RefCell<Rc<PriorityLoad>>,
 }
 
 impl LoadBalancerBase {
     /// For the hosts of now.
-    pub fn new(priority_set: &PrioritySetImpl, info: &Arc<ClusterInfoImpl>) -> Self {
-        let base = LoadBalancerBase { info: info.clone(), load: RefCell::default() };
+    pub fn new(priority_set: &Rc<PrioritySetImpl>, info: &Arc<ClusterInfoImpl>) -> Self {
+        let base = LoadBalancerBase {
+            info: info.clone(),
+            priority_set: Rc::downgrade(priority_set),
+            load: RefCell::default(),
+        };
         base.recalculate(priority_set);
         base
     }
@@ -49,18 +54,28 @@ impl LoadBalancerBase {
     pub fn recalculate(&self, priority_set: &PrioritySetImpl) {
         let host_sets = priority_set.host_sets_per_priority();
         let counts: Vec<HostCounts> = host_sets.iter().map(count).collect();
-        self.load.replace(PriorityLoad::compute(&counts, self.info.healthy_panic_threshold()));
+        self.load.replace(Rc::new(PriorityLoad::compute(&counts, self.info.healthy_panic_threshold())));
     }
 
     /// The hosts from which the next one is to be chosen.
     #[inline]
-    pub fn host_source_to_use(&self) -> HostsSource {
+    pub fn host_source_to_use(&self, context: &dyn LoadBalancerContext) -> HostsSource {
         let load = self.load.borrow();
-        let (priority, availability) = match load.healthy[0] {
-            100 => (0, HostAvailability::Healthy),
-            _ => load.choose(fastrand::u64(..)),
-        };
-        if load.panic[priority] {
+        if load.healthy.len() == 1 {
+            return self.source_of(choose_host_set(&load), &load);
+        }
+        // Kept alive by a count of its own while the context is asked.
+        let own = load.clone();
+        drop(load);
+        let other = self.priority_set.upgrade().and_then(|set| context.determine_priority_load(&set, &own));
+        self.source_of(choose_host_set(other.as_ref().unwrap_or(&own)), &own)
+    }
+
+    /// All hosts where the chosen priority is in panic by the cluster's own reckoning.
+    #[inline]
+    fn source_of(&self, chosen: (usize, HostAvailability), load: &PriorityLoad) -> HostsSource {
+        let (priority, availability) = chosen;
+        if load.panic.get(priority) == Some(&true) {
             self.info.stats().lb_healthy_panic.inc();
             return HostsSource { priority, source_type: SourceType::AllHosts };
         }
@@ -69,6 +84,14 @@ impl LoadBalancerBase {
             HostAvailability::Degraded => SourceType::DegradedHosts,
         };
         HostsSource { priority, source_type }
+    }
+}
+
+#[inline]
+fn choose_host_set(load: &PriorityLoad) -> (usize, HostAvailability) {
+    match load.healthy[0] {
+        100 => (0, HostAvailability::Healthy),
+        _ => load.choose(fastrand::u64(..)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{EdfScheduler, HostsSource, LoadBalancerBase, SourceType};
+use super::{EdfScheduler, HostsSource, LoadBalancerBase, LoadBalancerContext, SourceType};
 use crate::common::CallbackHandle;
 use crate::upstream::{
     ClusterInfoImpl, HostImpl, HostSetImpl, HostSharedPtr, PrioritySetImpl, PriorityUpdateCb,
@@ -68,9 +68,9 @@ impl EdfLoadBalancerBase {
 
     /// The host whose turn it is.
     #[inline]
-    pub fn choose_host(&self) -> Option<HostSharedPtr> {
+    pub fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<HostSharedPtr> {
         let schedules = &*self.schedules;
-        let source = schedules.base.host_source_to_use();
+        let source = schedules.base.host_source_to_use(context);
         let mut per_priority = schedules.per_priority.borrow_mut();
         per_priority.get_mut(source.priority)?.of(source).pick(schedules.host_weight).cloned()
     }

@@ -1,15 +1,16 @@
 //! How a worker chooses a host of a cluster. Mirrors Envoy's `source/common/upstream/load_balancer_impl.*`.
 //!
-//! Left out: zone aware and locality weighted routing, retries of the choice, and all policies but
-//! round robin.
+//! Left out: zone aware and locality weighted routing, and all policies but round robin.
 
 mod base;
+mod context;
 mod edf_base;
 mod edf_scheduler;
 mod priority_load;
 mod round_robin;
 
 pub use base::{HostsSource, LoadBalancerBase, SourceType};
+pub use context::{LoadBalancerContext, MetadataMatchCriterion, NoContext};
 pub use edf_base::EdfLoadBalancerBase;
 pub use edf_scheduler::EdfScheduler;
 pub use priority_load::{HostAvailability, HostCounts, PriorityLoad};
@@ -23,8 +24,19 @@ use crate::config::cluster::LbPolicy;
 
 /// Chooses hosts; one per cluster and worker.
 pub trait LoadBalancer {
-    /// The host for the next request; `None` if there is none to choose from.
-    fn choose_host(&self) -> Option<HostSharedPtr>;
+    /// The host whose turn it is; `None` if there is none to choose from.
+    fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<HostSharedPtr>;
+
+    /// The host for the next request, which is one that `context` wants if it does not take too many attempts.
+    fn choose_host(&self, context: &dyn LoadBalancerContext) -> Option<HostSharedPtr> {
+        let mut host = self.choose_host_once(context)?;
+        let mut attempts = 0;
+        while context.should_select_another_host(&host) && attempts < context.host_selection_retry_count() {
+            host = self.choose_host_once(context)?;
+            attempts += 1;
+        }
+        Some(host)
+    }
 }
 
 /// The load balancer that the cluster's configuration asks for. It follows `priority_set`, which must

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{EdfLoadBalancerBase, LoadBalancer};
+use super::{EdfLoadBalancerBase, LoadBalancer, LoadBalancerContext};
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
 
 /// Round robin.
@@ -28,17 +28,20 @@ impl RoundRobinLoadBalancer {
 
 impl LoadBalancer for RoundRobinLoadBalancer {
     #[inline]
-    fn choose_host(&self) -> Option<HostSharedPtr> {
-        self.edf.choose_host()
+    fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<HostSharedPtr> {
+        self.edf.choose_host_once(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::config::endpoint::HealthStatus::{self, Degraded, Healthy, Unhealthy};
-    use crate::upstream::HostVectors;
+    use crate::upstream::load_balancer::{NoContext, PriorityLoad};
     use crate::upstream::test_support::{cluster_info, host, port};
+    use crate::upstream::{HostImpl, HostVectors};
 
     struct Fixture {
         info: Arc<ClusterInfoImpl>,
@@ -67,14 +70,14 @@ mod tests {
     }
 
     fn picks(load_balancer: &RoundRobinLoadBalancer, count: usize) -> Vec<u16> {
-        (0..count).map(|_| port(&load_balancer.choose_host().unwrap())).collect()
+        (0..count).map(|_| port(&load_balancer.choose_host(&NoContext).unwrap())).collect()
     }
 
     #[test]
     fn without_hosts_there_is_none_and_panic() {
         let fixture = Fixture::new();
         let load_balancer = fixture.load_balancer(5);
-        assert!(load_balancer.choose_host().is_none());
+        assert!(load_balancer.choose_host(&NoContext).is_none());
         assert_eq!(fixture.panics(), 1);
         fixture.update(0, &[(1, 1, Healthy)]);
         assert_eq!(picks(&load_balancer, 2), [1, 1]);
@@ -145,6 +148,60 @@ mod tests {
         assert!(picked.iter().all(|p| [1, 9].contains(p)));
         fixture.update(0, &[]);
         assert_eq!(picks(&load_balancer, 3), [9, 9, 9]);
+    }
+
+    /// Wants none of the hosts with these ports, and all requests at a priority of its own.
+    #[derive(Default)]
+    struct Tried {
+        ports: Vec<u16>,
+        retries: u32,
+        asked: Cell<u32>,
+        load: Option<Rc<PriorityLoad>>,
+    }
+
+    impl LoadBalancerContext for Tried {
+        fn should_select_another_host(&self, host: &HostImpl) -> bool {
+            self.asked.set(self.asked.get() + 1);
+            self.ports.iter().any(|p| host.address().to_string().ends_with(&format!(":{p}")))
+        }
+
+        fn host_selection_retry_count(&self) -> u32 {
+            self.retries
+        }
+
+        fn determine_priority_load(&self, _: &PrioritySetImpl, _: &PriorityLoad) -> Option<Rc<PriorityLoad>> {
+            self.load.clone()
+        }
+    }
+
+    #[test]
+    fn a_request_may_want_another_host() {
+        let fixture = Fixture::new();
+        fixture.update(0, &[(1, 1, Healthy), (2, 1, Healthy), (3, 1, Healthy)]);
+        let choose = |ports: &[u16], retries| {
+            let context = Tried { ports: ports.to_vec(), retries, ..Tried::default() };
+            let chosen = fixture.load_balancer(0).choose_host(&context).unwrap();
+            (port(&chosen), context.asked.get())
+        };
+        assert_eq!(choose(&[], 5), (1, 1));
+        assert_eq!(choose(&[1], 1), (2, 2));
+        assert_eq!(choose(&[1, 2], 2), (3, 3));
+        // Rather one that is not wanted than none.
+        assert_eq!(choose(&[1, 2], 1), (2, 2));
+        assert_eq!(choose(&[1], 0), (1, 1));
+    }
+
+    #[test]
+    fn a_request_may_want_another_priority() {
+        let fixture = Fixture::new();
+        fixture.update(0, &[(1, 1, Healthy)]);
+        let second = PriorityLoad { healthy: vec![0, 100], degraded: vec![0, 0], panic: vec![false, false] };
+        let context = Tried { load: Some(Rc::new(second)), ..Tried::default() };
+        let load_balancer = fixture.load_balancer(0);
+        let picks = || [port(&load_balancer.choose_host(&context).unwrap()), picks(&load_balancer, 1)[0]];
+        assert_eq!(picks(), [1, 1], "there is no other");
+        fixture.update(1, &[(2, 1, Healthy)]);
+        assert_eq!(picks(), [2, 1]);
     }
 
     #[test]

@@ -23,8 +23,10 @@ use crate::filters::http::{
 use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, StreamInfoImpl, codes, utility,
 };
+use crate::network::ConnectionImpl;
 use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry};
 use crate::trace::{self, Stage};
+use crate::upstream::load_balancer::LoadBalancerContext;
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, ResponseOrigin};
 
 /// Request headers that the router takes for itself.
@@ -115,10 +117,6 @@ impl Filter {
     /// The cluster of the request; there from the moment it was chosen.
     pub(super) fn cluster(&self) -> Option<Arc<ClusterInfoImpl>> {
         self.cluster.borrow().clone()
-    }
-
-    pub(super) fn downstream_headers(&self) -> Option<HeaderMapPtr> {
-        self.downstream_headers.borrow().clone()
     }
 
     pub(super) fn downstream_trailers(&self) -> Option<HeaderMapPtr> {
@@ -227,7 +225,7 @@ impl Filter {
             self.with_stream_info(|info| protocol = info.protocol.get().unwrap_or(protocol));
         }
         self.passed(Stage::GetConnPool, protocol as u64, 0);
-        cluster.http_conn_pool(entry.priority, protocol)
+        cluster.http_conn_pool(entry.priority, protocol, self)
     }
 
     /// Sends the request to a cluster.
@@ -338,6 +336,16 @@ impl Filter {
 impl TimeoutCallbacks for Filter {
     fn on_timeout(&self, _which: u8) {
         self.on_response_timeout();
+    }
+}
+
+impl LoadBalancerContext for Filter {
+    fn downstream_connection(&self) -> Option<Rc<ConnectionImpl>> {
+        self.callbacks()?.connection()
+    }
+
+    fn downstream_headers(&self) -> Option<HeaderMapPtr> {
+        self.downstream_headers.borrow().clone()
     }
 }
 

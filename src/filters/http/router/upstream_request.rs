@@ -17,6 +17,7 @@ use crate::http::{
 };
 use crate::trace::{self, Stage};
 use crate::upstream::HostSharedPtr;
+use crate::upstream::load_balancer::LoadBalancerContext;
 
 /// What a try's timers are for.
 const PER_TRY: u8 = 0;

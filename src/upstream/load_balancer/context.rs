@@ -1,0 +1,65 @@
+//! What a balancer may ask about the request that it chooses a host for.
+//!
+//! Mirrors Envoy's `include/envoy/upstream/load_balancer.h` and `LoadBalancerContextBase` of `source/common/upstream/load_balancer_impl.h`:
+//! each answer has a default, and who chooses says what it knows. Headers and criteria are lent by count, because who
+//! answers is a filter whose parts come and go.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::PriorityLoad;
+use crate::http::HeaderMapPtr;
+use crate::network::ConnectionImpl;
+use crate::upstream::{HostImpl, PrioritySetImpl};
+
+/// A pair that the metadata of a host has to have (Envoy: `Router::MetadataMatchCriterion`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetadataMatchCriterion {
+    /// The key.
+    pub name: String,
+    /// Its value.
+    pub value: Value,
+}
+
+/// What is known of a request while its host is chosen. It must not change the hosts, nor choose one itself.
+pub trait LoadBalancerContext {
+    /// A number that is the same for requests that belong together; to be asked for once an attempt.
+    fn compute_hash_key(&self) -> Option<u64> {
+        None
+    }
+    /// What hosts have to match, sorted by name.
+    fn metadata_match_criteria(&self) -> Option<Arc<[MetadataMatchCriterion]>> {
+        None
+    }
+    /// The connection that the request came on.
+    fn downstream_connection(&self) -> Option<Rc<ConnectionImpl>> {
+        None
+    }
+    /// The request's headers.
+    fn downstream_headers(&self) -> Option<HeaderMapPtr> {
+        None
+    }
+    /// Another distribution over the priorities than `original`; asked where there are several.
+    fn determine_priority_load(
+        &self,
+        _priority_set: &PrioritySetImpl,
+        _original: &PriorityLoad,
+    ) -> Option<Rc<PriorityLoad>> {
+        None
+    }
+    /// Whether another host than this one is wanted, for one that has been tried in vain, say.
+    fn should_select_another_host(&self, _host: &HostImpl) -> bool {
+        false
+    }
+    /// How often another host is asked for until one is taken that is not wanted.
+    fn host_selection_retry_count(&self) -> u32 {
+        1
+    }
+}
+
+/// Nothing is known of the request.
+pub struct NoContext;
+
+impl LoadBalancerContext for NoContext {}
