@@ -52,7 +52,7 @@ impl FromMessage for AccessLog {
 }
 
 fn read_file(r: &mut MessageReader<'_>) -> Result<(AccessLogSink, Option<String>), ConfigError> {
-    let path = r.required_string("path")?;
+    let path = r.string("path")?;
     let format = match r.at_most_one(&["format", "log_format"])? {
         // The older form; empty means the default there.
         Some("format") => Some(r.string("format")?).filter(|f| !f.is_empty()),

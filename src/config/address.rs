@@ -26,19 +26,12 @@ impl SocketAddress {
 
 impl FromMessage for SocketAddress {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let address = r.required_string("address")?;
+        let address = r.string("address")?;
         let ip = parse_internet_address(&address, 0).map(|ip| ip.ip());
         if ip.is_none() && !address.is_empty() {
             r.refuse("address", malformed(&address));
         }
-        if !r.has("port_value") {
-            r.require("port_value", "is required");
-        }
-        let port = r.u32("port_value")?;
-        let port = u16::try_from(port).unwrap_or_else(|_| {
-            r.refuse("port_value", format!("{port} is out of range, expected 0..=65535"));
-            0
-        });
+        let port = r.u32("port_value")? as u16;
         let ipv4_compat = r.bool("ipv4_compat")?;
         if let Some(ip) = ip.filter(|&ip| ipv4_compat && !allows_ipv4_compat(ip)) {
             let message = format!(
@@ -89,8 +82,8 @@ pub struct Pipe {
 
 impl FromMessage for Pipe {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let path = r.required_string("path")?;
-        let mode = r.opt_u32_in("mode", 0..=0o777)?.unwrap_or(0);
+        let path = r.string("path")?;
+        let mode = r.opt_u32("mode")?.unwrap_or(0);
         if path.len() >= MAX_PIPE_PATH {
             let message =
                 format!("Path \"{path}\" exceeds maximum UNIX domain socket path size of {MAX_PIPE_PATH}.");
@@ -151,10 +144,10 @@ pub struct CidrRange {
 
 impl FromMessage for CidrRange {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let address_prefix = r.required_string("address_prefix")?;
+        let address_prefix = r.string("address_prefix")?;
         if !address_prefix.is_empty() && address_prefix.parse::<IpAddr>().is_err() {
             r.refuse("address_prefix", malformed(&address_prefix));
         }
-        Ok(Self { address_prefix, prefix_len: r.opt_u32_in("prefix_len", 0..=128)?.unwrap_or(0) })
+        Ok(Self { address_prefix, prefix_len: r.opt_u32("prefix_len")?.unwrap_or(0) })
     }
 }

@@ -68,10 +68,6 @@ impl FromMessage for Bootstrap {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let default = Self::default();
         let flush = r.duration("stats_flush_interval")?;
-        let flush_range = Duration::from_millis(1)..Duration::from_secs(300);
-        if flush.is_some_and(|d| !flush_range.contains(&d)) {
-            r.refuse("stats_flush_interval", "value must be inside range [1ms, 5m0s)");
-        }
         let bootstrap = Self {
             node: r.message("node")?.unwrap_or_default(),
             static_resources: r.message("static_resources")?.unwrap_or_default(),

@@ -80,10 +80,10 @@ impl FromMessage for Cluster {
         let bind: BindConfig = r.message("upstream_bind_config")?.unwrap_or_default();
         let buffer_limit = r.opt_u32("per_connection_buffer_limit_bytes")?;
         Ok(Self {
-            name: r.required_string("name")?,
+            name: r.string("name")?,
             alt_stat_name: r.string("alt_stat_name")?,
             discovery_type: r.enumeration("type", DiscoveryType::TABLE)?.unwrap_or_default(),
-            connect_timeout: r.positive_duration("connect_timeout")?.unwrap_or(Duration::from_secs(5)),
+            connect_timeout: r.duration("connect_timeout")?.unwrap_or(Duration::from_secs(5)),
             per_connection_buffer_limit_bytes: buffer_limit.unwrap_or(DEFAULT_BUFFER_LIMIT_BYTES),
             lb_policy: r.enumeration("lb_policy", LbPolicy::TABLE)?.unwrap_or_default(),
             load_assignment: r.message("load_assignment")?,

@@ -65,7 +65,7 @@ pub enum DataSource {
 impl FromMessage for DataSource {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         if r.exactly_one(&["inline_string", "filename"])? == "filename" {
-            Ok(Self::Filename(r.required_string("filename")?))
+            Ok(Self::Filename(r.string("filename")?))
         } else {
             Ok(Self::InlineString(r.string("inline_string")?))
         }
@@ -115,10 +115,6 @@ pub(super) struct Percent {
 
 impl FromMessage for Percent {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let value = r.opt_f64("value")?.unwrap_or(0.0);
-        if !(0.0..=100.0).contains(&value) {
-            r.refuse("value", format!("{value} is out of range, expected 0..=100"));
-        }
-        Ok(Self { value })
+        Ok(Self { value: r.opt_f64("value")?.unwrap_or(0.0) })
     }
 }

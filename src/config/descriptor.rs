@@ -6,8 +6,6 @@
 //!
 //! Stands where Envoy has protobuf's generated pool.
 
-#![allow(dead_code)]
-
 use super::wire_format::{Fields, Payload};
 use std::cell::RefCell;
 use std::collections::HashMap;

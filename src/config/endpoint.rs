@@ -24,7 +24,7 @@ impl FromMessage for ClusterLoadAssignment {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let policy: Policy = r.message("policy")?.unwrap_or_default();
         Ok(Self {
-            cluster_name: r.required_string("cluster_name")?,
+            cluster_name: r.string("cluster_name")?,
             endpoints: r.messages("endpoints")?,
             overprovisioning_factor: policy
                 .overprovisioning_factor
@@ -40,8 +40,7 @@ struct Policy {
 
 impl FromMessage for Policy {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let range = 1..=u32::MAX;
-        Ok(Self { overprovisioning_factor: r.opt_u32_in("overprovisioning_factor", range)? })
+        Ok(Self { overprovisioning_factor: r.opt_u32("overprovisioning_factor")? })
     }
 }
 
@@ -63,8 +62,8 @@ impl FromMessage for LocalityLbEndpoints {
         Ok(Self {
             locality: r.message("locality")?,
             lb_endpoints: r.messages("lb_endpoints")?,
-            load_balancing_weight: r.opt_u32_in("load_balancing_weight", 1..=u32::MAX)?,
-            priority: r.opt_u32_in("priority", 0..=128)?.unwrap_or(0),
+            load_balancing_weight: r.opt_u32("load_balancing_weight")?,
+            priority: r.opt_u32("priority")?.unwrap_or(0),
         })
     }
 }
@@ -84,7 +83,7 @@ pub struct LbEndpoint {
 
 impl FromMessage for LbEndpoint {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let weight = r.opt_u32_in("load_balancing_weight", 1..=u32::MAX)?;
+        let weight = r.opt_u32("load_balancing_weight")?;
         let health_status = r.enumeration("health_status", HealthStatus::TABLE)?.unwrap_or_default();
         let endpoint: Endpoint = r.required_message("endpoint")?;
         Ok(Self {

@@ -157,11 +157,11 @@ impl FromMessage for HttpConnectionManager {
         if r.is_all_of("http_filters", &http_filters) {
             check_terminal(r, &http_filters);
         }
-        let server_name = Some(r.header_text("server_name")?).filter(|name| !name.is_empty());
+        let server_name = Some(r.string("server_name")?).filter(|name| !name.is_empty());
         let seconds = Duration::from_secs;
         Ok(Self {
             codec_type: r.enumeration("codec_type", CodecType::TABLE)?.unwrap_or_default(),
-            stat_prefix: r.required_string("stat_prefix")?,
+            stat_prefix: r.string("stat_prefix")?,
             http_filters,
             add_user_agent: r.opt_bool("add_user_agent")?.unwrap_or(false),
             common_http_protocol_options: r.message("common_http_protocol_options")?.unwrap_or_default(),
@@ -170,7 +170,7 @@ impl FromMessage for HttpConnectionManager {
             server_header_transformation: r
                 .enumeration("server_header_transformation", ServerHeaderTransformation::TABLE)?
                 .unwrap_or_default(),
-            max_request_headers_kb: r.opt_u32_in("max_request_headers_kb", 1..=8192)?.unwrap_or(60),
+            max_request_headers_kb: r.opt_u32("max_request_headers_kb")?.unwrap_or(60),
             stream_idle_timeout: r.duration("stream_idle_timeout")?.unwrap_or_else(|| seconds(300)),
             request_timeout: r.duration("request_timeout")?.unwrap_or_default(),
             request_headers_timeout: r.duration("request_headers_timeout")?.unwrap_or_default(),
@@ -181,7 +181,7 @@ impl FromMessage for HttpConnectionManager {
             xff_num_trusted_hops: r.u32("xff_num_trusted_hops")?,
             internal_address_config: r.message("internal_address_config")?,
             skip_xff_append: r.bool("skip_xff_append")?,
-            via: r.header_text("via")?,
+            via: r.string("via")?,
             generate_request_id: r.opt_bool("generate_request_id")?.unwrap_or(true),
             preserve_external_request_id: r.bool("preserve_external_request_id")?,
             always_set_request_id_in_response: r.bool("always_set_request_id_in_response")?,
@@ -243,7 +243,7 @@ pub enum HttpFilterConfig {
 
 impl FromMessage for HttpFilter {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.required_string("name")?;
+        let name = r.string("name")?;
         let (type_name, config) = r.any("typed_config")?;
         let router = config.read_with(|config| match type_name {
             ROUTER => RouterConfig::read(config),

@@ -178,8 +178,8 @@ impl ConnectionSourceType {
 
 impl FromMessage for FilterChainMatch {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let port = r.opt_u32_in("destination_port", 1..=65535)?;
-        let source_ports = r.u32s_in("source_ports", 1..=65535)?;
+        let port = r.opt_u32("destination_port")?;
+        let source_ports = r.u32s("source_ports")?;
         Ok(Self {
             destination_port: port.map(|p| p as u16),
             prefix_ranges: r.messages("prefix_ranges")?,
@@ -220,7 +220,7 @@ impl Filter {
 
 impl FromMessage for Filter {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.required_string("name")?;
+        let name = r.string("name")?;
         let (type_name, config) = r.any("typed_config")?;
         let manager = config.read_with(|config| match type_name {
             HTTP_CONNECTION_MANAGER => HttpConnectionManager::read(config),

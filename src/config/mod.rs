@@ -30,6 +30,7 @@ pub mod route;
 pub mod runtime;
 mod scalar;
 mod text;
+mod validate;
 pub mod watchdog;
 mod wire_format;
 pub mod yaml;

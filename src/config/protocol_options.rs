@@ -49,7 +49,7 @@ impl FromMessage for HttpProtocolOptions {
         Ok(Self {
             idle_timeout: r.duration("idle_timeout")?,
             max_connection_duration: r.duration("max_connection_duration")?,
-            max_headers_count: r.opt_u32_in("max_headers_count", 1..=u32::MAX)?,
+            max_headers_count: r.opt_u32("max_headers_count")?,
             max_stream_duration: r.duration("max_stream_duration")?,
             headers_with_underscores_action: r
                 .enumeration("headers_with_underscores_action", HeadersWithUnderscoresAction::TABLE)?

@@ -16,10 +16,10 @@
 //! Different on purpose: a field written twice (as `snake_case` and
 //! `camelCase`) is an error, where Envoy lets one of the two win.
 
+mod rules;
 mod single;
 mod unread;
 
-pub use self::single::check_header_text;
 pub use super::context::{ParseContext, UnknownFields};
 use super::descriptor::{Field, MessageType, is_camel_case_of};
 use super::error::{ConfigError, Kind};
@@ -132,12 +132,16 @@ impl<'a> MessageReader<'a> {
 
     /// Says that the field `name` has to be there and is not; names a key that looks like a misspelling of it.
     pub fn require(&mut self, name: &str, message: &str) -> ConfigError {
+        let error = self.absence(name, message);
+        self.lacks(error)
+    }
+
+    fn absence(&self, name: &str, message: &str) -> ConfigError {
         let unknown = self.given.iter().filter(|given| given.field.is_none() && !given.read);
-        let error = match nearest(name, unknown.map(|given| given.key)) {
+        match nearest(name, unknown.map(|given| given.key)) {
             Some(key) => self.error(name, format!("{message}; the unknown field '{key}' looks like it")),
             None => self.error(name, message),
-        };
-        self.lacks(error)
+        }
     }
 
     /// Keeps an error about what is missing until it is known whether a field is misspelled.
@@ -162,9 +166,10 @@ impl<'a> MessageReader<'a> {
         if asked_for_all {
             self.note_unsupported();
         }
+        let required = self.check_rules();
         // A misspelled field explains what is absent.
         if !self.note_unknown(asked_for_all) {
-            for error in self.absent.drain(..) {
+            for error in required.into_iter().chain(self.absent.drain(..)) {
                 self.context.note(error);
             }
         }
@@ -265,9 +270,23 @@ impl<'a> MessageReader<'a> {
     pub fn exactly_one(&mut self, names: &[&'static str]) -> Result<&'static str, ConfigError> {
         let set = self.at_most_one(names)?;
         set.ok_or_else(|| {
+            if names.first().is_some_and(|name| self.is_explained(name)) {
+                return ConfigError::new("", "").of_kind(Kind::Noted);
+            }
             let message = format!("one of {} is required", names.join(", "));
             self.lacks(ConfigError::new(self.path.clone(), message))
         })
+    }
+
+    /// Whether it need not be said that the absent field `name` is required: a rule says it, or another
+    /// member of its oneof, which is not supported, stands there.
+    fn is_explained(&self, name: &str) -> bool {
+        let Some((message, oneof)) =
+            self.message.as_ref().zip(self.field(name).and_then(|field| field.oneof))
+        else {
+            return false;
+        };
+        message.oneofs[oneof].required || message.members(oneof).any(|member| self.has(member.name))
     }
 
     /// A message, checked for unknown fields; `None` when absent.
@@ -277,7 +296,10 @@ impl<'a> MessageReader<'a> {
 
     /// A message that must be present.
     pub fn required_message<T: FromMessage>(&mut self, name: &str) -> Result<T, ConfigError> {
-        self.try_message(name)?.ok_or_else(|| self.require(name, "is required"))
+        self.try_message(name)?.ok_or_else(|| match self.is_explained(name) {
+            true => ConfigError::new("", "").of_kind(Kind::Noted),
+            false => self.require(name, "value is required"),
+        })
     }
 
     /// The error has been noted.
@@ -314,7 +336,8 @@ impl<'a> MessageReader<'a> {
     pub fn any(&mut self, name: &str) -> Result<(&'a str, MessageReader<'a>), ConfigError> {
         match self.value(name)? {
             Some(value) => self.any_at(value, self.field_path(name)),
-            None => Err(self.require(name, "is required")),
+            None if self.is_explained(name) => Err(ConfigError::new("", "").of_kind(Kind::Noted)),
+            None => Err(self.require(name, "value is required")),
         }
     }
 

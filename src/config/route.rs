@@ -5,7 +5,7 @@
 
 use super::core::{DataSource, RoutingPriority};
 use super::error::ConfigError;
-use super::reader::{EnumTable, FromMessage, MessageReader, check_header_text};
+use super::reader::{EnumTable, FromMessage, MessageReader};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -80,17 +80,8 @@ pub struct VirtualHost {
 impl FromMessage for VirtualHost {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let domains = r.strings("domains")?;
-        if domains.is_empty() {
-            r.require("domains", "must have at least one item");
-        }
-        let numbered = domains.iter().enumerate().filter(|_| r.is_all_of("domains", &domains));
-        for (i, domain) in numbered {
-            if let Err(message) = check_header_text(domain) {
-                r.refuse(&format!("domains[{i}]"), message);
-            }
-        }
         Ok(Self {
-            name: r.required_string("name")?,
+            name: r.string("name")?,
             domains,
             routes: r.messages("routes")?,
             include_request_attempt_count: r.bool("include_request_attempt_count")?,
@@ -183,7 +174,7 @@ impl FromMessage for RouteAction {
         let not_found = r.enumeration("cluster_not_found_response_code", NOT_FOUND)?;
         let timeout = r.duration("timeout")?;
         Ok(Self {
-            cluster: r.required_string("cluster")?,
+            cluster: r.string("cluster")?,
             cluster_not_found_response_code: not_found.unwrap_or(503),
             timeout: timeout.unwrap_or(Duration::from_secs(15)),
             idle_timeout: r.duration("idle_timeout")?,
@@ -204,13 +195,7 @@ pub struct DirectResponseAction {
 
 impl FromMessage for DirectResponseAction {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let status = match r.u32("status")? {
-            status @ 200..=599 => status as u16,
-            other => {
-                r.refuse("status", format!("{other} is out of range, expected 200..=599"));
-                200
-            }
-        };
+        let status = r.u32("status")? as u16;
         let body = r.message("body")?;
         if let Some(DataSource::InlineString(text)) = &body
             && text.len() > MAX_DIRECT_RESPONSE_BODY_BYTES

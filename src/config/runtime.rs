@@ -54,7 +54,7 @@ impl FromMessage for LayeredRuntime {
 
 impl FromMessage for RuntimeLayer {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.required_string("name")?;
+        let name = r.string("name")?;
         let specifier = match r.exactly_one(&["static_layer", "admin_layer"])? {
             "static_layer" => {
                 let mut flat = Map::new();

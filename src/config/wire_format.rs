@@ -2,8 +2,6 @@
 //!
 //! Stands where Envoy has protobuf's `CodedInputStream`.
 
-#![allow(dead_code)]
-
 /// The bytes are no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;

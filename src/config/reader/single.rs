@@ -4,7 +4,6 @@ use super::{EnumTable, MessageReader};
 use crate::config::error::ConfigError;
 use crate::config::scalar;
 use serde_json::Value;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 impl<'a> MessageReader<'a> {
@@ -14,24 +13,9 @@ impl<'a> MessageReader<'a> {
         Ok(self.or_refuse(name, text).flatten().unwrap_or_default())
     }
 
-    /// A string that must not be empty.
-    pub fn required_string(&mut self, name: &str) -> Result<String, ConfigError> {
-        let text = self.string(name)?;
-        if text.is_empty() {
-            self.require(name, "is required and must not be empty");
-        }
-        Ok(text)
-    }
-
     /// The value, unless it is wrong, which is noted.
     fn or_refuse<T>(&self, name: &str, value: Result<T, String>) -> Option<T> {
         value.map_err(|message| self.refuse(name, message)).ok()
-    }
-
-    /// A string that may become (part of) a header value: no NUL, CR or LF.
-    pub fn header_text(&mut self, name: &str) -> Result<String, ConfigError> {
-        let text = self.string(name)?;
-        Ok(self.or_refuse(name, check_header_text(&text)).map(|()| text).unwrap_or_default())
     }
 
     /// A list of strings.
@@ -70,29 +54,10 @@ impl<'a> MessageReader<'a> {
         }
     }
 
-    /// A `UInt32Value` whose value, when present, must lie in `range`.
-    pub fn opt_u32_in(&mut self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, ConfigError> {
-        let value = self.opt_u32(name)?;
-        match value {
-            Some(n) if !range.contains(&n) => {
-                self.refuse(name, out_of_range(n, &range));
-                Ok(None)
-            }
-            _ => Ok(value),
-        }
-    }
-
-    /// A list of unsigned integers, each in `range`.
-    pub fn u32s_in(&mut self, name: &str, range: RangeInclusive<u32>) -> Result<Vec<u32>, ConfigError> {
-        let mut numbers = Vec::new();
-        for (path, value) in self.items(name)? {
-            let number = scalar::parse_u32(value).and_then(|n| match range.contains(&n) {
-                true => Ok(n),
-                false => Err(out_of_range(n, &range)),
-            });
-            numbers.extend(self.or_refuse_at(path, number));
-        }
-        Ok(numbers)
+    /// A list of unsigned integers.
+    pub fn u32s(&mut self, name: &str) -> Result<Vec<u32>, ConfigError> {
+        let items = self.items(name)?.into_iter();
+        Ok(items.filter_map(|(path, value)| self.or_refuse_at(path, scalar::parse_u32(value))).collect())
     }
 
     /// A floating point number.
@@ -114,15 +79,6 @@ impl<'a> MessageReader<'a> {
         self.scalar(name, scalar::parse_duration)
     }
 
-    /// A duration that, when present, must be more than zero.
-    pub fn positive_duration(&mut self, name: &str) -> Result<Option<Duration>, ConfigError> {
-        let value = self.duration(name)?;
-        if value.is_some_and(|d| d.is_zero()) {
-            self.refuse(name, "must be greater than 0s");
-        }
-        Ok(value)
-    }
-
     /// An enum given by name (any case, as in Envoy) or by number; `None` when
     /// absent.
     pub fn enumeration<T: Copy>(
@@ -138,8 +94,8 @@ impl<'a> MessageReader<'a> {
         let names = || values.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         let found = match (scalar::parse_enum(value, values), value) {
             (Some(Ok(found)), _) => Some(found),
-            (Some(Err(number)), _) => {
-                self.refuse(name, format!("{number} is not one of the values of {}", names()));
+            (Some(Err(_)), _) => {
+                self.refuse(name, format!("value must be one of the defined enum values: {}", names()));
                 None
             }
             (None, Value::String(text)) => {
@@ -183,28 +139,11 @@ impl<'a> MessageReader<'a> {
     }
 }
 
-/// Refuses what cannot stand in a header value.
-pub fn check_header_text(text: &str) -> Result<(), String> {
-    if text.contains(['\0', '\r', '\n']) {
-        return Err(format!("must not contain NUL, CR or LF, got {text:?}"));
-    }
-    Ok(())
-}
-
 fn expect_string(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         // An element of a list may be null, which is the empty string.
         Value::Null => Ok(String::new()),
         _ => Err(format!("expected a string, got {}", scalar::describe(value))),
-    }
-}
-
-fn out_of_range(n: u32, range: &RangeInclusive<u32>) -> String {
-    let (low, high) = (range.start(), range.end());
-    if *high == u32::MAX {
-        format!("{n} is out of range, must be at least {low}")
-    } else {
-        format!("{n} is out of range, expected {low}..={high}")
     }
 }

@@ -61,8 +61,11 @@ fn a_misspelled_field_is_named_and_not_the_gap_that_it_leaves() {
     }
     // Without one the gap is what is wrong; each has its own.
     let gaps = errors(with(&routes, "routes", json!([{"match": {}}])));
-    let want = ["one of route, direct_response is required", "match: one of prefix, path is required"];
-    assert_eq!(gaps, [format!("{route}.{}", want[1]), format!("{route}: {}", want[0])]);
+    let want = [
+        "action: is required (one of route, redirect, direct_response, filter_action, non_forwarding_action)",
+        "match.path_specifier: is required (one of prefix, path, safe_regex, connect_matcher, path_separated_prefix, path_match_policy)",
+    ];
+    assert_eq!(gaps, [format!("{route}.{}", want[1]), format!("{route}.{}", want[0])]);
     for chains in [json!([]), Value::Null] {
         let gap = errors(with(LISTENER, "filter_chains", chains));
         assert_eq!(gap, ["static_resources.listeners[0].filter_chains: no filter chains specified"]);
@@ -110,7 +113,7 @@ fn all_that_is_wrong_is_found_fields_first() {
     let values = [
         "stats_flush_interval: expected a duration".to_string(),
         format!("{host}.domains[1]: Only a single wildcard domain"),
-        format!("{HCM}.stat_prefix: is required and must not be empty"),
+        format!("{HCM}.stat_prefix: value length must be at least 1 characters"),
         format!("{cluster}.connect_timeout: expected a duration"),
         format!("{cluster}.circuit_breakers.thresholds[0].max_retries: expected an unsigned integer"),
     ];

@@ -244,6 +244,64 @@ fn refused_with_the_path_of_the_field() {
 }
 
 #[test]
+fn a_broken_rule_of_the_api_is_named_in_envoys_words() {
+    const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    const CLUSTER: &str = "/static_resources/clusters/0";
+    let host = format!("{MANAGER}/route_config/virtual_hosts/0");
+    let route = format!("{host}/routes/0");
+    let listener = "/static_resources/listeners/0";
+    let chain = "/static_resources/listeners/0/filter_chains/0";
+    let rules = [
+        ("", "stats_flush_interval", json!("300s"), "value must be inside range [1ms, 5m0s)"),
+        (CLUSTER, "name", json!(""), "value length must be at least 1 characters"),
+        (CLUSTER, "connect_timeout", json!("0s"), "value must be greater than 0s"),
+        (CLUSTER, "lb_policy", json!(99), "value must be one of the defined enum values"),
+        (
+            CLUSTER,
+            "common_lb_config",
+            json!({"healthy_panic_threshold": {"value": 101}}),
+            "value must be inside range [0, 100]",
+        ),
+        (MANAGER, "max_request_headers_kb", json!(8193), "value must be inside range (0, 8192]"),
+        (MANAGER, "via", json!("a\nb"), "value does not match regex pattern \"^[^\\x00\\n\\r]*$\""),
+        (&host, "domains", json!([]), "value must contain at least 1 item(s)"),
+        (&host, "domains", json!(["a", "b\n"]), "value does not match regex pattern \"^[^\\x00\\n\\r]*$\""),
+        (&route, "match", json!({}), "is required"),
+        (&route, "match", Value::Null, "value is required"),
+        (&route, "route", Value::Null, "is required"),
+        (listener, "address", json!({}), "is required"),
+        (
+            listener,
+            "address",
+            json!({"socket_address": {"address": "::1", "port_value": 65536}}),
+            "value must be less than or equal to 65535",
+        ),
+        (
+            listener,
+            "address",
+            json!({"pipe": {"path": "/a", "mode": 512}}),
+            "value must be less than or equal to 511",
+        ),
+        (chain, "filter_chain_match", json!({"source_ports": [0]}), "value must be inside range [1, 65535]"),
+    ];
+    for kind in proxies() {
+        let files = Files::new(kind);
+        for (at, field, value, words) in &rules {
+            let mut config = config("there");
+            config.pointer_mut(at).expect("a place in the configuration")[field] = value.clone();
+            let said = stderr(&files.validate(&files.write("broken.json", &config.to_string())));
+            assert!(said.contains(words), "{kind:?}: {field}: {words} is not in {said}");
+            let path = at.trim_start_matches('/').split('/').fold(String::new(), |path, part| match part {
+                "" => path,
+                part if part.parse::<usize>().is_ok() => format!("{path}[{part}]"),
+                part => format!("{path}{}{part}", if path.is_empty() { "" } else { "." }),
+            });
+            assert!(kind == Kind::Envoy || said.contains(&path), "{path}: {said}");
+        }
+    }
+}
+
+#[test]
 fn all_errors_are_named_by_who_validates() {
     let mut wrong = config("there");
     let cluster = &mut wrong["static_resources"]["clusters"][0];
