@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use legate::buffer::Buffer;
 use legate::filters::http::{
@@ -102,7 +102,7 @@ fn append(body: &mut Vec<u8>, data: &Buffer) {
 }
 
 impl StreamDecoderFilter for Recorder {
-    fn set_decoder_filter_callbacks(&self, _callbacks: Weak<dyn StreamDecoderFilterCallbacks>) {}
+    fn set_decoder_filter_callbacks(&self, _callbacks: StreamDecoderFilterCallbacks) {}
 
     fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {
         self.request(|half| {
@@ -136,7 +136,7 @@ impl StreamDecoderFilter for Recorder {
 }
 
 impl StreamEncoderFilter for Recorder {
-    fn set_encoder_filter_callbacks(&self, _callbacks: Weak<dyn StreamEncoderFilterCallbacks>) {}
+    fn set_encoder_filter_callbacks(&self, _callbacks: StreamEncoderFilterCallbacks) {}
 
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {
         self.response(|half| {

@@ -100,7 +100,7 @@ fn legates_texts_are_in_its_sources() {
         // What filters are called with is put together from two pieces.
         let call = format
             .split_once(" called: ")
-            .map(|(call, rest)| (format!("\"{call}\""), format!("\" called: {rest}\"")));
+            .map(|(call, rest)| (format!("\"{call}\""), format!("\"{{}} called: {rest}\"")));
         // Some stand deeper, under what they belong to.
         ["\"", "\"  ", "\"    ", "\"      "].iter().any(|start| sources.contains(&format!("{start}{format}")))
             || call.is_some_and(|(call, rest)| sources.contains(&call) && sources.contains(&rest))

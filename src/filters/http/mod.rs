@@ -3,16 +3,15 @@
 //! Mirrors Envoy's `include/envoy/http/filter.h`. Filters of a stream are called in order for the
 //! request and in reverse order for the response; the router is the last.
 
+pub mod manager;
 pub mod router;
 
-use std::borrow::Cow;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use crate::buffer::Buffer;
-use crate::event::Dispatcher;
-use crate::http::{HeaderMap, HeaderMapPtr, StreamInfoImpl};
-use crate::network::ConnectionImpl;
-use crate::router::RouteConstSharedPtr;
+use crate::http::HeaderMapPtr;
+
+pub use manager::{StreamDecoderFilterCallbacks, StreamEncoderFilterCallbacks};
 
 /// What a filter says after headers. The numbers are Envoy's and appear in its trace log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,10 +50,31 @@ pub enum FilterTrailersStatus {
     StopIteration = 1,
 }
 
+/// An answer that the proxy is about to make itself.
+pub struct LocalReplyData<'a> {
+    /// Its status.
+    pub code: u16,
+    /// The status that a gRPC client gets for it.
+    pub grpc_status: Option<u32>,
+    /// Why it is made.
+    pub details: &'a str,
+    /// A filter told before has the stream reset instead.
+    pub reset_imminent: bool,
+}
+
+/// What a filter says to a local reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LocalErrorStatus {
+    /// So be it.
+    Continue,
+    /// The other filters are told too; then the stream is reset instead.
+    ContinueAndResetStream,
+}
+
 /// A filter on the way of the request.
 pub trait StreamDecoderFilter {
     /// Called once, before anything else.
-    fn set_decoder_filter_callbacks(&self, callbacks: Weak<dyn StreamDecoderFilterCallbacks>);
+    fn set_decoder_filter_callbacks(&self, callbacks: StreamDecoderFilterCallbacks);
     /// The request's headers.
     fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus;
     /// A piece of the request's body.
@@ -63,6 +83,10 @@ pub trait StreamDecoderFilter {
     fn decode_trailers(&self, trailers: &HeaderMapPtr) -> FilterTrailersStatus;
     /// The request has been passed to this filter completely.
     fn decode_complete(&self) {}
+    /// The proxy is about to answer itself, by this filter's or another's wish.
+    fn on_local_reply(&self, _data: &LocalReplyData<'_>) -> LocalErrorStatus {
+        LocalErrorStatus::Continue
+    }
     /// The stream ends; nothing may be called back any more.
     fn on_destroy(&self) {}
 }
@@ -70,7 +94,7 @@ pub trait StreamDecoderFilter {
 /// A filter on the way of the response.
 pub trait StreamEncoderFilter {
     /// Called once, before anything else.
-    fn set_encoder_filter_callbacks(&self, callbacks: Weak<dyn StreamEncoderFilterCallbacks>);
+    fn set_encoder_filter_callbacks(&self, callbacks: StreamEncoderFilterCallbacks);
     /// An informational (1xx) head before the response.
     fn encode_1xx_headers(&self, _headers: &HeaderMapPtr) -> FilterHeadersStatus {
         FilterHeadersStatus::Continue
@@ -83,6 +107,11 @@ pub trait StreamEncoderFilter {
     fn encode_trailers(&self, trailers: &HeaderMapPtr) -> FilterTrailersStatus;
     /// The response has been passed to this filter completely.
     fn encode_complete(&self) {}
+    /// The proxy is about to answer itself, by this filter's or another's wish; not called for a filter of both ways,
+    /// whose [`StreamDecoderFilter::on_local_reply`] is.
+    fn on_local_reply(&self, _data: &LocalReplyData<'_>) -> LocalErrorStatus {
+        LocalErrorStatus::Continue
+    }
     /// The stream ends; not called for a filter of both ways, whose [`StreamDecoderFilter::on_destroy`] is.
     fn on_destroy(&self) {}
 }
@@ -98,103 +127,6 @@ pub trait DownstreamWatermarkCallbacks {
     fn on_above_write_buffer_high_watermark(&self);
     /// What waits has been written.
     fn on_below_write_buffer_low_watermark(&self);
-}
-
-/// What any filter may ask of its stream.
-pub trait StreamFilterCallbacks {
-    /// The worker's dispatcher.
-    fn dispatcher(&self) -> &Rc<Dispatcher>;
-    /// The downstream connection, while there is one.
-    fn connection(&self) -> Option<Rc<ConnectionImpl>>;
-    /// The downstream connection's id, for logs.
-    fn connection_id(&self) -> u64;
-    /// The stream's random id, for logs.
-    fn stream_id(&self) -> u64;
-    /// Runs `f` with what is known of the stream.
-    fn with_stream_info(&self, f: &mut dyn FnMut(&StreamInfoImpl));
-    /// The route of the request, looked up when it is first wanted.
-    fn route(&self) -> Option<RouteConstSharedPtr>;
-    /// Forgets the route; it is looked up anew when wanted.
-    fn clear_route_cache(&self);
-    /// Gives the stream up: the downstream is reset.
-    fn reset_stream(&self);
-}
-
-/// What a decoder filter may ask of its stream.
-pub trait StreamDecoderFilterCallbacks: StreamFilterCallbacks {
-    /// Goes on behind this filter after it had stopped; asked for in a call to the filter, once that returns.
-    fn continue_decoding(&self);
-    /// Bytes of request data kept back by filters.
-    fn decoding_buffer_length(&self) -> usize;
-    /// Shows `f` the request data kept back, if there is some. Data on its way to a filter is no longer kept back.
-    fn decoding_buffer(&self, f: &mut dyn FnMut(&Buffer));
-    /// Has `f` change the request data kept back, if there is some.
-    fn modify_decoding_buffer(&self, f: &mut dyn FnMut(&mut Buffer));
-    /// Adds to the data kept back, or passes it on, depending on the call under way.
-    fn add_decoded_data(&self, data: &mut Buffer, streaming: bool);
-    /// Passes data to the filters behind this one, which stays stopped: for one that takes the data it is given, and
-    /// gives out other. Headers that it has stopped go before, but not from inside the call that stops them:
-    /// the data is then added to what is kept back.
-    fn inject_decoded_data_to_filter_chain(&self, data: &mut Buffer, end_stream: bool);
-    /// Trailers for a request without; to be called, once, while its last data is passed to this filter, else
-    /// there are none to be had.
-    fn add_decoded_trailers(&self) -> Option<HeaderMapPtr>;
-    /// The limit on data kept back, in bytes; 0 is none.
-    fn decoder_buffer_limit(&self) -> usize;
-    /// Changes the limit, for both ways.
-    fn set_decoder_buffer_limit(&self, limit: usize);
-    /// Begins anew with a request that is complete and had no body; false where this cannot be done.
-    fn recreate_stream(&self) -> bool {
-        false
-    }
-    /// Answers in place of the upstream. `modify_headers` may add to the answer's headers.
-    fn send_local_reply(
-        &self,
-        status: u16,
-        body: &str,
-        modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
-        details: Cow<'static, str>,
-    );
-    /// Sends an informational (1xx) head.
-    fn encode_1xx_headers(&self, headers: HeaderMapPtr);
-    /// Sends the response's headers.
-    fn encode_headers(&self, headers: HeaderMapPtr, end_stream: bool, details: &'static str);
-    /// Sends a piece of the response's body.
-    fn encode_data(&self, data: &mut Buffer, end_stream: bool);
-    /// Sends the response's trailers.
-    fn encode_trailers(&self, trailers: HeaderMapPtr);
-    /// Too much request data waits behind this filter: reading stops.
-    fn on_decoder_filter_above_write_buffer_high_watermark(&self);
-    /// Reading goes on.
-    fn on_decoder_filter_below_write_buffer_low_watermark(&self);
-    /// Subscribes to the downstream's watermarks; at most one subscriber a stream.
-    fn add_downstream_watermark_callbacks(&self, callbacks: Weak<dyn DownstreamWatermarkCallbacks>);
-    /// Ends the subscription.
-    fn remove_downstream_watermark_callbacks(&self);
-}
-
-/// What an encoder filter may ask of its stream.
-pub trait StreamEncoderFilterCallbacks: StreamFilterCallbacks {
-    /// Goes on behind this filter after it had stopped; asked for in a call to the filter, once that returns.
-    fn continue_encoding(&self);
-    /// As [`StreamDecoderFilterCallbacks::decoding_buffer`], for the response.
-    fn encoding_buffer(&self, f: &mut dyn FnMut(&Buffer));
-    /// As [`StreamDecoderFilterCallbacks::modify_decoding_buffer`], for the response.
-    fn modify_encoding_buffer(&self, f: &mut dyn FnMut(&mut Buffer));
-    /// Adds to the data kept back, or passes it on, depending on the call under way.
-    fn add_encoded_data(&self, data: &mut Buffer, streaming: bool);
-    /// As [`StreamDecoderFilterCallbacks::inject_decoded_data_to_filter_chain`], for the response.
-    fn inject_encoded_data_to_filter_chain(&self, data: &mut Buffer, end_stream: bool);
-    /// As [`StreamDecoderFilterCallbacks::add_decoded_trailers`], for the response.
-    fn add_encoded_trailers(&self) -> Option<HeaderMapPtr>;
-    /// The limit on data kept back, in bytes; 0 is none.
-    fn encoder_buffer_limit(&self) -> usize;
-    /// Changes the limit, for both ways.
-    fn set_encoder_buffer_limit(&self, limit: usize);
-    /// Too much response data waits behind this filter: the upstream is paused.
-    fn on_encoder_filter_above_write_buffer_high_watermark(&self);
-    /// The upstream goes on.
-    fn on_encoder_filter_below_write_buffer_low_watermark(&self);
 }
 
 /// Takes the filters of a new stream.

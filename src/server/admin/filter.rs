@@ -4,7 +4,7 @@
 //! it. Here a piece is made when the one before it has been written, and the loop polls between any two pieces, whoever
 //! they are for: the main thread serves others meanwhile, and what a client who has left will not read is not made.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
@@ -27,7 +27,7 @@ pub(super) struct AdminFilterFactory;
 impl FilterFactory for AdminFilterFactory {
     fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
         callbacks.add_stream_decoder_filter(Rc::new_cyclic(|weak| AdminFilter {
-            callbacks: RefCell::default(),
+            callbacks: OnceCell::new(),
             headers: RefCell::default(),
             form: RefCell::default(),
             body: RefCell::default(),
@@ -40,7 +40,7 @@ impl FilterFactory for AdminFilterFactory {
 
 /// Answers once the whole request is there.
 struct AdminFilter {
-    callbacks: RefCell<Option<Weak<dyn StreamDecoderFilterCallbacks>>>,
+    callbacks: OnceCell<StreamDecoderFilterCallbacks>,
     headers: RefCell<Option<HeaderMapPtr>>,
     /// The request's body, if it is a form.
     form: RefCell<Vec<u8>>,
@@ -54,8 +54,8 @@ struct AdminFilter {
 }
 
 impl AdminFilter {
-    fn callbacks(&self) -> Option<Rc<dyn StreamDecoderFilterCallbacks>> {
-        self.callbacks.borrow().as_ref().and_then(Weak::upgrade)
+    fn callbacks(&self) -> Option<&StreamDecoderFilterCallbacks> {
+        self.callbacks.get()
     }
 
     fn on_complete(&self) {
@@ -156,8 +156,8 @@ impl Turns {
 }
 
 impl StreamDecoderFilter for AdminFilter {
-    fn set_decoder_filter_callbacks(&self, callbacks: Weak<dyn StreamDecoderFilterCallbacks>) {
-        *self.callbacks.borrow_mut() = Some(callbacks);
+    fn set_decoder_filter_callbacks(&self, callbacks: StreamDecoderFilterCallbacks) {
+        self.callbacks.get_or_init(|| callbacks);
     }
 
     fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {

@@ -3,7 +3,7 @@
 mod response;
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ const RETRY_HEADERS: &[HeaderId] = &[
 pub struct Filter {
     weak: Weak<Filter>,
     pub(super) config: Arc<FilterConfig>,
-    callbacks: RefCell<Option<Weak<dyn StreamDecoderFilterCallbacks>>>,
+    callbacks: OnceCell<StreamDecoderFilterCallbacks>,
     pub(super) connection_id: Cell<u64>,
     pub(super) stream_id: Cell<u64>,
     cluster: RefCell<Option<Arc<ClusterInfoImpl>>>,
@@ -72,7 +72,7 @@ impl Filter {
         Rc::new_cyclic(|weak| Filter {
             weak: weak.clone(),
             config,
-            callbacks: RefCell::default(),
+            callbacks: OnceCell::new(),
             connection_id: Cell::new(0),
             stream_id: Cell::new(0),
             cluster: RefCell::default(),
@@ -94,8 +94,8 @@ impl Filter {
         })
     }
 
-    pub(super) fn callbacks(&self) -> Option<Rc<dyn StreamDecoderFilterCallbacks>> {
-        self.callbacks.borrow().as_ref().and_then(Weak::upgrade)
+    pub(super) fn callbacks(&self) -> Option<&StreamDecoderFilterCallbacks> {
+        self.callbacks.get()
     }
 
     /// Records a stage of this filter's stream.
@@ -108,10 +108,8 @@ impl Filter {
         trace::instant(stage, Some(self.connection_id.get()), self.stream_id.get(), a, b);
     }
 
-    pub(super) fn with_stream_info(&self, mut f: impl FnMut(&StreamInfoImpl)) {
-        if let Some(callbacks) = self.callbacks() {
-            callbacks.with_stream_info(&mut f);
-        }
+    pub(super) fn with_stream_info<T>(&self, f: impl FnOnce(&StreamInfoImpl) -> T) -> Option<T> {
+        self.callbacks().and_then(|callbacks| callbacks.with_stream_info(f))
     }
 
     /// The cluster of the request; there from the moment it was chosen.
@@ -214,16 +212,14 @@ impl Filter {
     }
 
     fn emits_dynamic_stats(&self) -> bool {
-        let mut health_check = false;
-        self.with_stream_info(|info| health_check = info.health_check.get());
-        self.config.emit_dynamic_stats && !health_check
+        let health_check = self.with_stream_info(|info| info.health_check.get());
+        self.config.emit_dynamic_stats && health_check != Some(true)
     }
 
     fn conn_pool(&self, cluster: &ClusterEntry, entry: &RouteEntry) -> Option<Rc<dyn conn_pool::Instance>> {
-        let mut protocol = Protocol::Http11;
-        if cluster.info().use_downstream_protocol() {
-            self.with_stream_info(|info| protocol = info.protocol.get().unwrap_or(protocol));
-        }
+        let downstream = || self.with_stream_info(|info| info.protocol.get()).flatten();
+        let protocol = cluster.info().use_downstream_protocol().then(downstream).flatten();
+        let protocol = protocol.unwrap_or(Protocol::Http11);
         self.passed(Stage::GetConnPool, protocol as u64, 0);
         cluster.http_conn_pool(entry.priority, protocol, self)
     }
@@ -350,13 +346,11 @@ impl LoadBalancerContext for Filter {
 }
 
 impl StreamDecoderFilter for Filter {
-    fn set_decoder_filter_callbacks(&self, callbacks: Weak<dyn StreamDecoderFilterCallbacks>) {
-        if let Some(callbacks) = callbacks.upgrade() {
-            self.buffer_limit.set(callbacks.decoder_buffer_limit());
-            self.connection_id.set(callbacks.connection_id());
-            self.stream_id.set(callbacks.stream_id());
-        }
-        *self.callbacks.borrow_mut() = Some(callbacks);
+    fn set_decoder_filter_callbacks(&self, callbacks: StreamDecoderFilterCallbacks) {
+        self.buffer_limit.set(callbacks.decoder_buffer_limit());
+        self.connection_id.set(callbacks.connection_id());
+        self.stream_id.set(callbacks.stream_id());
+        self.callbacks.get_or_init(|| callbacks);
     }
 
     fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {

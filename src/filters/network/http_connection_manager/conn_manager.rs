@@ -273,10 +273,10 @@ impl ConnectionManagerImpl {
         loop {
             let Some(stream) = self.streams.borrow().last().cloned() else { return };
             stream.remove_codec_callbacks();
-            stream.stream_info.set_response_flag(flag);
+            stream.stream_info().set_response_flag(flag);
             match stream.response_encoder().map_or("", |encoder| encoder.stream().response_details()) {
-                "" => stream.stream_info.set_response_code_details(details.to_owned()),
-                own => stream.stream_info.set_response_code_details(own),
+                "" => stream.stream_info().set_response_code_details(details.to_owned()),
+                own => stream.stream_info().set_response_code_details(own),
             }
             let before = self.streams.borrow().len();
             stream.on_reset_stream(StreamResetReason::ConnectionTermination);

@@ -4,12 +4,9 @@
 //! `source/extensions/filters/network/http_connection_manager/config.cc`.
 
 mod active_stream;
-mod active_stream_filter;
 mod config;
 mod conn_manager;
-mod filter_chain;
 mod header_mutation;
-mod local_reply;
 mod stats;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 use super::ActiveStream;
 use crate::envoy_stream_log;
+use crate::filters::http::manager::FilterManagerCallbacks;
 use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, utility};
 use crate::router::RouteConstSharedPtr;
@@ -40,9 +41,8 @@ impl ActiveStream {
     }
 
     fn note_request_traits(&self, headers: &HeaderMap) {
+        self.filter_manager.request_headers_initialized(headers);
         let traits = &self.request_traits;
-        traits.is_head.set(headers.get(HeaderId::Method) == Some(b"HEAD"));
-        traits.is_grpc.set(utility::has_grpc_content_type(headers));
         traits.is_upgrade.set(utility::is_upgrade(headers));
         traits.force_trace.set(headers.has(HeaderId::EnvoyForceTrace));
         if self.config.always_set_request_id_in_response || traits.force_trace.get() {
@@ -77,7 +77,7 @@ impl ActiveStream {
     fn note_cluster(&self, route: &RouteConstSharedPtr) {
         let entry = route.route_entry();
         if let Some(cluster) = entry.and_then(|entry| self.config.cluster_manager.get(&entry.cluster_name)) {
-            self.stream_info.set_upstream_cluster(cluster.info().shared_name());
+            self.stream_info().set_upstream_cluster(cluster.info().shared_name());
         }
     }
 
@@ -88,7 +88,7 @@ impl ActiveStream {
 
     pub(super) fn decode_request_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
         self.request_header_timer.disable();
-        *self.request_headers.borrow_mut() = Some(headers.clone());
+        self.filter_manager.set_request_headers(headers.clone());
         envoy_stream_log!(
             Http,
             debug,
@@ -99,14 +99,14 @@ impl ActiveStream {
             headers.borrow()
         );
         self.name_in_trace(&headers.borrow());
-        self.maybe_end_decode(end_stream);
+        self.filter_manager.maybe_end_decode(end_stream);
         let Some(manager) = self.manager.upgrade() else { return };
         if manager.count_request() {
             self.config.stats.downstream_cx_max_requests_reached.inc();
             self.state.saw_connection_close.set(true);
         }
         let protocol = manager.codec().map_or(Protocol::Http11, |c| c.protocol());
-        self.stream_info.protocol.set(Some(protocol));
+        self.stream_info().protocol.set(Some(protocol));
         if utility::should_close_connection(protocol, &headers.borrow()) {
             self.state.saw_connection_close.set(true);
         }
@@ -118,31 +118,31 @@ impl ActiveStream {
             if protocol == Protocol::Http10 || fails_connection {
                 self.state.saw_connection_close.set(true);
             }
-            self.send_local_reply_with(refusal.status, "", None, refusal.details.into());
+            self.filter_manager.send_local_reply(refusal.status, "", None, refusal.details.into());
             return;
         }
         if let Some(connection) = manager.connection() {
             self.passed(Stage::MutateRequestHeaders, 0);
             let remote =
                 header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
-            self.stream_info.downstream_remote_address.set(Some(remote));
+            self.stream_info().downstream_remote_address.set(Some(remote));
         }
         self.note_request_traits(&headers.borrow());
         let upgrade = self.request_traits.is_upgrade.get();
         let route = self.route();
-        self.create_filter_chain();
+        self.filter_manager.create_filter_chain();
         if let Some(route) = &route {
             if upgrade {
                 self.config.stats.downstream_rq_ws_on_non_ws_route.inc();
                 // What follows on the connection is not HTTP.
                 self.state.saw_connection_close.set(true);
                 self.note_cluster(route);
-                self.send_local_reply_with(403, "", None, "upgrade_failed".into());
+                self.filter_manager.send_local_reply(403, "", None, "upgrade_failed".into());
                 return;
             }
             self.apply_route_idle_timeout(route);
         }
-        self.decode_headers_from(0, &headers, end_stream);
+        self.filter_manager.decode_headers(&headers, end_stream);
         self.passed(Stage::ResetIdleTimer, 0);
         self.reset_idle_timer();
     }

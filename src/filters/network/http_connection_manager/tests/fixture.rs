@@ -11,7 +11,7 @@
 //! * What is seen is `a.H`, `a.D(text)!`, `a<200`, `a<D(text)!` for a filter, `out.200`, `out.D(text)!`
 //!   for what goes to the client, `end` when the stream is destroyed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::filters::FactoryContext;
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
     FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
-    StreamEncoderFilter, StreamEncoderFilterCallbacks, StreamFilterCallbacks,
+    StreamEncoderFilter, StreamEncoderFilterCallbacks,
 };
 use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, RequestDecoder, ServerConnectionCallbacks, Stream, StreamCallbacks,
@@ -76,8 +76,8 @@ pub struct Scripted {
     script: RefCell<Vec<(String, VecDeque<String>)>>,
     /// All headers and trailers that the filter was given; it has hold of them whenever it does something.
     maps: RefCell<Vec<HeaderMapPtr>>,
-    decoder: RefCell<Option<Weak<dyn StreamDecoderFilterCallbacks>>>,
-    encoder: RefCell<Option<Weak<dyn StreamEncoderFilterCallbacks>>>,
+    decoder: OnceCell<StreamDecoderFilterCallbacks>,
+    encoder: OnceCell<StreamEncoderFilterCallbacks>,
     /// The end of the request, or the response, was given; then told to be complete; then destroyed.
     ends: [Cell<u32>; 2],
     completes: [Cell<u32>; 2],
@@ -99,20 +99,20 @@ impl Scripted {
             last,
             script: RefCell::new(by_frame),
             maps: RefCell::default(),
-            decoder: RefCell::default(),
-            encoder: RefCell::default(),
+            decoder: OnceCell::new(),
+            encoder: OnceCell::new(),
             ends: Default::default(),
             completes: Default::default(),
             destroyed: Cell::new(0),
         })
     }
 
-    fn decoder(&self) -> Rc<dyn StreamDecoderFilterCallbacks> {
-        self.decoder.borrow().as_ref().unwrap().upgrade().expect("the stream is there")
+    fn decoder(&self) -> &StreamDecoderFilterCallbacks {
+        self.decoder.get().expect("a filter of the request")
     }
 
-    fn encoder(&self) -> Rc<dyn StreamEncoderFilterCallbacks> {
-        self.encoder.borrow().as_ref().unwrap().upgrade().expect("the stream is there")
+    fn encoder(&self) -> &StreamEncoderFilterCallbacks {
+        self.encoder.get().expect("a filter of the response")
     }
 
     /// Does what the script has for `frame`, and gives the status in words.
@@ -155,7 +155,6 @@ impl Scripted {
     /// Does something that is not a status.
     fn act(&self, doing: &str, encode: bool) {
         let mut data = Buffer::from(argument(doing));
-        let common: Rc<dyn StreamFilterCallbacks> = if encode { self.encoder() } else { self.decoder() };
         let end = doing.ends_with('!');
         match doing.split('(').next().unwrap().trim_end_matches('!') {
             "go" if encode => self.encoder().continue_encoding(),
@@ -192,12 +191,15 @@ impl Scripted {
             }
             "recreate" => seen(format!("recreated={}", self.decoder().recreate_stream())),
             "kept" => seen(format!("kept={}", self.decoder().decoding_buffer_length())),
+            "reply" if encode => self.encoder().send_local_reply(403, "no", None, "denied".into()),
             "reply" => self.decoder().send_local_reply(403, "no", None, "denied".into()),
-            "reset" => common.reset_stream(),
-            "clear" => common.clear_route_cache(),
+            "reset" if encode => self.encoder().reset_stream(),
+            "reset" => self.decoder().reset_stream(),
+            "clear" if encode => self.encoder().clear_route_cache(),
+            "clear" => self.decoder().clear_route_cache(),
             "route" => seen(format!(
                 "route={}",
-                common.route().map_or_else(|| "none".into(), |r| r.name().to_owned())
+                self.decoder().route().map_or_else(|| "none".into(), |r| r.name().to_owned())
             )),
             "watch" => {
                 let this = FILTERS.with_borrow(|f| f.iter().find(|f| f.name == self.name).cloned());
@@ -253,8 +255,8 @@ fn trailers_status(status: &str) -> FilterTrailersStatus {
 }
 
 impl StreamDecoderFilter for Scripted {
-    fn set_decoder_filter_callbacks(&self, callbacks: Weak<dyn StreamDecoderFilterCallbacks>) {
-        *self.decoder.borrow_mut() = Some(callbacks);
+    fn set_decoder_filter_callbacks(&self, callbacks: StreamDecoderFilterCallbacks) {
+        self.decoder.get_or_init(|| callbacks);
     }
 
     fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus {
@@ -287,8 +289,8 @@ impl StreamDecoderFilter for Scripted {
 }
 
 impl StreamEncoderFilter for Scripted {
-    fn set_encoder_filter_callbacks(&self, callbacks: Weak<dyn StreamEncoderFilterCallbacks>) {
-        *self.encoder.borrow_mut() = Some(callbacks);
+    fn set_encoder_filter_callbacks(&self, callbacks: StreamEncoderFilterCallbacks) {
+        self.encoder.get_or_init(|| callbacks);
     }
 
     fn encode_1xx_headers(&self, headers: &HeaderMapPtr) -> FilterHeadersStatus {

@@ -1,0 +1,160 @@
+//! Answers made here, and what else a filter asks for that waits until the call to it has returned.
+//!
+//! Mirrors `ActiveStream::sendLocalReply` of Envoy's `source/common/http/conn_manager_impl.cc` and
+//! `Utility::sendLocalReply` of `source/common/http/utility.cc`; when an answer is sent, and which way, is as in 1.40.
+
+use std::borrow::Cow;
+
+use super::FilterManager;
+use super::direction::{Direction, Encode};
+use crate::buffer::Buffer;
+use crate::filters::http::{LocalErrorStatus, LocalReplyData};
+use crate::http::{HeaderId, HeaderMap, utility};
+use crate::trace::Stage;
+
+/// An answer made here.
+pub(super) struct LocalReply {
+    status: u16,
+    headers: HeaderMap,
+    body: Option<Buffer>,
+}
+
+/// What a filter has asked for while it, or another one, was called.
+pub(super) enum Asked {
+    Reply(Box<LocalReply>),
+    RecreateStream,
+}
+
+impl FilterManager {
+    /// Answers the request. The answer passes the encoder filters, once no filter is being called. In place of a
+    /// response that these have got, it goes past them; one that the client has got is reset instead.
+    pub fn send_local_reply(
+        &self,
+        status: u16,
+        body: &str,
+        modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
+        details: Cow<'static, str>,
+    ) {
+        if Encode::is_over(self) {
+            return;
+        }
+        self.stream_info().set_response_code_details(details);
+        let reply = self.make_local_reply(status, body, modify_headers);
+        let direct = self.encoding.headers.borrow().is_some() || self.state.in_encode_1xx.get();
+        if !direct && self.state.calls.get() > 0 {
+            *self.asked.borrow_mut() = Some(Asked::Reply(Box::new(reply)));
+        } else {
+            self.send(reply, direct);
+        }
+    }
+
+    /// Whether there is something that waits for a call to return; until then nothing else passes the filters.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.borrow().is_some()
+    }
+
+    /// Does what filters have asked for, once none is being called.
+    pub(super) fn do_asked(&self) {
+        if self.state.calls.get() > 0 || !self.is_asked() {
+            return;
+        }
+        let asked = self.asked.borrow_mut().take();
+        if self.state.destroyed.get() {
+            return;
+        }
+        match asked {
+            Some(Asked::Reply(reply)) => self.send(*reply, false),
+            Some(Asked::RecreateStream) => self.with_host(|host| host.recreate_stream()),
+            None => {}
+        }
+    }
+
+    /// Begins anew, once no filter is being called; false where this cannot be done.
+    pub(super) fn recreate_stream(&self) -> bool {
+        let complete = self.decoding.complete.get() && !self.state.response_headers_encoded.get();
+        let can = complete && !Encode::is_over(self) && self.host().is_some_and(|h| h.can_recreate_stream());
+        if can {
+            self.stream_info().set_response_code_details("internal_redirect");
+            *self.asked.borrow_mut() = Some(Asked::RecreateStream);
+            self.do_asked();
+        }
+        can
+    }
+
+    fn send(&self, reply: LocalReply, direct: bool) {
+        let reset = self.on_local_reply(reply.status);
+        if self.state.destroyed.get() {
+            return;
+        }
+        if reset || self.state.response_headers_encoded.get() {
+            return self.with_host(|host| host.reset_stream());
+        }
+        let _stage = self.stage(Stage::SendLocalReply, reply.status.into(), 0);
+        if direct { self.send_direct(reply) } else { self.send_via_filter_chain(reply) }
+    }
+
+    fn send_via_filter_chain(&self, reply: LocalReply) {
+        // So that filters which log see this request too.
+        self.create_filter_chain();
+        let headers = reply.headers.shared();
+        self.encode_headers(headers, reply.body.is_none());
+        if let Some(mut body) = reply.body {
+            self.encode_data(&mut body, true);
+        }
+    }
+
+    /// Goes past the filters, whose states are those of the response that it takes the place of.
+    fn send_direct(&self, reply: LocalReply) {
+        let headers = reply.headers.shared();
+        *self.encoding.headers.borrow_mut() = Some(headers.clone());
+        self.encoding.complete.set(true);
+        Encode::headers_out(self, &headers, reply.body.is_none());
+        if let Some(mut body) = reply.body.filter(|_| !self.state.destroyed.get()) {
+            Encode::data_out(self, &mut body, true);
+        }
+    }
+
+    /// Tells of the answer all who may want to know; true when a filter has the stream reset instead.
+    fn on_local_reply(&self, status: u16) -> bool {
+        self.with_host(|host| host.on_local_reply(status));
+        let details = self.stream_info().response_code_details().to_owned();
+        let grpc_status = self.state.is_grpc.get().then(|| utility::http_to_grpc_status(status));
+        let mut data = LocalReplyData { code: status, grpc_status, details: &details, reset_imminent: false };
+        for filter in self.decoding.filters() {
+            let status = filter.handle.on_local_reply(&data);
+            data.reset_imminent |= status == LocalErrorStatus::ContinueAndResetStream;
+        }
+        for filter in self.encoding.filters().iter().filter(|filter| !filter.dual) {
+            let status = filter.handle.on_local_reply(&data);
+            data.reset_imminent |= status == LocalErrorStatus::ContinueAndResetStream;
+        }
+        data.reset_imminent
+    }
+
+    /// gRPC gets a status in the head.
+    fn make_local_reply(
+        &self,
+        status: u16,
+        body: &str,
+        modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
+    ) -> LocalReply {
+        let mut headers = HeaderMap::new();
+        let (grpc, is_head) = (self.state.is_grpc.get(), self.state.is_head.get());
+        headers.set_status(if grpc { 200 } else { status });
+        if let Some(modify) = modify_headers {
+            modify(&mut headers);
+        }
+        if grpc {
+            headers.set(HeaderId::ContentType, b"application/grpc");
+            headers.set_int(HeaderId::GrpcStatus, utility::http_to_grpc_status(status).into());
+            if !body.is_empty() && !is_head {
+                headers.set(HeaderId::GrpcMessage, utility::percent_encode(body).as_bytes());
+            }
+        } else if !body.is_empty() {
+            headers.set_int(HeaderId::ContentLength, body.len() as u64);
+            headers.set(HeaderId::ContentType, b"text/plain");
+        }
+        let body = (!body.is_empty() && !is_head && !grpc).then(|| Buffer::from(body));
+        LocalReply { status, headers, body }
+    }
+}

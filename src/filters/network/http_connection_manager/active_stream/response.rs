@@ -1,0 +1,291 @@
+//! The response's way out to the codec, and what else the filter manager asks of the stream.
+//!
+//! Mirrors `ActiveStream::encodeHeaders` and its neighbours in Envoy's `source/common/http/conn_manager_impl.cc`.
+
+use std::rc::Rc;
+
+use super::ActiveStream;
+use crate::buffer::Buffer;
+use crate::config::ServerHeaderTransformation;
+use crate::envoy_stream_log;
+use crate::event;
+use crate::filters::http::FilterChainFactoryCallbacks;
+use crate::filters::http::manager::{FilterManager, FilterManagerCallbacks};
+use crate::filters::network::http_connection_manager::conn_manager::{ConnectionManagerImpl, DrainState};
+use crate::filters::network::http_connection_manager::header_mutation;
+use crate::http::{HeaderId, HeaderMapPtr, Protocol, utility};
+use crate::network::ConnectionImpl;
+use crate::router::RouteConstSharedPtr;
+use crate::trace::{self, Stage};
+
+impl ActiveStream {
+    pub(super) fn charge_stats(&self, status: u16) {
+        self.passed(Stage::ChargeStats, status.into());
+        self.stream_info().response_code.set(Some(status));
+        if self.stream_info().health_check.get() {
+            return;
+        }
+        self.config.stats.downstream_rq_completed.inc();
+        self.config.listener_stats.downstream_rq_completed.inc();
+        self.config.stats.charge_class(status);
+        self.config.listener_stats.charge_class(status);
+    }
+
+    fn is_http_10(&self) -> bool {
+        self.stream_info().protocol.get() == Some(Protocol::Http10)
+    }
+
+    /// Whether the connection can close behind this stream's response at once: nothing more of the
+    /// request is under way, or its client (HTTP/1.0) takes just this close for the response's end.
+    pub(in super::super) fn closes_without_delay(&self) -> bool {
+        self.state.saw_connection_close.get()
+            && (self.remote_complete() || (self.is_http_10() && !self.state.response_has_length.get()))
+    }
+
+    /// What every response gets, whoever made it.
+    fn set_base_headers(&self, headers: &HeaderMapPtr) {
+        let mut headers = headers.borrow_mut();
+        if !headers.has(HeaderId::Date)
+            && let Some(date) = self.config.date_provider.get()
+        {
+            date.set_date_header(&mut headers);
+        }
+        match self.config.server_header_transformation {
+            ServerHeaderTransformation::PassThrough => {}
+            ServerHeaderTransformation::AppendIfAbsent if headers.has(HeaderId::Server) => {}
+            _ => headers.set(HeaderId::Server, self.config.server_name.as_bytes()),
+        }
+        self.passed(Stage::MutateResponseHeaders, 0);
+        header_mutation::mutate_response_headers(&mut headers, Some(&self.request_traits), &self.config.via);
+        if self.config.always_set_request_id_in_response
+            && let Some(id) = &*self.request_traits.id.borrow()
+        {
+            headers.set(HeaderId::RequestId, id);
+        }
+    }
+
+    /// What the response's head says of the connection: may start or decide its closing.
+    fn decide_connection_close(&self, manager: &ConnectionManagerImpl) {
+        let stats = &self.config.stats;
+        let not_draining = || manager.drain_state.get() == DrainState::NotDraining;
+        if not_draining() && self.config.drain_decision.drain_close() {
+            manager.start_drain_sequence();
+            stats.downstream_cx_drain_close.inc();
+            envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "drain closing connection");
+        }
+        let asked_to_close = self.state.saw_connection_close.get() || manager.max_duration_reached.get();
+        if manager.drain_state.get() != DrainState::Closing && asked_to_close {
+            envoy_stream_log!(
+                Http,
+                debug,
+                self.connection_id,
+                self.stream_id,
+                "closing connection due to connection close header"
+            );
+            manager.drain_state.set(DrainState::Closing);
+        }
+        if !self.remote_complete() {
+            manager.drain_state.set(DrainState::Closing);
+            stats.downstream_rq_response_before_rq_complete.inc();
+        }
+    }
+
+    /// Stops or resumes reading the request.
+    fn read_disable_downstream(&self, disable: bool) {
+        if let Some(encoder) = self.response_encoder() {
+            encoder.stream().read_disable(disable);
+        }
+    }
+}
+
+impl FilterManagerCallbacks for ActiveStream {
+    fn filter_manager(&self) -> &FilterManager {
+        &self.filter_manager
+    }
+
+    fn create_filter_chain(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
+        self.passed(Stage::CreateFilterChain, self.config.filter_factories.len() as u64);
+        for factory in &self.config.filter_factories {
+            factory.create(callbacks);
+        }
+    }
+
+    fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
+        header_mutation::mutate_response_headers(&mut headers.borrow_mut(), None, "");
+        self.charge_stats(headers.borrow().status());
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "encoding 100 continue headers via codec:\n{}",
+            headers.borrow()
+        );
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_1xx_headers(headers);
+        }
+    }
+
+    fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
+        let status = trace::detail(|| headers.borrow().status().into());
+        let _stage = self.stage(Stage::EncodeHeaders, status, end_stream.into());
+        self.set_base_headers(headers);
+        self.state.response_has_length.set(headers.borrow().has(HeaderId::ContentLength));
+        // Without a length, an HTTP/1.0 client learns of the end by the close alone.
+        if self.is_http_10() && !self.state.response_has_length.get() {
+            self.state.saw_connection_close.set(true);
+        }
+        let Some(manager) = self.manager.upgrade() else { return };
+        self.decide_connection_close(&manager);
+        {
+            let mut headers = headers.borrow_mut();
+            // A draining connection stays open for a while, and tells the client, as in Envoy 1.40.
+            if manager.drain_state.get() != DrainState::NotDraining {
+                if !utility::is_upgrade(&headers) {
+                    headers.set(HeaderId::Connection, b"close");
+                }
+            } else if self.is_http_10() {
+                headers.set(HeaderId::Connection, b"keep-alive");
+            }
+            self.charge_stats(headers.status());
+        }
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "encoding headers via codec (end_stream={}):\n{}",
+            end_stream,
+            headers.borrow()
+        );
+        self.stream_info().first_downstream_tx_byte_sent.set(Some(event::now()));
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_headers(headers, end_stream);
+        }
+    }
+
+    fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
+        envoy_stream_log!(
+            Http,
+            trace,
+            self.connection_id,
+            self.stream_id,
+            "encoding data via codec (size={} end_stream={})",
+            data.len(),
+            end_stream
+        );
+        self.stream_info().add_bytes_sent(data.len() as u64);
+        let _stage = self.stage(Stage::EncodeData, data.len() as u64, end_stream.into());
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_data(data, end_stream);
+        }
+    }
+
+    fn encode_trailers(&self, trailers: &HeaderMapPtr) {
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "encoding trailers via codec:\n{}",
+            trailers.borrow()
+        );
+        let _stage = self.stage(Stage::EncodeTrailers, 0, 0);
+        if let Some(encoder) = self.response_encoder() {
+            encoder.encode_trailers(trailers);
+        }
+    }
+
+    fn end_stream(&self) {
+        if self.state.codec_saw_local_complete.replace(true) {
+            return;
+        }
+        let now = event::now();
+        self.stream_info().last_downstream_tx_byte_sent.set(Some(now));
+        let elapsed = now.duration_since(self.stream_info().start_time_monotonic()).as_millis() as u64;
+        self.passed(Stage::MaybeEndEncode, elapsed);
+        self.config.stats.downstream_rq_time.record(elapsed);
+        self.do_end_stream();
+    }
+
+    fn reset_stream(&self) {
+        self.config.stats.downstream_rq_tx_reset.inc();
+        self.do_end_stream();
+    }
+
+    fn connection(&self) -> Option<Rc<ConnectionImpl>> {
+        self.manager.upgrade().and_then(|manager| manager.connection())
+    }
+
+    fn route(&self) -> Option<RouteConstSharedPtr> {
+        let cached = self.cached_route.borrow().clone();
+        if !self.route_cleared.get()
+            && let Some(route) = cached
+        {
+            return route;
+        }
+        let headers = self.filter_manager.request_headers();
+        let route = match headers.as_ref().map(|headers| headers.try_borrow()) {
+            Some(Err(_)) => return cached.flatten(),
+            Some(Ok(headers)) => self.config.route_config.route(&headers),
+            None => None,
+        };
+        self.passed(Stage::RefreshCachedRoute, 0);
+        self.route_cleared.set(false);
+        if let Some(route) = &route
+            && !route.name().is_empty()
+        {
+            self.stream_info().set_route_name(route.name());
+        }
+        *self.cached_route.borrow_mut() = Some(route.clone());
+        route
+    }
+
+    fn clear_route_cache(&self) {
+        self.route_cleared.set(true);
+    }
+
+    /// The timer itself is left alone: when it fires it looks how long ago that was (Envoy re-arms it each time, and
+    /// wonders in a comment whether to).
+    fn reset_idle_timer(&self) {
+        self.last_activity.set(event::now());
+    }
+
+    fn disarm_request_timeout(&self) {
+        if self.request_timer.disable() {
+            self.passed(Stage::DisarmRequestTimeout, 0);
+        }
+    }
+
+    fn on_request_data_too_large(&self) {
+        self.config.stats.downstream_rq_too_large.inc();
+    }
+
+    fn on_response_data_too_large(&self) {
+        self.config.stats.rs_too_large.inc();
+    }
+
+    fn on_decoder_filter_above_write_buffer_high_watermark(&self) {
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "Read-disabling downstream stream due to filter callbacks."
+        );
+        self.config.stats.downstream_flow_control_paused_reading_total.inc();
+        self.read_disable_downstream(true);
+    }
+
+    fn on_decoder_filter_below_write_buffer_low_watermark(&self) {
+        envoy_stream_log!(
+            Http,
+            debug,
+            self.connection_id,
+            self.stream_id,
+            "Read-enabling downstream stream due to filter callbacks."
+        );
+        self.config.stats.downstream_flow_control_resumed_reading_total.inc();
+        self.read_disable_downstream(false);
+    }
+}
