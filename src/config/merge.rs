@@ -1,45 +1,82 @@
-//! Puts `--config-yaml` over the configuration file the way protobuf's
-//! `MergeFrom` does in Envoy: messages are merged, lists appended, scalars
-//! replaced unless the new value is the default of its type (`0`, `""`, `false`),
-//! which protobuf cannot tell from an absent one. Members of a oneof are
-//! replaced even then: an admin port of 0 wins over any other.
+//! Puts one document over another the way protobuf's `MergeFrom` does in Envoy, field by field as the API has them:
+//! messages are merged, lists appended, entries of maps replaced by their key, members of a oneof replaced, and scalars
+//! unless the new value is the default of its type (`0`, `""`, `false`), which protobuf cannot tell from an absent one.
+//!
+//! Field names are matched in either spelling and stay as the lower document has them. What the API does not have is
+//! taken over for the reader to complain about, and so is a value of a wrong type.
 
-use super::scalar::parse_duration;
+use super::BOOTSTRAP;
+use super::descriptor::{Api, Field, Kind, MessageType};
+use super::scalar;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// Lists of the bootstrap outside of other lists.
-const LISTS: &[&str] = &[
-    "admin.access_log",
-    "layered_runtime.layers",
-    "static_resources.clusters",
-    "static_resources.listeners",
-];
-/// Scalar members of a oneof outside of lists.
-const ONEOF_SCALARS: &[&str] = &["admin.address.socket_address.port_value"];
-/// A message whose only fields are the members of a oneof: another member replaces the one there is.
-const ONEOF: &str = "admin.address";
-
-/// Merges the bootstrap `over` into `base`. Field names are matched in either
-/// spelling and stay as `base` has them.
+/// Merges the bootstrap `over` into `base`, both of which are objects.
 pub fn merge_bootstrap(base: &mut Value, over: Value) {
-    merge_value(base, over, "");
+    let api = Api::default();
+    if let (Some(message), Value::Object(base), Value::Object(over)) = (api.message(BOOTSTRAP), base, over) {
+        merge(&api, &message, base, over);
+    }
 }
 
-fn merge_value(base: &mut Value, over: Value, path: &str) {
-    if LISTS.contains(&path) {
-        return merge_list(base, over);
+/// Merges `over` into `base`, both of the type `message`.
+pub(super) fn merge(
+    api: &Api,
+    message: &MessageType,
+    base: &mut Map<String, Value>,
+    over: Map<String, Value>,
+) {
+    let both_members = over.iter().filter(|(_, value)| !value.is_null()).filter_map(|(name, _)| {
+        message.field(name)?.oneof.filter(|&oneof| set_members(message, oneof, &over) > 1)
+    });
+    let both_members: Vec<usize> = both_members.collect();
+    for (name, value) in over {
+        if value.is_null() {
+            continue;
+        }
+        let field = message.field(&name);
+        // Two members are left for the reader to complain about.
+        if let Some(oneof) = field.and_then(|field| field.oneof).filter(|oneof| !both_members.contains(oneof))
+        {
+            base.retain(|key, _| {
+                message.field(key).is_none_or(|other| other.oneof != Some(oneof) || is(other, field))
+            });
+        }
+        let same = |key: &str| if field.is_some() { is_key(message, key, field) } else { key == name };
+        match (field, base.iter_mut().find(|(key, _)| same(key))) {
+            (Some(field), Some((_, base))) => merge_field(api, field, base, value),
+            (None, Some((_, base))) => *base = value,
+            (_, None) => {
+                base.insert(name, value);
+            }
+        }
+    }
+}
+
+fn is(one: &Field, other: Option<&Field>) -> bool {
+    other.is_some_and(|other| one.number == other.number)
+}
+
+fn is_key(message: &MessageType, key: &str, field: Option<&Field>) -> bool {
+    message.field(key).is_some_and(|other| is(other, field))
+}
+
+fn set_members(message: &MessageType, oneof: usize, fields: &Map<String, Value>) -> usize {
+    let is_member = |name: &String| message.field(name).is_some_and(|field| field.oneof == Some(oneof));
+    fields.iter().filter(|(name, value)| !value.is_null() && is_member(name)).count()
+}
+
+/// Merges the value of a field, which is not null, into the one there is.
+pub(super) fn merge_field(api: &Api, field: &Field, base: &mut Value, over: Value) {
+    if field.repeated && api.map_entry(field).is_none() {
+        return append(base, over);
     }
     match (base, over) {
-        (_, Value::Null) => {}
-        (Value::Object(base), Value::Object(over)) => merge_object(base, over, path),
-        (base, over) if path == "stats_flush_interval" => merge_duration(base, over),
+        (base @ Value::Null, over) => *base = over,
+        (Value::Object(base), Value::Object(over)) if field.repeated => base.extend(over),
+        (base, over) if field.kind == Kind::Message => merge_message(api, field, base, over),
         (base, over) => {
-            let kept = is_default(&over)
-                && !ONEOF_SCALARS.contains(&path)
-                && std::mem::discriminant(base) == std::mem::discriminant(&over);
-            // A value of another type is taken over for the reader to complain about.
-            if !kept {
+            if field.has_presence() || !is_default(api, field, &over) || !same_type(base, &over) {
                 *base = over;
             }
         }
@@ -47,7 +84,7 @@ fn merge_value(base: &mut Value, over: Value, path: &str) {
 }
 
 /// Appends; a value that is no list stands for a list of one.
-fn merge_list(base: &mut Value, over: Value) {
+fn append(base: &mut Value, over: Value) {
     let items = |value| match value {
         Value::Null => Vec::new(),
         Value::Array(items) => items,
@@ -58,78 +95,69 @@ fn merge_list(base: &mut Value, over: Value) {
     *base = Value::Array(merged);
 }
 
-fn merge_object(base: &mut Map<String, Value>, over: Map<String, Value>, path: &str) {
-    // Two members are left for the reader to complain about; null is none.
-    let is_one_member = path == ONEOF && over.values().filter(|value| !value.is_null()).count() == 1;
-    for (name, value) in over {
-        let existing = base.iter_mut().find(|(key, _)| camel_case(key) == camel_case(&name));
-        match existing {
-            // The entries of a map are replaced as a whole.
-            Some((_, base)) if path == "node.metadata" => *base = value,
-            Some((key, base)) => {
-                let key = snake_case(key);
-                let path = if path.is_empty() { key } else { format!("{path}.{key}") };
-                merge_value(base, value, &path);
+fn merge_message(api: &Api, field: &Field, base: &mut Value, over: Value) {
+    let known = field.type_name.strip_prefix(".google.protobuf.").unwrap_or("");
+    match (known, base, over) {
+        ("Duration", base, over) => merge_duration(base, over),
+        ("ListValue", base, over) => append(base, over),
+        // An object of fields by their names.
+        ("Struct", Value::Object(base), Value::Object(over)) => base.extend(over),
+        // Serialized, so that only the whole can be replaced.
+        ("Any", Value::Object(base), Value::Object(over)) if over.keys().all(|key| key == "@type") => {
+            base.extend(over)
+        }
+        ("Any" | "Value" | "Timestamp", base, over) => *base = over,
+        (_, Value::Object(base), Value::Object(over)) => {
+            if let Some(message) = api.message(field.type_name) {
+                merge(api, &message, base, over);
             }
-            None => {
-                if is_one_member && !value.is_null() {
-                    base.clear();
-                }
-                base.insert(name, value);
+        }
+        // A wrapper written as its value is a message with one field.
+        (_, base, over) => {
+            let wrapped = api.message(field.type_name).filter(|_| known.ends_with("Value"));
+            let keeps = |wrapped: &MessageType| {
+                wrapped.fields.first().is_some_and(|inner| is_default(api, inner, value_of(&over)))
+            };
+            if !wrapped.is_some_and(|wrapped| keeps(&wrapped)) {
+                *base = over;
             }
         }
     }
 }
 
+/// The value of a wrapper.
+fn value_of(value: &Value) -> &Value {
+    value.as_object().map_or(value, |fields| fields.get("value").unwrap_or(&Value::Null))
+}
+
 /// A duration is a message of seconds and nanoseconds, merged separately.
 fn merge_duration(base: &mut Value, over: Value) {
-    if let (Ok(b), Ok(o)) = (parse_duration(base), parse_duration(&over)) {
-        let pick = |base, over| if over == 0 { base } else { over };
-        let nanos = pick(b.subsec_nanos().into(), o.subsec_nanos().into());
-        let merged = Duration::from_secs(pick(b.as_secs(), o.as_secs()));
-        let merged = merged + Duration::from_nanos(nanos);
-        let text = format!("{}.{:09}", merged.as_secs(), merged.subsec_nanos());
-        let text = text.trim_end_matches('0').trim_end_matches('.');
-        *base = Value::String(format!("{text}s"));
+    if let (Ok(b), Ok(o)) = (scalar::parse_duration(base), scalar::parse_duration(&over)) {
+        let seconds = if o.as_secs() == 0 { b.as_secs() } else { o.as_secs() };
+        let nanos = if o.subsec_nanos() == 0 { b.subsec_nanos() } else { o.subsec_nanos() };
+        *base = Value::String(scalar::duration_text(Duration::new(seconds, nanos)));
     } else {
         *base = over;
     }
 }
 
-fn is_default(value: &Value) -> bool {
-    match value {
-        Value::Bool(false) => true,
-        Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::String(s) => s.is_empty(),
+fn is_default(api: &Api, field: &Field, value: &Value) -> bool {
+    match (field.kind, value) {
+        (_, Value::Null | Value::Bool(false)) => true,
+        (Kind::Enum, _) => {
+            let known = api.enumeration(field.type_name);
+            let first = known.as_ref().and_then(|known| known.values.first()).map(|first| first.0);
+            let values = known.as_ref().map_or(&[][..], |known| &known.values);
+            scalar::parse_enum(value, values).is_some_and(|found| found.ok() == first)
+        }
+        (_, Value::Number(number)) => number.as_f64() == Some(0.0),
+        (_, Value::String(text)) => text.is_empty(),
         _ => false,
     }
 }
 
-fn camel_case(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    let mut upper = false;
-    for c in name.chars() {
-        if c == '_' {
-            upper = true;
-        } else if upper {
-            out.push(c.to_ascii_uppercase());
-            upper = false;
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-fn snake_case(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 4);
-    for c in name.chars() {
-        if c.is_ascii_uppercase() {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
+fn same_type(one: &Value, other: &Value) -> bool {
+    std::mem::discriminant(one) == std::mem::discriminant(other)
 }
 
 #[cfg(test)]
@@ -137,9 +165,15 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn merged(mut base: Value, over: Value) -> Value {
-        merge_bootstrap(&mut base, over);
-        base
+    fn merged_as(name: &str, base: Value, over: Value) -> Value {
+        let api = Api::default();
+        let (Value::Object(mut base), Value::Object(over)) = (base, over) else { panic!("no objects") };
+        merge(&api, &api.message(name).unwrap(), &mut base, over);
+        Value::Object(base)
+    }
+
+    fn merged(base: Value, over: Value) -> Value {
+        merged_as(BOOTSTRAP, base, over)
     }
 
     #[test]
@@ -172,12 +206,22 @@ mod tests {
 
     #[test]
     fn defaults_replace_nothing_but_a_wrong_type_shows() {
-        let base = json!({"a": {"port": 80, "name": "x", "on": true}});
-        let over = json!({"a": {"port": 0, "name": "", "on": false}});
-        assert_eq!(merged(base.clone(), over), base);
-        assert_eq!(merged(base.clone(), json!({"a": null})), base);
+        const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
+        let base =
+            json!({"name": "x", "respect_dns_ttl": true, "lb_policy": "RANDOM", "protocol_selection": 1});
+        let over =
+            json!({"name": "", "respectDnsTtl": false, "lb_policy": "ROUND_ROBIN", "protocol_selection": 0});
+        assert_eq!(merged_as(CLUSTER, base.clone(), over), base);
+        assert_eq!(merged_as(CLUSTER, base.clone(), json!({"name": null})), base);
+        // A wrapper is a message whose value may be the default.
+        let limit = |value: Value| json!({"per_connection_buffer_limit_bytes": value});
+        for over in [json!(0), json!({"value": 0}), json!({})] {
+            assert_eq!(merged_as(CLUSTER, limit(json!(7)), limit(over)), limit(json!(7)));
+        }
+        assert_eq!(merged_as(CLUSTER, limit(json!(7)), limit(json!(8))), limit(json!(8)));
         let wrong = merged(json!({"node": {"id": "x"}}), json!({"node": {"id": false}}));
         assert_eq!(wrong["node"]["id"], json!(false));
+        assert_eq!(merged(json!({"nod": 1}), json!({"nod": 0}))["nod"], json!(0));
     }
 
     #[test]
@@ -198,11 +242,27 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_metadata_are_replaced_whole() {
+    fn entries_of_metadata_and_of_maps_are_replaced_whole() {
         let base = json!({"node": {"metadata": {"a": {"x": 1}, "b": 1}}});
         let over = json!({"node": {"metadata": {"a": {"y": 2}}}});
         let want = json!({"node": {"metadata": {"a": {"y": 2}, "b": 1}}});
         assert_eq!(merged(base, over), want);
+        let instances = |entries: Value| json!({"certificate_provider_instances": entries});
+        let base = instances(json!({"a": {"name": "x"}, "b": {"name": "y"}}));
+        let over = instances(json!({"b": {"typed_config": {}}}));
+        assert_eq!(merged(base, over), instances(json!({"a": {"name": "x"}, "b": {"typed_config": {}}})));
+    }
+
+    #[test]
+    fn an_any_is_replaced_whole() {
+        let any = |config: Value| json!({"default_regex_engine": {"name": "x", "typed_config": config}});
+        let base = any(json!({"@type": "a/b", "x": 1}));
+        for (over, want) in [
+            (json!({"@type": "a/c", "y": 2}), json!({"@type": "a/c", "y": 2})),
+            (json!({"@type": "a/c"}), json!({"@type": "a/c", "x": 1})),
+        ] {
+            assert_eq!(merged(base.clone(), any(over)), any(want));
+        }
     }
 
     #[test]

@@ -130,6 +130,12 @@ pub(super) fn parse_duration(value: &Value) -> Result<Duration, String> {
     }
 }
 
+/// A duration as [`parse_duration`] reads it.
+pub(super) fn duration_text(duration: Duration) -> String {
+    let text = format!("{}.{:09}", duration.as_secs(), duration.subsec_nanos());
+    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
