@@ -3,13 +3,18 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use legate::buffer::Buffer;
+use legate::config::ConfigError;
+use legate::filters::FactoryContext;
 use legate::filters::http::{
     FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory, FilterHeadersStatus, FilterTrailersStatus,
-    StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    HttpFilterConfig, StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter,
+    StreamEncoderFilterCallbacks,
 };
 use legate::http::{HeaderMap, HeaderMapPtr};
+use legate::stats::Scope;
 
 /// Names and values.
 pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
@@ -62,7 +67,19 @@ pub fn end() -> bool {
 }
 
 /// Makes recorders.
+#[derive(Debug)]
 pub struct RecorderFactory;
+
+impl HttpFilterConfig for RecorderFactory {
+    fn create_filter_factory(
+        &self,
+        _name: &str,
+        _scope: &Scope,
+        _context: &FactoryContext<'_>,
+    ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
+        Ok(Arc::new(RecorderFactory))
+    }
+}
 
 impl FilterFactory for RecorderFactory {
     fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {

@@ -17,11 +17,12 @@ use std::time::Duration;
 use legate::access_log::AccessLogManager;
 use legate::buffer::Buffer;
 use legate::cluster_manager::ClusterManagerImpl;
-use legate::config::{Bootstrap, NetworkFilterConfig, RouterConfig, UnknownFields, parse_bootstrap};
+use legate::config::{
+    Bootstrap, HttpConnectionManager, HttpFilter, RouterConfig, UnknownFields, parse_bootstrap,
+};
 use legate::event::{Dispatcher, RunType};
-use legate::filters::FactoryContext;
-use legate::filters::http::router::RouterFilterFactory;
 use legate::filters::network::http_connection_manager::{ConnectionManagerConfig, ConnectionManagerImpl};
+use legate::filters::{FactoryContext, LINKED, ServerFactoryContext};
 use legate::http::DateProvider;
 use legate::network::{
     Address, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket, ConnectionState,
@@ -334,10 +335,10 @@ impl World {
         let tls = thread_local::InstanceImpl::new();
         let date_provider = tls.allocate_slot::<DateProvider>();
         date_provider.set(|dispatcher| DateProvider::new(dispatcher));
-        let bootstrap = parse_bootstrap(bootstrap(), UnknownFields::default()).expect("a bootstrap");
+        let bootstrap = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).expect("a bootstrap");
         let clusters =
             ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls).expect("clusters");
-        let context = FactoryContext {
+        let context = ServerFactoryContext {
             cluster_manager: clusters.handle(),
             access_log_manager: AccessLogManager::new(&stats, Duration::from_secs(3600)),
             date_provider,
@@ -347,7 +348,7 @@ impl World {
             service_node: String::new(),
             stats: stats.clone(),
         };
-        let managers = managers(&bootstrap, &context);
+        let managers = managers(&bootstrap, &context, &stats);
         let shared = Rc::new(Shared::default());
         let connecting = shared.clone();
         set_connector(Some(Rc::new(move |address| {
@@ -446,31 +447,23 @@ fn without_date(mut output: Vec<u8>) -> Vec<u8> {
     output
 }
 
-fn managers(bootstrap: &Bootstrap, context: &FactoryContext) -> Vec<Arc<ConnectionManagerConfig>> {
-    let scope = context.stats.root_scope();
+fn managers(
+    bootstrap: &Bootstrap,
+    server: &ServerFactoryContext,
+    stats: &Arc<Store>,
+) -> Vec<Arc<ConnectionManagerConfig>> {
+    let context =
+        FactoryContext { server, listener_scope: &stats.root_scope(), drain_decision: Arc::new(NeverDrains) };
     let filters =
         bootstrap.static_resources.listeners.iter().map(|listener| &listener.filter_chains[0].filters[0]);
     filters
         .map(|filter| {
-            let NetworkFilterConfig::HttpConnectionManager(hcm) = &filter.typed_config;
-            let router = RouterConfig { suppress_envoy_headers: true, ..router_config(hcm) };
-            let scope_of_manager = scope.create_scope(&format!("http.{}.", hcm.stat_prefix));
-            let router =
-                RouterFilterFactory::new(&router, &scope_of_manager, context.cluster_manager.clone(), "");
-            let manager = ConnectionManagerConfig::with_filters(
-                hcm,
-                vec![Arc::new(RecorderFactory), Arc::new(router)],
-                context,
-                &scope,
-                Arc::new(NeverDrains),
-                "",
-            );
-            Arc::new(manager.expect("a connection manager"))
+            let hcm = HttpConnectionManager::of(filter).expect("a connection manager");
+            let recorder = HttpFilter::of("recorder", RecorderFactory);
+            let router = RouterConfig { suppress_envoy_headers: true, ..RouterConfig::default() };
+            let router = HttpFilter::of("router", router);
+            let hcm = HttpConnectionManager { http_filters: vec![recorder, router], ..hcm.clone() };
+            Arc::new(ConnectionManagerConfig::new(&hcm, &context).expect("a connection manager"))
         })
         .collect()
-}
-
-fn router_config(hcm: &legate::config::HttpConnectionManager) -> RouterConfig {
-    let legate::config::HttpFilterConfig::Router(router) = &hcm.http_filters[0].typed_config;
-    router.clone()
 }

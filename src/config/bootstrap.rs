@@ -9,9 +9,8 @@ use super::address::Address;
 use super::cluster::Cluster;
 use super::core::Node;
 use super::error::ConfigError;
-use super::listener::{Listener, NetworkFilterConfig};
+use super::listener::Listener;
 use super::reader::{FromMessage, MessageReader};
-use super::route::{Action, RouteConfiguration};
 use super::runtime::LayeredRuntime;
 use super::watchdog::Watchdogs;
 use serde_json::Value;
@@ -82,13 +81,13 @@ impl FromMessage for Bootstrap {
         };
         // What cannot be read is missing here.
         if !r.has_errors() {
-            check_clusters(&bootstrap)?;
+            check_clusters(r, &bootstrap)?;
         }
         Ok(bootstrap)
     }
 }
 
-fn check_clusters(bootstrap: &Bootstrap) -> Result<(), ConfigError> {
+fn check_clusters(r: &MessageReader<'_>, bootstrap: &Bootstrap) -> Result<(), ConfigError> {
     let mut names = HashSet::new();
     for (i, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
         if !names.insert(cluster.name.as_str()) {
@@ -102,36 +101,10 @@ fn check_clusters(bootstrap: &Bootstrap) -> Result<(), ConfigError> {
         let message = format!("local cluster '{local}' must be defined");
         return Err(ConfigError::new("cluster_manager.local_cluster_name", message));
     }
-    for (i, listener) in bootstrap.static_resources.listeners.iter().enumerate() {
-        let path = format!("static_resources.listeners[{i}]");
-        let chains = listener.filter_chains.iter().enumerate();
-        let chains = chains.map(|(j, chain)| (format!("{path}.filter_chains[{j}]"), chain));
-        let default = listener.default_filter_chain.iter();
-        let default = default.map(|chain| (format!("{path}.default_filter_chain"), chain));
-        for (path, chain) in chains.chain(default) {
-            for (k, filter) in chain.filters.iter().enumerate() {
-                let NetworkFilterConfig::HttpConnectionManager(manager) = &filter.typed_config;
-                let table = &manager.route_config;
-                if table.validate_clusters {
-                    let path = format!("{path}.filters[{k}].typed_config.route_config");
-                    check_routes(table, &path, &names)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_routes(table: &RouteConfiguration, path: &str, clusters: &HashSet<&str>) -> Result<(), ConfigError> {
-    for (i, virtual_host) in table.virtual_hosts.iter().enumerate() {
-        for (j, route) in virtual_host.routes.iter().enumerate() {
-            if let Action::Route(action) = &route.action
-                && !clusters.contains(action.cluster.as_str())
-            {
-                let path = format!("{path}.virtual_hosts[{i}].routes[{j}].route.cluster");
-                let message = format!("route: unknown cluster '{}'", action.cluster);
-                return Err(ConfigError::new(path, message));
-            }
+    for named in r.take_clusters_named() {
+        if !names.contains(named.cluster.as_str()) {
+            let message = format!("{}: unknown cluster '{}'", named.by, named.cluster);
+            return Err(ConfigError::new(named.path, message));
         }
     }
     Ok(())

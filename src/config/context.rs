@@ -2,6 +2,7 @@
 
 use super::descriptor::Api;
 use super::error::{ConfigError, ConfigErrors, Kind};
+use super::extension::Extensions;
 use std::cell::RefCell;
 
 /// What to do with a field (or enum name) the API structs here do not know.
@@ -15,19 +16,52 @@ pub enum UnknownFields {
     Allow,
 }
 
+/// A place that names a cluster, which has to exist.
+#[derive(Debug)]
+pub(super) struct ClusterNamed {
+    /// The full path.
+    pub path: String,
+    /// Who names it, for the error.
+    pub by: &'static str,
+    /// The cluster's name.
+    pub cluster: String,
+}
+
 /// What all readers of one document share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ParseContext {
     api: Api,
     unknown: UnknownFields,
+    extensions: &'static dyn Extensions,
+    clusters_named: RefCell<Vec<ClusterNamed>>,
     skipped: RefCell<Vec<String>>,
     errors: RefCell<Vec<ConfigError>>,
 }
 
 impl ParseContext {
-    /// A context for one document.
-    pub fn new(unknown: UnknownFields) -> Self {
-        Self { unknown, ..Self::default() }
+    /// A context for one document, which may name these extensions.
+    pub fn new(unknown: UnknownFields, extensions: &'static dyn Extensions) -> Self {
+        Self {
+            unknown,
+            extensions,
+            api: Api::default(),
+            clusters_named: RefCell::default(),
+            skipped: RefCell::default(),
+            errors: RefCell::default(),
+        }
+    }
+
+    pub(super) fn extensions(&self) -> &'static dyn Extensions {
+        self.extensions
+    }
+
+    pub(super) fn name_cluster(&self, named: ClusterNamed) {
+        self.clusters_named.borrow_mut().push(named);
+    }
+
+    /// The clusters that must be there for what was read so far.
+    pub(super) fn take_clusters_named(&self) -> Vec<ClusterNamed> {
+        self.clusters_named.take()
     }
 
     /// What messages there are.

@@ -40,6 +40,16 @@ impl ConfigError {
         Self::new("", message)
     }
 
+    /// The same error, seen from the message that has this one at `place`.
+    pub fn within(self, place: &str) -> Self {
+        let path = match self.path.as_str() {
+            "" => place.to_string(),
+            path if path.starts_with('[') => format!("{place}{path}"),
+            path => format!("{place}.{path}"),
+        };
+        Self { path, ..self }
+    }
+
     pub(super) fn of_kind(self, kind: Kind) -> Self {
         Self { kind, ..self }
     }
@@ -115,6 +125,12 @@ mod tests {
     fn the_path_comes_first_and_is_left_out_for_the_document() {
         assert_eq!(ConfigError::new("a.b[0]", "bad").to_string(), "a.b[0]: bad");
         assert_eq!(ConfigError::document("bad").to_string(), "bad");
+    }
+
+    #[test]
+    fn a_path_grows_from_its_end() {
+        let error = ConfigError::document("bad").within("name").within("[1]").within("filters");
+        assert_eq!(error.to_string(), "filters[1].name: bad");
     }
 
     #[test]

@@ -4,15 +4,11 @@
 use super::access_log::AccessLog;
 use super::address::CidrRange;
 use super::error::ConfigError;
+use super::extension::{Category, TypedConfig};
 use super::protocol_options::{Http1ProtocolOptions, HttpProtocolOptions};
-use super::reader::{EnumTable, FromMessage, MessageReader, unknown_type};
+use super::reader::{EnumTable, FromMessage, MessageReader};
 use super::route::RouteConfiguration;
 use std::time::Duration;
-
-/// Full name of the filter's type.
-pub const HTTP_CONNECTION_MANAGER: &str =
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 
 /// The filter that makes requests out of a connection's bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +19,7 @@ pub struct HttpConnectionManager {
     pub stat_prefix: String,
     /// The route table.
     pub route_config: RouteConfiguration,
-    /// In order; the router can only be the last.
+    /// In order; a terminal filter, as the router, can only be the last.
     pub http_filters: Vec<HttpFilter>,
     /// Set `user-agent` and `x-envoy-downstream-service-*`; default false.
     pub add_user_agent: bool,
@@ -197,14 +193,14 @@ impl FromMessage for HttpConnectionManager {
     }
 }
 
-/// The router answers every request, so nothing can come after it.
+/// A terminal filter answers every request, so nothing can come after it.
 fn check_terminal(r: &MessageReader<'_>, filters: &[HttpFilter]) {
     let early = filters.iter().rev().skip(1).rev().enumerate();
-    for (i, filter) in early.filter(|(_, f)| matches!(f.typed_config, HttpFilterConfig::Router(_))) {
+    for (i, filter) in early.filter(|(_, filter)| filter.typed_config.is_terminal()) {
         let message = format!(
-            "terminal filter named {} of type envoy.filters.http.router must be the last filter in a http filter \
-             chain.",
-            filter.name
+            "terminal filter named {} of type {} must be the last filter in a http filter chain.",
+            filter.name,
+            filter.typed_config.extension(),
         );
         r.refuse(&format!("http_filters[{i}]"), message);
     }
@@ -226,30 +222,18 @@ impl FromMessage for InternalAddressConfig {
 }
 
 /// An HTTP filter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HttpFilter {
     /// Never empty.
     pub name: String,
     /// What it is.
-    pub typed_config: HttpFilterConfig,
-}
-
-/// The HTTP filters there are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HttpFilterConfig {
-    /// Sends requests to clusters.
-    Router(RouterConfig),
+    pub typed_config: TypedConfig,
 }
 
 impl FromMessage for HttpFilter {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let name = r.string("name")?;
-        let (type_name, config) = r.any("typed_config")?;
-        let router = config.read_with(|config| match type_name {
-            ROUTER => RouterConfig::read(config),
-            _ => Err(unknown_type(config, type_name, &[ROUTER])),
-        })?;
-        Ok(Self { name, typed_config: HttpFilterConfig::Router(router) })
+        Ok(Self { name, typed_config: r.typed_config("typed_config", Category::HttpFilters)? })
     }
 }
 

@@ -4,8 +4,8 @@ use super::access_log::AccessLog;
 use super::address::{Address, CidrRange};
 use super::cluster::DEFAULT_BUFFER_LIMIT_BYTES;
 use super::error::ConfigError;
-use super::http_connection_manager::{HTTP_CONNECTION_MANAGER, HttpConnectionManager};
-use super::reader::{EnumTable, FromMessage, MessageReader, unknown_type};
+use super::extension::{Category, TypedConfig};
+use super::reader::{EnumTable, FromMessage, MessageReader};
 use std::time::Duration;
 
 /// An address to listen on and what to do with its connections.
@@ -37,6 +37,27 @@ pub struct Listener {
     pub enable_reuse_port: Option<bool>,
     /// Logged per connection.
     pub access_log: Vec<AccessLog>,
+}
+
+impl Listener {
+    /// A listener with one chain of these filters, and otherwise as one that says nothing.
+    pub fn of_filters(name: &str, address: Address, filters: Vec<Filter>) -> Self {
+        Listener {
+            name: name.to_string(),
+            address,
+            stat_prefix: String::new(),
+            filter_chains: vec![FilterChain { filters, ..FilterChain::default() }],
+            default_filter_chain: None,
+            per_connection_buffer_limit_bytes: DEFAULT_BUFFER_LIMIT_BYTES,
+            listener_filters_timeout: Duration::from_secs(15),
+            traffic_direction: TrafficDirection::default(),
+            drain_type: DrainType::default(),
+            bind_to_port: true,
+            tcp_backlog_size: None,
+            enable_reuse_port: None,
+            access_log: Vec::new(),
+        }
+    }
 }
 
 /// `core.v3.TrafficDirection`.
@@ -125,14 +146,14 @@ impl FromMessage for FilterChain {
     }
 }
 
-/// The connection manager takes all that a connection brings, so nothing can come after it.
+/// A terminal filter takes all that a connection brings, so nothing can come after it.
 fn check_terminal(r: &MessageReader<'_>, filters: &[Filter]) {
     let early = filters.iter().rev().skip(1).rev().enumerate();
-    for (i, filter) in early.filter(|(_, filter)| filter.is_terminal()) {
+    for (i, filter) in early.filter(|(_, filter)| filter.typed_config.is_terminal()) {
         let message = format!(
-            "terminal filter named {} of type envoy.filters.network.http_connection_manager must be the last filter \
-             in a network filter chain.",
-            filter.name
+            "terminal filter named {} of type {} must be the last filter in a network filter chain.",
+            filter.name,
+            filter.typed_config.extension(),
         );
         r.refuse(&format!("filters[{i}]"), message);
     }
@@ -199,33 +220,12 @@ pub struct Filter {
     /// Never empty; what counts is the type of the configuration.
     pub name: String,
     /// What it is.
-    pub typed_config: NetworkFilterConfig,
-}
-
-/// The network filters there are.
-#[derive(Debug, Clone, PartialEq)]
-pub enum NetworkFilterConfig {
-    /// HTTP.
-    HttpConnectionManager(Box<HttpConnectionManager>),
-}
-
-impl Filter {
-    /// Whether it passes nothing on to filters behind it.
-    fn is_terminal(&self) -> bool {
-        match self.typed_config {
-            NetworkFilterConfig::HttpConnectionManager(_) => true,
-        }
-    }
+    pub typed_config: TypedConfig,
 }
 
 impl FromMessage for Filter {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let name = r.string("name")?;
-        let (type_name, config) = r.any("typed_config")?;
-        let manager = config.read_with(|config| match type_name {
-            HTTP_CONNECTION_MANAGER => HttpConnectionManager::read(config),
-            _ => Err(unknown_type(config, type_name, &[HTTP_CONNECTION_MANAGER])),
-        })?;
-        Ok(Self { name, typed_config: NetworkFilterConfig::HttpConnectionManager(Box::new(manager)) })
+        Ok(Self { name, typed_config: r.typed_config("typed_config", Category::NetworkFilters)? })
     }
 }

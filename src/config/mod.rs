@@ -20,6 +20,7 @@ pub mod core;
 mod descriptor;
 pub mod endpoint;
 pub mod error;
+pub mod extension;
 pub mod http_connection_manager;
 pub mod json;
 pub mod listener;
@@ -35,19 +36,17 @@ pub mod watchdog;
 mod wire_format;
 pub mod yaml;
 
-#[cfg(test)]
-mod tests;
-
 pub use self::core::DataSource;
 pub use access_log::{AccessLog, AccessLogSink};
 pub use address::Address;
 pub use bootstrap::Bootstrap;
 pub use cluster::Cluster;
 pub use error::{ConfigError, ConfigErrors};
+pub use extension::{Extensions, NoExtensions, TypedConfig};
 pub use http_connection_manager::{
-    HttpConnectionManager, HttpFilter, HttpFilterConfig, RouterConfig, ServerHeaderTransformation,
+    HttpConnectionManager, HttpFilter, RouterConfig, ServerHeaderTransformation,
 };
-pub use listener::{Filter, FilterChain, Listener, NetworkFilterConfig};
+pub use listener::{Filter, FilterChain, Listener};
 pub use protocol_options::HeadersWithUnderscoresAction;
 pub use reader::UnknownFields;
 pub use route::{Action, PathMatch, Route, RouteConfiguration, VirtualHost};
@@ -59,7 +58,7 @@ use serde_json::Value;
 const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
 /// Loads the bootstrap from a file, from `--config-yaml`, or from the file with
-/// the other merged over it. An empty string is the same as `None`.
+/// the other merged over it; it may name these extensions. An empty string is the same as `None`.
 ///
 /// # Errors
 /// Neither is given, the file cannot be read, the text is no YAML or JSON, or a
@@ -68,6 +67,7 @@ pub fn load_bootstrap(
     config_path: Option<&str>,
     config_yaml: Option<&str>,
     unknown: UnknownFields,
+    extensions: &'static dyn Extensions,
 ) -> Result<Bootstrap, ConfigErrors> {
     let config_path = config_path.filter(|path| !path.is_empty());
     let config_yaml = config_yaml.filter(|text| !text.is_empty());
@@ -89,18 +89,22 @@ pub fn load_bootstrap(
             .into());
         }
     };
-    parse_bootstrap(raw, unknown)
+    parse_bootstrap(raw, unknown, extensions)
 }
 
 /// Reads a bootstrap from a document that is already loaded.
 ///
 /// # Errors
 /// All fields that are wrong.
-pub fn parse_bootstrap(raw: Value, unknown: UnknownFields) -> Result<Bootstrap, ConfigErrors> {
+pub fn parse_bootstrap(
+    raw: Value,
+    unknown: UnknownFields,
+    extensions: &'static dyn Extensions,
+) -> Result<Bootstrap, ConfigErrors> {
     if !raw.is_object() {
         return Err(ConfigError::document("the configuration must be an object").into());
     }
-    let context = ParseContext::new(unknown);
+    let context = ParseContext::new(unknown, extensions);
     let bootstrap = MessageReader::new(&context, BOOTSTRAP, &raw, String::new())?.read::<Bootstrap>();
     let unknown_fields = context.into_skipped()?;
     Ok(Bootstrap { unknown_fields, raw, ..bootstrap? })

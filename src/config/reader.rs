@@ -20,9 +20,11 @@ mod rules;
 mod single;
 mod unread;
 
+use super::context::ClusterNamed;
 pub use super::context::{ParseContext, UnknownFields};
 use super::descriptor::{Field, MessageType, is_camel_case_of};
 use super::error::{ConfigError, Kind};
+use super::extension::Extensions;
 use super::scalar;
 use serde_json::Value;
 use std::rc::Rc;
@@ -125,6 +127,22 @@ impl<'a> MessageReader<'a> {
         self.context.note(ConfigError::new(path, message).of_kind(Kind::Field));
     }
 
+    /// The extensions that the document may name.
+    pub fn extensions(&self) -> &'static dyn Extensions {
+        self.context.extensions()
+    }
+
+    /// Says that the field at `path`, seen from this message, names a cluster, which has to be there when the whole
+    /// document has been read. `by` begins the error.
+    pub fn names_cluster(&self, path: &str, by: &'static str, cluster: &str) {
+        let (path, cluster) = (self.field_path(path), cluster.to_string());
+        self.context.name_cluster(ClusterNamed { path, by, cluster });
+    }
+
+    pub(super) fn take_clusters_named(&self) -> Vec<ClusterNamed> {
+        self.context.take_clusters_named()
+    }
+
     /// Whether anything of the document is wrong so far.
     pub fn has_errors(&self) -> bool {
         self.context.has_errors()
@@ -177,7 +195,7 @@ impl<'a> MessageReader<'a> {
     }
 
     #[cfg(test)]
-    pub(super) fn asked(&self) -> std::collections::BTreeSet<String> {
+    pub(crate) fn asked(&self) -> std::collections::BTreeSet<String> {
         self.asked.iter().cloned().collect()
     }
 

@@ -38,7 +38,23 @@ impl FromMessage for RouteConfiguration {
         if r.is_all_of("virtual_hosts", &virtual_hosts) {
             check_domains(r, &name, &virtual_hosts);
         }
-        Ok(Self { name, virtual_hosts, validate_clusters: r.opt_bool("validate_clusters")?.unwrap_or(true) })
+        let validate_clusters = r.opt_bool("validate_clusters")?.unwrap_or(true);
+        if validate_clusters {
+            name_clusters(r, &virtual_hosts);
+        }
+        Ok(Self { name, virtual_hosts, validate_clusters })
+    }
+}
+
+/// Has the clusters looked for that routes lead to.
+fn name_clusters(r: &MessageReader<'_>, virtual_hosts: &[VirtualHost]) {
+    for (i, virtual_host) in virtual_hosts.iter().enumerate() {
+        for (j, route) in virtual_host.routes.iter().enumerate() {
+            if let Action::Route(action) = &route.action {
+                let path = format!("virtual_hosts[{i}].routes[{j}].route.cluster");
+                r.names_cluster(&path, "route", &action.cluster);
+            }
+        }
     }
 }
 

@@ -1,18 +1,18 @@
 //! What a filter's configuration is built with. Mirrors `FactoryContext` of Envoy's
-//! `include/envoy/server/filter_config.h`.
+//! `include/envoy/server/filter_config.h` and, as of 1.40, `ServerFactoryContext`.
 
 use std::sync::Arc;
 
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManager;
 use crate::http::DateProvider;
-use crate::network::Address;
-use crate::stats::Store;
+use crate::network::{Address, DrainDecision};
+use crate::stats::{Scope, Store};
 use crate::thread_local::SlotImpl;
 
 /// What the server gives to those it configures.
 #[derive(Clone)]
-pub struct FactoryContext {
+pub struct ServerFactoryContext {
     /// All statistics.
     pub stats: Arc<Store>,
     /// The clusters.
@@ -29,4 +29,14 @@ pub struct FactoryContext {
     pub service_zone: String,
     /// The node's name, for x-envoy-downstream-service-node.
     pub service_node: String,
+}
+
+/// What a listener gives to its filters.
+pub struct FactoryContext<'a> {
+    /// What the server gives.
+    pub server: &'a ServerFactoryContext,
+    /// Where the listener's statistics are made.
+    pub listener_scope: &'a Scope,
+    /// Whether the listener's connections are to go.
+    pub drain_decision: Arc<dyn DrainDecision>,
 }

@@ -5,5 +5,7 @@
 mod factory_context;
 pub mod http;
 pub mod network;
+mod registry;
 
-pub use factory_context::FactoryContext;
+pub use factory_context::{FactoryContext, ServerFactoryContext};
+pub use registry::{LINKED, Registry};

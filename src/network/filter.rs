@@ -1,6 +1,6 @@
 //! Network filters. Mirrors Envoy's `include/envoy/network/filter.h`.
 
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 
 use super::ConnectionImpl;
 use crate::buffer::Buffer;
@@ -30,6 +30,12 @@ pub trait ReadFilter {
 pub trait WriteFilter {
     /// Data is about to be moved to the connection's write buffer.
     fn on_write(&self, data: &mut Buffer, end_stream: bool) -> FilterStatus;
+}
+
+/// Gives the connections of a filter chain their filters (Envoy: `FilterFactoryCb`); shared by all workers.
+pub trait NetworkFilterFactory: Send + Sync {
+    /// Adds a fresh filter to a new connection.
+    fn create_filter(&self, connection: &Rc<ConnectionImpl>);
 }
 
 /// A read filter's way back to its connection.

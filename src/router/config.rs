@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::route::RouteConstSharedPtr;
 use super::virtual_host::VirtualHostImpl;
-use crate::config;
+use crate::config::{self, ConfigError};
 use crate::http::{HeaderId, HeaderMap};
 
 /// See the module's description.
@@ -22,11 +22,11 @@ pub struct ConfigImpl {
 }
 
 impl ConfigImpl {
-    /// Builds the table; `place` is its place in the configuration, for errors.
+    /// Builds the table.
     ///
     /// # Errors
     /// As [`VirtualHostImpl::new`].
-    pub fn new(config: &config::RouteConfiguration, place: &str) -> Result<Self, String> {
+    pub fn new(config: &config::RouteConfiguration) -> Result<Self, ConfigError> {
         let mut table = ConfigImpl {
             name: config.name.clone(),
             virtual_hosts: Vec::new(),
@@ -36,7 +36,8 @@ impl ConfigImpl {
             default: None,
         };
         for (i, host) in config.virtual_hosts.iter().enumerate() {
-            table.virtual_hosts.push(VirtualHostImpl::new(host, &format!("{place}.virtual_hosts[{i}]"))?);
+            let built = VirtualHostImpl::new(host);
+            table.virtual_hosts.push(built.map_err(|e| e.within(&format!("virtual_hosts[{i}]")))?);
             for domain in &host.domains {
                 table.add_domain(domain.to_ascii_lowercase().as_bytes(), i);
             }
@@ -99,25 +100,17 @@ impl ConfigImpl {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{UnknownFields, parse_bootstrap};
+    use crate::config::reader::{MessageReader, ParseContext};
+    use crate::config::{NoExtensions, UnknownFields};
 
-    /// The table of a listener whose virtual hosts are given as JSON.
+    /// A table whose virtual hosts are given as JSON.
     fn table(virtual_hosts: serde_json::Value) -> ConfigImpl {
-        let bootstrap = serde_json::json!({"static_resources": {"listeners": [{
-            "name": "l",
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-            "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                "stat_prefix": "s",
-                "route_config": {"name": "r", "virtual_hosts": virtual_hosts},
-                "http_filters": [{"name": "router", "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
-            }}]}],
-        }]}});
-        let bootstrap = parse_bootstrap(bootstrap, UnknownFields::Reject).unwrap();
-        let config::NetworkFilterConfig::HttpConnectionManager(hcm) =
-            &bootstrap.static_resources.listeners[0].filter_chains[0].filters[0].typed_config;
-        ConfigImpl::new(&hcm.route_config, "route_config").unwrap()
+        let config = serde_json::json!({"name": "r", "virtual_hosts": virtual_hosts});
+        let context = ParseContext::new(UnknownFields::Reject, &NoExtensions);
+        let reader =
+            MessageReader::new(&context, "envoy.config.route.v3.RouteConfiguration", &config, String::new())
+                .unwrap();
+        ConfigImpl::new(&reader.read().unwrap()).unwrap()
     }
 
     fn answer(host: &str, path: &str, table: &ConfigImpl) -> Option<String> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Action, DataSource, PathMatch};
+use crate::config::{self, Action, ConfigError, DataSource, PathMatch};
 use crate::http::{HeaderId, HeaderMap};
 use crate::upstream::ResourcePriority;
 
@@ -56,11 +56,11 @@ pub struct DirectResponseEntry {
 const MAX_DIRECT_BODY: usize = 4096;
 
 impl RouteImpl {
-    /// Builds a route; `path` is its place in the configuration, for errors.
+    /// Builds a route.
     ///
     /// # Errors
     /// A body file that cannot be read, or a body over 4096 bytes.
-    pub fn new(config: &config::Route, include_attempt_count: bool, place: &str) -> Result<Self, String> {
+    pub fn new(config: &config::Route, include_attempt_count: bool) -> Result<Self, ConfigError> {
         let action = match &config.action {
             Action::Route(route) => RouteAction::Route(RouteEntry {
                 cluster_name: route.cluster.clone(),
@@ -72,7 +72,7 @@ impl RouteImpl {
             Action::DirectResponse(direct) => RouteAction::DirectResponse(DirectResponseEntry {
                 status: direct.status,
                 body: read_body(direct.body.as_ref())
-                    .map_err(|e| format!("{place}.direct_response.body: {e}"))?,
+                    .map_err(|message| ConfigError::new("direct_response.body", message))?,
             }),
         };
         Ok(RouteImpl {

@@ -1,7 +1,7 @@
 //! A virtual host: its routes, tried in order.
 
 use super::route::{RouteConstSharedPtr, RouteImpl};
-use crate::config;
+use crate::config::{self, ConfigError};
 use crate::http::HeaderMap;
 
 /// A virtual host of a route configuration.
@@ -12,18 +12,19 @@ pub struct VirtualHostImpl {
 }
 
 impl VirtualHostImpl {
-    /// Builds the routes; `place` is the virtual host's place in the configuration, for errors.
+    /// Builds the routes.
     ///
     /// # Errors
     /// As [`RouteImpl::new`].
-    pub fn new(config: &config::VirtualHost, place: &str) -> Result<Self, String> {
+    pub fn new(config: &config::VirtualHost) -> Result<Self, ConfigError> {
         let routes = config
             .routes
             .iter()
             .enumerate()
             .map(|(i, route)| {
-                RouteImpl::new(route, config.include_request_attempt_count, &format!("{place}.routes[{i}]"))
+                RouteImpl::new(route, config.include_request_attempt_count)
                     .map(RouteConstSharedPtr::new)
+                    .map_err(|error| error.within(&format!("routes[{i}]")))
             })
             .collect::<Result<_, _>>()?;
         Ok(VirtualHostImpl { name: config.name.clone(), routes })

@@ -10,7 +10,7 @@ use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::Bootstrap;
 use crate::event::Dispatcher;
-use crate::filters::FactoryContext;
+use crate::filters::ServerFactoryContext;
 use crate::http::DateProvider;
 use crate::network::Address;
 use crate::stats::Store;
@@ -28,7 +28,7 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
     let tls = thread_local::InstanceImpl::new();
     let cluster_manager = ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls)
         .map_err(|error| vec![error])?;
-    let context = FactoryContext {
+    let context = ServerFactoryContext {
         cluster_manager: cluster_manager.handle(),
         access_log_manager: AccessLogManager::new(&stats, options.file_flush_interval),
         date_provider: tls.allocate_slot::<DateProvider>(),

@@ -13,7 +13,6 @@ use super::listener_config::{ListenerConfig, PerHandlerListenerStats};
 use crate::common::linked_list::{Arena, NodeKey};
 use crate::envoy_log;
 use crate::event::Dispatcher;
-use crate::filters::network::http_connection_manager::ConnectionManagerImpl;
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
     ConnectionState, ListenerCallbacks, ListenerImpl,
@@ -117,9 +116,7 @@ impl ActiveListener {
         let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 1, 0);
         trace::instant(Stage::CreateServerConnection, Some(connection.id()), 0, 0, 0);
         connection.set_buffer_limits(self.config.per_connection_buffer_limit_bytes());
-        for filter in chain.filters() {
-            connection.add_read_filter(ConnectionManagerImpl::new(filter.clone(), &self.dispatcher));
-        }
+        chain.create_filters(&connection);
         if !connection.initialize_read_filters() {
             crate::envoy_conn_log!(Main, debug, connection.id(), "closing connection: no filters");
             connection.close(ConnectionCloseType::NoFlush);

@@ -11,6 +11,7 @@ use super::options::Options;
 use super::server::MainListener;
 use crate::config::{self, Bootstrap, UnknownFields, parse_bootstrap, yaml};
 use crate::envoy_log;
+use crate::filters::LINKED;
 use crate::network::{ListenOptions, ListenSocket};
 
 const PROXY_PORT: u16 = 10000;
@@ -126,7 +127,7 @@ fn upstream_config(number: usize) -> Result<config::Listener, String> {
 
 fn parse(text: &str) -> Result<Bootstrap, String> {
     let value = yaml::parse_yaml(text).map_err(|e| e.to_string())?;
-    parse_bootstrap(value, UnknownFields::Reject).map_err(|e| e.to_string())
+    parse_bootstrap(value, UnknownFields::Reject, &LINKED).map_err(|e| e.to_string())
 }
 
 fn print_hints() {

@@ -2,17 +2,18 @@
 //!
 //! Mirrors `ListenerImpl` of Envoy's `source/server/listener_manager_impl.cc`.
 
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
 use crate::config::listener::TrafficDirection;
-use crate::config::{self, NetworkFilterConfig};
+use crate::config::{self, ConfigError};
 use crate::envoy_log;
-use crate::filters::FactoryContext;
-use crate::filters::network::http_connection_manager::ConnectionManagerConfig;
+use crate::filters::network::NetworkFilterConfig;
+use crate::filters::{FactoryContext, ServerFactoryContext};
 use crate::network::{
-    Address, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket, RawBufferSocketFactory,
-    TransportSocketFactory,
+    Address, ConnectionImpl, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket,
+    NetworkFilterFactory, RawBufferSocketFactory, TransportSocketFactory,
 };
 use crate::stats::Scope;
 use crate::stats_struct;
@@ -48,12 +49,12 @@ stats_struct! {
 /// The transport and the filters of a connection.
 pub struct FilterChain {
     transport_socket_factory: Box<dyn TransportSocketFactory>,
-    filters: Vec<Arc<ConnectionManagerConfig>>,
+    filters: Vec<Box<dyn NetworkFilterFactory>>,
 }
 
 impl FilterChain {
     /// Filters on plain connections, the only ones that a configuration can ask for.
-    fn new(filters: Vec<Arc<ConnectionManagerConfig>>) -> Self {
+    fn new(filters: Vec<Box<dyn NetworkFilterFactory>>) -> Self {
         FilterChain { transport_socket_factory: Box::new(RawBufferSocketFactory), filters }
     }
 
@@ -62,9 +63,9 @@ impl FilterChain {
         &*self.transport_socket_factory
     }
 
-    /// The filters in their order; each connection gets its own from these.
-    pub fn filters(&self) -> &[Arc<ConnectionManagerConfig>] {
-        &self.filters
+    /// Gives a connection its filters, in their order.
+    pub fn create_filters(&self, connection: &Rc<ConnectionImpl>) {
+        self.filters.iter().for_each(|factory| factory.create_filter(connection));
     }
 }
 
@@ -90,7 +91,7 @@ impl ListenerConfig {
     pub fn new(
         config: &config::Listener,
         name: &str,
-        context: &FactoryContext,
+        context: &ServerFactoryContext,
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<Self, String> {
@@ -111,14 +112,14 @@ impl ListenerConfig {
                 );
             })
         };
-        Self::with_socket(config, name, &address, socket, context, drain_manager, place)
+        Self::with_socket(config, name, &address, socket, context, Some(drain_manager), place)
     }
 
     /// Looks for what [`ListenerConfig::new`] would refuse, failures to bind aside, without binding anything.
     /// What is not supported is found all at once.
     pub fn validate(
         config: &config::Listener,
-        context: &FactoryContext,
+        context: &ServerFactoryContext,
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Vec<String> {
@@ -133,7 +134,8 @@ impl ListenerConfig {
         built.err().into_iter().collect()
     }
 
-    /// As [`ListenerConfig::new`], on a socket of the caller's; statistics name `address`.
+    /// As [`ListenerConfig::new`], on a socket of the caller's; statistics name `address`. Without a drain manager its
+    /// connections are never drained.
     ///
     /// # Errors
     /// As [`ListenerConfig::new`].
@@ -142,45 +144,29 @@ impl ListenerConfig {
         name: &str,
         address: &Address,
         socket: impl FnOnce() -> Result<ListenSocket, String>,
-        context: &FactoryContext,
-        drain_manager: &Arc<DrainManagerImpl>,
+        context: &ServerFactoryContext,
+        drain_manager: Option<&Arc<DrainManagerImpl>>,
         place: &str,
     ) -> Result<Self, String> {
-        let drain_manager = drain_manager.for_listener(config.drain_type, config.traffic_direction);
-        let (filter_chain, scope) = filter_chain(config, address, context, drain_manager.clone(), place)?;
+        let drain_manager =
+            drain_manager.map(|m| m.for_listener(config.drain_type, config.traffic_direction));
+        let drain_decision: Arc<dyn DrainDecision> = match &drain_manager {
+            Some(manager) => manager.clone(),
+            None => Arc::new(NullDrainDecision),
+        };
+        let (filter_chain, scope) = filter_chain(config, address, context, drain_decision, place)?;
         let socket = socket()?;
         Ok(ListenerConfig {
             name: name.to_string(),
             address: socket.local_address().clone(),
             socket: Mutex::new(Some(Arc::new(socket))),
             traffic_direction: config.traffic_direction,
-            drain_manager: Some(drain_manager),
+            drain_manager,
             per_connection_buffer_limit_bytes: config.per_connection_buffer_limit_bytes as usize,
             filter_chain,
             stats: ListenerStats::new(&scope),
             scope,
         })
-    }
-
-    /// A listener with one given filter, as the admin's.
-    pub fn with_manager(
-        name: &str,
-        socket: ListenSocket,
-        manager: ConnectionManagerConfig,
-        scope: &Scope,
-    ) -> Self {
-        ListenerConfig {
-            name: name.to_string(),
-            address: socket.local_address().clone(),
-            socket: Mutex::new(Some(Arc::new(socket))),
-            traffic_direction: TrafficDirection::Unspecified,
-            drain_manager: None,
-            // A slow client of the admin holds no more.
-            per_connection_buffer_limit_bytes: 64 * 1024,
-            filter_chain: Some(FilterChain::new(vec![Arc::new(manager)])),
-            stats: ListenerStats::new(scope),
-            scope: scope.clone(),
-        }
     }
 
     /// The listener's name.
@@ -247,7 +233,7 @@ pub fn listen_options(address: &config::Address) -> ListenOptions {
 fn filter_chain(
     config: &config::Listener,
     address: &Address,
-    context: &FactoryContext,
+    context: &ServerFactoryContext,
     drain_decision: Arc<dyn DrainDecision>,
     place: &str,
 ) -> Result<(Option<FilterChain>, Scope), String> {
@@ -261,8 +247,9 @@ fn filter_chain(
         (None, Some(chain)) => Some((chain, format!("{place}.default_filter_chain"))),
         (None, None) => None,
     };
-    let chain = chain.map(|(chain, place)| build_chain(chain, context, &scope, &drain_decision, &place));
-    Ok((chain.transpose()?, scope))
+    let context = FactoryContext { server: context, listener_scope: &scope, drain_decision };
+    let chain = chain.map(|(chain, place)| build_chain(chain, &context, &place)).transpose()?;
+    Ok((chain, scope))
 }
 
 /// Binds, with Envoy's text for a failure.
@@ -300,26 +287,32 @@ fn unsupported(config: &config::Listener, place: &str) -> Vec<String> {
 
 fn build_chain(
     chain: &config::FilterChain,
-    context: &FactoryContext,
-    scope: &Scope,
-    drain_decision: &Arc<dyn DrainDecision>,
+    context: &FactoryContext<'_>,
     place: &str,
 ) -> Result<FilterChain, String> {
-    let filters = chain
-        .filters
-        .iter()
-        .enumerate()
-        .map(|(i, filter)| {
-            envoy_log!(Config, debug, "  filter #{}:", i);
-            envoy_log!(Config, debug, "    name: {}", filter.name);
-            match &filter.typed_config {
-                NetworkFilterConfig::HttpConnectionManager(hcm) => {
-                    let place = format!("{place}.filters[{i}].typed_config");
-                    ConnectionManagerConfig::new(hcm, context, scope, drain_decision.clone(), &place)
-                        .map(Arc::new)
-                }
-            }
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(FilterChain::new(filters))
+    let filters = chain.filters.iter().enumerate().map(|(i, filter)| {
+        envoy_log!(Config, debug, "  filter #{}:", i);
+        envoy_log!(Config, debug, "    name: {}", filter.name);
+        create_filter_factory(filter, context)
+            .map_err(|error| error.within(&format!("{place}.filters[{i}]")).to_string())
+    });
+    Ok(FilterChain::new(filters.collect::<Result<_, _>>()?))
+}
+
+fn create_filter_factory(
+    filter: &config::Filter,
+    context: &FactoryContext<'_>,
+) -> Result<Box<dyn NetworkFilterFactory>, ConfigError> {
+    let config = filter.typed_config.get::<dyn NetworkFilterConfig>();
+    let factory = config.and_then(|config| config.create_filter_factory(context));
+    factory.map_err(|error| error.within("typed_config"))
+}
+
+/// For a listener that answers on while all else drains.
+struct NullDrainDecision;
+
+impl DrainDecision for NullDrainDecision {
+    fn drain_close(&self) -> bool {
+        false
+    }
 }

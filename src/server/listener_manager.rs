@@ -16,7 +16,7 @@ use super::worker::WorkerImpl;
 use crate::config;
 use crate::envoy_log;
 use crate::event::{Dispatcher, DispatcherHandle};
-use crate::filters::FactoryContext;
+use crate::filters::ServerFactoryContext;
 use crate::network::Address;
 use crate::stats::Store;
 use crate::stats_struct;
@@ -86,7 +86,7 @@ impl ListenerManagerImpl {
     pub fn add_listener(
         &self,
         config: &config::Listener,
-        context: &FactoryContext,
+        context: &ServerFactoryContext,
         drain_manager: &Arc<DrainManagerImpl>,
         place: &str,
     ) -> Result<(), String> {

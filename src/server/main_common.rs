@@ -11,6 +11,7 @@ use super::options::{Mode, Options};
 use super::server::{InstanceImpl, MainListener};
 use super::version;
 use crate::config::{Bootstrap, ConfigErrors, UnknownFields, load_bootstrap};
+use crate::filters::LINKED;
 use crate::trace::{self, Stage};
 use crate::{envoy_log, event, logger};
 
@@ -68,7 +69,7 @@ fn open_stages(options: &Options) -> Result<(), String> {
 fn load(options: &Options, path: &str) -> Result<Bootstrap, ConfigErrors> {
     let unknown =
         if options.allow_unknown_static_fields { UnknownFields::Allow } else { UnknownFields::Reject };
-    load_bootstrap(Some(path), Some(&options.config_yaml), unknown)
+    load_bootstrap(Some(path), Some(&options.config_yaml), unknown, &LINKED)
 }
 
 /// Builds the server and runs it to its end.

@@ -3,6 +3,8 @@
 //! Mirrors Envoy's `source/server/` and `source/exe/main_common.cc`.
 
 pub mod admin;
+#[cfg(test)]
+mod config_tests;
 mod config_validation;
 mod connection_handler;
 mod demo;

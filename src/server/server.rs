@@ -21,7 +21,7 @@ use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::{self, Bootstrap};
 use crate::event::{Dispatcher, RunEnd, RunType, SignalEvent, Timer};
-use crate::filters::FactoryContext;
+use crate::filters::ServerFactoryContext;
 use crate::http::DateProvider;
 use crate::network::{Address, ListenSocket};
 use crate::stats::Store;
@@ -48,7 +48,7 @@ pub struct InstanceImpl {
     pub(super) drain_manager: Arc<DrainManagerImpl>,
     pub(super) start: Instant,
     handler: Rc<ConnectionHandlerImpl>,
-    context: FactoryContext,
+    context: ServerFactoryContext,
     admin: RefCell<Option<Rc<AdminImpl>>>,
     stat_flush_timer: RefCell<Option<Timer>>,
     drains: RefCell<Vec<DrainSequence>>,
@@ -96,7 +96,7 @@ impl InstanceImpl {
         envoy_log!(Config, info, "loading {} cluster(s)", clusters);
         let cluster_manager =
             ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats_store, &tls)?;
-        let context = FactoryContext {
+        let context = ServerFactoryContext {
             stats: stats_store.clone(),
             cluster_manager: cluster_manager.handle(),
             access_log_manager: AccessLogManager::with_min_flush_size(
@@ -164,7 +164,7 @@ impl InstanceImpl {
                 &address,
                 || Ok(socket),
                 &self.context,
-                &self.drain_manager,
+                Some(&self.drain_manager),
                 &name,
             )?;
             self.handler

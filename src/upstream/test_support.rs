@@ -8,14 +8,14 @@ use super::{ClusterInfoImpl, HostImpl, HostSharedPtr};
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::core::Locality;
 use crate::config::endpoint::HealthStatus;
-use crate::config::{UnknownFields, parse_bootstrap};
+use crate::config::{NoExtensions, UnknownFields, parse_bootstrap};
 use crate::network::Address;
 use crate::stats::{Scope, Store};
 
 /// The configuration of a cluster, read as from a bootstrap.
 pub fn cluster_config(cluster: Value) -> ClusterConfig {
     let raw = json!({ "static_resources": { "clusters": [cluster] } });
-    let mut bootstrap = parse_bootstrap(raw, UnknownFields::default()).unwrap();
+    let mut bootstrap = parse_bootstrap(raw, UnknownFields::default(), &NoExtensions).unwrap();
     bootstrap.static_resources.clusters.remove(0)
 }
 

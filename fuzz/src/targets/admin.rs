@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use legate::config::{UnknownFields, parse_bootstrap};
+use legate::filters::LINKED;
 use legate::server::admin::DetachedAdmin;
 use serde_json::json;
 
@@ -31,7 +32,7 @@ fn admin() -> &'static DetachedAdmin {
             let listeners = &mut raw["static_resources"]["listeners"];
             listeners[0]["address"]["socket_address"]["port_value"] = json!(0);
             listeners.as_array_mut().expect("listeners").truncate(1);
-            let bootstrap = parse_bootstrap(raw, UnknownFields::default()).expect("a bootstrap");
+            let bootstrap = parse_bootstrap(raw, UnknownFields::default(), &LINKED).expect("a bootstrap");
             Box::leak(Box::new(DetachedAdmin::new(bootstrap).expect("a server")))
         })
     })

@@ -2,9 +2,10 @@
 //! chooses.
 
 use legate::config::{
-    Bootstrap, ConfigError, ConfigErrors, NetworkFilterConfig, UnknownFields, json, merge, parse_bootstrap,
+    Bootstrap, ConfigError, ConfigErrors, HttpConnectionManager, UnknownFields, json, merge, parse_bootstrap,
     yaml,
 };
+use legate::filters::LINKED;
 use legate::router::ConfigImpl;
 
 use super::super::Target;
@@ -25,7 +26,7 @@ fn run(input: &[u8]) -> u64 {
     let unknown = if choice & 4 == 0 { UnknownFields::Reject } else { UnknownFields::Allow };
     match read(choice, text, unknown) {
         Ok(bootstrap) => {
-            let again = parse_bootstrap(bootstrap.raw.clone(), unknown).expect("it was read before");
+            let again = parse_bootstrap(bootstrap.raw.clone(), unknown, &LINKED).expect("it was read before");
             assert_eq!(again, bootstrap, "read twice, it is not the same");
             hash((0, build(&bootstrap), bootstrap.unknown_fields.len().min(4)))
         }
@@ -57,18 +58,15 @@ fn read(choice: u8, text: &str, unknown: UnknownFields) -> Result<Bootstrap, Con
             base
         }
     };
-    parse_bootstrap(raw, unknown)
+    parse_bootstrap(raw, unknown, &LINKED)
 }
 
 /// What is made of a configuration, as far as that touches nothing outside; returns where it ends.
 fn build(bootstrap: &Bootstrap) -> u64 {
     let chains = bootstrap.static_resources.listeners.iter().flat_map(|listener| &listener.filter_chains);
     let filters = chains.flat_map(|chain| &chain.filters);
-    let outcomes = filters.map(|filter| match &filter.typed_config {
-        NetworkFilterConfig::HttpConnectionManager(hcm) => {
-            ConfigImpl::new(&hcm.route_config, "place").map(drop).is_ok()
-        }
-    });
+    let outcomes = filters.filter_map(HttpConnectionManager::of);
+    let outcomes = outcomes.map(|hcm| ConfigImpl::new(&hcm.route_config).map(drop).is_ok());
     hash((outcomes.take(3).collect::<Vec<_>>(), bootstrap.static_resources.clusters.len().min(3)))
 }
 

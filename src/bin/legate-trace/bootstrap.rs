@@ -212,7 +212,8 @@ mod tests {
             legate::config::load_bootstrap(
                 None,
                 Some(&bootstrap.json()),
-                legate::config::UnknownFields::Reject
+                legate::config::UnknownFields::Reject,
+                &legate::filters::LINKED,
             )
             .is_ok()
         );

@@ -3,6 +3,7 @@
 //! Mirrors Envoy's `include/envoy/http/filter.h`. Filters of a stream are called in order for the
 //! request and in reverse order for the response; the router is the last.
 
+mod factory;
 pub mod manager;
 pub mod router;
 
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use crate::buffer::Buffer;
 use crate::http::HeaderMapPtr;
 
+pub use factory::{HttpFilterConfig, NamedHttpFilterConfigFactory};
 pub use manager::{StreamDecoderFilterCallbacks, StreamEncoderFilterCallbacks};
 
 /// What a filter says after headers. The numbers are Envoy's and appear in its trace log.

@@ -7,22 +7,42 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use super::request::{Body, MAX_FORM, Progress};
 use super::{AdminImpl, Request};
 use crate::buffer::Buffer;
+use crate::config::ConfigError;
 use crate::event::{Dispatcher, Timer};
+use crate::filters::FactoryContext;
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
-    FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
+    FilterHeadersStatus, FilterTrailersStatus, HttpFilterConfig, StreamDecoderFilter,
+    StreamDecoderFilterCallbacks,
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
+use crate::stats::Scope;
 
 /// A piece of an answer has as many bytes, or a few more.
 const PIECE: usize = 64 * 1024;
 
+/// Nothing to be said: the filter is no extension, and only the admin's listener has it.
+#[derive(Debug)]
+pub(super) struct AdminFilterConfig;
+
+impl HttpFilterConfig for AdminFilterConfig {
+    fn create_filter_factory(
+        &self,
+        _name: &str,
+        _scope: &Scope,
+        _context: &FactoryContext<'_>,
+    ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
+        Ok(Arc::new(AdminFilterFactory))
+    }
+}
+
 /// Makes admin filters.
-pub(super) struct AdminFilterFactory;
+struct AdminFilterFactory;
 
 impl FilterFactory for AdminFilterFactory {
     fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {

@@ -21,20 +21,20 @@ mod trace;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use super::listener_config::ListenerConfig;
 use super::server::InstanceImpl;
+use crate::config::extension::TypedFactory;
 use crate::config::{self, AccessLog};
 use crate::envoy_log;
 use crate::event::Dispatcher;
-use crate::filters::FactoryContext;
-use crate::filters::network::http_connection_manager::ConnectionManagerConfig;
-use crate::network::{DrainDecision, ListenSocket};
+use crate::filters::ServerFactoryContext;
+use crate::filters::network::http_connection_manager;
+use crate::network::ListenSocket;
 
 #[doc(hidden)]
 pub use detached::DetachedAdmin;
-use filter::{AdminFilterFactory, Turns};
+use filter::{AdminFilterConfig, Turns};
 use request::TEXT;
 pub(super) use request::{Request, Response};
 
@@ -143,15 +143,6 @@ thread_local! {
     static ADMIN: RefCell<Weak<AdminImpl>> = const { RefCell::new(Weak::new()) };
 }
 
-/// The admin answers on while all else drains.
-struct NullDrainDecision;
-
-impl DrainDecision for NullDrainDecision {
-    fn drain_close(&self) -> bool {
-        false
-    }
-}
-
 /// See the module's description.
 pub struct AdminImpl {
     server: Weak<InstanceImpl>,
@@ -167,30 +158,15 @@ impl AdminImpl {
         server: &Weak<InstanceImpl>,
         dispatcher: &Dispatcher,
         socket: ListenSocket,
-        context: &FactoryContext,
+        context: &ServerFactoryContext,
         config: &config::bootstrap::Admin,
     ) -> Result<(Rc<Self>, ListenerConfig), String> {
-        let scope = context.stats.root_scope().create_scope("listener.admin.");
-        let access_log_path = Some(&config.access_log_path).filter(|path| !path.is_empty());
-        let manager = config::HttpConnectionManager {
-            access_log: config
-                .access_log
-                .iter()
-                .cloned()
-                .chain(access_log_path.map(|path| AccessLog::file(path)))
-                .collect(),
-            merge_slashes: true,
-            ..config::HttpConnectionManager::internal("admin")
-        };
-        let manager = ConnectionManagerConfig::with_filters(
-            &manager,
-            vec![Arc::new(AdminFilterFactory)],
-            context,
-            &scope,
-            Arc::new(NullDrainDecision),
-            "admin",
-        )?;
-        let listener = ListenerConfig::with_manager("admin", socket, manager, &scope);
+        let configured = config.address.clone().ok_or("admin.address: is required")?;
+        let listener = listener(config, configured);
+        let address = socket.local_address().clone();
+        let socket = || Ok(socket);
+        let listener =
+            ListenerConfig::with_socket(&listener, "admin", &address, socket, context, None, "admin")?;
         let admin = Rc::new(AdminImpl { server: server.clone(), turns: Turns::new(dispatcher) });
         ADMIN.set(Rc::downgrade(&admin));
         Ok((admin, listener))
@@ -217,5 +193,24 @@ impl AdminImpl {
             return Response::text(405, format!("Method {} not allowed, POST required.", request.method));
         }
         (entry.handler)(&server, request)
+    }
+}
+
+/// The listener, as it would stand in a configuration.
+fn listener(config: &config::bootstrap::Admin, address: config::Address) -> config::Listener {
+    let access_log_path = Some(&config.access_log_path).filter(|path| !path.is_empty());
+    let access_log_path = access_log_path.map(|path| AccessLog::file(path));
+    let manager = config::HttpConnectionManager {
+        access_log: config.access_log.iter().cloned().chain(access_log_path).collect(),
+        http_filters: vec![config::HttpFilter::of("envoy.filters.http.admin", AdminFilterConfig)],
+        merge_slashes: true,
+        ..config::HttpConnectionManager::internal("admin")
+    };
+    let manager = config::Filter::of(http_connection_manager::FACTORY.name(), manager);
+    config::Listener {
+        stat_prefix: "admin".to_string(),
+        // A slow client holds no more.
+        per_connection_buffer_limit_bytes: 64 * 1024,
+        ..config::Listener::of_filters("admin", address, vec![manager])
     }
 }

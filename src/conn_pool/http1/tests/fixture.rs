@@ -14,7 +14,7 @@ use super::super::pool::{BUSY, READY};
 use crate::buffer::Buffer;
 use crate::config::core::Locality;
 use crate::config::endpoint::HealthStatus;
-use crate::config::{UnknownFields, parse_bootstrap};
+use crate::config::{NoExtensions, UnknownFields, parse_bootstrap};
 use crate::conn_pool::{Callbacks, Cancellable, Instance, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
 use crate::http::{
@@ -82,7 +82,7 @@ impl Fixture {
     pub fn towards(listener: TcpListener, priority: ResourcePriority, mut options: Value) -> Fixture {
         options["name"] = "a".into();
         let raw = json!({ "static_resources": { "clusters": [options] } });
-        let bootstrap = parse_bootstrap(raw, UnknownFields::default()).unwrap();
+        let bootstrap = parse_bootstrap(raw, UnknownFields::default(), &NoExtensions).unwrap();
         let scope = Store::new(1).root_scope();
         let info = ClusterInfoImpl::new(&bootstrap.static_resources.clusters[0], &scope, false);
         let address = Address::Ip(listener.local_addr().unwrap());

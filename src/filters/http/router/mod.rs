@@ -10,8 +10,12 @@ mod upstream_request;
 use std::sync::Arc;
 
 use crate::cluster_manager::ClusterManager;
-use crate::config;
-use crate::filters::http::{FilterChainFactoryCallbacks, FilterFactory};
+use crate::config::reader::FromMessage;
+use crate::config::{ConfigError, RouterConfig};
+use crate::filters::FactoryContext;
+use crate::filters::http::{
+    FilterChainFactoryCallbacks, FilterFactory, HttpFilterConfig, NamedHttpFilterConfigFactory,
+};
 use crate::stats::Scope;
 use crate::stats_struct;
 
@@ -44,30 +48,37 @@ pub struct FilterConfig {
     respect_expected_rq_timeout: bool,
 }
 
-/// Makes a router filter for each stream.
-pub struct RouterFilterFactory {
-    config: Arc<FilterConfig>,
-}
+/// The router among the extensions.
+pub static FACTORY: NamedHttpFilterConfigFactory = NamedHttpFilterConfigFactory::new(
+    "envoy.filters.http.router",
+    &["envoy.extensions.filters.http.router.v3.Router"],
+    |r| Ok(Arc::new(RouterConfig::read(r)?)),
+)
+.terminal();
 
-impl RouterFilterFactory {
-    /// Statistics go to `scope`, the connection manager's; `zone` is where this proxy runs.
-    pub fn new(
-        config: &config::RouterConfig,
+impl HttpFilterConfig for RouterConfig {
+    fn create_filter_factory(
+        &self,
+        _name: &str,
         scope: &Scope,
-        cluster_manager: ClusterManager,
-        zone: &str,
-    ) -> Self {
-        RouterFilterFactory {
+        context: &FactoryContext<'_>,
+    ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
+        Ok(Arc::new(RouterFilterFactory {
             config: Arc::new(FilterConfig {
                 stats: RouterStats::new(scope),
-                cluster_manager,
-                zone: zone.to_string(),
-                emit_dynamic_stats: config.dynamic_stats,
-                suppress_envoy_headers: config.suppress_envoy_headers,
-                respect_expected_rq_timeout: config.respect_expected_rq_timeout,
+                cluster_manager: context.server.cluster_manager.clone(),
+                zone: context.server.service_zone.clone(),
+                emit_dynamic_stats: self.dynamic_stats,
+                suppress_envoy_headers: self.suppress_envoy_headers,
+                respect_expected_rq_timeout: self.respect_expected_rq_timeout,
             }),
-        }
+        }))
     }
+}
+
+/// Makes a router filter for each stream.
+struct RouterFilterFactory {
+    config: Arc<FilterConfig>,
 }
 
 impl FilterFactory for RouterFilterFactory {

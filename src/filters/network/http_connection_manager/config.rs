@@ -8,11 +8,10 @@ use std::time::Duration;
 use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 use crate::access_log::AccessLog;
 use crate::cluster_manager::ClusterManager;
-use crate::config::{self, HttpFilterConfig, ServerHeaderTransformation};
+use crate::config::{self, ConfigError, ServerHeaderTransformation};
 use crate::envoy_log;
 use crate::filters::FactoryContext;
-use crate::filters::http::FilterFactory;
-use crate::filters::http::router::RouterFilterFactory;
+use crate::filters::http::{FilterFactory, HttpFilterConfig};
 use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
@@ -65,64 +64,43 @@ pub struct ConnectionManagerConfig {
 }
 
 impl ConnectionManagerConfig {
-    /// Builds the configuration. `listener_scope` is the listener's, `place` where `config` stands.
+    /// Builds the configuration.
     ///
     /// # Errors
-    /// What the configuration asks for and cannot be had, with its place.
+    /// What the configuration asks for and cannot be had.
     pub fn new(
         config: &config::HttpConnectionManager,
-        context: &FactoryContext,
-        listener_scope: &Scope,
-        drain_decision: Arc<dyn DrainDecision>,
-        place: &str,
-    ) -> Result<Self, String> {
-        let scope = context.stats.root_scope().create_scope(&format!("http.{}.", config.stat_prefix));
-        let process_filter = |(i, filter): (usize, &config::HttpFilter)| {
-            envoy_log!(Config, debug, "    http filter #{}", i);
-            envoy_log!(Config, debug, "      name: {}", filter.name);
-            match &filter.typed_config {
-                HttpFilterConfig::Router(router) => Arc::new(RouterFilterFactory::new(
-                    router,
-                    &scope,
-                    context.cluster_manager.clone(),
-                    &context.service_zone,
-                )) as Arc<dyn FilterFactory>,
-            }
-        };
-        let filter_factories = config.http_filters.iter().enumerate().map(process_filter).collect();
-        Self::with_filters(config, filter_factories, context, listener_scope, drain_decision, place)
-    }
-
-    /// As [`ConnectionManagerConfig::new`], with filters made elsewhere in place of the configuration's.
-    ///
-    /// # Errors
-    /// As [`ConnectionManagerConfig::new`].
-    pub fn with_filters(
-        config: &config::HttpConnectionManager,
-        filter_factories: Vec<Arc<dyn FilterFactory>>,
-        context: &FactoryContext,
-        listener_scope: &Scope,
-        drain_decision: Arc<dyn DrainDecision>,
-        place: &str,
-    ) -> Result<Self, String> {
+        context: &FactoryContext<'_>,
+    ) -> Result<Self, ConfigError> {
+        let server = context.server;
         let prefix = format!("http.{}.", config.stat_prefix);
-        let stats = ConnectionManagerStats::new(&context.stats.root_scope().create_scope(&prefix));
+        let scope = server.stats.root_scope().create_scope(&prefix);
+        let filter_factories = config
+            .http_filters
+            .iter()
+            .enumerate()
+            .map(|(i, filter)| process_filter(i, filter, &scope, context))
+            .collect::<Result<_, _>>()?;
+        let stats = ConnectionManagerStats::new(&scope);
         let common = &config.common_http_protocol_options;
         let http1 = &config.http_protocol_options;
         let access_logs = config
             .access_log
             .iter()
             .map(|log| {
-                AccessLog::new(log, &context.access_log_manager)
-                    .map_err(|e| format!("{place}.access_log: {e}"))
+                AccessLog::new(log, &server.access_log_manager).map_err(|e| ConfigError::new("access_log", e))
             })
             .collect::<Result<_, _>>()?;
         Ok(ConnectionManagerConfig {
-            codec_stats: Arc::new(CodecStats::new(&context.stats.root_scope().create_scope("http1."))),
+            codec_stats: Arc::new(CodecStats::new(&server.stats.root_scope().create_scope("http1."))),
             connection_stats: Arc::new(connection_stats(&stats)),
             stats,
-            listener_stats: ConnectionManagerListenerStats::new(&listener_scope.create_scope(&prefix)),
-            route_config: Arc::new(ConfigImpl::new(&config.route_config, &format!("{place}.route_config"))?),
+            listener_stats: ConnectionManagerListenerStats::new(
+                &context.listener_scope.create_scope(&prefix),
+            ),
+            route_config: Arc::new(
+                ConfigImpl::new(&config.route_config).map_err(|error| error.within("route_config"))?,
+            ),
             filter_factories,
             access_logs,
             http1_settings: Arc::new(Http1Settings {
@@ -142,16 +120,16 @@ impl ConnectionManagerConfig {
             stream_error_on_invalid_message: http1
                 .override_stream_error_on_invalid_http_message
                 .unwrap_or(config.stream_error_on_invalid_http_message),
-            drain_decision,
-            date_provider: context.date_provider.clone(),
-            cluster_manager: context.cluster_manager.clone(),
-            local_address: context.local_address.clone(),
+            drain_decision: context.drain_decision.clone(),
+            date_provider: server.date_provider.clone(),
+            cluster_manager: server.cluster_manager.clone(),
+            local_address: server.local_address.clone(),
             server_name: config.server_name.clone(),
             server_header_transformation: config.server_header_transformation,
             via: config.via.clone(),
             user_agent: config
                 .add_user_agent
-                .then(|| (context.service_cluster.clone(), context.service_node.clone())),
+                .then(|| (server.service_cluster.clone(), server.service_node.clone())),
             idle_timeout: common.idle_timeout.filter(|t| !t.is_zero()),
             max_connection_duration: common.max_connection_duration,
             max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0) as u64,
@@ -171,7 +149,7 @@ impl ConnectionManagerConfig {
             normalize_path: config.normalize_path.unwrap_or(false),
             merge_slashes: config.merge_slashes,
             strip_any_host_port: config.strip_any_host_port,
-            internal_networks: internal_networks(config, place)?,
+            internal_networks: internal_networks(config)?,
             unix_sockets_internal: config.internal_address_config.as_ref().is_some_and(|c| c.unix_sockets),
         })
     }
@@ -185,6 +163,21 @@ impl ConnectionManagerConfig {
     }
 }
 
+fn process_filter(
+    index: usize,
+    filter: &config::HttpFilter,
+    scope: &Scope,
+    context: &FactoryContext<'_>,
+) -> Result<Arc<dyn FilterFactory>, ConfigError> {
+    envoy_log!(Config, debug, "    http filter #{}", index);
+    envoy_log!(Config, debug, "      name: {}", filter.name);
+    let factory = filter
+        .typed_config
+        .get::<dyn HttpFilterConfig>()
+        .and_then(|config| config.create_filter_factory(&filter.name, scope, context));
+    factory.map_err(|error| error.within("typed_config").within(&format!("http_filters[{index}]")))
+}
+
 fn connection_stats(stats: &ConnectionManagerStats) -> ConnectionStats {
     ConnectionStats {
         read_total: stats.downstream_cx_rx_bytes_total.clone(),
@@ -196,14 +189,15 @@ fn connection_stats(stats: &ConnectionManagerStats) -> ConnectionStats {
     }
 }
 
-fn internal_networks(config: &config::HttpConnectionManager, place: &str) -> Result<Vec<CidrRange>, String> {
+fn internal_networks(config: &config::HttpConnectionManager) -> Result<Vec<CidrRange>, ConfigError> {
     let Some(internal) = &config.internal_address_config else { return Ok(Vec::new()) };
     internal
         .cidr_ranges
         .iter()
         .map(|range| {
-            CidrRange::configured(range)
-                .ok_or_else(|| format!("{place}.internal_address_config.cidr_ranges: malformed IP address"))
+            CidrRange::configured(range).ok_or_else(|| {
+                ConfigError::new("internal_address_config.cidr_ranges", "malformed IP address")
+            })
         })
         .collect()
 }

@@ -11,7 +11,54 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{NamedNetworkFilterConfigFactory, NetworkFilterConfig};
+use crate::config::reader::FromMessage;
+use crate::config::{ConfigError, Filter, HttpConnectionManager};
+use crate::filters::FactoryContext;
+use crate::network::{ConnectionImpl, NetworkFilterFactory};
+
 pub use active_stream::ActiveStream;
 pub use config::ConnectionManagerConfig;
 pub use conn_manager::ConnectionManagerImpl;
 pub use stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
+
+/// The connection manager among the extensions.
+pub static FACTORY: NamedNetworkFilterConfigFactory = NamedNetworkFilterConfigFactory::new(
+    "envoy.filters.network.http_connection_manager",
+    &["envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"],
+    |r| Ok(Arc::new(HttpConnectionManager::read(r)?)),
+)
+.terminal();
+
+impl HttpConnectionManager {
+    /// The configuration of a filter that is a connection manager.
+    pub fn of(filter: &Filter) -> Option<&Self> {
+        let config: &dyn Any = &**filter.typed_config.get::<dyn NetworkFilterConfig>().ok()?;
+        config.downcast_ref()
+    }
+}
+
+impl NetworkFilterConfig for HttpConnectionManager {
+    fn create_filter_factory(
+        &self,
+        context: &FactoryContext<'_>,
+    ) -> Result<Box<dyn NetworkFilterFactory>, ConfigError> {
+        let config = Arc::new(ConnectionManagerConfig::new(self, context)?);
+        Ok(Box::new(ConnectionManagerFactory { config }))
+    }
+}
+
+/// Makes a connection manager for each connection.
+struct ConnectionManagerFactory {
+    config: Arc<ConnectionManagerConfig>,
+}
+
+impl NetworkFilterFactory for ConnectionManagerFactory {
+    fn create_filter(&self, connection: &Rc<ConnectionImpl>) {
+        connection.add_read_filter(ConnectionManagerImpl::new(self.config.clone(), connection.dispatcher()));
+    }
+}

@@ -23,20 +23,20 @@ use super::super::{ConnectionManagerConfig, ConnectionManagerImpl};
 use crate::access_log::AccessLogManager;
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterManagerImpl;
-use crate::config::{NetworkFilterConfig, UnknownFields, parse_bootstrap};
+use crate::config::{ConfigError, HttpConnectionManager, HttpFilter, UnknownFields, parse_bootstrap};
 use crate::event::Dispatcher;
-use crate::filters::FactoryContext;
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
-    FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
-    StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    FilterHeadersStatus, FilterTrailersStatus, HttpFilterConfig, StreamDecoderFilter,
+    StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
 };
+use crate::filters::{FactoryContext, LINKED, ServerFactoryContext};
 use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, RequestDecoder, ServerConnectionCallbacks, Stream, StreamCallbacks,
     StreamEncoder, StreamResetReason,
 };
 use crate::network::{Address, ConnectionCallbacks, ConnectionEvent, DrainDecision};
-use crate::stats::Store;
+use crate::stats::{Scope, Store};
 use crate::thread_local;
 
 type Log = Rc<RefCell<Vec<String>>>;
@@ -336,7 +336,19 @@ impl DownstreamWatermarkCallbacks for Scripted {
 }
 
 /// Makes the filters of [`SCRIPTS`], and the one in the router's place.
+#[derive(Debug)]
 struct ScriptedFactory;
+
+impl HttpFilterConfig for ScriptedFactory {
+    fn create_filter_factory(
+        &self,
+        _name: &str,
+        _scope: &Scope,
+        _context: &FactoryContext<'_>,
+    ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
+        Ok(Arc::new(ScriptedFactory))
+    }
+}
 
 impl FilterFactory for ScriptedFactory {
     fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
@@ -439,7 +451,7 @@ impl Fixture {
         let stats = Store::new(1);
         let tls = thread_local::InstanceImpl::new();
         let clusters = ClusterManagerImpl::new(&[], &stats, &tls).unwrap();
-        let context = FactoryContext {
+        let server = ServerFactoryContext {
             cluster_manager: clusters.handle(),
             access_log_manager: AccessLogManager::new(&stats, Duration::from_secs(3600)),
             date_provider: tls.allocate_slot(),
@@ -449,19 +461,18 @@ impl Fixture {
             service_node: String::new(),
             stats: stats.clone(),
         };
-        let config = parse_bootstrap(bootstrap(), UnknownFields::default()).unwrap();
+        let config = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).unwrap();
         let filter = &config.static_resources.listeners[0].filter_chains[0].filters[0];
-        let NetworkFilterConfig::HttpConnectionManager(hcm) = &filter.typed_config;
-        let factories: Vec<Arc<dyn FilterFactory>> = vec![Arc::new(ScriptedFactory)];
-        let scope = stats.root_scope();
-        let config = ConnectionManagerConfig::with_filters(
-            hcm,
-            factories,
-            &context,
-            &scope,
-            Arc::new(NeverDrains),
-            "",
-        );
+        let hcm = HttpConnectionManager {
+            http_filters: vec![HttpFilter::of("scripted", ScriptedFactory)],
+            ..HttpConnectionManager::of(filter).unwrap().clone()
+        };
+        let context = FactoryContext {
+            server: &server,
+            listener_scope: &stats.root_scope(),
+            drain_decision: Arc::new(NeverDrains),
+        };
+        let config = ConnectionManagerConfig::new(&hcm, &context);
         let config = Arc::new(config.unwrap_or_else(|error| panic!("{error}")));
         Fixture { dispatcher, config, failed: RefCell::default(), _clusters: clusters }
     }

@@ -1,12 +1,10 @@
-//! Whole documents through [`load_bootstrap`](super::load_bootstrap).
+//! Whole documents through [`load_bootstrap`], with all extensions that are linked in.
 
 mod errors;
 
-use super::*;
-use crate::config::http_connection_manager::HttpConnectionManager;
-use crate::config::listener::NetworkFilterConfig;
-use crate::config::route::{Action, PathMatch};
-use serde_json::json;
+use crate::config::*;
+use crate::filters::LINKED;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const HCM: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
@@ -69,17 +67,16 @@ fn with(at: &str, field: &str, value: Value) -> Value {
 }
 
 fn accept(document: Value) -> Bootstrap {
-    parse_bootstrap(document, UnknownFields::Reject).unwrap()
+    parse_bootstrap(document, UnknownFields::Reject, &LINKED).unwrap()
 }
 
 fn refuse(document: Value) -> String {
-    parse_bootstrap(document, UnknownFields::Reject).unwrap_err().to_string()
+    parse_bootstrap(document, UnknownFields::Reject, &LINKED).unwrap_err().to_string()
 }
 
 fn manager(bootstrap: &Bootstrap) -> &HttpConnectionManager {
     let filter = &bootstrap.static_resources.listeners[0].filter_chains[0].filters[0];
-    let NetworkFilterConfig::HttpConnectionManager(manager) = &filter.typed_config;
-    manager
+    HttpConnectionManager::of(filter).unwrap()
 }
 
 #[test]
@@ -179,7 +176,7 @@ fn unknown_fields_are_refused_or_remembered() {
     let mut document = with(MANAGER, "foo", json!(1));
     assert_eq!(refuse(document.clone()), format!("{HCM}.foo: unknown field"));
     document["static_resources"]["clusters"][0]["lb_policy"] = json!("BEST");
-    let b = parse_bootstrap(document, UnknownFields::Allow).unwrap();
+    let b = parse_bootstrap(document, UnknownFields::Allow, &LINKED).unwrap();
     let skipped = [format!("{HCM}.foo"), "static_resources.clusters[0].lb_policy".to_string()];
     assert_eq!(b.unknown_fields, skipped);
 }
@@ -187,7 +184,7 @@ fn unknown_fields_are_refused_or_remembered() {
 #[test]
 fn allowing_unknown_fields_does_not_allow_unsupported_ones() {
     let document = with(CLUSTER, "transport_socket", json!({}));
-    let error = parse_bootstrap(document, UnknownFields::Allow).unwrap_err();
+    let error = parse_bootstrap(document, UnknownFields::Allow, &LINKED).unwrap_err();
     assert_eq!(error.first().path(), "static_resources.clusters[0].transport_socket");
     assert_eq!(error.first().message(), "this field is not supported yet");
 }
@@ -504,15 +501,15 @@ fn files_are_read_by_extension_and_config_yaml_is_merged_over() {
     let file = dir.join("a.json");
     std::fs::write(&file, base().to_string()).unwrap();
     let path = file.to_str().unwrap();
-    let b = load_bootstrap(Some(path), Some("node: {id: other}"), UnknownFields::Reject).unwrap();
+    let b = load_bootstrap(Some(path), Some("node: {id: other}"), UnknownFields::Reject, &LINKED).unwrap();
     assert_eq!((b.node.id.as_str(), b.node.cluster.as_str()), ("other", "c"));
     std::fs::write(&file, "node: {id: x}").unwrap();
-    let error = load_bootstrap(Some(path), None, UnknownFields::Reject).unwrap_err();
+    let error = load_bootstrap(Some(path), None, UnknownFields::Reject, &LINKED).unwrap_err();
     assert!(error.to_string().starts_with("Unable to parse JSON"), "{error}");
     std::fs::remove_dir_all(&dir).unwrap();
-    let error = load_bootstrap(Some(path), None, UnknownFields::Reject).unwrap_err();
+    let error = load_bootstrap(Some(path), None, UnknownFields::Reject, &LINKED).unwrap_err();
     assert_eq!(error.to_string(), format!("Invalid path: {path}"));
-    let error = load_bootstrap(Some(""), None, UnknownFields::Reject).unwrap_err();
+    let error = load_bootstrap(Some(""), None, UnknownFields::Reject, &LINKED).unwrap_err();
     assert!(error.to_string().starts_with("At least one of --config-path"));
 }
 

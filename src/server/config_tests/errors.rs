@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 /// All errors of a document.
 fn errors(document: Value) -> Vec<String> {
-    let errors = parse_bootstrap(document, UnknownFields::Reject).unwrap_err();
+    let errors = parse_bootstrap(document, UnknownFields::Reject, &LINKED).unwrap_err();
     errors.all().iter().map(ToString::to_string).collect()
 }
 
@@ -73,7 +73,7 @@ fn a_misspelled_field_is_named_and_not_the_gap_that_it_leaves() {
     // Where unknown fields are allowed, the gap is explained.
     let mut document = with(CLUSTER, "nmae", json!("x"));
     document.pointer_mut(CLUSTER).unwrap().as_object_mut().unwrap().remove("name");
-    let error = parse_bootstrap(document, UnknownFields::Allow).unwrap_err().to_string();
+    let error = parse_bootstrap(document, UnknownFields::Allow, &LINKED).unwrap_err().to_string();
     assert!(error.ends_with("the unknown field 'nmae' looks like it"), "{error}");
 }
 
@@ -129,7 +129,7 @@ fn all_that_is_wrong_is_found_fields_first() {
 #[test]
 fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
     let cluster = |field: &str, value: Value| {
-        let found = parse_bootstrap(with(CLUSTER, field, value), UnknownFields::Reject);
+        let found = parse_bootstrap(with(CLUSTER, field, value), UnknownFields::Reject, &LINKED);
         found.err().map_or_else(Vec::new, |errors| errors.all().iter().map(ToString::to_string).collect())
     };
     let path = "static_resources.clusters[0]";
@@ -159,7 +159,7 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
 
 /// What a message asks for when it is read.
 fn asked<T: FromMessage>(name: &str, value: &Value) -> (bool, BTreeSet<String>) {
-    let context = ParseContext::new(UnknownFields::Reject);
+    let context = ParseContext::new(UnknownFields::Reject, &LINKED);
     let mut reader = MessageReader::new(&context, &format!("envoy.{name}"), value, String::new()).unwrap();
     let read = T::read(&mut reader);
     (read.is_ok(), reader.asked())

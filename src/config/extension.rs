@@ -1,0 +1,191 @@
+//! Extensions: what a configuration names by the type of an `Any`, and who can read it.
+//!
+//! Mirrors Envoy's `include/envoy/registry/registry.h` and, as of 1.40, `TypedFactory` and `getFactoryByType`. Where
+//! a factory of Envoy is given the message that was read and casts it, one of legate reads the message itself and
+//! answers with what its category makes things of (`F`, a trait of the floor that the category belongs to), so that
+//! nobody casts. There is no global registry: who reads a document says which extensions there are.
+
+use std::any::{Any, type_name};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::error::ConfigError;
+use super::reader::{MessageReader, unknown_type};
+
+/// The kinds of extensions, in the order in which they are told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Category {
+    /// Filters on the streams of a connection manager.
+    HttpFilters,
+    /// Filters on connections.
+    NetworkFilters,
+}
+
+impl Category {
+    /// Those that the log and `/server_info` tell of.
+    pub const ALL: [Category; 2] = [Category::HttpFilters, Category::NetworkFilters];
+
+    /// As 1.40 has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Category::HttpFilters => "envoy.filters.http",
+            Category::NetworkFilters => "envoy.filters.network",
+        }
+    }
+}
+
+/// An extension, whatever it makes.
+pub trait TypedFactory: Sync {
+    /// Its name, `envoy.filters.http.router` for instance.
+    fn name(&self) -> &'static str;
+    /// The full names of the messages that it reads.
+    fn config_types(&self) -> &'static [&'static str];
+    /// Whether nothing can come after it in a chain of filters.
+    fn is_terminal(&self) -> bool;
+    /// Reads its message.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn read(&self, r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError>;
+}
+
+/// An extension that makes things of `F`.
+pub struct Factory<F: ?Sized + 'static> {
+    name: &'static str,
+    config_types: &'static [&'static str],
+    is_terminal: bool,
+    read: fn(&mut MessageReader<'_>) -> Result<Arc<F>, ConfigError>,
+}
+
+impl<F: ?Sized> Factory<F> {
+    /// An extension under Envoy's name for it, which reads messages of these types.
+    pub const fn new(
+        name: &'static str,
+        config_types: &'static [&'static str],
+        read: fn(&mut MessageReader<'_>) -> Result<Arc<F>, ConfigError>,
+    ) -> Self {
+        Factory { name, config_types, is_terminal: false, read }
+    }
+
+    /// A filter that nothing can come after.
+    pub const fn terminal(self) -> Self {
+        Factory { is_terminal: true, ..self }
+    }
+}
+
+impl<F: ?Sized + Debug + Send + Sync> TypedFactory for Factory<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn config_types(&self) -> &'static [&'static str] {
+        self.config_types
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    fn read(&self, r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError> {
+        let config = TypedConfig::new(self.name, (self.read)(r)?);
+        Ok(TypedConfig { is_terminal: self.is_terminal, ..config })
+    }
+}
+
+/// The extensions that a document may name.
+pub trait Extensions: Sync {
+    /// All of a category.
+    fn factories(&self, category: Category) -> Vec<&'static dyn TypedFactory>;
+}
+
+impl Debug for dyn Extensions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Extensions")
+    }
+}
+
+/// For documents, and tests, without any.
+pub struct NoExtensions;
+
+impl Extensions for NoExtensions {
+    fn factories(&self, _category: Category) -> Vec<&'static dyn TypedFactory> {
+        Vec::new()
+    }
+}
+
+/// A configuration that an extension has read. Two are equal if they print the same.
+#[derive(Clone)]
+pub struct TypedConfig {
+    extension: &'static str,
+    is_terminal: bool,
+    config: Arc<dyn Read>,
+}
+
+/// An `Arc<F>` that can be found again and be printed.
+trait Read: Any + Debug + Send + Sync {}
+
+impl<T: Any + Debug + Send + Sync> Read for T {}
+
+impl TypedConfig {
+    /// As if the extension had read `config`.
+    pub fn new<F: ?Sized + Debug + Send + Sync + 'static>(extension: &'static str, config: Arc<F>) -> Self {
+        TypedConfig { extension, is_terminal: false, config: Arc::new(config) }
+    }
+
+    /// The name of the extension.
+    pub fn extension(&self) -> &'static str {
+        self.extension
+    }
+
+    /// Whether nothing can come after it in a chain of filters.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// What things are made of.
+    ///
+    /// # Errors
+    /// It belongs to another category, which one that was read never does.
+    pub fn get<F: ?Sized + Debug + Send + Sync + 'static>(&self) -> Result<&Arc<F>, ConfigError> {
+        let config: &dyn Any = &*self.config;
+        config
+            .downcast_ref()
+            .ok_or_else(|| ConfigError::document(format!("{} is no {}", self.extension, type_name::<F>())))
+    }
+}
+
+impl Debug for TypedConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.config.fmt(f)
+    }
+}
+
+impl PartialEq for TypedConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.extension == other.extension && format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+impl MessageReader<'_> {
+    /// The configuration of an extension of `category`, in the `Any` of this name, which has to be present.
+    ///
+    /// # Errors
+    /// It is not there, no extension reads its type, or it is wrong.
+    pub fn typed_config(&mut self, name: &str, category: Category) -> Result<TypedConfig, ConfigError> {
+        let (type_name, config) = self.any(name)?;
+        read_any(type_name, config, category)
+    }
+}
+
+fn read_any(
+    type_name: &str,
+    config: MessageReader<'_>,
+    category: Category,
+) -> Result<TypedConfig, ConfigError> {
+    let factories = config.extensions().factories(category);
+    config.read_with(|config| {
+        let factory = factories.iter().find(|factory| factory.config_types().contains(&type_name));
+        let supported = || factories.iter().flat_map(|f| f.config_types()).copied().collect::<Vec<_>>();
+        factory.ok_or_else(|| unknown_type(config, type_name, &supported()))?.read(config)
+    })
+}

@@ -1,0 +1,76 @@
+//! How an HTTP filter comes from its configuration.
+//!
+//! Mirrors `NamedHttpFilterConfigFactory` of Envoy's `include/envoy/server/filter_config.h`.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::FilterFactory;
+use crate::config::extension::{Factory, TypedConfig, TypedFactory};
+use crate::config::reader::MessageReader;
+use crate::config::{ConfigError, HttpFilter};
+use crate::filters::FactoryContext;
+use crate::stats::Scope;
+
+/// The configuration of an HTTP filter.
+pub trait HttpFilterConfig: Any + Debug + Send + Sync {
+    /// Makes what gives streams their filter, once for a connection manager, whose statistics go to `scope`. `name` is
+    /// the filter's in the list: a route's own configuration for it stands under that.
+    ///
+    /// # Errors
+    /// What the configuration asks for and cannot be had, with its path in the configuration.
+    fn create_filter_factory(
+        &self,
+        name: &str,
+        scope: &Scope,
+        context: &FactoryContext<'_>,
+    ) -> Result<Arc<dyn FilterFactory>, ConfigError>;
+}
+
+impl HttpFilter {
+    /// A filter as if it had been read, by an extension of this name.
+    pub fn of(name: &'static str, config: impl HttpFilterConfig) -> Self {
+        let config: Arc<dyn HttpFilterConfig> = Arc::new(config);
+        HttpFilter { name: name.to_string(), typed_config: TypedConfig::new(name, config) }
+    }
+}
+
+/// Reads the configuration of an HTTP filter, and what routes say to it.
+pub struct NamedHttpFilterConfigFactory {
+    filter: Factory<dyn HttpFilterConfig>,
+}
+
+impl NamedHttpFilterConfigFactory {
+    /// A filter under Envoy's name for it, which reads messages of these types.
+    pub const fn new(
+        name: &'static str,
+        config_types: &'static [&'static str],
+        read: fn(&mut MessageReader<'_>) -> Result<Arc<dyn HttpFilterConfig>, ConfigError>,
+    ) -> Self {
+        NamedHttpFilterConfigFactory { filter: Factory::new(name, config_types, read) }
+    }
+
+    /// A filter that answers every request.
+    pub const fn terminal(self) -> Self {
+        NamedHttpFilterConfigFactory { filter: self.filter.terminal() }
+    }
+}
+
+impl TypedFactory for NamedHttpFilterConfigFactory {
+    fn name(&self) -> &'static str {
+        self.filter.name()
+    }
+
+    fn config_types(&self) -> &'static [&'static str] {
+        self.filter.config_types()
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.filter.is_terminal()
+    }
+
+    fn read(&self, r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError> {
+        self.filter.read(r)
+    }
+}
