@@ -76,6 +76,11 @@ fn direct_responses() {
             )
             .closed()
             .log("200 - direct_response"),
+        // Whoever says that a request is wrong.
+        Case::new("a status of 400")
+            .send(line("GET /direct/400 HTTP/1.1"))
+            .reply(text("400 Bad Request", "", "wrong").replace("{DS}", "{DS}connection: close\r\n"))
+            .closed(),
     ];
     for (path, get, head) in [
         (

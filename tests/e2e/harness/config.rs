@@ -113,6 +113,7 @@ fn routes(cluster: &str) -> Value {
         direct("/direct/empty", 200, ""),
         direct("/direct/204", 204, ""),
         direct("/direct/304", 304, ""),
+        direct("/direct/400", 400, "wrong"),
         direct("/direct/403", 403, "forbidden"),
         direct("/direct/500", 500, ""),
         direct("/direct/599", 599, ""),

@@ -19,7 +19,7 @@ use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::manager::FilterManager;
 use crate::http::{
-    HeaderMapPtr, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder, StreamEncoder,
+    HeaderMap, HeaderMapPtr, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder, StreamEncoder,
     StreamInfoImpl, StreamResetReason, codes,
 };
 use crate::router::RouteConstSharedPtr;
@@ -60,6 +60,10 @@ struct StreamState {
     /// The response's headers tell how long the body is.
     response_has_length: Cell<bool>,
     saw_connection_close: Cell<bool>,
+    /// The request has passed its filters in an earlier stream.
+    is_internally_created: Cell<bool>,
+    /// The request goes on in a later stream, whose access log says how it ends.
+    is_recreated: Cell<bool>,
 }
 
 /// What a response has to know of its request, noted before the filters see it: one of them may have hold of the
@@ -185,6 +189,28 @@ impl ActiveStream {
     pub(super) fn set_local_complete(&self) {
         self.filter_manager.set_local_complete();
         self.state.codec_saw_local_complete.set(true);
+    }
+
+    /// The request as it is now, for a stream that begins anew with it: what came of its body is what the filters have
+    /// kept back.
+    pub(super) fn take_request(&self) -> Option<(HeaderMap, Option<Buffer>)> {
+        self.state.is_recreated.set(true);
+        let headers = self.filter_manager.request_headers()?;
+        let body = self.filter_manager.take_buffered_request_data().filter(|body| !body.is_empty());
+        let headers = headers.borrow().clone();
+        Some((headers, body))
+    }
+
+    /// Begins with a request that has passed another stream's filters, of which `info` is known.
+    pub(super) fn restart(&self, info: &StreamInfoImpl, headers: HeaderMap, body: Option<Buffer>) {
+        self.state.is_internally_created.set(true);
+        let remote = info.downstream_remote_address.take();
+        info.downstream_remote_address.set(remote.clone());
+        self.stream_info().downstream_remote_address.set(remote);
+        self.decode_headers(headers.shared(), body.is_none());
+        if let Some(mut body) = body {
+            self.decode_data(&mut body, true);
+        }
     }
 
     pub(super) fn log_end_stream_reset(&self) {
@@ -335,7 +361,8 @@ impl Drop for ActiveStream {
         let info = self.stream_info();
         info.request_complete.set(Some(event::now()));
         // No flag and no status: the downstream went away before there was an answer.
-        if !info.has_any_response_flag() && info.response_code.get().is_none() {
+        let unanswered = !info.has_any_response_flag() && info.response_code.get().is_none();
+        if unanswered && !self.state.is_recreated.get() {
             info.set_response_flag(ResponseFlag::DownstreamConnectionTermination);
         }
         self.config.stats.downstream_rq_active.dec();

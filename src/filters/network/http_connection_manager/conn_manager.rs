@@ -160,6 +160,31 @@ impl ConnectionManagerImpl {
         self.dispatcher.deferred_delete(removed);
     }
 
+    fn add_stream(&self, response_encoder: Rc<dyn StreamEncoder>) -> Rc<ActiveStream> {
+        self.idle_timer.disable();
+        envoy_conn_log!(Http, debug, self.connection_id(), "new stream");
+        let stream = ActiveStream::new(&self.weak, self, response_encoder.clone());
+        trace::instant(Stage::NewStream, Some(stream.connection_id), stream.stream_id, 0, 0);
+        self.streams.borrow_mut().push(stream.clone());
+        let callbacks: Weak<dyn StreamCallbacks> = stream.weak();
+        response_encoder.stream().add_callbacks(callbacks);
+        stream
+    }
+
+    /// Has a request whose response has not begun go through its filters again, in a stream of its own; nothing of it is
+    /// left to come from the client, and reading stays as it is.
+    pub(super) fn recreate_stream(&self, stream: &Rc<ActiveStream>) {
+        let Some(encoder) = stream.response_encoder() else { return };
+        stream.remove_codec_callbacks();
+        stream.set_local_complete();
+        let request = stream.take_request();
+        self.do_deferred_stream_destroy(stream);
+        if let Some((headers, body)) = request {
+            let new = self.add_stream(encoder);
+            new.restart(stream.stream_info(), headers, body);
+        }
+    }
+
     fn enable_idle_timer(&self) {
         if let Some(timeout) = self.config.idle_timeout {
             self.arm(&self.idle_timer, IDLE, timeout);
@@ -313,14 +338,7 @@ impl ReadFilter for ConnectionManagerImpl {
 
 impl ServerConnectionCallbacks for ConnectionManagerImpl {
     fn new_stream(&self, response_encoder: Rc<dyn StreamEncoder>) -> Weak<dyn RequestDecoder> {
-        self.idle_timer.disable();
-        envoy_conn_log!(Http, debug, self.connection_id(), "new stream");
-        let stream = ActiveStream::new(&self.weak, self, response_encoder.clone());
-        trace::instant(Stage::NewStream, Some(stream.connection_id), stream.stream_id, 0, 0);
-        self.streams.borrow_mut().push(stream.clone());
-        let callbacks: Weak<dyn StreamCallbacks> = stream.weak();
-        response_encoder.stream().add_callbacks(callbacks);
-        stream.weak()
+        self.add_stream(response_encoder).weak()
     }
 }
 

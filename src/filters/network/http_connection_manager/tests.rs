@@ -5,5 +5,6 @@
 mod decode;
 mod encode;
 mod fixture;
+mod recreate;
 mod reply;
 mod route;

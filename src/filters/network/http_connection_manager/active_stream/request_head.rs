@@ -101,7 +101,8 @@ impl ActiveStream {
         self.name_in_trace(&headers.borrow());
         self.filter_manager.maybe_end_decode(end_stream);
         let Some(manager) = self.manager.upgrade() else { return };
-        if manager.count_request() {
+        let is_new = !self.state.is_internally_created.get();
+        if is_new && manager.count_request() {
             self.config.stats.downstream_cx_max_requests_reached.inc();
             self.state.saw_connection_close.set(true);
         }
@@ -114,14 +115,13 @@ impl ActiveStream {
         let checked = self.check_request(&mut headers.borrow_mut());
         if let Err(refusal) = checked {
             self.note_request_traits(&headers.borrow());
-            let fails_connection = refusal.status == 400 && !self.config.stream_error_on_invalid_message;
-            if protocol == Protocol::Http10 || fails_connection {
+            if protocol == Protocol::Http10 {
                 self.state.saw_connection_close.set(true);
             }
             self.filter_manager.send_local_reply(refusal.status, "", None, refusal.details.into());
             return;
         }
-        if let Some(connection) = manager.connection() {
+        if let Some(connection) = manager.connection().filter(|_| is_new) {
             self.passed(Stage::MutateRequestHeaders, 0);
             let remote =
                 header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);

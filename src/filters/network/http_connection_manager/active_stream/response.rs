@@ -213,6 +213,16 @@ impl FilterManagerCallbacks for ActiveStream {
         self.do_end_stream();
     }
 
+    fn can_recreate_stream(&self) -> bool {
+        true
+    }
+
+    fn recreate_stream(&self) {
+        if let Some((manager, this)) = self.manager.upgrade().zip(self.weak.upgrade()) {
+            manager.recreate_stream(&this);
+        }
+    }
+
     fn connection(&self) -> Option<Rc<ConnectionImpl>> {
         self.manager.upgrade().and_then(|manager| manager.connection())
     }
@@ -254,6 +264,13 @@ impl FilterManagerCallbacks for ActiveStream {
     fn disarm_request_timeout(&self) {
         if self.request_timer.disable() {
             self.passed(Stage::DisarmRequestTimeout, 0);
+        }
+    }
+
+    /// A request that is refused as wrong fails its connection, whoever refuses it, as in Envoy 1.40.
+    fn on_local_reply(&self, status: u16) {
+        if status == 400 && !self.config.stream_error_on_invalid_message {
+            self.state.saw_connection_close.set(true);
         }
     }
 

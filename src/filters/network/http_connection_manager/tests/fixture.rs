@@ -6,6 +6,7 @@
 //!   Frames are `H`, `D`, `T` on the way of the request, and `<I` (1xx), `<H`, `<D`, `<T` on that of the
 //!   response. The last doing may be a status; without one the filter lets the frame pass. The filters are
 //!   `a`, `b`, `c` in the order of the request; behind them is `r` in the router's place, which takes all.
+//!   `L:note` and `L:reset` say what a filter does with an answer that the proxy makes.
 //! * Steps: `H`, `D(text)`, `T` come from the client; `!` ends the request. `a:doing` is done by a filter
 //!   between two frames; `a<doing` by it as a filter of the response.
 //! * What is seen is `a.H`, `a.D(text)!`, `a<200`, `a<D(text)!` for a filter, `out.200`, `out.D(text)!`
@@ -27,8 +28,8 @@ use crate::config::{ConfigError, HttpConnectionManager, HttpFilter, UnknownField
 use crate::event::Dispatcher;
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
-    FilterHeadersStatus, FilterTrailersStatus, HttpFilterConfig, StreamDecoderFilter,
-    StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    FilterHeadersStatus, FilterTrailersStatus, HttpFilterConfig, LocalErrorStatus, LocalReplyData,
+    StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
 };
 use crate::filters::{FactoryContext, LINKED, ServerFactoryContext};
 use crate::http::{
@@ -115,17 +116,18 @@ impl Scripted {
         self.encoder.get().expect("a filter of the response")
     }
 
+    /// What the script has next for `frame`.
+    fn next_doings(&self, frame: &str) -> String {
+        let mut script = self.script.borrow_mut();
+        let queue = script.iter_mut().find(|(f, _)| f == frame);
+        queue.and_then(|(_, queue)| queue.pop_front()).unwrap_or_default()
+    }
+
     /// Does what the script has for `frame`, and gives the status in words.
     fn at(&self, frame: &str, mut data: Option<&mut Buffer>, end: bool) -> String {
         let way = usize::from(frame.starts_with('<'));
         self.ends[way].set(self.ends[way].get() + u32::from(end));
-        let doings = self
-            .script
-            .borrow_mut()
-            .iter_mut()
-            .find(|(f, _)| f == frame)
-            .and_then(|(_, queue)| queue.pop_front())
-            .unwrap_or_default();
+        let doings = self.next_doings(frame);
         let maps = self.maps.borrow().clone();
         let mut held: Vec<_> = maps.iter().filter_map(|map| map.try_borrow_mut().ok()).collect();
         let mut status = if self.last { "default" } else { "pass" };
@@ -138,6 +140,7 @@ impl Scripted {
                 "second" => held[0].set(HeaderId::Path, b"/second"),
                 "first" => held[0].set(HeaderId::Path, b"/"),
                 "let" => held.clear(),
+                "holds" => seen(format!("holds={}", held.len())),
                 "take" => data.as_deref_mut().expect("data").clear(),
                 "readd" => {
                     let data = data.as_deref_mut().expect("data");
@@ -189,6 +192,9 @@ impl Scripted {
                 let limits = (self.decoder().decoder_buffer_limit(), self.encoder().encoder_buffer_limit());
                 seen(format!("limits={},{}", limits.0, limits.1));
             }
+            // A stream made anew has the same filters, with the same scripts.
+            "again" if FILTERS.with_borrow(|f| f.iter().filter(|f| f.name == self.name).count()) > 1 => {}
+            "again" => seen(format!("recreated={}", self.decoder().recreate_stream())),
             "recreate" => seen(format!("recreated={}", self.decoder().recreate_stream())),
             "kept" => seen(format!("kept={}", self.decoder().decoding_buffer_length())),
             "reply" if encode => self.encoder().send_local_reply(403, "no", None, "denied".into()),
@@ -280,6 +286,18 @@ impl StreamDecoderFilter for Scripted {
         self.complete(0);
     }
 
+    fn on_local_reply(&self, data: &LocalReplyData<'_>) -> LocalErrorStatus {
+        match self.next_doings("L").as_str() {
+            "reset" => return LocalErrorStatus::ContinueAndResetStream,
+            "note" => {
+                let reset = if data.reset_imminent { " reset" } else { "" };
+                seen(format!("{}.L({} {}{reset})", self.name, data.code, data.details));
+            }
+            _ => {}
+        }
+        LocalErrorStatus::Continue
+    }
+
     fn on_destroy(&self) {
         self.destroyed.set(self.destroyed.get() + 1);
         if self.last {
@@ -352,7 +370,7 @@ impl HttpFilterConfig for ScriptedFactory {
 
 impl FilterFactory for ScriptedFactory {
     fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        let scripts = SCRIPTS.take();
+        let scripts = SCRIPTS.with_borrow(Clone::clone);
         let count = scripts.len();
         for (i, script) in scripts.into_iter().enumerate() {
             let last = i + 1 == count;
@@ -522,7 +540,8 @@ impl Fixture {
 
     fn step(decoder: &Weak<dyn RequestDecoder>, step: &str) {
         if let Some((name, doing)) = step.split_once(':').or_else(|| step.split_once('<')) {
-            let filter = FILTERS.with_borrow(|filters| filters.iter().find(|f| f.name == name).cloned());
+            let filter =
+                FILTERS.with_borrow(|filters| filters.iter().rev().find(|f| f.name == name).cloned());
             return filter.expect("a filter of that name").act(doing, !step.contains(':'));
         }
         let decoder = decoder.upgrade().expect("the stream is there");

@@ -87,3 +87,39 @@ fn replies_from_the_ways_of_the_response() {
     f.check(&["<D:reply", ""], "H! r:200 r:D(x)", "a.H! r.H! a<200 out.200 a<D(x) out.reset end");
     f.check(&["<T:reply", ""], "H! r:200 r:T", "a.H! r.H! a<200 out.200 a<T out.reset end");
 }
+
+/// The filter that asks for the answer has hold of the headers; others are called when it has let go.
+#[test]
+fn replies_wait_until_the_call_has_returned() {
+    let f = Fixture::new();
+    f.check(&["<H:holds", "H:reply"], "H!", "a.H! r.H! a<403 holds=2 out.403 a<D(no)! out.D(no)! end");
+    let seen = "a.H r.H a.D(x)! r.D(x)! a<403 holds=2 out.403 a<D(no)! out.D(no)! end";
+    f.check(&["<H:holds", "D:reply"], "H D(x)!", seen);
+    // A call from within another one.
+    f.check(
+        &["D:inject(y),take,nobuffer <H:holds", "D:reply"],
+        "H D(x)!",
+        &seen.replace("r.D(x)!", "r.D(y)"),
+    );
+    // Nothing takes the answer's place meanwhile.
+    f.check(&["H:reply,200!,D(x)!,T,100", ""], "H!", &format!("a.H! {ANSWER} end"));
+    f.check(&["H:reply,reset", ""], "H!", "a.H! out.reset end");
+}
+
+#[test]
+fn filters_are_told_of_replies() {
+    let f = Fixture::new();
+    f.check(
+        &["L:note H:reply", "L:note"],
+        "H!",
+        &format!("a.H! a.L(403 denied) r.L(403 denied) {ANSWER} end"),
+    );
+    f.check(&["L:note", "H:reply"], "H!", &format!("a.H! r.H! a.L(403 denied) {ANSWER} end"));
+    f.check(&["L:reset", "H:reply"], "H!", "a.H! r.H! out.reset end");
+    let seen = "a.H! b.H! r.H! b.L(403 denied reset) out.reset end";
+    f.check(&["L:reset", "L:note", "H:reply"], "H!", seen);
+    // Also of one that takes a response's place, or that comes too late.
+    f.check(&["L:note <H:reply", ""], "H! r:200", "a.H! r.H! a<200 a.L(403 denied) out.403 out.D(no)! end");
+    let seen = "a.H! r.H! a<200 out.200 a<D(x) a.L(403 denied) out.reset end";
+    f.check(&["L:note <D:reply", ""], "H! r:200 r:D(x)", seen);
+}
