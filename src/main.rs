@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use legate::common::free_lists::FreeLists;
+
+#[global_allocator]
+static ALLOCATOR: FreeLists = FreeLists;
+
 /// The commit, as the Makefile gives it; a plain `cargo build` has none.
 const REVISION: Option<&str> = option_env!("LEGATE_REVISION");
 

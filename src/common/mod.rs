@@ -1,6 +1,7 @@
 //! What any floor may need and what knows none of them.
 
 mod callback_manager;
+pub mod free_lists;
 pub mod linked_list;
 mod ticks;
 mod utc_time;

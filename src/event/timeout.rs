@@ -6,7 +6,7 @@
 //! now. To arm and to disarm is to link and to unlink a place that is used again (libevent's
 //! `event_base_init_common_timeout` has such lists too, but its events lie in what is made and freed).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,10 @@ use super::{Dispatcher, Timer, clock};
 
 /// Lists of a loop; whoever wants yet another length while all are in use has an event of its own.
 const MOST_LISTS: usize = 16;
+/// No place.
 const NONE: u32 = u32::MAX;
+/// The place of a timeout that has an event of its own.
+const ALONE: u32 = u32::MAX - 1;
 /// The loop's timers are no finer.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
@@ -26,19 +29,31 @@ pub trait TimeoutCallbacks {
 }
 
 /// A timeout of its owner. Dropping it disarms it. A millisecond is the resolution.
-#[derive(Default)]
 pub struct Timeout {
-    armed: Cell<Option<Armed>>,
+    /// Where it is linked; or [`NONE`], or [`ALONE`].
+    place: Cell<u32>,
+    generation: Cell<u32>,
+    /// There once it was armed.
+    lists: OnceCell<Rc<TimeoutLists>>,
+    /// Armed where there is no list for it.
+    alone: Cell<Option<Box<Timer>>>,
 }
 
-enum Armed {
-    Listed { lists: Rc<TimeoutLists>, place: u32, generation: u32 },
-    Alone(Timer),
+impl Default for Timeout {
+    #[inline]
+    fn default() -> Self {
+        Timeout {
+            place: Cell::new(NONE),
+            generation: Cell::new(0),
+            lists: OnceCell::new(),
+            alone: Cell::new(None),
+        }
+    }
 }
 
 impl Timeout {
     /// Arms it, replacing an earlier deadline: `callbacks` has `which` after `after`, unless it is gone then.
-    /// Zero is as soon as the loop has polled again.
+    /// Zero is as soon as the loop has polled again. A timeout stays with the dispatcher that it was armed on first.
     pub fn enable(
         &self,
         dispatcher: &Dispatcher,
@@ -47,9 +62,12 @@ impl Timeout {
         after: Duration,
     ) {
         self.disable();
-        let lists = dispatcher.timeout_lists();
-        let armed = match lists.link(after, callbacks, which) {
-            Ok((place, generation)) => Armed::Listed { lists: lists.clone(), place, generation },
+        let lists = self.lists.get_or_init(|| dispatcher.timeout_lists().clone());
+        match lists.link(after, callbacks, which) {
+            Ok((place, generation)) => {
+                self.place.set(place);
+                self.generation.set(generation);
+            }
             Err(callbacks) => {
                 let timer = dispatcher.create_timer(move || {
                     if let Some(callbacks) = callbacks.upgrade() {
@@ -57,36 +75,43 @@ impl Timeout {
                     }
                 });
                 timer.enable_timer(after.max(RESOLUTION));
-                Armed::Alone(timer)
+                self.place.set(ALONE);
+                self.alone.set(Some(Box::new(timer)));
             }
-        };
-        self.armed.set(Some(armed));
+        }
     }
 
     /// Disarms it; whether it was armed.
     #[inline]
     pub fn disable(&self) -> bool {
-        match self.armed.take() {
-            Some(Armed::Listed { lists, place, generation }) => lists.unlink(place, generation),
-            Some(Armed::Alone(timer)) => timer.enabled(),
-            None => false,
+        let place = self.place.replace(NONE);
+        place != NONE && self.unlink(place)
+    }
+
+    fn unlink(&self, place: u32) -> bool {
+        if place == ALONE {
+            return self.alone.take().is_some_and(|timer| timer.enabled());
         }
+        self.lists.get().is_some_and(|lists| lists.unlink(place, self.generation.get()))
     }
 
     /// Whether it is armed.
     pub fn enabled(&self) -> bool {
-        let armed = self.armed.take();
-        let enabled = match &armed {
-            Some(Armed::Listed { lists, place, generation }) => lists.holds(*place, *generation),
-            Some(Armed::Alone(timer)) => timer.enabled(),
-            None => false,
-        };
-        self.armed.set(armed);
-        enabled
+        match (self.place.get(), self.lists.get()) {
+            (NONE, _) | (_, None) => false,
+            (ALONE, _) => {
+                let timer = self.alone.take();
+                let enabled = timer.as_ref().is_some_and(|timer| timer.enabled());
+                self.alone.set(timer);
+                enabled
+            }
+            (place, Some(lists)) => lists.holds(place, self.generation.get()),
+        }
     }
 }
 
 impl Drop for Timeout {
+    #[inline]
     fn drop(&mut self) {
         self.disable();
     }

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use super::connection_handler::ConnectionHandlerImpl;
 use super::guard_dog::GuardDogImpl;
 use super::listener_config::ListenerConfig;
+use crate::common::free_lists;
 use crate::envoy_log;
 use crate::event::{Dispatcher, DispatcherHandle, RunEnd, RunType};
 use crate::trace::{self, Stage};
@@ -127,6 +128,7 @@ fn thread_routine(
     start: &mpsc::Receiver<Arc<GuardDogImpl>>,
     on_failure: impl FnOnce(),
 ) {
+    let _keeping = free_lists::keep();
     stats::register_thread(index as usize + 1);
     let name = format!("worker_{index}");
     trace::register_thread(&name);
