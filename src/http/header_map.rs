@@ -178,16 +178,19 @@ impl HeaderMap {
     /// # Errors
     /// It does not fit.
     pub fn add_parsed(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeaderMapFull> {
+        match HeaderId::find(name) {
+            Some(id) => self.add_known(id, value),
+            None => self.add_unknown(name, value),
+        }
+    }
+
+    /// Adds a field, under its name in lower case, that is none of the known ones.
+    pub(super) fn add_unknown(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeaderMapFull> {
         self.fits(name.len())?;
         let start = self.arena.len();
-        self.arena.extend(name.iter().map(u8::to_ascii_lowercase));
-        match HeaderId::find(&self.arena[start..]) {
-            Some(id) => {
-                self.arena.truncate(start);
-                self.add_known(id, value)
-            }
-            None => self.push(start, None, value),
-        }
+        self.arena.extend_from_slice(name);
+        self.arena[start..].make_ascii_lowercase();
+        self.push(start, None, value)
     }
 
     /// Adds a field, unless it does not fit; `name` must be in lower case.
@@ -196,7 +199,7 @@ impl HeaderMap {
         let _ = self.add_parsed(name.as_bytes(), value);
     }
 
-    fn add_known(&mut self, id: HeaderId, value: &[u8]) -> Result<(), HeaderMapFull> {
+    pub(super) fn add_known(&mut self, id: HeaderId, value: &[u8]) -> Result<(), HeaderMapFull> {
         let join = self.has(id)
             && match id.repeat() {
                 Repeat::Comma => true,

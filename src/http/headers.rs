@@ -125,25 +125,49 @@ known_headers! {
 /// The number of known names.
 pub(super) const COUNT: usize = KNOWN.len();
 
-const MAX_LENGTH: usize = 48;
-const MAX_SAME_LENGTH: usize = 8;
+/// Places of known names by their hash; a name whose place is taken has the next free one.
+static PLACES: [u8; 512] = places();
+const EMPTY: u8 = u8::MAX;
 
-/// Known names by their length: a parsed name is compared with a handful of candidates at most.
-static BY_LENGTH: [[u8; MAX_SAME_LENGTH]; MAX_LENGTH] = by_length();
+/// In every letter the bit that upper case lacks. All other characters of known names have it.
+const CASE: u8 = 0x20;
 
-const fn by_length() -> [[u8; MAX_SAME_LENGTH]; MAX_LENGTH] {
-    let mut table = [[u8::MAX; MAX_SAME_LENGTH]; MAX_LENGTH];
+/// Of a name that is not empty, in any case.
+#[inline]
+const fn hash(name: &[u8]) -> usize {
+    let (first, middle, last) = (name[0], name[name.len() / 2], name[name.len() - 1]);
+    let letters = (first | CASE) as usize * 7 + (middle | CASE) as usize * 61 + (last | CASE) as usize * 3;
+    name.len() * 37 + letters
+}
+
+const fn places() -> [u8; 512] {
+    let mut table = [EMPTY; 512];
     let mut i = 0;
     while i < KNOWN.len() {
-        let length = KNOWN[i].1.len();
-        let mut slot = 0;
-        while table[length][slot] != u8::MAX {
-            slot += 1;
+        let mut place = hash(KNOWN[i].1.as_bytes()) % table.len();
+        while table[place] != EMPTY {
+            place = (place + 1) % table.len();
         }
-        table[length][slot] = i as u8;
+        table[place] = i as u8;
         i += 1;
     }
     table
+}
+
+/// Whether a token is the known name `lower`, in any case. A character of a token that is not a letter of upper case, and
+/// becomes another one by setting the bit, becomes none that known names have.
+#[inline]
+fn is_spelled(name: &[u8], lower: &[u8]) -> bool {
+    if name.len() != lower.len() {
+        return false;
+    }
+    let mut words = name.chunks_exact(8).zip(lower.chunks_exact(8));
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+    if !words.all(|(name, lower)| word(name) | u64::from_ne_bytes([CASE; 8]) == word(lower)) {
+        return false;
+    }
+    let rest = name.len() / 8 * 8;
+    name[rest..].iter().zip(&lower[rest..]).all(|(name, lower)| name | CASE == *lower)
 }
 
 impl HeaderId {
@@ -158,16 +182,24 @@ impl HeaderId {
         KNOWN[self as usize].2
     }
 
-    /// Finds a lower-case name.
+    /// Finds a name (a token, or one with a colon in front) in any case.
     #[inline]
     pub fn find(name: &[u8]) -> Option<HeaderId> {
-        for &candidate in BY_LENGTH.get(name.len())? {
-            let (id, text, _) = KNOWN.get(candidate as usize)?;
-            if text.as_bytes() == name {
+        if name.is_empty() {
+            return None;
+        }
+        let mut place = hash(name) % PLACES.len();
+        loop {
+            let candidate = PLACES[place];
+            if candidate == EMPTY {
+                return None;
+            }
+            let (id, text, _) = &KNOWN[candidate as usize];
+            if is_spelled(name, text.as_bytes()) {
                 return Some(*id);
             }
+            place = (place + 1) % PLACES.len();
         }
-        None
     }
 }
 
@@ -176,9 +208,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_known_name_is_found() {
+    fn every_known_name_is_found_in_any_case() {
         for (id, name, _) in KNOWN {
             assert_eq!(HeaderId::find(name.as_bytes()), Some(*id), "{name}");
+            assert_eq!(HeaderId::find(name.to_ascii_uppercase().as_bytes()), Some(*id), "{name}");
+            assert!(name.bytes().all(|byte| byte & CASE != 0), "{name}");
+            for (at, byte) in name.bytes().enumerate() {
+                let mut other = name.as_bytes().to_vec();
+                other[at] = if byte == b'q' { b'z' } else { b'q' };
+                assert_eq!(HeaderId::find(&other), None, "{name} but for one letter");
+            }
             assert_eq!(id.name(), *name);
         }
         assert_eq!(HeaderId::find(b"x-unknown"), None);

@@ -9,7 +9,12 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether a comma-separated value has `token` (in any case).
 pub fn has_token(value: Option<&[u8]>, token: &str) -> bool {
-    value.is_some_and(|value| tokens(value).any(|t| t.eq_ignore_ascii_case(token.as_bytes())))
+    let token = token.as_bytes();
+    // Most have one token and nothing else.
+    value.is_some_and(|value| {
+        value.len() >= token.len()
+            && (value.eq_ignore_ascii_case(token) || tokens(value).any(|t| t.eq_ignore_ascii_case(token)))
+    })
 }
 
 /// Whether the Connection header names `token` (in any case).

@@ -1,5 +1,6 @@
 //! Message heads: finding their end, and parsing them.
 
+use memchr::memmem::Finder;
 use memchr::{memchr, memchr_iter};
 
 use super::body::BAD_TRANSFER_ENCODING;
@@ -95,6 +96,11 @@ impl HeadScanner {
     }
 
     fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
+        if self.state == ScanState::InLine
+            && let Some(end) = find_empty_line(bytes)
+        {
+            return Some(end);
+        }
         let mut at = 0;
         while at < bytes.len() {
             if self.state == ScanState::InLine {
@@ -111,6 +117,17 @@ impl HeadScanner {
         }
         None
     }
+}
+
+/// Where the first empty line ends that follows another line in `bytes`. Most heads come whole, and end in CR LF.
+fn find_empty_line(bytes: &[u8]) -> Option<usize> {
+    thread_local! {
+        static WITH_CR: Finder<'static> = Finder::new(b"\n\r\n");
+        static WITHOUT: Finder<'static> = Finder::new(b"\n\n");
+    }
+    let end = WITH_CR.with(|finder| finder.find(bytes))? + 3;
+    let other = WITHOUT.with(|finder| finder.find(&bytes[..end - 1]));
+    Some(other.map_or(end, |at| at + 2))
 }
 
 /// A parsed request line; the headers are in the map given to [`parse_request`].
@@ -258,27 +275,18 @@ pub(super) fn parse_response(
 
 /// Parses the fields of a head, up to its empty line, in place.
 fn parse_fields(block: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<(), HeadError> {
-    let limits = &HeadLimits { max_count: limits.max_count.min(MAX_FIELDS), ..*limits };
-    // A field takes a line. One slot more than allowed, so that the limit can be told from what is beyond it.
-    let slots = memchr_iter(b'\n', block).count().min(limits.max_count + 1);
-    if slots <= STACK_HEADERS {
-        parse_into(block, &mut [httparse::EMPTY_HEADER; STACK_HEADERS][..slots], limits, headers)
-    } else {
-        parse_into(block, &mut vec![httparse::EMPTY_HEADER; slots], limits, headers)
-    }
-}
-
-fn parse_into<'b>(
-    block: &'b [u8],
-    slots: &mut [httparse::Header<'b>],
-    limits: &HeadLimits,
-    headers: &mut HeaderMap,
-) -> Result<(), HeadError> {
-    match httparse::parse_headers(block, slots) {
-        Ok(httparse::Status::Complete((_, fields))) => add_fields(fields, limits, headers),
-        Err(httparse::Error::TooManyHeaders) => Err(TOO_MANY_HEADERS),
-        Ok(httparse::Status::Partial) => Err(HeadError::bad("HPE_INVALID_HEADER_TOKEN")),
-        Err(error) => Err(HeadError::bad(error_name(error))),
+    // One slot more than allowed, so that the limit can be told from what is beyond it.
+    let slots = limits.max_count.min(MAX_FIELDS) + 1;
+    let mut few = [httparse::EMPTY_HEADER; STACK_HEADERS];
+    let few = &mut few[..slots.min(STACK_HEADERS)];
+    match httparse::parse_headers(block, few) {
+        Err(httparse::Error::TooManyHeaders) if slots > STACK_HEADERS => {
+            // A field takes a line.
+            let slots = memchr_iter(b'\n', block).count().min(slots);
+            let mut many = vec![httparse::EMPTY_HEADER; slots];
+            add_fields(httparse::parse_headers(block, &mut many), limits, headers)
+        }
+        parsed => add_fields(parsed, limits, headers),
     }
 }
 
@@ -292,32 +300,37 @@ pub(super) fn parse_trailers(
 }
 
 fn add_fields(
-    fields: &[httparse::Header<'_>],
+    parsed: httparse::Result<(usize, &[httparse::Header<'_>])>,
     limits: &HeadLimits,
     headers: &mut HeaderMap,
 ) -> Result<(), HeadError> {
-    if fields.len() > limits.max_count {
+    let fields = match parsed {
+        Ok(httparse::Status::Complete((_, fields))) => fields,
+        Ok(httparse::Status::Partial) => return Err(HeadError::bad("HPE_INVALID_HEADER_TOKEN")),
+        Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY_HEADERS),
+        Err(error) => return Err(HeadError::bad(error_name(error))),
+    };
+    if fields.len() > limits.max_count.min(MAX_FIELDS) {
         return Err(TOO_MANY_HEADERS);
     }
+    let mut framing = Ok(());
     for field in fields {
-        headers.add_parsed(field.name.as_bytes(), field.value).map_err(|HeaderMapFull| HEADERS_TOO_LARGE)?;
+        let (name, value) = (field.name.as_bytes(), field.value);
+        let added = match HeaderId::find(name) {
+            None => headers.add_unknown(name, value),
+            Some(id) => {
+                // Where the map's joined value would not show it: an empty one leaves no trace there.
+                if id == HeaderId::ContentLength && headers.has(id) {
+                    framing = Err(HeadError::bad("HPE_UNEXPECTED_CONTENT_LENGTH"));
+                } else if id == HeaderId::TransferEncoding && value.is_empty() && framing.is_ok() {
+                    framing = Err(BAD_TRANSFER_ENCODING);
+                }
+                headers.add_known(id, value)
+            }
+        };
+        added.map_err(|HeaderMapFull| HEADERS_TOO_LARGE)?;
     }
-    check_repeated_framing(fields, headers)
-}
-
-/// Refuses repeated fields that say how long a body is, where the map's joined value would not show them: an empty one
-/// leaves no trace there.
-fn check_repeated_framing(fields: &[httparse::Header<'_>], headers: &HeaderMap) -> Result<(), HeadError> {
-    let named = |id: HeaderId| {
-        fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(id.name())).map(|field| field.value)
-    };
-    if headers.has(HeaderId::ContentLength) && named(HeaderId::ContentLength).count() > 1 {
-        return Err(HeadError::bad("HPE_UNEXPECTED_CONTENT_LENGTH"));
-    }
-    if headers.has(HeaderId::TransferEncoding) && named(HeaderId::TransferEncoding).any(<[u8]>::is_empty) {
-        return Err(BAD_TRANSFER_ENCODING);
-    }
-    Ok(())
+    framing
 }
 
 /// Records and logs that a sound head is complete, and its fields. The log has them as they stand in it; in the map, which
