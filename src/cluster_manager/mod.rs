@@ -39,4 +39,10 @@ impl ClusterManager {
     pub fn get(&self, name: &str) -> Option<Rc<ClusterEntry>> {
         self.slot.get()?.get(name)
     }
+
+    /// Has this thread's requests of default priority to a host given to `pool`.
+    #[cfg(test)]
+    pub fn set_pool(&self, host: &crate::upstream::HostSharedPtr, pool: Rc<dyn crate::conn_pool::Instance>) {
+        self.slot.get().expect("a thread with clusters").set_pool(host, pool);
+    }
 }

@@ -151,6 +151,12 @@ impl ThreadLocalClusterManagerImpl {
             .get_pool(priority, protocol, || ConnPoolImpl::new(&self.dispatcher, host.clone(), priority))
     }
 
+    #[cfg(test)]
+    pub(super) fn set_pool(&self, host: &HostSharedPtr, pool: Rc<dyn Instance>) {
+        let container = self.get_or_create_container(host);
+        container.pools.get_pool(ResourcePriority::Default, Protocol::Http11, || pool);
+    }
+
     pub(super) fn drain_conn_pools(&self, hosts: &[HostSharedPtr]) {
         for host in hosts {
             if let Some(container) = self.container(host) {

@@ -4,6 +4,8 @@
 //! with the routes that ask for them.
 
 mod filter;
+#[cfg(test)]
+mod tests;
 mod timeout;
 mod upstream_request;
 
