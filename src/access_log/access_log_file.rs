@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::config::AccessLogSink;
+use super::file_config::AccessLogSink;
 use crate::envoy_log;
 
 crate::stats_struct! {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::access_log_file::{AccessLogFile, AccessLogFileStats, FlushPolicy};
-use crate::config::AccessLogSink;
+use super::file_config::AccessLogSink;
 use crate::stats::Store;
 
 /// Default for the bytes that must wait before they are written ahead of time.

@@ -15,7 +15,6 @@ use nix::sys::stat::Mode;
 
 use super::access_log_file::{AccessLogFileStats, FlushPolicy};
 use super::*;
-use crate::config::{self, AccessLogSink};
 use crate::http::StreamInfoImpl;
 use crate::stats::Store;
 
@@ -70,12 +69,12 @@ impl Deref for KeptStore {
     }
 }
 
-fn config(path: &Path, format: &str) -> config::AccessLog {
+fn config(path: &Path, format: &str) -> FileAccessLogConfig {
     let sink = AccessLogSink::File(path.to_str().unwrap().to_string());
-    config::AccessLog { name: "log".to_string(), sink, format: Some(format.to_string()) }
+    FileAccessLogConfig { sink, format: Some(format.to_string()) }
 }
 
-fn write(log: &AccessLog) {
+fn write(log: &FileAccessLog) {
     log.log(None, None, None, &StreamInfoImpl::new());
 }
 
@@ -112,7 +111,7 @@ fn the_first_line_is_written_at_once_and_others_wait_for_a_flush() {
     let path = directory.path("pipe");
     let receiver = pipe(&path, 2);
     let manager = AccessLogManager::new(&store, NEVER);
-    let log = AccessLog::new(&config(&path, "%RESPONSE_CODE%\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "%RESPONSE_CODE%\n"), &manager).unwrap();
     write(&log);
     assert_eq!(arrives(&receiver), "0\n");
     // What is flushed now is only what came behind the first line.
@@ -134,7 +133,7 @@ fn lines_are_appended() {
     let path = directory.path("log");
     fs::write(&path, "before\n").unwrap();
     let manager = AccessLogManager::new(&store, NEVER);
-    let log = AccessLog::new(&config(&path, "%RESPONSE_CODE%\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "%RESPONSE_CODE%\n"), &manager).unwrap();
     write(&log);
     write(&log);
     manager.flush();
@@ -157,7 +156,7 @@ fn what_a_full_pipe_does_not_take_is_bounded_and_dropped_lines_are_counted() {
     let mut pipe = full_pipe(&path);
     let policy = FlushPolicy { interval: NEVER, min_size: 10, max_size: 100, patience: LONG };
     let manager = AccessLogManager::with_policy(&store, policy);
-    let log = AccessLog::new(&config(&path, "123456789\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "123456789\n"), &manager).unwrap();
     (0..1000).for_each(|_| write(&log));
     // As many may be under way as may wait.
     let dropped = counter(&store, "write_dropped");
@@ -186,7 +185,7 @@ fn a_slow_reader_gets_all_lines_at_the_end() {
     let path = directory.path("pipe");
     let mut pipe = full_pipe(&path);
     let manager = AccessLogManager::new(&store, NEVER);
-    let log = AccessLog::new(&config(&path, "1234\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "1234\n"), &manager).unwrap();
     (0..40_000).for_each(|_| write(&log));
     let reader = thread::spawn(move || {
         let (mut bytes, mut lines) = ([0; 65536], 0);
@@ -212,7 +211,7 @@ fn a_file_that_is_too_slow_is_waited_for_once() {
     let patience = Duration::from_millis(200);
     let policy = FlushPolicy { interval: NEVER, min_size: 1 << 20, max_size: 1 << 24, patience };
     let manager = AccessLogManager::with_policy(&store, policy);
-    let log = AccessLog::new(&config(&path, &format!("{}\n", "x".repeat(199))), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, &format!("{}\n", "x".repeat(199))), &manager).unwrap();
     (0..25_000).for_each(|_| write(&log));
     let (ended, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let (until, count) = (ended.clone(), taken.clone());
@@ -245,7 +244,7 @@ fn lines_wait_for_the_reader_of_a_pipe() {
     let policy =
         FlushPolicy { interval: Duration::from_millis(1), min_size: 1, max_size: 100, patience: LONG };
     let manager = AccessLogManager::with_policy(&store, policy);
-    let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "a\n"), &manager).unwrap();
     write(&log);
     while counter(&store, "reopen_failed") < 2 {
         thread::yield_now();
@@ -263,7 +262,7 @@ fn a_pipe_that_never_gets_a_reader_is_not_waited_for_at_the_end() {
     let path = directory.path("pipe");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
     let manager = AccessLogManager::new(&store, NEVER);
-    let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "a\n"), &manager).unwrap();
     write(&log);
     drop((log, manager));
     assert_eq!((counter(&store, "write_failed"), buffered(&store)), (1, 0));
@@ -275,7 +274,7 @@ fn much_is_written_at_once() {
     let path = directory.path("pipe");
     let receiver = pipe(&path, 6);
     let manager = AccessLogManager::with_min_flush_size(&store, NEVER, 10);
-    let log = AccessLog::new(&config(&path, "12345\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "12345\n"), &manager).unwrap();
     write(&log);
     assert_eq!(arrives(&receiver), "12345\n");
     // Often, so that the flush thread sleeps at least once when it is wanted.
@@ -295,7 +294,7 @@ fn little_is_written_after_a_while() {
     let open = |number: usize| {
         let path = directory.path(&number.to_string());
         let receiver = pipe(&path, 2);
-        (AccessLog::new(&config(&path, "a\n"), &manager).unwrap(), receiver)
+        (FileAccessLog::new(&config(&path, "a\n"), &manager).unwrap(), receiver)
     };
     let logs: Vec<_> = (0..20).map(open).collect();
     for (log, receiver) in &logs {
@@ -312,7 +311,7 @@ fn what_is_left_is_written_at_the_end() {
     let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     let manager = AccessLogManager::new(&store, NEVER);
-    let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "a\n"), &manager).unwrap();
     write(&log);
     drop((log, manager));
     assert_eq!(fs::read_to_string(&path).unwrap(), "a\n");
@@ -323,7 +322,7 @@ fn a_moved_file_is_made_anew() {
     let (store, directory) = (KeptStore::new(), Directory::new());
     let (path, moved) = (directory.path("log"), directory.path("moved"));
     let manager = AccessLogManager::new(&store, NEVER);
-    let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "a\n"), &manager).unwrap();
     write(&log);
     manager.flush();
     fs::rename(&path, &moved).unwrap();
@@ -341,7 +340,7 @@ fn a_moved_file_is_made_anew_without_waiting_for_lines() {
     let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     let manager = AccessLogManager::new(&store, NEVER);
-    let log = AccessLog::new(&config(&path, "a\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "a\n"), &manager).unwrap();
     fs::remove_file(&path).unwrap();
     manager.reopen();
     drop((log, manager));
@@ -354,7 +353,7 @@ fn lines_are_lost_while_the_file_cannot_be_opened() {
     let inner = directory.path("inner");
     fs::create_dir(&inner).unwrap();
     let manager = AccessLogManager::new(&store, NEVER);
-    let log = AccessLog::new(&config(&inner.join("log"), "a\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&inner.join("log"), "a\n"), &manager).unwrap();
     fs::remove_dir_all(&inner).unwrap();
     manager.reopen();
     write(&log);
@@ -369,8 +368,8 @@ fn logs_share_a_file() {
     let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     let manager = AccessLogManager::new(&store, NEVER);
-    let one = AccessLog::new(&config(&path, "one\n"), &manager).unwrap();
-    let two = AccessLog::new(&config(&path, "two\n"), &manager).unwrap();
+    let one = FileAccessLog::new(&config(&path, "one\n"), &manager).unwrap();
+    let two = FileAccessLog::new(&config(&path, "two\n"), &manager).unwrap();
     write(&two);
     write(&one);
     manager.flush();
@@ -382,7 +381,7 @@ fn threads_do_not_break_each_others_lines() {
     let (store, directory) = (KeptStore::new(), Directory::new());
     let path = directory.path("log");
     let manager = AccessLogManager::with_min_flush_size(&store, Duration::from_millis(1), 100);
-    let log = AccessLog::new(&config(&path, "0123456789\n"), &manager).unwrap();
+    let log = FileAccessLog::new(&config(&path, "0123456789\n"), &manager).unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..500).for_each(|_| write(&log)));
@@ -399,7 +398,7 @@ fn threads_do_not_break_each_others_lines() {
 fn errors_name_the_file_or_the_format() {
     let (store, directory) = (KeptStore::new(), Directory::new());
     let manager = AccessLogManager::new(&store, NEVER);
-    let error = |path: &Path, format| AccessLog::new(&config(path, format), &manager).err().unwrap();
+    let error = |path: &Path, format| FileAccessLog::new(&config(path, format), &manager).err().unwrap();
     let missing = directory.path("missing/log");
     let expected = format!("unable to open file '{}': No such file or directory", missing.display());
     assert_eq!(error(&missing, "a"), expected);
@@ -412,8 +411,8 @@ fn errors_name_the_file_or_the_format() {
 fn standard_streams_are_files_too() {
     let manager: Arc<AccessLogManager> = AccessLogManager::new(&Store::new(1), NEVER);
     for sink in [AccessLogSink::Stdout, AccessLogSink::Stderr] {
-        let config = config::AccessLog { name: String::new(), sink, format: Some(String::new()) };
-        write(&AccessLog::new(&config, &manager).unwrap());
+        let config = FileAccessLogConfig { sink, format: Some(String::new()) };
+        write(&FileAccessLog::new(&config, &manager).unwrap());
     }
     manager.flush();
 }

@@ -9,7 +9,7 @@ use crate::conn_pool::Instance;
 use crate::envoy_log;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
-use crate::upstream::load_balancer::{LoadBalancerContext, create_load_balancer};
+use crate::upstream::load_balancer::LoadBalancerContext;
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, LoadBalancer, PrioritySetImpl, ResourcePriority};
 
 /// A worker's hosts and load balancer of one cluster.
@@ -23,7 +23,7 @@ pub struct ClusterEntry {
 impl ClusterEntry {
     pub(super) fn new(parent: &Weak<ThreadLocalClusterManagerImpl>, info: Arc<ClusterInfoImpl>) -> Rc<Self> {
         let priority_set = PrioritySetImpl::new();
-        let lb = create_load_balancer(&priority_set, &info);
+        let lb = info.load_balancer().create(&priority_set, &info);
         Rc::new(ClusterEntry { parent: parent.clone(), info, priority_set, lb })
     }
 

@@ -12,10 +12,11 @@ use crate::common::CallbackHandle;
 use crate::config;
 use crate::stats::{Scope, Store};
 use crate::stats_struct;
-use crate::thread_local::{InstanceImpl, SlotImpl};
+use crate::thread_local::{self, InstanceImpl, SlotImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::{
-    Cluster, ClusterInfoImpl, HostSharedPtr, HostVectors, MemberUpdateCb, PriorityUpdateCb, StaticClusterImpl,
+    Cluster, ClusterFactoryContext, ClusterInfoImpl, HostSharedPtr, HostVectors, MemberUpdateCb,
+    PriorityUpdateCb, create_cluster,
 };
 
 stats_struct! {
@@ -148,10 +149,12 @@ fn load_clusters(
     configs: &[config::Cluster],
     root: &Scope,
 ) -> Result<BTreeMap<String, Rc<dyn Cluster>>, String> {
+    let dispatcher = thread_local::dispatcher();
+    let context = ClusterFactoryContext { root, dispatcher: &dispatcher, added_via_api: false };
     let mut clusters: BTreeMap<String, Rc<dyn Cluster>> = BTreeMap::new();
     for config in configs {
         trace::instant(Stage::LoadCluster, None, 0, clusters.len() as u64, 0);
-        let cluster = StaticClusterImpl::new(config, root, false).map_err(|e| e.to_string())?;
+        let cluster = create_cluster(config, &context).map_err(|e| e.to_string())?;
         if clusters.insert(config.name.clone(), cluster).is_some() {
             return Err(format!("cluster manager: duplicate cluster '{}'", config.name));
         }

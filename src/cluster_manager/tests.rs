@@ -11,20 +11,21 @@ use serde_json::{Value, json};
 
 use super::{ClusterEntry, ClusterManagerImpl};
 use crate::buffer::Buffer;
-use crate::config::{self, NoExtensions, UnknownFields, parse_bootstrap};
+use crate::config::{self, UnknownFields, parse_bootstrap};
 use crate::conn_pool::{Callbacks, Instance, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, StreamDecoder, StreamEncoder};
 use crate::stats::Store;
 use crate::thread_local::{InstanceImpl, enter_thread, shutdown_thread};
 use crate::upstream::load_balancer::NoContext;
+use crate::upstream::test_support::OfThisFloor;
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, ResourcePriority};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 fn clusters(configs: Value) -> Vec<config::Cluster> {
     let raw = json!({ "static_resources": { "clusters": configs } });
-    parse_bootstrap(raw, UnknownFields::default(), &NoExtensions).unwrap().static_resources.clusters
+    parse_bootstrap(raw, UnknownFields::default(), &OfThisFloor).unwrap().static_resources.clusters
 }
 
 /// A manager whose cluster `a` has as many hosts as there are listeners.

@@ -126,7 +126,7 @@ impl FromMessage for StaticResources {
 }
 
 /// `Admin`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Admin {
     /// Where to listen; `None` is nowhere.
     pub address: Option<Address>,

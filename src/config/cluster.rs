@@ -1,13 +1,14 @@
 //! `envoy.config.cluster.v3`: clusters and their circuit breakers.
 
 use super::address::SocketAddress;
-use super::core::{Percent, RoutingPriority, TcpKeepalive};
+use super::core::{Percent, RoutingPriority, TcpKeepalive, read_transport_socket};
 use super::endpoint::ClusterLoadAssignment;
 use super::error::ConfigError;
+use super::extension::{Category, TypedConfig};
 use super::protocol_options::{
     Http1ProtocolOptions, HttpProtocolOptions, UPSTREAM_HTTP_PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions,
 };
-use super::reader::{EnumTable, FromMessage, MessageReader, unknown_type};
+use super::reader::{FromMessage, MessageReader, unknown_type};
 use std::time::Duration;
 
 /// Envoy's buffer limit for connections, in bytes.
@@ -21,13 +22,13 @@ pub struct Cluster {
     /// Name used in stats instead of `name`, unless empty.
     pub alt_stat_name: String,
     /// Where the hosts come from.
-    pub discovery_type: DiscoveryType,
+    pub cluster_type: TypedConfig,
     /// More than zero, default 5 s.
     pub connect_timeout: Duration,
     /// Bytes, default 1 MiB; 0 is no limit.
     pub per_connection_buffer_limit_bytes: u32,
     /// How a host is chosen.
-    pub lb_policy: LbPolicy,
+    pub load_balancing_policy: TypedConfig,
     /// The hosts; `None` is a cluster without any.
     pub load_assignment: Option<ClusterLoadAssignment>,
     /// Limits per priority.
@@ -46,31 +47,34 @@ pub struct Cluster {
     pub close_connections_on_host_health_failure: bool,
     /// Remove a host at once, even if it is healthy; default false.
     pub ignore_health_on_host_removal: bool,
+    /// The transport of connections to the hosts; `None` is plain TCP.
+    pub transport_socket: Option<TypedConfig>,
 }
 
-/// `Cluster.DiscoveryType`: only fixed hosts are supported yet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DiscoveryType {
-    /// The hosts stand in the configuration.
-    #[default]
-    Static,
-}
+/// The values of `Cluster.DiscoveryType`, and the extensions behind them.
+const DISCOVERY_TYPES: &[(&str, &str)] = &[
+    ("STATIC", STATIC),
+    ("STRICT_DNS", "envoy.cluster.strict_dns"),
+    ("LOGICAL_DNS", "envoy.cluster.logical_dns"),
+    ("EDS", "envoy.cluster.eds"),
+    ("ORIGINAL_DST", "envoy.cluster.original_dst"),
+];
 
-impl DiscoveryType {
-    const TABLE: &EnumTable<Self> = &[("STATIC", Self::Static)];
-}
+/// The default among them.
+const STATIC: &str = "envoy.cluster.static";
 
-/// `Cluster.LbPolicy`: only round robin is supported yet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LbPolicy {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-}
+/// The values of `Cluster.LbPolicy`, and the extensions behind them.
+const LB_POLICIES: &[(&str, &str)] = &[
+    ("ROUND_ROBIN", ROUND_ROBIN),
+    ("LEAST_REQUEST", "envoy.load_balancing_policies.least_request"),
+    ("RING_HASH", "envoy.load_balancing_policies.ring_hash"),
+    ("RANDOM", "envoy.load_balancing_policies.random"),
+    ("MAGLEV", "envoy.load_balancing_policies.maglev"),
+    ("CLUSTER_PROVIDED", "envoy.load_balancing_policies.cluster_provided"),
+];
 
-impl LbPolicy {
-    const TABLE: &EnumTable<Self> = &[("ROUND_ROBIN", Self::RoundRobin)];
-}
+/// The default among them.
+const ROUND_ROBIN: &str = "envoy.load_balancing_policies.round_robin";
 
 impl FromMessage for Cluster {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
@@ -82,10 +86,8 @@ impl FromMessage for Cluster {
         Ok(Self {
             name: r.string("name")?,
             alt_stat_name: r.string("alt_stat_name")?,
-            discovery_type: r.enumeration("type", DiscoveryType::TABLE)?.unwrap_or_default(),
             connect_timeout: r.duration("connect_timeout")?.unwrap_or(Duration::from_secs(5)),
             per_connection_buffer_limit_bytes: buffer_limit.unwrap_or(DEFAULT_BUFFER_LIMIT_BYTES),
-            lb_policy: r.enumeration("lb_policy", LbPolicy::TABLE)?.unwrap_or_default(),
             load_assignment: r.message("load_assignment")?,
             circuit_breakers: r.message("circuit_breakers")?.unwrap_or_default(),
             http_protocol_options: read_http_protocol_options(r)?,
@@ -94,8 +96,80 @@ impl FromMessage for Cluster {
             source_address: bind.source_address,
             close_connections_on_host_health_failure: r.bool("close_connections_on_host_health_failure")?,
             ignore_health_on_host_removal: r.bool("ignore_health_on_host_removal")?,
+            transport_socket: read_transport_socket(r, Category::UpstreamTransportSockets)?,
+            load_balancing_policy: read_load_balancing_policy(r)?,
+            cluster_type: read_cluster_type(r)?,
         })
     }
+}
+
+/// `cluster_type` or, without it, `type`.
+fn read_cluster_type(r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError> {
+    const CATEGORY: Category = Category::Clusters;
+    let custom = r.message_with("cluster_type", |r| {
+        Ok((r.string("name")?, r.opt_typed_config("typed_config", CATEGORY)?))
+    })?;
+    let by_type = r.enumerated_config("type", DISCOVERY_TYPES, CATEGORY)?;
+    match (custom, by_type) {
+        (Some((_, Some(config))), _) => Ok(config),
+        (Some((name, None)), _) => named(r, "cluster_type", &name, CATEGORY),
+        (None, Some(config)) => Ok(config),
+        (None, None) => named(r, "type", STATIC, CATEGORY),
+    }
+}
+
+/// The first policy of `load_balancing_policy` that an extension knows or, without that, `lb_policy`.
+fn read_load_balancing_policy(r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError> {
+    const CATEGORY: Category = Category::LoadBalancingPolicies;
+    let cluster = r.string("name")?;
+    let listed = r.message_with("load_balancing_policy", |r| {
+        let policies: Vec<Policy> = r.messages("policies")?;
+        let names: Vec<_> = policies.iter().map(|policy| policy.name.as_str()).collect();
+        let message = format!(
+            "cluster: didn't find a registered load balancer factory implementation for cluster: '{cluster}' with names \
+             from [{}]",
+            names.join(", ")
+        );
+        let error = r.error("policies", message);
+        policies.into_iter().find_map(|policy| policy.config).ok_or(error)
+    })?;
+    let by_value = r.enumerated_config("lb_policy", LB_POLICIES, CATEGORY)?;
+    match listed.or(by_value) {
+        Some(config) => Ok(config),
+        None => named(r, "lb_policy", ROUND_ROBIN, CATEGORY),
+    }
+}
+
+/// `LoadBalancingPolicy.Policy`.
+#[derive(Default)]
+struct Policy {
+    name: String,
+    /// `None` if no extension knows it.
+    config: Option<TypedConfig>,
+}
+
+impl FromMessage for Policy {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let policy = r.message_with("typed_extension_config", |r| {
+            let name = r.string("name")?;
+            Ok(Policy { name, config: r.known_config("typed_config", Category::LoadBalancingPolicies)? })
+        })?;
+        Ok(policy.unwrap_or_default())
+    }
+}
+
+/// An extension by its name alone.
+fn named(
+    r: &mut MessageReader<'_>,
+    field: &str,
+    name: &str,
+    category: Category,
+) -> Result<TypedConfig, ConfigError> {
+    let config = r.named_config(name, category);
+    config.unwrap_or_else(|| {
+        let message = format!("Didn't find a registered implementation for name: '{name}'");
+        Err(r.error(field, message))
+    })
 }
 
 /// The extension or, without it, the older fields of the cluster itself. Envoy

@@ -2,6 +2,7 @@
 //! source, routing priority, TCP keepalive).
 
 use super::error::ConfigError;
+use super::extension::{Category, TypedConfig};
 use super::reader::{EnumTable, FromMessage, MessageReader};
 use serde_json::Value;
 
@@ -106,6 +107,18 @@ impl FromMessage for TcpKeepalive {
             keepalive_interval: r.opt_u32("keepalive_interval")?,
         })
     }
+}
+
+/// `TransportSocket`, read by an extension of `category`; `None` is plain TCP.
+pub(super) fn read_transport_socket(
+    r: &mut MessageReader<'_>,
+    category: Category,
+) -> Result<Option<TypedConfig>, ConfigError> {
+    let read = |r: &mut MessageReader<'_>| {
+        r.string("name")?;
+        r.typed_config("typed_config", category)
+    };
+    r.message_with("transport_socket", read)
 }
 
 /// `envoy.type.v3.Percent`.

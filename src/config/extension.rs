@@ -15,21 +15,44 @@ use super::reader::{MessageReader, unknown_type};
 /// The kinds of extensions, in the order in which they are told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Category {
+    /// What is told of a stream that has ended.
+    AccessLoggers,
+    /// Where the hosts of a cluster come from.
+    Clusters,
     /// Filters on the streams of a connection manager.
     HttpFilters,
     /// Filters on connections.
     NetworkFilters,
+    /// How a host is chosen.
+    LoadBalancingPolicies,
+    /// The transports of connections that were accepted.
+    DownstreamTransportSockets,
+    /// The transports of connections to hosts.
+    UpstreamTransportSockets,
 }
 
 impl Category {
-    /// Those that the log and `/server_info` tell of.
-    pub const ALL: [Category; 2] = [Category::HttpFilters, Category::NetworkFilters];
+    /// All of them.
+    pub const ALL: [Category; 7] = [
+        Category::AccessLoggers,
+        Category::Clusters,
+        Category::HttpFilters,
+        Category::NetworkFilters,
+        Category::LoadBalancingPolicies,
+        Category::DownstreamTransportSockets,
+        Category::UpstreamTransportSockets,
+    ];
 
     /// As 1.40 has it.
     pub fn name(self) -> &'static str {
         match self {
+            Category::AccessLoggers => "envoy.access_loggers",
+            Category::Clusters => "envoy.clusters",
             Category::HttpFilters => "envoy.filters.http",
             Category::NetworkFilters => "envoy.filters.network",
+            Category::LoadBalancingPolicies => "envoy.load_balancing_policies",
+            Category::DownstreamTransportSockets => "envoy.transport_sockets.downstream",
+            Category::UpstreamTransportSockets => "envoy.transport_sockets.upstream",
         }
     }
 }
@@ -47,6 +70,10 @@ pub trait TypedFactory: Sync {
     /// # Errors
     /// What is wrong with it.
     fn read(&self, r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError>;
+    /// Reads what the message that names it says of it; `None` if it is only known by its own message.
+    fn read_around(&self, _r: &mut MessageReader<'_>) -> Option<Result<TypedConfig, ConfigError>> {
+        None
+    }
 }
 
 /// An extension that makes things of `F`.
@@ -54,17 +81,23 @@ pub struct Factory<F: ?Sized + 'static> {
     name: &'static str,
     config_types: &'static [&'static str],
     is_terminal: bool,
-    read: fn(&mut MessageReader<'_>) -> Result<Arc<F>, ConfigError>,
+    read: ReadConfig<F>,
+    read_around: Option<ReadConfig<F>>,
 }
+
+/// Reads a configuration.
+pub type ReadConfig<F> = fn(&mut MessageReader<'_>) -> Result<Arc<F>, ConfigError>;
 
 impl<F: ?Sized> Factory<F> {
     /// An extension under Envoy's name for it, which reads messages of these types.
-    pub const fn new(
-        name: &'static str,
-        config_types: &'static [&'static str],
-        read: fn(&mut MessageReader<'_>) -> Result<Arc<F>, ConfigError>,
-    ) -> Self {
-        Factory { name, config_types, is_terminal: false, read }
+    pub const fn new(name: &'static str, config_types: &'static [&'static str], read: ReadConfig<F>) -> Self {
+        Factory { name, config_types, is_terminal: false, read, read_around: None }
+    }
+
+    /// One that may be named without a message of its own, as by a value of an enum: `read` is then given the message
+    /// that names it (Envoy: `loadLegacy`).
+    pub const fn or_around(self, read: ReadConfig<F>) -> Self {
+        Factory { read_around: Some(read), ..self }
     }
 
     /// A filter that nothing can come after.
@@ -89,6 +122,11 @@ impl<F: ?Sized + Debug + Send + Sync> TypedFactory for Factory<F> {
     fn read(&self, r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError> {
         let config = TypedConfig::new(self.name, (self.read)(r)?);
         Ok(TypedConfig { is_terminal: self.is_terminal, ..config })
+    }
+
+    fn read_around(&self, r: &mut MessageReader<'_>) -> Option<Result<TypedConfig, ConfigError>> {
+        let read = self.read_around?;
+        Some(read(r).map(|config| TypedConfig::new(self.name, config)))
     }
 }
 
@@ -174,6 +212,61 @@ impl MessageReader<'_> {
     pub fn typed_config(&mut self, name: &str, category: Category) -> Result<TypedConfig, ConfigError> {
         let (type_name, config) = self.any(name)?;
         read_any(type_name, config, category)
+    }
+
+    /// As [`MessageReader::typed_config`], and `None` where it is not present.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn opt_typed_config(
+        &mut self,
+        name: &str,
+        category: Category,
+    ) -> Result<Option<TypedConfig>, ConfigError> {
+        self.has(name).then(|| self.typed_config(name, category)).transpose()
+    }
+
+    /// As [`MessageReader::typed_config`], and `None` where no extension reads its type.
+    ///
+    /// # Errors
+    /// It is not there, or wrong.
+    pub fn known_config(
+        &mut self,
+        name: &str,
+        category: Category,
+    ) -> Result<Option<TypedConfig>, ConfigError> {
+        let (type_name, config) = self.any(name)?;
+        let factories = self.extensions().factories(category);
+        let is_known = factories.iter().any(|factory| factory.config_types().contains(&type_name));
+        is_known.then(|| read_any(type_name, config, category)).transpose()
+    }
+
+    /// The extension of `category` that is known under this name, as this message says more of it.
+    pub fn named_config(
+        &mut self,
+        name: &str,
+        category: Category,
+    ) -> Option<Result<TypedConfig, ConfigError>> {
+        let factories = self.extensions().factories(category);
+        factories.iter().find(|factory| factory.name() == name)?.read_around(self)
+    }
+
+    /// An extension of `category` that a value of the enum `name` stands for: `values` gives their names. One that is
+    /// not linked in is not supported. `None` where the field is absent or wrong.
+    ///
+    /// # Errors
+    /// What is wrong with what this message says of it.
+    pub fn enumerated_config(
+        &mut self,
+        name: &str,
+        values: &'static [(&'static str, &'static str)],
+        category: Category,
+    ) -> Result<Option<TypedConfig>, ConfigError> {
+        let factories = self.extensions().factories(category);
+        let linked = |extension: &str| factories.iter().any(|factory| factory.name() == extension);
+        let table: Vec<_> = values.iter().copied().filter(|(_, extension)| linked(extension)).collect();
+        let Some(extension) = self.enumeration(name, &table)? else { return Ok(None) };
+        self.named_config(extension, category).transpose()
     }
 }
 

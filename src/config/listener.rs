@@ -3,6 +3,7 @@
 use super::access_log::AccessLog;
 use super::address::{Address, CidrRange};
 use super::cluster::DEFAULT_BUFFER_LIMIT_BYTES;
+use super::core::read_transport_socket;
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::reader::{EnumTable, FromMessage, MessageReader};
@@ -133,6 +134,8 @@ pub struct FilterChain {
     pub filter_chain_match: Option<FilterChainMatch>,
     /// In order; without any the connection is closed.
     pub filters: Vec<Filter>,
+    /// `None` is plain TCP.
+    pub transport_socket: Option<TypedConfig>,
 }
 
 impl FromMessage for FilterChain {
@@ -142,7 +145,12 @@ impl FromMessage for FilterChain {
         if r.is_all_of("filters", &filters) {
             check_terminal(r, &filters);
         }
-        Ok(Self { name: r.string("name")?, filter_chain_match: r.message("filter_chain_match")?, filters })
+        Ok(Self {
+            name: r.string("name")?,
+            filter_chain_match: r.message("filter_chain_match")?,
+            filters,
+            transport_socket: read_transport_socket(r, Category::DownstreamTransportSockets)?,
+        })
     }
 }
 

@@ -37,7 +37,7 @@ mod wire_format;
 pub mod yaml;
 
 pub use self::core::DataSource;
-pub use access_log::{AccessLog, AccessLogSink};
+pub use access_log::AccessLog;
 pub use address::Address;
 pub use bootstrap::Bootstrap;
 pub use cluster::Cluster;

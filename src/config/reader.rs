@@ -312,6 +312,21 @@ impl<'a> MessageReader<'a> {
         Ok(self.try_message(name).unwrap_or(None))
     }
 
+    /// A message that `read` reads; `None` when absent.
+    pub fn message_with<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut MessageReader<'a>) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.value(name)? else {
+            return Ok(None);
+        };
+        match MessageReader::new(self.context, self.type_of(name), value, self.field_path(name)) {
+            Ok(reader) => Ok(reader.read_with(read).ok()),
+            Err(error) => Err(self.context.note(error)),
+        }
+    }
+
     /// A message that must be present.
     pub fn required_message<T: FromMessage>(&mut self, name: &str) -> Result<T, ConfigError> {
         self.try_message(name)?.ok_or_else(|| match self.is_explained(name) {
@@ -435,7 +450,7 @@ fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n s
 
 /// The error for an `Any` of a type that has no reader here.
 pub fn unknown_type(r: &MessageReader<'_>, type_name: &str, supported: &[&str]) -> ConfigError {
-    let supported = supported.join(", ");
+    let supported = if supported.is_empty() { "none".to_string() } else { supported.join(", ") };
     let message = format!("unknown or unsupported type '{type_name}', supported here: {supported}");
     r.error("@type", message).of_kind(Kind::Field)
 }

@@ -6,28 +6,52 @@
 
 use super::http::{self, NamedHttpFilterConfigFactory};
 use super::network::{self, NamedNetworkFilterConfigFactory};
+use crate::access_log::{self, AccessLogInstanceFactory};
 use crate::config::extension::{Category, Extensions, TypedFactory};
+use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
+use crate::upstream::load_balancer::{self, LoadBalancerFactory};
+use crate::upstream::{self, ClusterFactory};
 
-/// All that legate has.
+/// All that legate has, in the order of their names.
 pub static LINKED: Registry = Registry {
+    access_loggers: &[&access_log::FILE, &access_log::STDERR, &access_log::STDOUT],
+    clusters: &[&upstream::STATIC_CLUSTER],
     http_filters: &[&http::router::FACTORY],
     network_filters: &[&network::http_connection_manager::FACTORY],
+    load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
+    downstream_transport_sockets: &[&RAW_BUFFER],
+    upstream_transport_sockets: &[&RAW_BUFFER],
 };
 
 /// Extensions by what they are for.
 #[derive(Clone, Copy)]
 pub struct Registry {
+    /// What is told of a stream that has ended.
+    pub access_loggers: &'static [&'static AccessLogInstanceFactory],
+    /// Where the hosts of a cluster come from.
+    pub clusters: &'static [&'static ClusterFactory],
     /// Filters on the streams of a connection manager.
     pub http_filters: &'static [&'static NamedHttpFilterConfigFactory],
     /// Filters on connections.
     pub network_filters: &'static [&'static NamedNetworkFilterConfigFactory],
+    /// How a host is chosen.
+    pub load_balancing_policies: &'static [&'static LoadBalancerFactory],
+    /// The transports of connections that were accepted.
+    pub downstream_transport_sockets: &'static [&'static TransportSocketConfigFactory],
+    /// The transports of connections to hosts.
+    pub upstream_transport_sockets: &'static [&'static TransportSocketConfigFactory],
 }
 
 impl Extensions for Registry {
     fn factories(&self, category: Category) -> Vec<&'static dyn TypedFactory> {
         match category {
+            Category::AccessLoggers => upcast(self.access_loggers),
+            Category::Clusters => upcast(self.clusters),
             Category::HttpFilters => upcast(self.http_filters),
             Category::NetworkFilters => upcast(self.network_filters),
+            Category::LoadBalancingPolicies => upcast(self.load_balancing_policies),
+            Category::DownstreamTransportSockets => upcast(self.downstream_transport_sockets),
+            Category::UpstreamTransportSockets => upcast(self.upstream_transport_sockets),
         }
     }
 }

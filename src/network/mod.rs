@@ -32,10 +32,11 @@ pub use drain_decision::DrainDecision;
 pub use filter::{FilterStatus, NetworkFilterFactory, ReadFilter, ReadFilterCallbacks, WriteFilter};
 pub use filter_manager::FilterManagerImpl;
 pub use listener::{ListenerCallbacks, ListenerImpl};
-pub use raw_buffer_socket::{RawBufferSocket, RawBufferSocketFactory};
+pub use raw_buffer_socket::{RAW_BUFFER, RawBufferSocket, RawBufferSocketFactory};
 pub use socket::{ConnectionSocket, ListenOptions, ListenSocket};
 pub use ssl::SslConnectionInfo;
 pub use transport_socket::{
-    IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketFactory,
+    IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketConfig,
+    TransportSocketConfigFactory, TransportSocketFactory, TransportSocketFactoryContext,
     TransportSocketOptions,
 };

@@ -7,12 +7,15 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use super::{
-    IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketFactory,
+    IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketConfig,
+    TransportSocketConfigFactory, TransportSocketFactory, TransportSocketFactoryContext,
     TransportSocketOptions,
 };
 use crate::buffer::Buffer;
+use crate::config::ConfigError;
 use crate::envoy_conn_log;
 use crate::trace::{self, Stage};
 
@@ -105,6 +108,26 @@ impl TransportSocket for RawBufferSocket {
     fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) -> bool {
         trace::instant(Stage::OnConnected, Some(callbacks.connection_id()), 0, 0, 0);
         true
+    }
+}
+
+/// Plain TCP among the extensions, of both sides.
+pub static RAW_BUFFER: TransportSocketConfigFactory = TransportSocketConfigFactory::new(
+    "envoy.transport_sockets.raw_buffer",
+    &["envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"],
+    |_| Ok(Arc::new(RawBuffer)),
+);
+
+/// There is nothing to be said of it.
+#[derive(Debug)]
+struct RawBuffer;
+
+impl TransportSocketConfig for RawBuffer {
+    fn create_transport_socket_factory(
+        &self,
+        _context: &TransportSocketFactoryContext<'_>,
+    ) -> Result<Box<dyn TransportSocketFactory>, ConfigError> {
+        Ok(Box::new(RawBufferSocketFactory))
     }
 }
 

@@ -5,12 +5,17 @@
 //! call carries them, so that there is no cycle to break, and that the transport has become connected is
 //! a result, because the connection's buffer is borrowed until the call returns.
 
+use std::any::Any;
 use std::borrow::Cow;
+use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use super::{ConnectionEvent, SslConnectionInfo};
 use crate::buffer::Buffer;
+use crate::config::ConfigError;
+use crate::config::extension::Factory;
+use crate::stats::Scope;
 
 /// What the connection does after an I/O step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -99,3 +104,24 @@ pub trait TransportSocketFactory: Send + Sync {
     /// Makes the transport of one connection.
     fn create_transport_socket(&self, options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket>;
 }
+
+/// What the factory of transports is made with (Envoy: `include/envoy/server/transport_socket_config.h`).
+pub struct TransportSocketFactoryContext<'a> {
+    /// Where the listener's or the cluster's statistics are made.
+    pub scope: &'a Scope,
+}
+
+/// The configuration of a transport.
+pub trait TransportSocketConfig: Any + Debug + Send + Sync {
+    /// Makes the transports' factory, once for a filter chain or a cluster.
+    ///
+    /// # Errors
+    /// What the configuration asks for and cannot be had, with its path in the configuration.
+    fn create_transport_socket_factory(
+        &self,
+        context: &TransportSocketFactoryContext<'_>,
+    ) -> Result<Box<dyn TransportSocketFactory>, ConfigError>;
+}
+
+/// Reads the configuration of a transport.
+pub type TransportSocketConfigFactory = Factory<dyn TransportSocketConfig>;

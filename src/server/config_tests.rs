@@ -2,6 +2,7 @@
 
 mod errors;
 
+use crate::access_log::FileAccessLogConfig;
 use crate::config::*;
 use crate::filters::LINKED;
 use serde_json::{Value, json};
@@ -183,9 +184,9 @@ fn unknown_fields_are_refused_or_remembered() {
 
 #[test]
 fn allowing_unknown_fields_does_not_allow_unsupported_ones() {
-    let document = with(CLUSTER, "transport_socket", json!({}));
+    let document = with(CLUSTER, "outlier_detection", json!({}));
     let error = parse_bootstrap(document, UnknownFields::Allow, &LINKED).unwrap_err();
-    assert_eq!(error.first().path(), "static_resources.clusters[0].transport_socket");
+    assert_eq!(error.first().path(), "static_resources.clusters[0].outlier_detection");
     assert_eq!(error.first().message(), "this field is not supported yet");
 }
 
@@ -486,8 +487,8 @@ fn access_logs() {
     let format = json!({"text_format_source": {"inline_string": "x"}});
     let b = accept(file(json!({"path": "/dev/null", "log_format": format})));
     let log = &manager(&b).access_log[0];
-    assert_eq!(log.sink, access_log::AccessLogSink::File("/dev/null".into()));
-    assert_eq!(log.format.as_deref(), Some("x"));
+    let want = FileAccessLogConfig { format: Some("x".into()), ..FileAccessLogConfig::file("/dev/null") };
+    assert_eq!(log.typed_config, AccessLog::of("envoy.access_loggers.file", want).typed_config);
     let both = json!({"path": "/dev/null", "format": "y", "log_format": format});
     let path = format!("{HCM}.access_log[0].typed_config");
     assert_eq!(refuse(file(both)), format!("{path}: only one of 'format' and 'log_format' may be set"));
@@ -540,4 +541,57 @@ fn watchdogs_for_each_kind_of_threads_or_one_for_all() {
     assert!(refused.starts_with("watchdogs.main_thread_watchdog.actions: "), "{refused}");
     let refused = refuse(with("", "watchdog", json!({"multikill_threshold": {"value": 101}})));
     assert!(refused.starts_with("watchdog.multikill_threshold.value: "), "{refused}");
+}
+
+#[test]
+fn extensions_are_named_by_type_by_name_or_by_an_enum() {
+    let config = |name: &str| json!({"@type": format!("type.googleapis.com/{name}")});
+    let lb = |name: &str| json!({"typed_extension_config": {"name": "x", "typed_config": config(name)}});
+    let round_robin = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin";
+    let raw_buffer = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+    let plain = json!({"name": "x", "typed_config": config(raw_buffer)});
+    let unknown = json!({"name": "x", "typed_config": config("a.B")});
+    let chain = &format!("{LISTENER}/filter_chains/0");
+    for document in [
+        with(CLUSTER, "cluster_type", json!({"name": "envoy.cluster.static"})),
+        with(CLUSTER, "load_balancing_policy", json!({"policies": [lb("a.B"), lb(round_robin)]})),
+        with(CLUSTER, "transport_socket", plain.clone()),
+        with(chain, "transport_socket", plain),
+    ] {
+        accept(document);
+    }
+    let cluster = "static_resources.clusters[0]";
+    let known = format!("unknown or unsupported type 'a.B', supported here: {raw_buffer}");
+    for (document, want) in [
+        (
+            with(CLUSTER, "cluster_type", json!({"name": "a"})),
+            format!("{cluster}.cluster_type: Didn't find a registered implementation for name: 'a'"),
+        ),
+        (
+            with(CLUSTER, "cluster_type", unknown.clone()),
+            format!(
+                "{cluster}.cluster_type.typed_config.@type: unknown or unsupported type 'a.B', supported here: none"
+            ),
+        ),
+        (with(CLUSTER, "type", json!("EDS")), format!("{cluster}.type: EDS is not supported yet")),
+        (
+            with(CLUSTER, "load_balancing_policy", json!({"policies": [lb("a.B")]})),
+            format!(
+                "{cluster}.load_balancing_policy.policies: cluster: didn't find a registered load balancer factory \
+                 implementation for cluster: 'c1' with names from [x]"
+            ),
+        ),
+        (
+            with(CLUSTER, "transport_socket", unknown.clone()),
+            format!("{cluster}.transport_socket.typed_config.@type: {known}"),
+        ),
+        (
+            with(chain, "transport_socket", unknown),
+            format!(
+                "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.@type: {known}"
+            ),
+        ),
+    ] {
+        assert_eq!(refuse(document), want);
+    }
 }

@@ -11,7 +11,7 @@ use super::options::Options;
 use super::server::MainListener;
 use crate::config::{self, Bootstrap, UnknownFields, parse_bootstrap, yaml};
 use crate::envoy_log;
-use crate::filters::LINKED;
+use crate::filters::Registry;
 use crate::network::{ListenOptions, ListenSocket};
 
 const PROXY_PORT: u16 = 10000;
@@ -80,12 +80,12 @@ static_resources:
 "#;
 
 /// Runs the demo until it is told to end.
-pub(super) fn run(options: Options) -> ExitCode {
-    let prepared = check_ports().and_then(|()| prepare());
+pub(super) fn run(options: Options, registry: &'static Registry) -> ExitCode {
+    let prepared = check_ports().and_then(|()| prepare(registry));
     match prepared {
         Ok((bootstrap, upstreams)) => {
             print_hints();
-            serve(options, bootstrap, upstreams, "demo")
+            serve(options, registry, bootstrap, upstreams, "demo")
         }
         Err(error) => {
             envoy_log!(Main, critical, "cannot start the demo: {}", error);
@@ -106,7 +106,7 @@ fn check_ports() -> Result<(), String> {
     Ok(())
 }
 
-fn prepare() -> Result<(Bootstrap, Vec<MainListener>), String> {
+fn prepare(registry: &'static Registry) -> Result<(Bootstrap, Vec<MainListener>), String> {
     let mut proxy =
         PROXY.replace("ADMIN_PORT", &ADMIN_PORT.to_string()).replace("PROXY_PORT", &PROXY_PORT.to_string());
     let mut upstreams = Vec::new();
@@ -115,19 +115,19 @@ fn prepare() -> Result<(Bootstrap, Vec<MainListener>), String> {
             .map_err(|e| format!("an upstream's port: {e}"))?;
         let port = socket.local_address().ip().map_or(0, SocketAddr::port);
         proxy = proxy.replace(&format!("UPSTREAM_{number}"), &port.to_string());
-        upstreams.push(MainListener { config: upstream_config(number)?, socket });
+        upstreams.push(MainListener { config: upstream_config(number, registry)?, socket });
     }
-    Ok((parse(&proxy)?, upstreams))
+    Ok((parse(&proxy, registry)?, upstreams))
 }
 
-fn upstream_config(number: usize) -> Result<config::Listener, String> {
-    let mut bootstrap = parse(&UPSTREAM.replace("NUMBER", &number.to_string()))?;
+fn upstream_config(number: usize, registry: &'static Registry) -> Result<config::Listener, String> {
+    let mut bootstrap = parse(&UPSTREAM.replace("NUMBER", &number.to_string()), registry)?;
     Ok(bootstrap.static_resources.listeners.remove(0))
 }
 
-fn parse(text: &str) -> Result<Bootstrap, String> {
+fn parse(text: &str, registry: &'static Registry) -> Result<Bootstrap, String> {
     let value = yaml::parse_yaml(text).map_err(|e| e.to_string())?;
-    parse_bootstrap(value, UnknownFields::Reject, &LINKED).map_err(|e| e.to_string())
+    parse_bootstrap(value, UnknownFields::Reject, registry).map_err(|e| e.to_string())
 }
 
 fn print_hints() {
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_embedded_configuration_is_valid() {
-        let (bootstrap, upstreams) = prepare().unwrap();
+        let (bootstrap, upstreams) = prepare(&crate::filters::LINKED).unwrap();
         assert_eq!(bootstrap.static_resources.clusters.len(), 1);
         assert_eq!(upstreams.len(), 2);
     }

@@ -13,7 +13,8 @@ use crate::filters::network::NetworkFilterConfig;
 use crate::filters::{FactoryContext, ServerFactoryContext};
 use crate::network::{
     Address, ConnectionImpl, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket,
-    NetworkFilterFactory, RawBufferSocketFactory, TransportSocketFactory,
+    NetworkFilterFactory, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
+    TransportSocketFactoryContext,
 };
 use crate::stats::Scope;
 use crate::stats_struct;
@@ -53,11 +54,6 @@ pub struct FilterChain {
 }
 
 impl FilterChain {
-    /// Filters on plain connections, the only ones that a configuration can ask for.
-    fn new(filters: Vec<Box<dyn NetworkFilterFactory>>) -> Self {
-        FilterChain { transport_socket_factory: Box::new(RawBufferSocketFactory), filters }
-    }
-
     /// Makes the transports of its connections.
     pub fn transport_socket_factory(&self) -> &dyn TransportSocketFactory {
         &*self.transport_socket_factory
@@ -296,7 +292,21 @@ fn build_chain(
         create_filter_factory(filter, context)
             .map_err(|error| error.within(&format!("{place}.filters[{i}]")).to_string())
     });
-    Ok(FilterChain::new(filters.collect::<Result<_, _>>()?))
+    let filters = filters.collect::<Result<_, _>>()?;
+    let transport_socket_factory =
+        transport_socket_factory(chain, context).map_err(|error| error.within(place).to_string())?;
+    Ok(FilterChain { transport_socket_factory, filters })
+}
+
+fn transport_socket_factory(
+    chain: &config::FilterChain,
+    context: &FactoryContext<'_>,
+) -> Result<Box<dyn TransportSocketFactory>, ConfigError> {
+    let Some(socket) = &chain.transport_socket else { return Ok(Box::new(RawBufferSocketFactory)) };
+    let context = TransportSocketFactoryContext { scope: context.listener_scope };
+    let socket = socket.get::<dyn TransportSocketConfig>();
+    let factory = socket.and_then(|socket| socket.create_transport_socket_factory(&context));
+    factory.map_err(|error| error.within("transport_socket.typed_config"))
 }
 
 fn create_filter_factory(

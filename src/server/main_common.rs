@@ -11,7 +11,7 @@ use super::options::{Mode, Options};
 use super::server::{InstanceImpl, MainListener};
 use super::version;
 use crate::config::{Bootstrap, ConfigErrors, UnknownFields, load_bootstrap};
-use crate::filters::LINKED;
+use crate::filters::{LINKED, Registry};
 use crate::trace::{self, Stage};
 use crate::{envoy_log, event, logger};
 
@@ -19,6 +19,15 @@ use crate::{envoy_log, event, logger};
 ///
 /// `revision` is the commit that it was built from, where that is known.
 pub fn main_common(args: impl IntoIterator<Item = OsString>, revision: Option<&'static str>) -> ExitCode {
+    main_with_extensions(args, revision, &LINKED)
+}
+
+/// As [`main_common`], with these extensions in place of legate's own.
+pub fn main_with_extensions(
+    args: impl IntoIterator<Item = OsString>,
+    revision: Option<&'static str>,
+    registry: &'static Registry,
+) -> ExitCode {
     if let Some(revision) = revision.filter(|revision| !revision.is_empty()) {
         version::set_revision(revision);
     }
@@ -36,10 +45,10 @@ pub fn main_common(args: impl IntoIterator<Item = OsString>, revision: Option<&'
     }
     event::global_init();
     if options.demo {
-        return demo::run(options);
+        return demo::run(options, registry);
     }
     let path = options.config_path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
-    let bootstrap = match load(&options, &path) {
+    let bootstrap = match load(&options, &path, registry) {
         Ok(bootstrap) => bootstrap,
         Err(errors) => return fail_to_load(&path, &errors, options.mode),
     };
@@ -52,7 +61,7 @@ pub fn main_common(args: impl IntoIterator<Item = OsString>, revision: Option<&'
             Err(errors) => fail(&path, &errors),
         };
     }
-    serve(options, bootstrap, Vec::new(), &path)
+    serve(options, registry, bootstrap, Vec::new(), &path)
 }
 
 /// Makes the file for the recorded stages, so that one which cannot be written is not found at the end.
@@ -66,15 +75,16 @@ fn open_stages(options: &Options) -> Result<(), String> {
     }
 }
 
-fn load(options: &Options, path: &str) -> Result<Bootstrap, ConfigErrors> {
+fn load(options: &Options, path: &str, registry: &'static Registry) -> Result<Bootstrap, ConfigErrors> {
     let unknown =
         if options.allow_unknown_static_fields { UnknownFields::Allow } else { UnknownFields::Reject };
-    load_bootstrap(Some(path), Some(&options.config_yaml), unknown, &LINKED)
+    load_bootstrap(Some(path), Some(&options.config_yaml), unknown, registry)
 }
 
 /// Builds the server and runs it to its end.
 pub(super) fn serve(
     options: Options,
+    registry: &'static Registry,
     bootstrap: Bootstrap,
     main_listeners: Vec<MainListener>,
     path: &str,
@@ -85,7 +95,7 @@ pub(super) fn serve(
     }
     trace::instant(Stage::MainCommon, None, 0, 0, 0);
     let init_only = options.mode == Mode::InitOnly;
-    match InstanceImpl::new(options, bootstrap, main_listeners) {
+    match InstanceImpl::new(options, registry, bootstrap, main_listeners) {
         Ok(_) if init_only => ExitCode::SUCCESS,
         Ok(server) if server.run() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -20,4 +20,4 @@ mod server_stats;
 mod version;
 mod worker;
 
-pub use main_common::main_common;
+pub use main_common::{main_common, main_with_extensions};

@@ -19,9 +19,10 @@ use super::version;
 use super::worker::WorkerImpl;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
+use crate::config::extension::{Category, Extensions};
 use crate::config::{self, Bootstrap};
 use crate::event::{Dispatcher, RunEnd, RunType, SignalEvent, Timer};
-use crate::filters::ServerFactoryContext;
+use crate::filters::{Registry, ServerFactoryContext};
 use crate::http::DateProvider;
 use crate::network::{Address, ListenSocket};
 use crate::stats::Store;
@@ -39,6 +40,7 @@ pub struct MainListener {
 /// The server and all that the main thread owns.
 pub struct InstanceImpl {
     pub(super) options: Options,
+    pub(super) registry: &'static Registry,
     pub(super) bootstrap: Bootstrap,
     pub(super) dispatcher: Rc<Dispatcher>,
     pub(super) stats_store: Arc<Store>,
@@ -68,11 +70,12 @@ impl InstanceImpl {
     /// What cannot be had, in words.
     pub fn new(
         options: Options,
+        registry: &'static Registry,
         bootstrap: Bootstrap,
         main_listeners: Vec<MainListener>,
     ) -> Result<Rc<Self>, String> {
         let _stage = trace::scope(Stage::ServerInstance, None, 0, 0, 0);
-        log_start(&options);
+        log_start(&options, registry);
         trace::instant(Stage::Initialize, None, 0, options.concurrency.into(), 0);
         let dispatcher =
             Dispatcher::create("main_thread").map_err(|e| format!("cannot make an event loop: {e}"))?;
@@ -120,6 +123,7 @@ impl InstanceImpl {
             handler: ConnectionHandlerImpl::new("main_thread", &dispatcher),
             start,
             options,
+            registry,
             bootstrap,
             dispatcher,
             stats_store,
@@ -371,23 +375,13 @@ impl InstanceImpl {
     }
 }
 
-fn log_start(options: &Options) {
+fn log_start(options: &Options, registry: &Registry) {
     envoy_log!(Main, info, "initializing epoch {} (hot restart version={})", 0, "disabled");
     envoy_log!(Main, info, "statically linked extensions:");
-    for (kind, names) in [
-        (
-            "access_loggers",
-            "envoy.access_loggers.file, envoy.access_loggers.stderr, envoy.access_loggers.stdout",
-        ),
-        ("filters.http", "envoy.filters.http.router"),
-        ("filters.listener", ""),
-        ("filters.network", "envoy.filters.network.http_connection_manager"),
-        ("stat_sinks", ""),
-        ("tracers", ""),
-        ("transport_sockets.downstream", "envoy.transport_sockets.raw_buffer"),
-        ("transport_sockets.upstream", "envoy.transport_sockets.raw_buffer"),
-    ] {
-        envoy_log!(Main, info, "  {}: {}", kind, names);
+    for category in Category::ALL {
+        let names: Vec<_> = registry.factories(category).iter().map(|factory| factory.name()).collect();
+        let kind = category.name().trim_start_matches("envoy.");
+        envoy_log!(Main, info, "  {}: {}", kind, names.join(", "));
     }
     envoy_log!(Main, info, "buffer implementation: {}", "new");
     for warning in &options.warnings {

@@ -6,11 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::load_balancer::LoadBalancerConfig;
 use super::{ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority};
+use crate::config::ConfigError;
 use crate::config::address::SocketAddress;
-use crate::config::cluster::{Cluster, LbPolicy};
+use crate::config::cluster::Cluster;
 use crate::config::core::TcpKeepalive;
-use crate::network::{Address, ConnectionStats, RawBufferSocketFactory, TransportSocketFactory};
+use crate::network::{
+    Address, ConnectionStats, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
+    TransportSocketFactoryContext,
+};
 use crate::stats::Scope;
 
 /// Idle timeout of connections without a configured one, as in Envoy 1.40 (1.1 has none).
@@ -31,18 +36,24 @@ pub struct ClusterInfoImpl {
     config: Cluster,
     source_address: Option<Address>,
     transport_socket_factory: Box<dyn TransportSocketFactory>,
+    load_balancer: Arc<dyn LoadBalancerConfig>,
     added_via_api: bool,
 }
 
 impl ClusterInfoImpl {
     /// From its configuration. `root` is the scope in which `cluster.<name>.` is made; `added_via_api`
     /// says that the cluster was not in the bootstrap.
-    pub fn new(config: &Cluster, root: &Scope, added_via_api: bool) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// What its extensions ask for and cannot be had.
+    pub fn new(config: &Cluster, root: &Scope, added_via_api: bool) -> Result<Arc<Self>, ConfigError> {
         let alternative = Some(&config.alt_stat_name).filter(|name| !name.is_empty());
         let observability_name = alternative.unwrap_or(&config.name).clone();
         let scope = root.create_scope(&format!("cluster.{observability_name}."));
         let stats = ClusterStats::new(&scope);
-        Arc::new(ClusterInfoImpl {
+        Ok(Arc::new(ClusterInfoImpl {
+            transport_socket_factory: transport_socket_factory(config, &scope)?,
+            load_balancer: config.load_balancing_policy.get::<dyn LoadBalancerConfig>()?.clone(),
             name: config.name.as_str().into(),
             observability_name,
             code_stats: CodeStats::new(&scope),
@@ -56,9 +67,8 @@ impl ClusterInfoImpl {
                 .as_ref()
                 .and_then(SocketAddress::to_socket_addr)
                 .map(Address::from),
-            transport_socket_factory: Box::new(RawBufferSocketFactory),
             added_via_api,
-        })
+        }))
     }
 
     /// The name, to keep a share of.
@@ -177,9 +187,9 @@ impl ClusterInfoImpl {
         (100.0 * (self.config.healthy_panic_threshold / 100.0)) as u32
     }
 
-    /// How a host is chosen.
-    pub fn lb_policy(&self) -> LbPolicy {
-        self.config.lb_policy
+    /// Makes what chooses a host.
+    pub fn load_balancer(&self) -> &dyn LoadBalancerConfig {
+        &*self.load_balancer
     }
 
     /// Whether a host's connections are closed when it becomes unhealthy.
@@ -196,6 +206,17 @@ impl ClusterInfoImpl {
     pub fn maintenance_mode(&self) -> bool {
         false
     }
+}
+
+fn transport_socket_factory(
+    config: &Cluster,
+    scope: &Scope,
+) -> Result<Box<dyn TransportSocketFactory>, ConfigError> {
+    let Some(socket) = &config.transport_socket else { return Ok(Box::new(RawBufferSocketFactory)) };
+    let socket = socket.get::<dyn TransportSocketConfig>();
+    let factory = socket
+        .and_then(|socket| socket.create_transport_socket_factory(&TransportSocketFactoryContext { scope }));
+    factory.map_err(|error| error.within("transport_socket.typed_config"))
 }
 
 fn connection_stats(stats: &ClusterStats) -> ConnectionStats {
@@ -230,7 +251,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn info(cluster: Value) -> Arc<ClusterInfoImpl> {
-        ClusterInfoImpl::new(&cluster_config(cluster), &root_scope(), false)
+        ClusterInfoImpl::new(&cluster_config(cluster), &root_scope(), false).unwrap()
     }
 
     #[test]

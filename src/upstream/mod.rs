@@ -15,6 +15,7 @@
 //! belongs to one thread.
 
 mod cluster;
+mod cluster_factory;
 mod cluster_info;
 mod cluster_stats;
 mod code_stats;
@@ -26,9 +27,10 @@ mod priority_set;
 mod resource_manager;
 mod static_cluster;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 
 pub use cluster::{Cluster, ClusterImplBase, InitializePhase};
+pub use cluster_factory::{ClusterFactory, ClusterFactoryContext, ClusterTypeConfig, create_cluster};
 pub use cluster_info::ClusterInfoImpl;
 pub use cluster_stats::ClusterStats;
 pub use code_stats::{CodeStats, CodeStatsCategory, ResponseOrigin};
@@ -38,4 +40,4 @@ pub use host_stats::{HostStats, PrimitiveCounter, PrimitiveGauge};
 pub use load_balancer::{LoadBalancer, RoundRobinLoadBalancer};
 pub use priority_set::{MemberUpdateCb, PrioritySetImpl, PriorityUpdateCb};
 pub use resource_manager::{Resource, ResourceManagerImpl, ResourcePriority};
-pub use static_cluster::StaticClusterImpl;
+pub use static_cluster::{STATIC_CLUSTER, StaticClusterImpl};

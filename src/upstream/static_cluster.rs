@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{
-    Cluster, ClusterImplBase, ClusterInfoImpl, HostImpl, HostSharedPtr, HostVectors, InitializePhase,
-    PrioritySetImpl,
+    Cluster, ClusterFactory, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterTypeConfig,
+    HostImpl, HostSharedPtr, HostVectors, InitializePhase, PrioritySetImpl,
 };
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::endpoint::{
@@ -18,6 +18,25 @@ use crate::config::error::ConfigError;
 use crate::network::Address;
 use crate::stats::Scope;
 use crate::trace::{self, Stage};
+
+/// Static clusters among the extensions.
+pub static STATIC_CLUSTER: ClusterFactory =
+    ClusterFactory::new("envoy.cluster.static", &[], |_| Ok(Arc::new(StaticClusterType)))
+        .or_around(|_| Ok(Arc::new(StaticClusterType)));
+
+/// All that is to be said of it stands in the cluster.
+#[derive(Debug)]
+struct StaticClusterType;
+
+impl ClusterTypeConfig for StaticClusterType {
+    fn create(
+        &self,
+        cluster: &ClusterConfig,
+        context: &ClusterFactoryContext<'_>,
+    ) -> Result<Rc<dyn Cluster>, ConfigError> {
+        Ok(StaticClusterImpl::new(cluster, context.root, context.added_via_api)?)
+    }
+}
 
 /// A static cluster.
 pub struct StaticClusterImpl {
@@ -34,7 +53,7 @@ impl StaticClusterImpl {
     /// # Errors
     /// The address of a host is no IP literal, which a configuration that was read never has.
     pub fn new(config: &ClusterConfig, root: &Scope, added_via_api: bool) -> Result<Rc<Self>, ConfigError> {
-        let info = ClusterInfoImpl::new(config, root, added_via_api);
+        let info = ClusterInfoImpl::new(config, root, added_via_api)?;
         let assignment = config.load_assignment.as_ref();
         let factor = assignment.map_or(DEFAULT_OVERPROVISIONING_FACTOR, |a| a.overprovisioning_factor);
         let initial_hosts = assignment.map_or_else(|| Ok(Vec::new()), |a| create_hosts(a, &info))?;

@@ -4,18 +4,33 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{ClusterInfoImpl, HostImpl, HostSharedPtr};
+use super::load_balancer::ROUND_ROBIN;
+use super::{ClusterInfoImpl, HostImpl, HostSharedPtr, STATIC_CLUSTER};
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::core::Locality;
 use crate::config::endpoint::HealthStatus;
-use crate::config::{NoExtensions, UnknownFields, parse_bootstrap};
+use crate::config::extension::{Category, Extensions, TypedFactory};
+use crate::config::{UnknownFields, parse_bootstrap};
 use crate::network::Address;
 use crate::stats::{Scope, Store};
+
+/// The extensions without which there is no cluster.
+pub struct OfThisFloor;
+
+impl Extensions for OfThisFloor {
+    fn factories(&self, category: Category) -> Vec<&'static dyn TypedFactory> {
+        match category {
+            Category::Clusters => vec![&STATIC_CLUSTER],
+            Category::LoadBalancingPolicies => vec![&ROUND_ROBIN],
+            _ => Vec::new(),
+        }
+    }
+}
 
 /// The configuration of a cluster, read as from a bootstrap.
 pub fn cluster_config(cluster: Value) -> ClusterConfig {
     let raw = json!({ "static_resources": { "clusters": [cluster] } });
-    let mut bootstrap = parse_bootstrap(raw, UnknownFields::default(), &NoExtensions).unwrap();
+    let mut bootstrap = parse_bootstrap(raw, UnknownFields::default(), &OfThisFloor).unwrap();
     bootstrap.static_resources.clusters.remove(0)
 }
 
@@ -25,7 +40,7 @@ pub fn root_scope() -> Scope {
 
 /// A cluster named `a` with default options.
 pub fn cluster_info() -> Arc<ClusterInfoImpl> {
-    ClusterInfoImpl::new(&cluster_config(json!({ "name": "a" })), &root_scope(), false)
+    ClusterInfoImpl::new(&cluster_config(json!({ "name": "a" })), &root_scope(), false).unwrap()
 }
 
 /// A host on 127.0.0.1.

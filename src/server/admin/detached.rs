@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::{AdminImpl, Request, Turns};
 use crate::config::Bootstrap;
+use crate::filters::LINKED;
 use crate::server::admin::request::Progress;
 use crate::server::options::Options;
 use crate::server::server::InstanceImpl;
@@ -23,7 +24,7 @@ impl DetachedAdmin {
     pub fn new(bootstrap: Bootstrap) -> Result<Self, String> {
         let args = ["legate", "--concurrency", "1"].map(Into::into);
         let options = Options::parse(args).map_err(|_| "options")?;
-        let server = InstanceImpl::new(options, bootstrap, Vec::new())?;
+        let server = InstanceImpl::new(options, &LINKED, bootstrap, Vec::new())?;
         let admin = AdminImpl { server: Rc::downgrade(&server), turns: Turns::new(&server.dispatcher) };
         Ok(DetachedAdmin { admin, _server: server })
     }

@@ -24,6 +24,7 @@ use std::rc::{Rc, Weak};
 
 use super::listener_config::ListenerConfig;
 use super::server::InstanceImpl;
+use crate::access_log::{self, FileAccessLogConfig};
 use crate::config::extension::TypedFactory;
 use crate::config::{self, AccessLog};
 use crate::envoy_log;
@@ -199,7 +200,8 @@ impl AdminImpl {
 /// The listener, as it would stand in a configuration.
 fn listener(config: &config::bootstrap::Admin, address: config::Address) -> config::Listener {
     let access_log_path = Some(&config.access_log_path).filter(|path| !path.is_empty());
-    let access_log_path = access_log_path.map(|path| AccessLog::file(path));
+    let access_log_path =
+        access_log_path.map(|path| AccessLog::of(access_log::FILE.name(), FileAccessLogConfig::file(path)));
     let manager = config::HttpConnectionManager {
         access_log: config.access_log.iter().cloned().chain(access_log_path).collect(),
         http_filters: vec![config::HttpFilter::of("envoy.filters.http.admin", AdminFilterConfig)],

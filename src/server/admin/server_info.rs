@@ -1,8 +1,10 @@
 //! `/server_info`, `/ready`, and what changes the server's state.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Request, Response};
+use crate::config::extension::{Category, Extensions};
+use crate::filters::Registry;
 use crate::server::drain_manager::DrainDirection;
 use crate::server::options::{IpVersion, Mode, Options};
 use crate::server::server::InstanceImpl;
@@ -80,12 +82,26 @@ pub(super) fn server_info(server: &InstanceImpl, _request: &Request) -> Response
                 "region": node.locality.region, "zone": node.locality.zone, "sub_zone": node.locality.sub_zone,
             },
             "user_agent_name": "legate",
+            "extensions": extensions(server.registry),
         },
     });
     Response::json(&info)
 }
 
-fn command_line_options(options: &Options) -> serde_json::Value {
+/// The node's `extensions`: what is linked in.
+fn extensions(registry: &Registry) -> Vec<Value> {
+    let of_category = |category: Category| {
+        registry.factories(category).into_iter().map(move |factory| {
+            json!({
+                "name": factory.name(), "category": category.name(), "type_descriptor": "", "disabled": false,
+                "type_urls": factory.config_types(),
+            })
+        })
+    };
+    Category::ALL.into_iter().flat_map(of_category).collect()
+}
+
+fn command_line_options(options: &Options) -> Value {
     let path =
         |p: &Option<std::path::PathBuf>| p.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
     let seconds = |d: std::time::Duration| format!("{}s", d.as_secs_f64());

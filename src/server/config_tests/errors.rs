@@ -85,7 +85,7 @@ fn all_that_is_wrong_is_found_fields_first() {
     let cluster = document.pointer_mut(CLUSTER).unwrap();
     cluster["connect_timeout"] = json!("soon");
     cluster["type"] = json!("EDS");
-    cluster["transport_socket"] = json!({});
+    cluster["outlier_detection"] = json!({});
     cluster["circuit_breakers"] = json!({"thresholds": [{"max_retries": "many"}, {"retry_budget": {}}]});
     let manager = document.pointer_mut(MANAGER).unwrap();
     manager["codec_type"] = json!("HTTP2");
@@ -106,7 +106,7 @@ fn all_that_is_wrong_is_found_fields_first() {
         ),
         format!("{HCM}.http_filters[0].y: unknown field"),
         format!("{HCM}.codec_type: HTTP2 is not supported yet"),
-        format!("{cluster}.transport_socket: this field is not supported yet"),
+        format!("{cluster}.outlier_detection: this field is not supported yet"),
         format!("{cluster}.type: EDS is not supported yet"),
         format!("{cluster}.circuit_breakers.thresholds[1].retry_budget: this field is not supported yet"),
     ];
@@ -150,7 +150,7 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
         ("dns_lookup_family", json!("v4_only"), "dns_lookup_family: V4_ONLY is not supported yet"),
         ("wait_for_warm_on_init", json!(false), "wait_for_warm_on_init: false is not supported yet"),
         ("health_checks", json!([{}]), "health_checks: this field is not supported yet"),
-        ("transportSocket", json!({}), "transport_socket: this field is not supported yet"),
+        ("outlierDetection", json!({}), "outlier_detection: this field is not supported yet"),
         ("transport_soket", json!({}), "transport_soket: unknown field, did you mean 'transport_socket'?"),
     ] {
         assert_eq!(cluster(field, value), [format!("{path}.{want}")]);

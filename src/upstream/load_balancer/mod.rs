@@ -14,13 +14,15 @@ pub use context::{LoadBalancerContext, MetadataMatchCriterion, NoContext};
 pub use edf_base::EdfLoadBalancerBase;
 pub use edf_scheduler::EdfScheduler;
 pub use priority_load::{HostAvailability, HostCounts, PriorityLoad};
-pub use round_robin::RoundRobinLoadBalancer;
+pub use round_robin::{ROUND_ROBIN, RoundRobinLoadBalancer};
 
+use std::any::Any;
+use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
-use crate::config::cluster::LbPolicy;
+use crate::config::extension::Factory;
 
 /// Chooses hosts; one per cluster and worker.
 pub trait LoadBalancer {
@@ -39,13 +41,15 @@ pub trait LoadBalancer {
     }
 }
 
-/// The load balancer that the cluster's configuration asks for. It follows `priority_set`, which must
-/// belong to the calling thread.
-pub fn create_load_balancer(
-    priority_set: &Rc<PrioritySetImpl>,
-    info: &Arc<ClusterInfoImpl>,
-) -> Box<dyn LoadBalancer> {
-    match info.lb_policy() {
-        LbPolicy::RoundRobin => Box::new(RoundRobinLoadBalancer::new(priority_set, info)),
-    }
+/// What a configuration says of how a host is chosen (Envoy: `TypedLoadBalancerFactory`, as of 1.40).
+pub trait LoadBalancerConfig: Any + Debug + Send + Sync {
+    /// Makes a worker's load balancer of a cluster. It follows `priority_set`, which must belong to the calling thread.
+    fn create(
+        &self,
+        priority_set: &Rc<PrioritySetImpl>,
+        info: &Arc<ClusterInfoImpl>,
+    ) -> Box<dyn LoadBalancer>;
 }
+
+/// Reads the configuration of a way to choose hosts.
+pub type LoadBalancerFactory = Factory<dyn LoadBalancerConfig>;

@@ -5,8 +5,32 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{EdfLoadBalancerBase, LoadBalancer, LoadBalancerContext};
+use super::{
+    EdfLoadBalancerBase, LoadBalancer, LoadBalancerConfig, LoadBalancerContext, LoadBalancerFactory,
+};
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
+
+/// Round robin among the extensions.
+pub static ROUND_ROBIN: LoadBalancerFactory = LoadBalancerFactory::new(
+    "envoy.load_balancing_policies.round_robin",
+    &["envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"],
+    |_| Ok(Arc::new(RoundRobin)),
+)
+.or_around(|_| Ok(Arc::new(RoundRobin)));
+
+/// Nothing of what may be said of it is supported yet.
+#[derive(Debug)]
+struct RoundRobin;
+
+impl LoadBalancerConfig for RoundRobin {
+    fn create(
+        &self,
+        priority_set: &Rc<PrioritySetImpl>,
+        info: &Arc<ClusterInfoImpl>,
+    ) -> Box<dyn LoadBalancer> {
+        Box::new(RoundRobinLoadBalancer::new(priority_set, info))
+    }
+}
 
 /// Round robin.
 pub struct RoundRobinLoadBalancer {

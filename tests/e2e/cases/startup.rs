@@ -306,7 +306,7 @@ fn all_errors_are_named_by_who_validates() {
     let mut wrong = config("there");
     let cluster = &mut wrong["static_resources"]["clusters"][0];
     cluster["connect_timeout"] = json!("soon");
-    for field in ["lb_subset_config", "outlier_detection", "transport_socket"] {
+    for field in ["lb_subset_config", "outlier_detection", "preconnect_policy"] {
         cluster[field] = json!({});
     }
     let route = &mut wrong["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -317,7 +317,7 @@ fn all_errors_are_named_by_who_validates() {
         format!("{route}.match.prefx: unknown field, did you mean 'prefix'?"),
         "static_resources.clusters[0].lb_subset_config: this field is not supported yet".to_string(),
         "static_resources.clusters[0].outlier_detection: this field is not supported yet".to_string(),
-        "static_resources.clusters[0].transport_socket: this field is not supported yet".to_string(),
+        "static_resources.clusters[0].preconnect_policy: this field is not supported yet".to_string(),
         "static_resources.clusters[0].connect_timeout: expected a duration".to_string(),
     ];
     let files = Files::new(Kind::Legate);

@@ -14,7 +14,7 @@ use super::super::pool::{BUSY, READY};
 use crate::buffer::Buffer;
 use crate::config::core::Locality;
 use crate::config::endpoint::HealthStatus;
-use crate::config::{NoExtensions, UnknownFields, parse_bootstrap};
+use crate::config::{UnknownFields, parse_bootstrap};
 use crate::conn_pool::{Callbacks, Cancellable, Instance, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
 use crate::http::{
@@ -22,6 +22,7 @@ use crate::http::{
 };
 use crate::network::Address;
 use crate::stats::{Scope, Store};
+use crate::upstream::test_support::OfThisFloor;
 use crate::upstream::{ClusterInfoImpl, HostImpl, HostSharedPtr, ResourcePriority};
 
 /// A response that leaves the connection open.
@@ -82,9 +83,9 @@ impl Fixture {
     pub fn towards(listener: TcpListener, priority: ResourcePriority, mut options: Value) -> Fixture {
         options["name"] = "a".into();
         let raw = json!({ "static_resources": { "clusters": [options] } });
-        let bootstrap = parse_bootstrap(raw, UnknownFields::default(), &NoExtensions).unwrap();
+        let bootstrap = parse_bootstrap(raw, UnknownFields::default(), &OfThisFloor).unwrap();
         let scope = Store::new(1).root_scope();
-        let info = ClusterInfoImpl::new(&bootstrap.static_resources.clusters[0], &scope, false);
+        let info = ClusterInfoImpl::new(&bootstrap.static_resources.clusters[0], &scope, false).unwrap();
         let address = Address::Ip(listener.local_addr().unwrap());
         let host = HostImpl::new(info, "", address, Locality::default(), 0, 1, HealthStatus::Unknown);
         let dispatcher = Dispatcher::new("test");

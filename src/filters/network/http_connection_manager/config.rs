@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
-use crate::access_log::AccessLog;
+use crate::access_log::{self, AccessLogFactoryContext};
 use crate::cluster_manager::ClusterManager;
 use crate::config::{self, ConfigError, ServerHeaderTransformation};
 use crate::envoy_log;
@@ -27,7 +27,7 @@ pub struct ConnectionManagerConfig {
     pub(super) connection_stats: Arc<ConnectionStats>,
     pub(super) route_config: Arc<ConfigImpl>,
     pub(super) filter_factories: Vec<Arc<dyn FilterFactory>>,
-    pub(super) access_logs: Vec<Arc<AccessLog>>,
+    pub(super) access_logs: Vec<Arc<dyn access_log::Instance>>,
     pub(super) http1_settings: Arc<Http1Settings>,
     pub(super) head_limits: HeadLimits,
     /// A bad request ends its stream alone, where the connection can go on.
@@ -84,12 +84,15 @@ impl ConnectionManagerConfig {
         let stats = ConnectionManagerStats::new(&scope);
         let common = &config.common_http_protocol_options;
         let http1 = &config.http_protocol_options;
+        let log_context = AccessLogFactoryContext {
+            access_log_manager: &server.access_log_manager,
+            cluster_manager: &server.cluster_manager,
+            stats: &server.stats,
+        };
         let access_logs = config
             .access_log
             .iter()
-            .map(|log| {
-                AccessLog::new(log, &server.access_log_manager).map_err(|e| ConfigError::new("access_log", e))
-            })
+            .map(|log| log.create(&log_context).map_err(|error| error.within("access_log")))
             .collect::<Result<_, _>>()?;
         Ok(ConnectionManagerConfig {
             codec_stats: Arc::new(CodecStats::new(&server.stats.root_scope().create_scope("http1."))),

@@ -1,4 +1,4 @@
-//! [`AccessLog`]: one configured access log.
+//! [`FileAccessLog`]: an access log that is lines of a file.
 //!
 //! Mirrors `FileAccessLog` of Envoy's `source/extensions/access_loggers/file/`.
 
@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::access_log_file::AccessLogFile;
 use super::access_log_manager::AccessLogManager;
+use super::file_config::FileAccessLogConfig;
 use super::formatter::{DEFAULT_FORMAT, Formatter};
-use crate::config;
+use super::instance::Instance;
 use crate::http::{HeaderMap, StreamInfoImpl};
 
 thread_local! {
@@ -17,24 +18,24 @@ thread_local! {
 }
 
 /// A format and the file that its lines go to. Shared by all workers.
-pub struct AccessLog {
+pub struct FileAccessLog {
     formatter: Formatter,
     file: Arc<AccessLogFile>,
 }
 
-impl AccessLog {
+impl FileAccessLog {
     /// Builds a log and opens its file.
     ///
     /// # Errors
     /// Envoy's text for a bad format or for a file that cannot be opened.
-    pub fn new(config: &config::AccessLog, manager: &AccessLogManager) -> Result<Arc<AccessLog>, String> {
+    pub fn new(config: &FileAccessLogConfig, manager: &AccessLogManager) -> Result<Self, String> {
         let formatter = Formatter::new(config.format.as_deref().unwrap_or(DEFAULT_FORMAT))?;
-        Ok(Arc::new(AccessLog { formatter, file: manager.file(&config.sink)? }))
+        Ok(FileAccessLog { formatter, file: manager.file(&config.sink)? })
     }
+}
 
-    /// Logs a stream that has ended. Headers may be absent: a request may have been too broken to have
-    /// any, and not every response has trailers.
-    pub fn log(
+impl Instance for FileAccessLog {
+    fn log(
         &self,
         request_headers: Option<&HeaderMap>,
         response_headers: Option<&HeaderMap>,

@@ -1,0 +1,79 @@
+//! The configurations of access logs that are lines of a file, or of a standard stream.
+//!
+//! Mirrors Envoy's `source/extensions/access_loggers/file/config.cc`; the standard streams are extensions of 1.40.
+
+use std::sync::Arc;
+
+use super::file_access_log::FileAccessLog;
+use super::instance::{AccessLogConfig, AccessLogFactoryContext, AccessLogInstanceFactory, Instance};
+use crate::config::ConfigError;
+use crate::config::access_log::read_log_format;
+use crate::config::reader::MessageReader;
+
+/// Lines of a file.
+pub static FILE: AccessLogInstanceFactory = AccessLogInstanceFactory::new(
+    "envoy.access_loggers.file",
+    &["envoy.extensions.access_loggers.file.v3.FileAccessLog"],
+    |r| Ok(Arc::new(read_file(r)?)),
+);
+
+/// Lines of standard output.
+pub static STDOUT: AccessLogInstanceFactory = AccessLogInstanceFactory::new(
+    "envoy.access_loggers.stdout",
+    &["envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"],
+    |r| Ok(Arc::new(FileAccessLogConfig { sink: AccessLogSink::Stdout, format: read_log_format(r)? })),
+);
+
+/// Lines of standard error.
+pub static STDERR: AccessLogInstanceFactory = AccessLogInstanceFactory::new(
+    "envoy.access_loggers.stderr",
+    &["envoy.extensions.access_loggers.stream.v3.StderrAccessLog"],
+    |r| Ok(Arc::new(FileAccessLogConfig { sink: AccessLogSink::Stderr, format: read_log_format(r)? })),
+);
+
+/// Lines, and where they go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileAccessLogConfig {
+    /// Where the lines go.
+    pub sink: AccessLogSink,
+    /// Format string of a line; `None` is Envoy's default format.
+    pub format: Option<String>,
+}
+
+/// Where access log lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogSink {
+    /// Appended to the file at this path, never empty.
+    File(String),
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl FileAccessLogConfig {
+    /// A file with lines in the default format.
+    pub fn file(path: &str) -> Self {
+        FileAccessLogConfig { sink: AccessLogSink::File(path.to_owned()), format: None }
+    }
+}
+
+fn read_file(r: &mut MessageReader<'_>) -> Result<FileAccessLogConfig, ConfigError> {
+    let path = r.string("path")?;
+    let format = match r.at_most_one(&["format", "log_format"])? {
+        // The older form; empty means the default there.
+        Some("format") => Some(r.string("format")?).filter(|f| !f.is_empty()),
+        _ => read_log_format(r)?,
+    };
+    Ok(FileAccessLogConfig { sink: AccessLogSink::File(path), format })
+}
+
+impl AccessLogConfig for FileAccessLogConfig {
+    fn create_access_log_instance(
+        &self,
+        context: &AccessLogFactoryContext<'_>,
+    ) -> Result<Arc<dyn Instance>, ConfigError> {
+        let log = FileAccessLog::new(self, context.access_log_manager).map_err(ConfigError::document)?;
+        Ok(Arc::new(log))
+    }
+}

@@ -1,0 +1,68 @@
+//! What an access log is to those who end streams, and how it comes from its configuration.
+//!
+//! Mirrors Envoy's `include/envoy/access_log/access_log.h` and `include/envoy/server/access_log_config.h`.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::AccessLogManager;
+use crate::cluster_manager::ClusterManager;
+use crate::config::extension::{Factory, TypedConfig};
+use crate::config::{self, ConfigError};
+use crate::http::{HeaderMap, StreamInfoImpl};
+use crate::stats::Store;
+
+/// An access log. Shared by all workers.
+pub trait Instance: Send + Sync {
+    /// Logs a stream that has ended. Headers may be absent: a request may have been too broken to have
+    /// any, and not every response has trailers.
+    fn log(
+        &self,
+        request_headers: Option<&HeaderMap>,
+        response_headers: Option<&HeaderMap>,
+        response_trailers: Option<&HeaderMap>,
+        info: &StreamInfoImpl,
+    );
+}
+
+/// What the server gives to its access logs.
+pub struct AccessLogFactoryContext<'a> {
+    /// The files.
+    pub access_log_manager: &'a AccessLogManager,
+    /// For those that send what they log somewhere.
+    pub cluster_manager: &'a ClusterManager,
+    /// All statistics.
+    pub stats: &'a Arc<Store>,
+}
+
+/// The configuration of an access log.
+pub trait AccessLogConfig: Any + Debug + Send + Sync {
+    /// Makes the log.
+    ///
+    /// # Errors
+    /// What the configuration asks for and cannot be had, with its path in the configuration.
+    fn create_access_log_instance(
+        &self,
+        context: &AccessLogFactoryContext<'_>,
+    ) -> Result<Arc<dyn Instance>, ConfigError>;
+}
+
+/// Reads the configuration of an access log.
+pub type AccessLogInstanceFactory = Factory<dyn AccessLogConfig>;
+
+impl config::AccessLog {
+    /// A log as if it had been read, by an extension of this name.
+    pub fn of(name: &'static str, config: impl AccessLogConfig) -> Self {
+        let config: Arc<dyn AccessLogConfig> = Arc::new(config);
+        config::AccessLog { name: name.to_string(), typed_config: TypedConfig::new(name, config) }
+    }
+
+    /// The log that the configuration asks for.
+    ///
+    /// # Errors
+    /// As [`AccessLogConfig::create_access_log_instance`].
+    pub fn create(&self, context: &AccessLogFactoryContext<'_>) -> Result<Arc<dyn Instance>, ConfigError> {
+        self.typed_config.get::<dyn AccessLogConfig>()?.create_access_log_instance(context)
+    }
+}

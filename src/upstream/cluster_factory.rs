@@ -1,0 +1,49 @@
+//! How a cluster comes from its configuration. Mirrors Envoy's `include/envoy/upstream/cluster_factory.h`.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::rc::Rc;
+
+use super::Cluster;
+use crate::config::cluster::Cluster as ClusterConfig;
+use crate::config::error::ConfigError;
+use crate::config::extension::Factory;
+use crate::event::Dispatcher;
+use crate::stats::Scope;
+
+/// What the cluster manager gives to its clusters.
+pub struct ClusterFactoryContext<'a> {
+    /// The scope in which `cluster.<name>.` is made.
+    pub root: &'a Scope,
+    /// The main thread's loop.
+    pub dispatcher: &'a Rc<Dispatcher>,
+    /// Whether the cluster came from a discovery service and not from the bootstrap.
+    pub added_via_api: bool,
+}
+
+/// What a configuration says of where the hosts of a cluster come from.
+pub trait ClusterTypeConfig: Any + Debug + Send + Sync {
+    /// Makes a cluster without hosts yet; `cluster` is all that its configuration says.
+    ///
+    /// # Errors
+    /// What the configuration asks for and cannot be had, with its path in the cluster.
+    fn create(
+        &self,
+        cluster: &ClusterConfig,
+        context: &ClusterFactoryContext<'_>,
+    ) -> Result<Rc<dyn Cluster>, ConfigError>;
+}
+
+/// Reads the configuration of a kind of cluster.
+pub type ClusterFactory = Factory<dyn ClusterTypeConfig>;
+
+/// The cluster that its configuration asks for.
+///
+/// # Errors
+/// As [`ClusterTypeConfig::create`].
+pub fn create_cluster(
+    config: &ClusterConfig,
+    context: &ClusterFactoryContext<'_>,
+) -> Result<Rc<dyn Cluster>, ConfigError> {
+    config.cluster_type.get::<dyn ClusterTypeConfig>()?.create(config, context)
+}
