@@ -18,7 +18,7 @@ ROOTS = ("envoy/admin/v3/", "envoy/config/", "envoy/data/", "envoy/extensions/",
          "google/protobuf/", "source/server/", "udpa/type/", "xds/core/", "xds/data/", "xds/type/")
 RULES = 1071  # validate.rules, of fields, and validate.required, of oneofs
 KEPT_OPTIONS = {descriptor_pb2.FieldOptions: {2, RULES}, descriptor_pb2.OneofOptions: {RULES},
-                descriptor_pb2.MessageOptions: {7, RULES}}  # 2: packed, 7: map_entry
+                descriptor_pb2.MessageOptions: {7, RULES}, descriptor_pb2.EnumOptions: {2}}  # packed, map_entry, allow_alias
 WIRE_TYPES = {1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 2, 9: 2, 10: 0, 11: 0, 12: 2, 14: 0}
 INDEX_FIELD = 1000
 IS_ENUM = 1 << 31
@@ -151,7 +151,9 @@ def pruned(files):
         imports = sorted({home[type_name] for type_name in uses[name]} - {name})
         for other in imports:
             add(other)
-        kept = out.file.add(name=name, package=file.package, syntax=file.syntax, dependency=imports)
+        kept = out.file.add(name=name, package=file.package, dependency=imports)
+        if file.HasField("syntax"):
+            kept.syntax = file.syntax
         kept.message_type.extend(file.message_type)
         kept.enum_type.extend(file.enum_type)
 

@@ -13,7 +13,6 @@ use super::listener::Listener;
 use super::reader::{FromMessage, MessageReader};
 use super::runtime::LayeredRuntime;
 use super::watchdog::Watchdogs;
-use serde_json::Value;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -39,8 +38,6 @@ pub struct Bootstrap {
     /// Runtime settings; `None` when absent, which in Envoy is a single admin
     /// layer.
     pub layered_runtime: Option<LayeredRuntime>,
-    /// The document as loaded, after merging, with the names as written.
-    pub raw: Value,
     /// Full paths of what was skipped because unknown fields are allowed.
     pub unknown_fields: Vec<String>,
 }
@@ -57,7 +54,6 @@ impl Default for Bootstrap {
             stats_config: StatsConfig::default(),
             flags_path: String::new(),
             layered_runtime: None,
-            raw: Value::Null,
             unknown_fields: Vec::new(),
         }
     }

@@ -268,9 +268,9 @@ mod tests {
     #[test]
     fn durations_merge_seconds_and_nanoseconds() {
         for (base, over, want) in [
-            ("0.5s", "299s", "299.5s"),
+            ("0.5s", "299s", "299.500s"),
             ("5s", "0s", "5s"),
-            ("5s", "0.25s", "5.25s"),
+            ("5s", "0.25s", "5.250s"),
             ("5s", "10s", "10s"),
             ("5s", "bad", "bad"),
         ] {

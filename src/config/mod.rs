@@ -17,7 +17,7 @@ pub mod bootstrap;
 pub mod cluster;
 mod context;
 pub mod core;
-mod descriptor;
+pub(crate) mod descriptor;
 pub mod endpoint;
 pub mod error;
 pub mod extension;
@@ -33,6 +33,7 @@ mod scalar;
 mod text;
 mod validate;
 pub mod watchdog;
+pub(crate) mod wire;
 mod wire_format;
 pub mod yaml;
 
@@ -51,11 +52,12 @@ pub use protocol_options::HeadersWithUnderscoresAction;
 pub use reader::UnknownFields;
 pub use route::{Action, PathMatch, Route, RouteConfiguration, VirtualHost};
 
+use descriptor::Api;
 use reader::{MessageReader, ParseContext};
 use serde_json::Value;
 
 /// Full name of the message that a document is.
-const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
+pub(crate) const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
 /// Loads the bootstrap from a file, from `--config-yaml`, or from the file with
 /// the other merged over it; it may name these extensions. An empty string is the same as `None`.
@@ -107,19 +109,27 @@ pub fn parse_bootstrap(
     let context = ParseContext::new(unknown, extensions);
     let bootstrap = MessageReader::new(&context, BOOTSTRAP, &raw, String::new())?.read::<Bootstrap>();
     let unknown_fields = context.into_skipped()?;
-    Ok(Bootstrap { unknown_fields, raw, ..bootstrap? })
+    Ok(Bootstrap { unknown_fields, ..bootstrap? })
 }
 
-/// `.json` is JSON, everything else YAML (of which JSON is nearly a part).
+/// The form of a file is told by the end of its name: `.json` and `.pb`, which is binary; everything else is YAML, of which JSON is nearly a part.
 fn load_file(path: &str) -> Result<Value, ConfigError> {
     let bytes = std::fs::read(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => ConfigError::document(format!("Invalid path: {path}")),
         _ => ConfigError::document(format!("unable to read file {path}: {e}")),
     })?;
     let name = path.to_ascii_lowercase();
-    if [".pb", ".pb_text", ".pb_length_delimited"].iter().any(|e| name.ends_with(e)) {
-        let message = format!("unable to read file {path}: only YAML and JSON are supported");
+    if [".pb_text", ".pb_length_delimited"].iter().any(|e| name.ends_with(e)) {
+        let message = format!("unable to read file {path}: only YAML, JSON and binary are supported");
         return Err(ConfigError::document(message));
+    }
+    if name.ends_with(".pb") {
+        let decoded = wire::decode(&Api::default(), BOOTSTRAP, &bytes);
+        return decoded.map_err(|error| {
+            let message =
+                format!("Unable to parse file \"{path}\" as a binary protobuf (type {BOOTSTRAP}): {error}");
+            ConfigError::document(message)
+        });
     }
     let text =
         text::decode(bytes).map_err(|e| ConfigError::document(format!("unable to read file {path}: {e}")))?;

@@ -132,8 +132,17 @@ pub(super) fn parse_duration(value: &Value) -> Result<Duration, String> {
 
 /// A duration as [`parse_duration`] reads it.
 pub(super) fn duration_text(duration: Duration) -> String {
-    let text = format!("{}.{:09}", duration.as_secs(), duration.subsec_nanos());
-    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+    format!("{}{}s", duration.as_secs(), fraction_text(duration.subsec_nanos()))
+}
+
+/// Parts of a second as protobuf writes them: with three, six or nine digits, or not at all.
+pub(super) fn fraction_text(nanos: u32) -> String {
+    match nanos {
+        0 => String::new(),
+        _ if nanos.is_multiple_of(1_000_000) => format!(".{:03}", nanos / 1_000_000),
+        _ if nanos.is_multiple_of(1_000) => format!(".{:06}", nanos / 1_000),
+        _ => format!(".{nanos:09}"),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whole documents through [`load_bootstrap`], with all extensions that are linked in.
 
 mod errors;
+mod wire;
 
 use crate::access_log::FileAccessLogConfig;
 use crate::config::*;
@@ -83,7 +84,6 @@ fn manager(bootstrap: &Bootstrap) -> &HttpConnectionManager {
 #[test]
 fn a_small_bootstrap_has_envoys_defaults() {
     let b = accept(base());
-    assert_eq!(b.raw, base());
     assert_eq!(b.node.id, "nn");
     assert_eq!(b.stats_flush_interval, Duration::from_secs(5));
     let listener = &b.static_resources.listeners[0];

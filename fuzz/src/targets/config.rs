@@ -25,11 +25,7 @@ fn run(input: &[u8]) -> u64 {
     let Ok(text) = std::str::from_utf8(data) else { return 0 };
     let unknown = if choice & 4 == 0 { UnknownFields::Reject } else { UnknownFields::Allow };
     match read(choice, text, unknown) {
-        Ok(bootstrap) => {
-            let again = parse_bootstrap(bootstrap.raw.clone(), unknown, &LINKED).expect("it was read before");
-            assert_eq!(again, bootstrap, "read twice, it is not the same");
-            hash((0, build(&bootstrap), bootstrap.unknown_fields.len().min(4)))
-        }
+        Ok(bootstrap) => hash((0, build(&bootstrap), bootstrap.unknown_fields.len().min(4))),
         Err(error) => {
             let text = error.to_string();
             let known = |word: &&str| word.len() > 2 && DICTIONARY.contains(word);
@@ -58,7 +54,10 @@ fn read(choice: u8, text: &str, unknown: UnknownFields) -> Result<Bootstrap, Con
             base
         }
     };
-    parse_bootstrap(raw, unknown, &LINKED)
+    let bootstrap = parse_bootstrap(raw.clone(), unknown, &LINKED)?;
+    let again = parse_bootstrap(raw, unknown, &LINKED).expect("it was read before");
+    assert_eq!(again, bootstrap, "read twice, it is not the same");
+    Ok(bootstrap)
 }
 
 /// What is made of a configuration, as far as that touches nothing outside; returns where it ends.

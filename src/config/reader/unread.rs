@@ -13,7 +13,9 @@ impl MessageReader<'_> {
         // What a message that the API does not have may hold is known when it has been read.
         let unknown = self.given.iter().filter(|given| given.field.is_none() && !given.read);
         for given in unknown.filter(|_| asked_for_all || self.message.is_some()) {
-            let fields = self.message.iter().flat_map(|message| &message.fields);
+            // The number of a field that came in binary form looks like no name.
+            let is_name = !given.key.starts_with(|c: char| c.is_ascii_digit());
+            let fields = self.message.iter().filter(|_| is_name).flat_map(|message| &message.fields);
             let what = match nearest(given.key, fields.map(|field| field.name).filter(|name| !self.has(name)))
             {
                 Some(name) => format!("unknown field, did you mean '{name}'?"),

@@ -2,6 +2,8 @@
 
 use super::free_port;
 use crate::harness::{Kind, new_directory, proxies};
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
@@ -108,6 +110,36 @@ fn a_valid_configuration_is_accepted() {
         assert_accepted(&files, &files.write("config.json", &config("there").to_string()));
         // JSON is YAML.
         assert_accepted(&files, &files.write("config.yaml", &config("there").to_string()));
+    }
+}
+
+/// A configuration in protobuf's binary form.
+fn binary(config: &Value) -> Vec<u8> {
+    let pool = DescriptorPool::decode(&include_bytes!("../../../proto/envoy.fds")[..]).expect("descriptors");
+    let bootstrap = pool.get_message_by_name("envoy.config.bootstrap.v3.Bootstrap").expect("a bootstrap");
+    DynamicMessage::deserialize(bootstrap, config).expect("a configuration").encode_to_vec()
+}
+
+#[test]
+fn a_binary_configuration_is_told_by_the_name_of_its_file() {
+    let data = binary(&config("there"));
+    for kind in proxies() {
+        let files = Files::new(kind);
+        let write = |name: &str, data: &[u8]| {
+            let path = files.directory.join(name);
+            fs::write(&path, data).expect("a file written");
+            path
+        };
+        assert_accepted(&files, &write("config.pb", &data));
+        let output = files.validate(&write("elsewhere.pb", &binary(&config("elsewhere"))));
+        assert!(stderr(&output).contains("route: unknown cluster 'elsewhere'"), "{}", stderr(&output));
+        if kind == Kind::Legate {
+            let output = files.validate(&write("cut.pb", &data[..data.len() - 1]));
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            let text = "cut.pb\" as a binary protobuf (type envoy.config.bootstrap.v3.Bootstrap): ";
+            assert!(said.contains(text), "{said}");
+        }
     }
 }
 
