@@ -5,10 +5,44 @@ use std::rc::Weak;
 
 use super::{StreamCallbacks, StreamResetReason};
 
+type Listener = Weak<dyn StreamCallbacks>;
+
+/// Listeners in the order in which they came. The first three take no memory of their own, and no stream has more: those of a
+/// request to an upstream are the codec client, the pool and the router.
+#[derive(Clone, Default)]
+struct Listeners {
+    first: [Option<Listener>; 3],
+    others: Vec<Listener>,
+}
+
+impl Listeners {
+    fn push(&mut self, listener: Listener) {
+        match self.first.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(listener),
+            None => self.others.push(listener),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Listener> {
+        self.first.iter().flatten().chain(&self.others)
+    }
+
+    /// The places before that of a listener stay full, so that the order is kept.
+    fn remove(&mut self, listener: &Listener) {
+        let all = std::mem::take(self);
+        all.first
+            .into_iter()
+            .flatten()
+            .chain(all.others)
+            .filter(|l| !l.ptr_eq(listener))
+            .for_each(|l| self.push(l));
+    }
+}
+
 /// The listeners of one stream, told in the order in which they were added.
 #[derive(Default)]
 pub struct StreamCallbackHelper {
-    callbacks: RefCell<Vec<Weak<dyn StreamCallbacks>>>,
+    callbacks: RefCell<Listeners>,
     reset_callbacks_started: Cell<bool>,
     high_watermark_callbacks: Cell<u32>,
 }
@@ -27,7 +61,7 @@ impl StreamCallbackHelper {
 
     /// Removes a listener.
     pub fn remove(&self, callbacks: &Weak<dyn StreamCallbacks>) {
-        self.callbacks.borrow_mut().retain(|c| !c.ptr_eq(callbacks));
+        self.callbacks.borrow_mut().remove(callbacks);
     }
 
     /// Tells all listeners that the stream is reset; at most once.
@@ -59,8 +93,8 @@ impl StreamCallbackHelper {
     fn for_each(&self, f: impl Fn(&dyn StreamCallbacks)) {
         // A copy, because a listener may add or remove listeners; one removed meanwhile is skipped.
         let snapshot = self.callbacks.borrow().clone();
-        for callbacks in snapshot {
-            let still_there = self.callbacks.borrow().iter().any(|c| c.ptr_eq(&callbacks));
+        for callbacks in snapshot.iter() {
+            let still_there = self.callbacks.borrow().iter().any(|c| c.ptr_eq(callbacks));
             if let Some(callbacks) = callbacks.upgrade().filter(|_| still_there) {
                 f(&*callbacks);
             }
