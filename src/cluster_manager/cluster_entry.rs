@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
-use crate::conn_pool::Instance;
+use crate::conn_pool::HttpInstance;
 use crate::envoy_log;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
@@ -43,7 +43,7 @@ impl ClusterEntry {
         priority: ResourcePriority,
         protocol: Protocol,
         context: &dyn LoadBalancerContext,
-    ) -> Option<Rc<dyn Instance>> {
+    ) -> Option<Rc<dyn HttpInstance>> {
         trace::instant(Stage::HttpConnPool, None, 0, priority as u64, 0);
         let host = self.lb.choose_host(context);
         trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), 0);

@@ -1,4 +1,4 @@
-//! The pools of one host and priority, by protocol.
+//! The pools of one kind (HTTP, TCP) of one host and priority, by what tells them apart.
 //!
 //! Mirrors Envoy's `source/common/upstream/conn_pool_map_impl.h` and `priority_conn_pool_map_impl.h`.
 //!
@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
-use crate::conn_pool::{DrainedCb, IdleCb, Instance};
+use crate::conn_pool::{DrainedCb, HttpInstance, IdleCb, Instance};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::http::Protocol;
@@ -16,20 +16,28 @@ use crate::trace::{self, Stage};
 use crate::upstream::{HostSharedPtr, ResourcePriority};
 
 /// What tells the HTTP pools of a host and priority apart. HTTP/1.0 and HTTP/1.1 have pools of their
-/// own, so that `use_downstream_protocol` keeps their requests apart. TCP pools have a map of their own.
-pub(super) type PoolKey = Protocol;
+/// own, so that `use_downstream_protocol` keeps their requests apart.
+pub(super) type HttpPoolKey = Protocol;
 
-/// See the module's description. Few keys: a list is as good as a table.
-pub(super) struct ConnPoolMap {
-    weak: Weak<ConnPoolMap>,
+/// The HTTP pools of a host.
+pub(super) type HttpConnPoolMap = PriorityConnPoolMap<HttpPoolKey, dyn HttpInstance>;
+
+/// The pools `P` of one priority, by keys `K`. They are few: a list is as good as a table.
+pub(super) struct ConnPoolMap<K: Key, P: Instance + ?Sized + 'static> {
+    weak: Weak<Self>,
     dispatcher: Rc<Dispatcher>,
     host: HostSharedPtr,
     priority: ResourcePriority,
-    active_pools: RefCell<Vec<(PoolKey, Rc<dyn Instance>)>>,
+    active_pools: RefCell<Vec<(K, Rc<P>)>>,
     cached_callbacks: RefCell<Vec<DrainedCb>>,
 }
 
-impl ConnPoolMap {
+/// What may tell pools apart.
+pub(super) trait Key: Clone + Eq + 'static {}
+
+impl<K: Clone + Eq + 'static> Key for K {}
+
+impl<K: Key, P: Instance + ?Sized + 'static> ConnPoolMap<K, P> {
     fn new(dispatcher: &Rc<Dispatcher>, host: &HostSharedPtr, priority: ResourcePriority) -> Rc<Self> {
         Rc::new_cyclic(|weak| ConnPoolMap {
             weak: weak.clone(),
@@ -43,7 +51,7 @@ impl ConnPoolMap {
 
     /// The pool for `key`, made by `factory` when there is none. `None` when the limit on pools is
     /// reached and none of this map's is idle.
-    fn get_pool(&self, key: PoolKey, factory: impl FnOnce() -> Rc<dyn Instance>) -> Option<Rc<dyn Instance>> {
+    fn get_pool(&self, key: K, factory: impl FnOnce() -> Rc<P>) -> Option<Rc<P>> {
         let pools = trace::detail(|| self.active_pools.borrow().len() as u64);
         trace::instant(Stage::GetPool, None, 0, pools, 0);
         if let Some((_, pool)) = self.active_pools.borrow().iter().find(|(k, _)| *k == key) {
@@ -58,7 +66,7 @@ impl ConnPoolMap {
         let pool = factory();
         resource.inc();
         if resource.is_watched() {
-            pool.set_idle_callback(self.idle_callback(key));
+            pool.set_idle_callback(self.idle_callback(key.clone()));
         }
         for callback in self.cached_callbacks.borrow().iter() {
             pool.add_drained_callback(callback.clone());
@@ -67,20 +75,20 @@ impl ConnPoolMap {
         Some(pool)
     }
 
-    fn idle_callback(&self, key: PoolKey) -> IdleCb {
+    fn idle_callback(&self, key: K) -> IdleCb {
         let weak = self.weak.clone();
         Box::new(move || {
             if let Some(map) = weak.upgrade() {
-                map.erase_pool(key);
+                map.erase_pool(&key);
             }
         })
     }
 
     /// An empty pool gives its place back.
-    fn erase_pool(&self, key: PoolKey) {
+    fn erase_pool(&self, key: &K) {
         let erased = {
             let mut pools = self.active_pools.borrow_mut();
-            let index = pools.iter().position(|(k, _)| *k == key);
+            let index = pools.iter().position(|(k, _)| k == key);
             index.map(|i| pools.remove(i))
         };
         let Some((_, pool)) = erased else { return };
@@ -109,7 +117,7 @@ impl ConnPoolMap {
         }
     }
 
-    fn pools(&self) -> Vec<Rc<dyn Instance>> {
+    fn pools(&self) -> Vec<Rc<P>> {
         self.active_pools.borrow().iter().map(|(_, pool)| pool.clone()).collect()
     }
 
@@ -129,7 +137,7 @@ impl ConnPoolMap {
     }
 }
 
-impl Drop for ConnPoolMap {
+impl<K: Key, P: Instance + ?Sized + 'static> Drop for ConnPoolMap<K, P> {
     fn drop(&mut self) {
         let pools = self.pools();
         for pool in &pools {
@@ -140,11 +148,11 @@ impl Drop for ConnPoolMap {
 }
 
 /// The maps of one host, by priority.
-pub(super) struct PriorityConnPoolMap {
-    maps: [Rc<ConnPoolMap>; 2],
+pub(super) struct PriorityConnPoolMap<K: Key, P: Instance + ?Sized + 'static> {
+    maps: [Rc<ConnPoolMap<K, P>>; 2],
 }
 
-impl PriorityConnPoolMap {
+impl<K: Key, P: Instance + ?Sized + 'static> PriorityConnPoolMap<K, P> {
     pub(super) fn new(dispatcher: &Rc<Dispatcher>, host: &HostSharedPtr) -> Self {
         PriorityConnPoolMap {
             maps: ResourcePriority::ALL.map(|priority| ConnPoolMap::new(dispatcher, host, priority)),
@@ -154,9 +162,9 @@ impl PriorityConnPoolMap {
     pub(super) fn get_pool(
         &self,
         priority: ResourcePriority,
-        key: PoolKey,
-        factory: impl FnOnce() -> Rc<dyn Instance>,
-    ) -> Option<Rc<dyn Instance>> {
+        key: K,
+        factory: impl FnOnce() -> Rc<P>,
+    ) -> Option<Rc<P>> {
         self.maps[priority as usize].get_pool(key, factory)
     }
 

@@ -42,7 +42,11 @@ impl ClusterManager {
 
     /// Has this thread's requests of default priority to a host given to `pool`.
     #[cfg(test)]
-    pub fn set_pool(&self, host: &crate::upstream::HostSharedPtr, pool: Rc<dyn crate::conn_pool::Instance>) {
+    pub fn set_pool(
+        &self,
+        host: &crate::upstream::HostSharedPtr,
+        pool: Rc<dyn crate::conn_pool::HttpInstance>,
+    ) {
         self.slot.get().expect("a thread with clusters").set_pool(host, pool);
     }
 }

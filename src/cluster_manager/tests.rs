@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use super::{ClusterEntry, ClusterManagerImpl};
 use crate::buffer::Buffer;
 use crate::config::{self, UnknownFields, parse_bootstrap};
-use crate::conn_pool::{Callbacks, Instance, PoolFailureReason};
+use crate::conn_pool::{Callbacks, HttpInstance, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, StreamDecoder, StreamEncoder};
 use crate::stats::Store;
 use crate::thread_local::{InstanceImpl, enter_thread, shutdown_thread};
+use crate::trace::Ids;
 use crate::upstream::load_balancer::NoContext;
 use crate::upstream::test_support::OfThisFloor;
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, ResourcePriority};
@@ -66,11 +67,11 @@ impl Fixture {
         self.manager.handle().get("a").unwrap()
     }
 
-    fn pool(&self, priority: ResourcePriority, protocol: Protocol) -> Option<Rc<dyn Instance>> {
+    fn pool(&self, priority: ResourcePriority, protocol: Protocol) -> Option<Rc<dyn HttpInstance>> {
         self.entry().http_conn_pool(priority, protocol, &NoContext)
     }
 
-    fn default_pool(&self) -> Rc<dyn Instance> {
+    fn default_pool(&self) -> Rc<dyn HttpInstance> {
         self.pool(ResourcePriority::Default, Protocol::Http11).unwrap()
     }
 
@@ -101,7 +102,7 @@ impl Fixture {
     }
 
     /// A request that `pool` is serving, and the upstream's end of its connection.
-    fn serving(&self, pool: &Rc<dyn Instance>) -> (Rc<Request>, TcpStream) {
+    fn serving(&self, pool: &Rc<dyn HttpInstance>) -> (Rc<Request>, TcpStream) {
         let request = Request::start(pool);
         self.run_until("a client", || request.ready.get());
         let mut peer = None;
@@ -163,11 +164,11 @@ struct Request {
 }
 
 impl Request {
-    fn start(pool: &Rc<dyn Instance>) -> Rc<Request> {
+    fn start(pool: &Rc<dyn HttpInstance>) -> Rc<Request> {
         let request = Rc::new(Request::default());
         let weak = Rc::downgrade(&request);
         let decoder: Weak<dyn StreamDecoder> = weak.clone();
-        pool.new_stream(decoder, weak);
+        pool.new_stream(decoder, weak, Ids::default());
         request
     }
 }

@@ -7,8 +7,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::cluster_entry::ClusterEntry;
-use super::conn_pool_map::PriorityConnPoolMap;
-use crate::conn_pool::Instance;
+use super::conn_pool_map::HttpConnPoolMap;
+use crate::conn_pool::HttpInstance;
 use crate::conn_pool::http1::ConnPoolImpl;
 use crate::envoy_log;
 use crate::event::Dispatcher;
@@ -28,7 +28,7 @@ pub struct ThreadLocalClusterManagerImpl {
 /// The HTTP pools of one host.
 struct ConnPoolsContainer {
     host: HostSharedPtr,
-    pools: PriorityConnPoolMap,
+    pools: HttpConnPoolMap,
     ready_to_drain: Cell<bool>,
     drains_remaining: Cell<usize>,
 }
@@ -131,7 +131,7 @@ impl ThreadLocalClusterManagerImpl {
                 trace::instant(Stage::GetContainer, None, 0, hosts, 0);
                 Rc::new(ConnPoolsContainer {
                     host: host.clone(),
-                    pools: PriorityConnPoolMap::new(&self.dispatcher, host),
+                    pools: HttpConnPoolMap::new(&self.dispatcher, host),
                     ready_to_drain: Cell::new(false),
                     drains_remaining: Cell::new(0),
                 })
@@ -144,7 +144,7 @@ impl ThreadLocalClusterManagerImpl {
         host: &HostSharedPtr,
         priority: ResourcePriority,
         protocol: Protocol,
-    ) -> Option<Rc<dyn Instance>> {
+    ) -> Option<Rc<dyn HttpInstance>> {
         let container = self.get_or_create_container(host);
         container
             .pools
@@ -152,7 +152,7 @@ impl ThreadLocalClusterManagerImpl {
     }
 
     #[cfg(test)]
-    pub(super) fn set_pool(&self, host: &HostSharedPtr, pool: Rc<dyn Instance>) {
+    pub(super) fn set_pool(&self, host: &HostSharedPtr, pool: Rc<dyn HttpInstance>) {
         let container = self.get_or_create_container(host);
         container.pools.get_pool(ResourcePriority::Default, Protocol::Http11, || pool);
     }

@@ -1,13 +1,15 @@
 //! Connection pools: one per worker, host, priority and protocol.
 //!
-//! Mirrors Envoy's `include/envoy/http/conn_pool.h` and the pools behind it. The HTTP/2 and TCP pools
-//! have their keys already (`cluster_manager/`) and come here beside [`http1`].
+//! Mirrors Envoy's `include/envoy/http/conn_pool.h` and the pools behind it. Pools of other protocols come here beside
+//! [`http1`], upon the same [`base`].
 
+mod base;
 pub mod http1;
 
 use std::rc::{Rc, Weak};
 
 use crate::http::{Protocol, StreamDecoder, StreamEncoder};
+use crate::trace::Ids;
 use crate::upstream::HostSharedPtr;
 
 /// Why a pool could not serve a request.
@@ -25,10 +27,6 @@ pub enum PoolFailureReason {
 
 /// What a pool tells about a request given to it.
 pub trait Callbacks {
-    /// The ids of the downstream connection and stream, for the stage recorder.
-    fn ids(&self) -> (u64, u64) {
-        (0, 0)
-    }
     /// A connection is there: the request can be sent through `encoder`.
     fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr);
     /// There will be no connection. `host` is missing for an overflow.
@@ -52,19 +50,10 @@ pub type DrainedCb = Rc<dyn Fn()>;
 /// Called when a pool has neither a request nor a connection left.
 pub type IdleCb = Box<dyn Fn()>;
 
-/// An HTTP pool of any protocol.
+/// A pool of any protocol, as those who keep it see it.
 pub trait Instance {
-    /// The protocol spoken upstream.
-    fn protocol(&self) -> Protocol;
     /// The host that the pool connects to.
     fn host(&self) -> &HostSharedPtr;
-    /// Asks for a connection. The callbacks may run before this returns; a handle is returned only
-    /// while the request waits.
-    fn new_stream(
-        &self,
-        response_decoder: Weak<dyn StreamDecoder>,
-        callbacks: Weak<dyn Callbacks>,
-    ) -> Option<Rc<dyn Cancellable>>;
     /// Has `callback` called when no request is left; at once when there is none. The pool goes on serving.
     fn add_drained_callback(&self, callback: DrainedCb);
     /// Has `callback` called each time that neither a request nor a connection is left.
@@ -77,4 +66,18 @@ pub trait Instance {
     fn close(&self);
     /// Records how many requests and connections there are in each list, for the stage recorder.
     fn record_lists(&self);
+}
+
+/// An HTTP pool of any version.
+pub trait HttpInstance: Instance {
+    /// The protocol spoken upstream.
+    fn protocol(&self) -> Protocol;
+    /// Asks for a connection, on behalf of the stream that `ids` name to the stage recorder. The callbacks may run before
+    /// this returns; a handle is returned only while the request waits.
+    fn new_stream(
+        &self,
+        response_decoder: Weak<dyn StreamDecoder>,
+        callbacks: Weak<dyn Callbacks>,
+        ids: Ids,
+    ) -> Option<Rc<dyn Cancellable>>;
 }

@@ -22,6 +22,11 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Whether a connection carries many streams at a time.
+    pub fn is_multiplexed(self) -> bool {
+        matches!(self, Protocol::Http2)
+    }
+
     /// The access log's name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -131,8 +136,14 @@ pub trait StreamCallbacks {
     fn on_below_write_buffer_low_watermark(&self);
 }
 
+/// Told of what befalls a connection as a whole.
+pub trait CodecCallbacks {
+    /// The peer wants no new streams on this connection.
+    fn on_go_away(&self);
+}
+
 /// What a server codec asks of its owner.
-pub trait ServerConnectionCallbacks {
+pub trait ServerConnectionCallbacks: CodecCallbacks {
     /// A request has begun.
     fn new_stream(&self, response_encoder: Rc<dyn StreamEncoder>) -> Weak<dyn RequestDecoder>;
 }
@@ -162,28 +173,32 @@ impl fmt::Display for CodecError {
     }
 }
 
-/// A server's side of a connection.
-pub trait ServerConnection {
-    /// Decodes what is in `data`, one message at a time, and drains what it used.
+/// Either side's codec. What is there for protocols with many streams a connection does nothing by default.
+pub trait Connection {
+    /// Decodes what is in `data` and drains what it used. A server's codec of HTTP/1 stops behind each message, and to a
+    /// client's, empty data is the end of the stream.
     fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError>;
-    /// The protocol of the connection, or of its last request.
+    /// The protocol of the connection, or of its last message.
     fn protocol(&self) -> Protocol;
+    /// Tells the peer that new streams are not served any more.
+    fn go_away(&self) {}
+    /// Tells the peer that new streams will soon not be served any more.
+    fn shutdown_notice(&self) {}
+    /// Whether the codec keeps back something to write, which the connection is to wait for.
+    fn wants_to_write(&self) -> bool {
+        false
+    }
     /// The connection's write buffer went above its high watermark.
     fn on_underlying_connection_above_write_buffer_high_watermark(&self);
     /// The connection's write buffer fell below its low watermark.
     fn on_underlying_connection_below_write_buffer_low_watermark(&self);
 }
 
+/// A server's side of a connection.
+pub trait ServerConnection: Connection {}
+
 /// A client's side of a connection.
-pub trait ClientConnection {
-    /// Decodes what is in `data` and drains what it used; empty data is the end of the stream.
-    fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError>;
+pub trait ClientConnection: Connection {
     /// Starts a request whose response goes to `response_decoder`.
     fn new_stream(&self, response_decoder: Weak<dyn StreamDecoder>) -> Rc<dyn StreamEncoder>;
-    /// The protocol of the connection.
-    fn protocol(&self) -> Protocol;
-    /// The connection's write buffer went above its high watermark.
-    fn on_underlying_connection_above_write_buffer_high_watermark(&self);
-    /// The connection's write buffer fell below its low watermark.
-    fn on_underlying_connection_below_write_buffer_low_watermark(&self);
 }

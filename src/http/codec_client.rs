@@ -8,10 +8,11 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::{
-    ClientConnection, CodecError, HeaderMapPtr, Protocol, StreamCallbacks, StreamDecoder, StreamEncoder,
-    StreamResetReason,
+    ClientConnection, CodecCallbacks, CodecError, HeaderMapPtr, Protocol, StreamCallbacks, StreamDecoder,
+    StreamEncoder, StreamResetReason,
 };
 use crate::buffer::Buffer;
+use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_conn_log;
 use crate::event::{Timeout, TimeoutCallbacks};
 use crate::network::{
@@ -26,9 +27,11 @@ pub trait CodecClientCallbacks {
     fn on_protocol_error(&self);
     /// The connection was idle for too long and is being closed.
     fn on_idle_timeout(&self);
+    /// The upstream wants no more streams on the connection, which HTTP/1 has no word for.
+    fn on_go_away(&self) {}
 }
 
-/// See the module's description.
+/// A connection to an upstream with its codec and the requests on it.
 pub struct CodecClient {
     weak: Weak<CodecClient>,
     connection: ClientConnectionImpl,
@@ -36,7 +39,8 @@ pub struct CodecClient {
     callbacks: Weak<dyn CodecClientCallbacks>,
     idle_timeout: Option<Duration>,
     idle_timer: Timeout,
-    active_requests: RefCell<Vec<Rc<ActiveRequest>>>,
+    /// The newest at the front.
+    active_requests: Arena<ActiveRequest, Only>,
     connected: Cell<bool>,
     remote_closed: Cell<bool>,
     protocol_error: Cell<bool>,
@@ -57,7 +61,7 @@ impl CodecClient {
             callbacks,
             idle_timeout,
             idle_timer: Timeout::default(),
-            active_requests: RefCell::default(),
+            active_requests: Arena::default(),
             connected: Cell::new(false),
             remote_closed: Cell::new(false),
             protocol_error: Cell::new(false),
@@ -98,7 +102,12 @@ impl CodecClient {
 
     /// The number of requests on the connection.
     pub fn num_active_requests(&self) -> usize {
-        self.active_requests.borrow().len()
+        self.active_requests.len(Only)
+    }
+
+    /// Tells the upstream that no more streams are wanted.
+    pub fn go_away(&self) {
+        self.codec.go_away();
     }
 
     /// Closes the connection at once.
@@ -113,13 +122,15 @@ impl CodecClient {
             parent: self.weak.clone(),
             inner: response_decoder,
             encoder: RefCell::default(),
+            place: Cell::new(None),
         });
         let decoder: Weak<dyn StreamDecoder> = request.weak.clone();
         let encoder = self.codec.new_stream(decoder);
         let callbacks: Weak<dyn StreamCallbacks> = request.weak.clone();
         encoder.stream().add_callbacks(callbacks);
         *request.encoder.borrow_mut() = Some(encoder.clone());
-        self.active_requests.borrow_mut().push(request);
+        let place = self.active_requests.push_front(Only, request.clone());
+        request.place.set(Some(place));
         trace::instant(Stage::CodecClientNewStream, Some(self.id()), 0, 0, 0);
         self.disable_idle_timer();
         encoder
@@ -127,11 +138,7 @@ impl CodecClient {
 
     /// Takes a request off the list; false when it is gone already.
     fn delete_request(&self, request: &ActiveRequest) -> bool {
-        let removed = {
-            let mut requests = self.active_requests.borrow_mut();
-            let index = requests.iter().position(|r| std::ptr::eq(&**r, request));
-            index.map(|i| requests.swap_remove(i))
-        };
+        let removed = request.place.take().and_then(|place| self.active_requests.remove(place));
         let Some(removed) = removed else { return false };
         let left = trace::detail(|| self.num_active_requests() as u64);
         trace::instant(Stage::DeleteRequest, Some(self.id()), 0, left, 0);
@@ -202,6 +209,14 @@ impl TimeoutCallbacks for CodecClient {
     }
 }
 
+impl CodecCallbacks for CodecClient {
+    fn on_go_away(&self) {
+        if let Some(callbacks) = self.callbacks.upgrade() {
+            callbacks.on_go_away();
+        }
+    }
+}
+
 impl ConnectionCallbacks for CodecClient {
     fn on_event(&self, event: ConnectionEvent) {
         let id = self.connection.id();
@@ -228,7 +243,7 @@ impl ConnectionCallbacks for CodecClient {
         );
         self.idle_timer.disable();
         loop {
-            let Some(request) = self.active_requests.borrow().last().cloned() else { return };
+            let Some(request) = self.active_requests.front(Only) else { return };
             let encoder = request.encoder.borrow().clone();
             if let Some(encoder) = encoder {
                 encoder.stream().reset_stream(self.reset_reason());
@@ -269,6 +284,7 @@ struct ActiveRequest {
     parent: Weak<CodecClient>,
     inner: Weak<dyn StreamDecoder>,
     encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
+    place: Cell<Option<NodeKey>>,
 }
 
 impl ActiveRequest {

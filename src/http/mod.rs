@@ -17,8 +17,8 @@ pub mod url;
 pub mod utility;
 
 pub use codec::{
-    ClientConnection, CodecError, Protocol, RequestDecoder, ServerConnection, ServerConnectionCallbacks,
-    Stream, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason,
+    ClientConnection, CodecCallbacks, CodecError, Connection, Protocol, RequestDecoder, ServerConnection,
+    ServerConnectionCallbacks, Stream, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason,
 };
 pub use codec_client::{CodecClient, CodecClientCallbacks};
 pub use codec_helper::StreamCallbackHelper;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::listener_config::{ListenerConfig, PerHandlerListenerStats};
-use crate::common::linked_list::{Arena, NodeKey};
+use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::network::{
@@ -77,7 +77,7 @@ struct ActiveListener {
     config: Arc<ListenerConfig>,
     handler_stats: PerHandlerListenerStats,
     listener: RefCell<Option<Rc<ListenerImpl>>>,
-    connections: Arena<ActiveConnection, 1>,
+    connections: Arena<ActiveConnection, Only>,
     num_connections: Rc<Cell<u64>>,
 }
 
@@ -135,7 +135,7 @@ impl ActiveListener {
         connection.no_delay();
         trace::instant(Stage::OnNewConnection, Some(connection.id()), 0, self.num_connections.get() + 1, 0);
         let active = ActiveConnection::new(&self.weak, self, connection);
-        let key = self.connections.push_front(0, active.clone());
+        let key = self.connections.push_front(Only, active.clone());
         active.key.set(Some(key));
     }
 
@@ -163,7 +163,7 @@ impl ListenerCallbacks for ActiveListener {
 
 impl Drop for ActiveListener {
     fn drop(&mut self) {
-        while let Some(connection) = self.connections.front(0) {
+        while let Some(connection) = self.connections.front(Only) {
             connection.connection.close(ConnectionCloseType::NoFlush);
             // This listener is past calling back, so the list is emptied here.
             self.remove_connection(&connection);

@@ -216,6 +216,15 @@ pub fn detail(find: impl FnOnce() -> u64) -> u64 {
     if enabled() { find() } else { 0 }
 }
 
+/// Whose something is, where that is not known where it happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    /// The downstream connection.
+    pub connection: u64,
+    /// The stream on it.
+    pub stream: u64,
+}
+
 /// Records that something happens. A stream comes with its connection.
 #[inline(always)]
 pub fn instant(stage: Stage, conn: Option<u64>, stream: u64, a: u64, b: u64) {

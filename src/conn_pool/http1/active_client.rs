@@ -47,11 +47,12 @@ pub(super) struct ActiveClient {
 
 impl ActiveClient {
     /// Starts a connection for `pool`.
-    pub(super) fn new(weak_pool: &Weak<ConnPoolImpl>, pool: &ConnPoolImpl) -> io::Result<Rc<Self>> {
-        let host = pool.host.clone();
+    pub(super) fn new(pool: &ConnPoolImpl) -> io::Result<Rc<Self>> {
+        let base = &pool.base;
+        let host = base.host.clone();
         let cluster = host.cluster();
         pool.connect_start.set(Instant::now());
-        let connection = host.create_connection(&pool.dispatcher)?;
+        let connection = host.create_connection(&base.dispatcher)?;
         let limits = HeadLimits {
             max_bytes: MAX_RESPONSE_HEADERS_BYTES,
             max_count: cluster.max_response_headers_count() as usize,
@@ -63,11 +64,11 @@ impl ActiveClient {
             let on_timeout = weak.clone();
             ActiveClient {
                 weak: weak.clone(),
-                parent: weak_pool.clone(),
-                priority: pool.priority(),
+                parent: base.weak.clone(),
+                priority: base.priority,
                 codec_client: CodecClient::new(connection, codec, callbacks, cluster.idle_timeout()),
                 key: OnceCell::new(),
-                connect_timer: RefCell::new(Some(pool.dispatcher.create_timer(move || {
+                connect_timer: RefCell::new(Some(base.dispatcher.create_timer(move || {
                     if let Some(client) = on_timeout.upgrade() {
                         client.on_connect_timeout();
                     }
@@ -91,10 +92,10 @@ impl ActiveClient {
         if let Some(timer) = client.connect_timer.borrow().as_ref() {
             timer.enable_timer(cluster.connect_timeout());
         }
-        pool.resources().connections().inc();
+        base.resources().connections().inc();
         client.codec_client.connection().set_connection_stats(cluster.connection_stats().clone());
         let timeout = cluster.connect_timeout().as_millis() as u64;
-        trace::instant(Stage::ActiveClientComes, Some(client.id()), 0, timeout, pool.number());
+        trace::instant(Stage::ActiveClientComes, Some(client.id()), 0, timeout, base.number());
         Ok(client)
     }
 

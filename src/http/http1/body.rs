@@ -4,12 +4,10 @@ use super::chunk::ChunkDecoder;
 use super::head::HeadError;
 use crate::http::{HeaderId, HeaderMap};
 
-/// What of the body is still to come.
+/// What of a body is still to come.
 #[derive(Clone, Copy)]
 pub(super) enum BodyState {
-    /// No body.
-    None,
-    /// So many bytes.
+    /// So many bytes, at least one.
     Length(u64),
     /// Chunks.
     Chunked(ChunkDecoder),

@@ -6,26 +6,19 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use super::body::{BodyState, Framing, framing};
-use super::chunk::{ChunkDecoder, ChunkStatus};
+use super::chunk::ChunkDecoder;
+use super::connection::{CodecStream, ConnectionImpl, Decoded, State};
 use super::encoder::MessageEncoder;
-use super::head::{self, HeadError, HeadLimits, HeadScanner};
-use super::server::read_trailers;
+use super::head::{self, HeadError, HeadLimits};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::{
-    ClientConnection, CodecError, HeaderId, HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks,
-    StreamDecoder, StreamEncoder, StreamResetReason,
+    ClientConnection, CodecError, Connection, HeaderId, HeaderMap, HeaderMapPtr, Protocol, Stream,
+    StreamDecoder, StreamEncoder, StreamResetReason, utility,
 };
-use crate::network::{Address, ConnectionImpl, ConnectionState};
+use crate::network::{self, ConnectionState};
 use crate::trace::{self, Stage};
-
-#[derive(Clone, Copy)]
-enum State {
-    Head,
-    Body(BodyState),
-    Trailers,
-}
 
 /// The response that is awaited.
 struct PendingResponse {
@@ -36,18 +29,9 @@ struct PendingResponse {
 /// The codec of one upstream connection: one request at a time, which its pool sees to.
 pub struct ClientConnectionImpl {
     weak: Weak<ClientConnectionImpl>,
-    connection: Weak<ConnectionImpl>,
-    connection_id: u64,
-    limits: HeadLimits,
+    base: ConnectionImpl,
     enable_trailers: bool,
-    /// Of the last response.
-    protocol: Cell<Protocol>,
-    state: Cell<State>,
-    scanner: Cell<HeadScanner>,
-    /// Part of a head has come.
-    in_head: Cell<bool>,
     pending_response: RefCell<Option<PendingResponse>>,
-    reset_stream_called: Cell<bool>,
 }
 
 /// The request being sent.
@@ -56,94 +40,75 @@ struct RequestEncoder {
     encoder: MessageEncoder,
     helper: StreamCallbackHelper,
     head_request: Cell<bool>,
+    /// Another protocol is asked for, so that the response may be a tunnel.
+    upgrade_request: Cell<bool>,
 }
 
 impl ClientConnectionImpl {
     /// A codec for `connection`.
-    pub fn new(connection: &Rc<ConnectionImpl>, limits: HeadLimits, enable_trailers: bool) -> Rc<Self> {
+    pub fn new(
+        connection: &Rc<network::ConnectionImpl>,
+        limits: HeadLimits,
+        enable_trailers: bool,
+    ) -> Rc<Self> {
         Rc::new_cyclic(|weak| ClientConnectionImpl {
             weak: weak.clone(),
-            connection: Rc::downgrade(connection),
-            connection_id: connection.id(),
-            limits,
+            base: ConnectionImpl::new(connection, limits),
             enable_trailers,
-            protocol: Cell::new(Protocol::Http11),
-            state: Cell::new(State::Head),
-            scanner: Cell::default(),
-            in_head: Cell::new(false),
             pending_response: RefCell::default(),
-            reset_stream_called: Cell::new(false),
         })
     }
 
-    /// The decoder of the awaited response and whether it answers a HEAD.
-    fn pending(&self) -> Option<(Weak<dyn StreamDecoder>, bool)> {
-        self.pending_response.borrow().as_ref().map(|p| (p.decoder.clone(), p.encoder.head_request.get()))
+    /// The request whose response is awaited.
+    fn pending_request(&self) -> Option<Rc<RequestEncoder>> {
+        self.pending_response.borrow().as_ref().map(|p| p.encoder.clone())
     }
 
     fn with_decoder(&self, f: impl FnOnce(&dyn StreamDecoder)) {
-        if let Some(decoder) = self.pending().and_then(|(decoder, _)| decoder.upgrade()) {
+        let decoder = self.pending_response.borrow().as_ref().and_then(|p| p.decoder.upgrade());
+        if let Some(decoder) = decoder {
             f(&*decoder);
         }
     }
 
     fn decode(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         while !data.is_empty() {
-            let before = (data.len(), std::mem::discriminant(&self.state.get()));
-            let progress = match self.state.get() {
-                State::Head => self.decode_head(data)?,
-                State::Body(body) => self.decode_body(body, data)?,
-                State::Trailers => self.decode_trailers(data)?,
-            };
-            if !progress {
-                return Ok(());
+            if matches!(self.base.state(), State::Head) {
+                self.check_beginning(data)?;
             }
-            let after = (data.len(), std::mem::discriminant(&self.state.get()));
-            debug_assert!(after != before, "neither input used nor state changed");
+            match self.base.next(data)? {
+                None => return Ok(()),
+                Some(Decoded::Head(length)) => self.decode_head(data, length)?,
+                Some(Decoded::Data { piece, last }) => self.decode_data(piece, last),
+                Some(Decoded::Trailers(length)) => self.decode_trailers(data, length)?,
+            }
         }
         Ok(())
     }
 
-    /// Reads a response head when all of it is there; false to wait for more.
-    fn decode_head(&self, data: &mut Buffer) -> Result<bool, DecodeError> {
-        let mut scanner = self.scanner.get();
-        let found = scanner.find_end(data);
-        self.scanner.set(scanner);
-        let Some((_, head_request)) = self.pending() else { return self.premature(data, found) };
-        self.in_head.set(true);
-        // What is no status line will not become one.
+    /// Refuses what nobody waits for, and what is no status line: it will not become one.
+    fn check_beginning(&self, data: &mut Buffer) -> Result<(), DecodeError> {
+        if self.pending_response.borrow().is_none() {
+            return Err(self.premature(data));
+        }
         if data.front().first() != Some(&b'H') {
             return Err(HeadError::bad("HPE_INVALID_CONSTANT").into());
         }
-        let Some(length) = found else {
-            head::check_partial_size(data.len(), &self.limits)?;
-            return Ok(false);
-        };
-        envoy_conn_log!(Http, trace, self.connection_id, "message begin");
-        trace::instant(Stage::ClientMessageBegin, Some(self.connection_id), 0, 0, 0);
-        self.scanner.set(HeadScanner::default());
-        self.in_head.set(false);
-        head::check_size(length, &self.limits)?;
-        let mut headers = HeaderMap::new();
-        let head = data.linearize(length);
-        let line = head::parse_response(head, &self.limits, &mut headers);
-        if line.is_ok() {
-            head::on_headers_complete(self.connection_id, head, headers.len(), Stage::ClientHeadersComplete);
-        }
-        data.drain(length);
-        let line = line?;
-        self.on_headers_complete(headers, line, head_request)?;
-        Ok(true)
+        Ok(())
     }
 
-    fn on_headers_complete(
-        &self,
-        mut headers: HeaderMap,
-        line: head::StatusLine,
-        head_request: bool,
-    ) -> Result<(), DecodeError> {
+    fn decode_head(&self, data: &mut Buffer, length: usize) -> Result<(), DecodeError> {
+        let id = self.base.id();
+        envoy_conn_log!(Http, trace, id, "message begin");
+        trace::instant(Stage::ClientMessageBegin, Some(id), 0, 0, 0);
+        let (line, headers) =
+            self.base.take_head(data, length, head::parse_response, Stage::ClientHeadersComplete)?;
+        self.on_headers_complete(headers, line)
+    }
+
+    fn on_headers_complete(&self, mut headers: HeaderMap, line: head::StatusLine) -> Result<(), DecodeError> {
         let framing = framing(&headers, false)?;
-        self.protocol.set(line.protocol);
+        self.base.protocol.set(line.protocol);
         if line.status < 200 || line.status == 204 {
             check_without_body(&mut headers)?;
         }
@@ -155,18 +120,9 @@ impl ClientConnectionImpl {
             }
             return Ok(());
         }
-        let body = if head_request || matches!(line.status, 101 | 204 | 304) {
-            BodyState::None
-        } else {
-            match framing {
-                Framing::Length(0) => BodyState::None,
-                Framing::Length(length) => BodyState::Length(length),
-                Framing::Chunked => BodyState::Chunked(ChunkDecoder::new()),
-                Framing::Unstated => BodyState::UntilClose,
-            }
-        };
-        self.state.set(State::Body(body));
-        if matches!(body, BodyState::None) {
+        let next = self.what_follows(line.status, framing);
+        self.base.expect(next);
+        if matches!(next, State::Head) {
             self.on_message_complete(Completion::Headers(headers));
         } else {
             self.with_decoder(|d| d.decode_headers(headers.shared(), false));
@@ -174,72 +130,61 @@ impl ClientConnectionImpl {
         Ok(())
     }
 
+    fn what_follows(&self, status: u16, framing: Framing) -> State {
+        let request = self.pending_response.borrow();
+        let Some(PendingResponse { encoder: request, .. }) = &*request else { return State::Head };
+        if request.upgrade_request.get() && status == 101 {
+            envoy_conn_log!(Http, trace, self.base.id(), "codec entering upgrade mode.");
+            return State::Upgraded;
+        }
+        if request.head_request.get() || matches!(status, 101 | 204 | 304) {
+            return State::Head;
+        }
+        match framing {
+            Framing::Length(0) => State::Head,
+            Framing::Length(length) => State::Body(BodyState::Length(length)),
+            Framing::Chunked => State::Body(BodyState::Chunked(ChunkDecoder::new())),
+            Framing::Unstated => State::Body(BodyState::UntilClose),
+        }
+    }
+
     /// Bytes came that answer no request. A complete 408 is told apart. An incomplete head
     /// does not wait, as it would in Envoy: it could become the answer to the next request.
-    fn premature(&self, data: &mut Buffer, found: Option<usize>) -> Result<bool, DecodeError> {
+    fn premature(&self, data: &mut Buffer) -> DecodeError {
         let mut idle_timeout = false;
-        if let Some(length) = found {
-            let mut headers = HeaderMap::new();
-            if let Ok(line) = head::parse_response(data.linearize(length), &self.limits, &mut headers) {
-                idle_timeout = line.status == 408;
-            }
+        if let Some(length) = self.base.find_head(data) {
+            let (head, mut headers) = (data.linearize(length), HeaderMap::new());
+            let line = head::parse_response(head, self.base.limits(), &mut headers);
+            idle_timeout = line.is_ok_and(|line| line.status == 408);
         }
         data.clear();
-        Err(DecodeError::Premature { idle_timeout })
+        DecodeError::Premature { idle_timeout }
     }
 
-    /// Passes on what of the body is there; false to wait for more.
-    fn decode_body(&self, mut body: BodyState, data: &mut Buffer) -> Result<bool, DecodeError> {
-        let mut piece = Buffer::new();
-        let mut done = false;
-        let mut next = None;
-        let mut failed = None;
-        match &mut body {
-            BodyState::None => done = true,
-            BodyState::UntilClose => piece.move_from(data),
-            BodyState::Length(left) => {
-                let n = (*left).min(data.len() as u64);
-                piece.move_n_from(data, n as usize);
-                *left -= n;
-                done = *left == 0;
-            }
-            BodyState::Chunked(decoder) => match decoder.decode(data, &mut piece) {
-                Ok(ChunkStatus::More) => {}
-                Ok(ChunkStatus::Trailers) => next = Some(State::Trailers),
-                Err(error) => failed = Some(error),
-            },
-        }
-        let progress = done || next.is_some();
-        self.state.set(next.unwrap_or(State::Body(body)));
-        // Of input that turns out to be bad nothing is passed on.
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
+    fn decode_data(&self, mut piece: Buffer, last: bool) {
         if !piece.is_empty() {
-            trace::instant(Stage::ClientBody, Some(self.connection_id), 0, piece.len() as u64, 0);
+            trace::instant(Stage::ClientBody, Some(self.base.id()), 0, piece.len() as u64, 0);
             self.with_decoder(|d| d.decode_data(&mut piece, false));
         }
-        if done {
+        if last {
             self.on_message_complete(Completion::Data);
         }
-        Ok(progress)
     }
 
-    fn decode_trailers(&self, data: &mut Buffer) -> Result<bool, DecodeError> {
-        let Some(trailers) = read_trailers(data, &self.scanner, &self.limits)? else { return Ok(false) };
+    fn decode_trailers(&self, data: &mut Buffer, length: usize) -> Result<(), HeadError> {
+        let trailers = self.base.take_trailers(data, length)?;
         let pass_on = self.enable_trailers && !trailers.is_empty();
         self.on_message_complete(if pass_on { Completion::Trailers(trailers) } else { Completion::Data });
-        Ok(true)
+        Ok(())
     }
 
     /// The response is complete: it is no longer pending when its last part is handed over.
     fn on_message_complete(&self, completion: Completion) {
-        envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-        trace::instant(Stage::ClientMessageComplete, Some(self.connection_id), 0, 0, 0);
-        self.state.set(State::Head);
+        self.base.message_complete(Stage::ClientMessageComplete);
+        self.base.expect(State::Head);
         let Some(pending) = self.pending_response.borrow_mut().take() else { return };
         // Once for the codec, as above, and once for the client's side of it, as in Envoy.
-        envoy_conn_log!(Http, trace, self.connection_id, "message complete");
+        envoy_conn_log!(Http, trace, self.base.id(), "message complete");
         self.resume_reading();
         let Some(decoder) = pending.decoder.upgrade() else { return };
         match completion {
@@ -251,7 +196,7 @@ impl ClientConnectionImpl {
 
     /// Undoes what pauses the ending stream left behind: an idle connection has to see its end.
     fn resume_reading(&self) {
-        let Some(connection) = self.connection.upgrade() else { return };
+        let Some(connection) = self.base.network() else { return };
         while connection.state() == ConnectionState::Open && !connection.read_enabled() {
             connection.read_disable(false);
         }
@@ -259,9 +204,9 @@ impl ClientConnectionImpl {
 
     /// The upstream has closed its side.
     fn on_end_of_stream(&self) -> Result<(), DecodeError> {
-        match self.state.get() {
-            State::Head if !self.in_head.get() => Ok(()),
-            State::Body(BodyState::UntilClose) => {
+        match self.base.state() {
+            State::Head if !self.base.in_head() => Ok(()),
+            State::Upgraded | State::Body(BodyState::UntilClose) => {
                 self.on_message_complete(Completion::Data);
                 Ok(())
             }
@@ -307,15 +252,11 @@ impl From<HeadError> for DecodeError {
     }
 }
 
-impl ClientConnection for ClientConnectionImpl {
+impl Connection for ClientConnectionImpl {
     fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError> {
-        let before = data.len();
-        envoy_conn_log!(Http, trace, self.connection_id, "parsing {} bytes", before);
-        let _stage = trace::scope(Stage::Dispatch, Some(self.connection_id), 0, before as u64, 0);
-        let result = if before == 0 { self.on_end_of_stream() } else { self.decode(data) };
-        if result.is_ok() {
-            envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
-        }
+        let ended = data.is_empty();
+        let decode = |data: &mut Buffer| if ended { self.on_end_of_stream() } else { self.decode(data) };
+        let result = self.base.dispatch(data, decode);
         result.map_err(|error| match error {
             DecodeError::Head(error) => {
                 CodecError::Protocol(format!("http/1.1 protocol error: {}", error.text))
@@ -324,39 +265,40 @@ impl ClientConnection for ClientConnectionImpl {
         })
     }
 
+    fn protocol(&self) -> Protocol {
+        self.base.protocol.get()
+    }
+
+    fn on_underlying_connection_above_write_buffer_high_watermark(&self) {
+        if let Some(encoder) = self.pending_request() {
+            encoder.helper.run_high_watermark_callbacks();
+        }
+    }
+
+    fn on_underlying_connection_below_write_buffer_low_watermark(&self) {
+        if let Some(encoder) = self.pending_request() {
+            encoder.helper.run_low_watermark_callbacks();
+        }
+    }
+}
+
+impl ClientConnection for ClientConnectionImpl {
     fn new_stream(&self, response_decoder: Weak<dyn StreamDecoder>) -> Rc<dyn StreamEncoder> {
         let encoder = Rc::new(RequestEncoder {
             codec: self.weak.clone(),
             encoder: MessageEncoder::default(),
             helper: StreamCallbackHelper::default(),
             head_request: Cell::new(false),
+            upgrade_request: Cell::new(false),
         });
-        trace::instant(Stage::ClientNewStream, Some(self.connection_id), 0, 0, 0);
+        trace::instant(Stage::ClientNewStream, Some(self.base.id()), 0, 0, 0);
         // What an earlier request left unsent holds this one back too; its listeners are told when they join.
-        if self.connection.upgrade().is_some_and(|c| c.above_high_watermark()) {
+        if self.base.above_high_watermark() {
             encoder.helper.run_high_watermark_callbacks();
         }
         *self.pending_response.borrow_mut() =
             Some(PendingResponse { decoder: response_decoder, encoder: encoder.clone() });
         encoder
-    }
-
-    fn protocol(&self) -> Protocol {
-        self.protocol.get()
-    }
-
-    fn on_underlying_connection_above_write_buffer_high_watermark(&self) {
-        let encoder = self.pending_response.borrow().as_ref().map(|p| p.encoder.clone());
-        if let Some(encoder) = encoder {
-            encoder.helper.run_high_watermark_callbacks();
-        }
-    }
-
-    fn on_underlying_connection_below_write_buffer_low_watermark(&self) {
-        let encoder = self.pending_response.borrow().as_ref().map(|p| p.encoder.clone());
-        if let Some(encoder) = encoder {
-            encoder.helper.run_low_watermark_callbacks();
-        }
     }
 }
 
@@ -365,7 +307,7 @@ impl RequestEncoder {
         let Some(codec) = self.codec.upgrade() else { return };
         let mut output = Buffer::new();
         f(&codec, &mut output);
-        if let Some(connection) = codec.connection.upgrade() {
+        if let Some(connection) = codec.base.network() {
             connection.write(&mut output, false);
         }
     }
@@ -376,8 +318,10 @@ impl StreamEncoder for RequestEncoder {
         self.send(|codec, output| {
             let headers = headers.borrow();
             self.head_request.set(headers.get(HeaderId::Method) == Some(b"HEAD"));
-            self.encoder.encode_request_head(output, &headers, end_stream);
-            let conn = Some(codec.connection_id);
+            let upgrade = utility::is_upgrade(&headers);
+            self.upgrade_request.set(upgrade);
+            self.encoder.encode_request_head(output, &headers, end_stream, upgrade);
+            let conn = Some(codec.base.id());
             trace::instant(Stage::EncodeRequestHead, conn, 0, output.len() as u64, end_stream.into());
         });
     }
@@ -403,36 +347,21 @@ impl StreamEncoder for RequestEncoder {
     }
 }
 
-impl Stream for RequestEncoder {
-    fn add_callbacks(&self, callbacks: Weak<dyn StreamCallbacks>) {
-        self.helper.add(callbacks);
+impl CodecStream for RequestEncoder {
+    fn helper(&self) -> &StreamCallbackHelper {
+        &self.helper
     }
 
-    fn remove_callbacks(&self, callbacks: &Weak<dyn StreamCallbacks>) {
-        self.helper.remove(callbacks);
+    fn connection(&self) -> Option<Rc<network::ConnectionImpl>> {
+        self.codec.upgrade()?.base.network()
     }
 
-    fn reset_stream(&self, reason: StreamResetReason) {
+    fn reset(&self, reason: StreamResetReason) {
         let Some(codec) = self.codec.upgrade() else { return };
-        codec.reset_stream_called.set(true);
         // Once the whole response has been handed over there is nothing left to reset.
         let pending = codec.pending_response.borrow_mut().take();
         if let Some(pending) = pending {
             pending.encoder.helper.run_reset_callbacks(reason);
         }
-    }
-
-    fn read_disable(&self, disable: bool) {
-        if let Some(connection) = self.codec.upgrade().and_then(|c| c.connection.upgrade()) {
-            connection.read_disable(disable);
-        }
-    }
-
-    fn buffer_limit(&self) -> usize {
-        self.codec.upgrade().and_then(|c| c.connection.upgrade()).map_or(0, |c| c.buffer_limit())
-    }
-
-    fn connection_local_address(&self) -> Option<Address> {
-        self.codec.upgrade().and_then(|c| c.connection.upgrade()).and_then(|c| c.local_address())
     }
 }

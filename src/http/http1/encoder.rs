@@ -35,6 +35,8 @@ struct FramingFacts {
     response_to_head: bool,
     content_length_allowed: bool,
     protocol: Protocol,
+    /// What follows the head belongs to another protocol, or would: it is not put into chunks.
+    tunnel: bool,
 }
 
 impl MessageEncoder {
@@ -55,7 +57,13 @@ impl MessageEncoder {
             out.extend_from_slice(status_phrase(status).as_bytes());
             out.extend_from_slice(b"\r\n");
             let content_length_allowed = status >= 200 && status != 204 && status != 304;
-            let facts = FramingFacts { end_stream, response_to_head, content_length_allowed, protocol };
+            let facts = FramingFacts {
+                end_stream,
+                response_to_head,
+                content_length_allowed,
+                protocol,
+                tunnel: status == 101,
+            };
             self.encode_fields(out, headers, facts);
         });
     }
@@ -73,8 +81,14 @@ impl MessageEncoder {
         });
     }
 
-    /// Writes a request head, always as HTTP/1.1.
-    pub(super) fn encode_request_head(&self, output: &mut Buffer, headers: &HeaderMap, end_stream: bool) {
+    /// Writes a request head, always as HTTP/1.1; `upgrade` says that it asks for another protocol.
+    pub(super) fn encode_request_head(
+        &self,
+        output: &mut Buffer,
+        headers: &HeaderMap,
+        end_stream: bool,
+        upgrade: bool,
+    ) {
         with_scratch(output, |out| {
             let method = headers.get(HeaderId::Method).unwrap_or_default();
             out.extend_from_slice(method);
@@ -90,6 +104,7 @@ impl MessageEncoder {
                 response_to_head: false,
                 content_length_allowed: !bodiless,
                 protocol: Protocol::Http11,
+                tunnel: upgrade,
             };
             self.encode_fields(out, headers, facts);
         });
@@ -108,9 +123,9 @@ impl MessageEncoder {
                     out.extend_from_slice(b"content-length: 0\r\n");
                 }
             } else if facts.protocol != Protocol::Http10 {
-                // The answer to a HEAD says so but sends no chunks.
+                // The answer to a HEAD, and a request that may become a tunnel, say so but send no chunks.
                 out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-                self.chunk_encoding.set(!facts.response_to_head);
+                self.chunk_encoding.set(!facts.response_to_head && !facts.tunnel);
             }
         }
         out.extend_from_slice(b"\r\n");

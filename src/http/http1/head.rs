@@ -75,6 +75,11 @@ enum ScanState {
 }
 
 impl HeadScanner {
+    /// Whether some bytes have been looked at in vain.
+    pub(super) fn has_begun(self) -> bool {
+        self.scanned > 0
+    }
+
     /// The length of the head with its empty line, once `data` holds all of it.
     pub(super) fn find_end(&mut self, data: &Buffer) -> Option<usize> {
         let mut skip = self.scanned;

@@ -9,6 +9,7 @@ mod body;
 mod chunk;
 mod client;
 mod codec_stats;
+mod connection;
 mod encoder;
 mod head;
 mod request_head;

@@ -6,6 +6,7 @@
 use super::body::{BAD_TRANSFER_ENCODING, BodyState, Framing, framing};
 use super::chunk::ChunkDecoder;
 use super::codec_stats::CodecStats;
+use super::connection::State;
 use super::head::HeadError;
 use super::server::Http1Settings;
 use crate::config::HeadersWithUnderscoresAction;
@@ -52,7 +53,7 @@ impl RequestHead<'_> {
     }
 
     /// Checks the head and says what follows it.
-    pub(super) fn complete(mut self) -> Result<BodyState, HeadError> {
+    pub(super) fn complete(mut self) -> Result<State, HeadError> {
         let framing = framing(self.headers, self.settings.allow_chunked_length)?;
         let is_connect = self.is_connect();
         if is_connect {
@@ -72,10 +73,10 @@ impl RequestHead<'_> {
             return Err(BAD_AUTHORITY);
         }
         Ok(match framing {
-            _ if upgrade => BodyState::UntilClose,
-            Framing::Unstated | Framing::Length(0) => BodyState::None,
-            Framing::Length(length) => BodyState::Length(length),
-            Framing::Chunked => BodyState::Chunked(ChunkDecoder::new()),
+            _ if upgrade => State::Upgraded,
+            Framing::Unstated | Framing::Length(0) => State::Head,
+            Framing::Length(length) => State::Body(BodyState::Length(length)),
+            Framing::Chunked => State::Body(BodyState::Chunked(ChunkDecoder::new())),
         })
     }
 

@@ -6,21 +6,20 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use super::body::BodyState;
-use super::chunk::ChunkStatus;
 use super::codec_stats::CodecStats;
+use super::connection::{CodecStream, ConnectionImpl, Decoded, State};
 use super::encoder::MessageEncoder;
-use super::head::{self, HeadError, HeadLimits, HeadScanner};
+use super::head::{self, HeadError, HeadLimits};
 use super::request_head::{self, RequestHead};
 use crate::buffer::Buffer;
 use crate::config::HeadersWithUnderscoresAction;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::{
-    CodecError, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ServerConnection,
-    ServerConnectionCallbacks, Stream, StreamCallbacks, StreamEncoder, StreamResetReason,
+    CodecError, Connection, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ServerConnection,
+    ServerConnectionCallbacks, Stream, StreamEncoder, StreamResetReason,
 };
-use crate::network::{Address, ConnectionImpl, ConnectionState};
+use crate::network;
 use crate::trace::{self, Stage};
 
 /// Options of the codec that the configuration sets (`Http1ProtocolOptions`).
@@ -59,28 +58,14 @@ impl Default for Http1Settings {
 /// Complete responses that may wait to be written when the next request comes (Envoy's default).
 const MAX_QUEUED_RESPONSES: usize = 2;
 
-#[derive(Clone, Copy)]
-enum State {
-    /// Before or in a head.
-    Head,
-    Body(BodyState),
-    /// Trailers, up to their empty line.
-    Trailers,
-}
-
 /// The codec of one downstream connection. Requests are decoded one at a time: `dispatch` returns
 /// after each message, and its caller decides whether to go on.
 pub struct ServerConnectionImpl {
     weak: Weak<ServerConnectionImpl>,
-    connection: Weak<ConnectionImpl>,
-    connection_id: u64,
+    base: ConnectionImpl,
     callbacks: Weak<dyn ServerConnectionCallbacks>,
     settings: Arc<Http1Settings>,
     stats: Arc<CodecStats>,
-    limits: HeadLimits,
-    protocol: Cell<Protocol>,
-    state: Cell<State>,
-    scanner: Cell<HeadScanner>,
     active_request: RefCell<Option<Rc<ActiveRequest>>>,
     reset_stream_called: Cell<bool>,
     /// Bytes handed to the connection so far.
@@ -116,7 +101,7 @@ struct ActiveRequest {
 impl ServerConnectionImpl {
     /// A codec for `connection`; requests go to `callbacks`.
     pub fn new(
-        connection: &Rc<ConnectionImpl>,
+        connection: &Rc<network::ConnectionImpl>,
         callbacks: Weak<dyn ServerConnectionCallbacks>,
         settings: Arc<Http1Settings>,
         stats: Arc<CodecStats>,
@@ -124,15 +109,10 @@ impl ServerConnectionImpl {
     ) -> Rc<Self> {
         Rc::new_cyclic(|weak| ServerConnectionImpl {
             weak: weak.clone(),
-            connection: Rc::downgrade(connection),
-            connection_id: connection.id(),
+            base: ConnectionImpl::new(connection, limits),
             callbacks,
             settings,
             stats,
-            limits,
-            protocol: Cell::new(Protocol::Http11),
-            state: Cell::new(State::Head),
-            scanner: Cell::default(),
             active_request: RefCell::default(),
             reset_stream_called: Cell::new(false),
             written: Cell::new(0),
@@ -144,87 +124,60 @@ impl ServerConnectionImpl {
         self.active_request.borrow().clone()
     }
 
-    fn is_open(&self) -> bool {
-        self.connection.upgrade().is_some_and(|c| c.state() == ConnectionState::Open)
-    }
-
     /// Decodes until one message is complete or the input ends.
     fn decode_message(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         loop {
-            let before = (data.len(), std::mem::discriminant(&self.state.get()));
-            let complete = match self.state.get() {
-                State::Head => {
-                    if !self.decode_head(data)? {
-                        return Ok(());
-                    }
-                    matches!(self.state.get(), State::Body(BodyState::None))
-                }
-                State::Body(body) => self.decode_body(body, data)?,
-                State::Trailers => {
-                    if !self.decode_trailers(data)? {
-                        return Ok(());
-                    }
-                    true
-                }
+            if matches!(self.base.state(), State::Head) && !self.begin_message(data)? {
+                return Ok(());
+            }
+            let complete = match self.base.next(data)? {
+                None => return Ok(()),
+                Some(Decoded::Head(length)) => self.decode_head(data, length)?,
+                Some(Decoded::Data { piece, last }) => self.decode_data(piece, last),
+                Some(Decoded::Trailers(length)) => self.decode_trailers(data, length)?,
             };
-            if complete {
-                self.state.set(State::Head);
+            if complete || !self.base.is_open() {
                 return Ok(());
             }
-            if !self.is_open() || (data.is_empty() && !matches!(self.state.get(), State::Head)) {
-                return Ok(());
-            }
-            let after = (data.len(), std::mem::discriminant(&self.state.get()));
-            debug_assert!(after != before, "neither input used nor state changed");
         }
     }
 
-    /// Reads a head, if all of it is there, and passes it on. For a request without a body this
-    /// completes the message.
-    fn decode_head(&self, data: &mut Buffer) -> Result<bool, DecodeError> {
-        if self.active_request.borrow().is_none() {
-            skip_empty_lines(data);
-            // A CR alone may yet become an empty line.
-            if data.is_empty() || (data.len() == 1 && data.front() == b"\r") {
-                return Ok(false);
-            }
-            self.on_message_begin();
-            self.check_response_flood()?;
-            if !data.front()[0].is_ascii_uppercase() {
-                return Err(HeadError::bad("HPE_INVALID_METHOD").into());
-            }
+    /// At the first byte of a message a request begins; false while there is none.
+    fn begin_message(&self, data: &mut Buffer) -> Result<bool, DecodeError> {
+        if self.active_request.borrow().is_some() {
+            return Ok(true);
         }
-        let mut scanner = self.scanner.get();
-        let Some(length) = scanner.find_end(data) else {
-            self.scanner.set(scanner);
-            head::check_partial_size(data.len(), &self.limits)?;
+        skip_empty_lines(data);
+        // A CR alone may yet become an empty line.
+        if data.is_empty() || (data.len() == 1 && data.front() == b"\r") {
             return Ok(false);
-        };
-        self.scanner.set(HeadScanner::default());
-        head::check_size(length, &self.limits)?;
-        let mut headers = HeaderMap::new();
-        let head = data.linearize(length);
-        let line = head::parse_request(head, &self.limits, &mut headers);
-        if line.is_ok() {
-            head::on_headers_complete(self.connection_id, head, headers.len(), Stage::ServerHeadersComplete);
         }
-        data.drain(length);
-        let line = line?;
-        self.protocol.set(line.protocol);
-        if let Some(request) = self.active() {
-            request.response_to_head.set(line.is_head);
+        self.on_message_begin();
+        self.check_response_flood()?;
+        if !data.front()[0].is_ascii_uppercase() {
+            return Err(HeadError::bad("HPE_INVALID_METHOD").into());
         }
-        self.on_headers_complete(headers)?;
         Ok(true)
     }
 
+    /// Passes a head on; true where the message is complete with it.
+    fn decode_head(&self, data: &mut Buffer, length: usize) -> Result<bool, HeadError> {
+        let (line, headers) =
+            self.base.take_head(data, length, head::parse_request, Stage::ServerHeadersComplete)?;
+        self.base.protocol.set(line.protocol);
+        if let Some(request) = &*self.active_request.borrow() {
+            request.response_to_head.set(line.is_head);
+        }
+        self.on_headers_complete(headers)
+    }
+
     fn on_message_begin(&self) {
-        envoy_conn_log!(Http, trace, self.connection_id, "message begin");
-        trace::instant(Stage::ServerMessageBegin, Some(self.connection_id), 0, 0, 0);
+        envoy_conn_log!(Http, trace, self.base.id(), "message begin");
+        trace::instant(Stage::ServerMessageBegin, Some(self.base.id()), 0, 0, 0);
         if self.reset_stream_called.get() {
             return;
         }
-        self.protocol.set(Protocol::Http11); // until the head says otherwise
+        self.base.protocol.set(Protocol::Http11); // until the head says otherwise
         let request = Rc::new_cyclic(|weak| ActiveRequest {
             weak: weak.clone(),
             codec: self.weak.clone(),
@@ -238,7 +191,7 @@ impl ServerConnectionImpl {
         });
         *self.active_request.borrow_mut() = Some(request.clone());
         // What earlier responses left unsent holds this one back too; its listeners are told when they join.
-        if self.connection.upgrade().is_some_and(|c| c.above_high_watermark()) {
+        if self.base.above_high_watermark() {
             request.helper.run_high_watermark_callbacks();
         }
         if let Some(callbacks) = self.callbacks.upgrade() {
@@ -249,92 +202,65 @@ impl ServerConnectionImpl {
 
     /// Refuses a request that comes while the responses to earlier ones are not taken.
     fn check_response_flood(&self) -> Result<(), DecodeError> {
-        let Some(connection) = self.connection.upgrade() else { return Ok(()) };
+        let Some(connection) = self.base.network() else { return Ok(()) };
         let drained = self.written.get() - connection.write_buffer_length() as u64;
         let oldest = self.response_ends.get()[MAX_QUEUED_RESPONSES - 1];
         if oldest > drained { Err(DecodeError::ResponseFlood) } else { Ok(()) }
     }
 
-    fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<(), HeadError> {
+    fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<bool, HeadError> {
         self.apply_underscore_action(&mut headers)?;
         let head = RequestHead {
             headers: &mut headers,
-            protocol: self.protocol.get(),
+            protocol: self.base.protocol.get(),
             settings: &self.settings,
-            connection_id: self.connection_id,
+            connection_id: self.base.id(),
         };
-        let body = head.complete()?;
-        self.state.set(State::Body(body));
-        let headers = headers.shared();
-        if matches!(body, BodyState::None) {
+        let next = head.complete()?;
+        self.base.expect(next);
+        let complete = matches!(next, State::Head);
+        if complete {
             // With the head alone the message is complete, and the layers above can be told so at once.
-            envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-            trace::instant(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
-            if let Some(request) = self.active() {
-                request.remote_complete.set(true);
-                request.with_decoder(|d| d.decode_headers(headers, true));
-            }
-        } else if let Some(request) = self.active() {
-            request.with_decoder(|d| d.decode_headers(headers, false));
+            self.base.message_complete(Stage::ServerMessageComplete);
         }
-        Ok(())
+        if let Some(request) = self.active() {
+            if complete {
+                request.remote_complete.set(true);
+            }
+            request.with_decoder(|d| d.decode_headers(headers.shared(), complete));
+        }
+        Ok(complete)
     }
 
     fn apply_underscore_action(&self, headers: &mut HeaderMap) -> Result<(), HeadError> {
-        request_head::apply_underscore_action(headers, &self.settings, &self.stats, self.connection_id)
+        request_head::apply_underscore_action(headers, &self.settings, &self.stats, self.base.id())
     }
 
-    /// Passes on what of the body is there; true when the message is complete.
-    fn decode_body(&self, mut body: BodyState, data: &mut Buffer) -> Result<bool, HeadError> {
-        let mut piece = Buffer::new();
-        let mut done = false;
-        let mut failed = None;
-        match &mut body {
-            BodyState::None => done = true,
-            BodyState::UntilClose => piece.move_from(data),
-            BodyState::Length(left) => {
-                let n = (*left).min(data.len() as u64);
-                piece.move_n_from(data, n as usize);
-                *left -= n;
-                done = *left == 0;
-            }
-            BodyState::Chunked(decoder) => match decoder.decode(data, &mut piece) {
-                Ok(ChunkStatus::More) => {}
-                Ok(ChunkStatus::Trailers) => self.state.set(State::Trailers),
-                Err(error) => failed = Some(error),
-            },
-        }
-        if let State::Body(_) = self.state.get() {
-            self.state.set(State::Body(body));
-        }
-        // Of input that turns out to be bad nothing is passed on.
-        if let Some(error) = failed {
-            return Err(error);
-        }
+    /// Passes a piece of the body on; true where it is the last.
+    fn decode_data(&self, mut piece: Buffer, last: bool) -> bool {
         if !piece.is_empty() {
-            envoy_conn_log!(Http, trace, self.connection_id, "body size={}", piece.len());
-            trace::instant(Stage::ServerBody, Some(self.connection_id), 0, piece.len() as u64, 0);
+            let id = self.base.id();
+            envoy_conn_log!(Http, trace, id, "body size={}", piece.len());
+            trace::instant(Stage::ServerBody, Some(id), 0, piece.len() as u64, 0);
             if let Some(request) = self.active() {
                 request.with_decoder(|d| d.decode_data(&mut piece, false));
             }
         }
-        if done {
+        if last {
             self.on_message_complete(None);
         }
-        Ok(done)
+        last
     }
 
-    fn decode_trailers(&self, data: &mut Buffer) -> Result<bool, HeadError> {
-        let Some(mut trailers) = read_trailers(data, &self.scanner, &self.limits)? else { return Ok(false) };
+    fn decode_trailers(&self, data: &mut Buffer, length: usize) -> Result<bool, HeadError> {
+        let mut trailers = self.base.take_trailers(data, length)?;
         self.apply_underscore_action(&mut trailers)?;
-        let trailers = (self.settings.enable_trailers && !trailers.is_empty()).then_some(trailers);
-        self.on_message_complete(trailers);
+        self.on_message_complete((self.settings.enable_trailers && !trailers.is_empty()).then_some(trailers));
         Ok(true)
     }
 
     fn on_message_complete(&self, trailers: Option<HeaderMap>) {
-        envoy_conn_log!(Http, trace, self.connection_id, "message complete");
-        trace::instant(Stage::ServerMessageComplete, Some(self.connection_id), 0, 0, 0);
+        self.base.message_complete(Stage::ServerMessageComplete);
         let Some(request) = self.active() else { return };
         request.remote_complete.set(true);
         match trailers {
@@ -355,12 +281,12 @@ impl ServerConnectionImpl {
 
     /// Whether the present request is answered as HTTP/1.0.
     fn writes_http_10(&self) -> bool {
-        self.protocol.get() == Protocol::Http10 && self.settings.accept_http_10
+        self.base.protocol.get() == Protocol::Http10 && self.settings.accept_http_10
     }
 
     fn on_encode_complete(&self) {
-        let complete = self.active().is_some_and(|r| r.remote_complete.get());
-        trace::instant(Stage::CodecEncodeComplete, Some(self.connection_id), 0, complete.into(), 0);
+        let complete = self.active_request.borrow().as_ref().is_some_and(|r| r.remote_complete.get());
+        trace::instant(Stage::CodecEncodeComplete, Some(self.base.id()), 0, complete.into(), 0);
         let mut ends = self.response_ends.get();
         ends.rotate_right(1);
         ends[0] = self.written.get();
@@ -372,7 +298,7 @@ impl ServerConnectionImpl {
     }
 
     fn write(&self, output: &mut Buffer) {
-        if let Some(connection) = self.connection.upgrade() {
+        if let Some(connection) = self.base.network() {
             self.written.set(self.written.get() + output.len() as u64);
             connection.write(output, false);
         }
@@ -391,44 +317,9 @@ fn skip_empty_lines(data: &mut Buffer) {
     }
 }
 
-/// Reads a block of trailers when all of it is there. An immediate empty line is an empty block.
-pub(super) fn read_trailers(
-    data: &mut Buffer,
-    scanner: &Cell<HeadScanner>,
-    limits: &HeadLimits,
-) -> Result<Option<HeaderMap>, HeadError> {
-    let start = data.linearize(2);
-    if start.is_empty() || start == b"\r" {
-        return Ok(None);
-    }
-    let mut trailers = HeaderMap::new();
-    if start[0] == b'\n' || start == b"\r\n" {
-        let n = if start[0] == b'\n' { 1 } else { 2 };
-        data.drain(n);
-        return Ok(Some(trailers));
-    }
-    let mut scan = scanner.get();
-    let Some(length) = scan.find_end(data) else {
-        scanner.set(scan);
-        head::check_partial_size(data.len(), limits)?;
-        return Ok(None);
-    };
-    scanner.set(HeadScanner::default());
-    head::check_size(length, limits)?;
-    let result = head::parse_trailers(data.linearize(length), limits, &mut trailers);
-    data.drain(length);
-    result.map(|()| Some(trailers))
-}
-
-impl ServerConnection for ServerConnectionImpl {
+impl Connection for ServerConnectionImpl {
     fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError> {
-        let before = data.len();
-        envoy_conn_log!(Http, trace, self.connection_id, "parsing {} bytes", before);
-        let _stage = trace::scope(Stage::Dispatch, Some(self.connection_id), 0, before as u64, 0);
-        let result = self.decode_message(data);
-        if result.is_ok() {
-            envoy_conn_log!(Http, trace, self.connection_id, "parsed {} bytes", before - data.len());
-        }
+        let result = self.base.dispatch(data, |data| self.decode_message(data));
         result.map_err(|error| match error {
             DecodeError::ResponseFlood => CodecError::ResponseFlood,
             DecodeError::Head(error) => {
@@ -439,7 +330,7 @@ impl ServerConnection for ServerConnectionImpl {
     }
 
     fn protocol(&self) -> Protocol {
-        self.protocol.get()
+        self.base.protocol.get()
     }
 
     fn on_underlying_connection_above_write_buffer_high_watermark(&self) {
@@ -454,6 +345,8 @@ impl ServerConnection for ServerConnectionImpl {
         }
     }
 }
+
+impl ServerConnection for ServerConnectionImpl {}
 
 impl ActiveRequest {
     fn with_decoder(&self, f: impl FnOnce(&dyn RequestDecoder)) {
@@ -479,7 +372,7 @@ impl StreamEncoder for ActiveRequest {
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
         self.started_response.set(true);
         self.send(end_stream, |codec, output| {
-            let protocol = codec.protocol.get();
+            let protocol = codec.base.protocol.get();
             let as_http_10 = codec.writes_http_10();
             let response_to_head = self.response_to_head.get();
             let headers = headers.borrow();
@@ -490,7 +383,7 @@ impl StreamEncoder for ActiveRequest {
                 response_to_head,
                 (protocol, as_http_10),
             );
-            let (conn, length) = (Some(codec.connection_id), output.len() as u64);
+            let (conn, length) = (Some(codec.base.id()), output.len() as u64);
             trace::instant(Stage::EncodeResponseHead, conn, 0, length, end_stream.into());
             if end_stream {
                 self.encoder.encode_end(output, None);
@@ -517,7 +410,7 @@ impl StreamEncoder for ActiveRequest {
     fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
         self.send(false, |codec, output| {
             let status = trace::detail(|| headers.borrow().status().into());
-            trace::instant(Stage::EncodeInterimHead, Some(codec.connection_id), 0, status, 0);
+            trace::instant(Stage::EncodeInterimHead, Some(codec.base.id()), 0, status, 0);
             self.encoder.encode_1xx_head(output, &headers.borrow(), codec.writes_http_10());
         });
     }
@@ -527,16 +420,16 @@ impl StreamEncoder for ActiveRequest {
     }
 }
 
-impl Stream for ActiveRequest {
-    fn add_callbacks(&self, callbacks: Weak<dyn StreamCallbacks>) {
-        self.helper.add(callbacks);
+impl CodecStream for ActiveRequest {
+    fn helper(&self) -> &StreamCallbackHelper {
+        &self.helper
     }
 
-    fn remove_callbacks(&self, callbacks: &Weak<dyn StreamCallbacks>) {
-        self.helper.remove(callbacks);
+    fn connection(&self) -> Option<Rc<network::ConnectionImpl>> {
+        self.codec.upgrade()?.base.network()
     }
 
-    fn reset_stream(&self, reason: StreamResetReason) {
+    fn reset(&self, reason: StreamResetReason) {
         let keep = self.weak.upgrade();
         if let Some(codec) = self.codec.upgrade() {
             codec.reset_stream_called.set(true);
@@ -546,21 +439,7 @@ impl Stream for ActiveRequest {
         drop(keep);
     }
 
-    fn read_disable(&self, disable: bool) {
-        if let Some(connection) = self.codec.upgrade().and_then(|c| c.connection.upgrade()) {
-            connection.read_disable(disable);
-        }
-    }
-
-    fn buffer_limit(&self) -> usize {
-        self.codec.upgrade().and_then(|c| c.connection.upgrade()).map_or(0, |c| c.buffer_limit())
-    }
-
-    fn connection_local_address(&self) -> Option<Address> {
-        self.codec.upgrade().and_then(|c| c.connection.upgrade()).and_then(|c| c.local_address())
-    }
-
-    fn response_details(&self) -> &'static str {
+    fn details(&self) -> &'static str {
         self.details.get()
     }
 }

@@ -101,7 +101,7 @@ fn what_asks_again_while_it_fails_is_not_failed_again() {
     *request.on_failure.borrow_mut() = Some(Box::new(move || {
         let pool = pool.upgrade().unwrap();
         assert!(ask(&pool, &next).is_some());
-        assert_eq!(pool.pending_requests.len(0), 1);
+        assert_eq!(pool.base.num_pending(), 1);
     }));
     // How many connections have failed when it fails: it has had one of its own.
     let failed = Rc::new(Cell::new(0));

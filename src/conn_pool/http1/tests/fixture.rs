@@ -10,18 +10,19 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::super::ConnPoolImpl;
-use super::super::pool::{BUSY, READY};
+use super::super::pool::Clients::{Busy, Ready};
 use crate::buffer::Buffer;
 use crate::config::core::Locality;
 use crate::config::endpoint::HealthStatus;
 use crate::config::{UnknownFields, parse_bootstrap};
-use crate::conn_pool::{Callbacks, Cancellable, Instance, PoolFailureReason};
+use crate::conn_pool::{Callbacks, Cancellable, HttpInstance, Instance, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
 use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason,
 };
 use crate::network::Address;
 use crate::stats::{Scope, Store};
+use crate::trace::Ids;
 use crate::upstream::test_support::OfThisFloor;
 use crate::upstream::{ClusterInfoImpl, HostImpl, HostSharedPtr, ResourcePriority};
 
@@ -237,7 +238,7 @@ impl Fixture {
     /// The lengths of the lists: ready, busy, pending.
     pub fn lists(&self) -> (usize, usize, usize) {
         let pool = self.pool();
-        (pool.clients.len(READY), pool.clients.len(BUSY), pool.pending_requests.len(0))
+        (pool.clients.len(Ready), pool.clients.len(Busy), pool.base.num_pending())
     }
 
     /// Runs the loop until the lists have these lengths.
@@ -333,7 +334,7 @@ impl Drop for Fixture {
 pub fn ask(pool: &ConnPoolImpl, request: &Rc<Request>) -> Option<Rc<dyn Cancellable>> {
     let decoder: Weak<dyn StreamDecoder> = request.weak.clone();
     let callbacks: Weak<dyn Callbacks> = request.weak.clone();
-    pool.new_stream(decoder, callbacks)
+    pool.new_stream(decoder, callbacks, Ids::default())
 }
 
 type Hook = RefCell<Option<Box<dyn Fn()>>>;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::pool::{BUSY, READY};
+use super::super::pool::Clients::{Busy, Ready};
 use super::fixture::*;
-use crate::conn_pool::Instance;
+use crate::conn_pool::{HttpInstance, Instance};
 use crate::http::Protocol;
 use crate::upstream::ResourcePriority;
 
@@ -155,7 +155,7 @@ fn between_two_requests_of_a_client_the_loop_polls() {
     let (pool, to) = (Rc::downgrade(&f.pool()), seen.clone());
     let probe = f.dispatcher.create_timer(move || {
         let pool = pool.upgrade().unwrap();
-        to.set((pool.clients.len(READY), pool.clients.len(BUSY)));
+        to.set((pool.clients.len(Ready), pool.clients.len(Busy)));
     });
     let relay = f.dispatcher.create_timer(move || probe.enable_timer(Duration::ZERO));
     *first.on_response.borrow_mut() = Some(Box::new(move || relay.enable_timer(Duration::ZERO)));

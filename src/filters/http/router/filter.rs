@@ -216,7 +216,11 @@ impl Filter {
         self.config.emit_dynamic_stats && health_check != Some(true)
     }
 
-    fn conn_pool(&self, cluster: &ClusterEntry, entry: &RouteEntry) -> Option<Rc<dyn conn_pool::Instance>> {
+    fn conn_pool(
+        &self,
+        cluster: &ClusterEntry,
+        entry: &RouteEntry,
+    ) -> Option<Rc<dyn conn_pool::HttpInstance>> {
         let downstream = || self.with_stream_info(|info| info.protocol.get()).flatten();
         let protocol = cluster.info().use_downstream_protocol().then(downstream).flatten();
         let protocol = protocol.unwrap_or(Protocol::Http11);

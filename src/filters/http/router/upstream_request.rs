@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use super::filter::Filter;
 use crate::buffer::{Buffer, WatermarkBuffer};
-use crate::conn_pool::{Callbacks, Cancellable, Instance, PoolFailureReason};
+use crate::conn_pool::{Callbacks, Cancellable, HttpInstance, PoolFailureReason};
 use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::DownstreamWatermarkCallbacks;
 use crate::http::{
     HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason,
 };
-use crate::trace::{self, Stage};
+use crate::trace::{self, Ids, Stage};
 use crate::upstream::HostSharedPtr;
 use crate::upstream::load_balancer::LoadBalancerContext;
 
@@ -101,12 +101,16 @@ impl UpstreamRequest {
     }
 
     /// Asks the pool for a connection; the head is sent when there is one, which may be at once.
-    pub(super) fn encode_headers(&self, pool: &Rc<dyn Instance>, end_stream: bool) {
+    pub(super) fn encode_headers(&self, pool: &Rc<dyn HttpInstance>, end_stream: bool) {
         self.passed(Stage::EncodeHeadersToPool, 0, end_stream.into());
         self.encode_complete.set(end_stream);
         let decoder: Weak<dyn StreamDecoder> = self.weak.clone();
         let callbacks: Weak<dyn Callbacks> = self.weak.clone();
-        if let Some(handle) = pool.new_stream(decoder, callbacks) {
+        if let Some(handle) = pool.new_stream(
+            decoder,
+            callbacks,
+            Ids { connection: self.connection_id, stream: self.stream_id },
+        ) {
             *self.pool_handle.borrow_mut() = Some(handle);
             // As 1.40: the log names the host also where the request ends while it waits.
             self.note_host(pool.host());
@@ -340,10 +344,6 @@ impl TimeoutCallbacks for UpstreamRequest {
 }
 
 impl Callbacks for UpstreamRequest {
-    fn ids(&self) -> (u64, u64) {
-        (self.connection_id, self.stream_id)
-    }
-
     fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr) {
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "pool ready");
         let _stage = trace::scope(Stage::OnPoolReady, Some(self.connection_id), self.stream_id, 0, 0);

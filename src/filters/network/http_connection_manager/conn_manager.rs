@@ -12,8 +12,8 @@ use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Timeout, TimeoutCallbacks};
 use crate::http::http1::ServerConnectionImpl;
 use crate::http::{
-    CodecError, RequestDecoder, ResponseFlag, ServerConnection, ServerConnectionCallbacks, StreamCallbacks,
-    StreamEncoder, StreamResetReason,
+    CodecCallbacks, CodecError, RequestDecoder, ResponseFlag, ServerConnection, ServerConnectionCallbacks,
+    StreamCallbacks, StreamEncoder, StreamResetReason,
 };
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionState, FilterStatus,
@@ -44,6 +44,8 @@ pub struct ConnectionManagerImpl {
     connection: RefCell<Weak<ConnectionImpl>>,
     connection_id: Cell<u64>,
     codec: RefCell<Option<Rc<dyn ServerConnection>>>,
+    /// Whether the codec's connection carries many streams at a time.
+    multiplexed: Cell<bool>,
     streams: RefCell<Vec<Rc<ActiveStream>>>,
     pub(super) drain_state: Cell<DrainState>,
     /// The connection is as old as it may get: its next response is its last.
@@ -65,6 +67,7 @@ impl ConnectionManagerImpl {
             connection: RefCell::default(),
             connection_id: Cell::new(0),
             codec: RefCell::default(),
+            multiplexed: Cell::new(false),
             streams: RefCell::default(),
             drain_state: Cell::new(DrainState::NotDraining),
             max_duration_reached: Cell::new(false),
@@ -88,6 +91,10 @@ impl ConnectionManagerImpl {
         self.connection_id.get()
     }
 
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.get()
+    }
+
     fn has_streams(&self) -> bool {
         !self.streams.borrow().is_empty()
     }
@@ -108,7 +115,8 @@ impl ConnectionManagerImpl {
     /// Closes a connection that is to close and has no stream left; `skip_delay` where the peer has
     /// nothing more to send that a close could collide with.
     fn check_for_deferred_close(&self, skip_delay: bool) {
-        if self.drain_state.get() == DrainState::Closing && !self.has_streams() {
+        let closing = self.drain_state.get() == DrainState::Closing && !self.has_streams();
+        if closing && !self.codec.borrow().as_ref().is_some_and(|codec| codec.wants_to_write()) {
             self.close(if skip_delay {
                 ConnectionCloseType::FlushWrite
             } else {
@@ -127,14 +135,16 @@ impl ConnectionManagerImpl {
             stream.set_local_complete();
             encoder.stream().reset_stream(StreamResetReason::LocalReset);
         }
-        if reset {
-            // HTTP/1 cannot give up one stream alone.
+        if reset && !self.is_multiplexed() {
+            // Such a connection cannot give up one stream alone.
             self.drain_state.set(DrainState::Closing);
-        } else {
+        }
+        if !reset {
             self.do_deferred_stream_destroy(stream);
         }
         self.check_for_deferred_close(stream.closes_without_delay());
         if self.drain_state.get() != DrainState::Closing
+            && !self.is_multiplexed()
             && let Some(connection) = self.connection()
         {
             // Undoes the pause of this request and what its filters left behind.
@@ -195,6 +205,9 @@ impl ConnectionManagerImpl {
     pub(super) fn start_drain_sequence(&self) {
         debug_assert!(self.drain_state.get() == DrainState::NotDraining);
         self.drain_state.set(DrainState::Draining);
+        if let Some(codec) = self.codec() {
+            codec.shutdown_notice();
+        }
         trace::instant(Stage::StartDrainSequence, Some(self.connection_id()), 0, 0, 0);
         self.arm(&self.drain_timer, DRAIN, self.config.drain_timeout);
     }
@@ -203,8 +216,11 @@ impl ConnectionManagerImpl {
         timer.enable(&self.dispatcher, self.weak.clone(), which, after);
     }
 
-    fn on_drain_timeout(&self) {
+    pub(super) fn on_drain_timeout(&self) {
         trace::instant(Stage::DrainTimeout, Some(self.connection_id()), 0, 0, 0);
+        if let Some(codec) = self.codec() {
+            codec.go_away();
+        }
         self.drain_state.set(DrainState::Closing);
         self.check_for_deferred_close(false);
     }
@@ -232,6 +248,11 @@ impl ConnectionManagerImpl {
         }
     }
 
+    pub(super) fn adopt_codec(&self, codec: Rc<dyn ServerConnection>) {
+        self.multiplexed.set(codec.protocol().is_multiplexed());
+        *self.codec.borrow_mut() = Some(codec);
+    }
+
     fn create_codec(&self) -> Rc<dyn ServerConnection> {
         let connection = self.connection().expect("reading from a connection"); // invariant
         let callbacks: Weak<dyn ServerConnectionCallbacks> = self.weak.clone();
@@ -242,14 +263,14 @@ impl ConnectionManagerImpl {
             self.config.codec_stats.clone(),
             self.config.head_limits,
         );
-        *self.codec.borrow_mut() = Some(codec.clone());
+        self.adopt_codec(codec.clone());
         self.config.stats.downstream_cx_http1_total.inc();
         self.config.stats.downstream_cx_http1_active.inc();
         codec
     }
 
-    /// One message at a time: on to the next one when nothing is being answered; no reading while
-    /// a complete request is. A codec that uses nothing waits for more.
+    /// One message at a time, where the connection carries one at a time: on to the next one when nothing is being
+    /// answered; no reading while a complete request is. A codec that uses nothing waits for more.
     fn dispatch(&self, data: &mut Buffer) {
         let codec = self.codec().unwrap_or_else(|| self.create_codec());
         loop {
@@ -267,6 +288,9 @@ impl ConnectionManagerImpl {
                 return;
             }
             self.check_for_deferred_close(false);
+            if self.is_multiplexed() {
+                return;
+            }
             let Some(connection) = self.connection() else { return };
             let front = self.streams.borrow().last().cloned();
             match front {
@@ -334,6 +358,11 @@ impl ReadFilter for ConnectionManagerImpl {
         connection.set_delayed_close_timeout(self.config.delayed_close_timeout);
         connection.set_connection_stats(self.config.connection_stats.clone());
     }
+}
+
+impl CodecCallbacks for ConnectionManagerImpl {
+    /// A client that wants no more streams opens none.
+    fn on_go_away(&self) {}
 }
 
 impl ServerConnectionCallbacks for ConnectionManagerImpl {

@@ -5,6 +5,7 @@
 mod decode;
 mod encode;
 mod fixture;
+mod multiplexed;
 mod recreate;
 mod reply;
 mod route;

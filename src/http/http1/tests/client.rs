@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::buffer::Buffer;
 use crate::http::http1::HeadLimits;
-use crate::http::{ClientConnection, CodecError, Protocol};
+use crate::http::{CodecError, Connection, Protocol};
 
 /// Checks, for every way of splitting `input`, what is told of a response to `method`; with `ended`,
 /// of what comes when the upstream has ended its side behind it, too.
@@ -67,6 +67,37 @@ fn responses_without_a_body() {
     check_head_only("GET", "304 Not Modified\r\ncontent-length: 5", "304 {content-length=5} end");
     check_head_only("GET", "304 Not Modified", "304 {} end");
     check_head_only("GET", "101 Switching Protocols\r\nupgrade: x", "101 {upgrade=x} end");
+}
+
+/// A client that has asked for another protocol.
+fn upgrading() -> Client {
+    let client = Client::new(LIMITS, false);
+    let fields = [("connection", "upgrade"), ("upgrade", "x"), (":method", "GET"), (":path", "/")];
+    let encoder = client.new_stream();
+    encoder.encode_headers(&head(&fields), false);
+    encoder.encode_data(&mut Buffer::from("hello"), false);
+    assert!(client.link.output().ends_with("\r\n\r\nhello"), "no chunk");
+    client
+}
+
+#[test]
+fn behind_a_101_that_was_asked_for_all_belongs_to_the_other_protocol() {
+    let input = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+    for pieces in splits(input.as_bytes()) {
+        let client = upgrading();
+        pieces.iter().for_each(|piece| client.feed(piece));
+        let tunnel = ["101 {upgrade=x}", "data HTTP/1.1 200 OK\r\n\r\n"];
+        assert_eq!(client.log(), tunnel, "in {} pieces", pieces.len());
+        client.feed_end();
+        assert_eq!(client.log(), ["end"]);
+    }
+}
+
+#[test]
+fn another_protocol_may_be_asked_for_in_vain() {
+    let client = upgrading();
+    client.feed("HTTP/1.1 200 OK\r\nupgrade: x\r\ncontent-length: 2\r\n\r\nno");
+    assert_eq!(client.log(), ["200 {upgrade=x, content-length=2}", "data no", "end"]);
 }
 
 #[test]

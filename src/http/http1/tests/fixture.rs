@@ -18,7 +18,7 @@ use super::super::{CodecStats, HeadLimits, Http1Settings, ServerConnectionImpl};
 use crate::buffer::Buffer;
 use crate::event::{Dispatcher, RunType};
 use crate::http::{
-    HeaderId, HeaderMap, HeaderMapPtr, RequestDecoder, ServerConnection, ServerConnectionCallbacks,
+    CodecCallbacks, Connection, HeaderId, HeaderMap, HeaderMapPtr, RequestDecoder, ServerConnectionCallbacks,
     StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason,
 };
 use crate::network::{
@@ -297,6 +297,10 @@ pub fn check_requests(settings: &Http1Settings, input: impl AsRef<[u8]>, expecte
         let log = Server::log_of(settings, LIMITS, &pieces);
         assert_eq!(log, expected, "{:?}", pieces.iter().map(|p| p.escape_ascii().to_string()));
     }
+}
+
+impl CodecCallbacks for ServerSide {
+    fn on_go_away(&self) {}
 }
 
 impl ServerConnectionCallbacks for ServerSide {

@@ -3,8 +3,8 @@
 use super::super::head::HeadScanner;
 use super::fixture::*;
 use crate::buffer::Buffer;
+use crate::http::Connection;
 use crate::http::http1::Http1Settings;
-use crate::http::{ClientConnection, ServerConnection};
 
 /// `length` bytes of which the last `fresh` are real and all before say that the head ends here.
 fn decoy(length: usize, fresh: &[u8]) -> Buffer {

@@ -3,7 +3,7 @@
 use super::fixture::*;
 use crate::buffer::Buffer;
 use crate::config::HeadersWithUnderscoresAction;
-use crate::http::ServerConnection;
+use crate::http::Connection;
 use crate::http::codes::status_phrase;
 use crate::http::http1::{HeadLimits, Http1Settings};
 

@@ -6,7 +6,7 @@ use super::fixture::*;
 use crate::buffer::Buffer;
 use crate::config::HeadersWithUnderscoresAction;
 use crate::http::http1::Http1Settings;
-use crate::http::{Protocol, ServerConnection};
+use crate::http::{Connection, Protocol};
 use crate::network::ConnectionCloseType;
 
 fn check(input: &str, expected: &[&str]) {

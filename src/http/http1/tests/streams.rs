@@ -6,7 +6,7 @@ use super::fixture::*;
 use crate::buffer::Buffer;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::http1::Http1Settings;
-use crate::http::{ClientConnection, StreamCallbacks, StreamResetReason};
+use crate::http::{Connection, StreamCallbacks, StreamResetReason};
 
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";

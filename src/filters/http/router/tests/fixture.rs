@@ -36,6 +36,7 @@ use crate::network::Address;
 use crate::router::{ConfigImpl, RouteConstSharedPtr};
 use crate::stats::{Scope, Store};
 use crate::thread_local;
+use crate::trace::Ids;
 use crate::upstream::{HostSharedPtr, ResourcePriority};
 
 /// What every request counts.
@@ -124,27 +125,8 @@ impl PlayedPool {
 }
 
 impl conn_pool::Instance for PlayedPool {
-    fn protocol(&self) -> Protocol {
-        Protocol::Http11
-    }
-
     fn host(&self) -> &HostSharedPtr {
         &self.host
-    }
-
-    fn new_stream(
-        &self,
-        response_decoder: Weak<dyn StreamDecoder>,
-        callbacks: Weak<dyn Callbacks>,
-    ) -> Option<Rc<dyn Cancellable>> {
-        seen("ask");
-        *self.request.borrow_mut() = Some((response_decoder, callbacks));
-        let answer = self.answer.take();
-        if answer.is_empty() {
-            return Some(self.weak.upgrade().unwrap());
-        }
-        self.say(&answer);
-        None
     }
 
     fn add_drained_callback(&self, _callback: DrainedCb) {}
@@ -157,6 +139,28 @@ impl conn_pool::Instance for PlayedPool {
 
     fn close(&self) {}
     fn record_lists(&self) {}
+}
+
+impl conn_pool::HttpInstance for PlayedPool {
+    fn protocol(&self) -> Protocol {
+        Protocol::Http11
+    }
+
+    fn new_stream(
+        &self,
+        response_decoder: Weak<dyn StreamDecoder>,
+        callbacks: Weak<dyn Callbacks>,
+        _ids: Ids,
+    ) -> Option<Rc<dyn Cancellable>> {
+        seen("ask");
+        *self.request.borrow_mut() = Some((response_decoder, callbacks));
+        let answer = self.answer.take();
+        if answer.is_empty() {
+            return Some(self.weak.upgrade().unwrap());
+        }
+        self.say(&answer);
+        None
+    }
 }
 
 impl Cancellable for PlayedPool {

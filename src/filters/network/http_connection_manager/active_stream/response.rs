@@ -85,7 +85,9 @@ impl ActiveStream {
             manager.drain_state.set(DrainState::Closing);
         }
         if !self.remote_complete() {
-            manager.drain_state.set(DrainState::Closing);
+            if !manager.is_multiplexed() {
+                manager.drain_state.set(DrainState::Closing);
+            }
             stats.downstream_rq_response_before_rq_complete.inc();
         }
     }
@@ -140,7 +142,7 @@ impl FilterManagerCallbacks for ActiveStream {
         {
             let mut headers = headers.borrow_mut();
             // A draining connection stays open for a while, and tells the client, as in Envoy 1.40.
-            if manager.drain_state.get() != DrainState::NotDraining {
+            if manager.drain_state.get() != DrainState::NotDraining && !manager.is_multiplexed() {
                 if !utility::is_upgrade(&headers) {
                     headers.set(HeaderId::Connection, b"close");
                 }

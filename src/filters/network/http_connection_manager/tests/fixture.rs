@@ -387,9 +387,15 @@ impl FilterFactory for ScriptedFactory {
 }
 
 /// Writes down what goes to the client.
-struct PlayedEncoder {
+pub struct PlayedEncoder {
     limit: usize,
     callbacks: RefCell<Vec<Weak<dyn StreamCallbacks>>>,
+}
+
+impl PlayedEncoder {
+    pub fn new(limit: usize) -> Self {
+        PlayedEncoder { limit, callbacks: RefCell::default() }
+    }
 }
 
 impl StreamEncoder for PlayedEncoder {
@@ -495,6 +501,17 @@ impl Fixture {
         Fixture { dispatcher, config, failed: RefCell::default(), _clusters: clusters }
     }
 
+    /// A manager whose connection is gone.
+    pub fn manager(&self) -> Rc<ConnectionManagerImpl> {
+        self.config.stats.downstream_cx_active.inc();
+        ConnectionManagerImpl::new(self.config.clone(), &self.dispatcher)
+    }
+
+    /// What the filters of the next stream do.
+    pub fn script(filters: &[&str]) {
+        SCRIPTS.set(filters.iter().map(|f| (*f).to_owned()).collect());
+    }
+
     /// A run without a buffer limit. What is not as expected is told at the end of the test.
     pub fn check(&self, filters: &[&str], steps: &str, expected: &str) {
         self.check_with_limit(0, filters, steps, expected);
@@ -509,12 +526,10 @@ impl Fixture {
     }
 
     fn run(&self, limit: usize, filters: &[&str], steps: &str) -> String {
-        SCRIPTS.set(filters.iter().map(|f| (*f).to_owned()).collect());
+        Self::script(filters);
         FILTERS.take();
-        // As the manager's connection would.
-        self.config.stats.downstream_cx_active.inc();
-        let manager = ConnectionManagerImpl::new(self.config.clone(), &self.dispatcher);
-        let encoder = Rc::new(PlayedEncoder { limit, callbacks: RefCell::default() });
+        let manager = self.manager();
+        let encoder = Rc::new(PlayedEncoder::new(limit));
         let decoder = manager.new_stream(encoder.clone());
         for step in steps.split_whitespace() {
             Self::step(&decoder, step);
@@ -538,7 +553,7 @@ impl Fixture {
         log.join(" ")
     }
 
-    fn step(decoder: &Weak<dyn RequestDecoder>, step: &str) {
+    pub fn step(decoder: &Weak<dyn RequestDecoder>, step: &str) {
         if let Some((name, doing)) = step.split_once(':').or_else(|| step.split_once('<')) {
             let filter =
                 FILTERS.with_borrow(|filters| filters.iter().rev().find(|f| f.name == name).cloned());
