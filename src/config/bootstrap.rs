@@ -13,6 +13,7 @@ use super::listener::Listener;
 use super::reader::{FromMessage, MessageReader};
 use super::runtime::LayeredRuntime;
 use super::watchdog::Watchdogs;
+use crate::message;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -106,77 +107,46 @@ fn check_clusters(r: &MessageReader<'_>, bootstrap: &Bootstrap) -> Result<(), Co
     Ok(())
 }
 
-/// `Bootstrap.StaticResources`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct StaticResources {
-    /// What to listen on.
-    pub listeners: Vec<Listener>,
-    /// Unique names.
-    pub clusters: Vec<Cluster>,
-}
-
-impl FromMessage for StaticResources {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { listeners: r.messages("listeners")?, clusters: r.messages("clusters")? })
+message! {
+    /// `Bootstrap.StaticResources`.
+    pub struct StaticResources = "envoy.config.bootstrap.v3.Bootstrap.StaticResources" {
+        /// What to listen on.
+        pub listeners: Vec<Listener>,
+        /// Unique names.
+        pub clusters: Vec<Cluster>,
     }
 }
 
-/// `Admin`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Admin {
-    /// Where to listen; `None` is nowhere.
-    pub address: Option<Address>,
-    /// Logged per request.
-    pub access_log: Vec<AccessLog>,
-    /// The older way to name one log file; empty means none.
-    pub access_log_path: String,
-    /// Where `/cpuprofiler` writes; default `/var/log/envoy/envoy.prof`.
-    pub profile_path: String,
-    /// Admin connections do not count; default false.
-    pub ignore_global_conn_limit: bool,
-}
-
-impl FromMessage for Admin {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let profile_path = Some(r.string("profile_path")?).filter(|path| !path.is_empty());
-        Ok(Self {
-            address: r.message("address")?,
-            access_log: r.messages("access_log")?,
-            access_log_path: r.string("access_log_path")?,
-            profile_path: profile_path.unwrap_or_else(|| "/var/log/envoy/envoy.prof".to_string()),
-            ignore_global_conn_limit: r.bool("ignore_global_conn_limit")?,
-        })
+message! {
+    /// `Admin`.
+    pub struct Admin = "envoy.config.bootstrap.v3.Admin" {
+        /// Where to listen; `None` is nowhere.
+        pub address: Option<Address>,
+        /// Logged per request.
+        pub access_log: Vec<AccessLog>,
+        /// The older way to name one log file; empty means none.
+        pub access_log_path: String,
+        /// Where `/cpuprofiler` writes; default `/var/log/envoy/envoy.prof`.
+        pub profile_path: String = "/var/log/envoy/envoy.prof".to_string(),
+        /// Admin connections do not count; default false.
+        pub ignore_global_conn_limit: bool,
     }
 }
 
-/// `ClusterManager`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClusterManager {
-    /// Cluster this proxy belongs to, one of the static ones; empty means none.
-    pub local_cluster_name: String,
-}
-
-impl FromMessage for ClusterManager {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { local_cluster_name: r.string("local_cluster_name")? })
+message! {
+    /// `ClusterManager`.
+    #[derive(Eq)]
+    pub struct ClusterManager = "envoy.config.bootstrap.v3.ClusterManager" {
+        /// Cluster this proxy belongs to, one of the static ones; empty means none.
+        pub local_cluster_name: String,
     }
 }
 
-/// `envoy.config.metrics.v3.StatsConfig`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatsConfig {
-    /// Extract Envoy's own tags from stat names; default true.
-    pub use_all_default_tags: bool,
-}
-
-impl Default for StatsConfig {
-    fn default() -> Self {
-        Self { use_all_default_tags: true }
-    }
-}
-
-impl FromMessage for StatsConfig {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { use_all_default_tags: r.opt_bool("use_all_default_tags")?.unwrap_or(true) })
+message! {
+    /// `envoy.config.metrics.v3.StatsConfig`.
+    #[derive(Eq)]
+    pub struct StatsConfig = "envoy.config.metrics.v3.StatsConfig" {
+        /// Extract Envoy's own tags from stat names; default true.
+        pub use_all_default_tags: bool = true,
     }
 }

@@ -9,6 +9,7 @@ use super::protocol_options::{
     Http1ProtocolOptions, HttpProtocolOptions, UPSTREAM_HTTP_PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions,
 };
 use super::reader::{FromMessage, MessageReader, unknown_type};
+use crate::message;
 use std::time::Duration;
 
 /// Envoy's buffer limit for connections, in bytes.
@@ -213,11 +214,13 @@ fn read_extension(r: &mut MessageReader<'_>) -> Result<Option<UpstreamHttpProtoc
     Ok(options)
 }
 
-/// Limits of a cluster, per priority.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CircuitBreakers {
-    /// As given; the first of a priority counts.
-    pub thresholds: Vec<Thresholds>,
+message! {
+    /// Limits of a cluster, per priority.
+    #[derive(Eq)]
+    pub struct CircuitBreakers = "envoy.config.cluster.v3.CircuitBreakers" {
+        /// As given; the first of a priority counts.
+        pub thresholds: Vec<Thresholds>,
+    }
 }
 
 impl CircuitBreakers {
@@ -228,58 +231,24 @@ impl CircuitBreakers {
     }
 }
 
-impl FromMessage for CircuitBreakers {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { thresholds: r.messages("thresholds")? })
-    }
-}
-
-/// Limits of one priority; 0 allows nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thresholds {
-    /// What they are for.
-    pub priority: RoutingPriority,
-    /// Default 1024.
-    pub max_connections: u32,
-    /// Requests waiting for a connection, default 1024.
-    pub max_pending_requests: u32,
-    /// Requests in flight, default 1024.
-    pub max_requests: u32,
-    /// Retries in flight, default 3.
-    pub max_retries: u32,
-    /// Keep the `remaining_*` gauges; default false.
-    pub track_remaining: bool,
-    /// `None` is no limit.
-    pub max_connection_pools: Option<u32>,
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            priority: RoutingPriority::Default,
-            max_connections: 1024,
-            max_pending_requests: 1024,
-            max_requests: 1024,
-            max_retries: 3,
-            track_remaining: false,
-            max_connection_pools: None,
-        }
-    }
-}
-
-impl FromMessage for Thresholds {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let priority = r.enumeration("priority", RoutingPriority::TABLE)?;
-        let default = Self::default();
-        Ok(Self {
-            priority: priority.unwrap_or_default(),
-            max_connections: r.opt_u32("max_connections")?.unwrap_or(default.max_connections),
-            max_pending_requests: r.opt_u32("max_pending_requests")?.unwrap_or(default.max_pending_requests),
-            max_requests: r.opt_u32("max_requests")?.unwrap_or(default.max_requests),
-            max_retries: r.opt_u32("max_retries")?.unwrap_or(default.max_retries),
-            track_remaining: r.bool("track_remaining")?,
-            max_connection_pools: r.opt_u32("max_connection_pools")?,
-        })
+message! {
+    /// Limits of one priority; 0 allows nothing.
+    #[derive(Eq)]
+    pub struct Thresholds = "envoy.config.cluster.v3.CircuitBreakers.Thresholds" {
+        /// What they are for.
+        pub priority: RoutingPriority,
+        /// Default 1024.
+        pub max_connections: u32 = 1024,
+        /// Requests waiting for a connection, default 1024.
+        pub max_pending_requests: u32 = 1024,
+        /// Requests in flight, default 1024.
+        pub max_requests: u32 = 1024,
+        /// Retries in flight, default 3.
+        pub max_retries: u32 = 3,
+        /// Keep the `remaining_*` gauges; default false.
+        pub track_remaining: bool,
+        /// `None` is no limit.
+        pub max_connection_pools: Option<u32>,
     }
 }
 

@@ -4,6 +4,7 @@
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::reader::{EnumTable, FromMessage, MessageReader};
+use crate::{enum_fields, message};
 use serde_json::Value;
 
 /// Who this proxy is.
@@ -37,20 +38,16 @@ impl FromMessage for Node {
     }
 }
 
-/// Where something runs; the parts are free text.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Locality {
-    /// For example a cloud region.
-    pub region: String,
-    /// Part of a region.
-    pub zone: String,
-    /// Part of a zone.
-    pub sub_zone: String,
-}
-
-impl FromMessage for Locality {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { region: r.string("region")?, zone: r.string("zone")?, sub_zone: r.string("sub_zone")? })
+message! {
+    /// Where something runs; the parts are free text.
+    #[derive(Eq, Hash)]
+    pub struct Locality = "envoy.config.core.v3.Locality" {
+        /// For example a cloud region.
+        pub region: String,
+        /// Part of a region.
+        pub zone: String,
+        /// Part of a zone.
+        pub sub_zone: String,
     }
 }
 
@@ -88,24 +85,16 @@ impl RoutingPriority {
     pub const TABLE: &EnumTable<Self> = &[("DEFAULT", Self::Default), ("HIGH", Self::High)];
 }
 
-/// How the kernel finds out about dead peers; an absent value is the kernel's.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TcpKeepalive {
-    /// Probes without an answer before the connection is dead.
-    pub keepalive_probes: Option<u32>,
-    /// Seconds without traffic before the first probe.
-    pub keepalive_time: Option<u32>,
-    /// Seconds between probes.
-    pub keepalive_interval: Option<u32>,
-}
-
-impl FromMessage for TcpKeepalive {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            keepalive_probes: r.opt_u32("keepalive_probes")?,
-            keepalive_time: r.opt_u32("keepalive_time")?,
-            keepalive_interval: r.opt_u32("keepalive_interval")?,
-        })
+message! {
+    /// How the kernel finds out about dead peers; an absent value is the kernel's.
+    #[derive(Eq)]
+    pub struct TcpKeepalive = "envoy.config.core.v3.TcpKeepalive" {
+        /// Probes without an answer before the connection is dead.
+        pub keepalive_probes: Option<u32>,
+        /// Seconds without traffic before the first probe.
+        pub keepalive_time: Option<u32>,
+        /// Seconds between probes.
+        pub keepalive_interval: Option<u32>,
     }
 }
 
@@ -131,3 +120,5 @@ impl FromMessage for Percent {
         Ok(Self { value: r.opt_f64("value")?.unwrap_or(0.0) })
     }
 }
+
+enum_fields! { RoutingPriority }

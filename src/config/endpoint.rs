@@ -4,6 +4,7 @@ use super::address::Address;
 use super::core::Locality;
 use super::error::ConfigError;
 use super::reader::{EnumTable, FromMessage, MessageReader};
+use crate::message;
 
 /// Envoy's `overprovisioning_factor` in percent.
 pub const DEFAULT_OVERPROVISIONING_FACTOR: u32 = 140;
@@ -44,27 +45,18 @@ impl FromMessage for Policy {
     }
 }
 
-/// Hosts of one locality and priority.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalityLbEndpoints {
-    /// Where they run; `None` when absent.
-    pub locality: Option<Locality>,
-    /// The hosts.
-    pub lb_endpoints: Vec<LbEndpoint>,
-    /// At least 1; `None` when absent.
-    pub load_balancing_weight: Option<u32>,
-    /// 0..=128, 0 is the first choice.
-    pub priority: u32,
-}
-
-impl FromMessage for LocalityLbEndpoints {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            locality: r.message("locality")?,
-            lb_endpoints: r.messages("lb_endpoints")?,
-            load_balancing_weight: r.opt_u32("load_balancing_weight")?,
-            priority: r.opt_u32("priority")?.unwrap_or(0),
-        })
+message! {
+    /// Hosts of one locality and priority.
+    #[derive(Eq)]
+    pub struct LocalityLbEndpoints = "envoy.config.endpoint.v3.LocalityLbEndpoints" {
+        /// Where they run; `None` when absent.
+        pub locality: Option<Locality>,
+        /// The hosts.
+        pub lb_endpoints: Vec<LbEndpoint>,
+        /// At least 1; `None` when absent.
+        pub load_balancing_weight: Option<u32>,
+        /// 0..=128, 0 is the first choice.
+        pub priority: u32,
     }
 }
 

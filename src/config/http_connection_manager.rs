@@ -8,71 +8,73 @@ use super::extension::{Category, TypedConfig};
 use super::protocol_options::{Http1ProtocolOptions, HttpProtocolOptions};
 use super::reader::{EnumTable, FromMessage, MessageReader};
 use super::route::RouteConfiguration;
+use crate::{enum_fields, message};
 use std::time::Duration;
 
-/// The filter that makes requests out of a connection's bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpConnectionManager {
-    /// Which HTTP is spoken.
-    pub codec_type: CodecType,
-    /// Never empty.
-    pub stat_prefix: String,
-    /// The route table.
-    pub route_config: RouteConfiguration,
-    /// In order; a terminal filter, as the router, can only be the last.
-    pub http_filters: Vec<HttpFilter>,
-    /// Set `user-agent` and `x-envoy-downstream-service-*`; default false.
-    pub add_user_agent: bool,
-    /// Options for every HTTP version.
-    pub common_http_protocol_options: HttpProtocolOptions,
-    /// Options of HTTP/1.
-    pub http_protocol_options: Http1ProtocolOptions,
-    /// Value of the `server` header, default `envoy`.
-    pub server_name: String,
-    /// What happens to the `server` header of a response.
-    pub server_header_transformation: ServerHeaderTransformation,
-    /// KiB, 1..=8192, default 60.
-    pub max_request_headers_kb: u32,
-    /// No activity on a stream for so long; default 5 min, zero is no limit.
-    pub stream_idle_timeout: Duration,
-    /// Time to receive a whole request; default zero, no limit.
-    pub request_timeout: Duration,
-    /// Time to receive the headers; default zero, no limit.
-    pub request_headers_timeout: Duration,
-    /// Between the notice and the end of a drained connection; default 5 s.
-    pub drain_timeout: Duration,
-    /// How long a closing connection waits for its peer; default 1 s, zero is not
-    /// at all.
-    pub delayed_close_timeout: Duration,
-    /// Logged per request.
-    pub access_log: Vec<AccessLog>,
-    /// The peer is the client, not another proxy; default false.
-    pub use_remote_address: bool,
-    /// How many proxies in front are trusted; default 0.
-    pub xff_num_trusted_hops: u32,
-    /// Which addresses count as internal; `None` when absent.
-    pub internal_address_config: Option<InternalAddressConfig>,
-    /// Leave `x-forwarded-for` alone; default false.
-    pub skip_xff_append: bool,
-    /// Appended to the `via` header unless empty.
-    pub via: String,
-    /// Make an `x-request-id` when there is none; default true.
-    pub generate_request_id: bool,
-    /// Keep an outside request's `x-request-id`; default false.
-    pub preserve_external_request_id: bool,
-    /// Put `x-request-id` into responses too; default false.
-    pub always_set_request_id_in_response: bool,
-    /// Pass `Expect: 100-continue` on instead of answering it; default false.
-    pub proxy_100_continue: bool,
-    /// Normalize paths (RFC 3986); `None` when absent, which is false unless the
-    /// runtime says otherwise.
-    pub normalize_path: Option<bool>,
-    /// `//` counts as `/`; default false.
-    pub merge_slashes: bool,
-    /// Remove a port from the host before routing; default false.
-    pub strip_any_host_port: bool,
-    /// A bad request ends its stream alone, where the connection can go on; default false.
-    pub stream_error_on_invalid_http_message: bool,
+message! {
+    /// The filter that makes requests out of a connection's bytes.
+    pub struct HttpConnectionManager = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", checked by check_terminal {
+        /// Which HTTP is spoken.
+        pub codec_type: CodecType,
+        /// Never empty.
+        pub stat_prefix: String,
+        /// The route table.
+        pub route_config: RouteConfiguration,
+        /// In order; a terminal filter, as the router, can only be the last.
+        pub http_filters: Vec<HttpFilter>,
+        /// Set `user-agent` and `x-envoy-downstream-service-*`; default false.
+        pub add_user_agent: bool,
+        /// Options for every HTTP version.
+        pub common_http_protocol_options: HttpProtocolOptions,
+        /// Options of HTTP/1.
+        pub http_protocol_options: Http1ProtocolOptions,
+        /// Value of the `server` header, default `envoy`.
+        pub server_name: String = "envoy".to_string(),
+        /// What happens to the `server` header of a response.
+        pub server_header_transformation: ServerHeaderTransformation,
+        /// KiB, 1..=8192, default 60.
+        pub max_request_headers_kb: u32 = 60,
+        /// No activity on a stream for so long; default 5 min, zero is no limit.
+        pub stream_idle_timeout: Duration = Duration::from_secs(300),
+        /// Time to receive a whole request; default zero, no limit.
+        pub request_timeout: Duration,
+        /// Time to receive the headers; default zero, no limit.
+        pub request_headers_timeout: Duration,
+        /// Between the notice and the end of a drained connection; default 5 s.
+        pub drain_timeout: Duration = Duration::from_secs(5),
+        /// How long a closing connection waits for its peer; default 1 s, zero is not
+        /// at all.
+        pub delayed_close_timeout: Duration = Duration::from_secs(1),
+        /// Logged per request.
+        pub access_log: Vec<AccessLog>,
+        /// The peer is the client, not another proxy; default false.
+        pub use_remote_address: bool,
+        /// How many proxies in front are trusted; default 0.
+        pub xff_num_trusted_hops: u32,
+        /// Which addresses count as internal; `None` when absent.
+        pub internal_address_config: Option<InternalAddressConfig>,
+        /// Leave `x-forwarded-for` alone; default false.
+        pub skip_xff_append: bool,
+        /// Appended to the `via` header unless empty.
+        pub via: String,
+        /// Make an `x-request-id` when there is none; default true.
+        pub generate_request_id: bool = true,
+        /// Keep an outside request's `x-request-id`; default false.
+        pub preserve_external_request_id: bool,
+        /// Put `x-request-id` into responses too; default false.
+        pub always_set_request_id_in_response: bool,
+        /// Pass `Expect: 100-continue` on instead of answering it; default false.
+        pub proxy_100_continue: bool,
+        /// Normalize paths (RFC 3986); `None` when absent, which is false unless the
+        /// runtime says otherwise.
+        pub normalize_path: Option<bool>,
+        /// `//` counts as `/`; default false.
+        pub merge_slashes: bool,
+        /// Remove a port from the host before routing; default false.
+        pub strip_any_host_port: bool,
+        /// A bad request ends its stream alone, where the connection can go on; default false.
+        pub stream_error_on_invalid_http_message: bool,
+    }
 }
 
 impl HttpConnectionManager {
@@ -80,35 +82,15 @@ impl HttpConnectionManager {
     /// without limits in time.
     pub fn internal(stat_prefix: &str) -> Self {
         HttpConnectionManager {
-            codec_type: CodecType::Auto,
             stat_prefix: stat_prefix.to_string(),
             route_config: RouteConfiguration::empty(),
-            http_filters: Vec::new(),
-            add_user_agent: false,
-            common_http_protocol_options: HttpProtocolOptions::default(),
-            http_protocol_options: Http1ProtocolOptions::default(),
-            server_name: "envoy".to_string(),
-            server_header_transformation: ServerHeaderTransformation::default(),
-            max_request_headers_kb: 60,
             stream_idle_timeout: Duration::ZERO,
-            request_timeout: Duration::ZERO,
-            request_headers_timeout: Duration::ZERO,
             drain_timeout: Duration::from_millis(100),
             delayed_close_timeout: Duration::ZERO,
-            access_log: Vec::new(),
             use_remote_address: true,
-            xff_num_trusted_hops: 0,
-            internal_address_config: None,
-            skip_xff_append: false,
-            via: String::new(),
             generate_request_id: false,
-            preserve_external_request_id: false,
-            always_set_request_id_in_response: false,
-            proxy_100_continue: false,
             normalize_path: Some(true),
-            merge_slashes: false,
-            strip_any_host_port: false,
-            stream_error_on_invalid_http_message: false,
+            ..HttpConnectionManager::default()
         }
     }
 }
@@ -147,54 +129,12 @@ impl ServerHeaderTransformation {
     ];
 }
 
-impl FromMessage for HttpConnectionManager {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let http_filters: Vec<HttpFilter> = r.messages("http_filters")?;
-        if r.is_all_of("http_filters", &http_filters) {
-            check_terminal(r, &http_filters);
-        }
-        let server_name = Some(r.string("server_name")?).filter(|name| !name.is_empty());
-        let seconds = Duration::from_secs;
-        Ok(Self {
-            codec_type: r.enumeration("codec_type", CodecType::TABLE)?.unwrap_or_default(),
-            stat_prefix: r.string("stat_prefix")?,
-            http_filters,
-            add_user_agent: r.opt_bool("add_user_agent")?.unwrap_or(false),
-            common_http_protocol_options: r.message("common_http_protocol_options")?.unwrap_or_default(),
-            http_protocol_options: r.message("http_protocol_options")?.unwrap_or_default(),
-            server_name: server_name.unwrap_or_else(|| "envoy".to_string()),
-            server_header_transformation: r
-                .enumeration("server_header_transformation", ServerHeaderTransformation::TABLE)?
-                .unwrap_or_default(),
-            max_request_headers_kb: r.opt_u32("max_request_headers_kb")?.unwrap_or(60),
-            stream_idle_timeout: r.duration("stream_idle_timeout")?.unwrap_or_else(|| seconds(300)),
-            request_timeout: r.duration("request_timeout")?.unwrap_or_default(),
-            request_headers_timeout: r.duration("request_headers_timeout")?.unwrap_or_default(),
-            drain_timeout: r.duration("drain_timeout")?.unwrap_or_else(|| seconds(5)),
-            delayed_close_timeout: r.duration("delayed_close_timeout")?.unwrap_or_else(|| seconds(1)),
-            access_log: r.messages("access_log")?,
-            use_remote_address: r.opt_bool("use_remote_address")?.unwrap_or(false),
-            xff_num_trusted_hops: r.u32("xff_num_trusted_hops")?,
-            internal_address_config: r.message("internal_address_config")?,
-            skip_xff_append: r.bool("skip_xff_append")?,
-            via: r.string("via")?,
-            generate_request_id: r.opt_bool("generate_request_id")?.unwrap_or(true),
-            preserve_external_request_id: r.bool("preserve_external_request_id")?,
-            always_set_request_id_in_response: r.bool("always_set_request_id_in_response")?,
-            proxy_100_continue: r.bool("proxy_100_continue")?,
-            normalize_path: r.opt_bool("normalize_path")?,
-            merge_slashes: r.bool("merge_slashes")?,
-            strip_any_host_port: r.bool("strip_any_host_port")?,
-            stream_error_on_invalid_http_message: r
-                .opt_bool("stream_error_on_invalid_http_message")?
-                .unwrap_or(false),
-            route_config: r.required_message("route_config")?,
-        })
-    }
-}
-
 /// A terminal filter answers every request, so nothing can come after it.
-fn check_terminal(r: &MessageReader<'_>, filters: &[HttpFilter]) {
+fn check_terminal(r: &MessageReader<'_>, manager: &HttpConnectionManager) {
+    let filters = &manager.http_filters;
+    if !r.is_all_of("http_filters", filters) {
+        return;
+    }
     let early = filters.iter().rev().skip(1).rev().enumerate();
     for (i, filter) in early.filter(|(_, filter)| filter.typed_config.is_terminal()) {
         let message = format!(
@@ -206,18 +146,14 @@ fn check_terminal(r: &MessageReader<'_>, filters: &[HttpFilter]) {
     }
 }
 
-/// Which addresses count as internal.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InternalAddressConfig {
-    /// Peers on Unix sockets do; default false.
-    pub unix_sockets: bool,
-    /// Networks that do.
-    pub cidr_ranges: Vec<CidrRange>,
-}
-
-impl FromMessage for InternalAddressConfig {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { unix_sockets: r.bool("unix_sockets")?, cidr_ranges: r.messages("cidr_ranges")? })
+message! {
+    /// Which addresses count as internal.
+    #[derive(Eq)]
+    pub struct InternalAddressConfig = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig" {
+        /// Peers on Unix sockets do; default false.
+        pub unix_sockets: bool,
+        /// Networks that do.
+        pub cidr_ranges: Vec<CidrRange>,
     }
 }
 
@@ -237,37 +173,19 @@ impl FromMessage for HttpFilter {
     }
 }
 
-/// `envoy.extensions.filters.http.router.v3.Router`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouterConfig {
-    /// Keep dynamic cluster stats; default true.
-    pub dynamic_stats: bool,
-    /// Start a span per upstream request; default false.
-    pub start_child_span: bool,
-    /// Add no `x-envoy-*` headers; default false.
-    pub suppress_envoy_headers: bool,
-    /// Trust the expected timeout of another Envoy in front; default false.
-    pub respect_expected_rq_timeout: bool,
-}
-
-impl Default for RouterConfig {
-    fn default() -> Self {
-        Self {
-            dynamic_stats: true,
-            start_child_span: false,
-            suppress_envoy_headers: false,
-            respect_expected_rq_timeout: false,
-        }
+message! {
+    /// `envoy.extensions.filters.http.router.v3.Router`.
+    #[derive(Eq)]
+    pub struct RouterConfig = "envoy.extensions.filters.http.router.v3.Router" {
+        /// Keep dynamic cluster stats; default true.
+        pub dynamic_stats: bool = true,
+        /// Start a span per upstream request; default false.
+        pub start_child_span: bool,
+        /// Add no `x-envoy-*` headers; default false.
+        pub suppress_envoy_headers: bool,
+        /// Trust the expected timeout of another Envoy in front; default false.
+        pub respect_expected_rq_timeout: bool,
     }
 }
 
-impl FromMessage for RouterConfig {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            dynamic_stats: r.opt_bool("dynamic_stats")?.unwrap_or(true),
-            start_child_span: r.bool("start_child_span")?,
-            suppress_envoy_headers: r.bool("suppress_envoy_headers")?,
-            respect_expected_rq_timeout: r.bool("respect_expected_rq_timeout")?,
-        })
-    }
-}
+enum_fields! { CodecType, ServerHeaderTransformation }

@@ -25,6 +25,7 @@ pub mod http_connection_manager;
 pub mod json;
 pub mod listener;
 pub mod merge;
+pub mod message;
 pub mod protocol_options;
 pub mod reader;
 pub mod route;

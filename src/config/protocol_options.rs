@@ -3,28 +3,31 @@
 
 use super::error::ConfigError;
 use super::reader::{EnumTable, FromMessage, MessageReader};
+use crate::{enum_fields, message};
 use std::time::Duration;
 
 /// Full name of the extension's type, also the key under which a cluster has it.
 pub const UPSTREAM_HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-/// `core.v3.HttpProtocolOptions`: options for every HTTP version
-/// (`common_http_protocol_options`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HttpProtocolOptions {
-    /// Close a connection without streams after this time. `None` is Envoy's
-    /// 1 h; zero switches it off.
-    pub idle_timeout: Option<Duration>,
-    /// Drain a connection of this age. `None` or zero: never.
-    pub max_connection_duration: Option<Duration>,
-    /// Most headers of one message, at least 1; `None` is Envoy's 100.
-    pub max_headers_count: Option<u32>,
-    /// Longest life of a stream. `None` or zero: no limit.
-    pub max_stream_duration: Option<Duration>,
-    /// What to do with `_` in a header name.
-    pub headers_with_underscores_action: HeadersWithUnderscoresAction,
-    /// Requests after which a connection is closed. `None` or 0: no limit.
-    pub max_requests_per_connection: Option<u32>,
+message! {
+    /// `core.v3.HttpProtocolOptions`: options for every HTTP version
+    /// (`common_http_protocol_options`).
+    #[derive(Eq)]
+    pub struct HttpProtocolOptions = "envoy.config.core.v3.HttpProtocolOptions" {
+        /// Close a connection without streams after this time. `None` is Envoy's
+        /// 1 h; zero switches it off.
+        pub idle_timeout: Option<Duration>,
+        /// Drain a connection of this age. `None` or zero: never.
+        pub max_connection_duration: Option<Duration>,
+        /// Most headers of one message, at least 1; `None` is Envoy's 100.
+        pub max_headers_count: Option<u32>,
+        /// Longest life of a stream. `None` or zero: no limit.
+        pub max_stream_duration: Option<Duration>,
+        /// What to do with `_` in a header name.
+        pub headers_with_underscores_action: HeadersWithUnderscoresAction,
+        /// Requests after which a connection is closed. `None` or 0: no limit.
+        pub max_requests_per_connection: Option<u32>,
+    }
 }
 
 /// What to do with a request header whose name has an underscore.
@@ -44,64 +47,24 @@ impl HeadersWithUnderscoresAction {
         &[("ALLOW", Self::Allow), ("REJECT_REQUEST", Self::RejectRequest), ("DROP_HEADER", Self::DropHeader)];
 }
 
-impl FromMessage for HttpProtocolOptions {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            idle_timeout: r.duration("idle_timeout")?,
-            max_connection_duration: r.duration("max_connection_duration")?,
-            max_headers_count: r.opt_u32("max_headers_count")?,
-            max_stream_duration: r.duration("max_stream_duration")?,
-            headers_with_underscores_action: r
-                .enumeration("headers_with_underscores_action", HeadersWithUnderscoresAction::TABLE)?
-                .unwrap_or_default(),
-            max_requests_per_connection: r.opt_u32("max_requests_per_connection")?,
-        })
-    }
-}
-
-/// `core.v3.Http1ProtocolOptions`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Http1ProtocolOptions {
-    /// Take `GET http://host/path`; default true.
-    pub allow_absolute_url: bool,
-    /// Answer HTTP/1.0 requests; default false.
-    pub accept_http_10: bool,
-    /// Host for an HTTP/1.0 request without one; empty means none.
-    pub default_host_for_http_10: String,
-    /// Pass trailers on; default false.
-    pub enable_trailers: bool,
-    /// Take a message with both `Content-Length` and chunked encoding; default
-    /// false.
-    pub allow_chunked_length: bool,
-    /// Whether an invalid message resets only its stream; `None` leaves it to
-    /// the connection manager's own setting, whose default is false.
-    pub override_stream_error_on_invalid_http_message: Option<bool>,
-}
-
-impl Default for Http1ProtocolOptions {
-    fn default() -> Self {
-        Self {
-            allow_absolute_url: true,
-            accept_http_10: false,
-            default_host_for_http_10: String::new(),
-            enable_trailers: false,
-            allow_chunked_length: false,
-            override_stream_error_on_invalid_http_message: None,
-        }
-    }
-}
-
-impl FromMessage for Http1ProtocolOptions {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            allow_absolute_url: r.opt_bool("allow_absolute_url")?.unwrap_or(true),
-            accept_http_10: r.bool("accept_http_10")?,
-            default_host_for_http_10: r.string("default_host_for_http_10")?,
-            enable_trailers: r.bool("enable_trailers")?,
-            allow_chunked_length: r.bool("allow_chunked_length")?,
-            override_stream_error_on_invalid_http_message: r
-                .opt_bool("override_stream_error_on_invalid_http_message")?,
-        })
+message! {
+    /// `core.v3.Http1ProtocolOptions`.
+    #[derive(Eq)]
+    pub struct Http1ProtocolOptions = "envoy.config.core.v3.Http1ProtocolOptions" {
+        /// Take `GET http://host/path`; default true.
+        pub allow_absolute_url: bool = true,
+        /// Answer HTTP/1.0 requests; default false.
+        pub accept_http_10: bool,
+        /// Host for an HTTP/1.0 request without one; empty means none.
+        pub default_host_for_http_10: String,
+        /// Pass trailers on; default false.
+        pub enable_trailers: bool,
+        /// Take a message with both `Content-Length` and chunked encoding; default
+        /// false.
+        pub allow_chunked_length: bool,
+        /// Whether an invalid message resets only its stream; `None` leaves it to
+        /// the connection manager's own setting, whose default is false.
+        pub override_stream_error_on_invalid_http_message: Option<bool>,
     }
 }
 
@@ -149,3 +112,5 @@ impl FromMessage for HttpVersions {
         Ok(Self { http1: r.message("http_protocol_options")? })
     }
 }
+
+enum_fields! { HeadersWithUnderscoresAction }

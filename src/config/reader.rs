@@ -97,6 +97,11 @@ impl<'a> MessageReader<'a> {
         Ok(Self { context, path, message, given, asked: Vec::new(), absent: Vec::new() })
     }
 
+    /// Whether the message is of that type, as far as the API has its own.
+    pub fn is_of(&self, type_name: &str) -> bool {
+        self.message.as_ref().is_none_or(|message| message.name == type_name)
+    }
+
     /// Full path of this message.
     pub fn path(&self) -> &str {
         &self.path

@@ -6,22 +6,25 @@
 use super::core::{DataSource, RoutingPriority};
 use super::error::ConfigError;
 use super::reader::{EnumTable, FromMessage, MessageReader};
+use crate::message;
 use std::collections::HashSet;
 use std::time::Duration;
 
 /// Envoy's limit for the body of a direct response, in bytes.
 pub const MAX_DIRECT_RESPONSE_BODY_BYTES: usize = 4096;
 
-/// A route table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteConfiguration {
-    /// May be empty.
-    pub name: String,
-    /// Searched by domain.
-    pub virtual_hosts: Vec<VirtualHost>,
-    /// Refuse routes to clusters that do not exist; default true for a table that
-    /// stands in the configuration.
-    pub validate_clusters: bool,
+message! {
+    /// A route table.
+    #[derive(Eq)]
+    pub struct RouteConfiguration = "envoy.config.route.v3.RouteConfiguration", checked by check_table {
+        /// May be empty.
+        pub name: String,
+        /// Searched by domain.
+        pub virtual_hosts: Vec<VirtualHost>,
+        /// Refuse routes to clusters that do not exist; default true for a table that
+        /// stands in the configuration.
+        pub validate_clusters: bool = true,
+    }
 }
 
 impl RouteConfiguration {
@@ -31,18 +34,12 @@ impl RouteConfiguration {
     }
 }
 
-impl FromMessage for RouteConfiguration {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.string("name")?;
-        let virtual_hosts: Vec<VirtualHost> = r.messages("virtual_hosts")?;
-        if r.is_all_of("virtual_hosts", &virtual_hosts) {
-            check_domains(r, &name, &virtual_hosts);
-        }
-        let validate_clusters = r.opt_bool("validate_clusters")?.unwrap_or(true);
-        if validate_clusters {
-            name_clusters(r, &virtual_hosts);
-        }
-        Ok(Self { name, virtual_hosts, validate_clusters })
+fn check_table(r: &MessageReader<'_>, table: &RouteConfiguration) {
+    if r.is_all_of("virtual_hosts", &table.virtual_hosts) {
+        check_domains(r, &table.name, &table.virtual_hosts);
+    }
+    if table.validate_clusters {
+        name_clusters(r, &table.virtual_hosts);
     }
 }
 
@@ -80,28 +77,18 @@ fn check_domains(r: &MessageReader<'_>, name: &str, virtual_hosts: &[VirtualHost
     }
 }
 
-/// Routes for some domains.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VirtualHost {
-    /// Never empty; used in stats.
-    pub name: String,
-    /// At least one: exact, `*.suffix`, `prefix.*` or `*`.
-    pub domains: Vec<String>,
-    /// The first that matches wins.
-    pub routes: Vec<Route>,
-    /// Send `x-envoy-attempt-count` upstream; default false.
-    pub include_request_attempt_count: bool,
-}
-
-impl FromMessage for VirtualHost {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let domains = r.strings("domains")?;
-        Ok(Self {
-            name: r.string("name")?,
-            domains,
-            routes: r.messages("routes")?,
-            include_request_attempt_count: r.bool("include_request_attempt_count")?,
-        })
+message! {
+    /// Routes for some domains.
+    #[derive(Eq)]
+    pub struct VirtualHost = "envoy.config.route.v3.VirtualHost" {
+        /// Never empty; used in stats.
+        pub name: String,
+        /// At least one: exact, `*.suffix`, `prefix.*` or `*`.
+        pub domains: Vec<String>,
+        /// The first that matches wins.
+        pub routes: Vec<Route>,
+        /// Send `x-envoy-attempt-count` upstream; default false.
+        pub include_request_attempt_count: bool,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::core::Percent;
 use super::error::ConfigError;
 use super::reader::{FromMessage, MessageReader};
+use crate::message;
 use std::time::Duration;
 
 /// `Watchdog`: the limits for one kind of threads.
@@ -50,21 +51,13 @@ impl FromMessage for Watchdog {
     }
 }
 
-/// `Watchdogs`: the limits for the main thread and for the workers.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Watchdogs {
-    /// For the main thread.
-    pub main_thread_watchdog: Watchdog,
-    /// For each worker.
-    pub worker_watchdog: Watchdog,
-}
-
-impl FromMessage for Watchdogs {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self {
-            main_thread_watchdog: r.message("main_thread_watchdog")?.unwrap_or_default(),
-            worker_watchdog: r.message("worker_watchdog")?.unwrap_or_default(),
-        })
+message! {
+    /// `Watchdogs`: the limits for the main thread and for the workers.
+    pub struct Watchdogs = "envoy.config.bootstrap.v3.Watchdogs" {
+        /// For the main thread.
+        pub main_thread_watchdog: Watchdog,
+        /// For each worker.
+        pub worker_watchdog: Watchdog,
     }
 }
 

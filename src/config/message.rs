@@ -1,0 +1,109 @@
+//! [`message!`](crate::message): a message of the API as a struct, each of its fields declared once.
+//!
+//! Stands where Envoy has the generated classes, and the `PROTOBUF_GET_*` macros that give an absent field its default.
+
+use std::time::Duration;
+
+use super::reader::{FromMessage, MessageReader};
+
+/// What a field can be read as.
+pub trait FieldValue: Sized {
+    /// The field `name`; `None` when it is absent, or wrong, which is noted then.
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self>;
+}
+
+macro_rules! read_by {
+    ($($type:ty: $method:ident),* $(,)?) => {
+        $(impl FieldValue for $type {
+            fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+                r.$method(name).ok().flatten()
+            }
+        })*
+    };
+}
+
+read_by! { bool: opt_bool, u32: opt_u32, f64: opt_f64, Duration: duration }
+
+impl FieldValue for String {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.string(name).ok().filter(|text| !text.is_empty())
+    }
+}
+
+impl FieldValue for Vec<String> {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.strings(name).ok()
+    }
+}
+
+/// `None` when the field is absent.
+impl<T: FieldValue> FieldValue for Option<T> {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        Some(T::read(r, name))
+    }
+}
+
+impl<T: FromMessage> FieldValue for T {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.message(name).ok().flatten()
+    }
+}
+
+impl<T: FromMessage> FieldValue for Vec<T> {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.messages(name).ok()
+    }
+}
+
+/// Lets enums, which have a `TABLE`, stand in a [`message!`](crate::message).
+#[macro_export]
+macro_rules! enum_fields {
+    ($($type:ty),* $(,)?) => {
+        $(impl $crate::config::message::FieldValue for $type {
+            fn read(r: &mut $crate::config::reader::MessageReader<'_>, name: &str) -> Option<Self> {
+                r.enumeration(name, <$type>::TABLE).ok().flatten()
+            }
+        })*
+    };
+}
+
+/// Declares a struct for a message of the API, whose fields have the names that they have there: makes it, its
+/// `Default` and its [`FromMessage`]. A field without a default has that of its type. `checked by` names a function
+/// that is given the reader and the struct, to refuse what no rule of the API says.
+#[macro_export]
+macro_rules! message {
+    (@default) => { Default::default() };
+    (@default $default:expr) => { $default };
+    (
+        $(#[$attribute:meta])*
+        pub struct $name:ident = $message:literal $(, checked by $check:path)? {
+            $($(#[$field_attribute:meta])* pub $field:ident: $type:ty $(= $default:expr)?,)*
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name {
+            $($(#[$field_attribute])* pub $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $crate::message!(@default $($default)?),)* }
+            }
+        }
+
+        impl $crate::config::reader::FromMessage for $name {
+            fn read(
+                r: &mut $crate::config::reader::MessageReader<'_>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                debug_assert!(r.is_of($message), concat!("what is read is no ", $message));
+                let message = Self {
+                    $($field: <$type as $crate::config::message::FieldValue>::read(r, stringify!($field))
+                        .unwrap_or_else(|| $crate::message!(@default $($default)?)),)*
+                };
+                $($check(r, &message);)?
+                Ok(message)
+            }
+        }
+    };
+}
