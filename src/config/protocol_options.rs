@@ -87,13 +87,6 @@ impl FromMessage for UpstreamHttpProtocolOptions {
         let kind = r.exactly_one(&kinds)?;
         let use_downstream_protocol = kind == "use_downstream_protocol_config";
         let versions: HttpVersions = r.required_message(kind)?;
-        if versions.http1.is_none() && !use_downstream_protocol {
-            r.refuse(
-                "explicit_http_config",
-                "one of http_protocol_options, http2_protocol_options, http3_protocol_options \
-                 is required",
-            );
-        }
         Ok(Self {
             common_http_protocol_options,
             http_protocol_options: versions.http1.unwrap_or_default(),

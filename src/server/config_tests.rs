@@ -454,10 +454,14 @@ fn protocol_options_come_from_the_extension_or_the_older_fields() {
         )
     );
     let http2 = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+    let errors = parse_bootstrap(extension(http2), UnknownFields::Reject, &LINKED).unwrap_err();
+    let errors: Vec<_> = errors.all().iter().map(ToString::to_string).collect();
     assert_eq!(
-        refuse(extension(http2)),
-        format!("{path}.explicit_http_config.http2_protocol_options: this field is not supported yet")
+        errors,
+        [format!("{path}.explicit_http_config.http2_protocol_options: this field is not supported yet")]
     );
+    let none = refuse(extension(json!({"explicit_http_config": {}})));
+    assert!(none.starts_with(&format!("{path}.explicit_http_config.protocol_config: is required")), "{none}");
 }
 
 #[test]
