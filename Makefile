@@ -3,6 +3,7 @@
 # make test    formatting, lints and all tests
 # make bench   legate beside Envoy, nginx and HAProxy; BENCH='--seconds 2 --proxies legate,envoy'
 # make instructions  instructions and allocations per request: legate, nginx, HAProxy; INSTRUCTIONS='--requests 1000,9000'
+# make loom    what threads share, in many orders of them; a part of make test
 # make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
 # make chaos   random clients and upstreams for five minutes; CHAOS='--seconds 600 --seed 7'
 # make resets  what resets leave behind, as a table
@@ -22,7 +23,7 @@ INSTRUCTIONS ?=
 DOCS ?=
 CHAOS ?=
 
-.PHONY: run build dist test bench soak chaos resets fuzz syscalls instructions docs-check clean
+.PHONY: run build dist test bench soak chaos resets fuzz loom syscalls instructions docs-check clean
 
 # src/main.rs is told the commit; `git --no-optional-locks` leaves the index alone.
 build dist: export LEGATE_REVISION = $(shell git --no-optional-locks rev-parse HEAD 2>/dev/null)
@@ -46,6 +47,7 @@ test:
 	else echo 'SKIPPED: cargo clippy is not installed'; fi
 	@if cargo nextest --version >/dev/null 2>&1; then cargo test --doc && cargo nextest run; \
 	else cargo test; fi
+	@$(MAKE) --no-print-directory loom
 
 bench:
 	@tests/setup.sh bench
@@ -67,6 +69,9 @@ fuzz:
 	@tests/setup.sh build
 	cargo build --release --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	@exec target/fuzz/release/fuzz $(FUZZ)
+
+loom:
+	cargo test --manifest-path tests/loom/Cargo.toml --target-dir target/loom
 
 syscalls:
 	@tests/setup.sh bench

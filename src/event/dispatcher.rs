@@ -5,16 +5,16 @@
 //! in between, after everything that was queued before it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::{Rc, Weak};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use super::ffi;
 use super::libevent::Base;
+use super::post_queue::{PostQueue, PostTarget};
 use super::timeout::TimeoutLists;
 use super::waker::{Waker, WakerHandle};
 use super::{AcceptedFd, FileEvent, Listener, Pulse, SignalEvent, Timer};
@@ -24,8 +24,6 @@ use crate::trace::{self, Stage};
 /// What may wait for the end of the pass to be dropped.
 pub trait DeferredDeletable {}
 impl<T: 'static> DeferredDeletable for T {}
-
-type PostCb = Box<dyn FnOnce() + Send>;
 
 /// How [`Dispatcher::run`] ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +49,7 @@ pub enum RunEnd {
 pub struct Dispatcher {
     name: String,
     base: Rc<Base>,
-    posts: Arc<PostQueue>,
+    posts: Arc<PostQueue<LoopRef>>,
     post_timer: Timer,
     waker: Waker,
     deferred_delete_timer: Timer,
@@ -76,7 +74,7 @@ impl Dispatcher {
     /// The kernel has no more fds or memory for it.
     pub fn create(name: &str) -> io::Result<Rc<Dispatcher>> {
         let base = Base::new()?;
-        let posts = Arc::new(PostQueue::default());
+        let posts = Arc::new(PostQueue::new());
         let to_wake = posts.clone();
         let waker = Waker::new(&base, move || to_wake.woken())?;
         let dispatcher = Rc::new_cyclic(|weak: &Weak<Dispatcher>| {
@@ -99,7 +97,7 @@ impl Dispatcher {
                 deferred_deleting: Cell::new(false),
             }
         });
-        dispatcher.posts.lock().loop_ref = Some(LoopRef {
+        dispatcher.posts.open(LoopRef {
             thread: thread::current().id(),
             base: dispatcher.base.raw(),
             post_event: dispatcher.post_timer.raw_event(),
@@ -235,12 +233,7 @@ impl Dispatcher {
 impl Drop for Dispatcher {
     fn drop(&mut self) {
         // From here on other threads' posts are dropped, and none touches the post event.
-        let left = {
-            let mut state = self.posts.lock();
-            state.loop_ref = None;
-            std::mem::take(&mut state.callbacks)
-        };
-        drop(left);
+        self.posts.close();
         for list in &self.deferred {
             let dead = std::mem::take(&mut *list.borrow_mut());
             drop(dead);
@@ -251,7 +244,7 @@ impl Drop for Dispatcher {
 /// Reaches a dispatcher from any thread.
 #[derive(Clone)]
 pub struct DispatcherHandle {
-    posts: Arc<PostQueue>,
+    posts: Arc<PostQueue<LoopRef>>,
 }
 
 impl DispatcherHandle {
@@ -262,24 +255,8 @@ impl DispatcherHandle {
 
     /// Ends the dispatcher's `run` after its current pass.
     pub fn exit(&self) {
-        let mut state = self.posts.lock();
-        state.exit = true;
-        if let Some(loop_ref) = &state.loop_ref {
-            loop_ref.waker.wake();
-        }
+        self.posts.exit();
     }
-}
-
-#[derive(Default)]
-struct PostQueue {
-    state: Mutex<PostState>,
-}
-
-#[derive(Default)]
-struct PostState {
-    callbacks: VecDeque<PostCb>,
-    exit: bool,
-    loop_ref: Option<LoopRef>,
 }
 
 /// What a post touches of the loop; present while the dispatcher lives.
@@ -294,63 +271,24 @@ struct LoopRef {
 // SAFETY: the pointers are used on the loop's own thread only, and are removed before the dispatcher goes.
 unsafe impl Send for LoopRef {}
 
-impl PostQueue {
-    fn lock(&self) -> MutexGuard<'_, PostState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl PostTarget for LoopRef {
+    fn is_own_thread(&self) -> bool {
+        self.thread == thread::current().id()
     }
 
-    fn post(&self, callback: PostCb) {
-        let mut state = self.lock();
-        if state.loop_ref.is_none() {
-            drop(state);
-            return;
-        }
-        state.callbacks.push_back(callback);
-        let wakes = state.callbacks.len() == 1;
-        trace::instant(Stage::Post, None, 0, wakes.into(), 0);
-        let Some(loop_ref) = &state.loop_ref else { return };
-        if loop_ref.thread == thread::current().id() {
-            // Also where another thread has been first: the loop has not heard of that yet, and this is for this pass.
-            loop_ref.activate_post_event();
-        } else if wakes {
-            // Only the push that found the list empty wakes the loop.
-            loop_ref.waker.wake();
-        }
-    }
-
-    /// Does in the loop what other threads have woken it for.
-    fn woken(&self) {
-        let mut state = self.lock();
-        let exit = std::mem::take(&mut state.exit);
-        let posted = !state.callbacks.is_empty();
-        let Some(loop_ref) = &state.loop_ref else { return };
-        if exit {
-            // SAFETY: this is the loop's thread, and the base lives as long as `loop_ref` is there.
-            unsafe { ffi::event_base_loopexit(loop_ref.base, std::ptr::null()) };
-        }
-        if posted {
-            loop_ref.activate_post_event();
-        }
-    }
-
-    /// Runs callbacks one at a time, outside the lock, until none is left.
-    fn run(&self) {
-        loop {
-            let (callback, left) = {
-                let callbacks = &mut self.lock().callbacks;
-                (callbacks.pop_front(), callbacks.len())
-            };
-            let Some(callback) = callback else { return };
-            let _stage = trace::scope(Stage::RunPostCallbacks, None, 0, left as u64, 0);
-            callback();
-        }
-    }
-}
-
-impl LoopRef {
-    /// Only for the loop's own thread.
-    fn activate_post_event(&self) {
-        // SAFETY: the caller is the loop's thread, and the event lives as long as `self` is there.
+    fn activate(&self) {
+        debug_assert!(self.is_own_thread());
+        // SAFETY: this is the loop's thread, and the event lives as long as `self` is in the queue.
         unsafe { ffi::event_active(self.post_event, ffi::EV_TIMEOUT as c_int, 0) };
+    }
+
+    fn wake(&self) {
+        self.waker.wake();
+    }
+
+    fn exit(&self) {
+        debug_assert!(self.is_own_thread());
+        // SAFETY: this is the loop's thread, and the base lives as long as `self` is in the queue.
+        unsafe { ffi::event_base_loopexit(self.base, std::ptr::null()) };
     }
 }

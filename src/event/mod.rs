@@ -23,6 +23,7 @@ mod ffi;
 mod file_event;
 mod libevent;
 mod listener;
+mod post_queue;
 mod pulse;
 mod signal;
 #[cfg(test)]
