@@ -26,8 +26,11 @@ use crate::config::{HttpConnectionManager, UnknownFields, parse_bootstrap};
 use crate::conn_pool::{self, Callbacks, Cancellable, DrainedCb, IdleCb, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
 use crate::filters::LINKED;
-use crate::filters::http::FilterChainFactoryCallbacks;
 use crate::filters::http::manager::{FilterManager, FilterManagerCallbacks};
+use crate::filters::http::{
+    FilterChainFactoryCallbacks, FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus,
+    StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
+};
 use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks, StreamDecoder, StreamEncoder,
     StreamResetReason,
@@ -76,13 +79,16 @@ fn argument(step: &str) -> &str {
     step.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map_or("", |(text, _)| text)
 }
 
+/// Who has asked for a connection.
+type Asker = (Weak<dyn StreamDecoder>, Weak<dyn Callbacks>);
+
 /// The pool: says what it is told to say.
 struct PlayedPool {
     weak: Weak<PlayedPool>,
     host: HostSharedPtr,
     /// What it says at once.
     answer: RefCell<String>,
-    request: RefCell<Option<(Weak<dyn StreamDecoder>, Weak<dyn Callbacks>)>>,
+    request: RefCell<Option<Asker>>,
     upstream: RefCell<Option<Rc<PlayedUpstream>>>,
 }
 
@@ -234,6 +240,42 @@ impl Stream for PlayedUpstream {
     }
 }
 
+/// A filter in front of the router, which marks what passes.
+struct Front;
+
+impl StreamDecoderFilter for Front {
+    fn set_decoder_filter_callbacks(&self, _callbacks: StreamDecoderFilterCallbacks) {}
+
+    fn decode_headers(&self, _headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
+        FilterHeadersStatus::Continue
+    }
+
+    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
+        FilterDataStatus::Continue
+    }
+
+    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
+        FilterTrailersStatus::Continue
+    }
+}
+
+impl StreamEncoderFilter for Front {
+    fn set_encoder_filter_callbacks(&self, _callbacks: StreamEncoderFilterCallbacks) {}
+
+    fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
+        headers.borrow_mut().set(HeaderId::Via, b"front");
+        FilterHeadersStatus::Continue
+    }
+
+    fn encode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
+        FilterDataStatus::Continue
+    }
+
+    fn encode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
+        FilterTrailersStatus::Continue
+    }
+}
+
 /// A stream without a downstream connection: what the async client will be.
 struct Host {
     weak: Weak<Host>,
@@ -262,6 +304,7 @@ impl FilterManagerCallbacks for Host {
     }
 
     fn create_filter_chain(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
+        callbacks.add_stream_filter(Rc::new(Front));
         callbacks.add_stream_decoder_filter(Filter::new(self.router.clone()));
     }
 
@@ -271,6 +314,7 @@ impl FilterManagerCallbacks for Host {
 
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
         let headers = headers.borrow();
+        assert!(headers.get_str(HeaderId::Via) == Some("front"), "all responses pass the filter in front");
         self.manager.stream_info().response_code.set(Some(headers.status()));
         let overloaded = if headers.has(HeaderId::EnvoyOverloaded) { "+overloaded" } else { "" };
         let location = headers.get_str(HeaderId::Location).map_or(String::new(), |to| format!("+{to}"));
