@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use super::file_access_log::FileAccessLog;
-use super::instance::{AccessLogConfig, AccessLogFactoryContext, AccessLogInstanceFactory, Instance};
+use super::instance::{
+    AccessLogConfig, AccessLogFactoryContext, AccessLogInstanceFactory, InstanceSharedPtr,
+};
 use crate::config::ConfigError;
 use crate::config::access_log::read_log_format;
 use crate::config::reader::MessageReader;
@@ -72,7 +74,7 @@ impl AccessLogConfig for FileAccessLogConfig {
     fn create_access_log_instance(
         &self,
         context: &AccessLogFactoryContext<'_>,
-    ) -> Result<Arc<dyn Instance>, ConfigError> {
+    ) -> Result<InstanceSharedPtr, ConfigError> {
         let log = FileAccessLog::new(self, context.access_log_manager).map_err(ConfigError::document)?;
         Ok(Arc::new(log))
     }

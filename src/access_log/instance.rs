@@ -13,8 +13,8 @@ use crate::config::{self, ConfigError};
 use crate::http::{HeaderMap, StreamInfoImpl};
 use crate::stats::Store;
 
-/// An access log. Shared by all workers.
-pub trait Instance: Send + Sync {
+/// What is told of a stream that has ended.
+pub trait Instance {
     /// Logs a stream that has ended. Headers may be absent: a request may have been too broken to have
     /// any, and not every response has trailers.
     fn log(
@@ -25,6 +25,9 @@ pub trait Instance: Send + Sync {
         info: &StreamInfoImpl,
     );
 }
+
+/// An access log of the configuration, which all workers share.
+pub type InstanceSharedPtr = Arc<dyn Instance + Send + Sync>;
 
 /// What the server gives to its access logs.
 pub struct AccessLogFactoryContext<'a> {
@@ -45,7 +48,7 @@ pub trait AccessLogConfig: Any + Debug + Send + Sync {
     fn create_access_log_instance(
         &self,
         context: &AccessLogFactoryContext<'_>,
-    ) -> Result<Arc<dyn Instance>, ConfigError>;
+    ) -> Result<InstanceSharedPtr, ConfigError>;
 }
 
 /// Reads the configuration of an access log.
@@ -62,7 +65,7 @@ impl config::AccessLog {
     ///
     /// # Errors
     /// As [`AccessLogConfig::create_access_log_instance`].
-    pub fn create(&self, context: &AccessLogFactoryContext<'_>) -> Result<Arc<dyn Instance>, ConfigError> {
+    pub fn create(&self, context: &AccessLogFactoryContext<'_>) -> Result<InstanceSharedPtr, ConfigError> {
         self.typed_config.get::<dyn AccessLogConfig>()?.create_access_log_instance(context)
     }
 }

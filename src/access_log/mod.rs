@@ -32,4 +32,6 @@ pub use access_log_manager::AccessLogManager;
 pub use file_access_log::FileAccessLog;
 pub use file_config::{AccessLogSink, FILE, FileAccessLogConfig, STDERR, STDOUT};
 pub use formatter::{DEFAULT_FORMAT, Formatter};
-pub use instance::{AccessLogConfig, AccessLogFactoryContext, AccessLogInstanceFactory, Instance};
+pub use instance::{
+    AccessLogConfig, AccessLogFactoryContext, AccessLogInstanceFactory, Instance, InstanceSharedPtr,
+};

@@ -21,6 +21,8 @@ pub enum Category {
     Clusters,
     /// Filters on the streams of a connection manager.
     HttpFilters,
+    /// What a route says to one of those; of legate's alone.
+    RouteFilterConfigs,
     /// Filters on connections.
     NetworkFilters,
     /// How a host is chosen.
@@ -32,7 +34,7 @@ pub enum Category {
 }
 
 impl Category {
-    /// All of them.
+    /// Those whose members are extensions of their own.
     pub const ALL: [Category; 7] = [
         Category::AccessLoggers,
         Category::Clusters,
@@ -49,6 +51,7 @@ impl Category {
             Category::AccessLoggers => "envoy.access_loggers",
             Category::Clusters => "envoy.clusters",
             Category::HttpFilters => "envoy.filters.http",
+            Category::RouteFilterConfigs => "envoy.filters.http.route",
             Category::NetworkFilters => "envoy.filters.network",
             Category::LoadBalancingPolicies => "envoy.load_balancing_policies",
             Category::DownstreamTransportSockets => "envoy.transport_sockets.downstream",
@@ -98,6 +101,11 @@ impl<F: ?Sized> Factory<F> {
     /// that names it (Envoy: `loadLegacy`).
     pub const fn or_around(self, read: ReadConfig<F>) -> Self {
         Factory { read_around: Some(read), ..self }
+    }
+
+    /// Its name.
+    pub const fn extension_name(&self) -> &'static str {
+        self.name
     }
 
     /// A filter that nothing can come after.
@@ -239,6 +247,23 @@ impl MessageReader<'_> {
         let factories = self.extensions().factories(category);
         let is_known = factories.iter().any(|factory| factory.config_types().contains(&type_name));
         is_known.then(|| read_any(type_name, config, category)).transpose()
+    }
+
+    /// The configurations of extensions in a map of `Any`s, with their keys.
+    ///
+    /// # Errors
+    /// Never; what is wrong is noted, and left out.
+    pub fn typed_configs(
+        &mut self,
+        name: &str,
+        category: Category,
+    ) -> Result<Vec<(String, TypedConfig)>, ConfigError> {
+        let mut configs = Vec::new();
+        for (key, path, value) in self.map(name)? {
+            let Ok((type_name, config)) = self.any_at(value, path) else { continue };
+            configs.extend(read_any(type_name, config, category).map(|config| (key.to_string(), config)));
+        }
+        Ok(configs)
     }
 
     /// The extension of `category` that is known under this name, as this message says more of it.

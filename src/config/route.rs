@@ -5,6 +5,8 @@
 
 use super::core::{DataSource, RoutingPriority};
 use super::error::ConfigError;
+use super::extension::{Category, TypedConfig};
+use super::message::FieldValue;
 use super::reader::{EnumTable, FromMessage, MessageReader};
 use crate::message;
 use std::collections::HashSet;
@@ -15,7 +17,6 @@ pub const MAX_DIRECT_RESPONSE_BODY_BYTES: usize = 4096;
 
 message! {
     /// A route table.
-    #[derive(Eq)]
     pub struct RouteConfiguration = "envoy.config.route.v3.RouteConfiguration", checked by check_table {
         /// May be empty.
         pub name: String,
@@ -24,13 +25,15 @@ message! {
         /// Refuse routes to clusters that do not exist; default true for a table that
         /// stands in the configuration.
         pub validate_clusters: bool = true,
+        /// What it says to HTTP filters.
+        pub typed_per_filter_config: PerFilterConfig,
     }
 }
 
 impl RouteConfiguration {
     /// A table without routes.
     pub fn empty() -> Self {
-        RouteConfiguration { name: String::new(), virtual_hosts: Vec::new(), validate_clusters: false }
+        RouteConfiguration { validate_clusters: false, ..RouteConfiguration::default() }
     }
 }
 
@@ -79,7 +82,6 @@ fn check_domains(r: &MessageReader<'_>, name: &str, virtual_hosts: &[VirtualHost
 
 message! {
     /// Routes for some domains.
-    #[derive(Eq)]
     pub struct VirtualHost = "envoy.config.route.v3.VirtualHost" {
         /// Never empty; used in stats.
         pub name: String,
@@ -89,11 +91,13 @@ message! {
         pub routes: Vec<Route>,
         /// Send `x-envoy-attempt-count` upstream; default false.
         pub include_request_attempt_count: bool,
+        /// What it says to HTTP filters.
+        pub typed_per_filter_config: PerFilterConfig,
     }
 }
 
 /// What to look for and what to do then.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// May be empty; used in logs.
     pub name: String,
@@ -101,6 +105,18 @@ pub struct Route {
     pub route_match: RouteMatch,
     /// What to do with a matching request.
     pub action: Action,
+    /// What it says to HTTP filters.
+    pub typed_per_filter_config: PerFilterConfig,
+}
+
+/// What a level of a route table says to HTTP filters, by their names.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PerFilterConfig(pub Vec<(String, TypedConfig)>);
+
+impl FieldValue for PerFilterConfig {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.typed_configs(name, Category::RouteFilterConfigs).ok().map(Self)
+    }
 }
 
 /// What to do with a request.
@@ -115,13 +131,14 @@ pub enum Action {
 impl FromMessage for Route {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let name = r.string("name")?;
+        let typed_per_filter_config = PerFilterConfig::read(r, "typed_per_filter_config").unwrap_or_default();
         let route_match = r.required_message("match");
         let action = match r.exactly_one(&["route", "direct_response"]) {
             Ok("route") => r.required_message("route").map(Action::Route),
             Ok(_) => r.required_message("direct_response").map(Action::DirectResponse),
             Err(error) => Err(error),
         };
-        Ok(Self { name, route_match: route_match?, action: action? })
+        Ok(Self { name, route_match: route_match?, action: action?, typed_per_filter_config })
     }
 }
 

@@ -48,6 +48,10 @@ impl Extensions for Registry {
             Category::AccessLoggers => upcast(self.access_loggers),
             Category::Clusters => upcast(self.clusters),
             Category::HttpFilters => upcast(self.http_filters),
+            Category::RouteFilterConfigs => {
+                let of_routes = self.http_filters.iter().filter_map(|filter| filter.route_factory());
+                of_routes.map(|factory| factory as &dyn TypedFactory).collect()
+            }
             Category::NetworkFilters => upcast(self.network_filters),
             Category::LoadBalancingPolicies => upcast(self.load_balancing_policies),
             Category::DownstreamTransportSockets => upcast(self.downstream_transport_sockets),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::per_filter_config::PerFilterConfigs;
 use super::route::RouteConstSharedPtr;
 use super::virtual_host::VirtualHostImpl;
 use crate::config::{self, ConfigError};
@@ -35,8 +36,9 @@ impl ConfigImpl {
             prefixes: Vec::new(),
             default: None,
         };
+        let of_table = PerFilterConfigs::default().with(&config.typed_per_filter_config.0)?;
         for (i, host) in config.virtual_hosts.iter().enumerate() {
-            let built = VirtualHostImpl::new(host);
+            let built = VirtualHostImpl::new(host, &of_table);
             table.virtual_hosts.push(built.map_err(|e| e.within(&format!("virtual_hosts[{i}]")))?);
             for domain in &host.domains {
                 table.add_domain(domain.to_ascii_lowercase().as_bytes(), i);

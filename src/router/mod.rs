@@ -4,9 +4,11 @@
 //! built, is shared by all workers, and is taken once per stream as a snapshot.
 
 mod config;
+mod per_filter_config;
 mod route;
 mod virtual_host;
 
 pub use config::ConfigImpl;
+pub use per_filter_config::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
 pub use route::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry, RouteImpl};
 pub use virtual_host::VirtualHostImpl;

@@ -2,9 +2,11 @@
 //!
 //! Mirrors `RouteEntryImplBase` and its kinds in Envoy's `source/common/router/config_impl.cc`.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::per_filter_config::PerFilterConfigs;
 use crate::config::{self, Action, ConfigError, DataSource, PathMatch};
 use crate::http::{HeaderId, HeaderMap};
 use crate::upstream::ResourcePriority;
@@ -20,6 +22,7 @@ pub struct RouteImpl {
     case_sensitive: bool,
     action: RouteAction,
     include_attempt_count: bool,
+    per_filter_configs: PerFilterConfigs,
 }
 
 #[derive(Debug)]
@@ -60,7 +63,11 @@ impl RouteImpl {
     ///
     /// # Errors
     /// A body file that cannot be read, or a body over 4096 bytes.
-    pub fn new(config: &config::Route, include_attempt_count: bool) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        config: &config::Route,
+        include_attempt_count: bool,
+        of_host: &PerFilterConfigs,
+    ) -> Result<Self, ConfigError> {
         let action = match &config.action {
             Action::Route(route) => RouteAction::Route(RouteEntry {
                 cluster_name: route.cluster.clone(),
@@ -81,6 +88,7 @@ impl RouteImpl {
             case_sensitive: config.route_match.case_sensitive,
             action,
             include_attempt_count,
+            per_filter_configs: of_host.with(&config.typed_per_filter_config.0)?,
         })
     }
 
@@ -92,6 +100,16 @@ impl RouteImpl {
     /// Whether requests say how often they were tried.
     pub fn include_attempt_count(&self) -> bool {
         self.include_attempt_count
+    }
+
+    /// What the route says to the filter of this name or, without that, its virtual host or table.
+    pub fn most_specific_filter_config<T: Any>(&self, name: &str) -> Option<&T> {
+        self.per_filter_configs.all(name).next_back()
+    }
+
+    /// What the table, the virtual host and the route say to the filter of this name, for one that adds it up.
+    pub fn filter_configs<T: Any>(&self, name: &str) -> impl Iterator<Item = &T> {
+        self.per_filter_configs.all(name)
     }
 
     /// The entry of a route to a cluster.

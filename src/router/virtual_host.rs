@@ -1,5 +1,6 @@
 //! A virtual host: its routes, tried in order.
 
+use super::per_filter_config::PerFilterConfigs;
 use super::route::{RouteConstSharedPtr, RouteImpl};
 use crate::config::{self, ConfigError};
 use crate::http::HeaderMap;
@@ -16,13 +17,17 @@ impl VirtualHostImpl {
     ///
     /// # Errors
     /// As [`RouteImpl::new`].
-    pub fn new(config: &config::VirtualHost) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        config: &config::VirtualHost,
+        of_table: &PerFilterConfigs,
+    ) -> Result<Self, ConfigError> {
+        let of_host = of_table.with(&config.typed_per_filter_config.0)?;
         let routes = config
             .routes
             .iter()
             .enumerate()
             .map(|(i, route)| {
-                RouteImpl::new(route, config.include_request_attempt_count)
+                RouteImpl::new(route, config.include_request_attempt_count, &of_host)
                     .map(RouteConstSharedPtr::new)
                     .map_err(|error| error.within(&format!("routes[{i}]")))
             })

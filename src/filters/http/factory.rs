@@ -7,10 +7,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::FilterFactory;
-use crate::config::extension::{Factory, TypedConfig, TypedFactory};
+use crate::config::extension::{Factory, ReadConfig, TypedConfig, TypedFactory};
 use crate::config::reader::MessageReader;
 use crate::config::{ConfigError, HttpFilter};
 use crate::filters::FactoryContext;
+use crate::router::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
 use crate::stats::Scope;
 
 /// The configuration of an HTTP filter.
@@ -39,6 +40,7 @@ impl HttpFilter {
 /// Reads the configuration of an HTTP filter, and what routes say to it.
 pub struct NamedHttpFilterConfigFactory {
     filter: Factory<dyn HttpFilterConfig>,
+    route: Option<RouteSpecificFilterConfigFactory>,
 }
 
 impl NamedHttpFilterConfigFactory {
@@ -46,14 +48,29 @@ impl NamedHttpFilterConfigFactory {
     pub const fn new(
         name: &'static str,
         config_types: &'static [&'static str],
-        read: fn(&mut MessageReader<'_>) -> Result<Arc<dyn HttpFilterConfig>, ConfigError>,
+        read: ReadConfig<dyn HttpFilterConfig>,
     ) -> Self {
-        NamedHttpFilterConfigFactory { filter: Factory::new(name, config_types, read) }
+        NamedHttpFilterConfigFactory { filter: Factory::new(name, config_types, read), route: None }
+    }
+
+    /// A filter that routes, too, have something to say to, in messages of these types.
+    pub const fn per_route(
+        self,
+        config_types: &'static [&'static str],
+        read: ReadConfig<dyn RouteSpecificFilterConfig>,
+    ) -> Self {
+        let route = Some(Factory::new(self.filter.extension_name(), config_types, read));
+        NamedHttpFilterConfigFactory { filter: self.filter, route }
+    }
+
+    /// Reads what routes say to it.
+    pub fn route_factory(&self) -> Option<&RouteSpecificFilterConfigFactory> {
+        self.route.as_ref()
     }
 
     /// A filter that answers every request.
     pub const fn terminal(self) -> Self {
-        NamedHttpFilterConfigFactory { filter: self.filter.terminal() }
+        NamedHttpFilterConfigFactory { filter: self.filter.terminal(), route: self.route }
     }
 }
 

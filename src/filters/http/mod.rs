@@ -9,6 +9,7 @@ pub mod router;
 
 use std::rc::Rc;
 
+use crate::access_log;
 use crate::buffer::Buffer;
 use crate::http::HeaderMapPtr;
 
@@ -139,6 +140,8 @@ pub trait FilterChainFactoryCallbacks {
     fn add_stream_encoder_filter(&self, filter: Rc<dyn StreamEncoderFilter>);
     /// Adds a filter to both ways.
     fn add_stream_filter(&self, filter: Rc<dyn StreamFilter>);
+    /// Adds one to those who are told when the stream has ended, behind the access logs of the configuration.
+    fn add_access_log_handler(&self, handler: Rc<dyn access_log::Instance>);
 }
 
 /// Makes one kind of filter for each stream; shared by all workers.

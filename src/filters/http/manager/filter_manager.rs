@@ -9,6 +9,7 @@ use super::direction::{Decode, Direction, Encode};
 use super::host::FilterManagerCallbacks;
 use super::iteration::Frame;
 use super::local_reply::Asked;
+use crate::access_log;
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::envoy_stream_log;
 use crate::event::{self, Dispatcher};
@@ -33,6 +34,7 @@ pub struct FilterManager {
     pub(super) informational_headers: RefCell<Option<HeaderMapPtr>>,
     pub(super) buffer_limit: Cell<usize>,
     pub(super) asked: RefCell<Option<Asked>>,
+    access_log_handlers: OnceCell<Vec<Rc<dyn access_log::Instance>>>,
     high_watermark_count: Cell<u32>,
     watermark_callbacks: RefCell<Option<Weak<dyn DownstreamWatermarkCallbacks>>>,
     pub(super) state: State,
@@ -118,6 +120,7 @@ impl FilterManager {
             informational_headers: RefCell::default(),
             buffer_limit: Cell::new(buffer_limit),
             asked: RefCell::default(),
+            access_log_handlers: OnceCell::new(),
             high_watermark_count: Cell::new(0),
             watermark_callbacks: RefCell::default(),
             state: State::default(),
@@ -337,6 +340,7 @@ impl FilterManager {
 /// Takes the filters of a stream.
 #[derive(Default)]
 struct ChainBuilder {
+    access_log_handlers: RefCell<Vec<Rc<dyn access_log::Instance>>>,
     decoders: RefCell<Vec<ActiveFilter<dyn StreamDecoderFilter>>>,
     encoders: RefCell<Vec<ActiveFilter<dyn StreamEncoderFilter>>>,
 }
@@ -354,6 +358,10 @@ impl FilterChainFactoryCallbacks for ChainBuilder {
         self.decoders.borrow_mut().push(ActiveFilter::new(filter.clone(), true));
         self.encoders.borrow_mut().push(ActiveFilter::new(filter, true));
     }
+
+    fn add_access_log_handler(&self, handler: Rc<dyn access_log::Instance>) {
+        self.access_log_handlers.borrow_mut().push(handler);
+    }
 }
 
 /// The chain's begin and end.
@@ -366,6 +374,7 @@ impl FilterManager {
         let builder = ChainBuilder::default();
         self.with_host(|host| host.create_filter_chain(&builder));
         let (decoders, mut encoders) = (builder.decoders.into_inner(), builder.encoders.into_inner());
+        self.access_log_handlers.get_or_init(|| builder.access_log_handlers.into_inner());
         // The last filter of the request is the first of the response.
         encoders.reverse();
         let decoders = self.decoding.filters.get_or_init(|| decoders);
@@ -376,6 +385,11 @@ impl FilterManager {
         for (index, filter) in encoders.iter().enumerate() {
             filter.handle.set_encoder_filter_callbacks(self.callbacks::<Encode>(index));
         }
+    }
+
+    /// Those of the filters who are to be told that the stream has ended.
+    pub fn access_log_handlers(&self) -> &[Rc<dyn access_log::Instance>] {
+        self.access_log_handlers.get().map_or(&[], |handlers| handlers)
     }
 
     fn callbacks<D: Direction>(&self, index: usize) -> FilterCallbacks<D> {

@@ -366,10 +366,11 @@ impl Drop for ActiveStream {
             info.set_response_flag(ResponseFlag::DownstreamConnectionTermination);
         }
         self.config.stats.downstream_rq_active.dec();
-        if self.config.access_logs.is_empty() {
+        let manager = &self.filter_manager;
+        let handlers = manager.access_log_handlers();
+        if self.config.access_logs.is_empty() && handlers.is_empty() {
             return;
         }
-        let manager = &self.filter_manager;
         let (request, response) = (manager.request_headers(), manager.response_headers());
         let trailers = manager.response_trailers();
         let (request, response, trailers) = (
@@ -379,6 +380,9 @@ impl Drop for ActiveStream {
         );
         for log in &self.config.access_logs {
             log.log(request.as_deref(), response.as_deref(), trailers.as_deref(), info);
+        }
+        for handler in handlers {
+            handler.log(request.as_deref(), response.as_deref(), trailers.as_deref(), info);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
-use crate::access_log::{self, AccessLogFactoryContext};
+use crate::access_log::{AccessLogFactoryContext, InstanceSharedPtr};
 use crate::cluster_manager::ClusterManager;
 use crate::config::{self, ConfigError, ServerHeaderTransformation};
 use crate::envoy_log;
@@ -27,7 +27,7 @@ pub struct ConnectionManagerConfig {
     pub(super) connection_stats: Arc<ConnectionStats>,
     pub(super) route_config: Arc<ConfigImpl>,
     pub(super) filter_factories: Vec<Arc<dyn FilterFactory>>,
-    pub(super) access_logs: Vec<Arc<dyn access_log::Instance>>,
+    pub(super) access_logs: Vec<InstanceSharedPtr>,
     pub(super) http1_settings: Arc<Http1Settings>,
     pub(super) head_limits: HeadLimits,
     /// A bad request ends its stream alone, where the connection can go on.

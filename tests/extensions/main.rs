@@ -1,0 +1,218 @@
+//! A legate with three extensions that its source knows nothing of: an HTTP filter, a network filter and a kind of
+//! cluster, each in a module here. What they need of legate is public, and `src/` is not touched.
+//!
+//! The proxy is this test's own binary, started again.
+
+mod greeting;
+mod late_cluster;
+mod shout;
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use legate::config::extension::{Category, Extensions};
+use legate::filters::{LINKED, Registry};
+use serde_json::{Value, json};
+
+/// What this proxy has.
+static REGISTRY: Registry = Registry {
+    http_filters: &[&legate::filters::http::router::FACTORY, &greeting::FACTORY],
+    network_filters: &[&legate::filters::network::http_connection_manager::FACTORY, &shout::FACTORY],
+    clusters: &[&legate::upstream::STATIC_CLUSTER, &late_cluster::FACTORY],
+    ..LINKED
+};
+
+/// Where its configuration is.
+const CONFIG: &str = "LEGATE_TEST_EXTENSIONS";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Not a test: the proxy, when it is started with a configuration.
+#[test]
+fn proxy() {
+    let Some(config) = std::env::var_os(CONFIG) else { return };
+    let args = ["legate", "--concurrency", "1", "-c"].map(Into::into).into_iter().chain([config]);
+    let code = legate::server::main_with_extensions(args, None, &REGISTRY);
+    std::process::exit(i32::from(format!("{code:?}") != format!("{:?}", std::process::ExitCode::SUCCESS)));
+}
+
+fn any(type_name: &str, mut message: Value) -> Value {
+    message["@type"] = json!(format!("type.googleapis.com/{type_name}"));
+    message
+}
+
+/// Listeners in `folder`: one of HTTP with a greeting, one that shouts. All sockets are files.
+fn config(folder: &Path, upstream: u16) -> Value {
+    let socket = |name: &str| json!({"pipe": {"path": folder.join(name)}});
+    let greet = |text: &str| any("legate.test.Greeting", json!({"text": text}));
+    let route = |prefix: &str, says: Value| json!({"match": {"prefix": prefix}, "route": {"cluster": "late"}, "typed_per_filter_config": says});
+    let manager = json!({
+        "stat_prefix": "s",
+        "route_config": {"virtual_hosts": [{
+            "name": "v", "domains": ["*"],
+            "typed_per_filter_config": {"greeter": greet("of the host")},
+            "routes": [route("/route", json!({"greeter": greet("of the route")})), route("/", json!({}))],
+        }]},
+        "http_filters": [
+            {"name": "plain", "typed_config": greet("of the filter")},
+            {"name": "greeter", "typed_config": greet("never heard")},
+            {"name": "r", "typed_config": any("envoy.extensions.filters.http.router.v3.Router", json!({}))},
+        ],
+    });
+    const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let listener = |name: &str, config: Value| {
+        json!({"name": name, "address": socket(name), "filter_chains": [{"filters": [
+            {"name": "f", "typed_config": config}]}]})
+    };
+    let cluster_type =
+        json!({"name": "l", "typed_config": any("legate.test.LateCluster", json!({"port": upstream}))});
+    json!({
+        "admin": {"address": socket("admin")},
+        "static_resources": {
+            "listeners": [listener("http", any(HCM, manager)), listener("shout", any("legate.test.Shout", json!({})))],
+            "clusters": [{"name": "late", "cluster_type": cluster_type}],
+        },
+    })
+}
+
+struct Proxy {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Proxy {
+    fn start(name: &str, upstream: u16) -> Proxy {
+        let folder = std::env::temp_dir().join(format!("legate-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("config.json");
+        std::fs::write(&file, config(&folder, upstream).to_string()).expect("a configuration");
+        let child = Command::new(std::env::current_exe().expect("this binary"))
+            .args(["--exact", "proxy", "--nocapture"])
+            .env(CONFIG, &file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a proxy");
+        Proxy { child, folder }
+    }
+
+    /// A connection to one of its sockets, as soon as there is one.
+    fn connect(&mut self, name: &str) -> UnixStream {
+        let start = Instant::now();
+        loop {
+            match UnixStream::connect(self.folder.join(name)) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+                    return stream;
+                }
+                Err(error) => {
+                    let ended = self.child.try_wait().expect("its state");
+                    assert!(ended.is_none() && start.elapsed() < PATIENCE, "{name}: {error}, {}", self.log());
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
+    }
+
+    fn log(&mut self) -> String {
+        self.child.kill().expect("an end");
+        let mut log = String::new();
+        self.child.stderr.take().expect("its log").read_to_string(&mut log).expect("text");
+        log
+    }
+
+    /// The answer to a request.
+    fn get(&mut self, socket: &str, path: &str) -> String {
+        let mut stream = self.connect(socket);
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+            .expect("a request sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Answers everyone with `ok`; returns its port.
+fn upstream() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let serve = |stream: TcpStream| -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+        (&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            match stream.and_then(serve) {
+                Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+                _ => {}
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn readme_lists_what_is_linked_in() {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
+    let (_, table) = readme.split_once("| category | extensions |\n|---|---|\n").expect("the table");
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    let row = |category: Category| {
+        let factories = LINKED.factories(category);
+        let names: Vec<_> = factories.iter().map(|factory| format!("`{}`", factory.name())).collect();
+        format!("| `{}` | {} |", category.name(), names.join(", "))
+    };
+    assert_eq!(rows, Category::ALL.map(row));
+}
+
+#[test]
+fn a_proxy_with_extensions_of_its_own_serves_and_tells_of_them() {
+    let mut proxy = Proxy::start("extensions", upstream());
+    for (path, greeting) in [("/", "of the host"), ("/route", "of the route")] {
+        let answer = proxy.get("http", path);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+        assert!(answer.contains("\r\nx-greeting: of the filter\r\n"), "{answer}");
+        assert!(answer.contains(&format!("\r\nx-greeting: {greeting}\r\n")), "{answer}");
+    }
+    let mut shout = proxy.connect("shout");
+    shout.write_all(b"hello").expect("bytes sent");
+    let mut answer = [0; 5];
+    shout.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HELLO");
+
+    let info = proxy.get("admin", "/server_info");
+    // The body is one chunk.
+    let (start, end) = (info.find('{').expect("a body"), info.rfind('}').expect("its end"));
+    let info: Value = serde_json::from_str(&info[start..=end]).expect("JSON");
+    let extensions = info["node"]["extensions"].as_array().expect("a list");
+    for (name, category, type_name) in [
+        ("legate.test.greeting", "envoy.filters.http", "legate.test.Greeting"),
+        ("legate.test.shout", "envoy.filters.network", "legate.test.Shout"),
+        ("legate.test.late_cluster", "envoy.clusters", "legate.test.LateCluster"),
+    ] {
+        let want = json!({"name": name, "category": category, "type_descriptor": "", "disabled": false,
+            "type_urls": [type_name]});
+        assert!(extensions.contains(&want), "{want} is not in {extensions:#?}");
+    }
+    let start = Instant::now();
+    while let stats = proxy.get("admin", "/stats?filter=greetings")
+        && !stats.contains("http.s.greetings: 4\n")
+    {
+        assert!(start.elapsed() < PATIENCE, "{stats}");
+    }
+    let log = proxy.log();
+    assert!(log.contains("  filters.http: envoy.filters.http.router, legate.test.greeting\n"), "{log}");
+}
