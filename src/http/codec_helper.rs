@@ -27,15 +27,15 @@ impl Listeners {
         self.first.iter().flatten().chain(&self.others)
     }
 
-    /// The places before that of a listener stay full, so that the order is kept.
     fn remove(&mut self, listener: &Listener) {
-        let all = std::mem::take(self);
-        all.first
-            .into_iter()
-            .flatten()
-            .chain(all.others)
-            .filter(|l| !l.ptr_eq(listener))
-            .for_each(|l| self.push(l));
+        let is_it = |place: &Option<Listener>| place.as_ref().is_some_and(|l| l.ptr_eq(listener));
+        let Some(at) = self.first.iter().position(is_it) else {
+            return self.others.retain(|l| !l.ptr_eq(listener));
+        };
+        // Who comes behind it moves up, so that the order is kept.
+        self.first[at..].rotate_left(1);
+        let last = self.first.len() - 1;
+        self.first[last] = if self.others.is_empty() { None } else { Some(self.others.remove(0)) };
     }
 }
 

@@ -1,5 +1,6 @@
 //! Streams: resets, watermarks, reading stopped and resumed.
 
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use super::fixture::*;
@@ -252,4 +253,41 @@ fn a_listener_that_another_takes_away_is_told_nothing_more() {
         tell(&helper);
         assert!(watcher.log().is_empty());
     }
+}
+
+#[test]
+fn listeners_are_told_in_their_order_also_when_one_has_gone() {
+    let helper = StreamCallbackHelper::default();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let listeners: Vec<Rc<dyn StreamCallbacks>> =
+        (0..6).map(|number| Rc::new(Numbered { number, told: told.clone() }) as _).collect();
+    listeners.iter().for_each(|listener| helper.add(Rc::downgrade(listener)));
+    let tell = || {
+        helper.run_high_watermark_callbacks();
+        told.take()
+    };
+    assert_eq!(tell(), [0, 1, 2, 3, 4, 5]);
+    for (gone, left) in [(1, &[0, 2, 3, 4, 5][..]), (5, &[0, 2, 3, 4]), (0, &[2, 3, 4]), (3, &[2, 4])] {
+        helper.remove(&Rc::downgrade(&listeners[gone]));
+        assert_eq!(tell(), left);
+    }
+    helper.add(Rc::downgrade(&listeners[1]));
+    assert_eq!(told.take(), [1; 5], "of each watermark that was passed before");
+    assert_eq!(tell(), [2, 4, 1]);
+}
+
+/// Says its number when anything is told.
+struct Numbered {
+    number: usize,
+    told: Rc<RefCell<Vec<usize>>>,
+}
+
+impl StreamCallbacks for Numbered {
+    fn on_reset_stream(&self, _reason: StreamResetReason) {}
+
+    fn on_above_write_buffer_high_watermark(&self) {
+        self.told.borrow_mut().push(self.number);
+    }
+
+    fn on_below_write_buffer_low_watermark(&self) {}
 }
