@@ -59,7 +59,7 @@ impl ClusterManagerImpl {
     /// # Errors
     /// Two clusters of one name, or a host without a usable address.
     pub fn new(
-        clusters: &[config::Cluster],
+        clusters: &[Arc<config::Cluster>],
         stats: &Arc<Store>,
         tls: &Arc<InstanceImpl>,
     ) -> Result<Rc<Self>, String> {
@@ -146,7 +146,7 @@ impl ClusterManagerImpl {
 }
 
 fn load_clusters(
-    configs: &[config::Cluster],
+    configs: &[Arc<config::Cluster>],
     root: &Scope,
 ) -> Result<BTreeMap<String, Rc<dyn Cluster>>, String> {
     let dispatcher = thread_local::dispatcher();

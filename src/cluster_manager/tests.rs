@@ -24,7 +24,7 @@ use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, ResourcePrior
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-fn clusters(configs: Value) -> Vec<config::Cluster> {
+fn clusters(configs: Value) -> Vec<Arc<config::Cluster>> {
     let raw = json!({ "static_resources": { "clusters": configs } });
     parse_bootstrap(raw, UnknownFields::default(), &OfThisFloor).unwrap().static_resources.clusters
 }

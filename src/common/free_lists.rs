@@ -40,6 +40,15 @@ pub fn keep() -> Keeping {
     Keeping(())
 }
 
+/// Gives back to the system what malloc holds and nobody uses: to be called when much was freed at once for good.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// See [`keep`].
 #[must_use]
 pub struct Keeping(());

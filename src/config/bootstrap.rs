@@ -15,6 +15,7 @@ use super::runtime::LayeredRuntime;
 use super::watchdog::Watchdogs;
 use crate::message;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a proxy starts with. The default is that of an empty document.
@@ -113,7 +114,7 @@ message! {
         /// What to listen on.
         pub listeners: Vec<Listener>,
         /// Unique names.
-        pub clusters: Vec<Cluster>,
+        pub clusters: Vec<Arc<Cluster>>,
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Stands where Envoy has the generated classes, and the `PROTOBUF_GET_*` macros that give an absent field its default.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::ConfigError;
 use super::reader::{FromMessage, MessageReader};
 
 /// What a field can be read as.
@@ -46,6 +48,13 @@ impl<T: FieldValue> FieldValue for Option<T> {
 impl<T: FromMessage> FieldValue for T {
     fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
         r.message(name).ok().flatten()
+    }
+}
+
+/// What several places hold a share of.
+impl<T: FromMessage> FromMessage for Arc<T> {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        T::read(r).map(Arc::new)
     }
 }
 

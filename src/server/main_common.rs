@@ -10,6 +10,7 @@ use super::demo;
 use super::options::{Mode, Options};
 use super::server::{InstanceImpl, MainListener};
 use super::version;
+use crate::common::free_lists;
 use crate::config::{Bootstrap, ConfigErrors, UnknownFields, load_bootstrap};
 use crate::filters::{LINKED, Registry};
 use crate::trace::{self, Stage};
@@ -94,6 +95,8 @@ pub(super) fn serve(
         trace::enable();
     }
     trace::instant(Stage::MainCommon, None, 0, 0, 0);
+    // What reading the document took.
+    free_lists::trim();
     let init_only = options.mode == Mode::InitOnly;
     match InstanceImpl::new(options, registry, bootstrap, main_listeners) {
         Ok(_) if init_only => ExitCode::SUCCESS,

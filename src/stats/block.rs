@@ -5,7 +5,8 @@
 //! asks. The metrics that are made one by one in a scope share blocks of [`DYNAMIC`] names.
 //!
 //! Each thread has a row of cells of its own, so that a worker counts with a plain load and store; see
-//! [`super::shard`]. Behind a gauge's cell stands one that is not zero if its thread has ever written it: the value alone
+//! [`super::shard`]. It is made when the thread counts for the first time: of thousands of clusters most workers use a few.
+//! Behind a gauge's cell stands one that is not zero if its thread has ever written it: the value alone
 //! cannot tell, as it may be back at zero.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -18,6 +19,10 @@ use super::shard::{SHARED, current_shard};
 const DYNAMIC: usize = 15;
 
 /// The cells of two cache lines, which x86 fetches in pairs: no two rows share such a pair.
+#[repr(align(128))]
+#[derive(Default)]
+struct Lines([AtomicU64; LINE]);
+
 const LINE: usize = 16;
 const BITS: usize = 64;
 
@@ -78,13 +83,10 @@ pub(super) struct Block {
     names: Names,
     /// Metrics that another block had first: here they are not counted. Bits by index.
     hidden: Box<[u64]>,
-    /// Rows, one a shard, behind what keeps them from sharing a cache line.
-    cells: Box<[AtomicU64]>,
-    /// The first row's first cell.
-    first: usize,
-    /// Cells in a row.
+    /// One a shard, once it is used.
+    rows: Box<[OnceLock<Box<[Lines]>>]>,
+    /// How many cells a row has.
     row: usize,
-    shards: usize,
     /// Counters that something of zero was added to, which leaves no trace in the cells.
     touched: OnceLock<Box<[AtomicBool]>>,
     histograms: Box<[OnceLock<Histogram>]>,
@@ -128,18 +130,12 @@ impl Block {
             Names::Fixed(schema) => schema.counters.len() + 2 * schema.gauges.len(),
             Names::Added(_) => 2 * DYNAMIC,
         };
-        let (row, shards) = (values.next_multiple_of(LINE), shards.max(1));
-        let cells: Box<[AtomicU64]> = (0..row * shards + LINE).map(|_| AtomicU64::new(0)).collect();
-        let size = size_of::<AtomicU64>();
-        let first = (cells.as_ptr() as usize).next_multiple_of(LINE * size) - cells.as_ptr() as usize;
         Block {
             prefix,
             names,
             hidden,
-            cells,
-            first: first / size,
-            row,
-            shards,
+            rows: (0..shards.max(1)).map(|_| OnceLock::new()).collect(),
+            row: values,
             touched: OnceLock::new(),
             histograms: (0..histograms).map(|_| OnceLock::new()).collect(),
             baselines: Sums::new(),
@@ -235,7 +231,8 @@ impl Block {
 
     /// The sum of all shards, wrapping.
     pub(super) fn sum(&self, cell: usize) -> u64 {
-        (0..self.shards).fold(0, |sum, shard| sum.wrapping_add(self.cell(shard, cell).load(Relaxed)))
+        let rows = self.rows.iter().filter_map(OnceLock::get);
+        rows.fold(0, |sum, row| sum.wrapping_add(cell_in(row, cell).load(Relaxed)))
     }
 
     /// The sum of all shards but the one that [`Block::store`] would write.
@@ -283,13 +280,27 @@ impl Block {
     #[inline]
     fn shard(&self) -> usize {
         let shard = current_shard();
-        if shard < self.shards { shard } else { SHARED }
+        if shard < self.rows.len() { shard } else { SHARED }
     }
 
     #[inline]
     fn cell(&self, shard: usize, cell: usize) -> &AtomicU64 {
-        &self.cells[self.first + shard * self.row + cell]
+        let row = match self.rows[shard].get() {
+            Some(row) => row,
+            None => self.make_row(shard),
+        };
+        cell_in(row, cell)
     }
+
+    #[cold]
+    fn make_row(&self, shard: usize) -> &[Lines] {
+        self.rows[shard].get_or_init(|| (0..self.row.div_ceil(LINE)).map(|_| Lines::default()).collect())
+    }
+}
+
+#[inline]
+fn cell_in(row: &[Lines], cell: usize) -> &AtomicU64 {
+    &row[cell / LINE].0[cell % LINE]
 }
 
 #[cfg(test)]
@@ -312,8 +323,10 @@ mod tests {
     #[test]
     fn rows_share_no_cache_line() {
         let block = block(3);
-        let address = |shard| block.cell(shard, 0) as *const AtomicU64 as usize;
-        assert_eq!((address(1) - address(0), address(0) % 128), (128, 0));
+        let address = |shard, cell| block.cell(shard, cell) as *const AtomicU64 as usize;
+        assert_eq!((address(0, 0) % 128, address(1, 0) % 128), (0, 0));
+        assert_eq!(address(0, LINE - 1) - address(0, 0), 128 - 8);
+        assert_ne!(address(0, 0), address(1, 0));
     }
 
     #[test]
@@ -328,7 +341,7 @@ mod tests {
                 });
             }
         });
-        let rows: Vec<u64> = (0..block.shards).map(|row| block.cell(row, 1).load(Relaxed)).collect();
+        let rows: Vec<u64> = (0..block.rows.len()).map(|row| block.cell(row, 1).load(Relaxed)).collect();
         assert_eq!((rows, block.sum(1), block.sum(0)), (vec![2000, 1000, 1000], 4000, 0));
     }
 

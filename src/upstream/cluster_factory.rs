@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Cluster;
 use crate::config::cluster::Cluster as ClusterConfig;
@@ -29,7 +30,7 @@ pub trait ClusterTypeConfig: Any + Debug + Send + Sync {
     /// What the configuration asks for and cannot be had, with its path in the cluster.
     fn create(
         &self,
-        cluster: &ClusterConfig,
+        cluster: &Arc<ClusterConfig>,
         context: &ClusterFactoryContext<'_>,
     ) -> Result<Rc<dyn Cluster>, ConfigError>;
 }
@@ -42,7 +43,7 @@ pub type ClusterFactory = Factory<dyn ClusterTypeConfig>;
 /// # Errors
 /// As [`ClusterTypeConfig::create`].
 pub fn create_cluster(
-    config: &ClusterConfig,
+    config: &Arc<ClusterConfig>,
     context: &ClusterFactoryContext<'_>,
 ) -> Result<Rc<dyn Cluster>, ConfigError> {
     config.cluster_type.get::<dyn ClusterTypeConfig>()?.create(config, context)

@@ -33,7 +33,7 @@ pub struct ClusterInfoImpl {
     code_stats: CodeStats,
     connection_stats: Arc<ConnectionStats>,
     resource_managers: [ResourceManagerImpl; 2],
-    config: Cluster,
+    config: Arc<Cluster>,
     source_address: Option<Address>,
     transport_socket_factory: Box<dyn TransportSocketFactory>,
     load_balancer: Arc<dyn LoadBalancerConfig>,
@@ -46,7 +46,7 @@ impl ClusterInfoImpl {
     ///
     /// # Errors
     /// What its extensions ask for and cannot be had.
-    pub fn new(config: &Cluster, root: &Scope, added_via_api: bool) -> Result<Arc<Self>, ConfigError> {
+    pub fn new(config: &Arc<Cluster>, root: &Scope, added_via_api: bool) -> Result<Arc<Self>, ConfigError> {
         let alternative = Some(&config.alt_stat_name).filter(|name| !name.is_empty());
         let observability_name = alternative.unwrap_or(&config.name).clone();
         let scope = root.create_scope(&format!("cluster.{observability_name}."));

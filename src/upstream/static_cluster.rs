@@ -31,7 +31,7 @@ struct StaticClusterType;
 impl ClusterTypeConfig for StaticClusterType {
     fn create(
         &self,
-        cluster: &ClusterConfig,
+        cluster: &Arc<ClusterConfig>,
         context: &ClusterFactoryContext<'_>,
     ) -> Result<Rc<dyn Cluster>, ConfigError> {
         Ok(StaticClusterImpl::new(cluster, context.root, context.added_via_api)?)
@@ -52,7 +52,11 @@ impl StaticClusterImpl {
     ///
     /// # Errors
     /// The address of a host is no IP literal, which a configuration that was read never has.
-    pub fn new(config: &ClusterConfig, root: &Scope, added_via_api: bool) -> Result<Rc<Self>, ConfigError> {
+    pub fn new(
+        config: &Arc<ClusterConfig>,
+        root: &Scope,
+        added_via_api: bool,
+    ) -> Result<Rc<Self>, ConfigError> {
         let info = ClusterInfoImpl::new(config, root, added_via_api)?;
         let assignment = config.load_assignment.as_ref();
         let factor = assignment.map_or(DEFAULT_OVERPROVISIONING_FACTOR, |a| a.overprovisioning_factor);
@@ -149,7 +153,7 @@ mod tests {
                 "load_balancing_weight": 1000 })
     }
 
-    fn config() -> ClusterConfig {
+    fn config() -> Arc<ClusterConfig> {
         cluster_config(json!({
             "name": "a",
             "load_assignment": {
@@ -223,7 +227,7 @@ mod tests {
     #[test]
     fn a_bad_address_names_its_field() {
         let mut config = config();
-        config.load_assignment.as_mut().unwrap().endpoints[1].lb_endpoints[2].address =
+        Arc::make_mut(&mut config).load_assignment.as_mut().unwrap().endpoints[1].lb_endpoints[2].address =
             Address::SocketAddress(SocketAddress { address: "x".into(), port: 1, ipv4_compat: false });
         let error = StaticClusterImpl::new(&config, &root_scope(), false).err().unwrap();
         assert_eq!(error.path(), "load_assignment.endpoints[1].lb_endpoints[2].endpoint.address");

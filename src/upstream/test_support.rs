@@ -28,7 +28,7 @@ impl Extensions for OfThisFloor {
 }
 
 /// The configuration of a cluster, read as from a bootstrap.
-pub fn cluster_config(cluster: Value) -> ClusterConfig {
+pub fn cluster_config(cluster: Value) -> Arc<ClusterConfig> {
     let raw = json!({ "static_resources": { "clusters": [cluster] } });
     let mut bootstrap = parse_bootstrap(raw, UnknownFields::default(), &OfThisFloor).unwrap();
     bootstrap.static_resources.clusters.remove(0)
