@@ -17,11 +17,13 @@ use std::time::Duration;
 use legate::access_log::AccessLogManager;
 use legate::buffer::Buffer;
 use legate::cluster_manager::ClusterManagerImpl;
-use legate::config::{
-    Bootstrap, HttpConnectionManager, HttpFilter, RouterConfig, UnknownFields, parse_bootstrap,
-};
+use legate::config::{Bootstrap, UnknownFields, parse_bootstrap};
 use legate::event::{Dispatcher, RunType};
-use legate::filters::network::http_connection_manager::{ConnectionManagerConfig, ConnectionManagerImpl};
+use legate::filters::http::HttpFilter;
+use legate::filters::http::router::RouterConfig;
+use legate::filters::network::http_connection_manager::{
+    ConnectionManagerConfig, ConnectionManagerImpl, HttpConnectionManager,
+};
 use legate::filters::{FactoryContext, LINKED, ServerFactoryContext};
 use legate::http::DateProvider;
 use legate::network::{

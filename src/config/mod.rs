@@ -21,7 +21,6 @@ pub(crate) mod descriptor;
 pub mod endpoint;
 pub mod error;
 pub mod extension;
-pub mod http_connection_manager;
 pub mod json;
 pub mod listener;
 pub mod merge;
@@ -45,9 +44,6 @@ pub use bootstrap::Bootstrap;
 pub use cluster::Cluster;
 pub use error::{ConfigError, ConfigErrors};
 pub use extension::{Extensions, NoExtensions, TypedConfig};
-pub use http_connection_manager::{
-    HttpConnectionManager, HttpFilter, RouterConfig, ServerHeaderTransformation,
-};
 pub use listener::{Filter, FilterChain, Listener};
 pub use protocol_options::HeadersWithUnderscoresAction;
 pub use reader::UnknownFields;

@@ -6,6 +6,9 @@ mod wire;
 use crate::access_log::FileAccessLogConfig;
 use crate::config::*;
 use crate::filters::LINKED;
+use crate::filters::http::HttpFilter;
+use crate::filters::http::router::RouterConfig;
+use crate::filters::network::http_connection_manager::HttpConnectionManager;
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 //! chooses.
 
 use legate::config::{
-    Bootstrap, ConfigError, ConfigErrors, HttpConnectionManager, UnknownFields, json, merge, parse_bootstrap,
-    yaml,
+    Bootstrap, ConfigError, ConfigErrors, UnknownFields, json, merge, parse_bootstrap, yaml,
 };
 use legate::filters::LINKED;
+use legate::filters::network::http_connection_manager::HttpConnectionManager;
 use legate::router::ConfigImpl;
 
 use super::super::Target;

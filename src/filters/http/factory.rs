@@ -7,9 +7,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::FilterFactory;
-use crate::config::extension::{Factory, ReadConfig, TypedConfig, TypedFactory};
-use crate::config::reader::MessageReader;
-use crate::config::{ConfigError, HttpFilter};
+use crate::config::ConfigError;
+use crate::config::extension::{Category, Factory, ReadConfig, TypedConfig, TypedFactory};
+use crate::config::reader::{FromMessage, MessageReader};
 use crate::filters::FactoryContext;
 use crate::router::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
 use crate::stats::Scope;
@@ -27,6 +27,22 @@ pub trait HttpFilterConfig: Any + Debug + Send + Sync {
         scope: &Scope,
         context: &FactoryContext<'_>,
     ) -> Result<Arc<dyn FilterFactory>, ConfigError>;
+}
+
+/// An HTTP filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpFilter {
+    /// Never empty.
+    pub name: String,
+    /// What it is.
+    pub typed_config: TypedConfig,
+}
+
+impl FromMessage for HttpFilter {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let name = r.string("name")?;
+        Ok(Self { name, typed_config: r.typed_config("typed_config", Category::HttpFilters)? })
+    }
 }
 
 impl HttpFilter {

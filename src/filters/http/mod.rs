@@ -13,7 +13,7 @@ use crate::access_log;
 use crate::buffer::Buffer;
 use crate::http::HeaderMapPtr;
 
-pub use factory::{HttpFilterConfig, NamedHttpFilterConfigFactory};
+pub use factory::{HttpFilter, HttpFilterConfig, NamedHttpFilterConfigFactory};
 pub use manager::{StreamDecoderFilterCallbacks, StreamEncoderFilterCallbacks};
 
 /// What a filter says after headers. The numbers are Envoy's and appear in its trace log.

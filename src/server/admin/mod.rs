@@ -30,7 +30,8 @@ use crate::config::{self, AccessLog};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::filters::ServerFactoryContext;
-use crate::filters::network::http_connection_manager;
+use crate::filters::http::HttpFilter;
+use crate::filters::network::http_connection_manager::{self, HttpConnectionManager};
 use crate::network::ListenSocket;
 
 #[doc(hidden)]
@@ -202,11 +203,11 @@ fn listener(config: &config::bootstrap::Admin, address: config::Address) -> conf
     let access_log_path = Some(&config.access_log_path).filter(|path| !path.is_empty());
     let access_log_path =
         access_log_path.map(|path| AccessLog::of(access_log::FILE.name(), FileAccessLogConfig::file(path)));
-    let manager = config::HttpConnectionManager {
+    let manager = HttpConnectionManager {
         access_log: config.access_log.iter().cloned().chain(access_log_path).collect(),
-        http_filters: vec![config::HttpFilter::of("envoy.filters.http.admin", AdminFilterConfig)],
+        http_filters: vec![HttpFilter::of("envoy.filters.http.admin", AdminFilterConfig)],
         merge_slashes: true,
-        ..config::HttpConnectionManager::internal("admin")
+        ..HttpConnectionManager::internal("admin")
     };
     let manager = config::Filter::of(http_connection_manager::FACTORY.name(), manager);
     config::Listener {

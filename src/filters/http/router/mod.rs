@@ -4,6 +4,7 @@
 //! with the routes that ask for them.
 
 mod filter;
+mod message;
 #[cfg(test)]
 mod tests;
 mod timeout;
@@ -12,8 +13,8 @@ mod upstream_request;
 use std::sync::Arc;
 
 use crate::cluster_manager::ClusterManager;
+use crate::config::ConfigError;
 use crate::config::reader::FromMessage;
-use crate::config::{ConfigError, RouterConfig};
 use crate::filters::FactoryContext;
 use crate::filters::http::{
     FilterChainFactoryCallbacks, FilterFactory, HttpFilterConfig, NamedHttpFilterConfigFactory,
@@ -22,6 +23,7 @@ use crate::stats::Scope;
 use crate::stats_struct;
 
 pub use filter::Filter;
+pub use message::RouterConfig;
 
 stats_struct! {
     /// `http.<stat_prefix>.`

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::message::{HttpConnectionManager, ServerHeaderTransformation};
 use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 use crate::access_log::{AccessLogFactoryContext, InstanceSharedPtr};
 use crate::cluster_manager::ClusterManager;
-use crate::config::{self, ConfigError, ServerHeaderTransformation};
+use crate::config::ConfigError;
 use crate::envoy_log;
 use crate::filters::FactoryContext;
-use crate::filters::http::{FilterFactory, HttpFilterConfig};
+use crate::filters::http::{FilterFactory, HttpFilter, HttpFilterConfig};
 use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
@@ -68,10 +69,7 @@ impl ConnectionManagerConfig {
     ///
     /// # Errors
     /// What the configuration asks for and cannot be had.
-    pub fn new(
-        config: &config::HttpConnectionManager,
-        context: &FactoryContext<'_>,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(config: &HttpConnectionManager, context: &FactoryContext<'_>) -> Result<Self, ConfigError> {
         let server = context.server;
         let prefix = format!("http.{}.", config.stat_prefix);
         let scope = server.stats.root_scope().create_scope(&prefix);
@@ -168,7 +166,7 @@ impl ConnectionManagerConfig {
 
 fn process_filter(
     index: usize,
-    filter: &config::HttpFilter,
+    filter: &HttpFilter,
     scope: &Scope,
     context: &FactoryContext<'_>,
 ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
@@ -192,7 +190,7 @@ fn connection_stats(stats: &ConnectionManagerStats) -> ConnectionStats {
     }
 }
 
-fn internal_networks(config: &config::HttpConnectionManager) -> Result<Vec<CidrRange>, ConfigError> {
+fn internal_networks(config: &HttpConnectionManager) -> Result<Vec<CidrRange>, ConfigError> {
     let Some(internal) = &config.internal_address_config else { return Ok(Vec::new()) };
     internal
         .cidr_ranges

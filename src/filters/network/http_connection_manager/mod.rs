@@ -7,6 +7,7 @@ mod active_stream;
 mod config;
 mod conn_manager;
 mod header_mutation;
+mod message;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -17,13 +18,14 @@ use std::sync::Arc;
 
 use super::{NamedNetworkFilterConfigFactory, NetworkFilterConfig};
 use crate::config::reader::FromMessage;
-use crate::config::{ConfigError, Filter, HttpConnectionManager};
+use crate::config::{ConfigError, Filter};
 use crate::filters::FactoryContext;
 use crate::network::{ConnectionImpl, NetworkFilterFactory};
 
 pub use active_stream::ActiveStream;
 pub use config::ConnectionManagerConfig;
 pub use conn_manager::ConnectionManagerImpl;
+pub use message::{CodecType, HttpConnectionManager, InternalAddressConfig, ServerHeaderTransformation};
 pub use stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 
 /// The connection manager among the extensions.

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::super::{Filter, FilterConfig, RouterStats};
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterManagerImpl;
-use crate::config::{HttpConnectionManager, UnknownFields, parse_bootstrap};
+use crate::config::{UnknownFields, parse_bootstrap};
 use crate::conn_pool::{self, Callbacks, Cancellable, DrainedCb, IdleCb, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
 use crate::filters::LINKED;
@@ -31,6 +31,7 @@ use crate::filters::http::{
     FilterChainFactoryCallbacks, FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus,
     StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
 };
+use crate::filters::network::http_connection_manager::HttpConnectionManager;
 use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks, StreamDecoder, StreamEncoder,
     StreamResetReason,

@@ -4,9 +4,9 @@
 
 use std::rc::Rc;
 
+use super::super::message::ServerHeaderTransformation;
 use super::ActiveStream;
 use crate::buffer::Buffer;
-use crate::config::ServerHeaderTransformation;
 use crate::envoy_stream_log;
 use crate::event;
 use crate::filters::http::FilterChainFactoryCallbacks;

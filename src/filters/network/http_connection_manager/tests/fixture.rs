@@ -20,16 +20,17 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::{ConnectionManagerConfig, ConnectionManagerImpl};
+use super::super::{ConnectionManagerConfig, ConnectionManagerImpl, HttpConnectionManager};
 use crate::access_log::AccessLogManager;
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterManagerImpl;
-use crate::config::{ConfigError, HttpConnectionManager, HttpFilter, UnknownFields, parse_bootstrap};
+use crate::config::{ConfigError, UnknownFields, parse_bootstrap};
 use crate::event::Dispatcher;
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
-    FilterHeadersStatus, FilterTrailersStatus, HttpFilterConfig, LocalErrorStatus, LocalReplyData,
-    StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    FilterHeadersStatus, FilterTrailersStatus, HttpFilter, HttpFilterConfig, LocalErrorStatus,
+    LocalReplyData, StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter,
+    StreamEncoderFilterCallbacks,
 };
 use crate::filters::{FactoryContext, LINKED, ServerFactoryContext};
 use crate::http::{

@@ -1,15 +1,14 @@
-//! `envoy.extensions.filters.network.http_connection_manager.v3` and the router
-//! filter's configuration.
+//! `envoy.extensions.filters.network.http_connection_manager.v3`.
 
-use super::access_log::AccessLog;
-use super::address::CidrRange;
-use super::error::ConfigError;
-use super::extension::{Category, TypedConfig};
-use super::protocol_options::{Http1ProtocolOptions, HttpProtocolOptions};
-use super::reader::{EnumTable, FromMessage, MessageReader};
-use super::route::RouteConfiguration;
-use crate::{enum_fields, message};
 use std::time::Duration;
+
+use crate::config::AccessLog;
+use crate::config::address::CidrRange;
+use crate::config::protocol_options::{Http1ProtocolOptions, HttpProtocolOptions};
+use crate::config::reader::{EnumTable, MessageReader};
+use crate::config::route::RouteConfiguration;
+use crate::filters::http::HttpFilter;
+use crate::{enum_fields, message};
 
 message! {
     /// The filter that makes requests out of a connection's bytes.
@@ -154,37 +153,6 @@ message! {
         pub unix_sockets: bool,
         /// Networks that do.
         pub cidr_ranges: Vec<CidrRange>,
-    }
-}
-
-/// An HTTP filter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpFilter {
-    /// Never empty.
-    pub name: String,
-    /// What it is.
-    pub typed_config: TypedConfig,
-}
-
-impl FromMessage for HttpFilter {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.string("name")?;
-        Ok(Self { name, typed_config: r.typed_config("typed_config", Category::HttpFilters)? })
-    }
-}
-
-message! {
-    /// `envoy.extensions.filters.http.router.v3.Router`.
-    #[derive(Eq)]
-    pub struct RouterConfig = "envoy.extensions.filters.http.router.v3.Router" {
-        /// Keep dynamic cluster stats; default true.
-        pub dynamic_stats: bool = true,
-        /// Start a span per upstream request; default false.
-        pub start_child_span: bool,
-        /// Add no `x-envoy-*` headers; default false.
-        pub suppress_envoy_headers: bool,
-        /// Trust the expected timeout of another Envoy in front; default false.
-        pub respect_expected_rq_timeout: bool,
     }
 }
 
