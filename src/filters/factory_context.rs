@@ -37,6 +37,8 @@ pub struct FactoryContext<'a> {
     pub server: &'a ServerFactoryContext,
     /// Where the listener's statistics are made.
     pub listener_scope: &'a Scope,
+    /// Whether the log names its filters: not those of the main thread's own listeners, which Envoy makes without a factory.
+    pub is_logged: bool,
     /// Whether the listener's connections are to go.
     pub drain_decision: Arc<dyn DrainDecision>,
 }

@@ -125,7 +125,7 @@ impl ListenerConfig {
         }
         let built = configured_address(config, place).and_then(|address| {
             let drain_manager = drain_manager.for_listener(config.drain_type, config.traffic_direction);
-            filter_chain(config, &address, context, drain_manager, place)
+            filter_chain(config, &address, context, Some(drain_manager), place)
         });
         built.err().into_iter().collect()
     }
@@ -146,11 +146,7 @@ impl ListenerConfig {
     ) -> Result<Self, String> {
         let drain_manager =
             drain_manager.map(|m| m.for_listener(config.drain_type, config.traffic_direction));
-        let drain_decision: Arc<dyn DrainDecision> = match &drain_manager {
-            Some(manager) => manager.clone(),
-            None => Arc::new(NullDrainDecision),
-        };
-        let (filter_chain, scope) = filter_chain(config, address, context, drain_decision, place)?;
+        let (filter_chain, scope) = filter_chain(config, address, context, drain_manager.clone(), place)?;
         let socket = socket()?;
         Ok(ListenerConfig {
             name: name.to_string(),
@@ -225,12 +221,12 @@ pub fn listen_options(address: &config::Address) -> ListenOptions {
     ListenOptions { ipv4_compat: address.ipv4_compat(), mode: address.mode(), ..ListenOptions::default() }
 }
 
-/// The filters of a listener and the scope of its statistics.
+/// The filters of a listener and the scope of its statistics. The main thread's own listeners have no drain manager.
 fn filter_chain(
     config: &config::Listener,
     address: &Address,
     context: &ServerFactoryContext,
-    drain_decision: Arc<dyn DrainDecision>,
+    drain_manager: Option<Arc<ListenerDrainManager>>,
     place: &str,
 ) -> Result<(Option<FilterChain>, Scope), String> {
     if let Some(error) = unsupported(config, place).into_iter().next() {
@@ -243,7 +239,15 @@ fn filter_chain(
         (None, Some(chain)) => Some((chain, format!("{place}.default_filter_chain"))),
         (None, None) => None,
     };
-    let context = FactoryContext { server: context, listener_scope: &scope, drain_decision };
+    let context = FactoryContext {
+        server: context,
+        listener_scope: &scope,
+        is_logged: drain_manager.is_some(),
+        drain_decision: match drain_manager {
+            Some(manager) => manager,
+            None => Arc::new(NullDrainDecision),
+        },
+    };
     let chain = chain.map(|(chain, place)| build_chain(chain, &context, &place)).transpose()?;
     Ok((chain, scope))
 }
@@ -287,8 +291,10 @@ fn build_chain(
     place: &str,
 ) -> Result<FilterChain, String> {
     let filters = chain.filters.iter().enumerate().map(|(i, filter)| {
-        envoy_log!(Config, debug, "  filter #{}:", i);
-        envoy_log!(Config, debug, "    name: {}", filter.name);
+        if context.is_logged {
+            envoy_log!(Config, debug, "  filter #{}:", i);
+            envoy_log!(Config, debug, "    name: {}", filter.name);
+        }
         create_filter_factory(filter, context)
             .map_err(|error| error.within(&format!("{place}.filters[{i}]")).to_string())
     });

@@ -170,8 +170,10 @@ fn process_filter(
     scope: &Scope,
     context: &FactoryContext<'_>,
 ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
-    envoy_log!(Config, debug, "    http filter #{}", index);
-    envoy_log!(Config, debug, "      name: {}", filter.name);
+    if context.is_logged {
+        envoy_log!(Config, debug, "    http filter #{}", index);
+        envoy_log!(Config, debug, "      name: {}", filter.name);
+    }
     let factory = filter
         .typed_config
         .get::<dyn HttpFilterConfig>()

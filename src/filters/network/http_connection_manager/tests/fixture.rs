@@ -495,6 +495,7 @@ impl Fixture {
         let context = FactoryContext {
             server: &server,
             listener_scope: &stats.root_scope(),
+            is_logged: true,
             drain_decision: Arc::new(NeverDrains),
         };
         let config = ConnectionManagerConfig::new(&hcm, &context);
