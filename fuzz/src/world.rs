@@ -454,8 +454,12 @@ fn managers(
     server: &ServerFactoryContext,
     stats: &Arc<Store>,
 ) -> Vec<Arc<ConnectionManagerConfig>> {
-    let context =
-        FactoryContext { server, listener_scope: &stats.root_scope(), drain_decision: Arc::new(NeverDrains) };
+    let context = FactoryContext {
+        server,
+        listener_scope: &stats.root_scope(),
+        is_logged: false,
+        drain_decision: Arc::new(NeverDrains),
+    };
     let filters =
         bootstrap.static_resources.listeners.iter().map(|listener| &listener.filter_chains[0].filters[0]);
     filters

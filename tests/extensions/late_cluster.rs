@@ -37,7 +37,7 @@ impl FromMessage for LateClusterConfig {
 impl ClusterTypeConfig for LateClusterConfig {
     fn create(
         &self,
-        cluster: &ClusterConfig,
+        cluster: &Arc<ClusterConfig>,
         context: &ClusterFactoryContext<'_>,
     ) -> Result<Rc<dyn Cluster>, ConfigError> {
         let base = ClusterImplBase::new(ClusterInfoImpl::new(cluster, context.root, context.added_via_api)?);
