@@ -16,7 +16,7 @@ const OVERHEAD: usize = 8;
 const CLASSES: usize = 128;
 /// The largest that is kept.
 const LARGEST: usize = CLASSES * STEP - OVERHEAD;
-/// Bytes that a thread keeps at most: about what the requests of one pass with 1 000 connections need.
+/// Bytes that a thread keeps at most.
 const MOST_KEPT: usize = 2 << 20;
 
 /// The system's allocator with a free list for each size and thread.

@@ -1,9 +1,10 @@
-//! Configuration: Envoy's v3 API in its JSON mapping, from YAML or JSON text into
+//! Configuration: Envoy's v3 API in its JSON mapping, from YAML or JSON text or protobuf's binary form into
 //! typed structs.
 //!
-//! Text becomes one `serde_json::Value` ([`yaml`], [`json`]), a
+//! A document becomes one `serde_json::Value` ([`yaml`], [`json`], [`wire`]), a
 //! `--config-yaml` is merged over it ([`merge`]), and [`reader::MessageReader`]
-//! reads the typed structs from it. There is one file per API package and the
+//! reads the typed structs from it. What the API has, and which values are right, its own descriptors say
+//! ([`descriptor`], [`validate`]). There is one file per API package and the
 //! structs say what is supported: a field that is unknown, or known and not
 //! supported yet, is an error that gives the field's full path. All errors of a
 //! document are found in one reading.
@@ -91,6 +92,14 @@ pub fn load_bootstrap(
     parse_bootstrap(raw, unknown, extensions)
 }
 
+/// The document that a bootstrap in protobuf's binary form is.
+///
+/// # Errors
+/// The bytes are no such message.
+pub fn parse_binary(bytes: &[u8]) -> Result<Value, ConfigError> {
+    wire::decode(&Api::default(), BOOTSTRAP, bytes)
+}
+
 /// Reads a bootstrap from a document that is already loaded.
 ///
 /// # Errors
@@ -109,7 +118,8 @@ pub fn parse_bootstrap(
     Ok(Bootstrap { unknown_fields, ..bootstrap? })
 }
 
-/// The form of a file is told by the end of its name: `.json` and `.pb`, which is binary; everything else is YAML, of which JSON is nearly a part.
+/// The form of a file is told by the end of its name: `.json` and `.pb`, which is binary; everything else is YAML, of which
+/// JSON is nearly a part.
 fn load_file(path: &str) -> Result<Value, ConfigError> {
     let bytes = std::fs::read(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => ConfigError::document(format!("Invalid path: {path}")),
@@ -121,8 +131,7 @@ fn load_file(path: &str) -> Result<Value, ConfigError> {
         return Err(ConfigError::document(message));
     }
     if name.ends_with(".pb") {
-        let decoded = wire::decode(&Api::default(), BOOTSTRAP, &bytes);
-        return decoded.map_err(|error| {
+        return parse_binary(&bytes).map_err(|error| {
             let message =
                 format!("Unable to parse file \"{path}\" as a binary protobuf (type {BOOTSTRAP}): {error}");
             ConfigError::document(message)

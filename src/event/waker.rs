@@ -20,7 +20,7 @@ use super::libevent::Base;
 
 /// The loop's half. Dropping it takes the eventfd out of the loop.
 pub(super) struct Waker {
-    heap: Box<Heap>,
+    heap: Rc<Heap>,
 }
 
 /// The allocation that libevent points into.
@@ -45,7 +45,7 @@ impl Waker {
         let eventfd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let fd = eventfd.as_raw_fd();
         let waker = Waker {
-            heap: Box::new(Heap {
+            heap: Rc::new(Heap {
                 event: UnsafeCell::new(MaybeUninit::zeroed()),
                 eventfd: Arc::new(eventfd),
                 _base: base.clone(),
@@ -53,7 +53,7 @@ impl Waker {
             }),
         };
         let event = waker.raw();
-        let arg = std::ptr::from_ref(&*waker.heap).cast_mut().cast::<c_void>();
+        let arg = Rc::as_ptr(&waker.heap).cast_mut().cast::<c_void>();
         let bits = (ffi::EV_READ | ffi::EV_PERSIST | ffi::EV_ET) as c_short;
         // SAFETY: the event is heap memory that stays put until `Drop` has run event_del; `arg` is the start of the same
         // allocation, as which `on_readable` reads it.

@@ -22,11 +22,18 @@ pub enum InitializePhase {
 
 /// A cluster on the main thread.
 pub trait Cluster {
+    /// What all kinds of clusters have.
+    fn base(&self) -> &ClusterImplBase;
+
     /// What every thread may know of it.
-    fn info(&self) -> &Arc<ClusterInfoImpl>;
+    fn info(&self) -> &Arc<ClusterInfoImpl> {
+        self.base().info()
+    }
 
     /// Its hosts.
-    fn priority_set(&self) -> &Rc<PrioritySetImpl>;
+    fn priority_set(&self) -> &Rc<PrioritySetImpl> {
+        self.base().priority_set()
+    }
 
     /// When it can be initialized.
     fn initialize_phase(&self) -> InitializePhase;

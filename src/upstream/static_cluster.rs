@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Cluster, ClusterFactory, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterTypeConfig,
-    HostImpl, HostSharedPtr, HostVectors, InitializePhase, PrioritySetImpl,
+    HostImpl, HostSharedPtr, HostVectors, InitializePhase,
 };
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::endpoint::{
@@ -67,20 +67,11 @@ impl StaticClusterImpl {
             overprovisioning_factor: factor,
         }))
     }
-
-    /// What it shares with other kinds of clusters.
-    pub fn base(&self) -> &ClusterImplBase {
-        &self.base
-    }
 }
 
 impl Cluster for StaticClusterImpl {
-    fn info(&self) -> &Arc<ClusterInfoImpl> {
-        self.base.info()
-    }
-
-    fn priority_set(&self) -> &Rc<PrioritySetImpl> {
-        self.base.priority_set()
+    fn base(&self) -> &ClusterImplBase {
+        &self.base
     }
 
     fn initialize_phase(&self) -> InitializePhase {

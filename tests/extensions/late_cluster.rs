@@ -14,7 +14,7 @@ use legate::event::Timer;
 use legate::network::Address;
 use legate::upstream::{
     Cluster, ClusterFactory, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterTypeConfig,
-    HostImpl, HostVectors, InitializePhase, PrioritySetImpl,
+    HostImpl, HostVectors, InitializePhase,
 };
 
 pub static FACTORY: ClusterFactory =
@@ -75,12 +75,8 @@ impl LateCluster {
 }
 
 impl Cluster for LateCluster {
-    fn info(&self) -> &Arc<ClusterInfoImpl> {
-        self.base.info()
-    }
-
-    fn priority_set(&self) -> &Rc<PrioritySetImpl> {
-        self.base.priority_set()
+    fn base(&self) -> &ClusterImplBase {
+        &self.base
     }
 
     fn initialize_phase(&self) -> InitializePhase {

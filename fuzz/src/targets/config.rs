@@ -1,8 +1,8 @@
-//! A bootstrap, as YAML, as JSON, or as one merged over the other, through the whole reader. The first byte
-//! chooses.
+//! A bootstrap, as YAML, as JSON, in protobuf's binary form, or as one merged over the other, through the whole
+//! reader. The first byte chooses.
 
 use legate::config::{
-    Bootstrap, ConfigError, ConfigErrors, UnknownFields, json, merge, parse_bootstrap, yaml,
+    Bootstrap, ConfigError, ConfigErrors, UnknownFields, json, merge, parse_binary, parse_bootstrap, yaml,
 };
 use legate::filters::LINKED;
 use legate::filters::network::http_connection_manager::HttpConnectionManager;
@@ -22,9 +22,8 @@ pub const TARGET: Target = Target {
 
 fn run(input: &[u8]) -> u64 {
     let Some((&choice, data)) = input.split_first() else { return 0 };
-    let Ok(text) = std::str::from_utf8(data) else { return 0 };
     let unknown = if choice & 4 == 0 { UnknownFields::Reject } else { UnknownFields::Allow };
-    match read(choice, text, unknown) {
+    match read(choice, data, unknown) {
         Ok(bootstrap) => hash((0, build(&bootstrap), bootstrap.unknown_fields.len().min(4))),
         Err(error) => {
             let text = error.to_string();
@@ -35,16 +34,19 @@ fn run(input: &[u8]) -> u64 {
     }
 }
 
-fn read(choice: u8, text: &str, unknown: UnknownFields) -> Result<Bootstrap, ConfigErrors> {
+fn read(choice: u8, data: &[u8], unknown: UnknownFields) -> Result<Bootstrap, ConfigErrors> {
+    let text = || std::str::from_utf8(data).map_err(|_| ConfigError::document("not UTF-8"));
     let raw = match choice & 3 {
-        0 | 1 => yaml::parse_yaml(text)?,
+        _ if choice & BINARY != 0 => parse_binary(data)?,
+        0 | 1 => yaml::parse_yaml(text()?)?,
         2 => {
-            let raw = json::parse_json(text)?;
+            let raw = json::parse_json(text()?)?;
             let again = json::parse_json(&raw.to_string()).expect("JSON of what was read");
             assert_eq!(again, raw, "JSON written and read again is not the same");
             raw
         }
         _ => {
+            let text = text()?;
             let (file, over) = text.split_once("\n===\n").unwrap_or((text, "a: b"));
             let (mut base, over) = (yaml::parse_yaml(file)?, yaml::parse_yaml(over)?);
             if !base.is_object() || !over.is_object() {
@@ -69,11 +71,18 @@ fn build(bootstrap: &Bootstrap) -> u64 {
     hash((outcomes.take(3).collect::<Vec<_>>(), bootstrap.static_resources.clusters.len().min(3)))
 }
 
+/// In the first byte: the rest is binary.
+const BINARY: u8 = 8;
+
+/// A node with an id, an admin with an address, a cluster with a timeout.
+const IN_BINARY: &[u8] = b"\x08\x0a\x03\x0a\x01a\x62\x11\x1a\x0f\x0a\x0d\x12\x09127.0.0.1\x18\x50\x12\x09\x12\x07\x0a\x01c\x22\x02\x08\x05";
+
 /// A bootstrap with some of everything.
 const WHOLE: &str = concat!("\0", include_str!("bootstrap.yaml"));
 
 const SEEDS: &[&[u8]] = &[
     WHOLE.as_bytes(),
+    IN_BINARY,
     b"\x02{\"admin\": {\"address\": {\"socket_address\": {\"address\": \"::1\", \"port_value\": \"0x50\"}}}, \"node\": {\"id\": \"a\\u00e9\\ud83d\\ude00\"}}",
     b"\x03admin: {access_log_path: /a}\nstatic_resources: {clusters: [{name: a}]}\n===\nadmin: {address: {pipe: {path: /b}}}\nstatic_resources: {clusters: [{name: b}]}\n",
     b"\x04node: {id: &a b, cluster: *a}\nunknown: [1, 1.5, ~, 'x', \"y\\n\", |\n  block\n, !x y]\n",

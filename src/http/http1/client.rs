@@ -73,6 +73,7 @@ impl ClientConnectionImpl {
 
     fn decode(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         while !data.is_empty() {
+            let before = self.base.progress(data);
             if matches!(self.base.state(), State::Head) {
                 self.check_beginning(data)?;
             }
@@ -82,6 +83,7 @@ impl ClientConnectionImpl {
                 Some(Decoded::Data { piece, last }) => self.decode_data(piece, last),
                 Some(Decoded::Trailers(length)) => self.decode_trailers(data, length)?,
             }
+            debug_assert!(self.base.progress(data) != before, "neither input used nor state changed");
         }
         Ok(())
     }

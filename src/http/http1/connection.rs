@@ -4,6 +4,7 @@
 //! back into its subclasses; here the two sides ask for the next part, and so decide when nothing more is read.
 
 use std::cell::Cell;
+use std::mem::Discriminant;
 use std::rc::{Rc, Weak};
 
 use super::body::BodyState;
@@ -88,6 +89,12 @@ impl ConnectionImpl {
     /// Says what follows the head that was taken: [`State::Head`] where the message ends with it.
     pub(super) fn expect(&self, state: State) {
         self.state.set(state);
+    }
+
+    /// What is another value once a part was read: a loop over parts in which it stays would not end.
+    #[inline]
+    pub(super) fn progress(&self, data: &Buffer) -> (usize, Discriminant<State>) {
+        (data.len(), std::mem::discriminant(&self.state.get()))
     }
 
     /// Whether a head has begun and is not complete.

@@ -127,6 +127,7 @@ impl ServerConnectionImpl {
     /// Decodes until one message is complete or the input ends.
     fn decode_message(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         loop {
+            let before = self.base.progress(data);
             if matches!(self.base.state(), State::Head) && !self.begin_message(data)? {
                 return Ok(());
             }
@@ -139,6 +140,7 @@ impl ServerConnectionImpl {
             if complete || !self.base.is_open() {
                 return Ok(());
             }
+            debug_assert!(self.base.progress(data) != before, "neither input used nor state changed");
         }
     }
 

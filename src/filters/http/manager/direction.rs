@@ -7,6 +7,7 @@ use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter, StreamEncoderFilter,
 };
 use crate::http::HeaderMapPtr;
+use crate::trace::{self, Stage};
 
 /// A way along the filters.
 pub trait Direction: Sized + 'static {
@@ -170,17 +171,21 @@ impl Direction for Encode {
     }
 
     fn headers_out(manager: &FilterManager, headers: &HeaderMapPtr, end_stream: bool) {
+        let status = trace::detail(|| headers.borrow().status().into());
+        let _stage = manager.stage(Stage::EncodeHeaders, status, end_stream.into());
         manager.state.response_headers_encoded.set(true);
         manager.with_host(|host| host.encode_headers(headers, end_stream));
         manager.maybe_end_encode(end_stream);
     }
 
     fn data_out(manager: &FilterManager, data: &mut Buffer, end_stream: bool) {
+        let _stage = manager.stage(Stage::EncodeData, data.len() as u64, end_stream.into());
         manager.with_host(|host| host.encode_data(data, end_stream));
         manager.maybe_end_encode(end_stream);
     }
 
     fn trailers_out(manager: &FilterManager, trailers: &HeaderMapPtr) {
+        let _stage = manager.stage(Stage::EncodeTrailers, 0, 0);
         manager.with_host(|host| host.encode_trailers(trailers));
         manager.maybe_end_encode(true);
     }

@@ -16,7 +16,7 @@ use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMapPtr, Protocol, utility};
 use crate::network::ConnectionImpl;
 use crate::router::RouteConstSharedPtr;
-use crate::trace::{self, Stage};
+use crate::trace::Stage;
 
 impl ActiveStream {
     pub(super) fn charge_stats(&self, status: u16) {
@@ -129,8 +129,6 @@ impl FilterManagerCallbacks for ActiveStream {
     }
 
     fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
-        let status = trace::detail(|| headers.borrow().status().into());
-        let _stage = self.stage(Stage::EncodeHeaders, status, end_stream.into());
         self.set_base_headers(headers);
         self.state.response_has_length.set(headers.borrow().has(HeaderId::ContentLength));
         // Without a length, an HTTP/1.0 client learns of the end by the close alone.
@@ -177,7 +175,6 @@ impl FilterManagerCallbacks for ActiveStream {
             end_stream
         );
         self.stream_info().add_bytes_sent(data.len() as u64);
-        let _stage = self.stage(Stage::EncodeData, data.len() as u64, end_stream.into());
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_data(data, end_stream);
         }
@@ -192,7 +189,6 @@ impl FilterManagerCallbacks for ActiveStream {
             "encoding trailers via codec:\n{}",
             trailers.borrow()
         );
-        let _stage = self.stage(Stage::EncodeTrailers, 0, 0);
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_trailers(trailers);
         }
