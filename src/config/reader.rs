@@ -449,6 +449,9 @@ fn no_type<T>(path: &str) -> Result<T, ConfigError> {
 
 /// The one of `names` that `name` looks like.
 fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let length = name.chars().count();
+    // Of other length it cannot be near: what has thousands of unknown fields is refused soon, too.
+    let names = names.filter(|other| other.chars().count().abs_diff(length) <= MISSPELLING);
     let near = names.map(|other| (strsim::levenshtein(other, name), other)).min()?;
     Some(near.1).filter(|_| near.0 <= MISSPELLING)
 }
