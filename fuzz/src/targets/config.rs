@@ -27,9 +27,15 @@ fn run(input: &[u8]) -> u64 {
         Ok(bootstrap) => hash((0, build(&bootstrap), bootstrap.unknown_fields.len().min(4))),
         Err(error) => {
             let text = error.to_string();
+            let text = text.get(..200).unwrap_or(&text);
             let known = |word: &&str| word.len() > 2 && DICTIONARY.contains(word);
             let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(known);
-            hash((1, words.take(4).collect::<Vec<_>>(), text.split_whitespace().nth(1)))
+            // Nothing of the input's own: an input is kept where this is new.
+            let told = text
+                .split_whitespace()
+                .filter(|word| TOLD.split_whitespace().any(|told| told == *word))
+                .take(4);
+            hash((1, words.last(), told.collect::<Vec<_>>()))
         }
     }
 }
@@ -70,6 +76,11 @@ fn build(bootstrap: &Bootstrap) -> u64 {
     let outcomes = outcomes.map(|hcm| ConfigImpl::new(&hcm.route_config).map(drop).is_ok());
     hash((outcomes.take(3).collect::<Vec<_>>(), bootstrap.static_resources.clusters.len().min(3)))
 }
+
+/// Words by which errors are told apart.
+const TOLD: &str = "unknown unsupported supported field type expected got must required set only twice empty least \
+    most greater less between one not valid protobuf UTF-8 line did duplicate trailing mapping sequence scalar string \
+    number duration deep large";
 
 /// In the first byte: the rest is binary.
 const BINARY: u8 = 8;
