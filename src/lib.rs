@@ -21,6 +21,10 @@ pub mod http;
 
 pub mod upstream;
 
+pub mod stream_info;
+
+pub mod formatter;
+
 pub mod conn_pool;
 
 pub mod cluster_manager;

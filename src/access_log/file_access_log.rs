@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::access_log_file::AccessLogFile;
 use super::access_log_manager::AccessLogManager;
 use super::file_config::FileAccessLogConfig;
-use super::formatter::{DEFAULT_FORMAT, Formatter};
 use super::instance::Instance;
-use crate::http::{HeaderMap, StreamInfoImpl};
+use crate::formatter::{DEFAULT_FORMAT, Formatter};
+use crate::http::HeaderMap;
+use crate::stream_info::StreamInfoImpl;
 
 thread_local! {
     /// The line that this thread is making.

@@ -15,8 +15,8 @@ use nix::sys::stat::Mode;
 
 use super::access_log_file::{AccessLogFileStats, FlushPolicy};
 use super::*;
-use crate::http::StreamInfoImpl;
 use crate::stats::Store;
+use crate::stream_info::StreamInfoImpl;
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);

@@ -10,8 +10,9 @@ use super::AccessLogManager;
 use crate::cluster_manager::ClusterManager;
 use crate::config::extension::{Factory, TypedConfig};
 use crate::config::{self, ConfigError};
-use crate::http::{HeaderMap, StreamInfoImpl};
+use crate::http::HeaderMap;
 use crate::stats::Store;
+use crate::stream_info::StreamInfoImpl;
 
 /// What is told of a stream that has ended.
 pub trait Instance {

@@ -12,7 +12,6 @@ mod header_map;
 mod headers;
 pub mod http1;
 pub mod path_utility;
-mod stream_info;
 pub mod url;
 pub mod utility;
 
@@ -25,4 +24,3 @@ pub use codec_helper::StreamCallbackHelper;
 pub use date_provider::DateProvider;
 pub use header_map::{HeaderMap, HeaderMapFull, HeaderMapPtr};
 pub use headers::HeaderId;
-pub use stream_info::{ResponseFlag, StreamInfoImpl};

@@ -13,8 +13,9 @@ use legate::filters::http::{
     FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory, FilterHeadersStatus, FilterTrailersStatus,
     HttpFilterConfig, NamedHttpFilterConfigFactory, StreamEncoderFilter, StreamEncoderFilterCallbacks,
 };
-use legate::http::{HeaderMap, HeaderMapPtr, StreamInfoImpl};
+use legate::http::{HeaderMap, HeaderMapPtr};
 use legate::stats::{Counter, Scope};
+use legate::stream_info::StreamInfoImpl;
 
 const TYPES: &[&str] = &["legate.test.Greeting"];
 

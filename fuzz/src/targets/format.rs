@@ -3,9 +3,10 @@
 
 use std::cell::OnceCell;
 
-use legate::access_log::Formatter;
-use legate::http::{HeaderId, HeaderMap, Protocol, ResponseFlag, StreamInfoImpl};
+use legate::formatter::Formatter;
+use legate::http::{HeaderId, HeaderMap, Protocol};
 use legate::logger;
+use legate::stream_info::{ResponseFlag, StreamInfoImpl};
 
 use super::super::Target;
 use super::hash;

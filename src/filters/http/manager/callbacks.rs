@@ -15,9 +15,10 @@ use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::event::Dispatcher;
 use crate::filters::http::DownstreamWatermarkCallbacks;
-use crate::http::{HeaderMap, HeaderMapPtr, StreamInfoImpl};
+use crate::http::{HeaderMap, HeaderMapPtr};
 use crate::network::ConnectionImpl;
 use crate::router::RouteConstSharedPtr;
+use crate::stream_info::StreamInfoImpl;
 use crate::trace::Stage;
 
 /// What a filter on the way `D` may ask of its stream.

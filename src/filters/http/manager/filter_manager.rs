@@ -17,7 +17,8 @@ use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, StreamDecoderFilter, StreamEncoderFilter,
     StreamFilter,
 };
-use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamInfoImpl, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, utility};
+use crate::stream_info::StreamInfoImpl;
 use crate::trace::{self, Stage};
 
 /// The filters of a stream, and how far its request and response have come along them.

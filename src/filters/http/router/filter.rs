@@ -20,11 +20,10 @@ use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
     StreamDecoderFilterCallbacks,
 };
-use crate::http::{
-    HeaderId, HeaderMap, HeaderMapPtr, Protocol, ResponseFlag, StreamInfoImpl, codes, utility,
-};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, codes, utility};
 use crate::network::ConnectionImpl;
 use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry};
+use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::load_balancer::LoadBalancerContext;
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, ResponseOrigin};

@@ -12,9 +12,8 @@ use crate::conn_pool::{Callbacks, Cancellable, HttpInstance, PoolFailureReason};
 use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::DownstreamWatermarkCallbacks;
-use crate::http::{
-    HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamInfoImpl, StreamResetReason,
-};
+use crate::http::{HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason};
+use crate::stream_info::StreamInfoImpl;
 use crate::trace::{self, Ids, Stage};
 use crate::upstream::HostSharedPtr;
 use crate::upstream::load_balancer::LoadBalancerContext;

@@ -19,10 +19,11 @@ use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::manager::FilterManager;
 use crate::http::{
-    HeaderMap, HeaderMapPtr, RequestDecoder, ResponseFlag, StreamCallbacks, StreamDecoder, StreamEncoder,
-    StreamInfoImpl, StreamResetReason, codes,
+    HeaderMap, HeaderMapPtr, RequestDecoder, StreamCallbacks, StreamDecoder, StreamEncoder,
+    StreamResetReason, codes,
 };
 use crate::router::RouteConstSharedPtr;
+use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
 
 /// What a stream's timers are for.

@@ -12,13 +12,14 @@ use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Timeout, TimeoutCallbacks};
 use crate::http::http1::ServerConnectionImpl;
 use crate::http::{
-    CodecCallbacks, CodecError, RequestDecoder, ResponseFlag, ServerConnection, ServerConnectionCallbacks,
-    StreamCallbacks, StreamEncoder, StreamResetReason,
+    CodecCallbacks, CodecError, RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks,
+    StreamEncoder, StreamResetReason,
 };
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionState, FilterStatus,
     ReadFilter, ReadFilterCallbacks,
 };
+use crate::stream_info::ResponseFlag;
 use crate::trace::{self, Stage};
 
 /// On the way to closing a connection that is still answering.

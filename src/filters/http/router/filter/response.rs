@@ -8,7 +8,8 @@ use super::Filter;
 use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::event;
-use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, ResponseFlag, StreamResetReason, codes, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamResetReason, codes, utility};
+use crate::stream_info::ResponseFlag;
 use crate::trace::{self, Stage};
 use crate::upstream::HostSharedPtr;
 

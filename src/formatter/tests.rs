@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::http::{HeaderMap, Protocol, ResponseFlag, StreamInfoImpl};
+use crate::http::{HeaderMap, Protocol};
 use crate::network::Address;
+use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 
 const ID: &str = "1af026da-ae13-43cb-9ec7-2995086dd5f9";
 

@@ -4,7 +4,8 @@
 
 use super::format_parser::{self, Piece};
 use super::operator::Context;
-use crate::http::{HeaderMap, StreamInfoImpl};
+use crate::http::HeaderMap;
+use crate::stream_info::StreamInfoImpl;
 
 /// The format of an access log that has none of its own.
 pub const DEFAULT_FORMAT: &str = "[%START_TIME%] \"%REQUEST_HEADER(:METHOD)% \

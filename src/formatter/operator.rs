@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use super::date_format::DateFormat;
 use super::header_operator::{HeaderOperator, HeaderSource};
 use crate::common::UtcTime;
-use crate::http::{HeaderId, HeaderMap, StreamInfoImpl};
+use crate::http::{HeaderId, HeaderMap};
 use crate::network::Address;
+use crate::stream_info::StreamInfoImpl;
 
 /// What a line is made from.
 pub(super) struct Context<'a> {

@@ -1,0 +1,17 @@
+//! Substitution formats: texts with `%COMMAND%`s in them, which are replaced by what is known of a stream.
+//!
+//! Mirrors, as of 1.40, Envoy's `source/common/formatter/`; in 1.1 they are a part of the access log
+//! (`source/common/access_log/access_log_formatter.cc`). The formats and their errors are 1.40's.
+//!
+//! Left out: the operators that need TLS, metadata or filter state.
+
+mod date_format;
+mod date_spec;
+mod format_parser;
+mod header_operator;
+mod operator;
+mod substitution_formatter;
+#[cfg(test)]
+mod tests;
+
+pub use substitution_formatter::{DEFAULT_FORMAT, Formatter};
