@@ -8,10 +8,8 @@ use std::sync::Arc;
 use super::access_log_file::AccessLogFile;
 use super::access_log_manager::AccessLogManager;
 use super::file_config::FileAccessLogConfig;
-use super::instance::Instance;
-use crate::formatter::{DEFAULT_FORMAT, Formatter};
-use crate::http::HeaderMap;
-use crate::stream_info::StreamInfoImpl;
+use super::instance::{Instance, LogContext};
+use crate::formatter::Formatter;
 
 thread_local! {
     /// The line that this thread is making.
@@ -20,7 +18,7 @@ thread_local! {
 
 /// A format and the file that its lines go to. Shared by all workers.
 pub struct FileAccessLog {
-    formatter: Formatter,
+    formatter: Arc<Formatter>,
     file: Arc<AccessLogFile>,
 }
 
@@ -28,24 +26,17 @@ impl FileAccessLog {
     /// Builds a log and opens its file.
     ///
     /// # Errors
-    /// Envoy's text for a bad format or for a file that cannot be opened.
+    /// Envoy's text for a file that cannot be opened.
     pub fn new(config: &FileAccessLogConfig, manager: &AccessLogManager) -> Result<Self, String> {
-        let formatter = Formatter::new(config.format.as_deref().unwrap_or(DEFAULT_FORMAT))?;
-        Ok(FileAccessLog { formatter, file: manager.file(&config.sink)? })
+        Ok(FileAccessLog { formatter: config.formatter.clone(), file: manager.file(&config.sink)? })
     }
 }
 
 impl Instance for FileAccessLog {
-    fn log(
-        &self,
-        request_headers: Option<&HeaderMap>,
-        response_headers: Option<&HeaderMap>,
-        response_trailers: Option<&HeaderMap>,
-        info: &StreamInfoImpl,
-    ) {
+    fn log(&self, context: &LogContext<'_>) {
         let write = |line: &mut Vec<u8>| {
             line.clear();
-            self.formatter.format(line, request_headers, response_headers, response_trailers, info);
+            self.formatter.format(line, context);
             self.file.write(line);
         };
         // A stream may end while its thread does, when there are no thread locals any more.

@@ -15,6 +15,7 @@ use nix::sys::stat::Mode;
 
 use super::access_log_file::{AccessLogFileStats, FlushPolicy};
 use super::*;
+use crate::formatter::Formatter;
 use crate::stats::Store;
 use crate::stream_info::StreamInfoImpl;
 
@@ -71,11 +72,11 @@ impl Deref for KeptStore {
 
 fn config(path: &Path, format: &str) -> FileAccessLogConfig {
     let sink = AccessLogSink::File(path.to_str().unwrap().to_string());
-    FileAccessLogConfig { sink, format: Some(format.to_string()) }
+    FileAccessLogConfig { sink, formatter: Arc::new(Formatter::new(format).unwrap()) }
 }
 
 fn write(log: &FileAccessLog) {
-    log.log(None, None, None, &StreamInfoImpl::new());
+    log.log(&LogContext::new(&StreamInfoImpl::new()));
 }
 
 fn counter(store: &Store, name: &str) -> u64 {
@@ -395,7 +396,7 @@ fn threads_do_not_break_each_others_lines() {
 }
 
 #[test]
-fn errors_name_the_file_or_the_format() {
+fn errors_name_the_file() {
     let (store, directory) = (KeptStore::new(), Directory::new());
     let manager = AccessLogManager::new(&store, NEVER);
     let error = |path: &Path, format| FileAccessLog::new(&config(path, format), &manager).err().unwrap();
@@ -404,14 +405,13 @@ fn errors_name_the_file_or_the_format() {
     assert_eq!(error(&missing, "a"), expected);
     let expected = format!("unable to open file '{}': Is a directory", directory.0.display());
     assert_eq!(error(&directory.0, "a"), expected);
-    assert_eq!(error(&missing, "%NO%"), "Not supported field in StreamInfo: NO");
 }
 
 #[test]
 fn standard_streams_are_files_too() {
     let manager: Arc<AccessLogManager> = AccessLogManager::new(&Store::new(1), NEVER);
     for sink in [AccessLogSink::Stdout, AccessLogSink::Stderr] {
-        let config = FileAccessLogConfig { sink, format: Some(String::new()) };
+        let config = FileAccessLogConfig { sink, formatter: Arc::new(Formatter::new("").unwrap()) };
         write(&FileAccessLog::new(&config, &manager).unwrap());
     }
     manager.flush();

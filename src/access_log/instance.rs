@@ -10,21 +10,16 @@ use super::AccessLogManager;
 use crate::cluster_manager::ClusterManager;
 use crate::config::extension::{Factory, TypedConfig};
 use crate::config::{self, ConfigError};
-use crate::http::HeaderMap;
+use crate::formatter;
 use crate::stats::Store;
-use crate::stream_info::StreamInfoImpl;
 
-/// What is told of a stream that has ended.
+/// What an access log is told.
+pub type LogContext<'a> = formatter::Context<'a>;
+
+/// What is told of streams.
 pub trait Instance {
-    /// Logs a stream that has ended. Headers may be absent: a request may have been too broken to have
-    /// any, and not every response has trailers.
-    fn log(
-        &self,
-        request_headers: Option<&HeaderMap>,
-        response_headers: Option<&HeaderMap>,
-        response_trailers: Option<&HeaderMap>,
-        info: &StreamInfoImpl,
-    );
+    /// Logs a stream, when it has ended or at another moment that `context` names.
+    fn log(&self, context: &LogContext<'_>);
 }
 
 /// An access log of the configuration, which all workers share.

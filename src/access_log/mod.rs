@@ -24,4 +24,5 @@ pub use file_access_log::FileAccessLog;
 pub use file_config::{AccessLogSink, FILE, FileAccessLogConfig, STDERR, STDOUT};
 pub use instance::{
     AccessLogConfig, AccessLogFactoryContext, AccessLogInstanceFactory, Instance, InstanceSharedPtr,
+    LogContext,
 };

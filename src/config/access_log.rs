@@ -1,9 +1,8 @@
-//! `envoy.config.accesslog.v3`, and the formats that several access loggers have.
+//! `envoy.config.accesslog.v3`, and what is logged (`envoy.data.accesslog.v3`).
 
-use super::core::DataSource;
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
-use super::reader::{FromMessage, MessageReader};
+use super::reader::{EnumTable, FromMessage, MessageReader};
 
 /// One access logger.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,32 +20,61 @@ impl FromMessage for AccessLog {
     }
 }
 
-/// The format string in the field `log_format`; `None` is the default.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn read_log_format(r: &mut MessageReader<'_>) -> Result<Option<String>, ConfigError> {
-    let format: Option<SubstitutionFormatString> = r.message("log_format")?;
-    Ok(format.map(|f| f.text))
+/// What is logged of a stream, or when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccessLogType {
+    /// Nothing is being logged.
+    #[default]
+    NotSet,
+    /// A connection has reached its upstream.
+    TcpUpstreamConnected,
+    /// A connection goes on.
+    TcpPeriodic,
+    /// A connection has ended.
+    TcpConnectionEnd,
+    /// A request has come.
+    DownstreamStart,
+    /// A request goes on.
+    DownstreamPeriodic,
+    /// A request has ended.
+    DownstreamEnd,
+    /// A try has got its connection.
+    UpstreamPoolReady,
+    /// A try goes on.
+    UpstreamPeriodic,
+    /// A try has ended.
+    UpstreamEnd,
+    /// A tunnel to the downstream stands.
+    DownstreamTunnelSuccessfullyEstablished,
+    /// A session of UDP has got its tunnel.
+    UdpTunnelUpstreamConnected,
+    /// A session of UDP goes on.
+    UdpPeriodic,
+    /// A session of UDP has ended.
+    UdpSessionEnd,
 }
 
-/// `SubstitutionFormatString`, as far as it is plain text.
-struct SubstitutionFormatString {
-    text: String,
-}
+impl AccessLogType {
+    /// API names.
+    pub const TABLE: &EnumTable<Self> = &[
+        ("NotSet", Self::NotSet),
+        ("TcpUpstreamConnected", Self::TcpUpstreamConnected),
+        ("TcpPeriodic", Self::TcpPeriodic),
+        ("TcpConnectionEnd", Self::TcpConnectionEnd),
+        ("DownstreamStart", Self::DownstreamStart),
+        ("DownstreamPeriodic", Self::DownstreamPeriodic),
+        ("DownstreamEnd", Self::DownstreamEnd),
+        ("UpstreamPoolReady", Self::UpstreamPoolReady),
+        ("UpstreamPeriodic", Self::UpstreamPeriodic),
+        ("UpstreamEnd", Self::UpstreamEnd),
+        ("DownstreamTunnelSuccessfullyEstablished", Self::DownstreamTunnelSuccessfullyEstablished),
+        ("UdpTunnelUpstreamConnected", Self::UdpTunnelUpstreamConnected),
+        ("UdpPeriodic", Self::UdpPeriodic),
+        ("UdpSessionEnd", Self::UdpSessionEnd),
+    ];
 
-impl FromMessage for SubstitutionFormatString {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let text = match r.exactly_one(&["text_format_source", "text_format"])? {
-            "text_format" => r.string("text_format")?,
-            _ => match r.required_message("text_format_source")? {
-                DataSource::InlineString(text) => text,
-                DataSource::Filename(_) => {
-                    r.refuse_field("text_format_source", "only inline_string is supported yet");
-                    String::new()
-                }
-            },
-        };
-        Ok(Self { text })
+    /// The API's name.
+    pub fn name(self) -> &'static str {
+        Self::TABLE.iter().find(|row| row.1 == self).map_or("", |row| row.0)
     }
 }

@@ -19,6 +19,8 @@ pub enum Category {
     AccessLoggers,
     /// Where the hosts of a cluster come from.
     Clusters,
+    /// Commands of formats.
+    Formatters,
     /// Filters on the streams of a connection manager.
     HttpFilters,
     /// What a route says to one of those; of legate's alone.
@@ -35,11 +37,12 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 7] = [
+    pub const ALL: [Category; 8] = [
         Category::AccessLoggers,
         Category::Clusters,
         Category::HttpFilters,
         Category::NetworkFilters,
+        Category::Formatters,
         Category::LoadBalancingPolicies,
         Category::DownstreamTransportSockets,
         Category::UpstreamTransportSockets,
@@ -50,6 +53,7 @@ impl Category {
         match self {
             Category::AccessLoggers => "envoy.access_loggers",
             Category::Clusters => "envoy.clusters",
+            Category::Formatters => "envoy.formatter",
             Category::HttpFilters => "envoy.filters.http",
             Category::RouteFilterConfigs => "envoy.filters.http.route",
             Category::NetworkFilters => "envoy.filters.network",

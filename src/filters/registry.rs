@@ -8,6 +8,7 @@ use super::http::{self, NamedHttpFilterConfigFactory};
 use super::network::{self, NamedNetworkFilterConfigFactory};
 use crate::access_log::{self, AccessLogInstanceFactory};
 use crate::config::extension::{Category, Extensions, TypedFactory};
+use crate::formatter::CommandParserFactory;
 use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
 use crate::upstream::load_balancer::{self, LoadBalancerFactory};
 use crate::upstream::{self, ClusterFactory};
@@ -16,6 +17,7 @@ use crate::upstream::{self, ClusterFactory};
 pub static LINKED: Registry = Registry {
     access_loggers: &[&access_log::FILE, &access_log::STDERR, &access_log::STDOUT],
     clusters: &[&upstream::STATIC_CLUSTER],
+    formatters: &[],
     http_filters: &[&http::router::FACTORY],
     network_filters: &[&network::http_connection_manager::FACTORY],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
@@ -30,6 +32,8 @@ pub struct Registry {
     pub access_loggers: &'static [&'static AccessLogInstanceFactory],
     /// Where the hosts of a cluster come from.
     pub clusters: &'static [&'static ClusterFactory],
+    /// Commands of formats.
+    pub formatters: &'static [&'static CommandParserFactory],
     /// Filters on the streams of a connection manager.
     pub http_filters: &'static [&'static NamedHttpFilterConfigFactory],
     /// Filters on connections.
@@ -47,6 +51,7 @@ impl Extensions for Registry {
         match category {
             Category::AccessLoggers => upcast(self.access_loggers),
             Category::Clusters => upcast(self.clusters),
+            Category::Formatters => upcast(self.formatters),
             Category::HttpFilters => upcast(self.http_filters),
             Category::RouteFilterConfigs => {
                 let of_routes = self.http_filters.iter().filter_map(|filter| filter.route_factory());

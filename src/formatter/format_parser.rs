@@ -3,6 +3,9 @@
 //! Mirrors `SubstitutionFormatParser` of Envoy 1.40's `source/common/formatter/substitution_formatter.cc`;
 //! the rules are those of its expression `%COMMAND(ARGUMENT):LENGTH%`, and the error texts are its own.
 
+use std::sync::Arc;
+
+use super::command_parser::{Command, CommandParser, FormatterProvider};
 use super::operator::Operator;
 
 /// A part of a line.
@@ -11,24 +14,14 @@ pub(super) enum Piece {
     /// Printed as it is.
     Text(Box<str>),
     /// Printed from what is known of the stream.
-    Operator(Operator),
+    Command(Box<dyn FormatterProvider>),
 }
 
-/// A command between its two percent signs.
-struct Command<'a> {
-    name: &'a str,
-    /// Empty also when there are no parentheses.
-    argument: &'a str,
-    max_length: Option<usize>,
-    /// Bytes from the first percent sign to the last.
-    size: usize,
-}
-
-/// Parses a format; `%%` is a percent sign.
+/// Parses a format; `%%` is a percent sign. The commands are those of `parsers`, then the built-in ones.
 ///
 /// # Errors
 /// Envoy's text for a command that is not well formed, not known or not used as it must be.
-pub(super) fn parse(format: &str) -> Result<Vec<Piece>, String> {
+pub(super) fn parse(format: &str, parsers: &[Arc<dyn CommandParser>]) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut text = String::new();
     let mut position = 0;
@@ -39,16 +32,24 @@ pub(super) fn parse(format: &str) -> Result<Vec<Piece>, String> {
             position = percent + 2;
             continue;
         }
-        let command = match_command(&format[percent..]).ok_or_else(|| {
+        let (command, size) = match_command(&format[percent..]).ok_or_else(|| {
             format!("Incorrect configuration: {format}. Couldn't find valid command at position {percent}")
         })?;
         push_text(&mut pieces, &mut text);
-        pieces.push(Piece::Operator(Operator::new(command.name, command.argument, command.max_length)?));
-        position = percent + command.size;
+        pieces.push(Piece::Command(provider(&command, parsers)?));
+        position = percent + size;
     }
     text.push_str(&format[position..]);
     push_text(&mut pieces, &mut text);
     Ok(pieces)
+}
+
+fn provider(
+    command: &Command<'_>,
+    parsers: &[Arc<dyn CommandParser>],
+) -> Result<Box<dyn FormatterProvider>, String> {
+    let of_extension = parsers.iter().find_map(|parser| parser.parse(command));
+    of_extension.unwrap_or_else(|| Ok(Box::new(Operator::new(command)?)))
 }
 
 fn push_text(pieces: &mut Vec<Piece>, text: &mut String) {
@@ -57,8 +58,8 @@ fn push_text(pieces: &mut Vec<Piece>, text: &mut String) {
     }
 }
 
-/// Matches a command at the beginning of `text`, which starts with a percent sign.
-fn match_command(text: &str) -> Option<Command<'_>> {
+/// Matches a command at the beginning of `text`, which starts with a percent sign; returns also the bytes matched.
+fn match_command(text: &str) -> Option<(Command<'_>, usize)> {
     let is_name = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
     let name_end = 1 + text[1..].bytes().take_while(|byte| is_name(byte)).count();
     let name = &text[1..name_end];
@@ -67,7 +68,7 @@ fn match_command(text: &str) -> Option<Command<'_>> {
     }
     let Some(argument_and_rest) = text[name_end..].strip_prefix('(') else {
         let (max_length, size) = match_end(&text[name_end..])?;
-        return Some(Command { name, argument: "", max_length, size: name_end + size });
+        return Some((Command { name, argument: "", max_length }, name_end + size));
     };
     // The argument ends with the first closing parenthesis that the command may end after; it lies
     // on one line.
@@ -75,7 +76,7 @@ fn match_command(text: &str) -> Option<Command<'_>> {
     line.match_indices(')').find_map(|(close, _)| {
         let (max_length, size) = match_end(&argument_and_rest[close + 1..])?;
         let argument = &argument_and_rest[..close];
-        Some(Command { name, argument, max_length, size: name_end + 1 + close + 1 + size })
+        Some((Command { name, argument, max_length }, name_end + 1 + close + 1 + size))
     })
 }
 
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn errors_are_envoys() {
         for (format, error) in REFUSED {
-            assert_eq!(parse(format).unwrap_err(), *error, "{format:?}");
+            assert_eq!(parse(format, &[]).unwrap_err(), *error, "{format:?}");
         }
     }
 
@@ -157,18 +158,18 @@ mod tests {
             "%RESPONSE_CODE_DETAILS(X)%",
             "a\nb%ROUTE_NAME%",
         ] {
-            assert!(parse(format).is_ok(), "{format:?}: {:?}", parse(format));
+            assert!(parse(format, &[]).is_ok(), "{format:?}: {:?}", parse(format, &[]));
         }
     }
 
     #[test]
     fn text_and_escapes_between_commands_are_one_piece() {
-        let pieces = parse("a%%b%PROTOCOL%%%%DURATION%").unwrap();
+        let pieces = parse("a%%b%PROTOCOL%%%%DURATION%", &[]).unwrap();
         let shape: Vec<Option<&str>> = pieces
             .iter()
             .map(|piece| match piece {
                 Piece::Text(text) => Some(text.as_ref()),
-                Piece::Operator(_) => None,
+                Piece::Command(_) => None,
             })
             .collect();
         assert_eq!(shape, [Some("a%b"), None, Some("%"), None]);

@@ -2,7 +2,8 @@
 //!
 //! Mirrors `HeaderFormatter` of Envoy 1.40's `source/common/formatter/http_specific_formatter.cc`.
 
-use super::operator::Context;
+use super::command_parser::Written;
+use super::context::Context;
 use crate::http::{HeaderId, HeaderMap};
 
 /// Which headers.
@@ -64,18 +65,18 @@ impl HeaderOperator {
         })
     }
 
-    /// Appends the value of the first header found; false when there is none.
-    pub(super) fn write(&self, line: &mut Vec<u8>, context: &Context<'_>) -> bool {
+    /// Appends the value of the first header found.
+    pub(super) fn write(&self, line: &mut Vec<u8>, context: &Context<'_>) -> Written {
         let headers = match self.source {
             HeaderSource::Request => context.request_headers,
             HeaderSource::Response => context.response_headers,
             HeaderSource::ResponseTrailers => context.response_trailers,
         };
         let find = |headers| self.main.find(headers).or_else(|| self.alternative.find(headers));
-        let Some(value) = headers.and_then(find) else { return false };
+        let Some(value) = headers.and_then(find) else { return Written::Nothing };
         let length = self.max_length.map_or(value.len(), |max| value.len().min(max));
         line.extend_from_slice(&value[..length]);
-        true
+        Written::Text
     }
 }
 

@@ -3,15 +3,30 @@
 //! Mirrors, as of 1.40, Envoy's `source/common/formatter/`; in 1.1 they are a part of the access log
 //! (`source/common/access_log/access_log_formatter.cc`). The formats and their errors are 1.40's.
 //!
+//! ```text
+//! SubstitutionFormatString ──> Formatter ── TextFormatter ── format_parser ── CommandParser
+//!                                  └─────── JsonFormatter ─────────┘               │ makes
+//!                                                                          FormatterProvider
+//! ```
+//!
 //! Left out: the operators that need TLS, metadata or filter state.
 
+mod command_parser;
+mod context;
 mod date_format;
 mod date_spec;
 mod format_parser;
 mod header_operator;
+mod json_formatter;
+mod json_text;
 mod operator;
+mod substitution_format_string;
 mod substitution_formatter;
 #[cfg(test)]
 mod tests;
 
-pub use substitution_formatter::{DEFAULT_FORMAT, Formatter};
+pub use command_parser::{Command, CommandParser, CommandParserFactory, FormatterProvider, Written};
+pub use context::Context;
+pub use json_formatter::JsonFormatter;
+pub use substitution_format_string::SubstitutionFormatString;
+pub use substitution_formatter::{DEFAULT_FORMAT, Formatter, TextFormatter};

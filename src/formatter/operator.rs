@@ -6,20 +6,14 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use super::command_parser::{Command, FormatterProvider, Written};
+use super::context::Context;
 use super::date_format::DateFormat;
 use super::header_operator::{HeaderOperator, HeaderSource};
 use crate::common::UtcTime;
-use crate::http::{HeaderId, HeaderMap};
+use crate::http::HeaderId;
 use crate::network::Address;
-use crate::stream_info::StreamInfoImpl;
-
-/// What a line is made from.
-pub(super) struct Context<'a> {
-    pub(super) request_headers: Option<&'a HeaderMap>,
-    pub(super) response_headers: Option<&'a HeaderMap>,
-    pub(super) response_trailers: Option<&'a HeaderMap>,
-    pub(super) info: &'a StreamInfoImpl,
-}
+use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 
 /// Prints one value.
 #[derive(Debug)]
@@ -54,11 +48,12 @@ pub(super) enum AddressPart {
 }
 
 /// A value that takes neither argument nor length.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Field {
     Protocol,
     ResponseCode,
-    ResponseFlags,
+    /// By which of their names.
+    ResponseFlags(fn(ResponseFlag) -> &'static str),
     RouteName,
     BytesReceived,
     BytesSent,
@@ -68,6 +63,8 @@ pub(super) enum Field {
     ResponseDuration,
     ResponseTxDuration,
     UpstreamCluster,
+    AccessLogType,
+    LocalReplyBody,
     UpstreamTransportFailureReason,
     UpstreamRequestAttemptCount,
     ConnectionId,
@@ -76,12 +73,13 @@ pub(super) enum Field {
 }
 
 impl Operator {
-    /// The operator of that name.
+    /// The operator of that command.
     ///
     /// # Errors
     /// Envoy's text for a name that is not known, and for an argument or a length where there must be
     /// none or must be one.
-    pub(super) fn new(name: &str, argument: &str, max_length: Option<usize>) -> Result<Operator, String> {
+    pub(super) fn new(command: &Command<'_>) -> Result<Operator, String> {
+        let Command { name, argument, max_length } = *command;
         if let Some(source) = HeaderSource::find(name) {
             if argument.is_empty() {
                 return Err(format!("{name} requires parameters"));
@@ -109,7 +107,8 @@ impl Operator {
         let field = match name {
             "PROTOCOL" => Field::Protocol,
             "RESPONSE_CODE" => Field::ResponseCode,
-            "RESPONSE_FLAGS" => Field::ResponseFlags,
+            "RESPONSE_FLAGS" => Field::ResponseFlags(ResponseFlag::as_str),
+            "RESPONSE_FLAGS_LONG" => Field::ResponseFlags(ResponseFlag::long_name),
             "ROUTE_NAME" => Field::RouteName,
             "BYTES_RECEIVED" => Field::BytesReceived,
             "BYTES_SENT" => Field::BytesSent,
@@ -119,6 +118,8 @@ impl Operator {
             "RESPONSE_DURATION" => Field::ResponseDuration,
             "RESPONSE_TX_DURATION" => Field::ResponseTxDuration,
             "UPSTREAM_CLUSTER" => Field::UpstreamCluster,
+            "ACCESS_LOG_TYPE" => Field::AccessLogType,
+            "LOCAL_REPLY_BODY" => Field::LocalReplyBody,
             "UPSTREAM_TRANSPORT_FAILURE_REASON" => Field::UpstreamTransportFailureReason,
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Field::UpstreamRequestAttemptCount,
             "CONNECTION_ID" => Field::ConnectionId,
@@ -148,20 +149,24 @@ impl Operator {
             Some(Operator::Address(*of, part))
         })
     }
+}
 
-    /// Appends the value; false when there is none.
-    pub(super) fn write(&self, line: &mut Vec<u8>, context: &Context<'_>) -> bool {
+impl FormatterProvider for Operator {
+    fn write(&self, line: &mut Vec<u8>, context: &Context<'_>) -> Written {
+        let info = context.stream_info;
         match self {
-            Operator::Header(header) => return header.write(line, context),
-            Operator::StartTime(format) => format.write(line, &UtcTime::new(context.info.start_time())),
-            Operator::ResponseCodeDetails { allow_whitespaces } => {
-                return write_details(line, &context.info.response_code_details(), *allow_whitespaces);
+            Operator::Header(header) => header.write(line, context),
+            Operator::StartTime(format) => {
+                format.write(line, &UtcTime::new(info.start_time()));
+                Written::Text
             }
-            Operator::Hostname(name) => return write_text(line, name),
-            Operator::Address(of, part) => return write_address(line, of.get(context.info), *part),
-            Operator::Plain(field) => return field.write(line, context),
+            Operator::ResponseCodeDetails { allow_whitespaces } => {
+                write_details(line, &info.response_code_details(), *allow_whitespaces)
+            }
+            Operator::Hostname(name) => write_text(line, name),
+            Operator::Address(of, part) => write_address(line, of.get(info), *part),
+            Operator::Plain(field) => field.write(line, context),
         }
-        true
     }
 }
 
@@ -178,13 +183,13 @@ impl AddressOf {
 }
 
 impl Field {
-    fn write(self, line: &mut Vec<u8>, context: &Context<'_>) -> bool {
-        let info = context.info;
+    fn write(self, line: &mut Vec<u8>, context: &Context<'_>) -> Written {
+        let info = context.stream_info;
         let start = Some(info.start_time_monotonic());
         match self {
             Field::Protocol => write_optional(line, info.protocol.get().map(|protocol| protocol.as_str())),
             Field::ResponseCode => write_number(line, info.response_code.get().unwrap_or(0).into()),
-            Field::ResponseFlags => write_flags(line, info),
+            Field::ResponseFlags(name) => write_flags(line, info, name),
             Field::RouteName => write_optional(line, info.route_name().as_deref()),
             Field::BytesReceived => write_number(line, info.bytes_received()),
             Field::BytesSent => write_number(line, info.bytes_sent()),
@@ -198,6 +203,11 @@ impl Field {
                 info.last_downstream_tx_byte_sent.get(),
             ),
             Field::UpstreamCluster => write_optional(line, info.upstream_cluster().as_deref()),
+            Field::AccessLogType => write_text(line, context.log_type.name()),
+            Field::LocalReplyBody => {
+                line.extend_from_slice(context.local_reply_body.as_bytes());
+                Written::Text
+            }
             Field::UpstreamTransportFailureReason => {
                 write_details(line, &info.upstream_transport_failure_reason(), false)
             }
@@ -207,53 +217,57 @@ impl Field {
             Field::StreamId => match context.request_headers.and_then(|h| h.get(HeaderId::RequestId)) {
                 Some(id) => {
                     line.extend_from_slice(id);
-                    true
+                    Written::Text
                 }
-                None => false,
+                None => Written::Nothing,
             },
             // Known only from TLS.
-            Field::RequestedServerName => false,
+            Field::RequestedServerName => Written::Nothing,
         }
     }
 }
 
-fn write_optional(line: &mut Vec<u8>, text: Option<&str>) -> bool {
-    text.is_some_and(|text| write_text(line, text))
+fn write_optional(line: &mut Vec<u8>, text: Option<&str>) -> Written {
+    write_text(line, text.unwrap_or_default())
 }
 
 /// An empty text is none.
-fn write_text(line: &mut Vec<u8>, text: &str) -> bool {
+fn write_text(line: &mut Vec<u8>, text: &str) -> Written {
     line.extend_from_slice(text.as_bytes());
-    !text.is_empty()
+    if text.is_empty() { Written::Nothing } else { Written::Text }
 }
 
-fn write_number(line: &mut Vec<u8>, number: u64) -> bool {
+fn write_number(line: &mut Vec<u8>, number: u64) -> Written {
     line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    true
+    Written::Json
 }
 
-fn write_milliseconds(line: &mut Vec<u8>, duration: Duration) -> bool {
+fn write_milliseconds(line: &mut Vec<u8>, duration: Duration) -> Written {
     write_number(line, duration.as_millis() as u64)
 }
 
-fn write_time(line: &mut Vec<u8>, from: Option<Instant>, to: Option<Instant>) -> bool {
+fn write_time(line: &mut Vec<u8>, from: Option<Instant>, to: Option<Instant>) -> Written {
     match (from, to) {
         (Some(from), Some(to)) => write_milliseconds(line, to.saturating_duration_since(from)),
-        _ => false,
+        _ => Written::Nothing,
     }
 }
 
-fn write_flags(line: &mut Vec<u8>, info: &StreamInfoImpl) -> bool {
+/// No flag is a text of its own, in every form.
+fn write_flags(line: &mut Vec<u8>, info: &StreamInfoImpl, name: fn(ResponseFlag) -> &'static str) -> Written {
     for (i, flag) in info.response_flags().enumerate() {
         if i > 0 {
             line.push(b',');
         }
-        line.extend_from_slice(flag.as_str().as_bytes());
+        line.extend_from_slice(name(flag).as_bytes());
     }
-    info.has_any_response_flag()
+    if !info.has_any_response_flag() {
+        line.push(b'-');
+    }
+    Written::Text
 }
 
-fn write_details(line: &mut Vec<u8>, details: &str, allow_whitespaces: bool) -> bool {
+fn write_details(line: &mut Vec<u8>, details: &str, allow_whitespaces: bool) -> Written {
     let start = line.len();
     line.extend_from_slice(details.as_bytes());
     if !allow_whitespaces {
@@ -261,20 +275,23 @@ fn write_details(line: &mut Vec<u8>, details: &str, allow_whitespaces: bool) -> 
             *byte = b'_';
         }
     }
-    !details.is_empty()
+    if details.is_empty() { Written::Nothing } else { Written::Text }
 }
 
-fn write_address(line: &mut Vec<u8>, address: Option<Address>, part: AddressPart) -> bool {
+fn write_address(line: &mut Vec<u8>, address: Option<Address>, part: AddressPart) -> Written {
     use std::io::Write;
-    let Some(address) = address else { return false };
+    let Some(address) = address else { return Written::Nothing };
     // Writing to memory cannot fail.
     let _ = match part {
         AddressPart::Whole => write!(line, "{address}"),
         AddressPart::WithoutPort => write!(line, "{}", address.as_string_without_port()),
-        // The port of a pipe is empty.
-        AddressPart::Port => address.ip().map_or(Ok(()), |ip| write!(line, "{}", ip.port())),
+        AddressPart::Port => match address.ip() {
+            Some(ip) => return write_number(line, ip.port().into()),
+            // The port of a pipe is empty.
+            None => Ok(()),
+        },
     };
-    true
+    Written::Text
 }
 
 /// What a cell holds, which stays there.

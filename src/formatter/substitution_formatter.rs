@@ -1,11 +1,14 @@
-//! [`Formatter`]: makes lines from a format that was parsed once.
+//! [`Formatter`]: makes texts from a format that was parsed once.
 //!
-//! Mirrors `FormatterImpl` of Envoy 1.40's `source/common/formatter/substitution_formatter.cc`.
+//! Mirrors `Formatter` of Envoy 1.40's `envoy/formatter/substitution_formatter_base.h` and `FormatterImpl` of
+//! `source/common/formatter/substitution_formatter.cc`.
 
+use std::sync::Arc;
+
+use super::command_parser::{CommandParser, Written};
+use super::context::Context;
 use super::format_parser::{self, Piece};
-use super::operator::Context;
-use crate::http::HeaderMap;
-use crate::stream_info::StreamInfoImpl;
+use super::json_formatter::JsonFormatter;
 
 /// The format of an access log that has none of its own.
 pub const DEFAULT_FORMAT: &str = "[%START_TIME%] \"%REQUEST_HEADER(:METHOD)% \
@@ -14,10 +17,13 @@ pub const DEFAULT_FORMAT: &str = "[%START_TIME%] \"%REQUEST_HEADER(:METHOD)% \
     \"%REQUEST_HEADER(X-FORWARDED-FOR)%\" \"%REQUEST_HEADER(USER-AGENT)%\" \
     \"%REQUEST_HEADER(X-REQUEST-ID)%\" \"%REQUEST_HEADER(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
 
-/// A parsed format string.
+/// Makes texts of what is known of a stream.
 #[derive(Debug)]
-pub struct Formatter {
-    pieces: Vec<Piece>,
+pub enum Formatter {
+    /// By a format string.
+    Text(TextFormatter),
+    /// A JSON object.
+    Json(JsonFormatter),
 }
 
 impl Formatter {
@@ -26,28 +32,68 @@ impl Formatter {
     /// # Errors
     /// Envoy's text for what is wrong.
     pub fn new(format: &str) -> Result<Formatter, String> {
-        Ok(Formatter { pieces: format_parser::parse(format)? })
+        TextFormatter::new(format, false, &[]).map(Formatter::Text)
     }
 
-    /// Appends the line of a stream; `-` stands for what is absent.
-    pub fn format(
-        &self,
-        line: &mut Vec<u8>,
-        request_headers: Option<&HeaderMap>,
-        response_headers: Option<&HeaderMap>,
-        response_trailers: Option<&HeaderMap>,
-        info: &StreamInfoImpl,
-    ) {
-        let context = Context { request_headers, response_headers, response_trailers, info };
+    /// Appends the text.
+    pub fn format(&self, line: &mut Vec<u8>, context: &Context<'_>) {
+        match self {
+            Formatter::Text(formatter) => formatter.format(line, context),
+            Formatter::Json(formatter) => formatter.format(line, context),
+        }
+    }
+}
+
+/// A parsed format string.
+#[derive(Debug)]
+pub struct TextFormatter {
+    pieces: Vec<Piece>,
+    omit_empty_values: bool,
+}
+
+impl TextFormatter {
+    /// Parses a format, whose commands are those of `parsers` and the built-in ones. What is absent is empty if it
+    /// is to be omitted, else `-`.
+    ///
+    /// # Errors
+    /// Envoy's text for what is wrong.
+    pub fn new(
+        format: &str,
+        omit_empty_values: bool,
+        parsers: &[Arc<dyn CommandParser>],
+    ) -> Result<TextFormatter, String> {
+        Ok(TextFormatter { pieces: format_parser::parse(format, parsers)?, omit_empty_values })
+    }
+
+    /// Appends the text.
+    pub fn format(&self, line: &mut Vec<u8>, context: &Context<'_>) {
         for piece in &self.pieces {
-            match piece {
-                Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
-                Piece::Operator(operator) => {
-                    if !operator.write(line, &context) {
-                        line.push(b'-');
-                    }
-                }
+            if piece.write(line, context) == Written::Nothing && !self.omit_empty_values {
+                line.push(b'-');
             }
+        }
+    }
+
+    /// Appends a value that keeps its kind: that of the command which is the whole format, or a text.
+    pub(super) fn format_value(&self, line: &mut Vec<u8>, context: &Context<'_>) -> Written {
+        match self.pieces.as_slice() {
+            [piece] => piece.write(line, context),
+            _ => {
+                self.format(line, context);
+                Written::Text
+            }
+        }
+    }
+}
+
+impl Piece {
+    fn write(&self, line: &mut Vec<u8>, context: &Context<'_>) -> Written {
+        match self {
+            Piece::Text(text) => {
+                line.extend_from_slice(text.as_bytes());
+                Written::Text
+            }
+            Piece::Command(command) => command.write(line, context),
         }
     }
 }

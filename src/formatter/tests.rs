@@ -1,8 +1,12 @@
 //! Lines as a whole, compared with what Envoy 1.40 wrote for the same streams.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::*;
+use crate::config::access_log::AccessLogType;
 use crate::http::{HeaderMap, Protocol};
 use crate::network::Address;
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
@@ -18,11 +22,20 @@ struct Logged {
 }
 
 impl Logged {
+    fn context(&self) -> Context<'_> {
+        Context {
+            request_headers: self.request.as_ref(),
+            response_headers: self.response.as_ref(),
+            response_trailers: self.trailers.as_ref(),
+            log_type: AccessLogType::DownstreamEnd,
+            ..Context::new(&self.info)
+        }
+    }
+
     fn line(&self, format: &str) -> String {
         let mut line = Vec::new();
         let formatter = Formatter::new(format).unwrap();
-        let (request, response) = (self.request.as_ref(), self.response.as_ref());
-        formatter.format(&mut line, request, response, self.trailers.as_ref(), &self.info);
+        formatter.format(&mut line, &self.context());
         String::from_utf8(line).unwrap()
     }
 
@@ -228,4 +241,140 @@ fn times_escapes_and_plain_text() {
     assert_eq!(logged.line(""), "");
     assert_eq!(logged.line("100%% of\n%%PROTOCOL%%"), "100% of\n%PROTOCOL%");
     assert!(!["", "-"].contains(&logged.value("HOSTNAME").as_str()));
+}
+
+impl Logged {
+    /// The line of a JSON format.
+    fn json(&self, pattern: serde_json::Value, omit_empty_values: bool) -> String {
+        let formatter =
+            JsonFormatter::new(pattern.as_object().expect("an object"), omit_empty_values, &[]).unwrap();
+        let mut line = Vec::new();
+        formatter.format(&mut line, &self.context());
+        String::from_utf8(line).unwrap()
+    }
+}
+
+#[test]
+fn json_keeps_the_kinds_of_values_and_sorts_keys() {
+    let logged = stream("GET", "/d", 200);
+    let line = logged.json(
+        json!({
+            "z": "%RESPONSE_CODE%", "a": "%PROTOCOL%", "null": null, "empty": {}, "el": [],
+            "m": {"y": "%REQ(x-none)%", "b": "lit", "n": {"q": "%BYTES_SENT%"}},
+            "list": ["%REQUEST_DURATION%", 1, true, null, "x%%y", "a %RESPONSE_CODE% b", "%REQ(:PATH):0%"],
+            "two": "%REQ(x-none)%%REQ(x-none)%", "flags": "%RESPONSE_FLAGS%", "time": "%START_TIME(day)%",
+            "port": "%DOWNSTREAM_LOCAL_PORT%", "type": "%ACCESS_LOG_TYPE%", "body": "%LOCAL_REPLY_BODY%",
+        }),
+        false,
+    );
+    let want = concat!(
+        r#"{"a":"HTTP/1.1","body":"","el":[],"empty":{},"flags":"-","#,
+        r#""list":[0,1,true,null,"x%y","a 200 b",""],"m":{"b":"lit","n":{"q":0},"y":null},"null":null,"#,
+        r#""port":45661,"time":"day","two":"--","type":"DownstreamEnd","z":200}"#,
+        "\n"
+    );
+    assert_eq!(line, want);
+}
+
+#[test]
+fn what_is_empty_may_be_left_out() {
+    let logged = stream("GET", "/d", 200);
+    let line = logged.json(
+        json!({
+            "a": "%REQ(x-none)%", "b": "", "c": "%REQ(:PATH):0%", "d": {}, "e": [], "f": {"g": {"h": null}},
+            "i": "-%REQ(x-none)%%RESPONSE_FLAGS%", "j": [null, "%REQ(x-none)%", 1], "l": {"m": [{"n": "%REQ(x-none)%"}]},
+        }),
+        true,
+    );
+    assert_eq!(line, "{\"b\":\"\",\"c\":\"\",\"e\":[],\"i\":\"--\",\"j\":[1],\"l\":{\"m\":[]}}\n");
+    assert_eq!(logged.json(json!({"a": {"b": "%REQ(x-none)%"}}), true), "{}\n");
+    let text = TextFormatter::new("%REQ(x-none)%|%RESPONSE_FLAGS%|%REQ(:METHOD)%", true, &[]).unwrap();
+    let mut line = Vec::new();
+    text.format(&mut line, &logged.context());
+    assert_eq!(line, b"|-|GET");
+}
+
+#[test]
+fn json_strings_are_escaped() {
+    let mut logged = stream("GET", "/d", 200);
+    if let Some(request) = &mut logged.request {
+        request.add("x-plain", b"a\"b\\c\td");
+        request.add("x-utf8", "\u{e9}\u{2028}".as_bytes());
+        request.add("x-latin1", b"\xc3\xa9\xff\"");
+    }
+    let line = logged.json(
+        json!({
+            "k\"ey\n": "v\u{1}\u{8}\u{c}\r\u{7f}/\u{e9}", "p": "%REQ(x-plain)%", "u": "%REQ(x-utf8)%",
+            "l": "%REQ(x-latin1)%", "m": "\"%REQ(x-plain)%\"",
+        }),
+        false,
+    );
+    let want = concat!(
+        r#"{"k\"ey\n":"v\u0001\b\f\r"#,
+        "\u{7f}/\u{e9}",
+        r#"","l":"\u00c3\u00a9\u00ff\u0022","m":"\"a\"b\\c\td\"","p":"a\"b\\c\td","u":""#,
+        "\u{e9}\u{2028}\"}\n"
+    );
+    assert_eq!(line, want);
+}
+
+#[test]
+fn json_numbers_are_the_shortest() {
+    let logged = stream("GET", "/d", 200);
+    for (number, text) in [
+        ("100", "100"),
+        ("100000", "1e+05"),
+        ("123000", "123000"),
+        ("1e15", "1e+15"),
+        ("0.1", "0.1"),
+        ("0.001", "0.001"),
+        ("0.0001", "1e-04"),
+        ("0.00012", "0.00012"),
+        ("1e-7", "1e-07"),
+        ("-0.0", "-0"),
+        ("-5", "-5"),
+        ("1234567.5", "1234567.5"),
+        ("123456789012345678", "123456789012345680"),
+        ("9007199254740993", "9007199254740992"),
+        ("1234567890123456789012", "1234567890123456774144"),
+        ("1.7976931348623157e308", "1.7976931348623157e+308"),
+    ] {
+        let number: serde_json::Value = serde_json::from_str(number).unwrap();
+        assert_eq!(logged.json(json!({"n": number}), false), format!("{{\"n\":{text}}}\n"));
+    }
+}
+
+/// `%SHOUT(word)%`.
+#[derive(Debug)]
+struct Shout;
+
+#[derive(Debug)]
+struct Shouted(String);
+
+impl CommandParser for Shout {
+    fn parse(&self, command: &Command<'_>) -> Option<Result<Box<dyn FormatterProvider>, String>> {
+        (command.name == "SHOUT").then(|| match command.argument {
+            "" => Err("SHOUT requires parameters".to_string()),
+            word => Ok(Box::new(Shouted(word.to_uppercase())) as Box<dyn FormatterProvider>),
+        })
+    }
+}
+
+impl FormatterProvider for Shouted {
+    fn write(&self, line: &mut Vec<u8>, _context: &Context<'_>) -> Written {
+        line.extend_from_slice(self.0.as_bytes());
+        Written::Text
+    }
+}
+
+#[test]
+fn extensions_add_commands() {
+    let parsers: [Arc<dyn CommandParser>; 1] = [Arc::new(Shout)];
+    let formatter = TextFormatter::new("%SHOUT(hey)% %PROTOCOL%", false, &parsers).unwrap();
+    let mut line = Vec::new();
+    formatter.format(&mut line, &stream("GET", "/", 200).context());
+    assert_eq!(line, b"HEY HTTP/1.1");
+    let error = |format| TextFormatter::new(format, false, &parsers).unwrap_err();
+    assert_eq!(error("%SHOUT%"), "SHOUT requires parameters");
+    assert_eq!(error("%WHISPER%"), "Not supported field in StreamInfo: WHISPER");
 }

@@ -9,7 +9,9 @@ use crate::filters::LINKED;
 use crate::filters::http::HttpFilter;
 use crate::filters::http::router::RouterConfig;
 use crate::filters::network::http_connection_manager::HttpConnectionManager;
+use crate::formatter::Formatter;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 const HCM: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
@@ -494,12 +496,47 @@ fn access_logs() {
     let format = json!({"text_format_source": {"inline_string": "x"}});
     let b = accept(file(json!({"path": "/dev/null", "log_format": format})));
     let log = &manager(&b).access_log[0];
-    let want = FileAccessLogConfig { format: Some("x".into()), ..FileAccessLogConfig::file("/dev/null") };
+    let formatter = Arc::new(Formatter::new("x").unwrap());
+    let want = FileAccessLogConfig { formatter, ..FileAccessLogConfig::file("/dev/null") };
     assert_eq!(log.typed_config, AccessLog::of("envoy.access_loggers.file", want).typed_config);
     let both = json!({"path": "/dev/null", "format": "y", "log_format": format});
     let path = format!("{HCM}.access_log[0].typed_config");
     assert_eq!(refuse(file(both)), format!("{path}: only one of 'format' and 'log_format' may be set"));
     assert_eq!(refuse(file(json!({}))), format!("{path}.path: value length must be at least 1 characters"));
+    for (format, want) in [
+        (
+            json!({"text_format": "%A"}),
+            "text_format: Incorrect configuration: %A. Couldn't find valid command at position 0",
+        ),
+        (
+            json!({"text_format_source": {"inline_string": "%A%"}}),
+            "text_format_source.inline_string: Not supported field in StreamInfo: A",
+        ),
+        (
+            json!({"json_format": {"a": {"b": ["x", "%REQ%"]}}}),
+            "json_format[\"a\"][\"b\"][1]: REQ requires parameters",
+        ),
+        (json!({"json_format": []}), "json_format: expected an object"),
+        (
+            json!({"json_format": {}, "text_format": ""}),
+            ": only one of 'text_format' and 'json_format' may be set",
+        ),
+        (
+            json!({"json_format": {}, "formatters": [{"name": "m", "typed_config": {"@type": "x/envoy.extensions.formatter.metadata.v3.Metadata"}}]}),
+            "formatters[0].typed_config.@type: unknown or unsupported type \
+             'envoy.extensions.formatter.metadata.v3.Metadata', supported here: none",
+        ),
+    ] {
+        let dot = if want.starts_with(':') { "" } else { "." };
+        let want = format!("{path}.log_format{dot}{want}");
+        assert_eq!(refuse(file(json!({"path": "/dev/null", "log_format": format}))), want);
+    }
+    for format in [
+        json!({"json_format": {"a": "%PROTOCOL%"}, "json_format_options": {"sort_properties": true}, "content_type": "x"}),
+        json!({"text_format_source": {"inline_string": ""}, "omit_empty_values": true}),
+    ] {
+        accept(file(json!({"path": "/dev/null", "log_format": format})));
+    }
 }
 
 #[test]

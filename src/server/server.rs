@@ -380,6 +380,10 @@ fn log_start(options: &Options, registry: &Registry) {
     envoy_log!(Main, info, "statically linked extensions:");
     for category in Category::ALL {
         let names: Vec<_> = registry.factories(category).iter().map(|factory| factory.name()).collect();
+        // Envoy knows of a category by its members.
+        if names.is_empty() {
+            continue;
+        }
         let kind = category.name().trim_start_matches("envoy.");
         envoy_log!(Main, info, "  {}: {}", kind, names.join(", "));
     }

@@ -105,4 +105,40 @@ impl ResponseFlag {
             ResponseFlag::UnconditionalDropOverload => "UDO",
         }
     }
+
+    /// The name in `%RESPONSE_FLAGS_LONG%`.
+    pub fn long_name(self) -> &'static str {
+        match self {
+            ResponseFlag::FailedLocalHealthCheck => "FailedLocalHealthCheck",
+            ResponseFlag::NoHealthyUpstream => "NoHealthyUpstream",
+            ResponseFlag::UpstreamRequestTimeout => "UpstreamRequestTimeout",
+            ResponseFlag::LocalReset => "LocalReset",
+            ResponseFlag::UpstreamRemoteReset => "UpstreamRemoteReset",
+            ResponseFlag::UpstreamConnectionFailure => "UpstreamConnectionFailure",
+            ResponseFlag::UpstreamConnectionTermination => "UpstreamConnectionTermination",
+            ResponseFlag::UpstreamOverflow => "UpstreamOverflow",
+            ResponseFlag::NoRouteFound => "NoRouteFound",
+            ResponseFlag::DelayInjected => "DelayInjected",
+            ResponseFlag::FaultInjected => "FaultInjected",
+            ResponseFlag::RateLimited => "RateLimited",
+            ResponseFlag::UnauthorizedExternalService => "UnauthorizedExternalService",
+            ResponseFlag::RateLimitServiceError => "RateLimitServiceError",
+            ResponseFlag::DownstreamConnectionTermination => "DownstreamConnectionTermination",
+            ResponseFlag::UpstreamRetryLimitExceeded => "UpstreamRetryLimitExceeded",
+            ResponseFlag::StreamIdleTimeout => "StreamIdleTimeout",
+            ResponseFlag::InvalidEnvoyRequestHeaders => "InvalidEnvoyRequestHeaders",
+            ResponseFlag::DownstreamProtocolError => "DownstreamProtocolError",
+            ResponseFlag::UpstreamMaxStreamDurationReached => "UpstreamMaxStreamDurationReached",
+            ResponseFlag::ResponseFromCacheFilter => "ResponseFromCacheFilter",
+            ResponseFlag::NoFilterConfigFound => "NoFilterConfigFound",
+            ResponseFlag::DurationTimeout => "DurationTimeout",
+            ResponseFlag::UpstreamProtocolError => "UpstreamProtocolError",
+            ResponseFlag::NoClusterFound => "NoClusterFound",
+            ResponseFlag::OverloadManager => "OverloadManager",
+            ResponseFlag::DnsResolutionFailed => "DnsResolutionFailed",
+            ResponseFlag::DropOverload => "DropOverload",
+            ResponseFlag::DownstreamRemoteReset => "DownstreamRemoteReset",
+            ResponseFlag::UnconditionalDropOverload => "UnconditionalDropOverload",
+        }
+    }
 }

@@ -13,9 +13,8 @@ use legate::filters::http::{
     FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory, FilterHeadersStatus, FilterTrailersStatus,
     HttpFilterConfig, NamedHttpFilterConfigFactory, StreamEncoderFilter, StreamEncoderFilterCallbacks,
 };
-use legate::http::{HeaderMap, HeaderMapPtr};
+use legate::http::HeaderMapPtr;
 use legate::stats::{Counter, Scope};
-use legate::stream_info::StreamInfoImpl;
 
 const TYPES: &[&str] = &["legate.test.Greeting"];
 
@@ -91,14 +90,8 @@ impl StreamEncoderFilter for GreetingFilter {
 
 impl access_log::Instance for GreetingFilter {
     /// Counts, when the stream has ended.
-    fn log(
-        &self,
-        _request_headers: Option<&HeaderMap>,
-        response_headers: Option<&HeaderMap>,
-        _response_trailers: Option<&HeaderMap>,
-        _info: &StreamInfoImpl,
-    ) {
-        if response_headers.is_some_and(|headers| headers.get_all("x-greeting").next().is_some()) {
+    fn log(&self, context: &access_log::LogContext<'_>) {
+        if context.response_headers.is_some_and(|headers| headers.get_all("x-greeting").next().is_some()) {
             self.greeter.greetings.inc();
         }
     }

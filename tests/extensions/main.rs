@@ -171,11 +171,11 @@ fn readme_lists_what_is_linked_in() {
     let (_, table) = readme.split_once("| category | extensions |\n|---|---|\n").expect("the table");
     let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
     let row = |category: Category| {
-        let factories = LINKED.factories(category);
+        let factories = Some(LINKED.factories(category)).filter(|factories| !factories.is_empty())?;
         let names: Vec<_> = factories.iter().map(|factory| format!("`{}`", factory.name())).collect();
-        format!("| `{}` | {} |", category.name(), names.join(", "))
+        Some(format!("| `{}` | {} |", category.name(), names.join(", ")))
     };
-    assert_eq!(rows, Category::ALL.map(row));
+    assert_eq!(rows, Category::ALL.into_iter().filter_map(row).collect::<Vec<_>>());
 }
 
 #[test]

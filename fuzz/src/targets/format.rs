@@ -3,7 +3,7 @@
 
 use std::cell::OnceCell;
 
-use legate::formatter::Formatter;
+use legate::formatter::{Context, Formatter, JsonFormatter};
 use legate::http::{HeaderId, HeaderMap, Protocol};
 use legate::logger;
 use legate::stream_info::{ResponseFlag, StreamInfoImpl};
@@ -67,20 +67,42 @@ impl Stream {
     }
 }
 
+/// As a text and, as the value of an object's field, as JSON.
 fn access_log(text: &str) -> u64 {
     match Formatter::new(text) {
         Ok(formatter) => STREAM.with(|stream| {
             let stream = stream.get_or_init(Stream::new);
+            let full = Context {
+                request_headers: Some(&stream.request),
+                response_headers: Some(&stream.response),
+                response_trailers: Some(&stream.trailers),
+                ..Context::new(&stream.info)
+            };
             let mut line = Vec::new();
-            let (request, response) = (Some(&stream.request), Some(&stream.response));
-            formatter.format(&mut line, request, response, Some(&stream.trailers), &stream.info);
+            formatter.format(&mut line, &full);
             let length = line.len();
+            json(text, &full);
             line.clear();
-            formatter.format(&mut line, None, None, None, &StreamInfoImpl::new());
+            let info = StreamInfoImpl::new();
+            formatter.format(&mut line, &Context::new(&info));
+            json(text, &Context::new(&info));
             hash((0, length.min(64), line.len().min(8)))
         }),
         Err(error) => hash((1, error.split_whitespace().take(2).collect::<Vec<_>>())),
     }
+}
+
+fn json(text: &str, context: &Context<'_>) {
+    let pattern = serde_json::Map::from_iter([("key".to_string(), text.into())]);
+    let formatter = JsonFormatter::new(&pattern, false, &[]).expect("a good format");
+    let mut line = Vec::new();
+    formatter.format(&mut line, context);
+    let value: Result<serde_json::Value, _> = serde_json::from_slice(&line);
+    assert!(
+        value.is_ok_and(|value| value.get("key").is_some()),
+        "no JSON: {}",
+        String::from_utf8_lossy(&line)
+    );
 }
 
 const SEEDS: &[&[u8]] = &[

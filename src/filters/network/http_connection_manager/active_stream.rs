@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::config::ConnectionManagerConfig;
 use super::conn_manager::ConnectionManagerImpl;
+use crate::access_log::LogContext;
 use crate::buffer::Buffer;
+use crate::config::access_log::AccessLogType;
 use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::manager::FilterManager;
@@ -379,11 +381,19 @@ impl Drop for ActiveStream {
             response.as_ref().map(|h| h.borrow()),
             trailers.as_ref().map(|h| h.borrow()),
         );
+        let context = LogContext {
+            request_headers: request.as_deref(),
+            response_headers: response.as_deref(),
+            response_trailers: trailers.as_deref(),
+            local_reply_body: "",
+            log_type: AccessLogType::DownstreamEnd,
+            stream_info: info,
+        };
         for log in &self.config.access_logs {
-            log.log(request.as_deref(), response.as_deref(), trailers.as_deref(), info);
+            log.log(&context);
         }
         for handler in handlers {
-            handler.log(request.as_deref(), response.as_deref(), trailers.as_deref(), info);
+            handler.log(&context);
         }
     }
 }
