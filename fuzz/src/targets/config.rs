@@ -29,13 +29,13 @@ fn run(input: &[u8]) -> u64 {
             let text = error.to_string();
             let text = text.get(..200).unwrap_or(&text);
             let known = |word: &&str| word.len() > 2 && DICTIONARY.contains(word);
-            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(known);
+            let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(known);
             // Nothing of the input's own: an input is kept where this is new.
             let told = text
                 .split_whitespace()
                 .filter(|word| TOLD.split_whitespace().any(|told| told == *word))
                 .take(4);
-            hash((1, words.last(), told.collect::<Vec<_>>()))
+            hash((1, words.next_back(), told.collect::<Vec<_>>()))
         }
     }
 }
