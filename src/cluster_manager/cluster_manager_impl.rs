@@ -15,7 +15,7 @@ use crate::stats_struct;
 use crate::thread_local::{self, InstanceImpl, SlotImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::{
-    Cluster, ClusterFactoryContext, ClusterInfoImpl, HostSharedPtr, HostVectors, MemberUpdateCb,
+    Cluster, ClusterFactoryContext, ClusterInfoImpl, ClusterName, HostSharedPtr, HostVectors, MemberUpdateCb,
     PriorityUpdateCb, create_cluster,
 };
 
@@ -121,13 +121,11 @@ impl ClusterManagerImpl {
 
     /// Removes a cluster here and on the workers, where its pools drain; false when there is none.
     pub fn remove_cluster(&self, name: &str) -> bool {
-        if self.active_clusters.borrow_mut().remove(name).is_none() {
-            return false;
-        }
+        let Some(removed) = self.active_clusters.borrow_mut().remove(name) else { return false };
         crate::envoy_log!(Upstream, info, "removing cluster {}", name);
         self.stats.cluster_removed.inc();
         self.stats.active_clusters.set(self.active_clusters.borrow().len() as u64);
-        let name = name.to_string();
+        let name = removed.info().cluster_name().clone();
         self.slot.run_on_all_threads(move |worker| worker.remove_cluster(&name));
         true
     }
@@ -170,7 +168,7 @@ fn on_cluster_init(
     let hosts =
         || cluster.priority_set().host_sets_per_priority().iter().map(|set| set.hosts().len() as u64).sum();
     trace::instant(Stage::OnClusterInit, None, 0, trace::detail(hosts), 0);
-    let name = cluster.info().name().to_string();
+    let name = cluster.info().cluster_name().clone();
     let (member_slot, member_name) = (slot.clone(), name.clone());
     let member = cluster.priority_set().add_member_update_cb(move |_, removed| {
         if !removed.is_empty() {
@@ -200,13 +198,13 @@ fn on_cluster_init(
 
 fn post_cluster_update(
     slot: &SlotImpl<ThreadLocalClusterManagerImpl>,
-    name: &str,
+    name: &ClusterName,
     priority: u32,
     vectors: Arc<HostVectors>,
     added: &[HostSharedPtr],
     removed: &[HostSharedPtr],
 ) {
-    let (name, added, removed) = (name.to_string(), added.to_vec(), removed.to_vec());
+    let (name, added, removed) = (name.clone(), added.to_vec(), removed.to_vec());
     slot.run_on_all_threads(move |worker| {
         worker.update_cluster_membership(&name, priority, vectors.clone(), &added, &removed);
     });

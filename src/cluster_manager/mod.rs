@@ -27,6 +27,7 @@ pub use thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
 use std::rc::Rc;
 
 use crate::thread_local::SlotImpl;
+use crate::upstream::ClusterName;
 
 /// The clusters as a worker sees them. Cheap to clone; valid on every thread.
 #[derive(Clone)]
@@ -36,7 +37,8 @@ pub struct ClusterManager {
 
 impl ClusterManager {
     /// This thread's view of a cluster (Envoy: `ThreadLocalCluster`).
-    pub fn get(&self, name: &str) -> Option<Rc<ClusterEntry>> {
+    #[inline]
+    pub fn get(&self, name: &ClusterName) -> Option<Rc<ClusterEntry>> {
         self.slot.get()?.get(name)
     }
 

@@ -20,7 +20,9 @@ use crate::thread_local::{InstanceImpl, enter_thread, shutdown_thread};
 use crate::trace::Ids;
 use crate::upstream::load_balancer::NoContext;
 use crate::upstream::test_support::OfThisFloor;
-use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, ResourcePriority};
+use crate::upstream::{
+    ClusterInfoImpl, ClusterName, HostSharedPtr, HostVectors, ResourcePriority, WorkerHost,
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
@@ -64,7 +66,7 @@ impl Fixture {
     }
 
     fn entry(&self) -> Rc<ClusterEntry> {
-        self.manager.handle().get("a").unwrap()
+        self.manager.handle().get(&ClusterName::of("a")).unwrap()
     }
 
     fn pool(&self, priority: ResourcePriority, protocol: Protocol) -> Option<Rc<dyn HttpInstance>> {
@@ -174,7 +176,7 @@ impl Request {
 }
 
 impl Callbacks for Request {
-    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, _host: &HostSharedPtr) {
+    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, _host: &Rc<WorkerHost>) {
         let mut headers = HeaderMap::new();
         headers.set(HeaderId::Method, b"GET");
         headers.set(HeaderId::Path, b"/");
@@ -183,7 +185,7 @@ impl Callbacks for Request {
         self.ready.set(true);
     }
 
-    fn on_pool_failure(&self, reason: PoolFailureReason, _transport: &str, _host: Option<&HostSharedPtr>) {
+    fn on_pool_failure(&self, reason: PoolFailureReason, _transport: &str, _host: Option<&Rc<WorkerHost>>) {
         panic!("{reason:?}");
     }
 }
@@ -202,7 +204,7 @@ fn clusters_are_counted_and_found_by_name() {
     let stats = f.manager.stats();
     assert_eq!((stats.cluster_added.value(), stats.active_clusters.value()), (1, 1));
     assert_eq!(f.entry().info().name(), "a");
-    assert!(f.manager.handle().get("b").is_none());
+    assert!(f.manager.handle().get(&ClusterName::of("b")).is_none());
     assert!(!f.manager.remove_cluster("b"));
     assert_eq!(stats.cluster_removed.value(), 0);
     let called = Rc::new(Cell::new(false));
@@ -268,7 +270,7 @@ fn a_connection_of_one_pool_is_not_used_by_another() {
 fn every_host_has_its_pools() {
     let f = Fixture::new(2);
     let [first, second, third] = [f.default_pool(), f.default_pool(), f.default_pool()];
-    assert!(!Arc::ptr_eq(first.host(), second.host()));
+    assert!(!Arc::ptr_eq(first.host().shared(), second.host().shared()));
     assert!(!Rc::ptr_eq(&first, &second));
     assert!(Rc::ptr_eq(&first, &third));
     assert_eq!(f.pools(), [2, 0]);
@@ -320,7 +322,7 @@ fn an_empty_pool_gives_its_place_to_one_of_another_host() {
     let mut hosts = Vec::new();
     for _ in 0..4 {
         let pool = f.default_pool();
-        hosts.push(Arc::as_ptr(pool.host()));
+        hosts.push(Arc::as_ptr(pool.host().shared()));
         assert_eq!((f.pools()[0], gauge("cx_pool_open"), gauge("remaining_cx_pools")), (1, 1, 0));
         let (request, mut peer) = f.serving(&pool);
         peer.write_all(LAST.as_bytes()).unwrap();
@@ -377,7 +379,7 @@ fn pools_of_a_removed_cluster_go_when_they_are_idle() {
     f.answer(&request, &mut peer);
     f.pool(ResourcePriority::High, Protocol::Http11);
     assert!(f.manager.remove_cluster("a"));
-    assert!(f.manager.handle().get("a").is_none());
+    assert!(f.manager.handle().get(&ClusterName::of("a")).is_none());
     let stats = f.manager.stats();
     assert_eq!((stats.cluster_removed.value(), stats.active_clusters.value()), (1, 0));
     assert_eq!(f.pools(), [0, 0]);
@@ -413,7 +415,7 @@ fn pools_of_a_removed_cluster_finish_their_requests() {
 fn pools_of_a_removed_host_finish_and_those_of_others_stay() {
     let f = Fixture::new(2);
     let mut pools = [f.default_pool(), f.default_pool()];
-    if !Arc::ptr_eq(pools[0].host(), &f.host(0)) {
+    if !Arc::ptr_eq(pools[0].host().shared(), &f.host(0)) {
         pools.reverse();
     }
     let (request, mut peer) = f.serving(&pools[0]);
@@ -491,7 +493,7 @@ fn every_thread_has_its_own_pools() {
     let manager = ClusterManagerImpl::new(&configs, &Store::new(1), &tls).unwrap();
     let pool = |manager: &super::ClusterManager| {
         manager
-            .get("a")
+            .get(&ClusterName::of("a"))
             .unwrap()
             .http_conn_pool(ResourcePriority::Default, Protocol::Http11, &NoContext)
             .unwrap()

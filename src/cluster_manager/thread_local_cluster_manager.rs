@@ -1,5 +1,9 @@
 //! The clusters and connection pools of one thread. Mirrors `ThreadLocalClusterManagerImpl` of Envoy's
 //! `source/common/upstream/cluster_manager_impl.cc`.
+//!
+//! Envoy finds a cluster by its name and a host's pools by the host, both in hash tables, for each request. Here a name has
+//! a number ([`ClusterName`]), which is the cluster's place in a list, and the pools of a host hang on the handle that the
+//! worker's load balancer has of it ([`WorkerHost`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,13 +18,16 @@ use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
-use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, ResourcePriority};
+use crate::upstream::{
+    ClusterInfoImpl, ClusterName, HostSharedPtr, HostVectors, ResourcePriority, WorkerHost,
+};
 
 /// See the module's description.
 pub struct ThreadLocalClusterManagerImpl {
     weak: Weak<ThreadLocalClusterManagerImpl>,
     dispatcher: Rc<Dispatcher>,
-    thread_local_clusters: RefCell<HashMap<String, Rc<ClusterEntry>>>,
+    /// By the number of the name.
+    thread_local_clusters: RefCell<Vec<Option<Rc<ClusterEntry>>>>,
     /// By the host's identity: the same address added again is another host with other pools.
     host_http_conn_pool_map: RefCell<HashMap<usize, Rc<ConnPoolsContainer>>>,
 }
@@ -47,21 +54,32 @@ impl ThreadLocalClusterManagerImpl {
         });
         for info in clusters {
             envoy_log!(Upstream, debug, "adding TLS initial cluster {}", info.name());
-            let entry = ClusterEntry::new(&this.weak, info.clone());
-            this.thread_local_clusters.borrow_mut().insert(info.name().to_string(), entry);
+            this.insert(ClusterEntry::new(&this.weak, info.clone()));
         }
         this
     }
 
+    fn insert(&self, entry: Rc<ClusterEntry>) {
+        let number = entry.info().cluster_name().number();
+        let mut clusters = self.thread_local_clusters.borrow_mut();
+        if clusters.len() <= number {
+            clusters.resize_with(number + 1, || None);
+        }
+        let old = clusters[number].replace(entry);
+        drop(clusters);
+        drop(old);
+    }
+
     /// A cluster by its name.
-    pub fn get(&self, name: &str) -> Option<Rc<ClusterEntry>> {
-        self.thread_local_clusters.borrow().get(name).cloned()
+    #[inline]
+    pub fn get(&self, name: &ClusterName) -> Option<Rc<ClusterEntry>> {
+        self.thread_local_clusters.borrow().get(name.number())?.clone()
     }
 
     /// Takes over a change of hosts from the main thread.
     pub(super) fn update_cluster_membership(
         &self,
-        name: &str,
+        name: &ClusterName,
         priority: u32,
         vectors: Arc<HostVectors>,
         hosts_added: &[HostSharedPtr],
@@ -87,7 +105,7 @@ impl ThreadLocalClusterManagerImpl {
     }
 
     /// Drains the pools of hosts that are gone. The load balancer has let go of them before.
-    pub(super) fn remove_hosts(&self, name: &str, hosts_removed: &[HostSharedPtr]) {
+    pub(super) fn remove_hosts(&self, name: &ClusterName, hosts_removed: &[HostSharedPtr]) {
         envoy_log!(
             Upstream,
             debug,
@@ -100,9 +118,9 @@ impl ThreadLocalClusterManagerImpl {
     }
 
     /// Forgets a cluster; its pools drain.
-    pub(super) fn remove_cluster(&self, name: &str) {
+    pub(super) fn remove_cluster(&self, name: &ClusterName) {
         envoy_log!(Upstream, debug, "removing TLS cluster {}", name);
-        let removed = self.thread_local_clusters.borrow_mut().remove(name);
+        let removed = self.thread_local_clusters.borrow_mut().get_mut(name.number()).and_then(Option::take);
         drop(removed);
     }
 
@@ -141,11 +159,15 @@ impl ThreadLocalClusterManagerImpl {
 
     pub(super) fn http_conn_pool(
         &self,
-        host: &HostSharedPtr,
+        host: &Rc<WorkerHost>,
         priority: ResourcePriority,
         protocol: Protocol,
     ) -> Option<Rc<dyn HttpInstance>> {
-        let container = self.get_or_create_container(host);
+        let container = host.kept::<ConnPoolsContainer>().unwrap_or_else(|| {
+            let container = self.get_or_create_container(host.shared());
+            host.keep(&container);
+            container
+        });
         container
             .pools
             .get_pool(priority, protocol, || ConnPoolImpl::new(&self.dispatcher, host.clone(), priority))
@@ -196,10 +218,11 @@ impl Drop for ThreadLocalClusterManagerImpl {
     fn drop(&mut self) {
         envoy_log!(Upstream, debug, "shutting down thread local cluster manager");
         let hosts = self.host_http_conn_pool_map.borrow().len() as u64;
-        let clusters = self.thread_local_clusters.borrow().len() as u64;
+        let clusters = self.thread_local_clusters.borrow().iter().flatten().count() as u64;
         trace::instant(Stage::ClusterManagerGoes, None, 0, hosts, clusters);
         // Pools first: the weak way back to this object is gone, so nothing calls in any more.
         self.host_http_conn_pool_map.borrow_mut().clear();
-        self.thread_local_clusters.borrow_mut().clear();
+        let clusters = std::mem::take(&mut *self.thread_local_clusters.borrow_mut());
+        drop(clusters);
     }
 }

@@ -13,7 +13,7 @@ use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::trace::{self, Ids, Stage};
-use crate::upstream::{HostSharedPtr, ResourceManagerImpl, ResourcePriority};
+use crate::upstream::{ResourceManagerImpl, ResourcePriority, WorkerHost};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -22,7 +22,7 @@ pub(super) trait Request {
     /// Whose it is.
     fn ids(&self) -> Ids;
     /// There will be no connection; `host` is missing where none was tried.
-    fn fail(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&HostSharedPtr>);
+    fn fail(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&Rc<WorkerHost>>);
 }
 
 /// What the base asks of the pool that it belongs to.
@@ -44,7 +44,7 @@ pub(super) struct ConnPoolImplBase<P: Pool> {
     number: u64,
     pub(super) weak: Weak<P>,
     pub(super) dispatcher: Rc<Dispatcher>,
-    pub(super) host: HostSharedPtr,
+    pub(super) host: Rc<WorkerHost>,
     pub(super) priority: ResourcePriority,
     /// New requests at the front, the oldest at the back.
     pending_requests: Arena<PendingRequest<P>, Only>,
@@ -59,7 +59,7 @@ pub(super) struct PendingRequest<P: Pool> {
     /// Whether it still counts as pending.
     counted: Cell<bool>,
     pub(super) request: P::Request,
-    host: HostSharedPtr,
+    host: Rc<WorkerHost>,
     priority: ResourcePriority,
 }
 
@@ -67,7 +67,7 @@ impl<P: Pool> ConnPoolImplBase<P> {
     pub(super) fn new(
         weak: &Weak<P>,
         dispatcher: &Rc<Dispatcher>,
-        host: HostSharedPtr,
+        host: Rc<WorkerHost>,
         priority: ResourcePriority,
     ) -> Self {
         ConnPoolImplBase {

@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 
 use crate::http::{Protocol, StreamDecoder, StreamEncoder};
 use crate::trace::Ids;
-use crate::upstream::HostSharedPtr;
+use crate::upstream::WorkerHost;
 
 /// Why a pool could not serve a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,13 +28,13 @@ pub enum PoolFailureReason {
 /// What a pool tells about a request given to it.
 pub trait Callbacks {
     /// A connection is there: the request can be sent through `encoder`.
-    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr);
+    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &Rc<WorkerHost>);
     /// There will be no connection. `host` is missing for an overflow.
     fn on_pool_failure(
         &self,
         reason: PoolFailureReason,
         transport_failure_reason: &str,
-        host: Option<&HostSharedPtr>,
+        host: Option<&Rc<WorkerHost>>,
     );
 }
 
@@ -53,7 +53,7 @@ pub type IdleCb = Box<dyn Fn()>;
 /// A pool of any protocol, as those who keep it see it.
 pub trait Instance {
     /// The host that the pool connects to.
-    fn host(&self) -> &HostSharedPtr;
+    fn host(&self) -> &Rc<WorkerHost>;
     /// Has `callback` called when no request is left; at once when there is none. The pool goes on serving.
     fn add_drained_callback(&self, callback: DrainedCb);
     /// Has `callback` called each time that neither a request nor a connection is left.

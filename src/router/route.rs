@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::per_filter_config::PerFilterConfigs;
 use crate::config::{self, Action, ConfigError, DataSource, PathMatch};
 use crate::http::{HeaderId, HeaderMap};
-use crate::upstream::ResourcePriority;
+use crate::upstream::{ClusterName, ResourcePriority};
 
 /// A route shared by the streams that use it.
 pub type RouteConstSharedPtr = Arc<RouteImpl>;
@@ -35,7 +35,7 @@ enum RouteAction {
 #[derive(Debug)]
 pub struct RouteEntry {
     /// The cluster's name.
-    pub cluster_name: String,
+    pub cluster_name: ClusterName,
     /// The status when there is no such cluster.
     pub cluster_not_found_response_code: u16,
     /// The time for the whole response once the request is complete; zero is none.
@@ -70,7 +70,7 @@ impl RouteImpl {
     ) -> Result<Self, ConfigError> {
         let action = match &config.action {
             Action::Route(route) => RouteAction::Route(RouteEntry {
-                cluster_name: route.cluster.clone(),
+                cluster_name: ClusterName::of(&route.cluster),
                 cluster_not_found_response_code: route.cluster_not_found_response_code,
                 timeout: route.timeout,
                 idle_timeout: route.idle_timeout,

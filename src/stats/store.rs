@@ -26,6 +26,11 @@ impl Store {
         Arc::new(Store { shards: threads + 1, blocks: Mutex::default() })
     }
 
+    /// How many shards its metrics have.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
     /// The scope without a prefix.
     pub fn root_scope(self: &Arc<Self>) -> Scope {
         Scope::new(self.clone(), "")

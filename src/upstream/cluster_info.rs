@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::load_balancer::LoadBalancerConfig;
-use super::{ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority};
+use super::{ClusterName, ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority};
 use crate::config::ConfigError;
 use crate::config::address::SocketAddress;
 use crate::config::cluster::Cluster;
@@ -26,7 +26,7 @@ const DEFAULT_MAX_HEADERS_COUNT: u32 = 100;
 
 /// A cluster without its hosts. Immutable; shared by all threads.
 pub struct ClusterInfoImpl {
-    name: Arc<str>,
+    name: ClusterName,
     observability_name: String,
     scope: Scope,
     stats: ClusterStats,
@@ -54,7 +54,7 @@ impl ClusterInfoImpl {
         Ok(Arc::new(ClusterInfoImpl {
             transport_socket_factory: transport_socket_factory(config, &scope)?,
             load_balancer: config.load_balancing_policy.get::<dyn LoadBalancerConfig>()?.clone(),
-            name: config.name.as_str().into(),
+            name: ClusterName::of(&config.name),
             observability_name,
             code_stats: CodeStats::new(&scope),
             connection_stats: Arc::new(connection_stats(&stats)),
@@ -71,14 +71,19 @@ impl ClusterInfoImpl {
         }))
     }
 
+    /// The name, by which threads find their part of the cluster.
+    pub fn cluster_name(&self) -> &ClusterName {
+        &self.name
+    }
+
     /// The name, to keep a share of.
     pub fn shared_name(&self) -> &Arc<str> {
-        &self.name
+        self.name.text()
     }
 
     /// The name in the configuration.
     pub fn name(&self) -> &str {
-        &self.name
+        self.name.text()
     }
 
     /// The name in statistics: `alt_stat_name`, or the name.

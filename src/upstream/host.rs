@@ -87,6 +87,7 @@ impl HostImpl {
         health_status: HealthStatus,
     ) -> HostSharedPtr {
         let host = HostImpl {
+            stats: HostStats::new(cluster.scope().store().shards()),
             cluster,
             hostname: hostname.to_owned(),
             address,
@@ -95,7 +96,6 @@ impl HostImpl {
             weight: AtomicU32::new(weight.max(1)),
             canary: AtomicBool::new(false),
             health_flags: AtomicU32::new(0),
-            stats: HostStats::default(),
         };
         host.set_eds_health(health_status);
         Arc::new(host)

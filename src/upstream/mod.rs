@@ -7,7 +7,7 @@
 //! StaticClusterImpl                         (one per cluster and worker)
 //!   PrioritySetImpl ──Arc<HostVectors>──>   PrioritySetImpl ──> RoundRobinLoadBalancer
 //!        │                                       │
-//!        └────────── HostImpl (shared) ──────────┘
+//!        └────────── HostImpl (shared) ──────────┘ (by a WorkerHost)
 //!                        └── ClusterInfoImpl (shared): stats, limits, options
 //! ```
 //!
@@ -17,6 +17,7 @@
 mod cluster;
 mod cluster_factory;
 mod cluster_info;
+mod cluster_name;
 mod cluster_stats;
 mod code_stats;
 mod host;
@@ -28,10 +29,12 @@ mod resource_manager;
 mod static_cluster;
 #[cfg(test)]
 pub(crate) mod test_support;
+mod worker_host;
 
 pub use cluster::{Cluster, ClusterImplBase, InitializePhase};
 pub use cluster_factory::{ClusterFactory, ClusterFactoryContext, ClusterTypeConfig, create_cluster};
 pub use cluster_info::ClusterInfoImpl;
+pub use cluster_name::ClusterName;
 pub use cluster_stats::ClusterStats;
 pub use code_stats::{CodeStats, CodeStatsCategory, ResponseOrigin};
 pub use host::{Health, HealthFlag, HostImpl, HostSharedPtr};
@@ -41,3 +44,4 @@ pub use load_balancer::{LoadBalancer, RoundRobinLoadBalancer};
 pub use priority_set::{MemberUpdateCb, PrioritySetImpl, PriorityUpdateCb};
 pub use resource_manager::{Resource, ResourceManagerImpl, ResourcePriority};
 pub use static_cluster::{STATIC_CLUSTER, StaticClusterImpl};
+pub use worker_host::WorkerHost;

@@ -18,7 +18,7 @@ use crate::http::{
 };
 use crate::network::{ConnectionCallbacks, ConnectionEvent};
 use crate::trace::{self, Stage};
-use crate::upstream::{HostSharedPtr, ResourcePriority};
+use crate::upstream::{ResourcePriority, WorkerHost};
 
 /// Limit on a response head (Envoy: 80 KiB).
 const MAX_RESPONSE_HEADERS_BYTES: usize = 80 * 1024;
@@ -28,7 +28,7 @@ const MAX_RESPONSE_HEADERS_BYTES: usize = 80 * 1024;
 pub(super) struct ActiveClient {
     weak: Weak<ActiveClient>,
     parent: Weak<ConnPoolImpl>,
-    host: HostSharedPtr,
+    host: Rc<WorkerHost>,
     priority: ResourcePriority,
     codec_client: Rc<CodecClient>,
     key: OnceCell<NodeKey>,
@@ -87,8 +87,8 @@ impl ActiveClient {
         cluster.stats().upstream_cx_total.inc();
         cluster.stats().upstream_cx_active.inc();
         cluster.stats().upstream_cx_http1_total.inc();
-        host.stats().cx_total.inc();
-        host.stats().cx_active.inc();
+        host.stats().cx_total().inc();
+        host.stats().cx_active().inc();
         if let Some(timer) = client.connect_timer.borrow().as_ref() {
             timer.enable_timer(cluster.connect_timeout());
         }
@@ -224,7 +224,7 @@ impl Drop for ActiveClient {
         self.clear_stream_wrapper();
         let cluster = self.host.cluster();
         cluster.stats().upstream_cx_active.dec();
-        self.host.stats().cx_active.dec();
+        self.host.stats().cx_active().dec();
         cluster.stats().upstream_cx_length_ms.record(self.start.elapsed().as_millis() as u64);
         cluster.resource_manager(self.priority).connections().dec();
     }
@@ -234,7 +234,7 @@ impl Drop for ActiveClient {
 pub(super) struct StreamWrapper {
     connection_id: u64,
     parent: Weak<ActiveClient>,
-    host: HostSharedPtr,
+    host: Rc<WorkerHost>,
     priority: ResourcePriority,
     encoder: OnceCell<Rc<dyn StreamEncoder>>,
     decoder: Weak<dyn StreamDecoder>,
@@ -269,7 +269,7 @@ impl StreamWrapper {
         encoder.stream().add_callbacks(weak);
         let _ = wrapper.encoder.set(encoder);
         client.host.cluster().stats().upstream_rq_active.inc();
-        client.host.stats().rq_active.inc();
+        client.host.stats().rq_active().inc();
         client.host.cluster().resource_manager(client.priority).requests().inc();
         *client.stream_wrapper.borrow_mut() = Some(wrapper.clone());
         wrapper
@@ -287,7 +287,7 @@ impl StreamWrapper {
     fn release(&self) {
         if !self.released.replace(true) {
             self.host.cluster().stats().upstream_rq_active.dec();
-            self.host.stats().rq_active.dec();
+            self.host.stats().rq_active().dec();
             self.host.cluster().resource_manager(self.priority).requests().dec();
         }
     }

@@ -16,7 +16,7 @@ use crate::event::{Dispatcher, Timer};
 use crate::http::{Protocol, StreamDecoder};
 use crate::network::ConnectionEvent;
 use crate::trace::{self, Ids, Stage};
-use crate::upstream::{HostSharedPtr, ResourcePriority};
+use crate::upstream::{ResourcePriority, WorkerHost};
 use crate::{envoy_conn_log, envoy_log, lists};
 
 lists! {
@@ -84,7 +84,7 @@ impl Request for HttpRequest {
         self.ids
     }
 
-    fn fail(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&HostSharedPtr>) {
+    fn fail(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&Rc<WorkerHost>>) {
         if let Some(callbacks) = self.callbacks.upgrade() {
             callbacks.on_pool_failure(reason, transport_failure_reason, host);
         }
@@ -93,7 +93,7 @@ impl Request for HttpRequest {
 
 impl ConnPoolImpl {
     /// An empty pool for `host`, whose circuit breakers of `priority` apply.
-    pub fn new(dispatcher: &Rc<Dispatcher>, host: HostSharedPtr, priority: ResourcePriority) -> Rc<Self> {
+    pub fn new(dispatcher: &Rc<Dispatcher>, host: Rc<WorkerHost>, priority: ResourcePriority) -> Rc<Self> {
         Rc::new_cyclic(|weak: &Weak<ConnPoolImpl>| {
             let on_ready = weak.clone();
             ConnPoolImpl {
@@ -129,7 +129,7 @@ impl ConnPoolImpl {
             Err(error) => {
                 envoy_log!(Pool, debug, "cannot create a connection to {}: {}", host.address(), error);
                 host.cluster().stats().upstream_cx_connect_fail.inc();
-                host.stats().cx_connect_fail.inc();
+                host.stats().cx_connect_fail().inc();
                 false
             }
         }
@@ -140,7 +140,7 @@ impl ConnPoolImpl {
         let HttpRequest { decoder, callbacks, ids } = request;
         let host = &self.base.host;
         host.cluster().stats().upstream_rq_total.inc();
-        host.stats().rq_total.inc();
+        host.stats().rq_total().inc();
         let (id, number) = (client.id(), self.base.number());
         trace::instant(Stage::AttachRequestToClient, Some(id), ids.stream, ids.connection, number);
         let wrapper = StreamWrapper::attach(client, decoder);
@@ -285,7 +285,7 @@ impl ConnPoolImpl {
         self.trace_lists();
         if was_connecting {
             self.base.host.cluster().stats().upstream_cx_connect_fail.inc();
-            self.base.host.stats().cx_connect_fail.inc();
+            self.base.host.stats().cx_connect_fail().inc();
             envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
             self.base.purge_pending_requests(self, client.failure_reason(event), &reason);
         }
@@ -347,7 +347,7 @@ impl Pool for ConnPoolImpl {
 }
 
 impl Instance for ConnPoolImpl {
-    fn host(&self) -> &HostSharedPtr {
+    fn host(&self) -> &Rc<WorkerHost> {
         &self.base.host
     }
 

@@ -1,7 +1,8 @@
 //! Load balancing with weights: one schedule for each set of hosts that can be chosen from.
 //!
 //! Mirrors `EdfLoadBalancerBase` of Envoy's `source/common/upstream/load_balancer_impl.cc`. The schedule
-//! is used for equal weights too, as 1.1 does for static clusters: they then take turns.
+//! is used for equal weights too, as 1.1 does for static clusters: they then take turns. A schedule is made when it is
+//! first asked: most workers have no request for most clusters, and most clusters are never in panic.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use super::{EdfScheduler, HostsSource, LoadBalancerBase, LoadBalancerContext, SourceType};
 use crate::common::CallbackHandle;
 use crate::upstream::{
-    ClusterInfoImpl, HostImpl, HostSetImpl, HostSharedPtr, PrioritySetImpl, PriorityUpdateCb,
+    ClusterInfoImpl, HostImpl, HostSetImpl, HostSharedPtr, PrioritySetImpl, PriorityUpdateCb, WorkerHost,
 };
 
 /// Chooses hosts by weight.
@@ -34,8 +35,14 @@ struct PrioritySchedules {
     degraded: Schedule,
 }
 
+/// The hosts that can be chosen from, and once one was, whose turn it is.
 struct Schedule {
     hosts: Arc<Vec<HostSharedPtr>>,
+    turns: Option<Box<Turns>>,
+}
+
+struct Turns {
+    hosts: Vec<Rc<WorkerHost>>,
     edf: EdfScheduler,
 }
 
@@ -68,11 +75,13 @@ impl EdfLoadBalancerBase {
 
     /// The host whose turn it is.
     #[inline]
-    pub fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<HostSharedPtr> {
-        let schedules = &*self.schedules;
-        let source = schedules.base.host_source_to_use(context);
-        let mut per_priority = schedules.per_priority.borrow_mut();
-        per_priority.get_mut(source.priority)?.of(source).pick(schedules.host_weight).cloned()
+    pub fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<Rc<WorkerHost>> {
+        let Schedules { base, host_weight, seed, per_priority } = &*self.schedules;
+        let source = base.host_source_to_use(context);
+        let mut per_priority = per_priority.borrow_mut();
+        let schedule = per_priority.get_mut(source.priority)?.of(source);
+        let turns = schedule.turns.get_or_insert_with(|| Turns::new(&schedule.hosts, *host_weight, *seed));
+        turns.pick(*host_weight)
     }
 }
 
@@ -89,7 +98,7 @@ impl Schedules {
     }
 
     fn refresh(&self, host_set: &HostSetImpl) {
-        let schedule = |hosts| Schedule::new(hosts, self.host_weight, self.seed);
+        let schedule = |hosts| Schedule { hosts, turns: None };
         let schedules = PrioritySchedules {
             all: schedule(host_set.hosts()),
             healthy: schedule(host_set.healthy_hosts()),
@@ -118,24 +127,25 @@ impl PrioritySchedules {
     }
 }
 
-impl Schedule {
-    fn new(hosts: Arc<Vec<HostSharedPtr>>, host_weight: fn(&HostImpl) -> f64, seed: u64) -> Self {
+impl Turns {
+    fn new(hosts: &[HostSharedPtr], host_weight: fn(&HostImpl) -> f64, seed: u64) -> Box<Self> {
         let mut edf = EdfScheduler::with_capacity(hosts.len());
         for (index, host) in hosts.iter().enumerate() {
             edf.add(host_weight(host), index);
         }
-        let mut schedule = Schedule { hosts, edf };
-        let skipped = seed.checked_rem(schedule.hosts.len() as u64).unwrap_or(0);
+        let hosts = hosts.iter().map(|host| WorkerHost::new(host.clone())).collect();
+        let mut turns = Box::new(Turns { hosts, edf });
+        let skipped = seed.checked_rem(turns.hosts.len() as u64).unwrap_or(0);
         for _ in 0..skipped {
-            schedule.pick(host_weight);
+            turns.pick(host_weight);
         }
-        schedule
+        turns
     }
 
     #[inline]
-    fn pick(&mut self, host_weight: fn(&HostImpl) -> f64) -> Option<&HostSharedPtr> {
+    fn pick(&mut self, host_weight: fn(&HostImpl) -> f64) -> Option<Rc<WorkerHost>> {
         let hosts = &self.hosts;
         let index = self.edf.pick_and_add(|index| host_weight(&hosts[index]))?;
-        self.hosts.get(index)
+        self.hosts.get(index).cloned()
     }
 }

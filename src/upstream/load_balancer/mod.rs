@@ -21,16 +21,16 @@ use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
+use super::{ClusterInfoImpl, PrioritySetImpl, WorkerHost};
 use crate::config::extension::Factory;
 
 /// Chooses hosts; one per cluster and worker.
 pub trait LoadBalancer {
     /// The host whose turn it is; `None` if there is none to choose from.
-    fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<HostSharedPtr>;
+    fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<Rc<WorkerHost>>;
 
     /// The host for the next request, which is one that `context` wants if it does not take too many attempts.
-    fn choose_host(&self, context: &dyn LoadBalancerContext) -> Option<HostSharedPtr> {
+    fn choose_host(&self, context: &dyn LoadBalancerContext) -> Option<Rc<WorkerHost>> {
         let mut host = self.choose_host_once(context)?;
         let mut attempts = 0;
         while context.should_select_another_host(&host) && attempts < context.host_selection_retry_count() {

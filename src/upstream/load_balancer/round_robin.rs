@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{
     EdfLoadBalancerBase, LoadBalancer, LoadBalancerConfig, LoadBalancerContext, LoadBalancerFactory,
 };
-use crate::upstream::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
+use crate::upstream::{ClusterInfoImpl, PrioritySetImpl, WorkerHost};
 
 /// Round robin among the extensions.
 pub static ROUND_ROBIN: LoadBalancerFactory = LoadBalancerFactory::new(
@@ -52,7 +52,7 @@ impl RoundRobinLoadBalancer {
 
 impl LoadBalancer for RoundRobinLoadBalancer {
     #[inline]
-    fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<HostSharedPtr> {
+    fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<Rc<WorkerHost>> {
         self.edf.choose_host_once(context)
     }
 }
@@ -65,7 +65,7 @@ mod tests {
     use crate::config::endpoint::HealthStatus::{self, Degraded, Healthy, Unhealthy};
     use crate::upstream::load_balancer::{NoContext, PriorityLoad};
     use crate::upstream::test_support::{cluster_info, host, port};
-    use crate::upstream::{HostImpl, HostVectors};
+    use crate::upstream::{HostImpl, HostSharedPtr, HostVectors};
 
     struct Fixture {
         info: Arc<ClusterInfoImpl>,
@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn picks(load_balancer: &RoundRobinLoadBalancer, count: usize) -> Vec<u16> {
-        (0..count).map(|_| port(&load_balancer.choose_host(&NoContext).unwrap())).collect()
+        (0..count).map(|_| port(load_balancer.choose_host(&NoContext).unwrap().shared())).collect()
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         let choose = |ports: &[u16], retries| {
             let context = Tried { ports: ports.to_vec(), retries, ..Tried::default() };
             let chosen = fixture.load_balancer(0).choose_host(&context).unwrap();
-            (port(&chosen), context.asked.get())
+            (port(chosen.shared()), context.asked.get())
         };
         assert_eq!(choose(&[], 5), (1, 1));
         assert_eq!(choose(&[1], 1), (2, 2));
@@ -222,7 +222,8 @@ mod tests {
         let second = PriorityLoad { healthy: vec![0, 100], degraded: vec![0, 0], panic: vec![false, false] };
         let context = Tried { load: Some(Rc::new(second)), ..Tried::default() };
         let load_balancer = fixture.load_balancer(0);
-        let picks = || [port(&load_balancer.choose_host(&context).unwrap()), picks(&load_balancer, 1)[0]];
+        let chosen = || port(load_balancer.choose_host(&context).unwrap().shared());
+        let picks = || [chosen(), picks(&load_balancer, 1)[0]];
         assert_eq!(picks(), [1, 1], "there is no other");
         fixture.update(1, &[(2, 1, Healthy)]);
         assert_eq!(picks(), [2, 1]);

@@ -106,7 +106,7 @@ fn what_asks_again_while_it_fails_is_not_failed_again() {
     // How many connections have failed when it fails: it has had one of its own.
     let failed = Rc::new(Cell::new(0));
     let (host, to) = (f.host.clone(), failed.clone());
-    *again.on_failure.borrow_mut() = Some(Box::new(move || to.set(host.stats().cx_connect_fail.value())));
+    *again.on_failure.borrow_mut() = Some(Box::new(move || to.set(host.stats().cx_connect_fail().value())));
     f.ask(&request);
     f.await_told(&["a failed RemoteConnectionFailure", "again failed RemoteConnectionFailure"]);
     assert_eq!(failed.get(), 2);

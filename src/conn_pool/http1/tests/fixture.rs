@@ -24,7 +24,7 @@ use crate::network::Address;
 use crate::stats::{Scope, Store};
 use crate::trace::Ids;
 use crate::upstream::test_support::OfThisFloor;
-use crate::upstream::{ClusterInfoImpl, HostImpl, HostSharedPtr, ResourcePriority};
+use crate::upstream::{ClusterInfoImpl, HostImpl, ResourcePriority, WorkerHost};
 
 /// A response that leaves the connection open.
 pub const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -53,7 +53,7 @@ type Numbers = BTreeMap<String, i64>;
 /// See the module's description.
 pub struct Fixture {
     pub dispatcher: Rc<Dispatcher>,
-    pub host: HostSharedPtr,
+    pub host: Rc<WorkerHost>,
     /// Taken out by a test that drops the pool.
     pub pool: RefCell<Option<Rc<ConnPoolImpl>>>,
     /// Taken out by a test whose upstream refuses connections.
@@ -89,6 +89,7 @@ impl Fixture {
         let info = ClusterInfoImpl::new(&bootstrap.static_resources.clusters[0], &scope, false).unwrap();
         let address = Address::Ip(listener.local_addr().unwrap());
         let host = HostImpl::new(info, "", address, Locality::default(), 0, 1, HealthStatus::Unknown);
+        let host = WorkerHost::new(host);
         let dispatcher = Dispatcher::new("test");
         let pool = ConnPoolImpl::new(&dispatcher, host.clone(), priority);
         let fixture = Fixture {
@@ -372,7 +373,7 @@ impl Request {
 }
 
 impl Callbacks for Request {
-    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, _host: &HostSharedPtr) {
+    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, _host: &Rc<WorkerHost>) {
         self.tell("ready");
         encoder.stream().add_callbacks(self.weak.clone());
         *self.encoder.borrow_mut() = Some(encoder.clone());
@@ -384,7 +385,7 @@ impl Callbacks for Request {
         encoder.encode_headers(&headers.shared(), self.whole.get());
     }
 
-    fn on_pool_failure(&self, reason: PoolFailureReason, transport: &str, host: Option<&HostSharedPtr>) {
+    fn on_pool_failure(&self, reason: PoolFailureReason, transport: &str, host: Option<&Rc<WorkerHost>>) {
         let refused = reason == PoolFailureReason::RemoteConnectionFailure;
         assert_eq!(transport, if refused { "delayed connect error: Connection refused" } else { "" });
         assert!(host.is_some() || reason == PoolFailureReason::Overflow);

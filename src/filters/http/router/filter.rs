@@ -26,7 +26,7 @@ use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry};
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::load_balancer::LoadBalancerContext;
-use crate::upstream::{ClusterInfoImpl, HostSharedPtr, ResponseOrigin};
+use crate::upstream::{ClusterInfoImpl, ResponseOrigin, WorkerHost};
 
 /// Request headers that the router takes for itself.
 const RETRY_HEADERS: &[HeaderId] = &[
@@ -43,7 +43,7 @@ pub struct Filter {
     callbacks: OnceCell<StreamDecoderFilterCallbacks>,
     pub(super) connection_id: Cell<u64>,
     pub(super) stream_id: Cell<u64>,
-    cluster: RefCell<Option<Arc<ClusterInfoImpl>>>,
+    cluster: OnceCell<Rc<ClusterEntry>>,
     downstream_headers: RefCell<Option<HeaderMapPtr>>,
     downstream_trailers: RefCell<Option<HeaderMapPtr>>,
     upstream_request: RefCell<Option<Rc<UpstreamRequest>>>,
@@ -74,7 +74,7 @@ impl Filter {
             callbacks: OnceCell::new(),
             connection_id: Cell::new(0),
             stream_id: Cell::new(0),
-            cluster: RefCell::default(),
+            cluster: OnceCell::new(),
             downstream_headers: RefCell::default(),
             downstream_trailers: RefCell::default(),
             upstream_request: RefCell::default(),
@@ -112,8 +112,8 @@ impl Filter {
     }
 
     /// The cluster of the request; there from the moment it was chosen.
-    pub(super) fn cluster(&self) -> Option<Arc<ClusterInfoImpl>> {
-        self.cluster.borrow().clone()
+    pub(super) fn cluster(&self) -> Option<&ClusterInfoImpl> {
+        self.cluster.get().map(|cluster| &**cluster.info())
     }
 
     pub(super) fn downstream_trailers(&self) -> Option<HeaderMapPtr> {
@@ -194,17 +194,17 @@ impl Filter {
     }
 
     /// Counts a response status, the upstream's or one made here.
-    fn charge_upstream_code(&self, status: u16, host: Option<&HostSharedPtr>, canary: bool) {
+    fn charge_upstream_code(&self, status: u16, host: Option<&Rc<WorkerHost>>, canary: bool) {
         let Some(cluster) = self.cluster().filter(|_| self.emits_dynamic_stats()) else { return };
         cluster.code_stats().charge_response(status, &self.origin(host, canary));
         if let Some(host) = host
             && codes::is_5xx(status)
         {
-            host.stats().rq_error.inc();
+            host.stats().rq_error().inc();
         }
     }
 
-    fn origin<'a>(&'a self, host: Option<&'a HostSharedPtr>, canary: bool) -> ResponseOrigin<'a> {
+    fn origin<'a>(&'a self, host: Option<&'a Rc<WorkerHost>>, canary: bool) -> ResponseOrigin<'a> {
         let zones = host.map(|host| (self.config.zone.as_str(), host.locality().zone.as_str()));
         let zones = zones.filter(|(from, to)| !from.is_empty() && !to.is_empty());
         ResponseOrigin { internal: self.internal_request.get(), canary, zones }
@@ -238,7 +238,7 @@ impl Filter {
         let Some(cluster) = self.config.cluster_manager.get(&entry.cluster_name) else {
             return self.unknown_cluster(entry);
         };
-        *self.cluster.borrow_mut() = Some(cluster.info().clone());
+        let cluster = self.cluster.get_or_init(|| cluster);
         envoy_stream_log!(
             Router,
             debug,
@@ -253,7 +253,7 @@ impl Filter {
         if cluster.info().maintenance_mode() {
             return self.maintenance_mode(cluster.info());
         }
-        let Some(pool) = self.conn_pool(&cluster, entry) else { return self.no_healthy_upstream() };
+        let Some(pool) = self.conn_pool(cluster, entry) else { return self.no_healthy_upstream() };
         self.prepare_headers(&mut headers.borrow_mut(), route, entry);
         envoy_stream_log!(
             Router,

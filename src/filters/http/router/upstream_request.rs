@@ -15,7 +15,7 @@ use crate::filters::http::DownstreamWatermarkCallbacks;
 use crate::http::{HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason};
 use crate::stream_info::StreamInfoImpl;
 use crate::trace::{self, Ids, Stage};
-use crate::upstream::HostSharedPtr;
+use crate::upstream::WorkerHost;
 use crate::upstream::load_balancer::LoadBalancerContext;
 
 /// What a try's timers are for.
@@ -30,7 +30,7 @@ pub(super) struct UpstreamRequest {
     stream_id: u64,
     pool_handle: RefCell<Option<Rc<dyn Cancellable>>>,
     request_encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
-    host: RefCell<Option<HostSharedPtr>>,
+    host: RefCell<Option<Rc<WorkerHost>>>,
     /// The body that came before there was a connection.
     buffered_request_body: RefCell<Option<WatermarkBuffer>>,
     per_try_timeout: Timeout,
@@ -82,7 +82,7 @@ impl UpstreamRequest {
     }
 
     /// The host that serves the request, once there is one.
-    pub(super) fn host(&self) -> Option<HostSharedPtr> {
+    pub(super) fn host(&self) -> Option<Rc<WorkerHost>> {
         self.host.borrow().clone()
     }
 
@@ -252,19 +252,19 @@ impl UpstreamRequest {
             cluster.stats().upstream_rq_per_try_timeout.inc();
         }
         if let Some(host) = self.host() {
-            host.stats().rq_timeout.inc();
+            host.stats().rq_timeout().inc();
         }
         self.reset_stream();
         parent.on_per_try_timeout();
     }
 
-    fn on_host_selected(&self, host: &HostSharedPtr) {
+    fn on_host_selected(&self, host: &Rc<WorkerHost>) {
         *self.host.borrow_mut() = Some(host.clone());
         self.note_host(host);
     }
 
     /// Has the stream's record name the host.
-    fn note_host(&self, host: &HostSharedPtr) {
+    fn note_host(&self, host: &Rc<WorkerHost>) {
         self.with_parent(|parent| {
             parent.with_stream_info(|info| info.upstream_host.set(Some(host.address().clone())));
         });
@@ -343,7 +343,7 @@ impl TimeoutCallbacks for UpstreamRequest {
 }
 
 impl Callbacks for UpstreamRequest {
-    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &HostSharedPtr) {
+    fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &Rc<WorkerHost>) {
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "pool ready");
         let _stage = trace::scope(Stage::OnPoolReady, Some(self.connection_id), self.stream_id, 0, 0);
         let Some(parent) = self.parent.upgrade() else { return };
@@ -365,7 +365,7 @@ impl Callbacks for UpstreamRequest {
         &self,
         reason: PoolFailureReason,
         transport_failure_reason: &str,
-        host: Option<&HostSharedPtr>,
+        host: Option<&Rc<WorkerHost>>,
     ) {
         self.passed(Stage::OnPoolFailure, reason as u64, 0);
         let reset_reason = match reason {

@@ -3,6 +3,7 @@
 //! Mirrors `Filter::onUpstreamHeaders` and its neighbours in Envoy's `source/common/router/router.cc`.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::Filter;
 use crate::buffer::Buffer;
@@ -11,7 +12,7 @@ use crate::event;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamResetReason, codes, utility};
 use crate::stream_info::ResponseFlag;
 use crate::trace::{self, Stage};
-use crate::upstream::HostSharedPtr;
+use crate::upstream::WorkerHost;
 
 impl Filter {
     pub(super) fn on_response_timeout(&self) {
@@ -22,7 +23,7 @@ impl Filter {
         }
         if let Some(request) = self.upstream_request() {
             if let Some(host) = request.host() {
-                host.stats().rq_timeout.inc();
+                host.stats().rq_timeout().inc();
             }
             request.reset_stream();
         }
@@ -79,14 +80,14 @@ impl Filter {
         let host = self.upstream_request().and_then(|request| request.host());
         if self.downstream_response_started.get() {
             if let Some(host) = host.filter(|_| self.grpc_success_deferred.get()) {
-                host.stats().rq_error.inc();
+                host.stats().rq_error().inc();
                 self.config.stats.rq_reset_after_downstream_response_started.inc();
             }
             return;
         }
         self.charge_upstream_code(status, host.as_ref().filter(|_| !dropped), false);
         if let Some(host) = host.filter(|_| !codes::is_5xx(status)) {
-            host.stats().rq_error.inc();
+            host.stats().rq_error().inc();
         }
     }
 
@@ -134,7 +135,7 @@ impl Filter {
     pub(in super::super) fn on_upstream_1xx_headers(
         &self,
         headers: HeaderMapPtr,
-        host: Option<&HostSharedPtr>,
+        host: Option<&Rc<WorkerHost>>,
     ) {
         envoy_stream_log!(
             Router,
@@ -154,7 +155,7 @@ impl Filter {
     pub(in super::super) fn on_upstream_headers(
         &self,
         headers: HeaderMapPtr,
-        host: Option<&HostSharedPtr>,
+        host: Option<&Rc<WorkerHost>>,
         end_stream: bool,
     ) {
         envoy_stream_log!(
@@ -193,10 +194,10 @@ impl Filter {
         }
     }
 
-    fn charge_success(&self, host: Option<&HostSharedPtr>, headers: &HeaderMapPtr, end_stream: bool) {
+    fn charge_success(&self, host: Option<&Rc<WorkerHost>>, headers: &HeaderMapPtr, end_stream: bool) {
         if !self.grpc_request.get() {
             if let Some(host) = host {
-                host.stats().rq_success.inc();
+                host.stats().rq_success().inc();
             }
         } else if end_stream {
             self.charge_grpc(host, &headers.borrow());
@@ -206,15 +207,15 @@ impl Filter {
     }
 
     /// Counts a gRPC response for its host by the status it ended with.
-    fn charge_grpc(&self, host: Option<&HostSharedPtr>, end: &HeaderMap) {
+    fn charge_grpc(&self, host: Option<&Rc<WorkerHost>>, end: &HeaderMap) {
         let Some(host) = host else { return };
-        if utility::is_grpc_success(end) { &host.stats().rq_success } else { &host.stats().rq_error }.inc();
+        if utility::is_grpc_success(end) { host.stats().rq_success() } else { host.stats().rq_error() }.inc();
     }
 
     pub(in super::super) fn on_upstream_data(
         &self,
         data: &mut Buffer,
-        host: Option<&HostSharedPtr>,
+        host: Option<&Rc<WorkerHost>>,
         end_stream: bool,
     ) {
         let _stage = self.stage(Stage::OnUpstreamData, data.len() as u64, end_stream.into());
@@ -233,7 +234,7 @@ impl Filter {
     pub(in super::super) fn on_upstream_trailers(
         &self,
         trailers: HeaderMapPtr,
-        host: Option<&HostSharedPtr>,
+        host: Option<&Rc<WorkerHost>>,
     ) {
         let _stage = self.stage(Stage::OnUpstreamTrailers, 0, 0);
         if self.grpc_success_deferred.get() {
@@ -246,7 +247,7 @@ impl Filter {
     }
 
     /// The response is complete. On HTTP/1 an unfinished request cannot go on.
-    fn on_upstream_complete(&self, host: Option<&HostSharedPtr>) {
+    fn on_upstream_complete(&self, host: Option<&Rc<WorkerHost>>) {
         self.passed(Stage::OnUpstreamComplete, 0, 0);
         if !self.downstream_end_stream.get()
             && let Some(request) = self.upstream_request()
@@ -265,7 +266,7 @@ impl Filter {
 }
 
 /// Whether the response comes from a canary, as it or its host says.
-fn is_canary(headers: &HeaderMap, host: Option<&HostSharedPtr>) -> bool {
+fn is_canary(headers: &HeaderMap, host: Option<&Rc<WorkerHost>>) -> bool {
     headers.get(HeaderId::EnvoyUpstreamCanary) == Some(b"true") || host.is_some_and(|h| h.canary())
 }
 

@@ -41,7 +41,7 @@ use crate::router::{ConfigImpl, RouteConstSharedPtr};
 use crate::stats::{Scope, Store};
 use crate::thread_local;
 use crate::trace::Ids;
-use crate::upstream::{HostSharedPtr, ResourcePriority};
+use crate::upstream::{ResourcePriority, WorkerHost};
 
 /// What every request counts.
 pub const ASKED: &str = "rq_total+1";
@@ -86,7 +86,7 @@ type Asker = (Weak<dyn StreamDecoder>, Weak<dyn Callbacks>);
 /// The pool: says what it is told to say.
 struct PlayedPool {
     weak: Weak<PlayedPool>,
-    host: HostSharedPtr,
+    host: Rc<WorkerHost>,
     /// What it says at once.
     answer: RefCell<String>,
     request: RefCell<Option<Asker>>,
@@ -94,7 +94,7 @@ struct PlayedPool {
 }
 
 impl PlayedPool {
-    fn new(host: HostSharedPtr) -> Rc<Self> {
+    fn new(host: Rc<WorkerHost>) -> Rc<Self> {
         Rc::new_cyclic(|weak| PlayedPool {
             weak: weak.clone(),
             host,
@@ -132,7 +132,7 @@ impl PlayedPool {
 }
 
 impl conn_pool::Instance for PlayedPool {
-    fn host(&self) -> &HostSharedPtr {
+    fn host(&self) -> &Rc<WorkerHost> {
         &self.host
     }
 
@@ -378,7 +378,7 @@ impl Fixture {
         let clusters = ClusterManagerImpl::new(&resources.clusters, &stats, &tls).unwrap();
         let hcm = HttpConnectionManager::of(&resources.listeners[0].filter_chains[0].filters[0]).unwrap();
         let first = clusters.clusters()[0].priority_set().host_sets_per_priority()[0].hosts()[0].clone();
-        let pool = PlayedPool::new(first.clone());
+        let pool = PlayedPool::new(WorkerHost::new(first.clone()));
         clusters.handle().set_pool(&first, pool.clone());
         let router = Arc::new(FilterConfig {
             stats: RouterStats::new(&stats.root_scope()),
