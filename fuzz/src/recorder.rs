@@ -9,7 +9,7 @@ use legate::buffer::Buffer;
 use legate::config::ConfigError;
 use legate::filters::FactoryContext;
 use legate::filters::http::{
-    FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory, FilterHeadersStatus, FilterTrailersStatus,
+    FilterDataStatus, FilterFactory, FilterFactoryCb, FilterHeadersStatus, FilterTrailersStatus,
     HttpFilterConfig, StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter,
     StreamEncoderFilterCallbacks,
 };
@@ -82,10 +82,12 @@ impl HttpFilterConfig for RecorderFactory {
 }
 
 impl FilterFactory for RecorderFactory {
-    fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        let recorder = Rc::new(Recorder::default());
-        STREAMS.with_borrow_mut(|streams| streams.push(recorder.record.clone()));
-        callbacks.add_stream_filter(recorder);
+    fn on_worker(&self) -> FilterFactoryCb {
+        Box::new(|callbacks| {
+            let recorder = Rc::new(Recorder::default());
+            STREAMS.with_borrow_mut(|streams| streams.push(recorder.record.clone()));
+            callbacks.add_stream_filter(recorder);
+        })
     }
 }
 

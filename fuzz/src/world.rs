@@ -22,7 +22,7 @@ use legate::event::{Dispatcher, RunType};
 use legate::filters::http::HttpFilter;
 use legate::filters::http::router::RouterConfig;
 use legate::filters::network::http_connection_manager::{
-    ConnectionManagerConfig, ConnectionManagerImpl, HttpConnectionManager,
+    ConnectionManagerConfig, ConnectionManagerImpl, HttpConnectionManager, WorkerConfig,
 };
 use legate::filters::{FactoryContext, LINKED, ServerFactoryContext};
 use legate::http::DateProvider;
@@ -299,7 +299,7 @@ pub struct Outcome {
 /// See the module's description.
 pub struct World {
     dispatcher: Rc<Dispatcher>,
-    managers: Vec<Arc<ConnectionManagerConfig>>,
+    managers: Vec<Rc<WorkerConfig>>,
     shared: Rc<Shared>,
     /// Have to be 0 at the end of a run.
     gauges: Vec<Gauge>,
@@ -453,7 +453,7 @@ fn managers(
     bootstrap: &Bootstrap,
     server: &ServerFactoryContext,
     stats: &Arc<Store>,
-) -> Vec<Arc<ConnectionManagerConfig>> {
+) -> Vec<Rc<WorkerConfig>> {
     let context = FactoryContext {
         server,
         listener_scope: &stats.root_scope(),
@@ -469,7 +469,8 @@ fn managers(
             let router = RouterConfig { suppress_envoy_headers: true, ..RouterConfig::default() };
             let router = HttpFilter::of("router", router);
             let hcm = HttpConnectionManager { http_filters: vec![recorder, router], ..hcm.clone() };
-            Arc::new(ConnectionManagerConfig::new(&hcm, &context).expect("a connection manager"))
+            let config = ConnectionManagerConfig::new(&hcm, &context).expect("a connection manager");
+            WorkerConfig::new(Arc::new(config))
         })
         .collect()
 }

@@ -3,9 +3,11 @@
 mod callback_manager;
 pub mod free_lists;
 pub mod linked_list;
+mod local;
 mod ticks;
 mod utc_time;
 
 pub use callback_manager::{CallbackHandle, CallbackManager};
+pub use local::Local;
 pub(crate) use ticks::ticks;
 pub(crate) use utc_time::UtcTime;

@@ -32,10 +32,14 @@ pub trait WriteFilter {
     fn on_write(&self, data: &mut Buffer, end_stream: bool) -> FilterStatus;
 }
 
-/// Gives the connections of a filter chain their filters (Envoy: `FilterFactoryCb`); shared by all workers.
+/// Adds a fresh filter to a new connection (Envoy: `FilterFactoryCb`). It belongs to a worker, and holds what it needs by
+/// counts of the worker's own.
+pub type NetworkFilterFactoryCb = Box<dyn Fn(&Rc<ConnectionImpl>)>;
+
+/// Gives the connections of a filter chain one kind of filter; shared by all workers.
 pub trait NetworkFilterFactory: Send + Sync {
-    /// Adds a fresh filter to a new connection.
-    fn create_filter(&self, connection: &Rc<ConnectionImpl>);
+    /// What does so on the calling worker; asked for once a worker.
+    fn on_worker(&self) -> NetworkFilterFactoryCb;
 }
 
 /// A read filter's way back to its connection.

@@ -29,7 +29,9 @@ pub use connection_types::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionState, ConnectionStats,
 };
 pub use drain_decision::DrainDecision;
-pub use filter::{FilterStatus, NetworkFilterFactory, ReadFilter, ReadFilterCallbacks, WriteFilter};
+pub use filter::{
+    FilterStatus, NetworkFilterFactory, NetworkFilterFactoryCb, ReadFilter, ReadFilterCallbacks, WriteFilter,
+};
 pub use filter_manager::FilterManagerImpl;
 pub use listener::{ListenerCallbacks, ListenerImpl};
 pub use raw_buffer_socket::{RAW_BUFFER, RawBufferSocket, RawBufferSocketFactory};

@@ -1,9 +1,9 @@
 //! A route configuration: virtual hosts, found by domain.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::per_filter_config::PerFilterConfigs;
-use super::route::RouteConstSharedPtr;
 use super::virtual_host::VirtualHostImpl;
 use crate::config::{self, ConfigError};
 use crate::http::{HeaderId, HeaderMap};
@@ -66,27 +66,32 @@ impl ConfigImpl {
         &self.name
     }
 
-    /// The route that a request takes.
-    pub fn route(&self, headers: &HeaderMap) -> Option<RouteConstSharedPtr> {
+    /// The virtual hosts, in the order of the configuration.
+    pub fn virtual_hosts(&self) -> &[VirtualHostImpl] {
+        &self.virtual_hosts
+    }
+
+    /// The places of the virtual host and the route that a request takes.
+    pub fn find_route(&self, headers: &HeaderMap) -> Option<(usize, usize)> {
         // As Envoy: where it is not known whether the client used TLS, no route is safe to take.
         if headers.get(HeaderId::ForwardedProto).is_some_and(<[u8]>::is_empty) {
             return None;
         }
-        self.find_virtual_host(headers)?.route(headers).cloned()
+        let host = self.find_virtual_host(headers)?;
+        Some((host, self.virtual_hosts[host].find_route(headers)?))
     }
 
     /// The order of Envoy: exact, longest suffix, longest prefix, `*`. A star stands for at least one
     /// character.
-    fn find_virtual_host(&self, headers: &HeaderMap) -> Option<&VirtualHostImpl> {
-        let default = self.default.map(|i| &self.virtual_hosts[i]);
+    fn find_virtual_host(&self, headers: &HeaderMap) -> Option<usize> {
         if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
-            return default;
+            return self.default;
         }
-        let Some(host) = headers.get(HeaderId::Authority) else { return default };
-        let host = host.to_ascii_lowercase();
+        let Some(host) = headers.get(HeaderId::Authority) else { return self.default };
+        let host = lower_case(host);
         let found = self
             .exact
-            .get(&host)
+            .get(&*host)
             .or_else(|| {
                 let fits = |(s, _): &&(Vec<u8>, usize)| host.len() > s.len() && host.ends_with(s);
                 self.suffixes.iter().find(fits).map(|(_, i)| i)
@@ -95,8 +100,13 @@ impl ConfigImpl {
                 let fits = |(p, _): &&(Vec<u8>, usize)| host.len() > p.len() && host.starts_with(p);
                 self.prefixes.iter().find(fits).map(|(_, i)| i)
             });
-        found.map(|&i| &self.virtual_hosts[i]).or(default)
+        found.copied().or(self.default)
     }
+}
+
+/// Most clients write a host in lower case, and it need not be copied.
+fn lower_case(host: &[u8]) -> Cow<'_, [u8]> {
+    if host.iter().any(u8::is_ascii_uppercase) { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
 #[cfg(test)]
@@ -119,7 +129,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.set(HeaderId::Authority, host.as_bytes());
         headers.set(HeaderId::Path, path.as_bytes());
-        Some(table.route(&headers)?.direct_response_entry()?.body.clone())
+        let (host, route) = table.find_route(&headers)?;
+        Some(table.virtual_hosts()[host].routes()[route].direct_response_entry()?.body.clone())
     }
 
     fn host(name: &str, domains: &[&str]) -> serde_json::Value {

@@ -6,9 +6,11 @@
 mod config;
 mod per_filter_config;
 mod route;
+mod snapshot;
 mod virtual_host;
 
 pub use config::ConfigImpl;
 pub use per_filter_config::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
-pub use route::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry, RouteImpl};
+pub use route::{DirectResponseEntry, RouteEntry, RouteImpl};
+pub use snapshot::{RouteConstSharedPtr, RouteTable};
 pub use virtual_host::VirtualHostImpl;

@@ -3,16 +3,12 @@
 //! Mirrors `RouteEntryImplBase` and its kinds in Envoy's `source/common/router/config_impl.cc`.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::per_filter_config::PerFilterConfigs;
 use crate::config::{self, Action, ConfigError, DataSource, PathMatch};
 use crate::http::{HeaderId, HeaderMap};
 use crate::upstream::{ClusterName, ResourcePriority};
-
-/// A route shared by the streams that use it.
-pub type RouteConstSharedPtr = Arc<RouteImpl>;
 
 /// A route of a virtual host.
 #[derive(Debug)]

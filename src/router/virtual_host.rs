@@ -1,7 +1,7 @@
 //! A virtual host: its routes, tried in order.
 
 use super::per_filter_config::PerFilterConfigs;
-use super::route::{RouteConstSharedPtr, RouteImpl};
+use super::route::RouteImpl;
 use crate::config::{self, ConfigError};
 use crate::http::HeaderMap;
 
@@ -9,7 +9,7 @@ use crate::http::HeaderMap;
 #[derive(Debug)]
 pub struct VirtualHostImpl {
     name: String,
-    routes: Vec<RouteConstSharedPtr>,
+    routes: Vec<RouteImpl>,
 }
 
 impl VirtualHostImpl {
@@ -28,7 +28,6 @@ impl VirtualHostImpl {
             .enumerate()
             .map(|(i, route)| {
                 RouteImpl::new(route, config.include_request_attempt_count, &of_host)
-                    .map(RouteConstSharedPtr::new)
                     .map_err(|error| error.within(&format!("routes[{i}]")))
             })
             .collect::<Result<_, _>>()?;
@@ -40,8 +39,13 @@ impl VirtualHostImpl {
         &self.name
     }
 
-    /// The first route that takes this request.
-    pub fn route(&self, headers: &HeaderMap) -> Option<&RouteConstSharedPtr> {
-        self.routes.iter().find(|route| route.matches(headers))
+    /// Its routes, in order.
+    pub fn routes(&self) -> &[RouteImpl] {
+        &self.routes
+    }
+
+    /// The place of the first route that takes this request.
+    pub fn find_route(&self, headers: &HeaderMap) -> Option<usize> {
+        self.routes.iter().position(|route| route.matches(headers))
     }
 }

@@ -9,13 +9,13 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::listener_config::{ListenerConfig, PerHandlerListenerStats};
+use super::listener_config::{FilterChain, ListenerConfig, PerHandlerListenerStats};
 use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
-    ConnectionState, ListenerCallbacks, ListenerImpl,
+    ConnectionState, ListenerCallbacks, ListenerImpl, NetworkFilterFactoryCb,
 };
 use crate::trace::{self, Stage};
 
@@ -75,6 +75,8 @@ struct ActiveListener {
     weak: Weak<ActiveListener>,
     dispatcher: Rc<Dispatcher>,
     config: Arc<ListenerConfig>,
+    /// Of its one filter chain.
+    filters: Vec<NetworkFilterFactoryCb>,
     handler_stats: PerHandlerListenerStats,
     listener: RefCell<Option<Rc<ListenerImpl>>>,
     connections: Arena<ActiveConnection, Only>,
@@ -92,6 +94,7 @@ impl ActiveListener {
             weak: weak.clone(),
             dispatcher: dispatcher.clone(),
             handler_stats: config.per_handler_stats(handler),
+            filters: config.filter_chain().map_or_else(Vec::new, FilterChain::on_worker),
             config,
             listener: RefCell::default(),
             connections: Arena::default(),
@@ -116,7 +119,7 @@ impl ActiveListener {
         let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 1, 0);
         trace::instant(Stage::CreateServerConnection, Some(connection.id()), 0, 0, 0);
         connection.set_buffer_limits(self.config.per_connection_buffer_limit_bytes());
-        chain.create_filters(&connection);
+        self.filters.iter().for_each(|create| create(&connection));
         if !connection.initialize_read_filters() {
             crate::envoy_conn_log!(Main, debug, connection.id(), "closing connection: no filters");
             connection.close(ConnectionCloseType::NoFlush);

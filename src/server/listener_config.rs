@@ -2,7 +2,6 @@
 //!
 //! Mirrors `ListenerImpl` of Envoy's `source/server/listener_manager_impl.cc`.
 
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
@@ -12,8 +11,8 @@ use crate::envoy_log;
 use crate::filters::network::NetworkFilterConfig;
 use crate::filters::{FactoryContext, ServerFactoryContext};
 use crate::network::{
-    Address, ConnectionImpl, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket,
-    NetworkFilterFactory, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
+    Address, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket, NetworkFilterFactory,
+    NetworkFilterFactoryCb, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
     TransportSocketFactoryContext,
 };
 use crate::stats::Scope;
@@ -59,9 +58,9 @@ impl FilterChain {
         &*self.transport_socket_factory
     }
 
-    /// Gives a connection its filters, in their order.
-    pub fn create_filters(&self, connection: &Rc<ConnectionImpl>) {
-        self.filters.iter().for_each(|factory| factory.create_filter(connection));
+    /// What gives the calling worker's connections their filters, in their order.
+    pub fn on_worker(&self) -> Vec<NetworkFilterFactoryCb> {
+        self.filters.iter().map(|factory| factory.on_worker()).collect()
     }
 }
 
@@ -204,6 +203,11 @@ impl ListenerConfig {
     /// `listener.<address>.<thread>.` statistics, where the thread is `worker_<n>` or `main_thread`.
     pub fn per_handler_stats(&self, thread: &str) -> PerHandlerListenerStats {
         PerHandlerListenerStats::new(&self.scope.create_scope(&format!("{thread}.")))
+    }
+
+    /// The one filter chain.
+    pub fn filter_chain(&self) -> Option<&FilterChain> {
+        self.filter_chain.as_ref()
     }
 
     /// The filter chain for a connection.

@@ -10,7 +10,7 @@ use legate::config::ConfigError;
 use legate::config::reader::{FromMessage, MessageReader};
 use legate::filters::FactoryContext;
 use legate::filters::http::{
-    FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory, FilterHeadersStatus, FilterTrailersStatus,
+    FilterDataStatus, FilterFactory, FilterFactoryCb, FilterHeadersStatus, FilterTrailersStatus,
     HttpFilterConfig, NamedHttpFilterConfigFactory, StreamEncoderFilter, StreamEncoderFilterCallbacks,
 };
 use legate::http::HeaderMapPtr;
@@ -54,15 +54,18 @@ struct Greeter {
 }
 
 impl FilterFactory for Greeter {
-    fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        let filter = Rc::new(GreetingFilter { greeter: self.clone(), callbacks: OnceCell::new() });
-        callbacks.add_stream_encoder_filter(filter.clone());
-        callbacks.add_access_log_handler(filter);
+    fn on_worker(&self) -> FilterFactoryCb {
+        let greeter = Rc::new(self.clone());
+        Box::new(move |callbacks| {
+            let filter = Rc::new(GreetingFilter { greeter: greeter.clone(), callbacks: OnceCell::new() });
+            callbacks.add_stream_encoder_filter(filter.clone());
+            callbacks.add_access_log_handler(filter);
+        })
     }
 }
 
 struct GreetingFilter {
-    greeter: Greeter,
+    greeter: Rc<Greeter>,
     callbacks: OnceCell<StreamEncoderFilterCallbacks>,
 }
 

@@ -8,7 +8,9 @@ use legate::buffer::Buffer;
 use legate::config::ConfigError;
 use legate::filters::FactoryContext;
 use legate::filters::network::{NamedNetworkFilterConfigFactory, NetworkFilterConfig};
-use legate::network::{ConnectionImpl, FilterStatus, NetworkFilterFactory, ReadFilter, ReadFilterCallbacks};
+use legate::network::{
+    FilterStatus, NetworkFilterFactory, NetworkFilterFactoryCb, ReadFilter, ReadFilterCallbacks,
+};
 
 pub static FACTORY: NamedNetworkFilterConfigFactory =
     NamedNetworkFilterConfigFactory::new("legate.test.shout", &["legate.test.Shout"], |_| {
@@ -31,8 +33,8 @@ impl NetworkFilterConfig for ShoutConfig {
 struct ShoutFactory;
 
 impl NetworkFilterFactory for ShoutFactory {
-    fn create_filter(&self, connection: &Rc<ConnectionImpl>) {
-        connection.add_read_filter(Rc::new(Shout { callbacks: OnceCell::new() }));
+    fn on_worker(&self) -> NetworkFilterFactoryCb {
+        Box::new(|connection| connection.add_read_filter(Rc::new(Shout { callbacks: OnceCell::new() })))
     }
 }
 

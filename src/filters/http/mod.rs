@@ -144,8 +144,12 @@ pub trait FilterChainFactoryCallbacks {
     fn add_access_log_handler(&self, handler: Rc<dyn access_log::Instance>);
 }
 
+/// Adds a fresh filter to a stream (Envoy: `FilterFactoryCb`). It belongs to a worker, and holds what it needs by counts of
+/// the worker's own.
+pub type FilterFactoryCb = Box<dyn Fn(&dyn FilterChainFactoryCallbacks)>;
+
 /// Makes one kind of filter for each stream; shared by all workers.
 pub trait FilterFactory: Send + Sync {
-    /// Adds a fresh filter for a stream.
-    fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks);
+    /// What does so on the calling worker; asked for once a worker.
+    fn on_worker(&self) -> FilterFactoryCb;
 }

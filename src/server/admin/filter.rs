@@ -16,9 +16,8 @@ use crate::config::ConfigError;
 use crate::event::{Dispatcher, Timer};
 use crate::filters::FactoryContext;
 use crate::filters::http::{
-    DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
-    FilterHeadersStatus, FilterTrailersStatus, HttpFilterConfig, StreamDecoderFilter,
-    StreamDecoderFilterCallbacks,
+    DownstreamWatermarkCallbacks, FilterDataStatus, FilterFactory, FilterFactoryCb, FilterHeadersStatus,
+    FilterTrailersStatus, HttpFilterConfig, StreamDecoderFilter, StreamDecoderFilterCallbacks,
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
 use crate::stats::Scope;
@@ -45,16 +44,8 @@ impl HttpFilterConfig for AdminFilterConfig {
 struct AdminFilterFactory;
 
 impl FilterFactory for AdminFilterFactory {
-    fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        callbacks.add_stream_decoder_filter(Rc::new_cyclic(|weak| AdminFilter {
-            callbacks: OnceCell::new(),
-            headers: RefCell::default(),
-            form: RefCell::default(),
-            body: RefCell::default(),
-            has_turn: Cell::new(false),
-            backed_up: Cell::new(0),
-            weak: weak.clone(),
-        }));
+    fn on_worker(&self) -> FilterFactoryCb {
+        Box::new(|callbacks| callbacks.add_stream_decoder_filter(AdminFilter::new()))
     }
 }
 
@@ -74,6 +65,18 @@ struct AdminFilter {
 }
 
 impl AdminFilter {
+    fn new() -> Rc<Self> {
+        Rc::new_cyclic(|weak| AdminFilter {
+            callbacks: OnceCell::new(),
+            headers: RefCell::default(),
+            form: RefCell::default(),
+            body: RefCell::default(),
+            has_turn: Cell::new(false),
+            backed_up: Cell::new(0),
+            weak: weak.clone(),
+        })
+    }
+
     fn callbacks(&self) -> Option<&StreamDecoderFilterCallbacks> {
         self.callbacks.get()
     }

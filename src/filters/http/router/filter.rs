@@ -5,7 +5,6 @@ mod response;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::FilterConfig;
@@ -13,6 +12,7 @@ use super::timeout::{TimeoutData, final_timeout};
 use super::upstream_request::UpstreamRequest;
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterEntry;
+use crate::common::Local;
 use crate::conn_pool;
 use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
@@ -39,7 +39,7 @@ const RETRY_HEADERS: &[HeaderId] = &[
 /// See the module's description.
 pub struct Filter {
     weak: Weak<Filter>,
-    pub(super) config: Arc<FilterConfig>,
+    pub(super) config: Local<FilterConfig>,
     callbacks: OnceCell<StreamDecoderFilterCallbacks>,
     pub(super) connection_id: Cell<u64>,
     pub(super) stream_id: Cell<u64>,
@@ -67,7 +67,7 @@ pub struct Filter {
 
 impl Filter {
     /// A filter for one stream.
-    pub fn new(config: Arc<FilterConfig>) -> Rc<Self> {
+    pub fn new(config: Local<FilterConfig>) -> Rc<Self> {
         Rc::new_cyclic(|weak| Filter {
             weak: weak.clone(),
             config,

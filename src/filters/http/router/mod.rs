@@ -13,12 +13,11 @@ mod upstream_request;
 use std::sync::Arc;
 
 use crate::cluster_manager::ClusterManager;
+use crate::common::Local;
 use crate::config::ConfigError;
 use crate::config::reader::FromMessage;
 use crate::filters::FactoryContext;
-use crate::filters::http::{
-    FilterChainFactoryCallbacks, FilterFactory, HttpFilterConfig, NamedHttpFilterConfigFactory,
-};
+use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilterConfig, NamedHttpFilterConfigFactory};
 use crate::stats::Scope;
 use crate::stats_struct;
 
@@ -86,7 +85,8 @@ struct RouterFilterFactory {
 }
 
 impl FilterFactory for RouterFilterFactory {
-    fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        callbacks.add_stream_decoder_filter(Filter::new(self.config.clone()));
+    fn on_worker(&self) -> FilterFactoryCb {
+        let config = Local::new(self.config.clone());
+        Box::new(move |callbacks| callbacks.add_stream_decoder_filter(Filter::new(config.clone())))
     }
 }

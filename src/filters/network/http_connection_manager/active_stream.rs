@@ -9,10 +9,9 @@ mod response;
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::ConnectionManagerConfig;
+use super::config::WorkerConfig;
 use super::conn_manager::ConnectionManagerImpl;
 use crate::access_log::LogContext;
 use crate::buffer::Buffer;
@@ -38,7 +37,7 @@ const MAX_DURATION: u8 = 3;
 pub struct ActiveStream {
     weak: Weak<ActiveStream>,
     pub(super) manager: Weak<ConnectionManagerImpl>,
-    pub(super) config: Arc<ConnectionManagerConfig>,
+    pub(super) config: Rc<WorkerConfig>,
     pub(super) connection_id: u64,
     pub(super) stream_id: u64,
     filter_manager: FilterManager,

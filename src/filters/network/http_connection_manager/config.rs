@@ -2,6 +2,8 @@
 //!
 //! Mirrors Envoy's `source/extensions/filters/network/http_connection_manager/config.cc`.
 
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +14,11 @@ use crate::cluster_manager::ClusterManager;
 use crate::config::ConfigError;
 use crate::envoy_log;
 use crate::filters::FactoryContext;
-use crate::filters::http::{FilterFactory, HttpFilter, HttpFilterConfig};
+use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilter, HttpFilterConfig};
 use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
-use crate::router::ConfigImpl;
+use crate::router::{ConfigImpl, RouteTable};
 use crate::stats::Scope;
 use crate::thread_local::SlotImpl;
 
@@ -26,8 +28,8 @@ pub struct ConnectionManagerConfig {
     pub(super) listener_stats: ConnectionManagerListenerStats,
     pub(super) codec_stats: Arc<CodecStats>,
     pub(super) connection_stats: Arc<ConnectionStats>,
-    pub(super) route_config: Arc<ConfigImpl>,
-    pub(super) filter_factories: Vec<Arc<dyn FilterFactory>>,
+    route_config: Arc<ConfigImpl>,
+    filter_factories: Vec<Arc<dyn FilterFactory>>,
     pub(super) access_logs: Vec<InstanceSharedPtr>,
     pub(super) http1_settings: Arc<Http1Settings>,
     pub(super) head_limits: HeadLimits,
@@ -62,6 +64,33 @@ pub struct ConnectionManagerConfig {
     pub(super) strip_any_host_port: bool,
     internal_networks: Vec<CidrRange>,
     unix_sockets_internal: bool,
+}
+
+/// The configuration as one worker has it. Its streams share it, and what hangs on it, by counts of the worker's own.
+pub struct WorkerConfig {
+    shared: Arc<ConnectionManagerConfig>,
+    pub(super) routes: RouteTable,
+    pub(super) filters: Vec<FilterFactoryCb>,
+}
+
+impl WorkerConfig {
+    /// For the calling worker.
+    pub fn new(shared: Arc<ConnectionManagerConfig>) -> Rc<Self> {
+        Rc::new(WorkerConfig {
+            routes: RouteTable::new(shared.route_config.clone()),
+            filters: shared.filter_factories.iter().map(|factory| factory.on_worker()).collect(),
+            shared,
+        })
+    }
+}
+
+impl Deref for WorkerConfig {
+    type Target = ConnectionManagerConfig;
+
+    #[inline]
+    fn deref(&self) -> &ConnectionManagerConfig {
+        &self.shared
+    }
 }
 
 impl ConnectionManagerConfig {

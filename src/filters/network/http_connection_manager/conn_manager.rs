@@ -2,11 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::active_stream::ActiveStream;
-use super::config::ConnectionManagerConfig;
+use super::config::WorkerConfig;
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Timeout, TimeoutCallbacks};
@@ -40,7 +39,7 @@ const DURATION: u8 = 2;
 /// See the module's description.
 pub struct ConnectionManagerImpl {
     weak: Weak<ConnectionManagerImpl>,
-    pub(super) config: Arc<ConnectionManagerConfig>,
+    pub(super) config: Rc<WorkerConfig>,
     pub(super) dispatcher: Rc<Dispatcher>,
     connection: RefCell<Weak<ConnectionImpl>>,
     connection_id: Cell<u64>,
@@ -60,7 +59,7 @@ pub struct ConnectionManagerImpl {
 
 impl ConnectionManagerImpl {
     /// A manager for the connection that it will be added to as a filter.
-    pub fn new(config: Arc<ConnectionManagerConfig>, dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
+    pub fn new(config: Rc<WorkerConfig>, dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
         Rc::new_cyclic(|weak| ConnectionManagerImpl {
             weak: weak.clone(),
             config,

@@ -13,17 +13,16 @@ mod stats;
 mod tests;
 
 use std::any::Any;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{NamedNetworkFilterConfigFactory, NetworkFilterConfig};
 use crate::config::reader::FromMessage;
 use crate::config::{ConfigError, Filter};
 use crate::filters::FactoryContext;
-use crate::network::{ConnectionImpl, NetworkFilterFactory};
+use crate::network::{NetworkFilterFactory, NetworkFilterFactoryCb};
 
 pub use active_stream::ActiveStream;
-pub use config::ConnectionManagerConfig;
+pub use config::{ConnectionManagerConfig, WorkerConfig};
 pub use conn_manager::ConnectionManagerImpl;
 pub use message::{CodecType, HttpConnectionManager, InternalAddressConfig, ServerHeaderTransformation};
 pub use stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
@@ -60,7 +59,10 @@ struct ConnectionManagerFactory {
 }
 
 impl NetworkFilterFactory for ConnectionManagerFactory {
-    fn create_filter(&self, connection: &Rc<ConnectionImpl>) {
-        connection.add_read_filter(ConnectionManagerImpl::new(self.config.clone(), connection.dispatcher()));
+    fn on_worker(&self) -> NetworkFilterFactoryCb {
+        let config = WorkerConfig::new(self.config.clone());
+        Box::new(move |connection| {
+            connection.add_read_filter(ConnectionManagerImpl::new(config.clone(), connection.dispatcher()));
+        })
     }
 }

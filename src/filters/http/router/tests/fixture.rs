@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::super::{Filter, FilterConfig, RouterStats};
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterManagerImpl;
+use crate::common::Local;
 use crate::config::{UnknownFields, parse_bootstrap};
 use crate::conn_pool::{self, Callbacks, Cancellable, DrainedCb, IdleCb, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
@@ -37,7 +38,7 @@ use crate::http::{
     StreamResetReason,
 };
 use crate::network::Address;
-use crate::router::{ConfigImpl, RouteConstSharedPtr};
+use crate::router::{ConfigImpl, RouteConstSharedPtr, RouteTable};
 use crate::stats::{Scope, Store};
 use crate::thread_local;
 use crate::trace::Ids;
@@ -281,8 +282,8 @@ impl StreamEncoderFilter for Front {
 struct Host {
     weak: Weak<Host>,
     manager: FilterManager,
-    routes: Rc<ConfigImpl>,
-    router: Arc<FilterConfig>,
+    routes: RouteTable,
+    router: Local<FilterConfig>,
 }
 
 impl Host {
@@ -361,8 +362,8 @@ pub struct Fixture {
     dispatcher: Rc<Dispatcher>,
     clusters: Rc<ClusterManagerImpl>,
     pool: Rc<PlayedPool>,
-    routes: Rc<ConfigImpl>,
-    router: Arc<FilterConfig>,
+    routes: RouteTable,
+    router: Local<FilterConfig>,
     scope: Scope,
     failed: RefCell<Vec<String>>,
 }
@@ -380,15 +381,15 @@ impl Fixture {
         let first = clusters.clusters()[0].priority_set().host_sets_per_priority()[0].hosts()[0].clone();
         let pool = PlayedPool::new(WorkerHost::new(first.clone()));
         clusters.handle().set_pool(&first, pool.clone());
-        let router = Arc::new(FilterConfig {
+        let router = Local::new(Arc::new(FilterConfig {
             stats: RouterStats::new(&stats.root_scope()),
             cluster_manager: clusters.handle(),
             zone: String::new(),
             emit_dynamic_stats: true,
             suppress_envoy_headers: false,
             respect_expected_rq_timeout: false,
-        });
-        let routes = Rc::new(ConfigImpl::new(&hcm.route_config).unwrap());
+        }));
+        let routes = RouteTable::new(Arc::new(ConfigImpl::new(&hcm.route_config).unwrap()));
         let scope = stats.root_scope();
         Fixture { dispatcher, clusters, pool, routes, router, scope, failed: RefCell::default() }
     }

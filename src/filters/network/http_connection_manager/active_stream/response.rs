@@ -106,9 +106,9 @@ impl FilterManagerCallbacks for ActiveStream {
     }
 
     fn create_filter_chain(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        self.passed(Stage::CreateFilterChain, self.config.filter_factories.len() as u64);
-        for factory in &self.config.filter_factories {
-            factory.create(callbacks);
+        self.passed(Stage::CreateFilterChain, self.config.filters.len() as u64);
+        for create in &self.config.filters {
+            create(callbacks);
         }
     }
 
@@ -235,7 +235,7 @@ impl FilterManagerCallbacks for ActiveStream {
         let headers = self.filter_manager.request_headers();
         let route = match headers.as_ref().map(|headers| headers.try_borrow()) {
             Some(Err(_)) => return cached.flatten(),
-            Some(Ok(headers)) => self.config.route_config.route(&headers),
+            Some(Ok(headers)) => self.config.routes.route(&headers),
             None => None,
         };
         self.passed(Stage::RefreshCachedRoute, 0);

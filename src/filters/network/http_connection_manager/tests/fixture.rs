@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::{ConnectionManagerConfig, ConnectionManagerImpl, HttpConnectionManager};
+use super::super::{ConnectionManagerConfig, ConnectionManagerImpl, HttpConnectionManager, WorkerConfig};
 use crate::access_log::AccessLogManager;
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterManagerImpl;
@@ -28,8 +28,8 @@ use crate::config::{ConfigError, UnknownFields, parse_bootstrap};
 use crate::event::Dispatcher;
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, FilterDataStatus, FilterFactory,
-    FilterHeadersStatus, FilterTrailersStatus, HttpFilter, HttpFilterConfig, LocalErrorStatus,
-    LocalReplyData, StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter,
+    FilterFactoryCb, FilterHeadersStatus, FilterTrailersStatus, HttpFilter, HttpFilterConfig,
+    LocalErrorStatus, LocalReplyData, StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter,
     StreamEncoderFilterCallbacks,
 };
 use crate::filters::{FactoryContext, LINKED, ServerFactoryContext};
@@ -370,19 +370,23 @@ impl HttpFilterConfig for ScriptedFactory {
 }
 
 impl FilterFactory for ScriptedFactory {
-    fn create(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        let scripts = SCRIPTS.with_borrow(Clone::clone);
-        let count = scripts.len();
-        for (i, script) in scripts.into_iter().enumerate() {
-            let last = i + 1 == count;
-            let name = if last { "r" } else { ["a", "b", "c", "d"][i] };
-            let filter = Scripted::new(name, &script, last);
-            FILTERS.with_borrow_mut(|filters| filters.push(filter.clone()));
-            if last {
-                callbacks.add_stream_decoder_filter(filter);
-            } else {
-                callbacks.add_stream_filter(filter);
-            }
+    fn on_worker(&self) -> FilterFactoryCb {
+        Box::new(create_scripted)
+    }
+}
+
+fn create_scripted(callbacks: &dyn FilterChainFactoryCallbacks) {
+    let scripts = SCRIPTS.with_borrow(Clone::clone);
+    let count = scripts.len();
+    for (i, script) in scripts.into_iter().enumerate() {
+        let last = i + 1 == count;
+        let name = if last { "r" } else { ["a", "b", "c", "d"][i] };
+        let filter = Scripted::new(name, &script, last);
+        FILTERS.with_borrow_mut(|filters| filters.push(filter.clone()));
+        if last {
+            callbacks.add_stream_decoder_filter(filter);
+        } else {
+            callbacks.add_stream_filter(filter);
         }
     }
 }
@@ -464,7 +468,7 @@ impl DrainDecision for NeverDrains {
 /// What all runs of a test share.
 pub struct Fixture {
     dispatcher: Rc<Dispatcher>,
-    config: Arc<ConnectionManagerConfig>,
+    config: Rc<WorkerConfig>,
     failed: RefCell<Vec<String>>,
     _clusters: Rc<ClusterManagerImpl>,
 }
@@ -499,7 +503,7 @@ impl Fixture {
             drain_decision: Arc::new(NeverDrains),
         };
         let config = ConnectionManagerConfig::new(&hcm, &context);
-        let config = Arc::new(config.unwrap_or_else(|error| panic!("{error}")));
+        let config = WorkerConfig::new(Arc::new(config.unwrap_or_else(|error| panic!("{error}"))));
         Fixture { dispatcher, config, failed: RefCell::default(), _clusters: clusters }
     }
 
