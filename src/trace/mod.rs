@@ -53,7 +53,7 @@ pub struct Event {
     /// Whether something begins, ends or happens.
     pub phase: Phase,
     /// The number of the stage, an index into [`STAGES`].
-    pub stage: u8,
+    pub stage: u16,
     /// The connection's id, where there is a connection.
     pub conn: Option<u64>,
     /// The stream's id; 0 for none.
@@ -68,8 +68,8 @@ pub struct Event {
 /// An entry of the ring: the time and what happens; both details.
 type Words = [u64; 2];
 
-// The first word: 48 bits of time, 8 of stage, 5 of depth, and these.
-const TIME_SHIFT: u32 = 16;
+// The first word: 46 bits of time, 10 of stage, 5 of depth, and these.
+const TIME_SHIFT: u32 = 18;
 const STAGE_SHIFT: u32 = 8;
 const DEPTH_SHIFT: u32 = 3;
 const MAX_DEPTH: u32 = 31;
@@ -80,8 +80,8 @@ const HAS_CONN: u32 = 2;
 const HAS_STREAM: u32 = 1;
 
 /// In place of a stage: the second word is the connection's id, the stream's.
-const SET_CONN: u8 = 255;
-const SET_STREAM: u8 = 254;
+const SET_CONN: u16 = 1023;
+const SET_STREAM: u16 = 1022;
 /// In place of an id that was set last: none was.
 const NO_ID: u64 = u64::MAX;
 const _: () = assert!(STAGES.len() <= SET_STREAM as usize);
@@ -518,15 +518,15 @@ mod tests {
         });
         let brief = |e: &Event| (e.phase, e.stage, e.pass, e.conn, e.stream, (e.a, e.b));
         let events: Vec<_> = thread.events.iter().map(brief).collect();
-        let (pass, callback, data) = (Stage::Pass as u8, Stage::Callback as u8, Stage::OnData as u8);
+        let (pass, callback, data) = (Stage::Pass as u16, Stage::Callback as u16, Stage::OnData as u16);
         let of_callback = |conn, bits| {
             [
                 (Begin, callback, 1, None, 0, (1, bits)),
                 (Begin, data, 1, Some(conn), 0, (10, 1)),
-                (Phase::Instant, Stage::NewStream as u8, 1, Some(conn), 99, (0, 0)),
-                (Phase::Instant, Stage::Write as u8, 1, Some(0), 0, (u64::from(u32::MAX), 0)),
+                (Phase::Instant, Stage::NewStream as u16, 1, Some(conn), 99, (0, 0)),
+                (Phase::Instant, Stage::Write as u16, 1, Some(0), 0, (u64::from(u32::MAX), 0)),
                 (End, data, 1, Some(conn), 0, (0, 0)),
-                (Phase::Instant, Stage::PoolLists as u8, 1, None, 0, (3 << 32 | 4 << 16 | 5, 2)),
+                (Phase::Instant, Stage::PoolLists as u16, 1, None, 0, (3 << 32 | 4 << 16 | 5, 2)),
                 (End, callback, 1, None, 0, (0, 0)),
             ]
         };
@@ -538,7 +538,7 @@ mod tests {
         wanted.push((Begin, callback, 2, None, 0, (2, 0)));
         wanted.push((End, callback, 2, None, 0, (0, 0)));
         wanted.push((End, pass, 2, None, 0, (0, 0)));
-        wanted.push((Phase::Instant, Stage::Terminate as u8, 0, None, 0, (0, 0)));
+        wanted.push((Phase::Instant, Stage::Terminate as u16, 0, None, 0, (0, 0)));
         assert_eq!(events, wanted);
         // Within a callback the clock stands still where no stage asks for it; the next one reads it.
         let (times, ms) = (thread.events.iter().map(|e| e.time).collect::<Vec<_>>(), 1_000_000);
@@ -558,7 +558,7 @@ mod tests {
             }
         });
         assert!(thread.overwritten);
-        let mut data = thread.events.iter().filter(|e| e.stage == Stage::OnData as u8);
+        let mut data = thread.events.iter().filter(|e| e.stage == Stage::OnData as u16);
         assert!(data.clone().count() > CAPACITY / 5 && data.all(|e| (e.conn, e.stream) == (Some(5), 9)));
     }
 }

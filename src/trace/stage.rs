@@ -4,7 +4,7 @@ macro_rules! stages {
     ($($id:ident $clock:ident $number:literal $name:literal $details:literal $libevent:literal $file:literal $legate:literal,)+) => {
         /// Where an event comes from.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[repr(u8)]
+        #[repr(u16)]
         pub enum Stage {
             $(#[doc = concat!("`", $name, "`")] $id,)+
         }
@@ -262,7 +262,7 @@ stages! {
 
 impl Stage {
     /// The stage of that number; `None` for a number that none has.
-    pub fn info(number: u8) -> Option<&'static StageInfo> {
+    pub fn info(number: u16) -> Option<&'static StageInfo> {
         STAGES.get(number as usize)
     }
 }
@@ -273,11 +273,11 @@ mod tests {
 
     #[test]
     fn numbers_and_table_agree() {
-        assert_eq!(Stage::info(Stage::Pass as u8).map(|s| s.name), Some("pass"));
+        assert_eq!(Stage::info(Stage::Pass as u16).map(|s| s.name), Some("pass"));
         let last = Stage::ClearDeferredDeleteList;
         assert_eq!(last as usize, STAGES.len() - 1);
-        assert_eq!(Stage::info(last as u8).map(|s| s.name), Some("DispatcherImpl::clearDeferredDeleteList"));
-        assert_eq!(Stage::info(STAGES.len() as u8), None);
+        assert_eq!(Stage::info(last as u16).map(|s| s.name), Some("DispatcherImpl::clearDeferredDeleteList"));
+        assert_eq!(Stage::info(STAGES.len() as u16), None);
     }
 
     #[test]

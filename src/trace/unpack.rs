@@ -25,7 +25,7 @@ impl Clock {
         Clock { start, now, nanoseconds_per_tick }
     }
 
-    /// Nanoseconds since the start. An entry has room for 48 bits of a time; the others are the present one's.
+    /// Nanoseconds since the start. An entry has room for 46 bits of a time; the others are the present one's.
     fn nanoseconds(&self, head: u64) -> u64 {
         let time = head >> TIME_SHIFT << TIME_SHIFT;
         // Less than nothing where another processor's counter is a little ahead.
@@ -45,6 +45,11 @@ fn unpack_lists(word: u64) -> (u64, u64) {
     (word >> 46 << 32 | (word >> 30 & 0xffff) << 16 | word >> 14 & 0xffff, word & 0x3fff)
 }
 
+/// The number of the stage, or what stands in its place.
+fn stage_of(head: u64) -> u16 {
+    (head >> STAGE_SHIFT) as u16 & 0x3ff
+}
+
 #[derive(Default)]
 struct Unpacker {
     events: Vec<Event>,
@@ -57,7 +62,7 @@ struct Unpacker {
 
 /// The events of a ring. Ends are told by depths; those that are still to come are left out.
 pub(super) fn unpack(held: Held<2>, clock: &Clock) -> Vec<Event> {
-    let is_callback = |words: &Words| words[0] >> STAGE_SHIFT & 0xff == Stage::Callback as u64;
+    let is_callback = |words: &Words| stage_of(words[0]) == Stage::Callback as u16;
     // Behind entries that are lost nobody knows whose the ids are before they are set anew.
     let lost =
         if held.overflowed { held.entries.iter().take_while(|words| !is_callback(words)).count() } else { 0 };
@@ -70,7 +75,7 @@ pub(super) fn unpack(held: Held<2>, clock: &Clock) -> Vec<Event> {
 
 impl Unpacker {
     fn take(&mut self, [head, details]: Words, clock: &Clock) {
-        let (stage, bits) = ((head >> STAGE_SHIFT) as u8, head as u32);
+        let (stage, bits) = (stage_of(head), head as u32);
         match stage {
             SET_CONN => self.conn = Some(details),
             SET_STREAM => self.stream = details,
@@ -78,16 +83,16 @@ impl Unpacker {
         }
     }
 
-    fn event(&mut self, stage: u8, bits: u32, time: u64, details: u64) {
+    fn event(&mut self, stage: u16, bits: u32, time: u64, details: u64) {
         let (depth, begins) = (bits >> DEPTH_SHIFT & MAX_DEPTH, bits & BEGINS != 0);
         self.end_down_to(depth, time);
         let (mut a, mut b) = (details >> 32, details & 0xffff_ffff);
-        if stage == Stage::Pass as u8 {
+        if stage == Stage::Pass as u16 {
             (self.pass, a, b) = (details, details, 0);
             if !begins {
                 return;
             }
-        } else if stage == Stage::PoolLists as u8 {
+        } else if stage == Stage::PoolLists as u16 {
             (a, b) = unpack_lists(details);
         }
         let event = Event {
@@ -126,7 +131,7 @@ mod tests {
         [ticks << TIME_SHIFT | u64::from(head), details]
     }
 
-    fn set(what: u8, id: u64) -> Words {
+    fn set(what: u16, id: u64) -> Words {
         [u64::from(what) << STAGE_SHIFT, id]
     }
 
@@ -151,19 +156,19 @@ mod tests {
         let events = unpack(Held { entries: recorded(), overflowed: false }, &CLOCK);
         let brief: Vec<_> =
             events.iter().map(|e| (e.time, e.phase, e.stage, e.conn, e.stream, (e.a, e.b))).collect();
-        let (pass, callback, data) = (Stage::Pass as u8, Stage::Callback as u8, Stage::OnData as u8);
+        let (pass, callback, data) = (Stage::Pass as u16, Stage::Callback as u16, Stage::OnData as u16);
         let lists = 0x3_ffff << 32 | 2 << 16 | 0xffff;
         let wanted = [
             (0, Begin, pass, None, 0, (1 << 40, 0)),
             (0, Begin, callback, None, 0, (1, 3)),
             (1, Begin, data, Some(7), 0, (u32::MAX.into(), 2)),
-            (2, Instant, Stage::NewStream as u8, Some(7), u64::MAX, (0, 0)),
+            (2, Instant, Stage::NewStream as u16, Some(7), u64::MAX, (0, 0)),
             (3, End, data, Some(7), 0, (0, 0)),
-            (3, Instant, Stage::Write as u8, Some(7), 0, (9, 1)),
-            (5, Instant, Stage::PoolLists as u8, None, 0, (lists, 5)),
+            (3, Instant, Stage::Write as u16, Some(7), 0, (9, 1)),
+            (5, Instant, Stage::PoolLists as u16, None, 0, (lists, 5)),
             (10, End, callback, None, 0, (0, 0)),
             (10, End, pass, None, 0, (0, 0)),
-            (15, Instant, Stage::Terminate as u8, None, 0, (0, 0)),
+            (15, Instant, Stage::Terminate as u16, None, 0, (0, 0)),
         ];
         assert_eq!(brief, wanted);
         let passes: Vec<u64> = events.iter().map(|e| e.pass).collect();
@@ -175,16 +180,16 @@ mod tests {
         let (first, second) = (recorded(), recorded());
         let entries = [&first[2..], &second[1..]].concat();
         let events = unpack(Held { entries: entries.clone(), overflowed: true }, &CLOCK);
-        assert_eq!((events[0].stage, events[0].pass), (Stage::Callback as u8, 0));
+        assert_eq!((events[0].stage, events[0].pass), (Stage::Callback as u16, 0));
         assert_eq!(events[1].conn, Some(7));
         let all = unpack(Held { entries, overflowed: false }, &CLOCK);
-        assert_eq!(all[0].stage, Stage::OnData as u8);
+        assert_eq!(all[0].stage, Stage::OnData as u16);
     }
 
     #[test]
-    fn times_last_longer_than_their_48_bits_and_may_be_ahead() {
+    fn times_last_longer_than_their_46_bits_and_may_be_ahead() {
         let clock = Clock { start: 1 << 50, now: (1 << 50) + 1000, nanoseconds_per_tick: 1.0 };
-        let head = |ticks: u64| ticks << TIME_SHIFT | 0xffff;
+        let head = |ticks: u64| ticks << TIME_SHIFT | 0x3_ffff;
         assert_eq!(clock.nanoseconds(head((1 << 50) + 10)), 10);
         assert_eq!(clock.nanoseconds(head((1 << 50) + 1003)), 1003);
         assert_eq!(clock.nanoseconds(head((1 << 50) - 5)), 0, "before the start");

@@ -28,7 +28,7 @@ struct Track {
     tid: usize,
     arrows: Arrows,
     /// What has begun and not ended.
-    open: Vec<u8>,
+    open: Vec<u16>,
     next: usize,
 }
 
@@ -118,7 +118,7 @@ struct Arrows {
 
 impl Arrows {
     fn new(events: &[Event]) -> Arrows {
-        let attached = events.iter().filter(|e| e.stage == Stage::AttachRequestToClient as u8);
+        let attached = events.iter().filter(|e| e.stage == Stage::AttachRequestToClient as u16);
         Arrows { attached: attached.map(|e| e.stream).collect(), begun: HashSet::new() }
     }
 
@@ -126,10 +126,10 @@ impl Arrows {
     fn end_at(&mut self, event: &Event, tid: usize) -> Option<Value> {
         let stream = event.stream;
         let phase = match event.stage {
-            s if s == Stage::PoolNewStream as u8 => {
+            s if s == Stage::PoolNewStream as u16 => {
                 (self.attached.contains(&stream) && self.begun.insert(stream)).then_some("s")
             }
-            s if s == Stage::AttachRequestToClient as u8 => {
+            s if s == Stage::AttachRequestToClient as u16 => {
                 (self.begun.contains(&stream) && self.attached.remove(&stream)).then_some("f")
             }
             _ => None,
@@ -149,7 +149,7 @@ impl Arrows {
 fn push_chrome(events: &mut Vec<Value>, tid: usize, event: &Event) {
     let ts = microseconds(event.time);
     let stage = info(event);
-    if event.stage == Stage::PoolLists as u8 {
+    if event.stage == Stage::PoolLists as u16 {
         let [pending, busy, ready] = lengths(event);
         let lists = json!({"pending": pending, "busy": busy, "ready": ready});
         events.push(json!({"ph": "C", "pid": PROCESS, "tid": tid, "ts": ts, "name": format!("pool {}", event.b), "args": lists}));

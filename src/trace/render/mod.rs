@@ -63,7 +63,7 @@ fn info(event: &Event) -> &'static StageInfo {
 /// The stage's name; of a callback also what it is for, and whether `event_active` is behind it.
 fn name(event: &Event) -> Cow<'static, str> {
     match CALLBACK_KINDS.get(event.a as usize) {
-        Some(kind) if event.stage == Stage::Callback as u8 && !kind.is_empty() => {
+        Some(kind) if event.stage == Stage::Callback as u16 && !kind.is_empty() => {
             let by = if event.b & BY_HAND != 0 { " by event_active" } else { "" };
             format!("callback: {kind}{by}").into()
         }
@@ -73,7 +73,7 @@ fn name(event: &Event) -> Cow<'static, str> {
 
 /// The details that have a name; the lengths of a pool's lists apart.
 fn details(event: &Event) -> Vec<(&'static str, u64)> {
-    if event.stage == Stage::PoolLists as u8 {
+    if event.stage == Stage::PoolLists as u16 {
         let [pending, busy, ready] = lengths(event);
         return vec![("pending", pending), ("busy", busy), ("ready", ready), ("pool", event.b)];
     }

@@ -45,11 +45,11 @@ const QUESTIONS: [&str; 16] = [
 /// bits.
 pub(super) fn words(event: &Event) -> String {
     let mut text = String::new();
-    if event.stage == Stage::Pass as u8 {
+    if event.stage == Stage::Pass as u16 {
         return text; // a column of its own
     }
     for (name, value) in details(event) {
-        let of_callback = event.stage == Stage::Callback as u8;
+        let of_callback = event.stage == Stage::Callback as u16;
         if of_callback && (name == "kind" || value & 7 == 0) {
             continue;
         }
@@ -58,14 +58,14 @@ pub(super) fn words(event: &Event) -> String {
     text
 }
 
-fn word(info: &StageInfo, stage: u8, name: &str, value: u64) -> String {
+fn word(info: &StageInfo, stage: u16, name: &str, value: u64) -> String {
     let names: &[&str] = match name {
         "bits" => return bits(value),
         "event" if info.name != "ListenerImpl::errorCallback" => EVENTS,
-        "type" if stage == Stage::Close as u8 => CLOSE_TYPES,
-        "type" if stage == Stage::DispatcherRun as u8 => RUN_TYPES,
+        "type" if stage == Stage::Close as u16 => CLOSE_TYPES,
+        "type" if stage == Stage::DispatcherRun as u16 => RUN_TYPES,
         "priority" => PRIORITIES,
-        "reason" if stage == Stage::OnPoolFailure as u8 => POOL_FAILURES,
+        "reason" if stage == Stage::OnPoolFailure as u16 => POOL_FAILURES,
         "reason" => STREAM_RESETS,
         name if QUESTIONS.contains(&name) => YES_NO,
         _ => &[],
