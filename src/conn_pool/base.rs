@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Cancellable, DrainedCb, IdleCb, PoolFailureReason};
 use crate::common::linked_list::{Arena, NodeKey, Only};
-use crate::envoy_log;
 use crate::event::Dispatcher;
-use crate::trace::{self, Ids, Stage};
+use crate::trace::{self, Ids, Stage, log_stage};
 use crate::upstream::{ResourceManagerImpl, ResourcePriority, WorkerHost};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -113,7 +112,7 @@ impl<P: Pool> ConnPoolImplBase<P> {
     }
 
     pub(super) fn new_pending_request(&self, pool: &P, request: P::Request) -> Rc<dyn Cancellable> {
-        envoy_log!(Pool, debug, "queueing request due to no available connections");
+        log_stage!(NewPendingRequest());
         let ids = request.ids();
         let pending = Rc::new(PendingRequest::new(self, request));
         pending.key.set(Some(self.pending_requests.push_front(Only, pending.clone())));
@@ -145,7 +144,7 @@ impl<P: Pool> ConnPoolImplBase<P> {
     }
 
     fn on_pending_request_cancel(&self, pool: &P, pending: &PendingRequest<P>) {
-        envoy_log!(Pool, debug, "cancelling pending request");
+        log_stage!(PendingRequestCancel());
         let left = self.num_pending().saturating_sub(1);
         self.trace_request(Stage::PendingRequestCancel, Some(pending.request.ids()), left);
         pending.remove(pool);

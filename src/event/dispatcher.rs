@@ -19,7 +19,7 @@ use super::timeout::TimeoutLists;
 use super::waker::{Waker, WakerHandle};
 use super::{AcceptedFd, FileEvent, Listener, Pulse, SignalEvent, Timer};
 use crate::envoy_log;
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage};
 
 /// What may wait for the end of the pass to be dropped.
 pub trait DeferredDeletable {}
@@ -177,7 +177,7 @@ impl Dispatcher {
             list.push(item);
             list.len()
         };
-        envoy_log!(Main, trace, "item added to deferred deletion list (size={})", size);
+        log_stage!(DeferredDelete(), size = size);
         trace::instant(Stage::DeferredDelete, None, 0, size as u64, 0);
         if size == 1 {
             self.deferred_delete_timer.enable_timer(std::time::Duration::ZERO);
@@ -191,7 +191,7 @@ impl Dispatcher {
         if self.deferred_deleting.get() || size == 0 {
             return;
         }
-        envoy_log!(Main, trace, "clearing deferred deletion list (size={})", size);
+        log_stage!(ClearDeferredDeleteList(), size = size);
         let _stage = trace::scope(Stage::ClearDeferredDeleteList, None, 0, size as u64, 0);
         self.current_deferred.set(1 - current);
         self.deferred_deleting.set(true);

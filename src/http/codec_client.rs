@@ -19,7 +19,7 @@ use crate::network::{
     ClientConnectionImpl, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl,
     FilterStatus, ReadFilter, ReadFilterCallbacks,
 };
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, stage};
 
 /// What a codec client tells its owner.
 pub trait CodecClientCallbacks {
@@ -72,8 +72,7 @@ impl CodecClient {
         let callbacks: Weak<dyn ConnectionCallbacks> = client.weak.clone();
         connection.add_connection_callbacks(callbacks);
         connection.add_read_filter(Rc::new(CodecReadFilter { parent: client.weak.clone() }));
-        envoy_conn_log!(Client, debug, connection.id(), "connecting");
-        trace::instant(Stage::NewCodecClient, Some(connection.id()), 0, 0, 0);
+        stage!(NewCodecClient(connection.id()));
         connection.connect();
         client.enable_idle_timer();
         connection.no_delay();
@@ -291,8 +290,7 @@ impl ActiveRequest {
     /// The response is complete: from here on the codec's resets are no concern of this request.
     fn on_pre_decode_complete(&self) {
         let Some(parent) = self.parent.upgrade() else { return };
-        envoy_conn_log!(Client, debug, parent.id(), "response complete");
-        trace::instant(Stage::ResponseDecodeComplete, Some(parent.id()), 0, 0, 0);
+        stage!(ResponseDecodeComplete(parent.id()));
         parent.delete_request(self);
     }
 
@@ -328,8 +326,7 @@ impl StreamDecoder for ActiveRequest {
 impl StreamCallbacks for ActiveRequest {
     fn on_reset_stream(&self, _reason: StreamResetReason) {
         if let Some(parent) = self.parent.upgrade() {
-            envoy_conn_log!(Client, debug, parent.id(), "request reset");
-            trace::instant(Stage::CodecClientReset, Some(parent.id()), 0, 0, 0);
+            stage!(CodecClientReset(parent.id()));
             parent.delete_request(self);
         }
     }

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::{Address, ConnectionEvent, ConnectionImpl, ConnectionSocket, TransportSocket};
 use crate::config::core::TcpKeepalive;
 use crate::event::Dispatcher;
-use crate::trace::{self, Stage};
+use crate::trace::stage;
 use crate::{envoy_conn_log, envoy_log};
 
 /// Gives the socket, connected already, and the transport of a connection to an address.
@@ -75,8 +75,7 @@ impl ClientConnectionImpl {
     /// Starts connecting. Success and failure are both told by an event, never from inside this call.
     pub fn connect(&self) {
         let connection = &self.connection;
-        envoy_conn_log!(Connection, debug, connection.id(), "connecting to {}", connection.remote_address());
-        trace::instant(Stage::Connect, Some(connection.id()), 0, 0, 0);
+        stage!(Connect(connection.id()); address = connection.remote_address());
         if self.connected {
             return;
         }

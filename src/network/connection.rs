@@ -29,10 +29,9 @@ use super::{
     TransportSocketCallbacks, WriteFilter,
 };
 use crate::buffer::{Buffer, WatermarkBuffer};
-use crate::envoy_conn_log;
 use crate::event::{CLOSED, Dispatcher, FileEvent, READ, Timer, WRITE};
 use crate::stats::{Counter, Gauge};
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, stage};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DelayedCloseState {
@@ -291,15 +290,7 @@ impl ConnectionImpl {
             return;
         }
         let count = self.read_disable_count.get();
-        trace::instant(Stage::ReadDisable, Some(self.id), 0, disable.into(), count.into());
-        envoy_conn_log!(
-            Connection,
-            trace,
-            self.id,
-            "readDisable: enabled={} disable={}",
-            count == 0,
-            disable
-        );
+        stage!(ReadDisable(self.id), disable = disable, before = count; enabled = count == 0);
         if disable {
             self.read_disable_count.set(count + 1);
             // The edge that told of the peer's end is spent, and nobody reads on to it.
@@ -337,15 +328,7 @@ impl ConnectionImpl {
         if data.is_empty() && !end_stream {
             return;
         }
-        envoy_conn_log!(
-            Connection,
-            trace,
-            self.id,
-            "writing {} bytes, end_stream {}",
-            data.len(),
-            end_stream
-        );
-        trace::instant(Stage::Write, Some(self.id), 0, data.len() as u64, end_stream.into());
+        stage!(Write(self.id), bytes = data.len(), end = end_stream);
         let went_above = {
             let mut write_buffer = self.write_buffer.borrow_mut();
             write_buffer.buffer.move_from(data);
@@ -360,14 +343,12 @@ impl ConnectionImpl {
     }
 
     fn on_high_watermark(&self) {
-        envoy_conn_log!(Connection, debug, self.id, "onAboveWriteBufferHighWatermark");
-        trace::instant(Stage::HighWatermark, Some(self.id), 0, self.write_buffer_length() as u64, 0);
+        stage!(HighWatermark(self.id), bytes = self.write_buffer_length());
         self.for_each_callback(|c| c.on_above_write_buffer_high_watermark());
     }
 
     fn on_low_watermark(&self) {
-        envoy_conn_log!(Connection, debug, self.id, "onBelowWriteBufferLowWatermark");
-        trace::instant(Stage::LowWatermark, Some(self.id), 0, self.write_buffer_length() as u64, 0);
+        stage!(LowWatermark(self.id), bytes = self.write_buffer_length());
         self.for_each_callback(|c| c.on_below_write_buffer_low_watermark());
     }
 

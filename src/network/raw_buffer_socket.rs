@@ -17,7 +17,7 @@ use super::{
 use crate::buffer::Buffer;
 use crate::config::ConfigError;
 use crate::envoy_conn_log;
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage};
 
 /// The transport socket that adds nothing.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl TransportSocket for RawBufferSocket {
             loop {
                 match buffer.read_from(fd) {
                     Ok(read) => {
-                        envoy_conn_log!(Connection, trace, id, "read returns: {}", read.bytes);
+                        log_stage!(DoRead(id), bytes = read.bytes);
                         if read.bytes == 0 {
                             result.end_stream_read = true;
                             break;
@@ -80,7 +80,7 @@ impl TransportSocket for RawBufferSocket {
             while !buffer.is_empty() {
                 match buffer.write_to(fd) {
                     Ok(written) => {
-                        envoy_conn_log!(Connection, trace, id, "write returns: {}", written);
+                        log_stage!(DoWrite(id), bytes = written);
                         result.bytes_processed += written;
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -17,7 +17,7 @@ use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
     ConnectionState, ListenerCallbacks, ListenerImpl, NetworkFilterFactoryCb,
 };
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage, stage};
 
 /// See the module's description.
 pub struct ConnectionHandlerImpl {
@@ -130,7 +130,7 @@ impl ActiveListener {
     }
 
     fn on_new_connection(&self, connection: Rc<ConnectionImpl>) {
-        crate::envoy_conn_log!(Main, debug, connection.id(), "new connection");
+        log_stage!(NewConnection(connection.id()));
         // A filter may have closed it already.
         if connection.state() == ConnectionState::Closed {
             return;
@@ -144,8 +144,7 @@ impl ActiveListener {
 
     fn remove_connection(&self, connection: &ActiveConnection) {
         let id = connection.connection.id();
-        crate::envoy_conn_log!(Main, debug, id, "adding to cleanup list");
-        trace::instant(Stage::RemoveConnection, Some(id), 0, self.num_connections.get().saturating_sub(1), 0);
+        stage!(RemoveConnection(id), left = self.num_connections.get().saturating_sub(1));
         if let Some(removed) = connection.key.take().and_then(|key| self.connections.remove(key)) {
             self.num_connections.set(self.num_connections.get() - 1);
             self.dispatcher.deferred_delete(removed);

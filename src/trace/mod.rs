@@ -15,6 +15,7 @@ mod names;
 mod render;
 mod ring;
 mod stage;
+pub(crate) mod told;
 mod unpack;
 
 use std::cell::{Cell, RefCell};
@@ -30,6 +31,8 @@ use crate::common::ticks;
 pub use names::StreamName;
 pub use render::{Format, Rendering, render};
 pub use stage::{STAGES, Stage, StageInfo};
+pub use told::{StageLog, Whose};
+pub(crate) use told::{log_stage, stage};
 
 /// How an event stands to the time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

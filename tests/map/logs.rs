@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use legate::trace::{STAGES, StageInfo};
+
 use super::{Place, Row, anchor, envoy_checkout, fail_if_any, map_text, root, rows};
 
 const TABLE: &str = include_str!("../../src/bin/legate-trace/stage_texts.txt");
@@ -67,9 +69,17 @@ impl Text {
     }
 }
 
+/// The text of a stage that is recorded when it is logged.
+fn text_of(stage: &str) -> &'static str {
+    let logs = STAGES.iter().filter_map(|info| Some((info.name, info.log?)));
+    let mut texts = logs.filter(|(name, log)| log.said_by.unwrap_or(name) == stage).map(|(_, log)| log.text);
+    texts.next().unwrap_or_else(|| panic!("no stage {stage} has a text"))
+}
+
 /// The first line of a text of the table, its holes without names.
-fn without_names(text: &str) -> String {
+pub(crate) fn without_names(text: &str) -> String {
     let mut out = String::new();
+    let text = text.split('\n').next().unwrap_or_default();
     for (index, piece) in text.split("\\n").next().unwrap_or_default().split('{').enumerate() {
         match piece.split_once('}') {
             Some((_, after)) if index > 0 => out.push_str(&format!("{{}}{after}")),
@@ -84,6 +94,7 @@ fn parse(table: &str) -> Vec<Text> {
     for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
         let [stage, place, components, old, _new] = cells[..] else { panic!("{line}") };
+        let old = if old == "@" { text_of(stage) } else { old };
         if place == "none" || old == "-" {
             continue;
         }
@@ -108,8 +119,19 @@ fn texts() -> Vec<Text> {
     all.into_iter().zip(is_case).filter(|(_, is_case)| !is_case).map(|(text, _)| text).collect()
 }
 
+/// Whether source logs a text that stands beside its stage.
+fn logs_stage(source: &str, text: &str) -> bool {
+    let is_text = |info: &&StageInfo| info.log.is_some_and(|log| without_names(log.text) == text);
+    let calls = |info: &StageInfo| ["stage!({}(", "stage!(scope{}("].map(|call| call.replace("{}", info.id));
+    let source: String = source.split_whitespace().collect();
+    STAGES.iter().filter(is_text).flat_map(calls).any(|call| source.contains(&call))
+}
+
 /// Whether source says a text: as it is, or its pieces between the holes.
 fn says(source: &str, text: &str) -> bool {
+    if logs_stage(source, text) {
+        return true;
+    }
     // Those are put together by a function of their own from what it is given.
     let given = text
         .strip_suffix(" called: filter={} status={}")

@@ -6,47 +6,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use legate::trace::{STAGES, StageInfo, Whose};
+
 use crate::lanes::{Event, LaneId, Trace};
-use crate::stage_texts::Details;
-
-/// What becomes of the ids of a recorded event.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ids {
-    /// Connection and stream.
-    Both,
-    /// Only the connection: the log has no stream there.
-    Connection,
-    /// None.
-    Neither,
-}
-
-/// Where it belongs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum To {
-    Connection,
-    Pool,
-    ConnectionAndPool,
-    Loop,
-}
+use crate::stage_texts::{Details, Place, StageTexts};
 
 /// A recorded stage and the one that a log text stands for.
 struct Same {
-    recorded: &'static str,
-    /// Only if the first detail is (`true`) or is not (`false`) this number.
-    only: Option<(u64, bool)>,
     stage: &'static str,
-    to: To,
-    ids: Ids,
+    place: Place,
+    whose: Whose,
     /// What the first detail is, if the log has it, too.
     detail: &'static str,
-}
-
-const fn same(name: &'static str, to: To, ids: Ids, detail: &'static str) -> Same {
-    Same { recorded: name, only: None, stage: name, to, ids, detail }
-}
-
-const fn renamed(recorded: &'static str, stage: &'static str, to: To, ids: Ids) -> Same {
-    Same { recorded, only: None, stage, to, ids, detail: "" }
 }
 
 /// `ConnectionEvent::Connected` in Envoy's numbers.
@@ -54,104 +25,50 @@ const CONNECTED: u64 = 2;
 /// The request that is reset waits in the pool's queue.
 const PENDING: u64 = 1;
 
-const SAME: &[Same] = {
-    use Ids::{Both, Connection as Conn, Neither};
-    use To::{Connection, ConnectionAndPool, Loop, Pool};
-    &[
-        same("ActiveListener::newConnection", Connection, Conn, ""),
-        same("ConnectionImpl::onReadReady", Connection, Conn, ""),
-        same("RawBufferSocket::doRead", Connection, Conn, "bytes"),
-        same("RawBufferSocket::doWrite", Connection, Conn, "bytes"),
-        same("ConnectionImpl::write", Connection, Conn, "bytes"),
-        same("ConnectionImpl::readDisable", Connection, Conn, ""),
-        same("ConnectionImpl::onHighWatermark", Connection, Conn, ""),
-        same("ConnectionImpl::onLowWatermark", Connection, Conn, ""),
-        same("ConnectionImpl::close", Connection, Conn, ""),
-        same("ConnectionImpl::closeSocket", Connection, Conn, "event"),
-        same("ClientConnectionImpl::connect", Connection, Conn, ""),
-        same("ConnectionImpl::dispatch", Connection, Conn, "bytes"),
-        renamed(
-            "ServerConnectionImpl::onMessageBegin",
-            "ConnectionImpl::onMessageBeginBase",
-            Connection,
-            Conn,
-        ),
-        renamed(
-            "ClientConnectionImpl::onMessageBegin",
-            "ConnectionImpl::onMessageBeginBase",
-            Connection,
-            Conn,
-        ),
-        renamed(
-            "ServerConnectionImpl::onHeadersComplete",
-            "ConnectionImpl::onHeadersCompleteBase",
-            Connection,
-            Conn,
-        ),
-        renamed(
-            "ClientConnectionImpl::onHeadersComplete",
-            "ConnectionImpl::onHeadersCompleteBase",
-            Connection,
-            Conn,
-        ),
-        same("ConnectionManagerImpl::newStream", Connection, Conn, ""),
-        same("ActiveStream::decodeHeaders", Connection, Both, ""),
-        same("ActiveStream::maybeEndDecode", Connection, Both, ""),
-        same("Filter::onUpstreamHeaders", Connection, Both, ""),
-        same("Filter::onUpstreamReset", Connection, Both, ""),
-        same("Filter::onResponseTimeout", Connection, Both, ""),
-        same("ActiveStream::encodeHeaders", Connection, Both, ""),
-        same("ActiveStream::encodeData", Connection, Both, "bytes"),
-        same("ActiveStream::onResetStream", Connection, Both, ""),
-        same("ActiveStream::callHighWatermarkCallbacks", Connection, Both, ""),
-        same("ActiveStream::callLowWatermarkCallbacks", Connection, Both, ""),
-        same("ConnectionManagerImpl::handleCodecException", Connection, Conn, ""),
-        same("ConnectionImpl::onDelayedCloseTimeout", Connection, Conn, ""),
-        same("ActiveListener::removeConnection", Connection, Conn, ""),
-        Same {
-            recorded: "UpstreamRequest::resetStream",
-            only: Some((PENDING, true)),
-            stage: "UpstreamRequest::resetStream pending",
-            to: Connection,
-            ids: Both,
-            detail: "",
-        },
-        same("UpstreamRequest::resetStream", Connection, Both, ""),
-        same("UpstreamRequest::onPoolReady", ConnectionAndPool, Both, ""),
-        same("ConnPoolImplBase::onPendingRequestCancel", Pool, Neither, ""),
-        same("ConnPoolImpl::createNewConnection", Pool, Neither, ""),
-        same("ConnPoolImplBase::newPendingRequest", Pool, Neither, ""),
-        same("ConnPoolImpl::newStream overflow", Pool, Neither, ""),
-        same("ConnPoolImpl::onResponseComplete", Pool, Conn, ""),
-        same("ActiveClient::onConnectTimeout", Pool, Conn, ""),
-        Same {
-            recorded: "ConnPoolImpl::onConnectionEvent",
-            only: Some((CONNECTED, false)),
-            stage: "ConnPoolImpl::onConnectionEvent closed",
-            to: Pool,
-            ids: Conn,
-            detail: "",
-        },
-        same("CodecClient::CodecClient", Connection, Conn, ""),
-        Same {
-            recorded: "CodecClient::onEvent",
-            only: Some((CONNECTED, true)),
-            stage: "CodecClient::onEvent connected",
-            to: Connection,
-            ids: Conn,
-            detail: "",
-        },
-        same("CodecClient::responseDecodeComplete", Connection, Conn, ""),
-        same("CodecClient::onReset", Connection, Conn, ""),
-        same("DispatcherImpl::deferredDelete", Loop, Neither, ""),
-        same("DispatcherImpl::clearDeferredDeleteList", Loop, Neither, ""),
-    ]
-};
+/// Stages at which something else is logged where the first detail is (`true`) or is not (`false`) this number.
+const CASES: [(&str, (u64, bool), &str, Whose); 3] = [
+    ("UpstreamRequest::resetStream", (PENDING, true), "UpstreamRequest::resetStream pending", Whose::Streams),
+    (
+        "ConnPoolImpl::onConnectionEvent",
+        (CONNECTED, false),
+        "ConnPoolImpl::onConnectionEvent closed",
+        Whose::Connections,
+    ),
+    ("CodecClient::onEvent", (CONNECTED, true), "CodecClient::onEvent connected", Whose::Connections),
+];
+
+/// Numbers that are logged as they are recorded.
+const NUMBERS: [&str; 3] = ["bytes", "event", "type"];
+
+impl Same {
+    /// What is logged at a recorded stage with this first detail.
+    fn of(texts: &StageTexts, name: &str, a: u64) -> Option<Same> {
+        let case = CASES.iter().find(|(of, (number, wanted), ..)| *of == name && (a == *number) == *wanted);
+        let (stage, whose, detail) = match case {
+            Some((.., stage, whose)) => (*stage, *whose, ""),
+            None => {
+                let info = STAGES.iter().find(|info| info.name == name)?;
+                let log = info.log?;
+                let first = info.details.split(' ').next().unwrap_or_default();
+                let is_said = NUMBERS.contains(&first) && log.text.contains(&format!("{{{first}}}"));
+                (log.said_by.unwrap_or(info.name), log.whose, if is_said { first } else { "" })
+            }
+        };
+        let place = texts.rows().iter().find(|row| row.stage == stage)?.place;
+        Some(Same { stage, place, whose, detail })
+    }
+}
+
+/// Whether the recorder knows a stage.
+pub fn is_recorded(stage: &str) -> bool {
+    let is_logged = |info: &StageInfo| info.log.is_some_and(|log| log.said_by.unwrap_or(info.name) == stage);
+    CASES.iter().any(|(_, _, of, _)| *of == stage) || STAGES.iter().any(is_logged)
+}
 
 /// Drops from a log's trace what the recorder does not know.
 pub fn keep_recorded(trace: &mut Trace) {
     for (_, events) in &mut trace.lanes {
-        events.retain(|event| !event.known || SAME.iter().any(|same| same.stage == event.stage));
+        events.retain(|event| !event.known || is_recorded(&event.stage));
     }
     trace.lanes.retain(|(id, events)| !events.is_empty() && !matches!(id, LaneId::Main | LaneId::Start(_)));
 }
@@ -160,11 +77,6 @@ pub fn keep_recorded(trace: &mut Trace) {
 fn overwritten_worker<'a>(threads: &'a [String], overwritten: &Value) -> Option<&'a String> {
     let is_lost = |&index: &usize| overwritten[index] == true && threads[index].starts_with("worker");
     (0..threads.len()).find(is_lost).map(|index| &threads[index])
-}
-
-/// Whether the recorder knows a stage.
-pub fn is_recorded(stage: &str) -> bool {
-    SAME.iter().any(|same| same.stage == stage)
 }
 
 /// Whether a text is what the recorder writes.
@@ -177,7 +89,7 @@ pub fn is_recording(text: &str) -> bool {
 /// # Errors
 /// A line is not what the recorder writes; the text names it.
 pub fn read(text: &str) -> Result<Trace, String> {
-    let mut reader = Reader::default();
+    let mut reader = Reader { texts: StageTexts::built_in()?, ..Reader::default() };
     let mut events = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let value: Value = serde_json::from_str(line).map_err(|e| format!("line {}: {e}", index + 1))?;
@@ -207,6 +119,7 @@ pub fn read(text: &str) -> Result<Trace, String> {
 
 #[derive(Default)]
 struct Reader {
+    texts: StageTexts,
     threads: Vec<String>,
     /// Ids of connections to upstreams.
     upstream: Vec<u64>,
@@ -232,10 +145,7 @@ impl Reader {
         if name == "RawBufferSocket::doRead" && a == 0 && event["b"] == 0 {
             return;
         }
-        let applies = |same: &&Same| {
-            same.recorded == name && same.only.is_none_or(|(number, wanted)| (a == number) == wanted)
-        };
-        let Some(same) = SAME.iter().find(applies) else { return };
+        let Some(same) = Same::of(&self.texts, name, a) else { return };
         let details: Details = match same.detail {
             "" => Details::new(),
             name => vec![(name.to_string(), a.to_string())],
@@ -243,21 +153,21 @@ impl Reader {
         let known = Event {
             stage: same.stage.to_string(),
             known: true,
-            stream: stream.filter(|_| same.ids == Ids::Both),
+            stream: stream.filter(|_| same.whose == Whose::Streams),
             conn: None,
             details,
             line,
         };
-        let in_pool = || Event { conn: conn.filter(|_| same.ids != Ids::Neither), ..known.clone() };
+        let in_pool = || Event { conn: conn.filter(|_| same.whose != Whose::Nobodys), ..known.clone() };
         let worker = self.workers.iter().position(|w| *w == thread).map_or(1, |index| index + 1);
-        match (same.to, conn) {
-            (To::Connection, Some(lane)) => self.push(lane, known),
-            (To::ConnectionAndPool, Some(lane)) => {
+        match (same.place, conn) {
+            (Place::Connection | Place::Downstream | Place::Upstream, Some(lane)) => self.push(lane, known),
+            (Place::ConnectionAndPool, Some(lane)) => {
                 self.push(LaneId::Pool(worker), in_pool());
                 self.push(lane, known);
             }
-            (To::Pool, _) => self.push(LaneId::Pool(worker), in_pool()),
-            (To::Loop, _) => self.push(LaneId::Loop(worker), known),
+            (Place::Pool, _) => self.push(LaneId::Pool(worker), in_pool()),
+            (Place::Loop, _) => self.push(LaneId::Loop(worker), known),
             _ => {}
         }
     }
@@ -314,16 +224,20 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage_texts::StageTexts;
 
     #[test]
     fn each_stage_is_known_on_both_sides() {
         let texts = StageTexts::built_in().unwrap();
-        for same in SAME {
-            let recorded = legate::trace::STAGES.iter().any(|stage| stage.name == same.recorded);
-            assert!(recorded, "{} is not recorded", same.recorded);
-            let logged = texts.rows().iter().any(|row| row.stage == same.stage);
-            assert!(logged, "{} is not logged", same.stage);
+        for info in STAGES.iter().filter(|info| info.log.is_some()) {
+            assert!(Same::of(&texts, info.name, u64::MAX).is_some(), "{} has no row", info.name);
+        }
+        for (recorded, (number, wanted), stage, _) in CASES {
+            assert!(STAGES.iter().any(|info| info.name == recorded), "{recorded} is not recorded");
+            let a = if wanted { number } else { number + 1 };
+            assert!(
+                Same::of(&texts, recorded, a).is_some_and(|same| same.stage == stage),
+                "{stage} has no row"
+            );
         }
     }
 

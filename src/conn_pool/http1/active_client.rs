@@ -17,7 +17,7 @@ use crate::http::{
     StreamDecoder, StreamEncoder, StreamResetReason, utility,
 };
 use crate::network::{ConnectionCallbacks, ConnectionEvent};
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, stage};
 use crate::upstream::{ResourcePriority, WorkerHost};
 
 /// Limit on a response head (Envoy: 80 KiB).
@@ -192,8 +192,7 @@ impl ActiveClient {
     }
 
     fn on_connect_timeout(&self) {
-        envoy_conn_log!(Pool, debug, self.id(), "connect timeout");
-        trace::instant(Stage::ConnectTimeout, Some(self.id()), 0, 0, 0);
+        stage!(ConnectTimeout(self.id()));
         self.host.cluster().stats().upstream_cx_connect_timeout.inc();
         self.timed_out.set(true);
         self.codec_client.close();

@@ -15,7 +15,7 @@ use crate::conn_pool::{
 use crate::event::{Dispatcher, Timer};
 use crate::http::{Protocol, StreamDecoder};
 use crate::network::ConnectionEvent;
-use crate::trace::{self, Ids, Stage};
+use crate::trace::{self, Ids, Stage, log_stage};
 use crate::upstream::{ResourcePriority, WorkerHost};
 use crate::{envoy_conn_log, envoy_log, lists};
 
@@ -116,7 +116,7 @@ impl ConnPoolImpl {
 
     /// Connecting may fail at once for want of an fd; then there is no new client.
     fn create_new_connection(&self, on_behalf_of: Option<Ids>) -> bool {
-        envoy_log!(Pool, debug, "creating a new connection");
+        log_stage!(CreateNewConnection());
         self.base.trace_request(Stage::CreateNewConnection, on_behalf_of, on_behalf_of.is_some().into());
         let host = &self.base.host;
         match ActiveClient::new(self) {
@@ -236,7 +236,7 @@ impl ConnPoolImpl {
     /// The response to a client's request is complete.
     pub(super) fn on_response_complete(&self, client: &Rc<ActiveClient>, wrapper: &StreamWrapper) {
         let id = client.id();
-        envoy_conn_log!(Pool, debug, id, "response complete");
+        log_stage!(PoolResponseComplete(id));
         let case = AfterResponse::of(client, wrapper);
         trace::instant(Stage::PoolResponseComplete, Some(id), 0, case as u64, self.base.number());
         match case {
@@ -411,7 +411,7 @@ impl HttpInstance for ConnPoolImpl {
         }
         let stats = self.base.host.cluster().stats();
         if !self.base.resources().pending_requests().can_create() {
-            envoy_log!(Pool, debug, "max pending requests overflow");
+            log_stage!(PoolOverflow());
             self.base.trace_request(Stage::PoolOverflow, Some(ids), self.base.num_pending());
             request.fail(PoolFailureReason::Overflow, "", None);
             stats.upstream_rq_pending_overflow.inc();

@@ -18,7 +18,7 @@ use crate::http::{
     StreamDecoder, StreamEncoder, StreamResetReason, utility,
 };
 use crate::network::{self, ConnectionState};
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, stage};
 
 /// The response that is awaited.
 struct PendingResponse {
@@ -101,8 +101,7 @@ impl ClientConnectionImpl {
 
     fn decode_head(&self, data: &mut Buffer, length: usize) -> Result<(), DecodeError> {
         let id = self.base.id();
-        envoy_conn_log!(Http, trace, id, "message begin");
-        trace::instant(Stage::ClientMessageBegin, Some(id), 0, 0, 0);
+        stage!(ClientMessageBegin(id));
         let (line, headers) =
             self.base.take_head(data, length, head::parse_response, Stage::ClientHeadersComplete)?;
         self.on_headers_complete(headers, line)

@@ -15,7 +15,7 @@ use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::{HeaderMap, Protocol, Stream, StreamCallbacks, StreamResetReason};
 use crate::network::{self, Address, ConnectionState};
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, stage};
 
 /// What comes next.
 #[derive(Clone, Copy)]
@@ -219,8 +219,7 @@ impl ConnectionImpl {
         decode: impl FnOnce(&mut Buffer) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = data.len();
-        envoy_conn_log!(Http, trace, self.id, "parsing {} bytes", before);
-        let _stage = trace::scope(Stage::Dispatch, Some(self.id), 0, before as u64, 0);
+        let _stage = stage!(scope Dispatch(self.id), bytes = before);
         let result = decode(data);
         if result.is_ok() {
             envoy_conn_log!(Http, trace, self.id, "parsed {} bytes", before - data.len());

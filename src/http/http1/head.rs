@@ -8,7 +8,7 @@ use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::http::{HeaderId, HeaderMap, HeaderMapFull, Protocol, url};
 use crate::logger::{self, Level};
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage};
 
 /// Limits on a head.
 #[derive(Clone, Copy, Debug)]
@@ -358,7 +358,7 @@ pub(super) fn on_headers_complete(connection_id: u64, head: &[u8], entries: usiz
     };
     let (last, others) = fields.split_last().unwrap_or((&httparse::EMPTY_HEADER, &[]));
     others.iter().for_each(|field| log(field.name, field.value));
-    envoy_conn_log!(Http, trace, connection_id, "headers complete");
+    log_stage!(ServerHeadersComplete(connection_id)); // the client's is the same
     log(last.name, last.value);
 }
 

@@ -20,7 +20,7 @@ use crate::http::{
     ServerConnectionCallbacks, Stream, StreamEncoder, StreamResetReason,
 };
 use crate::network;
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, stage};
 
 /// Options of the codec that the configuration sets (`Http1ProtocolOptions`).
 #[derive(Clone, Debug)]
@@ -174,8 +174,7 @@ impl ServerConnectionImpl {
     }
 
     fn on_message_begin(&self) {
-        envoy_conn_log!(Http, trace, self.base.id(), "message begin");
-        trace::instant(Stage::ServerMessageBegin, Some(self.base.id()), 0, 0, 0);
+        stage!(ServerMessageBegin(self.base.id()));
         if self.reset_stream_called.get() {
             return;
         }

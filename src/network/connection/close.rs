@@ -6,7 +6,7 @@ use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, READ};
 use crate::network::{ConnectionCloseType, ConnectionEvent, PostIoAction};
-use crate::trace::{self, Stage};
+use crate::trace::stage;
 
 impl ConnectionImpl {
     /// Closes; see [`ConnectionCloseType`]. The event is raised when the socket is closed.
@@ -15,15 +15,7 @@ impl ConnectionImpl {
             return;
         }
         let data_to_write = self.write_buffer.borrow().buffer.len();
-        envoy_conn_log!(
-            Connection,
-            debug,
-            self.id,
-            "closing data_to_write={} type={}",
-            data_to_write,
-            close_type as u32
-        );
-        trace::instant(Stage::Close, Some(self.id), 0, close_type as u64, data_to_write as u64);
+        stage!(Close(self.id), type = close_type as u32, bytes = data_to_write);
         let delay = !self.delayed_close_timeout.get().is_zero();
         if data_to_write == 0
             || close_type == ConnectionCloseType::NoFlush
@@ -84,8 +76,7 @@ impl ConnectionImpl {
 
     fn on_delayed_close_timeout(&self) {
         drop(self.delayed_close_timer.borrow_mut().take());
-        envoy_conn_log!(Connection, debug, self.id, "triggered delayed close");
-        trace::instant(Stage::DelayedCloseTimeout, Some(self.id), 0, 0, 0);
+        stage!(DelayedCloseTimeout(self.id));
         if let Some(counter) = self.stats.borrow().as_ref().and_then(|s| s.delayed_close_timeouts.as_ref()) {
             counter.inc();
         }
@@ -98,8 +89,7 @@ impl ConnectionImpl {
         }
         drop(self.delayed_close_timer.borrow_mut().take());
         drop(self.read_again_timer.borrow_mut().take());
-        envoy_conn_log!(Connection, debug, self.id, "closing socket: {}", event as u32);
-        trace::instant(Stage::CloseSocket, Some(self.id), 0, event as u64, 0);
+        stage!(CloseSocket(self.id), event = event as u32);
         self.transport_socket.close_socket(event);
         self.update_read_buffer_stats(0, 0);
         self.update_write_buffer_stats(0, 0);

@@ -9,7 +9,7 @@ use super::{ConnectionImpl, DelayedCloseState};
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, READ, WRITE};
 use crate::network::{ConnectionEvent, ConnectionSocket, ConnectionState, IoResult, PostIoAction};
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, stage};
 
 impl ConnectionImpl {
     /// Has the loop watch the socket. One that the kernel does not watch is closed.
@@ -67,8 +67,7 @@ impl ConnectionImpl {
     }
 
     fn on_read_ready(&self) {
-        envoy_conn_log!(Connection, trace, self.id, "read ready");
-        let _stage = trace::scope(Stage::OnReadReady, Some(self.id), 0, 0, 0);
+        let _stage = stage!(scope OnReadReady(self.id));
         let (mut result, mut length) = self.do_read();
         if result.connected {
             if !self.on_transport_connected() {

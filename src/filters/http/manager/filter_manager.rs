@@ -11,7 +11,6 @@ use super::iteration::Frame;
 use super::local_reply::Asked;
 use crate::access_log;
 use crate::buffer::{Buffer, WatermarkBuffer};
-use crate::envoy_stream_log;
 use crate::event::{self, Dispatcher};
 use crate::filters::http::{
     DownstreamWatermarkCallbacks, FilterChainFactoryCallbacks, StreamDecoderFilter, StreamEncoderFilter,
@@ -19,7 +18,7 @@ use crate::filters::http::{
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, utility};
 use crate::stream_info::StreamInfoImpl;
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, stage};
 
 /// The filters of a stream, and how far its request and response have come along them.
 pub struct FilterManager {
@@ -216,9 +215,8 @@ impl FilterManager {
     pub fn maybe_end_decode(&self, end_stream: bool) {
         self.decoding.complete.set(end_stream);
         if end_stream {
-            self.passed(Stage::MaybeEndDecode, 0);
+            stage!(MaybeEndDecode(self.connection_id, self.stream_id));
             self.stream_info.last_downstream_rx_byte_received.set(Some(event::now()));
-            envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "request end stream");
         }
     }
 

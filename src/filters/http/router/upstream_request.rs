@@ -14,7 +14,7 @@ use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::DownstreamWatermarkCallbacks;
 use crate::http::{HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason};
 use crate::stream_info::StreamInfoImpl;
-use crate::trace::{self, Ids, Stage};
+use crate::trace::{self, Ids, Stage, log_stage, stage};
 use crate::upstream::WorkerHost;
 use crate::upstream::load_balancer::LoadBalancerContext;
 
@@ -181,7 +181,7 @@ impl UpstreamRequest {
             handle.cancel();
         }
         if let Some(encoder) = self.encoder() {
-            envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "resetting pool request");
+            log_stage!(ResetUpstreamRequest(self.connection_id, self.stream_id));
             self.passed(Stage::ResetUpstreamRequest, 0, 0);
             let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
             encoder.stream().remove_callbacks(&callbacks);
@@ -344,8 +344,7 @@ impl TimeoutCallbacks for UpstreamRequest {
 
 impl Callbacks for UpstreamRequest {
     fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &Rc<WorkerHost>) {
-        envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "pool ready");
-        let _stage = trace::scope(Stage::OnPoolReady, Some(self.connection_id), self.stream_id, 0, 0);
+        let _stage = stage!(scope OnPoolReady(self.connection_id, self.stream_id));
         let Some(parent) = self.parent.upgrade() else { return };
         self.on_host_selected(host);
         parent.with_stream_info(|info| {

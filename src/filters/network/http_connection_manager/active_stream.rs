@@ -25,7 +25,7 @@ use crate::http::{
 };
 use crate::router::RouteConstSharedPtr;
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage};
 
 /// What a stream's timers are for.
 const IDLE: u8 = 0;
@@ -326,7 +326,7 @@ impl RequestDecoder for ActiveStream {
 
 impl StreamCallbacks for ActiveStream {
     fn on_reset_stream(&self, reason: StreamResetReason) {
-        envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "stream reset");
+        log_stage!(StreamReset(self.connection_id, self.stream_id));
         let _stage = self.stage(Stage::StreamReset, reason as u64, 0);
         self.config.stats.downstream_rq_rx_reset.inc();
         if let Some(this) = self.weak.upgrade() {
@@ -335,24 +335,12 @@ impl StreamCallbacks for ActiveStream {
     }
 
     fn on_above_write_buffer_high_watermark(&self) {
-        envoy_stream_log!(
-            Http,
-            debug,
-            self.connection_id,
-            self.stream_id,
-            "Disabling upstream stream due to downstream stream watermark."
-        );
+        log_stage!(CallHighWatermark(self.connection_id, self.stream_id));
         self.filter_manager.call_high_watermark_callbacks();
     }
 
     fn on_below_write_buffer_low_watermark(&self) {
-        envoy_stream_log!(
-            Http,
-            debug,
-            self.connection_id,
-            self.stream_id,
-            "Enabling upstream stream due to downstream stream watermark."
-        );
+        log_stage!(CallLowWatermark(self.connection_id, self.stream_id));
         self.filter_manager.call_low_watermark_callbacks();
     }
 }

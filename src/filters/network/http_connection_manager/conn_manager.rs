@@ -19,7 +19,7 @@ use crate::network::{
     ReadFilter, ReadFilterCallbacks,
 };
 use crate::stream_info::ResponseFlag;
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage, stage};
 
 /// On the way to closing a connection that is still answering.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,7 +172,7 @@ impl ConnectionManagerImpl {
 
     fn add_stream(&self, response_encoder: Rc<dyn StreamEncoder>) -> Rc<ActiveStream> {
         self.idle_timer.disable();
-        envoy_conn_log!(Http, debug, self.connection_id(), "new stream");
+        log_stage!(NewStream(self.connection_id()));
         let stream = ActiveStream::new(&self.weak, self, response_encoder.clone());
         trace::instant(Stage::NewStream, Some(stream.connection_id), stream.stream_id, 0, 0);
         self.streams.borrow_mut().push(stream.clone());
@@ -276,8 +276,7 @@ impl ConnectionManagerImpl {
         loop {
             let before = data.len();
             if let Err(error) = codec.dispatch(data) {
-                envoy_conn_log!(Http, debug, self.connection_id(), "dispatch error: {}", error);
-                trace::instant(Stage::CodecException, Some(self.connection_id()), 0, 0, 0);
+                stage!(CodecException(self.connection_id()); reason = error);
                 if error == CodecError::ResponseFlood {
                     self.config.codec_stats.response_flood.inc();
                 } else {

@@ -11,13 +11,12 @@ use crate::envoy_stream_log;
 use crate::event;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamResetReason, codes, utility};
 use crate::stream_info::ResponseFlag;
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage, stage};
 use crate::upstream::WorkerHost;
 
 impl Filter {
     pub(super) fn on_response_timeout(&self) {
-        envoy_stream_log!(Router, debug, self.connection_id.get(), self.stream_id.get(), "upstream timeout");
-        let _stage = self.stage(Stage::OnResponseTimeout, 0, 0);
+        let _stage = stage!(scope OnResponseTimeout(self.connection_id.get(), self.stream_id.get()));
         if let Some(cluster) = self.cluster() {
             cluster.stats().upstream_rq_timeout.inc();
         }
@@ -97,14 +96,7 @@ impl Filter {
         reason: StreamResetReason,
         transport_failure_reason: &str,
     ) {
-        envoy_stream_log!(
-            Router,
-            debug,
-            self.connection_id.get(),
-            self.stream_id.get(),
-            "upstream reset: reset reason {}",
-            reason.as_str()
-        );
+        log_stage!(OnUpstreamReset(self.connection_id.get(), self.stream_id.get()), reason = reason.as_str());
         let _stage = self.stage(Stage::OnUpstreamReset, reason as u64, 0);
         let body = format!(
             "upstream connect error or disconnect/reset before headers. reset reason: {}",
@@ -158,16 +150,9 @@ impl Filter {
         host: Option<&Rc<WorkerHost>>,
         end_stream: bool,
     ) {
-        envoy_stream_log!(
-            Router,
-            debug,
-            self.connection_id.get(),
-            self.stream_id.get(),
-            "upstream headers complete: end_stream={}",
-            end_stream
-        );
+        let (conn, stream) = (self.connection_id.get(), self.stream_id.get());
         let status = trace::detail(|| headers.borrow().status().into());
-        let _stage = self.stage(Stage::OnUpstreamHeaders, status, end_stream.into());
+        let _stage = stage!(scope OnUpstreamHeaders(conn, stream), status = status, end = end_stream);
         let status = {
             let mut headers = headers.borrow_mut();
             // A response that came before the end of the request was not timed.

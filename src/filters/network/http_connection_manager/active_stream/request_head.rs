@@ -4,12 +4,11 @@
 //! are those of 1.40.
 
 use super::ActiveStream;
-use crate::envoy_stream_log;
 use crate::filters::http::manager::FilterManagerCallbacks;
 use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, utility};
 use crate::router::RouteConstSharedPtr;
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage};
 
 /// An answer in place of a request's.
 struct Refusal {
@@ -89,14 +88,10 @@ impl ActiveStream {
     pub(super) fn decode_request_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
         self.request_header_timer.disable();
         self.filter_manager.set_request_headers(headers.clone());
-        envoy_stream_log!(
-            Http,
-            debug,
-            self.connection_id,
-            self.stream_id,
-            "request headers complete (end_stream={}):\n{}",
-            end_stream,
-            headers.borrow()
+        log_stage!(
+            DecodeHeaders(self.connection_id, self.stream_id),
+            end = end_stream,
+            headers = headers.borrow()
         );
         self.name_in_trace(&headers.borrow());
         self.filter_manager.maybe_end_decode(end_stream);

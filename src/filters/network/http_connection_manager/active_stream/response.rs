@@ -16,7 +16,7 @@ use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMapPtr, Protocol, utility};
 use crate::network::ConnectionImpl;
 use crate::router::RouteConstSharedPtr;
-use crate::trace::Stage;
+use crate::trace::{Stage, log_stage};
 
 impl ActiveStream {
     pub(super) fn charge_stats(&self, status: u16) {
@@ -149,14 +149,10 @@ impl FilterManagerCallbacks for ActiveStream {
             }
             self.charge_stats(headers.status());
         }
-        envoy_stream_log!(
-            Http,
-            debug,
-            self.connection_id,
-            self.stream_id,
-            "encoding headers via codec (end_stream={}):\n{}",
-            end_stream,
-            headers.borrow()
+        log_stage!(
+            EncodeHeaders(self.connection_id, self.stream_id),
+            end = end_stream,
+            headers = headers.borrow()
         );
         self.stream_info().first_downstream_tx_byte_sent.set(Some(event::now()));
         if let Some(encoder) = self.response_encoder() {
@@ -165,15 +161,7 @@ impl FilterManagerCallbacks for ActiveStream {
     }
 
     fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
-        envoy_stream_log!(
-            Http,
-            trace,
-            self.connection_id,
-            self.stream_id,
-            "encoding data via codec (size={} end_stream={})",
-            data.len(),
-            end_stream
-        );
+        log_stage!(EncodeData(self.connection_id, self.stream_id), bytes = data.len(), end = end_stream);
         self.stream_info().add_bytes_sent(data.len() as u64);
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_data(data, end_stream);
