@@ -1,15 +1,17 @@
-//! The clusters on the main thread, and what of them goes to the workers.
+//! The clusters on the main thread, and what of them goes to the workers. Mirrors `ClusterManagerImpl` of Envoy's
+//! `source/common/upstream/cluster_manager_impl.cc`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::ClusterManager;
 use super::init_helper::ClusterManagerInitHelper;
 use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
 use crate::common::CallbackHandle;
-use crate::config;
+use crate::config::{self, ConfigError};
+use crate::envoy_log;
 use crate::stats::{Scope, Store};
 use crate::stats_struct;
 use crate::thread_local::{self, InstanceImpl, SlotImpl};
@@ -36,21 +38,41 @@ stats_struct! {
     }
 }
 
-/// See the module's description.
+/// The clusters on the main thread.
 pub struct ClusterManagerImpl {
+    weak: Weak<ClusterManagerImpl>,
+    root: Scope,
     slot: SlotImpl<ThreadLocalClusterManagerImpl>,
     stats: ClusterManagerStats,
-    active_clusters: RefCell<BTreeMap<String, Rc<dyn Cluster>>>,
+    active_clusters: RefCell<ClusterMap>,
+    /// Clusters that have come after the start and have no hosts yet; one of the same name may be active meanwhile.
+    warming_clusters: RefCell<ClusterMap>,
     init_helper: Rc<ClusterManagerInitHelper>,
-    /// Keep the callbacks below registered.
-    subscriptions: Rc<RefCell<Vec<Subscription>>>,
 }
 
-/// Keeps callbacks of one cluster registered.
-#[expect(dead_code, reason = "held for their drop")]
-enum Subscription {
-    Priority(CallbackHandle<PriorityUpdateCb>),
-    Member(CallbackHandle<MemberUpdateCb>),
+type ClusterMap = BTreeMap<String, ClusterData>;
+
+/// A cluster, and what keeps the manager told of its hosts.
+struct ClusterData {
+    cluster: Rc<dyn Cluster>,
+    _subscriptions: Option<Subscriptions>,
+}
+
+type Subscriptions = (CallbackHandle<MemberUpdateCb>, CallbackHandle<PriorityUpdateCb>);
+
+impl ClusterData {
+    fn new(cluster: Rc<dyn Cluster>) -> Self {
+        ClusterData { cluster, _subscriptions: None }
+    }
+
+    fn added_via_api(&self) -> bool {
+        self.cluster.info().added_via_api()
+    }
+
+    /// Whether it stays as it is: it is of the bootstrap, or there is nothing new.
+    fn block_update(&self, config: &config::Cluster) -> bool {
+        !self.added_via_api() || self.cluster.info().config() == config
+    }
 }
 
 impl ClusterManagerImpl {
@@ -65,33 +87,142 @@ impl ClusterManagerImpl {
     ) -> Result<Rc<Self>, String> {
         let _stage = trace::scope(Stage::ClusterManagerStarts, None, 0, clusters.len() as u64, 0);
         let root = stats.root_scope();
-        let active_clusters = load_clusters(clusters, &root)?;
-        let manager_stats = ClusterManagerStats::new(&root.create_scope("cluster_manager."));
-        manager_stats.cluster_added.add(active_clusters.len() as u64);
-        manager_stats.active_clusters.set(active_clusters.len() as u64);
-        manager_stats.warming_clusters.set(0);
+        let manager = Rc::new_cyclic(|weak: &Weak<ClusterManagerImpl>| {
+            let to_manager = weak.clone();
+            ClusterManagerImpl {
+                weak: weak.clone(),
+                slot: tls.allocate_slot(),
+                stats: ClusterManagerStats::new(&root.create_scope("cluster_manager.")),
+                root,
+                active_clusters: RefCell::default(),
+                warming_clusters: RefCell::default(),
+                init_helper: ClusterManagerInitHelper::new(Box::new(move |cluster| {
+                    if let Some(manager) = to_manager.upgrade() {
+                        manager.on_cluster_init(cluster);
+                    }
+                })),
+            }
+        });
+        manager.load_static_clusters(clusters)?;
+        Ok(manager)
+    }
 
-        let slot: SlotImpl<ThreadLocalClusterManagerImpl> = tls.allocate_slot();
-        let infos: Vec<Arc<ClusterInfoImpl>> = active_clusters.values().map(|c| c.info().clone()).collect();
-        slot.set(move |dispatcher| ThreadLocalClusterManagerImpl::new(dispatcher, &infos));
-
-        let subscriptions: Rc<RefCell<Vec<Subscription>>> = Rc::default();
-        let (to_slot, to_subscriptions) = (slot.clone(), subscriptions.clone());
-        let init_helper = ClusterManagerInitHelper::new(Box::new(move |cluster| {
-            let subscribed = on_cluster_init(&to_slot, cluster);
-            to_subscriptions.borrow_mut().extend(subscribed);
-        }));
-        for cluster in active_clusters.values() {
-            init_helper.add_cluster(cluster.clone());
+    fn load_static_clusters(&self, configs: &[Arc<config::Cluster>]) -> Result<(), String> {
+        for config in configs {
+            let cluster = self.load_cluster(config, false).map_err(|e| e.to_string())?;
+            let mut active = self.active_clusters.borrow_mut();
+            if active.insert(config.name.clone(), ClusterData::new(cluster)).is_some() {
+                return Err(format!("cluster manager: duplicate cluster '{}'", config.name));
+            }
         }
-        init_helper.on_static_load_complete();
-        Ok(Rc::new(ClusterManagerImpl {
-            slot,
-            stats: manager_stats,
-            active_clusters: RefCell::new(active_clusters),
-            init_helper,
-            subscriptions,
-        }))
+        let clusters = self.clusters();
+        self.stats.cluster_added.add(clusters.len() as u64);
+        self.update_gauges();
+        let infos: Vec<Arc<ClusterInfoImpl>> = clusters.iter().map(|c| c.info().clone()).collect();
+        self.slot.set(move |dispatcher| ThreadLocalClusterManagerImpl::new(dispatcher, &infos));
+        clusters.into_iter().for_each(|cluster| self.init_helper.add_cluster(cluster));
+        self.init_helper.on_static_load_complete();
+        Ok(())
+    }
+
+    fn load_cluster(
+        &self,
+        config: &Arc<config::Cluster>,
+        added_via_api: bool,
+    ) -> Result<Rc<dyn Cluster>, ConfigError> {
+        trace::instant(Stage::LoadCluster, None, 0, self.active_clusters.borrow().len() as u64, 0);
+        let dispatcher = thread_local::dispatcher();
+        let context = ClusterFactoryContext { root: &self.root, dispatcher: &dispatcher, added_via_api };
+        create_cluster(config, &context)
+    }
+
+    /// Adds a cluster, or puts it in the place of the one that has its name. While the server starts it is active at once; later
+    /// it is so when it has its first hosts, and the other serves until then. False when nothing changes: it is known as it
+    /// is, or it is one of the bootstrap, which stay.
+    ///
+    /// # Errors
+    /// What the configuration asks for and cannot be had; all is as before.
+    pub fn add_or_update_cluster(&self, config: &Arc<config::Cluster>) -> Result<bool, ConfigError> {
+        let name = config.name.as_str();
+        let existing = [&self.active_clusters, &self.warming_clusters].map(|map| {
+            let map = map.borrow();
+            map.get(name).map(|data| (data.cluster.clone(), data.block_update(config)))
+        });
+        if existing.iter().flatten().any(|(_, blocks)| *blocks) {
+            return Ok(false);
+        }
+        let is_update = existing.iter().any(Option::is_some);
+        if is_update {
+            self.stats.cluster_modified.inc()
+        } else {
+            self.stats.cluster_added.inc()
+        }
+        let cluster = self.load_cluster(config, true)?;
+        for (old, _) in existing.iter().flatten() {
+            self.init_helper.remove_cluster(old);
+        }
+        if self.init_helper.all_clusters_initialized() {
+            self.start_warming(name, cluster);
+        } else {
+            envoy_log!(Upstream, info, "add/update cluster {} during init", name);
+            self.put(&self.active_clusters, name, cluster.clone());
+            self.create_or_update_thread_local_cluster(&cluster);
+            self.init_helper.add_cluster(cluster);
+        }
+        self.update_gauges();
+        Ok(true)
+    }
+
+    fn start_warming(&self, name: &str, cluster: Rc<dyn Cluster>) {
+        envoy_log!(Upstream, info, "add/update cluster {} starting warming", name);
+        self.put(&self.warming_clusters, name, cluster.clone());
+        let (manager, weak) = (self.weak.clone(), Rc::downgrade(&cluster));
+        cluster.initialize(Box::new(move || {
+            if let (Some(manager), Some(cluster)) = (manager.upgrade(), weak.upgrade()) {
+                manager.on_warming_complete(&cluster);
+            }
+        }));
+    }
+
+    fn on_warming_complete(&self, cluster: &Rc<dyn Cluster>) {
+        let name = cluster.info().name();
+        let is_it = |data: &ClusterData| Rc::ptr_eq(&data.cluster, cluster);
+        if !self.warming_clusters.borrow().get(name).is_some_and(is_it) {
+            return; // Another one is warming in its place.
+        }
+        let warm = self.warming_clusters.borrow_mut().remove(name);
+        self.put(&self.active_clusters, name, cluster.clone());
+        drop(warm);
+        envoy_log!(Upstream, info, "warming cluster {} complete", name);
+        self.create_or_update_thread_local_cluster(cluster);
+        self.on_cluster_init(cluster);
+        self.update_gauges();
+    }
+
+    fn put(&self, map: &RefCell<ClusterMap>, name: &str, cluster: Rc<dyn Cluster>) {
+        let old = map.borrow_mut().insert(name.to_string(), ClusterData::new(cluster));
+        drop(old);
+    }
+
+    fn create_or_update_thread_local_cluster(&self, cluster: &Rc<dyn Cluster>) {
+        let info = cluster.info().clone();
+        self.slot.run_on_all_threads(move |worker| worker.add_or_update_cluster(&info));
+    }
+
+    /// A cluster has its first hosts: passes them to the workers, and every later change too.
+    fn on_cluster_init(&self, cluster: &Rc<dyn Cluster>) {
+        let subscriptions = pass_on_hosts(&self.slot, cluster);
+        let mut active = self.active_clusters.borrow_mut();
+        if let Some(data) =
+            active.get_mut(cluster.info().name()).filter(|data| Rc::ptr_eq(&data.cluster, cluster))
+        {
+            data._subscriptions = Some(subscriptions);
+        }
+    }
+
+    fn update_gauges(&self) {
+        self.stats.active_clusters.set(self.active_clusters.borrow().len() as u64);
+        self.stats.warming_clusters.set(self.warming_clusters.borrow().len() as u64);
     }
 
     /// `cluster_manager.` statistics.
@@ -116,18 +247,32 @@ impl ClusterManagerImpl {
 
     /// The active clusters, by name.
     pub fn clusters(&self) -> Vec<Rc<dyn Cluster>> {
-        self.active_clusters.borrow().values().cloned().collect()
+        self.active_clusters.borrow().values().map(|data| data.cluster.clone()).collect()
     }
 
-    /// Removes a cluster here and on the workers, where its pools drain; false when there is none.
+    /// Removes a cluster here and on the workers, where its pools drain; false when there is none, or it is one of the
+    /// bootstrap, which stay.
     pub fn remove_cluster(&self, name: &str) -> bool {
-        let Some(removed) = self.active_clusters.borrow_mut().remove(name) else { return false };
-        crate::envoy_log!(Upstream, info, "removing cluster {}", name);
-        self.stats.cluster_removed.inc();
-        self.stats.active_clusters.set(self.active_clusters.borrow().len() as u64);
-        let name = removed.info().cluster_name().clone();
-        self.slot.run_on_all_threads(move |worker| worker.remove_cluster(&name));
-        true
+        let [active, warming] = [&self.active_clusters, &self.warming_clusters].map(|map| {
+            let mut map = map.borrow_mut();
+            map.get(name).is_some_and(ClusterData::added_via_api).then(|| map.remove(name)).flatten()
+        });
+        if let Some(data) = &active {
+            self.init_helper.remove_cluster(&data.cluster);
+            envoy_log!(Upstream, info, "removing cluster {}", name);
+            let name = data.cluster.info().cluster_name().clone();
+            self.slot.run_on_all_threads(move |worker| worker.remove_cluster(&name));
+        }
+        if warming.is_some() {
+            envoy_log!(Upstream, info, "removing warming cluster {}", name);
+        }
+        let removed = active.is_some() || warming.is_some();
+        drop((active, warming));
+        if removed {
+            self.stats.cluster_removed.inc();
+            self.update_gauges();
+        }
+        removed
     }
 
     /// Tells the workers that a host failed its health checks or was ejected.
@@ -138,33 +283,12 @@ impl ClusterManagerImpl {
 
     /// Lets go of the clusters at shutdown.
     pub fn shutdown(&self) {
-        self.subscriptions.borrow_mut().clear();
-        self.active_clusters.borrow_mut().clear();
+        drop((self.warming_clusters.take(), self.active_clusters.take()));
     }
 }
 
-fn load_clusters(
-    configs: &[Arc<config::Cluster>],
-    root: &Scope,
-) -> Result<BTreeMap<String, Rc<dyn Cluster>>, String> {
-    let dispatcher = thread_local::dispatcher();
-    let context = ClusterFactoryContext { root, dispatcher: &dispatcher, added_via_api: false };
-    let mut clusters: BTreeMap<String, Rc<dyn Cluster>> = BTreeMap::new();
-    for config in configs {
-        trace::instant(Stage::LoadCluster, None, 0, clusters.len() as u64, 0);
-        let cluster = create_cluster(config, &context).map_err(|e| e.to_string())?;
-        if clusters.insert(config.name.clone(), cluster).is_some() {
-            return Err(format!("cluster manager: duplicate cluster '{}'", config.name));
-        }
-    }
-    Ok(clusters)
-}
-
-/// A cluster has its first hosts: passes them to the workers, and every later change too.
-fn on_cluster_init(
-    slot: &SlotImpl<ThreadLocalClusterManagerImpl>,
-    cluster: &Rc<dyn Cluster>,
-) -> [Subscription; 2] {
+/// Passes the hosts of a cluster to the workers, and every later change for as long as what is returned lives.
+fn pass_on_hosts(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<dyn Cluster>) -> Subscriptions {
     let hosts =
         || cluster.priority_set().host_sets_per_priority().iter().map(|set| set.hosts().len() as u64).sum();
     trace::instant(Stage::OnClusterInit, None, 0, trace::detail(hosts), 0);
@@ -193,7 +317,7 @@ fn on_cluster_init(
             post_cluster_update(slot, &name, host_set.priority(), host_set.vectors(), &hosts, &[]);
         }
     }
-    [Subscription::Member(member), Subscription::Priority(priority)]
+    (member, priority)
 }
 
 fn post_cluster_update(

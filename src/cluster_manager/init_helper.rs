@@ -1,5 +1,5 @@
 //! The order in which clusters are initialized. Mirrors `ClusterManagerInitHelper` of Envoy's
-//! `source/common/upstream/cluster_manager_impl.cc`, without the steps for discovered clusters.
+//! `source/common/upstream/cluster_manager_impl.cc`, without the state of waiting for discovery.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -79,16 +79,25 @@ impl ClusterManagerInitHelper {
     }
 
     fn initialize(&self, cluster: Rc<dyn Cluster>) {
-        let (weak, done) = (self.weak.clone(), cluster.clone());
+        // The cluster keeps the callback until it has its hosts, which may be never.
+        let (helper, weak) = (self.weak.clone(), Rc::downgrade(&cluster));
         cluster.initialize(Box::new(move || {
-            if let Some(helper) = weak.upgrade() {
-                helper.on_cluster_init(&done);
+            if let (Some(helper), Some(cluster)) = (helper.upgrade(), weak.upgrade()) {
+                helper.on_cluster_init(&cluster);
             }
         }));
     }
 
     fn on_cluster_init(&self, cluster: &Rc<dyn Cluster>) {
         (self.per_cluster_init_callback)(cluster);
+        self.remove_cluster(cluster);
+    }
+
+    /// A cluster is initialized, or will not be: nothing waits for it any more.
+    pub(super) fn remove_cluster(&self, cluster: &Rc<dyn Cluster>) {
+        if self.all_clusters_initialized() {
+            return;
+        }
         let list = if cluster.initialize_phase() == InitializePhase::Primary {
             &self.primary
         } else {
@@ -99,6 +108,11 @@ impl ClusterManagerInitHelper {
         self.maybe_finish_initialize();
     }
 
+    /// Whether nothing is waited for any more.
+    pub(super) fn all_clusters_initialized(&self) -> bool {
+        self.state.get() == State::AllClustersInitialized
+    }
+
     /// All clusters of the configuration have been added.
     pub(super) fn on_static_load_complete(&self) {
         self.state.set(State::WaitingForStaticInitialize);
@@ -107,7 +121,7 @@ impl ClusterManagerInitHelper {
 
     /// Calls back once all clusters are initialized; at once when they are.
     pub(super) fn set_initialized_cb(&self, callback: Box<dyn FnOnce()>) {
-        if self.state.get() == State::AllClustersInitialized {
+        if self.all_clusters_initialized() {
             callback();
         } else {
             *self.initialized_callback.borrow_mut() = Some(callback);

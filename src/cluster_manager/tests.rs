@@ -1,5 +1,7 @@
 //! The clusters of one thread, with their pools, over a real loop and real sockets.
 
+mod updates;
+
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -60,7 +62,8 @@ impl Fixture {
         let dispatcher = Dispatcher::new("test");
         enter_thread(&dispatcher);
         let configs = clusters(json!([options]));
-        let manager = ClusterManagerImpl::new(&configs, &Store::new(1), &InstanceImpl::new()).unwrap();
+        let manager = ClusterManagerImpl::new(&[], &Store::new(1), &InstanceImpl::new()).unwrap();
+        manager.add_or_update_cluster(&configs[0]).unwrap();
         let info = manager.clusters()[0].info().clone();
         Fixture { dispatcher, manager, info, listeners }
     }

@@ -76,6 +76,14 @@ impl ThreadLocalClusterManagerImpl {
         self.thread_local_clusters.borrow().get(name.number())?.clone()
     }
 
+    /// Takes a cluster in, without hosts yet. That of the same name goes; its pools drain.
+    pub(super) fn add_or_update_cluster(&self, info: &Arc<ClusterInfoImpl>) {
+        let is_known = self.get(info.cluster_name()).is_some();
+        let what = if is_known { "updating" } else { "adding" };
+        envoy_log!(Upstream, debug, "{} TLS cluster {}", what, info.name());
+        self.insert(ClusterEntry::new(&self.weak, info.clone()));
+    }
+
     /// Takes over a change of hosts from the main thread.
     pub(super) fn update_cluster_membership(
         &self,

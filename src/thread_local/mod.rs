@@ -3,13 +3,15 @@
 //! Mirrors Envoy's `source/common/thread_local/thread_local_impl.cc`. Setting a slot posts a builder
 //! to every registered worker and runs it at once on the main thread; reading is a look into this
 //! thread's own memory. A worker never waits and takes no lock.
+//!
+//! Differs in when a slot is given back: its owners may be on any thread, so the last one to go posts that to the main
+//! thread, which then has all threads let go of their data and gives the place away again.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{Dispatcher, DispatcherHandle};
 use crate::trace::{self, Stage};
@@ -45,7 +47,23 @@ pub fn shutdown_thread() {
 #[derive(Default)]
 pub struct InstanceImpl {
     workers: Mutex<Vec<DispatcherHandle>>,
-    next_slot: AtomicUsize,
+    places: Mutex<Places>,
+}
+
+/// Where slots keep their data; the same on all threads.
+#[derive(Default)]
+struct Places {
+    used: usize,
+    free: Vec<usize>,
+}
+
+impl Places {
+    fn take(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.used += 1;
+            self.used - 1
+        })
+    }
 }
 
 impl InstanceImpl {
@@ -61,10 +79,22 @@ impl InstanceImpl {
         trace::instant(Stage::RegisterThread, None, 0, workers.len() as u64, 0);
     }
 
-    /// A new slot.
+    /// A new slot. Main thread only.
     pub fn allocate_slot<T: 'static>(self: &Arc<Self>) -> SlotImpl<T> {
-        let index = self.next_slot.fetch_add(1, Ordering::Relaxed);
-        SlotImpl { instance: self.clone(), index, data: PhantomData }
+        let index = self.places().take();
+        let place = SlotPlace { instance: self.clone(), index, main: dispatcher().handle() };
+        SlotImpl { index, place: Arc::new(place), data: PhantomData }
+    }
+
+    /// Has all threads let go of the data of a slot that nobody has any more. Main thread only: a builder that was posted
+    /// for the slot ran before, and one for the next slot at the same place runs behind.
+    fn remove_slot(&self, index: usize) {
+        self.run_on_all_threads(move || drop(set_data(index, None)));
+        self.places().free.push(index);
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `callback` on every worker and, at once, on this thread.
@@ -76,16 +106,40 @@ impl InstanceImpl {
     }
 }
 
-/// A slot for one `T` a thread.
+/// Puts data at a place of this thread; returns what was there, which may call back when it goes.
+#[must_use]
+fn set_data(index: usize, data: Option<Rc<dyn Any>>) -> Option<Rc<dyn Any>> {
+    DATA.with_borrow_mut(|slots| {
+        if slots.len() <= index {
+            slots.resize_with(index + 1, || None);
+        }
+        std::mem::replace(&mut slots[index], data)
+    })
+}
+
+/// A slot for one `T` a thread. Its clones are the same slot, which is given back when the last of them goes.
 pub struct SlotImpl<T> {
+    index: usize,
+    place: Arc<SlotPlace>,
+    data: PhantomData<fn() -> T>,
+}
+
+struct SlotPlace {
     instance: Arc<InstanceImpl>,
     index: usize,
-    data: PhantomData<fn() -> T>,
+    main: DispatcherHandle,
+}
+
+impl Drop for SlotPlace {
+    fn drop(&mut self) {
+        let (instance, index) = (self.instance.clone(), self.index);
+        self.main.post(move || instance.remove_slot(index));
+    }
 }
 
 impl<T> Clone for SlotImpl<T> {
     fn clone(&self) -> Self {
-        SlotImpl { instance: self.instance.clone(), index: self.index, data: PhantomData }
+        SlotImpl { index: self.index, place: self.place.clone(), data: PhantomData }
     }
 }
 
@@ -94,15 +148,9 @@ impl<T: 'static> SlotImpl<T> {
     pub fn set(&self, build: impl Fn(&Rc<Dispatcher>) -> Rc<T> + Clone + Send + 'static) {
         let index = self.index;
         trace::instant(Stage::SlotSet, None, 0, index as u64, 0);
-        self.instance.run_on_all_threads(move || {
+        self.place.instance.run_on_all_threads(move || {
             let data: Rc<dyn Any> = build(&dispatcher());
-            let old = DATA.with_borrow_mut(|slots| {
-                if slots.len() <= index {
-                    slots.resize_with(index + 1, || None);
-                }
-                slots[index].replace(data)
-            });
-            drop(old);
+            drop(set_data(index, Some(data)));
         });
     }
 
@@ -115,7 +163,7 @@ impl<T: 'static> SlotImpl<T> {
     /// Runs `f` with every thread's copy, this thread's at once.
     pub fn run_on_all_threads(&self, f: impl Fn(&Rc<T>) + Clone + Send + 'static) {
         let slot = self.clone();
-        self.instance.run_on_all_threads(move || {
+        self.place.instance.run_on_all_threads(move || {
             if let Some(data) = slot.get() {
                 f(&data);
             }
@@ -155,6 +203,55 @@ mod tests {
         handle.post(move || exit.exit());
         assert_eq!(rx.recv().unwrap().1.as_deref(), Some("data of worker"));
         worker.join().unwrap();
+        shutdown_thread();
+    }
+
+    /// A worker that runs until its handle is told to exit.
+    fn worker() -> (DispatcherHandle, std::thread::JoinHandle<()>) {
+        let (tx, rx) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let dispatcher = Dispatcher::new("worker");
+            enter_thread(&dispatcher);
+            tx.send(dispatcher.handle()).unwrap();
+            dispatcher.run(RunType::RunUntilExit);
+            shutdown_thread();
+        });
+        (rx.recv().unwrap(), thread)
+    }
+
+    #[test]
+    fn a_slot_that_is_given_back_leaves_nothing_and_is_given_away_again() {
+        let instance = InstanceImpl::new();
+        let main = Dispatcher::new("main");
+        enter_thread(&main);
+        let kept: SlotImpl<u32> = instance.allocate_slot();
+        kept.set(|_| Rc::new(7));
+        let (handle, thread) = worker();
+        instance.register_thread(handle.clone());
+
+        let data = Arc::new(());
+        let slot: SlotImpl<Arc<()>> = instance.allocate_slot();
+        let (index, copy) = (slot.index, data.clone());
+        slot.set(move |_| Rc::new(copy.clone()));
+        // The last to go is on a worker.
+        slot.run_on_all_threads(|_| {});
+        drop(slot);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while Arc::strong_count(&data) > 1 {
+            assert!(std::time::Instant::now() < deadline, "{} left", Arc::strong_count(&data));
+            main.run(RunType::NonBlock);
+        }
+        let next: SlotImpl<String> = instance.allocate_slot();
+        assert_eq!((next.index, next.get(), kept.get().as_deref()), (index, None, Some(&7)));
+
+        let exit = handle.clone();
+        handle.post(move || exit.exit());
+        thread.join().unwrap();
+        drop((kept, next));
+        main.run(RunType::NonBlock);
+        let places = instance.places();
+        assert_eq!((places.used, places.free.len()), (2, 2));
+        drop(places);
         shutdown_thread();
     }
 }

@@ -71,6 +71,11 @@ impl ClusterInfoImpl {
         }))
     }
 
+    /// What it was made from.
+    pub fn config(&self) -> &Cluster {
+        &self.config
+    }
+
     /// The name, by which threads find their part of the cluster.
     pub fn cluster_name(&self) -> &ClusterName {
         &self.name

@@ -1,0 +1,201 @@
+//! Clusters that come, change and go while others serve.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Weak as ArcWeak};
+
+use serde_json::{Value, json};
+
+use super::{Fixture, ResourcePriority, clusters};
+use crate::cluster_manager::ClusterManagerImpl;
+use crate::config::cluster::Cluster as ClusterConfig;
+use crate::config::extension::TypedConfig;
+use crate::config::{self, ConfigError};
+use crate::event::Dispatcher;
+use crate::stats::{Counter, Gauge, Histogram, Store};
+use crate::thread_local::{InstanceImpl, enter_thread, shutdown_thread};
+use crate::upstream::test_support::cluster_info;
+use crate::upstream::{
+    Cluster, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterName, ClusterTypeConfig,
+    InitializePhase,
+};
+
+thread_local! {
+    /// The clusters that wait to be told their hosts, the newest last.
+    static WAITING: RefCell<Vec<Weak<Waiting>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A cluster that is told its hosts by somebody.
+struct Waiting {
+    base: ClusterImplBase,
+    callback: RefCell<Option<Box<dyn FnOnce()>>>,
+}
+
+impl Cluster for Waiting {
+    fn base(&self) -> &ClusterImplBase {
+        &self.base
+    }
+
+    fn initialize_phase(&self) -> InitializePhase {
+        InitializePhase::Secondary
+    }
+
+    fn initialize(&self, callback: Box<dyn FnOnce()>) {
+        *self.callback.borrow_mut() = Some(callback);
+    }
+}
+
+#[derive(Debug)]
+struct WaitingType;
+
+impl ClusterTypeConfig for WaitingType {
+    fn create(
+        &self,
+        cluster: &Arc<ClusterConfig>,
+        context: &ClusterFactoryContext<'_>,
+    ) -> Result<Rc<dyn Cluster>, ConfigError> {
+        let info = ClusterInfoImpl::new(cluster, context.root, context.added_via_api)?;
+        let base = ClusterImplBase::new(info);
+        let cluster = Rc::new(Waiting { base, callback: RefCell::default() });
+        WAITING.with_borrow_mut(|waiting| waiting.push(Rc::downgrade(&cluster)));
+        Ok(cluster)
+    }
+}
+
+/// The newest cluster that waits.
+fn newest() -> Weak<Waiting> {
+    WAITING.with_borrow(|waiting| waiting.last().cloned()).unwrap()
+}
+
+/// Its hosts are known: there are none.
+fn tell_hosts(cluster: &Weak<Waiting>) {
+    let cluster = cluster.upgrade().unwrap();
+    let callback = cluster.callback.take().unwrap();
+    cluster.base.on_pre_init_complete(callback);
+}
+
+fn waiting(config: Value) -> Arc<config::Cluster> {
+    let mut config = clusters(json!([config])).remove(0);
+    let cluster_type: Arc<dyn ClusterTypeConfig> = Arc::new(WaitingType);
+    Arc::make_mut(&mut config).cluster_type = TypedConfig::new("waiting", cluster_type);
+    config
+}
+
+fn manager(configs: &[Arc<config::Cluster>]) -> (Rc<ClusterManagerImpl>, Arc<Store>) {
+    enter_thread(&Dispatcher::new("test"));
+    let store = Store::new(1);
+    (ClusterManagerImpl::new(configs, &store, &InstanceImpl::new()).unwrap(), store)
+}
+
+/// Added, modified, removed, active, warming.
+fn counts(manager: &ClusterManagerImpl) -> [u64; 5] {
+    let stats = manager.stats();
+    let [added, modified, removed] =
+        [&stats.cluster_added, &stats.cluster_modified, &stats.cluster_removed].map(Counter::value);
+    [added, modified, removed, stats.active_clusters.value(), stats.warming_clusters.value()]
+}
+
+/// The names of all statistics that begin so.
+fn names(store: &Arc<Store>, prefix: &str) -> Vec<String> {
+    let counters = store.counters().iter().map(Counter::name).collect::<Vec<_>>();
+    let gauges = store.gauges().iter().map(Gauge::name).collect::<Vec<_>>();
+    let histograms = store.histograms().iter().map(|h| Histogram::name(h).to_string()).collect();
+    [counters, gauges, histograms].concat().into_iter().filter(|name| name.starts_with(prefix)).collect()
+}
+
+#[test]
+fn a_cluster_that_comes_later_serves_when_it_is_warm() {
+    let (manager, _) = manager(&[]);
+    assert!(manager.add_or_update_cluster(&waiting(json!({ "name": "a" }))).unwrap());
+    assert!(manager.handle().get(&ClusterName::of("a")).is_none());
+    assert_eq!(counts(&manager), [1, 0, 0, 0, 1]);
+    let first = newest();
+    // Another one of its name takes its place before it serves.
+    assert!(!manager.add_or_update_cluster(&waiting(json!({ "name": "a" }))).unwrap());
+    let config = waiting(json!({ "name": "a", "connect_timeout": "7s" }));
+    assert!(manager.add_or_update_cluster(&config).unwrap());
+    assert!(first.upgrade().is_none());
+    tell_hosts(&newest());
+    assert_eq!(manager.handle().get(&ClusterName::of("a")).unwrap().info().connect_timeout().as_secs(), 7);
+    assert_eq!(counts(&manager), [1, 1, 0, 1, 0]);
+    assert!(manager.remove_cluster("a"));
+    assert!(newest().upgrade().is_none());
+    shutdown_thread();
+}
+
+#[test]
+fn an_update_replaces_when_it_is_warm_and_requests_finish_in_the_old_one() {
+    let mut f = Fixture::new(1);
+    let pool = f.default_pool();
+    let (request, mut peer) = f.serving(&pool);
+    let old: ArcWeak<ClusterInfoImpl> = Arc::downgrade(&f.info);
+    let update = waiting(json!({ "name": "a", "connect_timeout": "7s" }));
+    assert!(f.manager.add_or_update_cluster(&update).unwrap());
+    assert_eq!((counts(&f.manager), f.entry().info().connect_timeout().as_secs()), ([1, 1, 0, 1, 1], 5));
+    tell_hosts(&newest());
+    assert_eq!((counts(&f.manager), f.entry().info().connect_timeout().as_secs()), ([1, 1, 0, 1, 0], 7));
+    assert!(!f.manager.add_or_update_cluster(&update).unwrap());
+    // Statistics go on under the name.
+    assert_eq!(f.entry().info().stats().upstream_cx_active.value(), 1);
+    assert_eq!(f.entry().info().stats().upstream_cx_total.value(), 1);
+    drop(pool);
+    f.answer(&request, &mut peer);
+    assert_eq!(f.connections(), 0);
+    drop(request);
+    f.info = cluster_info();
+    assert!(old.upgrade().is_none());
+}
+
+#[test]
+fn what_is_removed_leaves_nothing() {
+    let mut f = Fixture::new(1);
+    let pool = f.default_pool();
+    let (request, mut peer) = f.serving(&pool);
+    let (cluster, info) = (Rc::downgrade(&f.manager.clusters()[0]), Arc::downgrade(&f.info));
+    let store = f.info.scope().store().clone();
+    assert!(names(&store, "cluster.a.").len() > 80);
+    f.manager.remove_cluster("a");
+    assert!(cluster.upgrade().is_none());
+    drop(pool);
+    f.answer(&request, &mut peer);
+    drop(request);
+    f.settle();
+    f.info = cluster_info();
+    assert!(info.upgrade().is_none());
+    assert_eq!(names(&store, "cluster."), Vec::<String>::new());
+    assert_eq!(counts(&f.manager), [1, 0, 1, 0, 0]);
+}
+
+#[test]
+fn the_start_does_not_wait_for_what_is_removed() {
+    let (manager, store) = manager(&[waiting(json!({ "name": "of the bootstrap" }))]);
+    let of_bootstrap = newest();
+    manager.add_or_update_cluster(&waiting(json!({ "name": "a" }))).unwrap();
+    let a = newest();
+    assert_eq!(counts(&manager), [2, 0, 0, 2, 0]);
+    assert!(manager.handle().get(&ClusterName::of("a")).is_some(), "it is active at once");
+    let initialized = Rc::new(std::cell::Cell::new(false));
+    let to = initialized.clone();
+    manager.set_initialized_cb(Box::new(move || to.set(true)));
+    tell_hosts(&of_bootstrap);
+    assert!(!initialized.get());
+    assert!(manager.remove_cluster("a"));
+    assert!(initialized.get() && a.upgrade().is_none());
+    assert_eq!(names(&store, "cluster.a."), Vec::<String>::new());
+    manager.shutdown();
+    assert!(of_bootstrap.upgrade().is_none());
+    shutdown_thread();
+}
+
+#[test]
+fn clusters_of_the_bootstrap_stay() {
+    let config = clusters(json!([{ "name": "a" }])).remove(0);
+    let (manager, _) = manager(&[config]);
+    let update = clusters(json!([{ "name": "a", "connect_timeout": "7s" }])).remove(0);
+    assert!(!manager.add_or_update_cluster(&update).unwrap() && !manager.remove_cluster("a"));
+    let entry = manager.handle().get(&ClusterName::of("a")).unwrap();
+    assert_eq!(entry.info().connect_timeout().as_secs(), 5);
+    assert_eq!(entry.info().resource_manager(ResourcePriority::Default).requests().max(), 1024);
+    assert_eq!(counts(&manager), [1, 0, 0, 1, 0]);
+    shutdown_thread();
+}
