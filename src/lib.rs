@@ -15,6 +15,9 @@ pub mod stats;
 pub mod thread_local;
 pub mod trace;
 
+pub mod init;
+pub mod runtime;
+
 pub mod network;
 
 pub mod http;

@@ -2,6 +2,7 @@
 
 use super::error::ConfigError;
 use super::reader::{FromMessage, MessageReader};
+use crate::message;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
@@ -27,8 +28,22 @@ pub enum LayerSpecifier {
     /// From the configuration, flat: `{a: {b: 1}}` has become `a.b`. A fractional
     /// percent (an object with `numerator` or `denominator`) stays whole.
     Static(Map<String, Value>),
+    /// From files.
+    Disk(DiskLayer),
     /// From the admin endpoint `/runtime_modify`.
     Admin,
+}
+
+message! {
+    /// A tree of files, each of which holds the value of a key.
+    pub struct DiskLayer = "envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer" {
+        /// A folder, or a link to one.
+        pub symlink_root: String,
+        /// The tree's place below it; empty for itself.
+        pub subdirectory: String,
+        /// Whether the tree of this node is below that, under the name of its cluster.
+        pub append_service_cluster: bool,
+    }
 }
 
 impl FromMessage for LayeredRuntime {
@@ -55,7 +70,7 @@ impl FromMessage for LayeredRuntime {
 impl FromMessage for RuntimeLayer {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let name = r.string("name")?;
-        let specifier = match r.exactly_one(&["static_layer", "admin_layer"])? {
+        let specifier = match r.exactly_one(&["static_layer", "disk_layer", "admin_layer"])? {
             "static_layer" => {
                 let mut flat = Map::new();
                 for (key, path, value) in r.map("static_layer")? {
@@ -63,6 +78,7 @@ impl FromMessage for RuntimeLayer {
                 }
                 LayerSpecifier::Static(flat)
             }
+            "disk_layer" => LayerSpecifier::Disk(r.required_message("disk_layer")?),
             _ => {
                 let Empty = r.required_message("admin_layer")?;
                 LayerSpecifier::Admin
