@@ -30,6 +30,7 @@ use legate::network::{
     Address, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket, ConnectionState,
     DrainDecision, IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, set_connector,
 };
+use legate::runtime::LoaderImpl;
 use legate::stats::{Counter, Gauge, Store};
 use legate::thread_local;
 
@@ -338,10 +339,12 @@ impl World {
         let date_provider = tls.allocate_slot::<DateProvider>();
         date_provider.set(|dispatcher| DateProvider::new(dispatcher));
         let bootstrap = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).expect("a bootstrap");
-        let clusters =
-            ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls).expect("clusters");
+        let runtime = LoaderImpl::empty(&stats, &tls);
+        let clusters = ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls, &runtime)
+            .expect("clusters");
         let context = ServerFactoryContext {
             cluster_manager: clusters.handle(),
+            runtime,
             access_log_manager: AccessLogManager::new(&stats, Duration::from_secs(3600)),
             date_provider,
             local_address: address(),

@@ -12,6 +12,7 @@ use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
 use crate::common::CallbackHandle;
 use crate::config::{self, ConfigError};
 use crate::envoy_log;
+use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
 use crate::stats_struct;
 use crate::thread_local::{self, InstanceImpl, SlotImpl};
@@ -42,6 +43,7 @@ stats_struct! {
 pub struct ClusterManagerImpl {
     weak: Weak<ClusterManagerImpl>,
     root: Scope,
+    runtime: Rc<LoaderImpl>,
     slot: SlotImpl<ThreadLocalClusterManagerImpl>,
     stats: ClusterManagerStats,
     active_clusters: RefCell<ClusterMap>,
@@ -84,6 +86,7 @@ impl ClusterManagerImpl {
         clusters: &[Arc<config::Cluster>],
         stats: &Arc<Store>,
         tls: &Arc<InstanceImpl>,
+        runtime: &Rc<LoaderImpl>,
     ) -> Result<Rc<Self>, String> {
         let _stage = trace::scope(Stage::ClusterManagerStarts, None, 0, clusters.len() as u64, 0);
         let root = stats.root_scope();
@@ -94,6 +97,7 @@ impl ClusterManagerImpl {
                 slot: tls.allocate_slot(),
                 stats: ClusterManagerStats::new(&root.create_scope("cluster_manager.")),
                 root,
+                runtime: runtime.clone(),
                 active_clusters: RefCell::default(),
                 warming_clusters: RefCell::default(),
                 init_helper: ClusterManagerInitHelper::new(Box::new(move |cluster| {
@@ -133,7 +137,9 @@ impl ClusterManagerImpl {
         trace::instant(Stage::LoadCluster, None, 0, self.active_clusters.borrow().len() as u64, 0);
         let dispatcher = thread_local::dispatcher();
         let context = ClusterFactoryContext { root: &self.root, dispatcher: &dispatcher, added_via_api };
-        create_cluster(config, &context)
+        let cluster = create_cluster(config, &context)?;
+        self.runtime.add_user(cluster.info());
+        Ok(cluster)
     }
 
     /// Adds a cluster, or puts it in the place of the one that has its name. While the server starts it is active at once; later

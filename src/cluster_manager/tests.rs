@@ -17,6 +17,7 @@ use crate::config::{self, UnknownFields, parse_bootstrap};
 use crate::conn_pool::{Callbacks, HttpInstance, PoolFailureReason};
 use crate::event::{Dispatcher, RunType};
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, StreamDecoder, StreamEncoder};
+use crate::runtime::LoaderImpl;
 use crate::stats::Store;
 use crate::thread_local::{InstanceImpl, enter_thread, shutdown_thread};
 use crate::trace::Ids;
@@ -31,6 +32,11 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 fn clusters(configs: Value) -> Vec<Arc<config::Cluster>> {
     let raw = json!({ "static_resources": { "clusters": configs } });
     parse_bootstrap(raw, UnknownFields::default(), &OfThisFloor).unwrap().static_resources.clusters
+}
+
+fn of(configs: &[Arc<config::Cluster>]) -> Result<Rc<ClusterManagerImpl>, String> {
+    let (store, tls) = (Store::new(1), InstanceImpl::new());
+    ClusterManagerImpl::new(configs, &store, &tls, &LoaderImpl::empty(&store, &tls))
 }
 
 /// A manager whose cluster `a` has as many hosts as there are listeners.
@@ -62,7 +68,7 @@ impl Fixture {
         let dispatcher = Dispatcher::new("test");
         enter_thread(&dispatcher);
         let configs = clusters(json!([options]));
-        let manager = ClusterManagerImpl::new(&[], &Store::new(1), &InstanceImpl::new()).unwrap();
+        let manager = of(&[]).unwrap();
         manager.add_or_update_cluster(&configs[0]).unwrap();
         let info = manager.clusters()[0].info().clone();
         Fixture { dispatcher, manager, info, listeners }
@@ -221,7 +227,7 @@ fn two_clusters_of_one_name_are_refused() {
     enter_thread(&Dispatcher::new("test"));
     let mut configs = clusters(json!([{ "name": "a" }]));
     configs.push(configs[0].clone());
-    let error = ClusterManagerImpl::new(&configs, &Store::new(1), &InstanceImpl::new()).err().unwrap();
+    let error = of(&configs).err().unwrap();
     assert_eq!(error, "cluster manager: duplicate cluster 'a'");
     shutdown_thread();
 }
@@ -493,7 +499,8 @@ fn every_thread_has_its_own_pools() {
     let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address } }] }]);
     let assignment = json!({ "cluster_name": "a", "endpoints": endpoints });
     let configs = clusters(json!([{ "name": "a", "load_assignment": assignment }]));
-    let manager = ClusterManagerImpl::new(&configs, &Store::new(1), &tls).unwrap();
+    let store = Store::new(1);
+    let manager = ClusterManagerImpl::new(&configs, &store, &tls, &LoaderImpl::empty(&store, &tls)).unwrap();
     let pool = |manager: &super::ClusterManager| {
         manager
             .get(&ClusterName::of("a"))

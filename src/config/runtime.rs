@@ -46,6 +46,19 @@ message! {
     }
 }
 
+impl LayeredRuntime {
+    /// What a bootstrap says of it: nothing is no layer, and no layers are one for the admin.
+    pub fn of_bootstrap(given: Option<&Self>) -> Self {
+        match given {
+            Some(given) if given.layers.is_empty() => {
+                let layer = RuntimeLayer { name: String::new(), specifier: LayerSpecifier::Admin };
+                Self { layers: vec![layer] }
+            }
+            given => given.cloned().unwrap_or_default(),
+        }
+    }
+}
+
 impl FromMessage for LayeredRuntime {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let layers: Vec<RuntimeLayer> = r.messages("layers")?;

@@ -1,12 +1,14 @@
 //! What a filter's configuration is built with. Mirrors `FactoryContext` of Envoy's
 //! `include/envoy/server/filter_config.h` and, as of 1.40, `ServerFactoryContext`.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManager;
 use crate::http::DateProvider;
 use crate::network::{Address, DrainDecision};
+use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
 use crate::thread_local::SlotImpl;
 
@@ -17,6 +19,8 @@ pub struct ServerFactoryContext {
     pub stats: Arc<Store>,
     /// The clusters.
     pub cluster_manager: ClusterManager,
+    /// Settings that may change.
+    pub runtime: Rc<LoaderImpl>,
     /// Files that access logs go to.
     pub access_log_manager: Arc<AccessLogManager>,
     /// Each worker's date.

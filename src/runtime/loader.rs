@@ -83,6 +83,11 @@ impl LoaderImpl {
         Rc::new(loader)
     }
 
+    /// Without layers.
+    pub fn empty(stats: &Arc<Store>, tls: &Arc<InstanceImpl>) -> Rc<Self> {
+        LoaderImpl::new(LayeredRuntime::default(), "", stats, tls)
+    }
+
     /// The settings of now.
     pub fn snapshot(&self) -> Arc<SnapshotImpl> {
         self.current.borrow().clone()

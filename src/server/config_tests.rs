@@ -95,7 +95,7 @@ fn a_small_bootstrap_has_envoys_defaults() {
     assert!(listener.bind_to_port);
     assert_eq!(listener.per_connection_buffer_limit_bytes, 1024 * 1024);
     let m = manager(&b);
-    assert_eq!(m.max_request_headers_kb, 60);
+    assert_eq!(m.max_request_headers_kb, None);
     assert_eq!(m.stream_idle_timeout, Duration::from_secs(300));
     assert_eq!(m.server_name, "envoy");
     assert!(m.generate_request_id && !m.use_remote_address);

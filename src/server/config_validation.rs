@@ -9,10 +9,12 @@ use super::options::Options;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::Bootstrap;
+use crate::config::runtime::LayeredRuntime;
 use crate::event::Dispatcher;
 use crate::filters::ServerFactoryContext;
 use crate::http::DateProvider;
 use crate::network::Address;
+use crate::runtime::LoaderImpl;
 use crate::stats::Store;
 use crate::thread_local;
 
@@ -26,10 +28,14 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
     thread_local::enter_thread(&dispatcher);
     let stats = Store::new(0);
     let tls = thread_local::InstanceImpl::new();
-    let cluster_manager = ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls)
-        .map_err(|error| vec![error])?;
+    let runtime = LayeredRuntime::of_bootstrap(bootstrap.layered_runtime.as_ref());
+    let runtime = LoaderImpl::new(runtime, &options.service_cluster, &stats, &tls);
+    let clusters = &bootstrap.static_resources.clusters;
+    let cluster_manager =
+        ClusterManagerImpl::new(clusters, &stats, &tls, &runtime).map_err(|error| vec![error])?;
     let context = ServerFactoryContext {
         cluster_manager: cluster_manager.handle(),
+        runtime,
         access_log_manager: AccessLogManager::new(&stats, options.file_flush_interval),
         date_provider: tls.allocate_slot::<DateProvider>(),
         local_address: Address::local_machine(false),

@@ -20,11 +20,13 @@ use super::worker::WorkerImpl;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::extension::{Category, Extensions};
+use crate::config::runtime::LayeredRuntime;
 use crate::config::{self, Bootstrap};
 use crate::event::{Dispatcher, RunEnd, RunType, SignalEvent, Timer};
 use crate::filters::{Registry, ServerFactoryContext};
 use crate::http::DateProvider;
 use crate::network::{Address, ListenSocket};
+use crate::runtime::LoaderImpl;
 use crate::stats::Store;
 use crate::trace::{self, Stage};
 use crate::{envoy_log, logger, thread_local};
@@ -92,16 +94,25 @@ impl InstanceImpl {
 
         let admin_socket = bind_admin(&options, &bootstrap)?;
         warn_of_settings_without_effect(&bootstrap);
+        let runtime = LoaderImpl::new(
+            LayeredRuntime::of_bootstrap(bootstrap.layered_runtime.as_ref()),
+            &or_else(&options.service_cluster, &bootstrap.node.cluster),
+            &stats_store,
+            &tls,
+        );
+        // As Envoy, which reads the layers again when discovery could add to them.
+        runtime.load_new_snapshot();
         let (clusters, listeners) =
             (bootstrap.static_resources.clusters.len(), bootstrap.static_resources.listeners.len());
         trace::instant(Stage::MainInitialize, None, 0, clusters as u64, listeners as u64);
         envoy_log!(Config, info, "loading {} static secret(s)", 0);
         envoy_log!(Config, info, "loading {} cluster(s)", clusters);
         let cluster_manager =
-            ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats_store, &tls)?;
+            ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats_store, &tls, &runtime)?;
         let context = ServerFactoryContext {
             stats: stats_store.clone(),
             cluster_manager: cluster_manager.handle(),
+            runtime,
             access_log_manager: AccessLogManager::with_min_flush_size(
                 &stats_store,
                 options.file_flush_interval,
@@ -265,6 +276,11 @@ impl InstanceImpl {
         signals.into_iter().collect()
     }
 
+    /// Settings that may change.
+    pub(super) fn runtime(&self) -> &LoaderImpl {
+        &self.context.runtime
+    }
+
     /// Opens the access logs by their paths anew.
     pub(super) fn reopen_access_logs(&self) {
         self.context.access_log_manager.reopen();
@@ -398,7 +414,6 @@ fn warn_of_settings_without_effect(bootstrap: &Bootstrap) {
     let local_cluster = &bootstrap.cluster_manager.local_cluster_name;
     for (given, path) in [
         (!bootstrap.flags_path.is_empty(), "flags_path"),
-        (bootstrap.layered_runtime.is_some(), "layered_runtime"),
         (!local_cluster.is_empty(), "cluster_manager.local_cluster_name"),
     ] {
         if given {

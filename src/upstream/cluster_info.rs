@@ -1,9 +1,9 @@
 //! What every thread may know of a cluster: options, statistics, limits.
 //!
-//! Mirrors `ClusterInfoImpl` of Envoy's `source/common/upstream/upstream_impl.cc`. Runtime overrides do
-//! not exist here; the options are what the configuration says.
+//! Mirrors `ClusterInfoImpl` of Envoy's `source/common/upstream/upstream_impl.cc`.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::load_balancer::LoadBalancerConfig;
@@ -16,6 +16,7 @@ use crate::network::{
     Address, ConnectionStats, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
     TransportSocketFactoryContext,
 };
+use crate::runtime::{RuntimeUser, SnapshotImpl};
 use crate::stats::Scope;
 
 /// Idle timeout of connections without a configured one, as in Envoy 1.40 (1.1 has none).
@@ -38,6 +39,12 @@ pub struct ClusterInfoImpl {
     transport_socket_factory: Box<dyn TransportSocketFactory>,
     load_balancer: Arc<dyn LoadBalancerConfig>,
     added_via_api: bool,
+    /// Percent, as the configuration or runtime says.
+    healthy_panic_threshold: AtomicU32,
+    /// What runtime said when the cluster was made.
+    max_response_headers_count: OnceLock<u32>,
+    /// Percent of requests that are refused, as runtime says.
+    maintenance: AtomicU32,
 }
 
 impl ClusterInfoImpl {
@@ -68,6 +75,9 @@ impl ClusterInfoImpl {
                 .and_then(SocketAddress::to_socket_addr)
                 .map(Address::from),
             added_via_api,
+            healthy_panic_threshold: AtomicU32::new(healthy_panic_threshold(config)),
+            max_response_headers_count: OnceLock::new(),
+            maintenance: AtomicU32::new(0),
         }))
     }
 
@@ -163,7 +173,8 @@ impl ClusterInfoImpl {
     /// Most headers of a response; at least 1.
     pub fn max_response_headers_count(&self) -> u32 {
         let configured = self.config.http_protocol_options.common_http_protocol_options.max_headers_count;
-        configured.unwrap_or(DEFAULT_MAX_HEADERS_COUNT)
+        configured
+            .unwrap_or_else(|| *self.max_response_headers_count.get().unwrap_or(&DEFAULT_MAX_HEADERS_COUNT))
     }
 
     /// Whether HTTP/1 trailers are passed on.
@@ -193,8 +204,7 @@ impl ClusterInfoImpl {
 
     /// Percent 0..=100 of hosts that must be available, or else all of them get requests.
     pub fn healthy_panic_threshold(&self) -> u32 {
-        // Computed and cut off as in Envoy, where for example 29 % becomes 28.
-        (100.0 * (self.config.healthy_panic_threshold / 100.0)) as u32
+        self.healthy_panic_threshold.load(Relaxed)
     }
 
     /// Makes what chooses a host.
@@ -212,10 +222,48 @@ impl ClusterInfoImpl {
         self.added_via_api
     }
 
-    /// Whether requests are to be refused for maintenance. Only runtime can switch it on, so: never.
+    /// Whether a request is to be refused for maintenance, which only runtime can switch on.
+    #[inline]
     pub fn maintenance_mode(&self) -> bool {
-        false
+        let percent = self.maintenance.load(Relaxed);
+        percent > 0 && fastrand::u32(..100) < percent
     }
+}
+
+impl RuntimeUser for ClusterInfoImpl {
+    fn on_new_snapshot(&self, snapshot: &SnapshotImpl) {
+        let panic = healthy_panic_threshold(&self.config);
+        let panic = snapshot.get_integer("upstream.healthy_panic_threshold", panic.into()).min(100);
+        self.healthy_panic_threshold.store(panic as u32, Relaxed);
+        self.max_response_headers_count.get_or_init(|| {
+            let default = DEFAULT_MAX_HEADERS_COUNT.into();
+            snapshot.get_integer("envoy.reloadable_features.max_response_headers_count", default) as u32
+        });
+        // Where no cluster is named there is no key to be made.
+        let maintenance = if snapshot.names_any("upstream.maintenance_mode.") {
+            snapshot.get_integer(&format!("upstream.maintenance_mode.{}", self.name), 0).min(100)
+        } else {
+            0
+        };
+        self.maintenance.store(maintenance as u32, Relaxed);
+        let limit = |key: &str, configured| {
+            if !snapshot.names_any("circuit_breakers.") {
+                return configured;
+            }
+            snapshot.get_integer(&format!("circuit_breakers.{}.{key}", self.name), configured)
+        };
+        for priority in ResourcePriority::ALL {
+            let thresholds = self.config.circuit_breakers.for_priority(priority.into());
+            self.resource_manager(priority).set_limits(&thresholds, |resource, configured| {
+                limit(&format!("{}.{resource}", priority.name()), configured)
+            });
+        }
+    }
+}
+
+fn healthy_panic_threshold(config: &Cluster) -> u32 {
+    // Computed and cut off as in Envoy, where for example 29 % becomes 28.
+    (100.0 * (config.healthy_panic_threshold / 100.0)) as u32
 }
 
 fn transport_socket_factory(
@@ -256,6 +304,7 @@ fn non_zero(duration: Option<Duration>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::OverrideLayer;
     use crate::stats::Counter;
     use crate::upstream::test_support::{cluster_config, root_scope};
     use serde_json::{Value, json};
@@ -312,6 +361,46 @@ mod tests {
         assert_eq!(gauge("cluster.a.circuit_breakers.high.remaining_cx"), Some(2));
         assert_eq!(gauge("cluster.a.circuit_breakers.default.remaining_cx"), None);
         assert_eq!(gauge("cluster.a.circuit_breakers.default.cx_open"), Some(0));
+    }
+
+    #[test]
+    fn runtime_overrides_what_the_configuration_says() {
+        let info = info(json!({
+            "name": "a",
+            "circuit_breakers": { "thresholds": [{ "max_requests": 3, "track_remaining": true }] },
+        }));
+        let layer = |values: Value| {
+            SnapshotImpl::new(vec![OverrideLayer::of_static("l", values.as_object().unwrap())])
+        };
+        let requests = info.resource_manager(ResourcePriority::Default).requests();
+        let gauges = || {
+            ["rq_open", "remaining_rq"].map(|name| {
+                let name = format!("cluster.a.circuit_breakers.default.{name}");
+                info.scope().store().find_gauge(&name).unwrap().value()
+            })
+        };
+        requests.inc();
+        requests.inc();
+        assert_eq!((requests.max(), gauges()), (3, [0, 1]));
+        info.on_new_snapshot(&layer(json!({
+            "circuit_breakers.a.default.max_requests": 2,
+            "circuit_breakers.b.default.max_connections": 2,
+            "circuit_breakers.a.high.max_connection_pools": 4,
+            "upstream.healthy_panic_threshold": 700,
+            "upstream.maintenance_mode.a": 100,
+        })));
+        assert_eq!((requests.max(), gauges(), requests.can_create()), (2, [1, 0], false));
+        let default = info.resource_manager(ResourcePriority::Default);
+        let high = info.resource_manager(ResourcePriority::High);
+        assert_eq!((default.connections().max(), high.connection_pools().max()), (1024, 4));
+        assert!(info.maintenance_mode() && info.healthy_panic_threshold() == 100);
+        info.on_new_snapshot(&layer(json!({})));
+        assert_eq!((requests.max(), gauges()), (3, [0, 1]));
+        assert_eq!(high.connection_pools().max(), u64::MAX);
+        assert!(!info.maintenance_mode() && info.healthy_panic_threshold() == 50);
+        requests.dec();
+        requests.dec();
+        assert_eq!(gauges(), [0, 3]);
     }
 
     #[test]

@@ -36,6 +36,15 @@ impl ResourcePriority {
     }
 }
 
+impl From<ResourcePriority> for RoutingPriority {
+    fn from(priority: ResourcePriority) -> Self {
+        match priority {
+            ResourcePriority::Default => RoutingPriority::Default,
+            ResourcePriority::High => RoutingPriority::High,
+        }
+    }
+}
+
 impl From<RoutingPriority> for ResourcePriority {
     fn from(priority: RoutingPriority) -> Self {
         match priority {
@@ -129,6 +138,20 @@ impl ResourceManagerImpl {
         &self.retries
     }
 
+    /// Sets the limits anew: `limit` is given the name of each, as runtime has it, and what is configured.
+    pub fn set_limits(&self, thresholds: &Thresholds, limit: impl Fn(&str, u64) -> u64) {
+        let max_pools = thresholds.max_connection_pools.map_or(u64::MAX, u64::from);
+        for (resource, name, configured) in [
+            (&self.connections, "max_connections", thresholds.max_connections.into()),
+            (&self.pending_requests, "max_pending_requests", thresholds.max_pending_requests.into()),
+            (&self.requests, "max_requests", thresholds.max_requests.into()),
+            (&self.retries, "max_retries", thresholds.max_retries.into()),
+            (&self.connection_pools, "max_connection_pools", max_pools),
+        ] {
+            resource.set_max(limit(name, configured));
+        }
+    }
+
     /// Connection pools, of all hosts and threads together.
     pub fn connection_pools(&self) -> &Resource {
         &self.connection_pools
@@ -138,7 +161,7 @@ impl ResourceManagerImpl {
 /// A count with a limit.
 #[derive(Debug)]
 pub struct Resource {
-    max: u64,
+    max: AtomicU64,
     current: AtomicU64,
     open_gauge: Gauge,
     remaining: Option<Gauge>,
@@ -152,27 +175,49 @@ impl Resource {
             remaining.set(max);
         }
         let opened_at_zero = AtomicBool::new(false);
-        Resource { max, current: AtomicU64::new(0), open_gauge, remaining, opened_at_zero }
+        Resource {
+            max: AtomicU64::new(max),
+            current: AtomicU64::new(0),
+            open_gauge,
+            remaining,
+            opened_at_zero,
+        }
     }
 
     /// Whether the limit is not reached yet.
     #[inline]
     pub fn can_create(&self) -> bool {
-        self.count() < self.max
+        self.count() < self.max()
+    }
+
+    /// Changes the limit, and lets the gauges say what is so then. What another thread takes at that moment may be missing
+    /// from them until the next change.
+    fn set_max(&self, max: u64) {
+        let old = self.max.swap(max, Relaxed);
+        if old == max {
+            return;
+        }
+        let count = self.count();
+        let opened_at_zero = max == 0 && count > 0;
+        self.opened_at_zero.store(opened_at_zero, Relaxed);
+        self.open_gauge.set(u64::from(if max == 0 { opened_at_zero } else { count >= max }));
+        if let Some(remaining) = &self.remaining {
+            remaining.set(max.saturating_sub(count));
+        }
     }
 
     /// Takes one, whether or not the limit allows it.
     #[inline]
     pub fn inc(&self) {
-        let before = self.current.fetch_add(1, Relaxed);
-        if before < self.max {
+        let (before, max) = (self.current.fetch_add(1, Relaxed), self.max());
+        if before < max {
             if let Some(remaining) = &self.remaining {
                 remaining.dec();
             }
-            if before + 1 == self.max {
+            if before + 1 == max {
                 self.open_gauge.inc();
             }
-        } else if self.max == 0 && !self.opened_at_zero.swap(true, Relaxed) {
+        } else if max == 0 && !self.opened_at_zero.swap(true, Relaxed) {
             self.open_gauge.inc();
         }
     }
@@ -180,13 +225,13 @@ impl Resource {
     /// Gives one back that [`Resource::inc`] took.
     #[inline]
     pub fn dec(&self) {
-        let before = self.current.fetch_sub(1, Relaxed);
+        let (before, max) = (self.current.fetch_sub(1, Relaxed), self.max());
         debug_assert!(before > 0, "dec without inc");
-        if before <= self.max {
+        if before <= max {
             if let Some(remaining) = &self.remaining {
                 remaining.inc();
             }
-            if before == self.max {
+            if before == max {
                 self.open_gauge.dec();
             }
         }
@@ -194,12 +239,13 @@ impl Resource {
 
     /// Whether there is a limit, or somebody is shown how much is left.
     pub fn is_watched(&self) -> bool {
-        self.max != u64::MAX || self.remaining.is_some()
+        self.max() != u64::MAX || self.remaining.is_some()
     }
 
     /// The limit.
+    #[inline]
     pub fn max(&self) -> u64 {
-        self.max
+        self.max.load(Relaxed)
     }
 
     /// How many are taken; may exceed the limit for a while.

@@ -12,6 +12,7 @@ use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::extension::TypedConfig;
 use crate::config::{self, ConfigError};
 use crate::event::Dispatcher;
+use crate::runtime::LoaderImpl;
 use crate::stats::{Counter, Gauge, Histogram, Store};
 use crate::thread_local::{InstanceImpl, enter_thread, shutdown_thread};
 use crate::upstream::test_support::cluster_info;
@@ -83,8 +84,9 @@ fn waiting(config: Value) -> Arc<config::Cluster> {
 
 fn manager(configs: &[Arc<config::Cluster>]) -> (Rc<ClusterManagerImpl>, Arc<Store>) {
     enter_thread(&Dispatcher::new("test"));
-    let store = Store::new(1);
-    (ClusterManagerImpl::new(configs, &store, &InstanceImpl::new()).unwrap(), store)
+    let (store, tls) = (Store::new(1), InstanceImpl::new());
+    let runtime = LoaderImpl::empty(&store, &tls);
+    (ClusterManagerImpl::new(configs, &store, &tls, &runtime).unwrap(), store)
 }
 
 /// Added, modified, removed, active, warming.

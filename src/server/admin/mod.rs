@@ -13,6 +13,7 @@ mod logging;
 mod prometheus_stats;
 mod re2;
 mod request;
+mod runtime;
 mod server_info;
 mod stats;
 mod stats_params;
@@ -111,6 +112,16 @@ pub(super) const HANDLERS: &[UrlHandler] = &[
         path: "/reset_counters",
         help: "reset all counters to zero",
         handler: stats::reset_counters,
+        mutates: true,
+    },
+    UrlHandler { path: "/runtime", help: "print runtime values", handler: runtime::runtime, mutates: false },
+    UrlHandler {
+        path: "/runtime_modify",
+        help: "Adds or modifies runtime values as passed in query parameters. To delete a previously added key, \
+               use an empty string as the value. Note that deletion only applies to overrides added via this \
+               endpoint; values loaded from disk can be modified via override but not deleted. E.g. \
+               ?key1=value1&key2=value2...",
+        handler: runtime::modify,
         mutates: true,
     },
     UrlHandler {

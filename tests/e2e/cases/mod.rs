@@ -22,6 +22,7 @@ mod resets;
 mod resources;
 mod response_bodies;
 mod response_heads;
+mod runtime;
 mod signals;
 mod startup;
 mod stats;

@@ -19,6 +19,7 @@ use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
 use crate::router::{ConfigImpl, RouteTable};
+use crate::runtime::{Denominator, FractionalPercent};
 use crate::stats::Scope;
 use crate::thread_local::SlotImpl;
 
@@ -66,6 +67,10 @@ pub struct ConnectionManagerConfig {
     unix_sockets_internal: bool,
 }
 
+/// Asked where the configuration does not say whether paths are normalized.
+const NORMALIZE_PATH: &str = "http_connection_manager.normalize_path";
+const NEVER: FractionalPercent = FractionalPercent { numerator: 0, denominator: Denominator::Hundred };
+
 /// The configuration as one worker has it. Its streams share it, and what hangs on it, by counts of the worker's own.
 pub struct WorkerConfig {
     shared: Arc<ConnectionManagerConfig>,
@@ -109,6 +114,11 @@ impl ConnectionManagerConfig {
             .map(|(i, filter)| process_filter(i, filter, &scope, context))
             .collect::<Result<_, _>>()?;
         let stats = ConnectionManagerStats::new(&scope);
+        let runtime = server.runtime.snapshot();
+        let from_runtime = |what: &str, default| {
+            let key = format!("envoy.reloadable_features.max_request_headers_{what}");
+            runtime.get_integer(&key, default) as u32
+        };
         let common = &config.common_http_protocol_options;
         let http1 = &config.http_protocol_options;
         let log_context = AccessLogFactoryContext {
@@ -144,8 +154,10 @@ impl ConnectionManagerConfig {
                 headers_with_underscores_action: common.headers_with_underscores_action,
             }),
             head_limits: HeadLimits {
-                max_bytes: config.max_request_headers_kb as usize * 1024,
-                max_count: common.max_headers_count.unwrap_or(100) as usize,
+                max_bytes: config.max_request_headers_kb.unwrap_or_else(|| from_runtime("size_kb", 60))
+                    as usize
+                    * 1024,
+                max_count: common.max_headers_count.unwrap_or_else(|| from_runtime("count", 100)) as usize,
             },
             stream_error_on_invalid_message: http1
                 .override_stream_error_on_invalid_http_message
@@ -176,7 +188,9 @@ impl ConnectionManagerConfig {
             preserve_external_request_id: config.preserve_external_request_id,
             always_set_request_id_in_response: config.always_set_request_id_in_response,
             proxy_100_continue: config.proxy_100_continue,
-            normalize_path: config.normalize_path.unwrap_or(false),
+            normalize_path: config
+                .normalize_path
+                .unwrap_or_else(|| runtime.feature_enabled(NORMALIZE_PATH, NEVER, fastrand::u64(..))),
             merge_slashes: config.merge_slashes,
             strip_any_host_port: config.strip_any_host_port,
             internal_networks: internal_networks(config)?,

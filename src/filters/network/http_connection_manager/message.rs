@@ -32,7 +32,7 @@ message! {
         /// What happens to the `server` header of a response.
         pub server_header_transformation: ServerHeaderTransformation,
         /// KiB, 1..=8192, default 60.
-        pub max_request_headers_kb: u32 = 60,
+        pub max_request_headers_kb: Option<u32>,
         /// No activity on a stream for so long; default 5 min, zero is no limit.
         pub stream_idle_timeout: Duration = Duration::from_secs(300),
         /// Time to receive a whole request; default zero, no limit.

@@ -39,6 +39,7 @@ use crate::http::{
 };
 use crate::network::Address;
 use crate::router::{ConfigImpl, RouteConstSharedPtr, RouteTable};
+use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
 use crate::thread_local;
 use crate::trace::Ids;
@@ -376,7 +377,9 @@ impl Fixture {
         let config = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).unwrap();
         let resources = &config.static_resources;
         let tls = thread_local::InstanceImpl::new();
-        let clusters = ClusterManagerImpl::new(&resources.clusters, &stats, &tls).unwrap();
+        let clusters =
+            ClusterManagerImpl::new(&resources.clusters, &stats, &tls, &LoaderImpl::empty(&stats, &tls))
+                .unwrap();
         let hcm = HttpConnectionManager::of(&resources.listeners[0].filter_chains[0].filters[0]).unwrap();
         let first = clusters.clusters()[0].priority_set().host_sets_per_priority()[0].hosts()[0].clone();
         let pool = PlayedPool::new(WorkerHost::new(first.clone()));

@@ -38,6 +38,7 @@ use crate::http::{
     StreamEncoder, StreamResetReason,
 };
 use crate::network::{Address, ConnectionCallbacks, ConnectionEvent, DrainDecision};
+use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
 use crate::thread_local;
 
@@ -479,9 +480,11 @@ impl Fixture {
         thread_local::enter_thread(&dispatcher);
         let stats = Store::new(1);
         let tls = thread_local::InstanceImpl::new();
-        let clusters = ClusterManagerImpl::new(&[], &stats, &tls).unwrap();
+        let runtime = LoaderImpl::empty(&stats, &tls);
+        let clusters = ClusterManagerImpl::new(&[], &stats, &tls, &runtime).unwrap();
         let server = ServerFactoryContext {
             cluster_manager: clusters.handle(),
+            runtime,
             access_log_manager: AccessLogManager::new(&stats, Duration::from_secs(3600)),
             date_provider: tls.allocate_slot(),
             local_address: Address::local_machine(false),
