@@ -24,15 +24,15 @@ pub mod http;
 
 pub mod upstream;
 
-pub mod stream_info;
-
-pub mod formatter;
-
 pub mod conn_pool;
 
 pub mod cluster_manager;
 
 pub mod router;
+
+pub mod stream_info;
+
+pub mod formatter;
 
 pub mod access_log;
 pub mod filters;

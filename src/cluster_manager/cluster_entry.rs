@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
+use crate::common::Local;
 use crate::conn_pool::HttpInstance;
 use crate::envoy_log;
 use crate::http::Protocol;
@@ -15,7 +16,7 @@ use crate::upstream::{ClusterInfoImpl, HostSharedPtr, LoadBalancer, PrioritySetI
 /// A worker's hosts and load balancer of one cluster.
 pub struct ClusterEntry {
     parent: Weak<ThreadLocalClusterManagerImpl>,
-    info: Arc<ClusterInfoImpl>,
+    info: Local<ClusterInfoImpl>,
     priority_set: Rc<PrioritySetImpl>,
     lb: Box<dyn LoadBalancer>,
 }
@@ -24,11 +25,11 @@ impl ClusterEntry {
     pub(super) fn new(parent: &Weak<ThreadLocalClusterManagerImpl>, info: Arc<ClusterInfoImpl>) -> Rc<Self> {
         let priority_set = PrioritySetImpl::new();
         let lb = info.load_balancer().create(&priority_set, &info);
-        Rc::new(ClusterEntry { parent: parent.clone(), info, priority_set, lb })
+        Rc::new(ClusterEntry { parent: parent.clone(), info: Local::new(info), priority_set, lb })
     }
 
     /// What every thread knows of the cluster.
-    pub fn info(&self) -> &Arc<ClusterInfoImpl> {
+    pub fn info(&self) -> &Local<ClusterInfoImpl> {
         &self.info
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::command_parser::{CommandParser, Written};
 use super::context::Context;
-use super::json_text::{end_string, write_number};
+use super::json_text::{end_string, write_string, write_value};
 use super::substitution_formatter::TextFormatter;
 use crate::config::ConfigError;
 
@@ -122,14 +122,7 @@ impl Node {
     fn new(value: &Value, parse: &Parse<'_>) -> Result<Node, ConfigError> {
         Ok(match value {
             Value::Null => Node::Null,
-            Value::Bool(value) => Node::Literal(value.to_string().into_bytes().into()),
-            Value::Number(number) => {
-                let mut text = Vec::new();
-                write_number(&mut text, number.as_f64().unwrap_or_default());
-                Node::Literal(text.into())
-            }
-            Value::String(text) if !text.contains('%') => Node::Literal(quoted(text).into()),
-            Value::String(format) => {
+            Value::String(format) if format.contains('%') => {
                 Node::Format(parse(format).map_err(|message| ConfigError::new("", message))?)
             }
             Value::Array(items) => Node::List(
@@ -140,6 +133,11 @@ impl Node {
                     .collect::<Result<_, _>>()?,
             ),
             Value::Object(fields) => Node::map(fields, parse)?,
+            literal => {
+                let mut text = Vec::new();
+                write_value(&mut text, literal);
+                Node::Literal(text.into())
+            }
         })
     }
 
@@ -148,17 +146,11 @@ impl Node {
         sorted.sort_unstable_by_key(|(key, _)| *key);
         let member = |(key, value): (&String, &Value)| {
             let node = Node::new(value, parse).map_err(|error| error.within(&format!("[{key:?}]")))?;
-            let mut text = quoted(key);
+            let mut text = Vec::new();
+            write_string(&mut text, key);
             text.push(b':');
             Ok((text.into(), node))
         };
         Ok(Node::Map(sorted.into_iter().map(member).collect::<Result<_, _>>()?))
     }
-}
-
-fn quoted(text: &str) -> Vec<u8> {
-    let mut out = vec![b'"'];
-    out.extend_from_slice(text.as_bytes());
-    end_string(&mut out, 1);
-    out
 }

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use serde_json::Value;
+
 /// Makes what stands behind `start` the inside of a string, and ends it with a quotation mark. Text that is not UTF-8
 /// is taken for Latin-1, and all of it but plain ASCII is escaped.
 pub(super) fn end_string(line: &mut Vec<u8>, start: usize) {
@@ -38,6 +40,48 @@ fn escape(line: &mut Vec<u8>, text: &str) {
 fn escape_by_number(line: &mut Vec<u8>, byte: u8) {
     // Writing to memory cannot fail.
     let _ = write!(line, "\\u{byte:04x}");
+}
+
+/// Appends a value, with the keys of objects sorted.
+pub(super) fn write_value(line: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => line.extend_from_slice(b"null"),
+        Value::Bool(value) => line.extend_from_slice(if *value { b"true" } else { b"false" }),
+        Value::Number(number) => write_number(line, number.as_f64().unwrap_or_default()),
+        Value::String(text) => write_string(line, text),
+        Value::Array(items) => {
+            line.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    line.push(b',');
+                }
+                write_value(line, item);
+            }
+            line.push(b']');
+        }
+        Value::Object(fields) => {
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_unstable_by_key(|(key, _)| *key);
+            line.push(b'{');
+            for (i, (key, value)) in sorted.into_iter().enumerate() {
+                if i > 0 {
+                    line.push(b',');
+                }
+                write_string(line, key);
+                line.push(b':');
+                write_value(line, value);
+            }
+            line.push(b'}');
+        }
+    }
+}
+
+/// Appends a string with its quotation marks.
+pub(super) fn write_string(line: &mut Vec<u8>, text: &str) {
+    line.push(b'"');
+    let start = line.len();
+    line.extend_from_slice(text.as_bytes());
+    end_string(line, start);
 }
 
 /// Appends the shortest text that stands for the number, without an exponent where that is no longer

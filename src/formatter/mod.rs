@@ -9,7 +9,7 @@
 //!                                                                          FormatterProvider
 //! ```
 //!
-//! Left out: the operators that need TLS, metadata or filter state.
+//! Left out: the operators that need what no part of legate knows.
 
 mod command_parser;
 mod context;
@@ -20,6 +20,8 @@ mod header_operator;
 mod json_formatter;
 mod json_text;
 mod operator;
+mod ssl_operator;
+mod state_operator;
 mod substitution_format_string;
 mod substitution_formatter;
 #[cfg(test)]

@@ -10,10 +10,14 @@ use super::command_parser::{Command, FormatterProvider, Written};
 use super::context::Context;
 use super::date_format::DateFormat;
 use super::header_operator::{HeaderOperator, HeaderSource};
+use super::ssl_operator::{self, SslText};
+use super::state_operator::StateOperator;
 use crate::common::UtcTime;
 use crate::http::HeaderId;
 use crate::network::Address;
+use crate::router::RouteImpl;
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
+use crate::upstream::ClusterInfoImpl;
 
 /// Prints one value.
 #[derive(Debug)]
@@ -26,6 +30,9 @@ pub(super) enum Operator {
     },
     Hostname(Box<str>),
     Address(AddressOf, AddressPart),
+    /// A text of the downstream's TLS.
+    Ssl(SslText),
+    State(StateOperator),
     Plain(Field),
 }
 
@@ -86,6 +93,9 @@ impl Operator {
             }
             return HeaderOperator::new(source, argument, max_length).map(Operator::Header);
         }
+        if let Some(operator) = StateOperator::new(command) {
+            return operator.map(Operator::State);
+        }
         if matches!(name, "START_TIME" | "RESPONSE_CODE_DETAILS") {
             if max_length.is_some() {
                 return Err(format!("{name} does not allow length to be specified."));
@@ -127,7 +137,7 @@ impl Operator {
             "REQUESTED_SERVER_NAME" => Field::RequestedServerName,
             "HOSTNAME" => return Some(Operator::Hostname(hostname())),
             "UPSTREAM_HOST" => return Some(Operator::Address(AddressOf::UpstreamHost, AddressPart::Whole)),
-            _ => return Operator::address(name),
+            _ => return Operator::address(name).or_else(|| ssl_operator::find(name).map(Operator::Ssl)),
         };
         Some(Operator::Plain(field))
     }
@@ -165,6 +175,10 @@ impl FormatterProvider for Operator {
             }
             Operator::Hostname(name) => write_text(line, name),
             Operator::Address(of, part) => write_address(line, of.get(info), *part),
+            Operator::Ssl(text) => {
+                write_optional(line, info.downstream_ssl_connection().map(|ssl| text(&*ssl)).as_deref())
+            }
+            Operator::State(operator) => operator.write(line, info),
             Operator::Plain(field) => field.write(line, context),
         }
     }
@@ -177,7 +191,7 @@ impl AddressOf {
             AddressOf::DownstreamRemote => peek(&info.downstream_remote_address),
             AddressOf::DownstreamDirectRemote => peek(&info.downstream_direct_remote_address),
             AddressOf::UpstreamLocal => peek(&info.upstream_local_address),
-            AddressOf::UpstreamHost => peek(&info.upstream_host),
+            AddressOf::UpstreamHost => info.upstream_host().map(|host| host.address().clone()),
         }
     }
 }
@@ -190,7 +204,7 @@ impl Field {
             Field::Protocol => write_optional(line, info.protocol.get().map(|protocol| protocol.as_str())),
             Field::ResponseCode => write_number(line, info.response_code.get().unwrap_or(0).into()),
             Field::ResponseFlags(name) => write_flags(line, info, name),
-            Field::RouteName => write_optional(line, info.route_name().as_deref()),
+            Field::RouteName => write_optional(line, info.route().as_deref().map(RouteImpl::name)),
             Field::BytesReceived => write_number(line, info.bytes_received()),
             Field::BytesSent => write_number(line, info.bytes_sent()),
             Field::Duration => write_milliseconds(line, info.duration()),
@@ -202,7 +216,9 @@ impl Field {
                 info.first_upstream_rx_byte_received.get(),
                 info.last_downstream_tx_byte_sent.get(),
             ),
-            Field::UpstreamCluster => write_optional(line, info.upstream_cluster().as_deref()),
+            Field::UpstreamCluster => {
+                write_optional(line, info.upstream_cluster_info().as_deref().map(ClusterInfoImpl::name))
+            }
             Field::AccessLogType => write_text(line, context.log_type.name()),
             Field::LocalReplyBody => {
                 line.extend_from_slice(context.local_reply_body.as_bytes());

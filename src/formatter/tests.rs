@@ -1,15 +1,22 @@
 //! Lines as a whole, compared with what Envoy 1.40 wrote for the same streams.
 
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
 use super::*;
+use crate::common::Local;
 use crate::config::access_log::AccessLogType;
+use crate::config::endpoint::HealthStatus;
+use crate::config::reader::{MessageReader, ParseContext};
+use crate::config::{NoExtensions, UnknownFields};
 use crate::http::{HeaderMap, Protocol};
-use crate::network::Address;
-use crate::stream_info::{ResponseFlag, StreamInfoImpl};
+use crate::network::{Address, SslConnectionInfo};
+use crate::router::{ConfigImpl, RouteConstSharedPtr, RouteTable};
+use crate::stream_info::{Object, ResponseFlag, StreamInfoImpl};
+use crate::upstream::{WorkerHost, test_support};
 
 const ID: &str = "1af026da-ae13-43cb-9ec7-2995086dd5f9";
 
@@ -60,6 +67,17 @@ fn address(text: &str) -> Option<Address> {
     Some(Address::Ip(text.parse().unwrap()))
 }
 
+/// One that is named `direct`.
+fn route() -> Option<RouteConstSharedPtr> {
+    let route = json!({"match": {"prefix": "/"}, "name": "direct", "direct_response": {"status": 200}});
+    let table = json!({"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [route]}]});
+    let context = ParseContext::new(UnknownFields::Reject, &NoExtensions);
+    let reader =
+        MessageReader::new(&context, "envoy.config.route.v3.RouteConfiguration", &table, String::new());
+    let table = ConfigImpl::new(&reader.unwrap().read().unwrap()).unwrap();
+    RouteTable::new(Arc::new(table)).route(headers(&[(":path", "/")]).as_ref()?)
+}
+
 fn headers(fields: &[(&str, &str)]) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
     fields.iter().for_each(|(name, value)| map.add(name, value.as_bytes()));
@@ -91,7 +109,7 @@ fn stream(method: &str, path: &str, status: u16) -> Logged {
 fn a_direct_response() {
     let logged = stream("GET", "/d?q=1", 200);
     logged.info.set_response_code_details("direct_response");
-    logged.info.set_route_name("direct");
+    logged.info.set_route(route());
     logged.info.add_bytes_sent(5);
     let expected = format!("\"GET /d?q=1 HTTP/1.1\" 200 - 0 5 0 - \"-\" \"-\" \"{ID}\" \"a\" \"-\"\n");
     assert_eq!(logged.default_line(), format!(" {expected}"));
@@ -170,9 +188,11 @@ fn an_upstream_response() {
     info.set_response_code_details("via_upstream");
     info.add_bytes_received(2);
     info.add_bytes_sent(3);
-    info.upstream_host.set(address("127.0.0.1:45655"));
+    let cluster = test_support::cluster_info();
+    let host = test_support::host(&cluster, 45655, 1, HealthStatus::Unknown);
+    info.set_upstream_host(&WorkerHost::new(host));
     info.upstream_local_address.set(address("127.0.0.1:47668"));
-    info.set_upstream_cluster(&"live".into());
+    info.set_upstream_cluster_info(&Local::new(cluster));
     info.attempt_count.set(1);
     info.last_upstream_tx_byte_sent.set(after_start(info, 2));
     info.first_upstream_rx_byte_received.set(after_start(info, 5));
@@ -187,7 +207,7 @@ fn an_upstream_response() {
         ("RESPONSE_TX_DURATION", "7"),
         ("DURATION", "13"),
         ("UPSTREAM_HOST", "127.0.0.1:45655"),
-        ("UPSTREAM_CLUSTER", "live"),
+        ("UPSTREAM_CLUSTER", "a"),
         ("UPSTREAM_LOCAL_ADDRESS", "127.0.0.1:47668"),
         ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", "127.0.0.1"),
         ("UPSTREAM_LOCAL_PORT", "47668"),
@@ -377,4 +397,98 @@ fn extensions_add_commands() {
     let error = |format| TextFormatter::new(format, false, &parsers).unwrap_err();
     assert_eq!(error("%SHOUT%"), "SHOUT requires parameters");
     assert_eq!(error("%WHISPER%"), "Not supported field in StreamInfo: WHISPER");
+}
+
+struct Word(&'static str);
+
+impl Object for Word {
+    fn serialize_as_string(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+}
+
+#[test]
+fn what_filters_have_said_and_left() {
+    let logged = stream("GET", "/", 200);
+    let names = ["DYNAMIC_METADATA(f)", "DYNAMIC_METADATA(f:a)", "FILTER_STATE(w:PLAIN)"];
+    logged.assert_values(&names.map(|name| (name, "-")));
+    let said = json!({"b": {"z": 1.5, "a": [true, null, "q\""]}, "a": "text", "n": 7});
+    logged.info.set_dynamic_metadata("f", said.as_object().unwrap().clone());
+    assert!(logged.info.make_filter_state().set_data("w", Rc::new(Word("left"))));
+    logged.assert_values(&[
+        ("DYNAMIC_METADATA(f)", r#"{"a":"text","b":{"a":[true,null,"q\""],"z":1.5},"n":7}"#),
+        ("DYNAMIC_METADATA(f:a)", "text"),
+        ("DYNAMIC_METADATA(f:a):2", "te"),
+        ("DYNAMIC_METADATA(f:b:z)", "1.5"),
+        ("DYNAMIC_METADATA(f:b:x)", "-"),
+        ("DYNAMIC_METADATA(g)", "-"),
+        ("FILTER_STATE(w:PLAIN)", "left"),
+        ("FILTER_STATE(w:PLAIN):3", "lef"),
+        ("FILTER_STATE(w)", "-"),
+        ("FILTER_STATE(v:PLAIN)", "-"),
+    ]);
+    let pattern = json!({"a": "%DYNAMIC_METADATA(f:b)%", "b": "%DYNAMIC_METADATA(f:a)%", "c": "%FILTER_STATE(w:PLAIN)%"});
+    let want = "{\"a\":{\"a\":[true,null,\"q\\\"\"],\"z\":1.5},\"b\":\"text\",\"c\":\"left\"}\n";
+    assert_eq!(logged.json(pattern, false), want);
+}
+
+struct Tls;
+
+impl SslConnectionInfo for Tls {
+    fn peer_certificate_presented(&self) -> bool {
+        true
+    }
+    fn uri_san_local_certificate(&self) -> Vec<String> {
+        vec!["spiffe://a".to_string(), "spiffe://b".to_string()]
+    }
+    fn subject_local_certificate(&self) -> String {
+        String::new()
+    }
+    fn sha256_peer_certificate_digest(&self) -> String {
+        "digest".to_string()
+    }
+    fn serial_number_peer_certificate(&self) -> String {
+        "1f".to_string()
+    }
+    fn subject_peer_certificate(&self) -> String {
+        "CN=peer".to_string()
+    }
+    fn uri_san_peer_certificate(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn url_encoded_pem_encoded_peer_certificate(&self) -> String {
+        "pem".to_string()
+    }
+    fn url_encoded_pem_encoded_peer_certificate_chain(&self) -> String {
+        String::new()
+    }
+    fn dns_sans_peer_certificate(&self) -> Vec<String> {
+        vec!["peer.test".to_string()]
+    }
+    fn dns_sans_local_certificate(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn valid_from_peer_certificate(&self) -> Option<SystemTime> {
+        None
+    }
+    fn expiration_peer_certificate(&self) -> Option<SystemTime> {
+        None
+    }
+}
+
+#[test]
+fn what_is_known_of_tls() {
+    let logged = stream("GET", "/", 200);
+    logged.assert_values(&[("DOWNSTREAM_PEER_SUBJECT", "-"), ("DOWNSTREAM_LOCAL_URI_SAN", "-")]);
+    logged.info.set_downstream_ssl_connection(Some(Rc::new(Tls)));
+    logged.assert_values(&[
+        ("DOWNSTREAM_PEER_SUBJECT", "CN=peer"),
+        ("DOWNSTREAM_LOCAL_SUBJECT", "-"),
+        ("DOWNSTREAM_LOCAL_URI_SAN", "spiffe://a,spiffe://b"),
+        ("DOWNSTREAM_PEER_URI_SAN", "-"),
+        ("DOWNSTREAM_PEER_DNS_SAN", "peer.test"),
+        ("DOWNSTREAM_PEER_FINGERPRINT_256", "digest"),
+        ("DOWNSTREAM_PEER_SERIAL", "1f"),
+        ("DOWNSTREAM_PEER_CERT", "pem"),
+    ]);
 }

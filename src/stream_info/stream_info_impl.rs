@@ -1,22 +1,30 @@
-//! What is known of a stream, for its access log.
+//! [`StreamInfoImpl`]: the record of a stream.
 //!
-//! Mirrors Envoy's `source/common/stream_info/stream_info_impl.h`. Made per request: making it
-//! allocates nothing. It belongs to the stream's thread and is written through shared references.
-//! Deliberately different: it knows addresses and names, not hosts, routes or clusters, and flags are
-//! kept, as in 1.40, in the order in which they were set.
+//! Mirrors Envoy's `source/common/stream_info/stream_info_impl.h`. Made per request: making it allocates itself and no
+//! more, what few streams have is made when it is first used. It belongs to the stream's thread and is written through
+//! shared references. Deliberately different: flags are kept, as in 1.40, in the order in which they were set.
 
 use std::borrow::Cow;
-use std::cell::{Cell, Ref, RefCell};
-use std::sync::Arc;
+use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::ResponseFlag;
+use serde_json::Value;
+
+use super::{FilterState, ResponseFlag};
+use crate::common::Local;
 use crate::event;
 use crate::http::Protocol;
-use crate::network::Address;
+use crate::network::{Address, SslConnectionInfo};
+use crate::router::RouteConstSharedPtr;
+use crate::upstream::{ClusterInfoImpl, WorkerHost};
 
 /// Flags that a stream can carry; one set beyond that is not recorded.
 const MAX_FLAGS: usize = 8;
+
+/// Fields by the names of those who have set them.
+type Metadata = BTreeMap<String, serde_json::Map<String, Value>>;
 
 /// What is known of one stream. Times are monotonic readings that the caller has made, so that one
 /// reading may serve several of them.
@@ -53,12 +61,14 @@ pub struct StreamInfoImpl {
     pub downstream_remote_address: Cell<Option<Address>>,
     /// The other end of the downstream connection.
     pub downstream_direct_remote_address: Cell<Option<Address>>,
-    /// The host that the request was last sent to.
-    pub upstream_host: Cell<Option<Address>>,
-    /// This end of the connection to that host.
+    downstream_ssl_connection: RefCell<Option<Rc<dyn SslConnectionInfo>>>,
+    upstream_host: RefCell<Option<Rc<WorkerHost>>>,
+    /// This end of the connection to the host that the request was last sent to.
     pub upstream_local_address: Cell<Option<Address>>,
-    upstream_cluster: RefCell<Option<Arc<str>>>,
-    route_name: RefCell<Option<Arc<str>>>,
+    upstream_cluster_info: RefCell<Option<Local<ClusterInfoImpl>>>,
+    route: RefCell<Option<RouteConstSharedPtr>>,
+    dynamic_metadata: OnceCell<Box<RefCell<Metadata>>>,
+    filter_state: OnceCell<Box<FilterState>>,
     upstream_transport_failure_reason: RefCell<String>,
     /// Whether the request is a health check, which most statistics leave out.
     pub health_check: Cell<bool>,
@@ -99,10 +109,13 @@ impl StreamInfoImpl {
             downstream_local_address: Cell::default(),
             downstream_remote_address: Cell::default(),
             downstream_direct_remote_address: Cell::default(),
-            upstream_host: Cell::default(),
+            downstream_ssl_connection: RefCell::default(),
+            upstream_host: RefCell::default(),
             upstream_local_address: Cell::default(),
-            upstream_cluster: RefCell::default(),
-            route_name: RefCell::default(),
+            upstream_cluster_info: RefCell::default(),
+            route: RefCell::default(),
+            dynamic_metadata: OnceCell::new(),
+            filter_state: OnceCell::new(),
             upstream_transport_failure_reason: RefCell::default(),
             health_check: Cell::default(),
             connection_id: Cell::default(),
@@ -197,26 +210,70 @@ impl StreamInfoImpl {
         self.bytes_sent.set(self.bytes_sent.get() + bytes);
     }
 
+    /// The host that the request was last sent to, or waits for.
+    pub fn upstream_host(&self) -> Option<Rc<WorkerHost>> {
+        self.upstream_host.borrow().clone()
+    }
+
+    /// Says which host was chosen for the request.
+    pub fn set_upstream_host(&self, host: &Rc<WorkerHost>) {
+        *self.upstream_host.borrow_mut() = Some(host.clone());
+    }
+
     /// The cluster of the request.
-    pub fn upstream_cluster(&self) -> Option<Arc<str>> {
-        self.upstream_cluster.borrow().clone()
+    pub fn upstream_cluster_info(&self) -> Option<Local<ClusterInfoImpl>> {
+        self.upstream_cluster_info.borrow().clone()
     }
 
     /// Sets the cluster of the request.
-    pub fn set_upstream_cluster(&self, name: &Arc<str>) {
-        *self.upstream_cluster.borrow_mut() = Some(name.clone());
+    pub fn set_upstream_cluster_info(&self, cluster: &Local<ClusterInfoImpl>) {
+        *self.upstream_cluster_info.borrow_mut() = Some(cluster.clone());
     }
 
-    /// The name of the route; `None` when it has none or there is no route.
-    pub fn route_name(&self) -> Option<Arc<str>> {
-        self.route_name.borrow().clone()
+    /// The route of the request, once it was looked up; `None` also when there is none.
+    pub fn route(&self) -> Option<RouteConstSharedPtr> {
+        self.route.borrow().clone()
     }
 
-    /// Sets the name of the route. An `Arc<str>` is shared, any other text is copied; the empty name
-    /// costs nothing.
-    pub fn set_route_name(&self, name: impl AsRef<str> + Into<Arc<str>>) {
-        let name = if name.as_ref().is_empty() { None } else { Some(name.into()) };
-        *self.route_name.borrow_mut() = name;
+    /// Sets the route of the request.
+    pub fn set_route(&self, route: Option<RouteConstSharedPtr>) {
+        *self.route.borrow_mut() = route;
+    }
+
+    /// The TLS of the downstream connection; `None` where it has none.
+    pub fn downstream_ssl_connection(&self) -> Option<Rc<dyn SslConnectionInfo>> {
+        self.downstream_ssl_connection.borrow().clone()
+    }
+
+    /// Says what TLS the downstream connection has.
+    pub fn set_downstream_ssl_connection(&self, ssl: Option<Rc<dyn SslConnectionInfo>>) {
+        *self.downstream_ssl_connection.borrow_mut() = ssl;
+    }
+
+    /// What filters have said of the stream under the name `filter`, and there under `path`.
+    pub fn dynamic_metadata(&self, filter: &str, path: &[impl AsRef<str>]) -> Option<Value> {
+        let metadata = self.dynamic_metadata.get()?.borrow();
+        let (first, rest) = match path.split_first() {
+            Some((first, rest)) => (metadata.get(filter)?.get(first.as_ref())?, rest),
+            None => return metadata.get(filter).cloned().map(Value::Object),
+        };
+        rest.iter().try_fold(first, |value, key| value.get(key.as_ref())).cloned()
+    }
+
+    /// Says something of the stream under the name `filter`: the fields of `value` are added to those said before.
+    pub fn set_dynamic_metadata(&self, filter: &str, value: serde_json::Map<String, Value>) {
+        let mut metadata = self.dynamic_metadata.get_or_init(Box::default).borrow_mut();
+        metadata.entry(filter.to_string()).or_default().extend(value);
+    }
+
+    /// What filters have left in the stream for others, if one has left something.
+    pub fn filter_state(&self) -> Option<&FilterState> {
+        self.filter_state.get().map(|state| &**state)
+    }
+
+    /// The same, to leave something in it.
+    pub fn make_filter_state(&self) -> &FilterState {
+        self.filter_state.get_or_init(Box::default)
     }
 
     /// Why the upstream's transport failed; empty for no reason.
@@ -233,6 +290,7 @@ impl StreamInfoImpl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn flags_are_listed_in_the_order_of_setting() {
@@ -277,15 +335,17 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_route_name_is_none() {
+    fn metadata_adds_up_and_is_found_by_its_path() {
         let info = StreamInfoImpl::new();
-        info.set_route_name("a");
-        assert_eq!(info.route_name().as_deref(), Some("a"));
-        let shared: Arc<str> = "b".into();
-        info.set_route_name(shared.clone());
-        assert!(info.route_name().is_some_and(|name| Arc::ptr_eq(&name, &shared)));
-        info.set_route_name("");
-        assert_eq!(info.route_name(), None);
+        let set = |value: Value| info.set_dynamic_metadata("f", value.as_object().unwrap().clone());
+        let none: [&str; 0] = [];
+        assert_eq!(info.dynamic_metadata("f", &none), None);
+        set(json!({"a": {"b": 1}, "c": "old"}));
+        set(json!({"c": "new"}));
+        assert_eq!(info.dynamic_metadata("f", &none), Some(json!({"a": {"b": 1}, "c": "new"})));
+        assert_eq!(info.dynamic_metadata("f", &["a", "b"]), Some(json!(1)));
+        assert_eq!(info.dynamic_metadata("f", &["a", "x"]), None);
+        assert_eq!(info.dynamic_metadata("g", &["a"]), None);
     }
 
     #[test]

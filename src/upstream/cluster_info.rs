@@ -91,11 +91,6 @@ impl ClusterInfoImpl {
         &self.name
     }
 
-    /// The name, to keep a share of.
-    pub fn shared_name(&self) -> &Arc<str> {
-        self.name.text()
-    }
-
     /// The name in the configuration.
     pub fn name(&self) -> &str {
         self.name.text()

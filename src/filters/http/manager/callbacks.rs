@@ -25,6 +25,7 @@ use crate::trace::Stage;
 pub struct FilterCallbacks<D> {
     host: Weak<dyn FilterManagerCallbacks>,
     dispatcher: Rc<Dispatcher>,
+    stream_info: Rc<StreamInfoImpl>,
     connection_id: u64,
     stream_id: u64,
     index: usize,
@@ -42,6 +43,7 @@ impl<D: Direction> FilterCallbacks<D> {
         FilterCallbacks {
             host,
             dispatcher: manager.dispatcher().clone(),
+            stream_info: manager.stream_info().clone(),
             connection_id: manager.connection_id(),
             stream_id: manager.stream_id(),
             index,
@@ -74,9 +76,9 @@ impl<D: Direction> FilterCallbacks<D> {
         self.stream_id
     }
 
-    /// Runs `f` with what is known of the stream.
-    pub fn with_stream_info<T>(&self, f: impl FnOnce(&StreamInfoImpl) -> T) -> Option<T> {
-        self.with(|manager| f(manager.stream_info()))
+    /// What is known of the stream.
+    pub fn stream_info(&self) -> &Rc<StreamInfoImpl> {
+        &self.stream_info
     }
 
     /// The route of the request, looked up when it is first wanted. While a filter has hold of the headers it is that

@@ -27,7 +27,7 @@ pub struct FilterManager {
     connection_id: u64,
     stream_id: u64,
     proxy_100_continue: bool,
-    stream_info: StreamInfoImpl,
+    stream_info: Rc<StreamInfoImpl>,
     pub(super) decoding: Half<dyn StreamDecoderFilter>,
     pub(super) encoding: Half<dyn StreamEncoderFilter>,
     /// The last informational head.
@@ -114,7 +114,7 @@ impl FilterManager {
             connection_id,
             stream_id,
             proxy_100_continue,
-            stream_info: StreamInfoImpl::new(),
+            stream_info: Rc::new(StreamInfoImpl::new()),
             decoding: Half::default(),
             encoding: Half::default(),
             informational_headers: RefCell::default(),
@@ -153,7 +153,7 @@ impl FilterManager {
     }
 
     /// What is known of the stream.
-    pub fn stream_info(&self) -> &StreamInfoImpl {
+    pub fn stream_info(&self) -> &Rc<StreamInfoImpl> {
         &self.stream_info
     }
 

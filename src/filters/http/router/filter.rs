@@ -107,8 +107,14 @@ impl Filter {
         trace::instant(stage, Some(self.connection_id.get()), self.stream_id.get(), a, b);
     }
 
-    pub(super) fn with_stream_info<T>(&self, f: impl FnOnce(&StreamInfoImpl) -> T) -> Option<T> {
-        self.callbacks().and_then(|callbacks| callbacks.with_stream_info(f))
+    pub(super) fn stream_info(&self) -> Option<&StreamInfoImpl> {
+        self.callbacks().map(|callbacks| &**callbacks.stream_info())
+    }
+
+    pub(super) fn set_response_flag(&self, flag: ResponseFlag) {
+        if let Some(info) = self.stream_info() {
+            info.set_response_flag(flag);
+        }
     }
 
     /// The cluster of the request; there from the moment it was chosen.
@@ -148,7 +154,7 @@ impl Filter {
             "no cluster match for URL '{}'",
             path
         );
-        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::NoRouteFound));
+        self.set_response_flag(ResponseFlag::NoRouteFound);
         self.send_local_reply(404, "", "route_not_found");
     }
 
@@ -183,12 +189,12 @@ impl Filter {
             "unknown cluster '{}'",
             entry.cluster_name
         );
-        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::NoClusterFound));
+        self.set_response_flag(ResponseFlag::NoClusterFound);
         self.send_local_reply(entry.cluster_not_found_response_code, "", "cluster_not_found");
     }
 
     fn no_healthy_upstream(&self) {
-        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::NoHealthyUpstream));
+        self.set_response_flag(ResponseFlag::NoHealthyUpstream);
         self.charge_upstream_code(503, None, false);
         self.send_local_reply(503, "no healthy upstream", "no_healthy_upstream");
     }
@@ -211,8 +217,7 @@ impl Filter {
     }
 
     fn emits_dynamic_stats(&self) -> bool {
-        let health_check = self.with_stream_info(|info| info.health_check.get());
-        self.config.emit_dynamic_stats && health_check != Some(true)
+        self.config.emit_dynamic_stats && !self.stream_info().is_some_and(|info| info.health_check.get())
     }
 
     fn conn_pool(
@@ -220,7 +225,7 @@ impl Filter {
         cluster: &ClusterEntry,
         entry: &RouteEntry,
     ) -> Option<Rc<dyn conn_pool::HttpInstance>> {
-        let downstream = || self.with_stream_info(|info| info.protocol.get()).flatten();
+        let downstream = || self.stream_info().and_then(|info| info.protocol.get());
         let protocol = cluster.info().use_downstream_protocol().then(downstream).flatten();
         let protocol = protocol.unwrap_or(Protocol::Http11);
         self.passed(Stage::GetConnPool, protocol as u64, 0);
@@ -248,7 +253,9 @@ impl Filter {
             entry.cluster_name,
             String::from_utf8_lossy(headers.borrow().get(HeaderId::Path).unwrap_or_default())
         );
-        self.with_stream_info(|info| info.set_upstream_cluster(cluster.info().shared_name()));
+        if let Some(info) = self.stream_info() {
+            info.set_upstream_cluster_info(cluster.info());
+        }
         headers.borrow_mut().remove(HeaderId::EnvoyUpstreamAltStatName);
         if cluster.info().maintenance_mode() {
             return self.maintenance_mode(cluster.info());
@@ -272,7 +279,7 @@ impl Filter {
     }
 
     fn maintenance_mode(&self, cluster: &ClusterInfoImpl) {
-        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::UpstreamOverflow));
+        self.set_response_flag(ResponseFlag::UpstreamOverflow);
         self.charge_upstream_code(503, None, false);
         cluster.stats().upstream_rq_maintenance_mode.inc();
         self.send_overloaded_reply(503, "maintenance mode", "maintenance_mode".into());
@@ -303,7 +310,9 @@ impl Filter {
         if route.include_attempt_count() {
             headers.set(HeaderId::EnvoyAttemptCount, b"1");
         }
-        self.with_stream_info(|info| info.attempt_count.set(1));
+        if let Some(info) = self.stream_info() {
+            info.attempt_count.set(1);
+        }
         RETRY_HEADERS.iter().for_each(|&id| headers.remove(id));
     }
 
@@ -325,7 +334,9 @@ impl Filter {
     fn cleanup(&self) {
         let request = self.upstream_request.borrow_mut().take();
         if let Some(request) = request {
-            self.with_stream_info(|info| request.copy_timing(info));
+            if let Some(info) = self.stream_info() {
+                request.copy_timing(info);
+            }
             request.clear_request_encoder();
         }
         self.response_timeout.disable();

@@ -266,7 +266,9 @@ impl UpstreamRequest {
     /// Has the stream's record name the host.
     fn note_host(&self, host: &Rc<WorkerHost>) {
         self.with_parent(|parent| {
-            parent.with_stream_info(|info| info.upstream_host.set(Some(host.address().clone())));
+            if let Some(info) = parent.stream_info() {
+                info.set_upstream_host(host);
+            }
         });
     }
 
@@ -347,9 +349,9 @@ impl Callbacks for UpstreamRequest {
         let _stage = stage!(scope OnPoolReady(self.connection_id, self.stream_id));
         let Some(parent) = self.parent.upgrade() else { return };
         self.on_host_selected(host);
-        parent.with_stream_info(|info| {
+        if let Some(info) = parent.stream_info() {
             info.upstream_local_address.set(encoder.stream().connection_local_address());
-        });
+        }
         let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
         encoder.stream().add_callbacks(callbacks);
         self.setup_per_try_timeout(&parent);

@@ -43,8 +43,8 @@ pub struct ActiveStream {
     filter_manager: FilterManager,
     response_encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
     pub(super) request_traits: RequestTraits,
-    cached_route: RefCell<Option<Option<RouteConstSharedPtr>>>,
-    route_cleared: Cell<bool>,
+    /// The record has the route, or that there is none.
+    route_is_cached: Cell<bool>,
     stream_idle_timer: Timeout,
     idle_timeout: Cell<Duration>,
     last_activity: Cell<Instant>,
@@ -105,8 +105,7 @@ impl ActiveStream {
             ),
             response_encoder: RefCell::new(Some(response_encoder)),
             request_traits: RequestTraits::default(),
-            cached_route: RefCell::default(),
-            route_cleared: Cell::new(false),
+            route_is_cached: Cell::new(false),
             stream_idle_timer: Timeout::default(),
             idle_timeout: Cell::new(config.stream_idle_timeout),
             last_activity: Cell::new(event::now()),
@@ -123,6 +122,7 @@ impl ActiveStream {
             info.downstream_local_address.set(connection.local_address());
             info.downstream_direct_remote_address.set(Some(connection.remote_address()));
             info.downstream_remote_address.set(Some(connection.remote_address()));
+            info.set_downstream_ssl_connection(connection.ssl());
             info.protocol.set(parent.codec().map(|c| c.protocol()));
         }
         stream.start_timers();
@@ -148,7 +148,7 @@ impl ActiveStream {
         self.weak.clone()
     }
 
-    pub(super) fn stream_info(&self) -> &StreamInfoImpl {
+    pub(super) fn stream_info(&self) -> &Rc<StreamInfoImpl> {
         self.filter_manager.stream_info()
     }
 

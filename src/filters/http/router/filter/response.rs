@@ -31,7 +31,7 @@ impl Filter {
 
     pub(in super::super) fn on_stream_max_duration_reached(&self) {
         self.cleanup();
-        self.with_stream_info(|info| info.set_response_flag(ResponseFlag::UpstreamMaxStreamDurationReached));
+        self.set_response_flag(ResponseFlag::UpstreamMaxStreamDurationReached);
         let body = "upstream max stream duration reached";
         let status = codes::request_timeout_code(self.downstream_end_stream.get());
         self.send_local_reply(status, body, "upstream_max_stream_duration_reached");
@@ -59,10 +59,10 @@ impl Filter {
         self.passed(Stage::OnUpstreamAbort, status.into(), self.downstream_response_started.get().into());
         self.charge_upstream_abort(status, dropped);
         self.cleanup();
-        self.with_stream_info(|info| {
+        if let Some(info) = self.stream_info() {
             info.set_response_flag(flag);
             info.set_response_code_details(details.clone());
-        });
+        }
         if self.response_head_passed.get() {
             if let Some(callbacks) = self.callbacks() {
                 callbacks.reset_stream();
@@ -104,10 +104,8 @@ impl Filter {
         );
         let status = if reason == StreamResetReason::ProtocolError { 502 } else { 503 };
         let dropped = reason == StreamResetReason::Overflow;
-        if !transport_failure_reason.is_empty() {
-            self.with_stream_info(|info| {
-                info.set_upstream_transport_failure_reason(transport_failure_reason)
-            });
+        if let Some(info) = self.stream_info().filter(|_| !transport_failure_reason.is_empty()) {
+            info.set_upstream_transport_failure_reason(transport_failure_reason);
         }
         let details = self.reset_details(reason, transport_failure_reason);
         self.on_upstream_abort(status, response_flag(reason), &body, dropped, details);

@@ -76,7 +76,7 @@ impl ActiveStream {
     fn note_cluster(&self, route: &RouteConstSharedPtr) {
         let entry = route.route_entry();
         if let Some(cluster) = entry.and_then(|entry| self.config.cluster_manager.get(&entry.cluster_name)) {
-            self.stream_info().set_upstream_cluster(cluster.info().shared_name());
+            self.stream_info().set_upstream_cluster_info(cluster.info());
         }
     }
 

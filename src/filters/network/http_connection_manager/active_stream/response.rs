@@ -214,31 +214,24 @@ impl FilterManagerCallbacks for ActiveStream {
     }
 
     fn route(&self) -> Option<RouteConstSharedPtr> {
-        let cached = self.cached_route.borrow().clone();
-        if !self.route_cleared.get()
-            && let Some(route) = cached
-        {
-            return route;
+        let info = self.stream_info();
+        if self.route_is_cached.get() {
+            return info.route();
         }
         let headers = self.filter_manager.request_headers();
         let route = match headers.as_ref().map(|headers| headers.try_borrow()) {
-            Some(Err(_)) => return cached.flatten(),
+            Some(Err(_)) => return info.route(),
             Some(Ok(headers)) => self.config.routes.route(&headers),
             None => None,
         };
         self.passed(Stage::RefreshCachedRoute, 0);
-        self.route_cleared.set(false);
-        if let Some(route) = &route
-            && !route.name().is_empty()
-        {
-            self.stream_info().set_route_name(route.name());
-        }
-        *self.cached_route.borrow_mut() = Some(route.clone());
+        self.route_is_cached.set(true);
+        info.set_route(route.clone());
         route
     }
 
     fn clear_route_cache(&self) {
-        self.route_cleared.set(true);
+        self.route_is_cached.set(false);
     }
 
     /// The timer itself is left alone: when it fires it looks how long ago that was (Envoy re-arms it each time, and
