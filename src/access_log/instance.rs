@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::AccessLogManager;
+use super::filter::{self, FilterPtr};
 use crate::cluster_manager::ClusterManager;
 use crate::config::extension::{Factory, TypedConfig};
 use crate::config::{self, ConfigError};
@@ -47,6 +48,21 @@ pub trait AccessLogConfig: Any + Debug + Send + Sync {
     ) -> Result<InstanceSharedPtr, ConfigError>;
 }
 
+/// A log of those streams that its filter takes. Mirrors `ImplBase` of Envoy's
+/// `source/extensions/access_loggers/common/access_log_base.h`; a log without a filter does without.
+struct Filtered {
+    filter: FilterPtr,
+    log: InstanceSharedPtr,
+}
+
+impl Instance for Filtered {
+    fn log(&self, context: &LogContext<'_>) {
+        if self.filter.evaluate(context) {
+            self.log.log(context);
+        }
+    }
+}
+
 /// Reads the configuration of an access log.
 pub type AccessLogInstanceFactory = Factory<dyn AccessLogConfig>;
 
@@ -54,7 +70,11 @@ impl config::AccessLog {
     /// A log as if it had been read, by an extension of this name.
     pub fn of(name: &'static str, config: impl AccessLogConfig) -> Self {
         let config: Arc<dyn AccessLogConfig> = Arc::new(config);
-        config::AccessLog { name: name.to_string(), typed_config: TypedConfig::new(name, config) }
+        config::AccessLog {
+            name: name.to_string(),
+            filter: None,
+            typed_config: TypedConfig::new(name, config),
+        }
     }
 
     /// The log that the configuration asks for.
@@ -62,6 +82,11 @@ impl config::AccessLog {
     /// # Errors
     /// As [`AccessLogConfig::create_access_log_instance`].
     pub fn create(&self, context: &AccessLogFactoryContext<'_>) -> Result<InstanceSharedPtr, ConfigError> {
-        self.typed_config.get::<dyn AccessLogConfig>()?.create_access_log_instance(context)
+        let config = self.typed_config.get::<dyn AccessLogConfig>()?;
+        let log = config.create_access_log_instance(context)?;
+        Ok(match &self.filter {
+            None => log,
+            Some(filter) => Arc::new(Filtered { filter: filter::from_config(filter)?, log }),
+        })
     }
 }

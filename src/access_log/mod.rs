@@ -9,7 +9,7 @@
 //!                                 └── its own thread writes to disk
 //! ```
 //!
-//! Left out: filters.
+//! Left out: filters by gRPC status and by metadata.
 
 mod access_log_file;
 mod access_log_manager;
@@ -17,11 +17,15 @@ mod file_access_log;
 mod file_config;
 #[cfg(test)]
 mod file_tests;
+mod filter;
+#[cfg(test)]
+mod filter_tests;
 mod instance;
 
 pub use access_log_manager::AccessLogManager;
 pub use file_access_log::FileAccessLog;
 pub use file_config::{AccessLogSink, FILE, FileAccessLogConfig, STDERR, STDOUT};
+pub use filter::{ExtensionFilterConfig, ExtensionFilterFactory, Filter, FilterPtr};
 pub use instance::{
     AccessLogConfig, AccessLogFactoryContext, AccessLogInstanceFactory, Instance, InstanceSharedPtr,
     LogContext,

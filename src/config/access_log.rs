@@ -1,5 +1,6 @@
 //! `envoy.config.accesslog.v3`, and what is logged (`envoy.data.accesslog.v3`).
 
+use super::access_log_filter::AccessLogFilter;
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::reader::{EnumTable, FromMessage, MessageReader};
@@ -9,6 +10,8 @@ use super::reader::{EnumTable, FromMessage, MessageReader};
 pub struct AccessLog {
     /// Any text; what counts is the type of the configuration.
     pub name: String,
+    /// Which streams it logs; `None` is all.
+    pub filter: Option<AccessLogFilter>,
     /// What it is.
     pub typed_config: TypedConfig,
 }
@@ -16,7 +19,8 @@ pub struct AccessLog {
 impl FromMessage for AccessLog {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let name = r.string("name")?;
-        Ok(Self { name, typed_config: r.typed_config("typed_config", Category::AccessLoggers)? })
+        let filter = r.message("filter")?;
+        Ok(Self { name, filter, typed_config: r.typed_config("typed_config", Category::AccessLoggers)? })
     }
 }
 

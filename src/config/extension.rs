@@ -17,6 +17,8 @@ use super::reader::{MessageReader, unknown_type};
 pub enum Category {
     /// What is told of a stream that has ended.
     AccessLoggers,
+    /// Which streams are told of.
+    AccessLogFilters,
     /// Where the hosts of a cluster come from.
     Clusters,
     /// Commands of formats.
@@ -37,8 +39,9 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 8] = [
+    pub const ALL: [Category; 9] = [
         Category::AccessLoggers,
+        Category::AccessLogFilters,
         Category::Clusters,
         Category::HttpFilters,
         Category::NetworkFilters,
@@ -52,6 +55,7 @@ impl Category {
     pub fn name(self) -> &'static str {
         match self {
             Category::AccessLoggers => "envoy.access_loggers",
+            Category::AccessLogFilters => "envoy.access_loggers.extension_filters",
             Category::Clusters => "envoy.clusters",
             Category::Formatters => "envoy.formatter",
             Category::HttpFilters => "envoy.filters.http",

@@ -13,6 +13,7 @@
 //! `InstanceUtil::loadBootstrapConfig` in `source/server/server.cc`.
 
 pub mod access_log;
+pub mod access_log_filter;
 pub mod address;
 pub mod bootstrap;
 pub mod cluster;
@@ -22,6 +23,7 @@ pub(crate) mod descriptor;
 pub mod endpoint;
 pub mod error;
 pub mod extension;
+pub mod header_matcher;
 pub mod json;
 pub mod listener;
 pub mod merge;

@@ -6,7 +6,7 @@
 
 use super::http::{self, NamedHttpFilterConfigFactory};
 use super::network::{self, NamedNetworkFilterConfigFactory};
-use crate::access_log::{self, AccessLogInstanceFactory};
+use crate::access_log::{self, AccessLogInstanceFactory, ExtensionFilterFactory};
 use crate::config::extension::{Category, Extensions, TypedFactory};
 use crate::formatter::CommandParserFactory;
 use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
@@ -16,6 +16,7 @@ use crate::upstream::{self, ClusterFactory};
 /// All that legate has, in the order of their names.
 pub static LINKED: Registry = Registry {
     access_loggers: &[&access_log::FILE, &access_log::STDERR, &access_log::STDOUT],
+    access_log_filters: &[],
     clusters: &[&upstream::STATIC_CLUSTER],
     formatters: &[],
     http_filters: &[&http::router::FACTORY],
@@ -30,6 +31,8 @@ pub static LINKED: Registry = Registry {
 pub struct Registry {
     /// What is told of a stream that has ended.
     pub access_loggers: &'static [&'static AccessLogInstanceFactory],
+    /// Which streams are told of.
+    pub access_log_filters: &'static [&'static ExtensionFilterFactory],
     /// Where the hosts of a cluster come from.
     pub clusters: &'static [&'static ClusterFactory],
     /// Commands of formats.
@@ -50,6 +53,7 @@ impl Extensions for Registry {
     fn factories(&self, category: Category) -> Vec<&'static dyn TypedFactory> {
         match category {
             Category::AccessLoggers => upcast(self.access_loggers),
+            Category::AccessLogFilters => upcast(self.access_log_filters),
             Category::Clusters => upcast(self.clusters),
             Category::Formatters => upcast(self.formatters),
             Category::HttpFilters => upcast(self.http_filters),

@@ -9,6 +9,7 @@ mod codec_helper;
 pub mod codes;
 mod date_provider;
 mod header_map;
+pub mod header_utility;
 mod headers;
 pub mod http1;
 pub mod path_utility;

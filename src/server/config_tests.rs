@@ -540,6 +540,70 @@ fn access_logs() {
 }
 
 #[test]
+fn access_log_filters() {
+    let log = json!({"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": "/dev/null"});
+    let with_filter = |filter: Value| {
+        with(MANAGER, "access_log", json!([{"name": "f", "filter": filter, "typed_config": log}]))
+    };
+    let path = format!("{HCM}.access_log[0].filter");
+    let no = json!({"traceable_filter": {}});
+    for (filter, want) in [
+        (json!({}), ".filter_specifier: is required (one of "),
+        (json!({"duration_filter": {}}), ".duration_filter.comparison: value is required"),
+        (
+            json!({"status_code_filter": {"comparison": {"op": "GT", "value": {"default_value": 1, "runtime_key": "k"}}}}),
+            ".status_code_filter.comparison.op: unknown value \"GT\", expected one of EQ, GE, LE, NE",
+        ),
+        (
+            json!({"status_code_filter": {"comparison": {"op": "GE"}}}),
+            ".status_code_filter.comparison.value: value is required",
+        ),
+        (
+            json!({"runtime_filter": {}}),
+            ".runtime_filter.runtime_key: value length must be at least 1 characters",
+        ),
+        (
+            json!({"and_filter": {"filters": [no]}}),
+            ".and_filter.filters: value must contain at least 2 item(s)",
+        ),
+        (
+            json!({"or_filter": {"filters": [no, {"header_filter": {}}]}}),
+            ".or_filter.filters[1].header_filter.header: value is required",
+        ),
+        (
+            json!({"header_filter": {"header": {"name": "x", "safe_regex_match": {"regex": "x"}}}}),
+            ".header_filter.header.safe_regex_match: this field is not supported yet",
+        ),
+        (
+            json!({"header_filter": {"header": {"name": "x", "string_match": {"safe_regex": {"regex": "x"}}}}}),
+            ".header_filter.header.string_match.safe_regex: this field is not supported yet",
+        ),
+        (
+            json!({"response_flag_filter": {"flags": ["UH", "XX"]}}),
+            ".response_flag_filter.flags[1]: value must be in list [LH UH UT ",
+        ),
+        (
+            json!({"log_type_filter": {"types": ["X"]}}),
+            ".log_type_filter.types[0]: unknown value \"X\", expected one of NotSet, ",
+        ),
+        (json!({"grpc_status_filter": {}}), ".grpc_status_filter: this field is not supported yet"),
+        (json!({"metadata_filter": {}}), ".metadata_filter: this field is not supported yet"),
+        (
+            json!({"extension_filter": {"name": "x", "typed_config": {"@type": "x/a.B"}}}),
+            ".extension_filter.typed_config.@type: unknown or unsupported type 'a.B', supported here: none",
+        ),
+        (
+            json!({"traceable_filter": {}, "not_health_check_filter": {}}),
+            ": only one of 'not_health_check_filter' and 'traceable_filter' may be set",
+        ),
+    ] {
+        let error = refuse(with_filter(filter));
+        assert!(error.starts_with(&format!("{path}{want}")), "{error}");
+    }
+    accept(with_filter(json!({"or_filter": {"filters": [no, no]}})));
+}
+
+#[test]
 fn files_are_read_by_extension_and_config_yaml_is_merged_over() {
     let dir = std::env::temp_dir().join(format!("legate-config-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();

@@ -69,76 +69,67 @@ pub enum ResponseFlag {
     UnconditionalDropOverload,
 }
 
+/// The flags in their order with their short names and their long ones.
+const NAMES: [(ResponseFlag, &str, &str); 30] = [
+    (ResponseFlag::FailedLocalHealthCheck, "LH", "FailedLocalHealthCheck"),
+    (ResponseFlag::NoHealthyUpstream, "UH", "NoHealthyUpstream"),
+    (ResponseFlag::UpstreamRequestTimeout, "UT", "UpstreamRequestTimeout"),
+    (ResponseFlag::LocalReset, "LR", "LocalReset"),
+    (ResponseFlag::UpstreamRemoteReset, "UR", "UpstreamRemoteReset"),
+    (ResponseFlag::UpstreamConnectionFailure, "UF", "UpstreamConnectionFailure"),
+    (ResponseFlag::UpstreamConnectionTermination, "UC", "UpstreamConnectionTermination"),
+    (ResponseFlag::UpstreamOverflow, "UO", "UpstreamOverflow"),
+    (ResponseFlag::NoRouteFound, "NR", "NoRouteFound"),
+    (ResponseFlag::DelayInjected, "DI", "DelayInjected"),
+    (ResponseFlag::FaultInjected, "FI", "FaultInjected"),
+    (ResponseFlag::RateLimited, "RL", "RateLimited"),
+    (ResponseFlag::UnauthorizedExternalService, "UAEX", "UnauthorizedExternalService"),
+    (ResponseFlag::RateLimitServiceError, "RLSE", "RateLimitServiceError"),
+    (ResponseFlag::DownstreamConnectionTermination, "DC", "DownstreamConnectionTermination"),
+    (ResponseFlag::UpstreamRetryLimitExceeded, "URX", "UpstreamRetryLimitExceeded"),
+    (ResponseFlag::StreamIdleTimeout, "SI", "StreamIdleTimeout"),
+    (ResponseFlag::InvalidEnvoyRequestHeaders, "IH", "InvalidEnvoyRequestHeaders"),
+    (ResponseFlag::DownstreamProtocolError, "DPE", "DownstreamProtocolError"),
+    (ResponseFlag::UpstreamMaxStreamDurationReached, "UMSDR", "UpstreamMaxStreamDurationReached"),
+    (ResponseFlag::ResponseFromCacheFilter, "RFCF", "ResponseFromCacheFilter"),
+    (ResponseFlag::NoFilterConfigFound, "NFCF", "NoFilterConfigFound"),
+    (ResponseFlag::DurationTimeout, "DT", "DurationTimeout"),
+    (ResponseFlag::UpstreamProtocolError, "UPE", "UpstreamProtocolError"),
+    (ResponseFlag::NoClusterFound, "NC", "NoClusterFound"),
+    (ResponseFlag::OverloadManager, "OM", "OverloadManager"),
+    (ResponseFlag::DnsResolutionFailed, "DF", "DnsResolutionFailed"),
+    (ResponseFlag::DropOverload, "DO", "DropOverload"),
+    (ResponseFlag::DownstreamRemoteReset, "DR", "DownstreamRemoteReset"),
+    (ResponseFlag::UnconditionalDropOverload, "UDO", "UnconditionalDropOverload"),
+];
+
 impl ResponseFlag {
     /// The short text in access logs.
     pub fn as_str(self) -> &'static str {
-        match self {
-            ResponseFlag::FailedLocalHealthCheck => "LH",
-            ResponseFlag::NoHealthyUpstream => "UH",
-            ResponseFlag::UpstreamRequestTimeout => "UT",
-            ResponseFlag::LocalReset => "LR",
-            ResponseFlag::UpstreamRemoteReset => "UR",
-            ResponseFlag::UpstreamConnectionFailure => "UF",
-            ResponseFlag::UpstreamConnectionTermination => "UC",
-            ResponseFlag::UpstreamOverflow => "UO",
-            ResponseFlag::NoRouteFound => "NR",
-            ResponseFlag::DelayInjected => "DI",
-            ResponseFlag::FaultInjected => "FI",
-            ResponseFlag::RateLimited => "RL",
-            ResponseFlag::UnauthorizedExternalService => "UAEX",
-            ResponseFlag::RateLimitServiceError => "RLSE",
-            ResponseFlag::DownstreamConnectionTermination => "DC",
-            ResponseFlag::UpstreamRetryLimitExceeded => "URX",
-            ResponseFlag::StreamIdleTimeout => "SI",
-            ResponseFlag::InvalidEnvoyRequestHeaders => "IH",
-            ResponseFlag::DownstreamProtocolError => "DPE",
-            ResponseFlag::UpstreamMaxStreamDurationReached => "UMSDR",
-            ResponseFlag::ResponseFromCacheFilter => "RFCF",
-            ResponseFlag::NoFilterConfigFound => "NFCF",
-            ResponseFlag::DurationTimeout => "DT",
-            ResponseFlag::UpstreamProtocolError => "UPE",
-            ResponseFlag::NoClusterFound => "NC",
-            ResponseFlag::OverloadManager => "OM",
-            ResponseFlag::DnsResolutionFailed => "DF",
-            ResponseFlag::DropOverload => "DO",
-            ResponseFlag::DownstreamRemoteReset => "DR",
-            ResponseFlag::UnconditionalDropOverload => "UDO",
-        }
+        NAMES[self as usize].1
     }
 
     /// The name in `%RESPONSE_FLAGS_LONG%`.
     pub fn long_name(self) -> &'static str {
-        match self {
-            ResponseFlag::FailedLocalHealthCheck => "FailedLocalHealthCheck",
-            ResponseFlag::NoHealthyUpstream => "NoHealthyUpstream",
-            ResponseFlag::UpstreamRequestTimeout => "UpstreamRequestTimeout",
-            ResponseFlag::LocalReset => "LocalReset",
-            ResponseFlag::UpstreamRemoteReset => "UpstreamRemoteReset",
-            ResponseFlag::UpstreamConnectionFailure => "UpstreamConnectionFailure",
-            ResponseFlag::UpstreamConnectionTermination => "UpstreamConnectionTermination",
-            ResponseFlag::UpstreamOverflow => "UpstreamOverflow",
-            ResponseFlag::NoRouteFound => "NoRouteFound",
-            ResponseFlag::DelayInjected => "DelayInjected",
-            ResponseFlag::FaultInjected => "FaultInjected",
-            ResponseFlag::RateLimited => "RateLimited",
-            ResponseFlag::UnauthorizedExternalService => "UnauthorizedExternalService",
-            ResponseFlag::RateLimitServiceError => "RateLimitServiceError",
-            ResponseFlag::DownstreamConnectionTermination => "DownstreamConnectionTermination",
-            ResponseFlag::UpstreamRetryLimitExceeded => "UpstreamRetryLimitExceeded",
-            ResponseFlag::StreamIdleTimeout => "StreamIdleTimeout",
-            ResponseFlag::InvalidEnvoyRequestHeaders => "InvalidEnvoyRequestHeaders",
-            ResponseFlag::DownstreamProtocolError => "DownstreamProtocolError",
-            ResponseFlag::UpstreamMaxStreamDurationReached => "UpstreamMaxStreamDurationReached",
-            ResponseFlag::ResponseFromCacheFilter => "ResponseFromCacheFilter",
-            ResponseFlag::NoFilterConfigFound => "NoFilterConfigFound",
-            ResponseFlag::DurationTimeout => "DurationTimeout",
-            ResponseFlag::UpstreamProtocolError => "UpstreamProtocolError",
-            ResponseFlag::NoClusterFound => "NoClusterFound",
-            ResponseFlag::OverloadManager => "OverloadManager",
-            ResponseFlag::DnsResolutionFailed => "DnsResolutionFailed",
-            ResponseFlag::DropOverload => "DropOverload",
-            ResponseFlag::DownstreamRemoteReset => "DownstreamRemoteReset",
-            ResponseFlag::UnconditionalDropOverload => "UnconditionalDropOverload",
+        NAMES[self as usize].2
+    }
+
+    /// The flag with that short text.
+    pub fn find(text: &str) -> Option<ResponseFlag> {
+        NAMES.iter().find(|(_, short, _)| *short == text).map(|(flag, _, _)| *flag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_has_its_names() {
+        for (i, (flag, short, long)) in NAMES.into_iter().enumerate() {
+            assert_eq!((flag as usize, flag.as_str(), flag.long_name()), (i, short, long));
+            assert_eq!((format!("{flag:?}").as_str(), ResponseFlag::find(short)), (long, Some(flag)));
         }
+        assert_eq!(ResponseFlag::find("XX"), None);
     }
 }

@@ -1,10 +1,11 @@
-//! A legate with three extensions that its source knows nothing of: an HTTP filter, a network filter and a kind of
-//! cluster, each in a module here. What they need of legate is public, and `src/` is not touched.
+//! A legate with extensions that its source knows nothing of: an HTTP filter, a network filter, a kind of cluster, and a
+//! filter and a command of access logs, each kind in a module here. What they need of legate is public, and `src/` is not touched.
 //!
 //! The proxy is this test's own binary, started again.
 
 mod greeting;
 mod late_cluster;
+mod only_below;
 mod shout;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -24,6 +25,8 @@ static REGISTRY: Registry = Registry {
     http_filters: &[&legate::filters::http::router::FACTORY, &greeting::FACTORY],
     network_filters: &[&legate::filters::network::http_connection_manager::FACTORY, &shout::FACTORY],
     clusters: &[&legate::upstream::STATIC_CLUSTER, &late_cluster::FACTORY],
+    access_log_filters: &[&only_below::FILTER],
+    formatters: &[&only_below::COMMANDS],
     ..LINKED
 };
 
@@ -35,7 +38,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[test]
 fn proxy() {
     let Some(config) = std::env::var_os(CONFIG) else { return };
-    let args = ["legate", "--concurrency", "1", "-c"].map(Into::into).into_iter().chain([config]);
+    let args = ["legate", "--concurrency", "1", "--file-flush-interval-msec", "10", "-c"]
+        .map(Into::into)
+        .into_iter()
+        .chain([config]);
     let code = legate::server::main_with_extensions(args, None, &REGISTRY);
     std::process::exit(i32::from(format!("{code:?}") != format!("{:?}", std::process::ExitCode::SUCCESS)));
 }
@@ -50,8 +56,18 @@ fn config(folder: &Path, upstream: u16) -> Value {
     let socket = |name: &str| json!({"pipe": {"path": folder.join(name)}});
     let greet = |text: &str| any("legate.test.Greeting", json!({"text": text}));
     let route = |prefix: &str, says: Value| json!({"match": {"prefix": prefix}, "route": {"cluster": "late"}, "typed_per_filter_config": says});
+    let format = json!({
+        "text_format_source": {"inline_string": "%CAPITAL_PATH%\n"},
+        "formatters": [{"name": "c", "typed_config": any("legate.test.Capitals", json!({}))}],
+    });
+    const FILE: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
+    let log = json!({
+        "filter": {"extension_filter": {"name": "o", "typed_config": any("legate.test.OnlyBelow", json!({"path": "/r"}))}},
+        "typed_config": any(FILE, json!({"path": folder.join("log"), "log_format": format})),
+    });
     let manager = json!({
         "stat_prefix": "s",
+        "access_log": [log],
         "route_config": {"virtual_hosts": [{
             "name": "v", "domains": ["*"],
             "typed_per_filter_config": {"greeter": greet("of the host")},
@@ -202,6 +218,8 @@ fn a_proxy_with_extensions_of_its_own_serves_and_tells_of_them() {
         ("legate.test.greeting", "envoy.filters.http", "legate.test.Greeting"),
         ("legate.test.shout", "envoy.filters.network", "legate.test.Shout"),
         ("legate.test.late_cluster", "envoy.clusters", "legate.test.LateCluster"),
+        ("legate.test.only_below", "envoy.access_loggers.extension_filters", "legate.test.OnlyBelow"),
+        ("legate.test.capitals", "envoy.formatter", "legate.test.Capitals"),
     ] {
         let want = json!({"name": name, "category": category, "type_descriptor": "", "disabled": false,
             "type_urls": [type_name]});
@@ -212,6 +230,11 @@ fn a_proxy_with_extensions_of_its_own_serves_and_tells_of_them() {
         && !stats.contains("http.s.greetings: 4\n")
     {
         assert!(start.elapsed() < PATIENCE, "{stats}");
+    }
+    while let lines = std::fs::read_to_string(proxy.folder.join("log")).unwrap_or_default()
+        && lines != "/ROUTE\n"
+    {
+        assert!(start.elapsed() < PATIENCE, "{lines}");
     }
     let log = proxy.log();
     assert!(log.contains("  filters.http: envoy.filters.http.router, legate.test.greeting\n"), "{log}");

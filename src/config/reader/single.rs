@@ -1,7 +1,7 @@
 //! The fields of a message that have a single value each: text, numbers, durations and enums, and lists of them.
 
 use super::{EnumTable, MessageReader};
-use crate::config::error::ConfigError;
+use crate::config::error::{ConfigError, Kind};
 use crate::config::scalar;
 use serde_json::Value;
 use std::time::Duration;
@@ -86,35 +86,46 @@ impl<'a> MessageReader<'a> {
         name: &str,
         table: &EnumTable<T>,
     ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.value(name)? else {
-            return Ok(None);
-        };
+        let value = self.value(name)?;
+        Ok(value.and_then(|value| self.enum_value(name, self.field_path(name), value, table)))
+    }
+
+    /// A list of enums.
+    pub fn enumerations<T: Copy>(&mut self, name: &str, table: &EnumTable<T>) -> Result<Vec<T>, ConfigError> {
+        let items = self.items(name)?.into_iter();
+        Ok(items.filter_map(|(path, value)| self.enum_value(name, path, value, table)).collect())
+    }
+
+    /// A value, found at `path`, of the enum that the field `name` has.
+    fn enum_value<T: Copy>(
+        &self,
+        name: &str,
+        path: String,
+        value: &Value,
+        table: &EnumTable<T>,
+    ) -> Option<T> {
         let known = self.context.api().enumeration(self.type_of(name));
         let values = known.as_ref().map_or(&[][..], |known| &known.values[..]);
         let names = || values.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        let found = match (scalar::parse_enum(value, values), value) {
-            (Some(Ok(found)), _) => Some(found),
+        let error = match (scalar::parse_enum(value, values), value) {
+            (Some(Ok(found)), _) => match table.iter().find(|row| row.0 == found) {
+                Some(row) => return Some(row.1),
+                None => ConfigError::new(path, format!("{found} is not supported yet")).of_kind(Kind::Field),
+            },
             (Some(Err(_)), _) => {
-                self.refuse(name, format!("value must be one of the defined enum values: {}", names()));
-                None
+                ConfigError::new(path, format!("value must be one of the defined enum values: {}", names()))
             }
             (None, Value::String(text)) => {
-                let what = format!("unknown value {text:?}, expected one of {}", names());
-                self.context.unknown(self.field_path(name), &what);
-                None
+                self.context.unknown(path, &format!("unknown value {text:?}, expected one of {}", names()));
+                return None;
             }
             (None, _) => {
                 let got = scalar::describe(value);
-                self.refuse(name, format!("expected one of {}, got {got}", names()));
-                None
+                ConfigError::new(path, format!("expected one of {}, got {got}", names()))
             }
         };
-        let Some(found) = found else { return Ok(None) };
-        let row = table.iter().find(|row| row.0 == found);
-        if row.is_none() {
-            self.refuse_field(name, format!("{found} is not supported yet"));
-        }
-        Ok(row.map(|row| row.1))
+        self.context.note(error);
+        None
     }
 
     fn scalar<T>(

@@ -1,5 +1,6 @@
 //! The cases, one file per subject.
 
+mod access_logs;
 mod addresses;
 mod admin;
 mod chunks;

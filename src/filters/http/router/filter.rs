@@ -260,6 +260,9 @@ impl Filter {
         if cluster.info().maintenance_mode() {
             return self.maintenance_mode(cluster.info());
         }
+        if let Some(info) = self.stream_info() {
+            info.attempt_count.set(1);
+        }
         let Some(pool) = self.conn_pool(cluster, entry) else { return self.no_healthy_upstream() };
         self.prepare_headers(&mut headers.borrow_mut(), route, entry);
         envoy_stream_log!(
@@ -309,9 +312,6 @@ impl Filter {
         }
         if route.include_attempt_count() {
             headers.set(HeaderId::EnvoyAttemptCount, b"1");
-        }
-        if let Some(info) = self.stream_info() {
-            info.attempt_count.set(1);
         }
         RETRY_HEADERS.iter().for_each(|&id| headers.remove(id));
     }

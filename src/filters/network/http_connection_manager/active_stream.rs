@@ -23,7 +23,6 @@ use crate::http::{
     HeaderMap, HeaderMapPtr, RequestDecoder, StreamCallbacks, StreamDecoder, StreamEncoder,
     StreamResetReason, codes,
 };
-use crate::router::RouteConstSharedPtr;
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage, log_stage};
 

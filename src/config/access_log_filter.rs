@@ -1,0 +1,192 @@
+//! `envoy.config.accesslog.v3.AccessLogFilter` and its kinds.
+
+use super::access_log::AccessLogType;
+use super::error::{ConfigError, Kind};
+use super::extension::{Category, TypedConfig};
+use super::header_matcher::HeaderMatcher;
+use super::reader::{EnumTable, FromMessage, MessageReader};
+use crate::{enum_fields, message};
+
+/// Which streams are logged.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessLogFilter {
+    /// Those with such a status.
+    StatusCode(Comparison),
+    /// Those that took so many milliseconds.
+    Duration(Comparison),
+    /// Those that are no health checks.
+    NotHealthCheck,
+    /// Those that somebody asked to trace.
+    Traceable,
+    /// A share of them.
+    Runtime(RuntimeFilter),
+    /// Those that all of these take.
+    And(Vec<AccessLogFilter>),
+    /// Those that one of these takes.
+    Or(Vec<AccessLogFilter>),
+    /// Those with such a header.
+    Header(HeaderMatcher),
+    /// Those with one of these flags; with any where there are none.
+    ResponseFlag(Vec<String>),
+    /// At such moments.
+    LogType(LogTypeFilter),
+    /// Those that an extension takes.
+    Extension(TypedConfig),
+}
+
+impl FromMessage for AccessLogFilter {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let members = [
+            "status_code_filter",
+            "duration_filter",
+            "not_health_check_filter",
+            "traceable_filter",
+            "runtime_filter",
+            "and_filter",
+            "or_filter",
+            "header_filter",
+            "response_flag_filter",
+            "log_type_filter",
+            "extension_filter",
+        ];
+        let member = r.exactly_one(&members)?;
+        let read_comparison = |r: &mut MessageReader<'_>| r.required_message("comparison");
+        let read_filters = |r: &mut MessageReader<'_>| r.messages("filters");
+        let filter = match member {
+            "status_code_filter" => r.message_with(member, read_comparison)?.map(Self::StatusCode),
+            "duration_filter" => r.message_with(member, read_comparison)?.map(Self::Duration),
+            "not_health_check_filter" => r.message_with(member, |_| Ok(Self::NotHealthCheck))?,
+            "traceable_filter" => r.message_with(member, |_| Ok(Self::Traceable))?,
+            "runtime_filter" => r.message(member)?.map(Self::Runtime),
+            "and_filter" => r.message_with(member, read_filters)?.map(Self::And),
+            "or_filter" => r.message_with(member, read_filters)?.map(Self::Or),
+            "header_filter" => r.message_with(member, |r| r.required_message("header"))?.map(Self::Header),
+            "response_flag_filter" => r.message_with(member, |r| r.strings("flags"))?.map(Self::ResponseFlag),
+            "log_type_filter" => r.message(member)?.map(Self::LogType),
+            _ => r
+                .message_with(member, |r| {
+                    r.string("name")?;
+                    r.typed_config("typed_config", Category::AccessLogFilters)
+                })?
+                .map(Self::Extension),
+        };
+        filter.ok_or_else(|| ConfigError::new("", "").of_kind(Kind::Noted))
+    }
+}
+
+/// What a number has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// How it is compared.
+    pub op: ComparisonOp,
+    /// With what.
+    pub value: RuntimeUInt32,
+}
+
+/// How numbers are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ComparisonOp {
+    /// Equal.
+    #[default]
+    Eq,
+    /// Greater, or equal.
+    Ge,
+    /// Less, or equal.
+    Le,
+    /// Not equal.
+    Ne,
+}
+
+impl ComparisonOp {
+    /// API names.
+    pub const TABLE: &EnumTable<Self> =
+        &[("EQ", Self::Eq), ("GE", Self::Ge), ("LE", Self::Le), ("NE", Self::Ne)];
+}
+
+impl FromMessage for Comparison {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let op = r.enumeration("op", ComparisonOp::TABLE)?.unwrap_or_default();
+        Ok(Comparison { op, value: r.required_message("value")? })
+    }
+}
+
+message! {
+    /// A number that the runtime may have another one for.
+    #[derive(Eq)]
+    pub struct RuntimeUInt32 = "envoy.config.core.v3.RuntimeUInt32" {
+        /// Where it has none.
+        pub default_value: u32,
+        /// Its name there.
+        pub runtime_key: String,
+    }
+}
+
+message! {
+    /// A share of streams, by their ids.
+    pub struct RuntimeFilter = "envoy.config.accesslog.v3.RuntimeFilter" {
+        /// The share's name in the runtime.
+        pub runtime_key: String,
+        /// The share where the runtime has none.
+        pub percent_sampled: FractionalPercent,
+        /// By chance instead of the id.
+        pub use_independent_randomness: bool,
+    }
+}
+
+message! {
+    /// A share.
+    #[derive(Eq, Copy)]
+    pub struct FractionalPercent = "envoy.type.v3.FractionalPercent" {
+        /// So many.
+        pub numerator: u32,
+        /// Of so many.
+        pub denominator: Denominator,
+    }
+}
+
+/// What a share is a share of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Denominator {
+    /// 100.
+    #[default]
+    Hundred,
+    /// 10 000.
+    TenThousand,
+    /// 1 000 000.
+    Million,
+}
+
+impl Denominator {
+    /// API names.
+    pub const TABLE: &EnumTable<Self> =
+        &[("HUNDRED", Self::Hundred), ("TEN_THOUSAND", Self::TenThousand), ("MILLION", Self::Million)];
+
+    /// The number.
+    pub fn number(self) -> u32 {
+        match self {
+            Denominator::Hundred => 100,
+            Denominator::TenThousand => 10_000,
+            Denominator::Million => 1_000_000,
+        }
+    }
+}
+
+/// Moments at which something is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogTypeFilter {
+    /// These.
+    pub types: Vec<AccessLogType>,
+    /// All but these.
+    pub exclude: bool,
+}
+
+impl FromMessage for LogTypeFilter {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(LogTypeFilter {
+            types: r.enumerations("types", AccessLogType::TABLE)?,
+            exclude: r.bool("exclude")?,
+        })
+    }
+}
+
+enum_fields! { Denominator }

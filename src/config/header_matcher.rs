@@ -1,0 +1,117 @@
+//! `envoy.config.route.v3.HeaderMatcher` and the `envoy.type.matcher.v3.StringMatcher` in it.
+
+use super::error::ConfigError;
+use super::reader::{FromMessage, MessageReader};
+
+/// What a header has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderMatcher {
+    /// In lower case.
+    pub name: String,
+    /// What its value has to be.
+    pub matches: HeaderMatch,
+    /// It has to be anything else.
+    pub invert: bool,
+    /// Where it is absent, its value counts as empty.
+    pub treat_missing_as_empty: bool,
+}
+
+/// What the value of a header has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderMatch {
+    /// There, or not there.
+    Present(bool),
+    /// An integer from `start` on, below `end`.
+    Range {
+        /// The first that matches.
+        start: i64,
+        /// The first that does not.
+        end: i64,
+    },
+    /// A text.
+    String(StringMatcher),
+}
+
+/// What a text has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StringMatcher {
+    /// What is looked for; in lower case where the case does not count.
+    pub text: String,
+    /// Where in the text it has to be.
+    pub place: Place,
+    /// The case of letters does not count.
+    pub ignore_case: bool,
+}
+
+/// Where in a text something is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is the text.
+    Whole,
+    /// It begins the text.
+    Start,
+    /// It ends the text.
+    End,
+    /// It is somewhere in it.
+    Anywhere,
+}
+
+/// The fields of both messages that say a text, and where it is looked for.
+const PLACES: [(&str, Place); 4] = [
+    ("exact", Place::Whole),
+    ("prefix", Place::Start),
+    ("suffix", Place::End),
+    ("contains", Place::Anywhere),
+];
+
+impl FromMessage for HeaderMatcher {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let name = r.string("name")?.to_ascii_lowercase();
+        let invert = r.bool("invert_match")?;
+        let treat_missing_as_empty = r.bool("treat_missing_header_as_empty")?;
+        let members = [
+            "string_match",
+            "present_match",
+            "range_match",
+            "exact_match",
+            "prefix_match",
+            "suffix_match",
+            "contains_match",
+        ];
+        let matches = match r.at_most_one(&members)? {
+            // As Envoy has it: the header is there.
+            None => HeaderMatch::Present(true),
+            Some("present_match") => HeaderMatch::Present(r.bool("present_match")?),
+            Some("range_match") => r.required_message("range_match")?,
+            Some("string_match") => HeaderMatch::String(r.required_message("string_match")?),
+            // The older forms.
+            Some(field) => {
+                let place = PLACES.iter().find(|(name, _)| field.strip_suffix("_match") == Some(name));
+                let text = r.string(field)?;
+                let place = place.map_or(Place::Whole, |(_, place)| *place);
+                HeaderMatch::String(StringMatcher { text, place, ignore_case: false })
+            }
+        };
+        Ok(HeaderMatcher { name, matches, invert, treat_missing_as_empty })
+    }
+}
+
+/// `envoy.type.v3.Int64Range`.
+impl FromMessage for HeaderMatch {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(HeaderMatch::Range { start: r.i64("start")?, end: r.i64("end")? })
+    }
+}
+
+impl FromMessage for StringMatcher {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let ignore_case = r.bool("ignore_case")?;
+        let field = r.exactly_one(&PLACES.map(|(name, _)| name))?;
+        let place = PLACES.iter().find(|(name, _)| *name == field).map_or(Place::Whole, |(_, place)| *place);
+        let mut text = r.string(field)?;
+        if ignore_case {
+            text.make_ascii_lowercase();
+        }
+        Ok(StringMatcher { text, place, ignore_case })
+    }
+}
