@@ -26,6 +26,7 @@ use legate::filters::network::http_connection_manager::{
 };
 use legate::filters::{FactoryContext, LINKED, ServerFactoryContext};
 use legate::http::DateProvider;
+use legate::init::ManagerImpl;
 use legate::network::{
     Address, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket, ConnectionState,
     DrainDecision, IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, set_connector,
@@ -459,6 +460,7 @@ fn managers(
 ) -> Vec<Rc<WorkerConfig>> {
     let context = FactoryContext {
         server,
+        init_manager: &ManagerImpl::new("fuzz"),
         listener_scope: &stats.root_scope(),
         is_logged: false,
         drain_decision: Arc::new(NeverDrains),

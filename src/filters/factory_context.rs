@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManager;
 use crate::http::DateProvider;
+use crate::init::ManagerImpl;
 use crate::network::{Address, DrainDecision};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
@@ -39,6 +40,8 @@ pub struct ServerFactoryContext {
 pub struct FactoryContext<'a> {
     /// What the server gives.
     pub server: &'a ServerFactoryContext,
+    /// What the listener waits for before it serves.
+    pub init_manager: &'a ManagerImpl,
     /// Where the listener's statistics are made.
     pub listener_scope: &'a Scope,
     /// Whether the log names its filters: not those of the main thread's own listeners, which Envoy makes without a factory.

@@ -3,7 +3,7 @@
 //! Mirrors Envoy's `source/server/config_validation/server.cc`. As there, access logs are opened.
 
 use super::drain_manager::DrainManagerImpl;
-use super::listener_config::ListenerConfig;
+use super::listener_config::{ListenerConfig, ListenerFactoryContext};
 use super::listener_manager::TakenAddresses;
 use super::options::Options;
 use crate::access_log::AccessLogManager;
@@ -13,6 +13,7 @@ use crate::config::runtime::LayeredRuntime;
 use crate::event::Dispatcher;
 use crate::filters::ServerFactoryContext;
 use crate::http::DateProvider;
+use crate::init::ManagerImpl;
 use crate::network::Address;
 use crate::runtime::LoaderImpl;
 use crate::stats::Store;
@@ -45,13 +46,21 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
         stats,
     };
     let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
+    let init_manager = ManagerImpl::new("Server");
     let mut taken = TakenAddresses::default();
     let mut errors = Vec::new();
     for (i, listener) in bootstrap.static_resources.listeners.iter().enumerate() {
         let place = format!("static_resources.listeners[{i}]");
         match taken.add(&listener.name, &listener.address, listener.bind_to_port) {
             Ok(name) => {
-                let found = ListenerConfig::validate(listener, &context, &drain_manager, &place);
+                let context = ListenerFactoryContext {
+                    server: &context,
+                    drain_manager: Some(&drain_manager),
+                    init_manager: &init_manager,
+                    added_via_api: false,
+                    place: &place,
+                };
+                let found = ListenerConfig::validate(listener, &context);
                 errors.extend(found.iter().map(|error| format!("error adding listener '{name}': {error}")));
             }
             Err(error) => errors.push(error),

@@ -55,12 +55,21 @@ impl ConnectionHandlerImpl {
         Ok(())
     }
 
-    /// Stops accepting from a listener; its connections stay.
-    pub fn stop_listener(&self, config: &Arc<ListenerConfig>) {
+    /// Stops accepting from the listener of this tag; its connections stay.
+    pub fn stop_listener(&self, tag: u64) {
         trace::instant(Stage::StopListeners, None, 0, self.listeners.borrow().len() as u64, 0);
-        for listener in self.listeners.borrow().iter().filter(|l| Arc::ptr_eq(&l.config, config)) {
+        for listener in self.listeners.borrow().iter().filter(|listener| listener.config.tag() == tag) {
             drop(listener.listener.borrow_mut().take());
         }
+    }
+
+    /// Lets the listener of this tag and its connections go.
+    pub fn remove_listener(&self, tag: u64) {
+        let mut listeners = self.listeners.borrow_mut();
+        let index = listeners.iter().position(|listener| listener.config.tag() == tag);
+        let removed = index.map(|index| listeners.remove(index));
+        drop(listeners);
+        drop(removed);
     }
 
     /// Lets all listeners and their connections go.

@@ -129,8 +129,12 @@ pub struct ListenerDrainManager {
 
 impl ListenerDrainManager {
     /// As [`DrainManagerImpl::start_drain_sequence`], for this listener alone.
-    pub fn start_drain_sequence(&self, dispatcher: &Rc<Dispatcher>) -> DrainSequence {
-        DrainSequence::start(&self.own, self.server.settings.drain_time, dispatcher, || {})
+    pub fn start_drain_sequence(
+        &self,
+        dispatcher: &Rc<Dispatcher>,
+        complete: impl FnOnce() + 'static,
+    ) -> DrainSequence {
+        DrainSequence::start(&self.own, self.server.settings.drain_time, dispatcher, complete)
     }
 }
 
@@ -270,7 +274,7 @@ mod tests {
         let _first = drain.start_drain_sequence(DrainDirection::InboundOnly, &dispatcher, || {});
         assert!(drain.draining(DrainDirection::InboundOnly) && !drain.draining(DrainDirection::All));
         assert!(inbound.drain_close() && !outbound.drain_close() && !other.drain_close());
-        let _second = other.start_drain_sequence(&dispatcher);
+        let _second = other.start_drain_sequence(&dispatcher, || {});
         assert!(other.drain_close() && !outbound.drain_close());
         let _third = drain.start_drain_sequence(DrainDirection::All, &dispatcher, || {});
         assert!(drain.draining(DrainDirection::All) && outbound.drain_close());

@@ -2,6 +2,8 @@
 //!
 //! Mirrors `ListenerImpl` of Envoy's `source/server/listener_manager_impl.cc`.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
@@ -10,6 +12,7 @@ use crate::config::{self, ConfigError};
 use crate::envoy_log;
 use crate::filters::network::NetworkFilterConfig;
 use crate::filters::{FactoryContext, ServerFactoryContext};
+use crate::init::ManagerImpl;
 use crate::network::{
     Address, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket, NetworkFilterFactory,
     NetworkFilterFactoryCb, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
@@ -64,9 +67,34 @@ impl FilterChain {
     }
 }
 
+/// What a listener is built with.
+pub struct ListenerFactoryContext<'a> {
+    /// What the server gives.
+    pub server: &'a ServerFactoryContext,
+    /// The server's; without one connections are never drained.
+    pub drain_manager: Option<&'a Arc<DrainManagerImpl>>,
+    /// What the listener waits for before it serves.
+    pub init_manager: &'a ManagerImpl,
+    /// Whether it came from a discovery service and not from the bootstrap.
+    pub added_via_api: bool,
+    /// Where its configuration stands.
+    pub place: &'a str,
+}
+
+/// What tells a configuration from another one.
+pub fn config_hash(config: &config::Listener) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{config:?}"))
+}
+
 /// See the module's description.
 pub struct ListenerConfig {
     name: String,
+    /// Tells it from others, also of its name.
+    tag: u64,
+    hash: u64,
+    added_via_api: bool,
+    create_failed: AtomicBool,
+    configured_address: Address,
     address: Address,
     /// `None` once it is closed. Asked for when listening starts and ends, never by a request.
     socket: Mutex<Option<Arc<ListenSocket>>>,
@@ -79,25 +107,23 @@ pub struct ListenerConfig {
 }
 
 impl ListenerConfig {
-    /// Builds the filter chains and then binds the socket. `place` is where `config` stands.
+    /// Builds the filter chains and then binds the socket.
     ///
     /// # Errors
     /// What is asked for and cannot be had, with its place; a failure to bind.
     pub fn new(
         config: &config::Listener,
         name: &str,
-        context: &ServerFactoryContext,
-        drain_manager: &Arc<DrainManagerImpl>,
-        place: &str,
+        context: &ListenerFactoryContext<'_>,
     ) -> Result<Self, String> {
-        let address = configured_address(config, place)?;
+        let address = configured_address(config, context.place)?;
         let options = ListenOptions {
             backlog: config.tcp_backlog_size,
             reuse_port: config.enable_reuse_port.unwrap_or(true),
             ..listen_options(&config.address)
         };
         let socket = || {
-            bind(address.clone(), &options).inspect_err(|error| {
+            bind(address.clone(), &options).map(Arc::new).inspect_err(|error| {
                 envoy_log!(
                     Config,
                     error,
@@ -107,30 +133,22 @@ impl ListenerConfig {
                 );
             })
         };
-        Self::with_socket(config, name, &address, socket, context, Some(drain_manager), place)
+        Self::with_socket(config, name, &address, socket, context)
     }
 
     /// Looks for what [`ListenerConfig::new`] would refuse, failures to bind aside, without binding anything.
     /// What is not supported is found all at once.
-    pub fn validate(
-        config: &config::Listener,
-        context: &ServerFactoryContext,
-        drain_manager: &Arc<DrainManagerImpl>,
-        place: &str,
-    ) -> Vec<String> {
-        let unsupported = unsupported(config, place);
+    pub fn validate(config: &config::Listener, context: &ListenerFactoryContext<'_>) -> Vec<String> {
+        let unsupported = unsupported(config, context.place);
         if !unsupported.is_empty() {
             return unsupported;
         }
-        let built = configured_address(config, place).and_then(|address| {
-            let drain_manager = drain_manager.for_listener(config.drain_type, config.traffic_direction);
-            filter_chain(config, &address, context, Some(drain_manager), place)
-        });
+        let built = configured_address(config, context.place)
+            .and_then(|address| filter_chain(config, &address, context, context.drain_manager_for(config)));
         built.err().into_iter().collect()
     }
 
-    /// As [`ListenerConfig::new`], on a socket of the caller's; statistics name `address`. Without a drain manager its
-    /// connections are never drained.
+    /// As [`ListenerConfig::new`], on a socket of the caller's; statistics name `address`.
     ///
     /// # Errors
     /// As [`ListenerConfig::new`].
@@ -138,19 +156,22 @@ impl ListenerConfig {
         config: &config::Listener,
         name: &str,
         address: &Address,
-        socket: impl FnOnce() -> Result<ListenSocket, String>,
-        context: &ServerFactoryContext,
-        drain_manager: Option<&Arc<DrainManagerImpl>>,
-        place: &str,
+        socket: impl FnOnce() -> Result<Arc<ListenSocket>, String>,
+        context: &ListenerFactoryContext<'_>,
     ) -> Result<Self, String> {
-        let drain_manager =
-            drain_manager.map(|m| m.for_listener(config.drain_type, config.traffic_direction));
-        let (filter_chain, scope) = filter_chain(config, address, context, drain_manager.clone(), place)?;
+        static NEXT_TAG: AtomicU64 = AtomicU64::new(1);
+        let drain_manager = context.drain_manager_for(config);
+        let (filter_chain, scope) = filter_chain(config, address, context, drain_manager.clone())?;
         let socket = socket()?;
         Ok(ListenerConfig {
             name: name.to_string(),
+            tag: NEXT_TAG.fetch_add(1, Relaxed),
+            hash: config_hash(config),
+            added_via_api: context.added_via_api,
+            create_failed: AtomicBool::new(false),
+            configured_address: address.clone(),
             address: socket.local_address().clone(),
-            socket: Mutex::new(Some(Arc::new(socket))),
+            socket: Mutex::new(Some(socket)),
             traffic_direction: config.traffic_direction,
             drain_manager,
             per_connection_buffer_limit_bytes: config.per_connection_buffer_limit_bytes as usize,
@@ -163,6 +184,44 @@ impl ListenerConfig {
     /// The listener's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Tells it from all others, also of its name.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// Whether it came from a discovery service and not from the bootstrap.
+    pub fn added_via_api(&self) -> bool {
+        self.added_via_api
+    }
+
+    /// Whether it stays as it is: it is of the bootstrap, or there is nothing new.
+    pub fn block_update(&self, hash: u64) -> bool {
+        !self.added_via_api || self.hash == hash
+    }
+
+    /// Notes that a worker cannot listen; whether one could not before.
+    pub fn on_create_failure(&self) -> bool {
+        self.create_failed.swap(true, Relaxed)
+    }
+
+    /// Logs what happens to it.
+    pub fn debug_log(&self, message: &str) {
+        envoy_log!(
+            Config,
+            debug,
+            "{}: name={}, hash={}, address={}",
+            message,
+            self.name,
+            self.hash,
+            self.address
+        );
+    }
+
+    /// The address in the configuration.
+    pub fn configured_address(&self) -> &Address {
+        &self.configured_address
     }
 
     /// The bound address, with its real port.
@@ -216,6 +275,12 @@ impl ListenerConfig {
     }
 }
 
+impl ListenerFactoryContext<'_> {
+    fn drain_manager_for(&self, config: &config::Listener) -> Option<Arc<ListenerDrainManager>> {
+        self.drain_manager.map(|m| m.for_listener(config.drain_type, config.traffic_direction))
+    }
+}
+
 fn configured_address(config: &config::Listener, place: &str) -> Result<Address, String> {
     Address::configured(&config.address).ok_or_else(|| format!("{place}.address: malformed IP address"))
 }
@@ -229,22 +294,23 @@ pub fn listen_options(address: &config::Address) -> ListenOptions {
 fn filter_chain(
     config: &config::Listener,
     address: &Address,
-    context: &ServerFactoryContext,
+    context: &ListenerFactoryContext<'_>,
     drain_manager: Option<Arc<ListenerDrainManager>>,
-    place: &str,
 ) -> Result<(Option<FilterChain>, Scope), String> {
+    let place = context.place;
     if let Some(error) = unsupported(config, place).into_iter().next() {
         return Err(error);
     }
     let label = if config.stat_prefix.is_empty() { stat_label(address) } else { config.stat_prefix.clone() };
-    let scope = context.stats.root_scope().create_scope(&format!("listener.{label}."));
+    let scope = context.server.stats.root_scope().create_scope(&format!("listener.{label}."));
     let chain = match (config.filter_chains.first(), &config.default_filter_chain) {
         (Some(chain), _) => Some((chain, format!("{place}.filter_chains[0]"))),
         (None, Some(chain)) => Some((chain, format!("{place}.default_filter_chain"))),
         (None, None) => None,
     };
     let context = FactoryContext {
-        server: context,
+        server: context.server,
+        init_manager: context.init_manager,
         listener_scope: &scope,
         is_logged: drain_manager.is_some(),
         drain_decision: match drain_manager {

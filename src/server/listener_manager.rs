@@ -1,25 +1,33 @@
-//! The listeners of the server. Mirrors Envoy's `source/server/listener_manager_impl.cc`, for the listeners
-//! of the bootstrap.
+//! The listeners of the server. Mirrors Envoy's `source/server/listener_manager_impl.cc`.
+
+mod draining;
+mod taken_addresses;
+#[cfg(test)]
+mod tests;
+mod updates;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
 
-use super::drain_manager::{DrainDirection, DrainManagerImpl, DrainSequence};
+use draining::DrainingListener;
+use updates::WarmingListener;
+
+pub use taken_addresses::TakenAddresses;
+use taken_addresses::{duplicate_address, uuid_name};
+
+use super::drain_manager::{DrainManagerImpl, DrainSequence};
 use super::guard_dog::GuardDogImpl;
-use super::listener_config::ListenerConfig;
+use super::listener_config::{ListenerConfig, ListenerFactoryContext, config_hash};
 use super::worker::WorkerImpl;
 use crate::config;
 use crate::envoy_log;
-use crate::event::{Dispatcher, DispatcherHandle};
 use crate::filters::ServerFactoryContext;
-use crate::network::Address;
+use crate::init::ManagerImpl;
 use crate::stats::Store;
 use crate::stats_struct;
+use crate::thread_local;
 use crate::trace::{self, Stage};
 
 stats_struct! {
@@ -45,10 +53,27 @@ stats_struct! {
     }
 }
 
+thread_local! {
+    /// The main thread's manager, for what workers post to it.
+    static MANAGER: RefCell<Weak<ListenerManagerImpl>> = const { RefCell::new(Weak::new()) };
+}
+
+/// Runs `f` with the main thread's manager, if it is still there.
+fn on_main_thread(f: impl FnOnce(&ListenerManagerImpl)) {
+    if let Some(manager) = MANAGER.with_borrow(Weak::upgrade) {
+        f(&manager);
+    }
+}
+
 /// See the module's description. Main thread only.
 pub struct ListenerManagerImpl {
+    weak: Weak<ListenerManagerImpl>,
     stats: ListenerManagerStats,
+    /// What the server waits for before the workers start.
+    init_manager: Rc<ManagerImpl>,
     active_listeners: RefCell<Vec<Arc<ListenerConfig>>>,
+    warming_listeners: RefCell<Vec<WarmingListener>>,
+    draining_listeners: RefCell<Vec<DrainingListener>>,
     workers: RefCell<Vec<WorkerImpl>>,
     workers_started: Cell<bool>,
     taken: RefCell<TakenAddresses>,
@@ -57,8 +82,8 @@ pub struct ListenerManagerImpl {
 }
 
 impl ListenerManagerImpl {
-    /// A manager whose listeners run on `workers`.
-    pub fn new(stats: &Arc<Store>, workers: Vec<WorkerImpl>) -> Rc<Self> {
+    /// A manager whose listeners run on `workers`, which start when `init_manager` is ready.
+    pub fn new(stats: &Arc<Store>, workers: Vec<WorkerImpl>, init_manager: &Rc<ManagerImpl>) -> Rc<Self> {
         let stats = ListenerManagerStats::new(&stats.root_scope().create_scope("listener_manager."));
         for gauge in [
             &stats.total_filter_chains_draining,
@@ -69,14 +94,20 @@ impl ListenerManagerImpl {
         ] {
             gauge.set(0);
         }
-        Rc::new(ListenerManagerImpl {
+        let manager = Rc::new_cyclic(|weak| ListenerManagerImpl {
+            weak: weak.clone(),
             stats,
+            init_manager: init_manager.clone(),
             active_listeners: RefCell::default(),
+            warming_listeners: RefCell::default(),
+            draining_listeners: RefCell::default(),
             workers: RefCell::new(workers),
             workers_started: Cell::new(false),
             taken: RefCell::default(),
             stopped: RefCell::default(),
-        })
+        });
+        MANAGER.set(Rc::downgrade(&manager));
+        manager
     }
 
     /// Adds a listener of the bootstrap and binds it.
@@ -91,14 +122,20 @@ impl ListenerManagerImpl {
         place: &str,
     ) -> Result<(), String> {
         let name = self.taken.borrow_mut().add(&config.name, &config.address, config.bind_to_port)?;
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{config:?}"));
         trace::instant(Stage::AddOrUpdateListener, None, 0, self.active_listeners.borrow().len() as u64, 0);
+        let hash = config_hash(config);
         envoy_log!(Config, debug, "begin add/update listener: name={} hash={}", name, hash);
-        let listener =
-            ListenerConfig::new(config, &name, context, drain_manager, place).map_err(|error| {
-                self.stats.listener_create_failure.inc();
-                format!("error adding listener '{name}': {error}")
-            })?;
+        let context = ListenerFactoryContext {
+            server: context,
+            drain_manager: Some(drain_manager),
+            init_manager: &self.init_manager,
+            added_via_api: false,
+            place,
+        };
+        let listener = ListenerConfig::new(config, &name, &context).map_err(|error| {
+            self.stats.listener_create_failure.inc();
+            format!("error adding listener '{name}': {error}")
+        })?;
         envoy_log!(
             Config,
             debug,
@@ -109,7 +146,7 @@ impl ListenerManagerImpl {
         );
         self.active_listeners.borrow_mut().push(Arc::new(listener));
         self.stats.listener_added.inc();
-        self.stats.total_listeners_active.set(self.active_listeners.borrow().len() as u64);
+        self.update_gauges();
         Ok(())
     }
 
@@ -136,56 +173,45 @@ impl ListenerManagerImpl {
             }
             outcome.is_ok()
         });
-        self.stats.total_listeners_active.set(self.active_listeners.borrow().len() as u64);
+        self.update_gauges();
         for worker in self.workers.borrow_mut().iter_mut() {
             for listener in self.active_listeners.borrow().iter() {
-                let (stats, added) = (self.stats.clone(), listener.clone());
-                worker.add_listener(listener.clone(), move |outcome| {
-                    trace::instant(Stage::ListenerAdded, None, 0, outcome.is_ok().into(), 0);
-                    match outcome {
-                        Ok(()) => stats.listener_create_success.inc(),
-                        Err(error) => stats.on_listen_failure(&added, &error),
-                    }
-                });
+                self.add_listener_to_worker(worker, listener);
             }
             worker.start(guard_dog);
         }
         self.stats.workers_started.set(1);
     }
 
-    /// Stops accepting from the listeners meant, and closes their sockets when all workers have stopped:
-    /// who connects is refused, and waits for nobody. Connections stay, and are drained.
-    pub fn stop_listeners(&self, direction: DrainDirection, dispatcher: &Rc<Dispatcher>) {
-        for listener in self.listeners().into_iter().filter(|l| direction.concerns(l.traffic_direction())) {
-            envoy_log!(Config, debug, "begin stop listener: name={}", listener.name());
-            if self.stopped.borrow().iter().any(|(stopped, _)| Arc::ptr_eq(stopped, &listener)) {
-                continue;
+    fn add_listener_to_worker(&self, worker: &WorkerImpl, listener: &Arc<ListenerConfig>) {
+        let (main, added) = (thread_local::dispatcher().handle(), listener.clone());
+        worker.add_listener(listener.clone(), move |outcome| {
+            trace::instant(Stage::ListenerAdded, None, 0, outcome.is_ok().into(), 0);
+            main.post(move || on_main_thread(|manager| manager.on_listener_added(&added, outcome)));
+        });
+    }
+
+    /// A worker listens, or cannot; the first that cannot has the listener removed from all.
+    fn on_listener_added(&self, listener: &ListenerConfig, outcome: io::Result<()>) {
+        match outcome {
+            Ok(()) => self.stats.listener_create_success.inc(),
+            Err(error) if !listener.on_create_failure() => {
+                self.stats.on_listen_failure(listener, &error);
+                self.remove_listener(listener.name());
             }
-            let drain = listener.drain_manager().map(|manager| manager.start_drain_sequence(dispatcher));
-            self.stopped.borrow_mut().push((listener.clone(), drain));
-            self.stop_listener(&listener, dispatcher.handle());
+            Err(_) => {}
         }
     }
 
-    fn stop_listener(&self, listener: &Arc<ListenerConfig>, main: DispatcherHandle) {
-        let still_listening = Arc::new(AtomicUsize::new(self.workers.borrow().len()));
-        self.for_each_worker(|worker| {
-            let (still_listening, main) = (still_listening.clone(), main.clone());
-            let (stopped, stats) = (listener.clone(), self.stats.clone());
-            worker.stop_listener(listener.clone(), move || {
-                if still_listening.fetch_sub(1, AcqRel) == 1 {
-                    main.post(move || {
-                        stopped.close_socket();
-                        stats.listener_stopped.inc();
-                    });
-                }
-            });
-        });
+    fn update_gauges(&self) {
+        self.stats.total_listeners_active.set(self.active_listeners.borrow().len() as u64);
+        self.stats.total_listeners_warming.set(self.warming_listeners.borrow().len() as u64);
+        self.stats.total_listeners_draining.set(self.draining_listeners.borrow().len() as u64);
     }
 
     /// Ends the workers and waits for them.
     pub fn stop_workers(&self) {
-        drop(self.stopped.take());
+        drop((self.stopped.take(), self.draining_listeners.take(), self.warming_listeners.take()));
         let workers = std::mem::take(&mut *self.workers.borrow_mut());
         drop(workers);
     }
@@ -202,104 +228,5 @@ impl ListenerManagerStats {
             error
         );
         self.listener_create_failure.inc();
-    }
-}
-
-/// The names and addresses of listeners, of which no two may be equal.
-#[derive(Default)]
-pub struct TakenAddresses {
-    names: HashSet<String>,
-    addresses: HashSet<Address>,
-}
-
-impl TakenAddresses {
-    /// Takes those of a listener; returns its name, which is made up where it has none.
-    ///
-    /// # Errors
-    /// One of them is taken.
-    pub fn add(
-        &mut self,
-        name: &str,
-        address: &config::Address,
-        bind_to_port: bool,
-    ) -> Result<String, String> {
-        let name = if name.is_empty() { uuid_name() } else { name.to_string() };
-        if self.names.contains(&name) {
-            return Err(format!("error adding listener: duplicate listener name '{name}'"));
-        }
-        let Some(address) = Address::configured(address) else { return Ok(name) };
-        let chosen_by_the_kernel = bind_to_port && address.ip().is_some_and(|ip| ip.port() == 0);
-        if self.addresses.contains(&address) && !chosen_by_the_kernel {
-            let message = format!(
-                "error adding listener: '{name}' has duplicate address '{address}' as existing listener, to \
-                 check if the listener has duplicated addresses with other listeners or 'enable_reuse_port' \
-                 is set to 'false' for the listener"
-            );
-            envoy_log!(Config, warn, "{}", message);
-            return Err(message);
-        }
-        self.names.insert(name.clone());
-        self.addresses.insert(address);
-        Ok(name)
-    }
-}
-
-/// A name for a listener that has none.
-fn uuid_name() -> String {
-    let [high, low] = [fastrand::u64(..), fastrand::u64(..)];
-    let (time, mid, variant) = (high >> 32, (high >> 16) & 0xffff, (low >> 48) & 0x3fff | 0x8000);
-    format!("{time:08x}-{mid:04x}-4{:03x}-{variant:04x}-{:012x}", high & 0xfff, low & 0xffff_ffff_ffff)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::address::{Pipe, SocketAddress};
-
-    fn ip(address: &str, port: u16) -> config::Address {
-        config::Address::SocketAddress(SocketAddress { address: address.into(), port, ipv4_compat: false })
-    }
-
-    #[test]
-    fn no_two_listeners_have_one_address() {
-        let pipe = |path: &str| config::Address::Pipe(Pipe { path: path.into(), mode: 0 });
-        let mut taken = TakenAddresses::default();
-        for (name, address) in [
-            ("a", ip("127.0.0.1", 80)),
-            ("b", ip("127.0.0.1", 81)),
-            ("c", ip("0.0.0.0", 80)),
-            ("d", ip("::1", 80)),
-            ("e", ip("127.0.0.1", 0)),
-            ("f", ip("127.0.0.1", 0)),
-            ("g", pipe("@a")),
-            ("h", pipe("/a")),
-        ] {
-            assert_eq!(taken.add(name, &address, true), Ok(name.to_string()));
-        }
-        let rest = "as existing listener, to check if the listener has duplicated addresses with other \
-                    listeners or 'enable_reuse_port' is set to 'false' for the listener";
-        for (address, text) in [
-            (ip("127.0.0.1", 80), "127.0.0.1:80"),
-            (ip("0:0:0:0:0:0:0:1", 80), "[::1]:80"),
-            (pipe("@a"), "@a"),
-        ] {
-            let expected = format!("error adding listener: 'z' has duplicate address '{text}' {rest}");
-            assert_eq!(taken.add("z", &address, true), Err(expected));
-        }
-        let unbound = taken.add("z", &ip("127.0.0.1", 0), false);
-        assert!(unbound.is_err_and(|error| error.contains("duplicate address")));
-        let expected = "error adding listener: duplicate listener name 'a'";
-        assert_eq!(taken.add("a", &ip("127.0.0.1", 82), true), Err(expected.to_string()));
-    }
-
-    #[test]
-    fn names_that_are_made_up() {
-        let mut taken = TakenAddresses::default();
-        let names = [1, 2].map(|port| taken.add("", &ip("::1", port), true).unwrap());
-        assert_ne!(names[0], names[1]);
-        for name in names {
-            let lengths: Vec<usize> = name.split('-').map(str::len).collect();
-            assert_eq!(lengths, [8, 4, 4, 4, 12], "{name}");
-        }
     }
 }

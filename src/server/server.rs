@@ -11,7 +11,7 @@ use super::admin::AdminImpl;
 use super::connection_handler::ConnectionHandlerImpl;
 use super::drain_manager::{DrainDirection, DrainManagerImpl, DrainSequence};
 use super::guard_dog::{GuardDogImpl, GuardDogThread};
-use super::listener_config::{ListenerConfig, bind, listen_options};
+use super::listener_config::{ListenerConfig, ListenerFactoryContext, bind, listen_options};
 use super::listener_manager::ListenerManagerImpl;
 use super::options::{IpVersion, Options};
 use super::server_stats::ServerStats;
@@ -25,6 +25,7 @@ use crate::config::{self, Bootstrap};
 use crate::event::{Dispatcher, RunEnd, RunType, SignalEvent, Timer};
 use crate::filters::{Registry, ServerFactoryContext};
 use crate::http::DateProvider;
+use crate::init::{ManagerImpl, WatcherImpl};
 use crate::network::{Address, ListenSocket};
 use crate::runtime::LoaderImpl;
 use crate::stats::Store;
@@ -51,6 +52,10 @@ pub struct InstanceImpl {
     pub(super) listener_manager: Rc<ListenerManagerImpl>,
     pub(super) drain_manager: Arc<DrainManagerImpl>,
     pub(super) start: Instant,
+    /// What is waited for before the workers start.
+    init_manager: Rc<ManagerImpl>,
+    /// Is told when nothing is waited for any more.
+    run_helper: RefCell<Option<Rc<WatcherImpl>>>,
     handler: Rc<ConnectionHandlerImpl>,
     context: ServerFactoryContext,
     admin: RefCell<Option<Rc<AdminImpl>>>,
@@ -128,8 +133,11 @@ impl InstanceImpl {
         let main_thread_guard_dog =
             GuardDogImpl::new(&stats_store, "main_thread", &watchdogs.main_thread_watchdog);
         let worker_guard_dog = GuardDogImpl::new(&stats_store, "workers", &watchdogs.worker_watchdog);
+        let init_manager = ManagerImpl::new("Server");
         let server = Rc::new_cyclic(|weak| InstanceImpl {
-            listener_manager: ListenerManagerImpl::new(&stats_store, workers),
+            listener_manager: ListenerManagerImpl::new(&stats_store, workers, &init_manager),
+            init_manager,
+            run_helper: RefCell::default(),
             drain_manager: DrainManagerImpl::new(options.drain_time, options.drain_strategy),
             handler: ConnectionHandlerImpl::new("main_thread", &dispatcher),
             start,
@@ -161,7 +169,14 @@ impl InstanceImpl {
     fn start_admin(&self, socket: Option<ListenSocket>) -> Result<(), String> {
         let (Some(config), Some(socket)) = (self.bootstrap.admin.as_ref(), socket) else { return Ok(()) };
         let address = socket.local_address().clone();
-        let (admin, listener) = AdminImpl::new(&self.weak, &self.dispatcher, socket, &self.context, config)?;
+        let context = ListenerFactoryContext {
+            server: &self.context,
+            drain_manager: None,
+            init_manager: &self.init_manager,
+            added_via_api: false,
+            place: "admin",
+        };
+        let (admin, listener) = AdminImpl::new(&self.weak, &self.dispatcher, socket, &context, config)?;
         self.handler
             .add_listener(Arc::new(listener))
             .map_err(|e| format!("cannot listen on admin address {address}: {e}"))?;
@@ -173,15 +188,15 @@ impl InstanceImpl {
         for MainListener { config, socket } in listeners {
             let address = socket.local_address().clone();
             let name = config.name.clone();
-            let listener = ListenerConfig::with_socket(
-                &config,
-                &name,
-                &address,
-                || Ok(socket),
-                &self.context,
-                Some(&self.drain_manager),
-                &name,
-            )?;
+            let context = ListenerFactoryContext {
+                server: &self.context,
+                drain_manager: Some(&self.drain_manager),
+                init_manager: &self.init_manager,
+                added_via_api: false,
+                place: &name,
+            };
+            let socket = || Ok(Arc::new(socket));
+            let listener = ListenerConfig::with_socket(&config, &name, &address, socket, &context)?;
             self.handler
                 .add_listener(Arc::new(listener))
                 .map_err(|e| format!("cannot listen on {address}: {e}"))?;
@@ -227,7 +242,7 @@ impl InstanceImpl {
             envoy_log!(Main, info, "all clusters initialized. initializing init manager");
             trace::instant(Stage::InitManagerInitialize, None, 0, 0, 0);
             if let Some(server) = weak.upgrade() {
-                server.start_workers();
+                server.initialize_init_manager();
             }
         }));
         envoy_log!(Main, info, "starting main dispatch loop");
@@ -238,6 +253,17 @@ impl InstanceImpl {
         self.main_thread_guard_dog.stop_watching(&watch_dog);
         self.terminate();
         end == RunEnd::Done && !self.failed.load(Ordering::Relaxed)
+    }
+
+    fn initialize_init_manager(&self) {
+        let weak = self.weak.clone();
+        let run_helper = Rc::new(WatcherImpl::new("RunHelper", move || {
+            if let Some(server) = weak.upgrade() {
+                server.start_workers();
+            }
+        }));
+        *self.run_helper.borrow_mut() = Some(run_helper.clone());
+        self.init_manager.initialize(&run_helper);
     }
 
     fn start_workers(&self) {
@@ -356,7 +382,7 @@ impl InstanceImpl {
 
     /// Stops accepting at once: who connects is refused. Connections stay, and close bit by bit.
     pub(super) fn stop_listeners(&self, direction: DrainDirection) {
-        self.listener_manager.stop_listeners(direction, &self.dispatcher);
+        self.listener_manager.stop_listeners(direction);
     }
 
     /// Ends [`InstanceImpl::run`].

@@ -70,11 +70,21 @@ impl WorkerImpl {
         });
     }
 
-    /// Has the worker stop accepting from a listener; connections stay. `completion` runs on the worker.
-    pub fn stop_listener(&self, listener: Arc<ListenerConfig>, completion: impl FnOnce() + Send + 'static) {
+    /// Has the worker stop accepting from the listener of this tag; connections stay. `completion` runs on the worker.
+    pub fn stop_listener(&self, tag: u64, completion: impl FnOnce() + Send + 'static) {
         self.dispatcher.post(move || {
             if let Some(handler) = HANDLER.with_borrow(Clone::clone) {
-                handler.stop_listener(&listener);
+                handler.stop_listener(tag);
+                completion();
+            }
+        });
+    }
+
+    /// Has the worker let go of the listener of this tag and close its connections. `completion` runs on the worker.
+    pub fn remove_listener(&self, tag: u64, completion: impl FnOnce() + Send + 'static) {
+        self.dispatcher.post(move || {
+            if let Some(handler) = HANDLER.with_borrow(Clone::clone) {
+                handler.remove_listener(tag);
                 completion();
             }
         });

@@ -22,15 +22,15 @@ mod trace;
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
-use super::listener_config::ListenerConfig;
+use super::listener_config::{ListenerConfig, ListenerFactoryContext};
 use super::server::InstanceImpl;
 use crate::access_log::{self, FileAccessLogConfig};
 use crate::config::extension::TypedFactory;
 use crate::config::{self, AccessLog};
 use crate::envoy_log;
 use crate::event::Dispatcher;
-use crate::filters::ServerFactoryContext;
 use crate::filters::http::HttpFilter;
 use crate::filters::network::http_connection_manager::{self, HttpConnectionManager};
 use crate::network::ListenSocket;
@@ -171,15 +171,14 @@ impl AdminImpl {
         server: &Weak<InstanceImpl>,
         dispatcher: &Dispatcher,
         socket: ListenSocket,
-        context: &ServerFactoryContext,
+        context: &ListenerFactoryContext<'_>,
         config: &config::bootstrap::Admin,
     ) -> Result<(Rc<Self>, ListenerConfig), String> {
         let configured = config.address.clone().ok_or("admin.address: is required")?;
         let listener = listener(config, configured);
         let address = socket.local_address().clone();
-        let socket = || Ok(socket);
-        let listener =
-            ListenerConfig::with_socket(&listener, "admin", &address, socket, context, None, "admin")?;
+        let socket = || Ok(Arc::new(socket));
+        let listener = ListenerConfig::with_socket(&listener, "admin", &address, socket, context)?;
         let admin = Rc::new(AdminImpl { server: server.clone(), turns: Turns::new(dispatcher) });
         ADMIN.set(Rc::downgrade(&admin));
         Ok((admin, listener))

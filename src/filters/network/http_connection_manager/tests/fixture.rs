@@ -37,6 +37,7 @@ use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, RequestDecoder, ServerConnectionCallbacks, Stream, StreamCallbacks,
     StreamEncoder, StreamResetReason,
 };
+use crate::init::ManagerImpl;
 use crate::network::{Address, ConnectionCallbacks, ConnectionEvent, DrainDecision};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
@@ -501,6 +502,7 @@ impl Fixture {
         };
         let context = FactoryContext {
             server: &server,
+            init_manager: &ManagerImpl::new("test"),
             listener_scope: &stats.root_scope(),
             is_logged: true,
             drain_decision: Arc::new(NeverDrains),
