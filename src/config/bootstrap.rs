@@ -10,7 +10,7 @@ use super::cluster::Cluster;
 use super::core::Node;
 use super::error::ConfigError;
 use super::listener::Listener;
-use super::reader::{FromMessage, MessageReader};
+use super::reader::MessageReader;
 use super::runtime::LayeredRuntime;
 use super::watchdog::Watchdogs;
 use crate::message;
@@ -18,91 +18,64 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a proxy starts with. The default is that of an empty document.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bootstrap {
-    /// Who this proxy is.
-    pub node: Node,
-    /// Listeners and clusters.
-    pub static_resources: StaticResources,
-    /// The admin endpoint; `None` when absent.
-    pub admin: Option<Admin>,
-    /// Settings for all clusters.
-    pub cluster_manager: ClusterManager,
-    /// At least 1 ms and less than 5 min, default 5 s.
-    pub stats_flush_interval: Duration,
-    /// How long a thread may stay away from its loop.
-    pub watchdogs: Watchdogs,
-    /// How stats are named.
-    pub stats_config: StatsConfig,
-    /// Directory of start-up flags; empty means none.
-    pub flags_path: String,
-    /// Runtime settings; `None` when absent, which in Envoy is a single admin
-    /// layer.
-    pub layered_runtime: Option<LayeredRuntime>,
-    /// Full paths of what was skipped because unknown fields are allowed.
-    pub unknown_fields: Vec<String>,
-}
-
-impl Default for Bootstrap {
-    fn default() -> Self {
-        Self {
-            node: Node::default(),
-            static_resources: StaticResources::default(),
-            admin: None,
-            cluster_manager: ClusterManager::default(),
-            stats_flush_interval: Duration::from_secs(5),
-            watchdogs: Watchdogs::default(),
-            stats_config: StatsConfig::default(),
-            flags_path: String::new(),
-            layered_runtime: None,
-            unknown_fields: Vec::new(),
-        }
+message! {
+    /// What a proxy starts with. The default is that of an empty document.
+    pub struct Bootstrap = "envoy.config.bootstrap.v3.Bootstrap", checked by check_clusters {
+        /// Who this proxy is.
+        pub node: Node,
+        /// Listeners and clusters.
+        pub static_resources: StaticResources,
+        /// The admin endpoint; `None` when absent.
+        pub admin: Option<Admin>,
+        /// Settings for all clusters.
+        pub cluster_manager: ClusterManager,
+        /// At least 1 ms and less than 5 min, default 5 s.
+        pub stats_flush_interval: Duration = Duration::from_secs(5),
+        /// How long a thread may stay away from its loop.
+        pub watchdogs: Watchdogs => Watchdogs::of_bootstrap,
+        /// How stats are named.
+        pub stats_config: StatsConfig,
+        /// Directory of start-up flags; empty means none.
+        pub flags_path: String,
+        /// Runtime settings; `None` when absent, which in Envoy is a single admin
+        /// layer.
+        pub layered_runtime: Option<LayeredRuntime>,
+        /// Full paths of what was skipped because unknown fields are allowed; no field of the API, and known only when
+        /// the whole document has been read.
+        pub unknown_fields: Vec<String> => not_yet_known,
     }
 }
 
-impl FromMessage for Bootstrap {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let default = Self::default();
-        let flush = r.duration("stats_flush_interval")?;
-        let bootstrap = Self {
-            node: r.message("node")?.unwrap_or_default(),
-            static_resources: r.message("static_resources")?.unwrap_or_default(),
-            admin: r.message("admin")?,
-            cluster_manager: r.message("cluster_manager")?.unwrap_or_default(),
-            stats_flush_interval: flush.unwrap_or(default.stats_flush_interval),
-            watchdogs: Watchdogs::of_bootstrap(r)?,
-            stats_config: r.message("stats_config")?.unwrap_or_default(),
-            flags_path: r.string("flags_path")?,
-            layered_runtime: r.message("layered_runtime")?,
-            ..default
-        };
-        // What cannot be read is missing here.
-        if !r.has_errors() {
-            check_clusters(r, &bootstrap)?;
-        }
-        Ok(bootstrap)
+fn not_yet_known(_: &mut MessageReader<'_>, _: &str) -> Result<Vec<String>, ConfigError> {
+    Ok(Vec::new())
+}
+
+/// Refuses what needs more than one resource to decide, where all of them could be read.
+fn check_clusters(r: &MessageReader<'_>, bootstrap: &Bootstrap) {
+    if !r.has_errors()
+        && let Err((path, message)) = find_wrong_cluster(r, bootstrap)
+    {
+        r.refuse(&path, message);
     }
 }
 
-fn check_clusters(r: &MessageReader<'_>, bootstrap: &Bootstrap) -> Result<(), ConfigError> {
+/// The first that is wrong: its path and what is.
+fn find_wrong_cluster(r: &MessageReader<'_>, bootstrap: &Bootstrap) -> Result<(), (String, String)> {
     let mut names = HashSet::new();
     for (i, cluster) in bootstrap.static_resources.clusters.iter().enumerate() {
         if !names.insert(cluster.name.as_str()) {
             let path = format!("static_resources.clusters[{i}].name");
-            let message = format!("cluster manager: duplicate cluster '{}'", cluster.name);
-            return Err(ConfigError::new(path, message));
+            return Err((path, format!("cluster manager: duplicate cluster '{}'", cluster.name)));
         }
     }
     let local = bootstrap.cluster_manager.local_cluster_name.as_str();
     if !local.is_empty() && !names.contains(local) {
-        let message = format!("local cluster '{local}' must be defined");
-        return Err(ConfigError::new("cluster_manager.local_cluster_name", message));
+        let path = "cluster_manager.local_cluster_name".to_string();
+        return Err((path, format!("local cluster '{local}' must be defined")));
     }
     for named in r.take_clusters_named() {
         if !names.contains(named.cluster.as_str()) {
-            let message = format!("{}: unknown cluster '{}'", named.by, named.cluster);
-            return Err(ConfigError::new(named.path, message));
+            return Err((named.path, format!("{}: unknown cluster '{}'", named.by, named.cluster)));
         }
     }
     Ok(())

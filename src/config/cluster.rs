@@ -1,10 +1,11 @@
 //! `envoy.config.cluster.v3`: clusters and their circuit breakers.
 
 use super::address::SocketAddress;
-use super::core::{Percent, RoutingPriority, TcpKeepalive, read_transport_socket};
+use super::core::{self, Percent, RoutingPriority, TcpKeepalive};
 use super::endpoint::ClusterLoadAssignment;
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
+use super::message::OnlyFalse;
 use super::protocol_options::{
     Http1ProtocolOptions, HttpProtocolOptions, UPSTREAM_HTTP_PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions,
 };
@@ -15,41 +16,41 @@ use std::time::Duration;
 /// Envoy's buffer limit for connections, in bytes.
 pub const DEFAULT_BUFFER_LIMIT_BYTES: u32 = 1024 * 1024;
 
-/// A named group of hosts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cluster {
-    /// Never empty.
-    pub name: String,
-    /// Name used in stats instead of `name`, unless empty.
-    pub alt_stat_name: String,
-    /// Where the hosts come from.
-    pub cluster_type: TypedConfig,
-    /// More than zero, default 5 s.
-    pub connect_timeout: Duration,
-    /// Bytes, default 1 MiB; 0 is no limit.
-    pub per_connection_buffer_limit_bytes: u32,
-    /// How a host is chosen.
-    pub load_balancing_policy: TypedConfig,
-    /// The hosts; `None` is a cluster without any.
-    pub load_assignment: Option<ClusterLoadAssignment>,
-    /// Limits per priority.
-    pub circuit_breakers: CircuitBreakers,
-    /// How HTTP is spoken to the hosts, from the extension or the older fields.
-    /// The cluster's own `max_requests_per_connection` is merged in here.
-    pub http_protocol_options: UpstreamHttpProtocolOptions,
-    /// Percent 0..=100, default 50: with fewer healthy hosts all of them get
-    /// requests.
-    pub healthy_panic_threshold: f64,
-    /// TCP keepalive; `None` leaves the socket alone.
-    pub tcp_keepalive: Option<TcpKeepalive>,
-    /// Local address of upstream connections.
-    pub source_address: Option<SocketAddress>,
-    /// Close a host's connections when it becomes unhealthy; default false.
-    pub close_connections_on_host_health_failure: bool,
-    /// Remove a host at once, even if it is healthy; default false.
-    pub ignore_health_on_host_removal: bool,
-    /// The transport of connections to the hosts; `None` is plain TCP.
-    pub transport_socket: Option<TypedConfig>,
+message! {
+    /// A named group of hosts.
+    pub message Cluster = "envoy.config.cluster.v3.Cluster" {
+        /// Never empty.
+        pub name: String,
+        /// Name used in stats instead of `name`, unless empty.
+        pub alt_stat_name: String,
+        /// More than zero, default 5 s.
+        pub connect_timeout: Duration = Duration::from_secs(5),
+        /// Bytes, default 1 MiB; 0 is no limit.
+        pub per_connection_buffer_limit_bytes: u32 = DEFAULT_BUFFER_LIMIT_BYTES,
+        /// The hosts; `None` is a cluster without any.
+        pub load_assignment: Option<ClusterLoadAssignment>,
+        /// Limits per priority.
+        pub circuit_breakers: CircuitBreakers,
+        /// How HTTP is spoken to the hosts, from the extension or the older fields.
+        /// The cluster's own `max_requests_per_connection` is merged in here.
+        pub http_protocol_options: UpstreamHttpProtocolOptions => read_http_protocol_options,
+        /// How hosts are balanced, whichever policy it is.
+        pub common_lb_config: CommonLbConfig,
+        /// Of connections to the hosts.
+        pub upstream_connection_options: UpstreamConnectionOptions,
+        /// Where connections to the hosts come from.
+        pub upstream_bind_config: BindConfig,
+        /// Close a host's connections when it becomes unhealthy; default false.
+        pub close_connections_on_host_health_failure: bool,
+        /// Remove a host at once, even if it is healthy; default false.
+        pub ignore_health_on_host_removal: bool,
+        /// The transport of connections to the hosts; `None` is plain TCP.
+        pub transport_socket: Option<TypedConfig> => read_transport_socket,
+        /// How a host is chosen.
+        pub load_balancing_policy: TypedConfig => read_load_balancing_policy,
+        /// Where the hosts come from.
+        pub cluster_type: TypedConfig => read_cluster_type,
+    }
 }
 
 /// The values of `Cluster.DiscoveryType`, and the extensions behind them.
@@ -77,35 +78,12 @@ const LB_POLICIES: &[(&str, &str)] = &[
 /// The default among them.
 const ROUND_ROBIN: &str = "envoy.load_balancing_policies.round_robin";
 
-impl FromMessage for Cluster {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let connection: UpstreamConnectionOptions =
-            r.message("upstream_connection_options")?.unwrap_or_default();
-        let lb: CommonLbConfig = r.message("common_lb_config")?.unwrap_or_default();
-        let bind: BindConfig = r.message("upstream_bind_config")?.unwrap_or_default();
-        let buffer_limit = r.opt_u32("per_connection_buffer_limit_bytes")?;
-        Ok(Self {
-            name: r.string("name")?,
-            alt_stat_name: r.string("alt_stat_name")?,
-            connect_timeout: r.duration("connect_timeout")?.unwrap_or(Duration::from_secs(5)),
-            per_connection_buffer_limit_bytes: buffer_limit.unwrap_or(DEFAULT_BUFFER_LIMIT_BYTES),
-            load_assignment: r.message("load_assignment")?,
-            circuit_breakers: r.message("circuit_breakers")?.unwrap_or_default(),
-            http_protocol_options: read_http_protocol_options(r)?,
-            healthy_panic_threshold: lb.healthy_panic_threshold.unwrap_or(50.0),
-            tcp_keepalive: connection.tcp_keepalive,
-            source_address: bind.source_address,
-            close_connections_on_host_health_failure: r.bool("close_connections_on_host_health_failure")?,
-            ignore_health_on_host_removal: r.bool("ignore_health_on_host_removal")?,
-            transport_socket: read_transport_socket(r, Category::UpstreamTransportSockets)?,
-            load_balancing_policy: read_load_balancing_policy(r)?,
-            cluster_type: read_cluster_type(r)?,
-        })
-    }
+fn read_transport_socket(r: &mut MessageReader<'_>, _: &str) -> Result<Option<TypedConfig>, ConfigError> {
+    core::read_transport_socket(r, Category::UpstreamTransportSockets)
 }
 
 /// `cluster_type` or, without it, `type`.
-fn read_cluster_type(r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError> {
+fn read_cluster_type(r: &mut MessageReader<'_>, _: &str) -> Result<TypedConfig, ConfigError> {
     const CATEGORY: Category = Category::Clusters;
     let custom = r.message_with("cluster_type", |r| {
         Ok((r.string("name")?, r.opt_typed_config("typed_config", CATEGORY)?))
@@ -120,7 +98,7 @@ fn read_cluster_type(r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigErr
 }
 
 /// The first policy of `load_balancing_policy` that an extension knows or, without that, `lb_policy`.
-fn read_load_balancing_policy(r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError> {
+fn read_load_balancing_policy(r: &mut MessageReader<'_>, _: &str) -> Result<TypedConfig, ConfigError> {
     const CATEGORY: Category = Category::LoadBalancingPolicies;
     let cluster = r.string("name")?;
     let listed = r.message_with("load_balancing_policy", |r| {
@@ -175,7 +153,10 @@ fn named(
 
 /// The extension or, without it, the older fields of the cluster itself. Envoy
 /// ignores the older ones beside the extension; here giving both is an error.
-fn read_http_protocol_options(r: &mut MessageReader<'_>) -> Result<UpstreamHttpProtocolOptions, ConfigError> {
+fn read_http_protocol_options(
+    r: &mut MessageReader<'_>,
+    _: &str,
+) -> Result<UpstreamHttpProtocolOptions, ConfigError> {
     let extension = read_extension(r)?;
     let has_extension = extension.is_some();
     let mut options = extension.unwrap_or_default();
@@ -252,37 +233,30 @@ message! {
     }
 }
 
-#[derive(Default)]
-struct UpstreamConnectionOptions {
-    tcp_keepalive: Option<TcpKeepalive>,
-}
-
-impl FromMessage for UpstreamConnectionOptions {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { tcp_keepalive: r.message("tcp_keepalive")? })
+message! {
+    /// `UpstreamConnectionOptions`.
+    #[derive(Eq)]
+    pub struct UpstreamConnectionOptions = "envoy.config.cluster.v3.UpstreamConnectionOptions" {
+        /// TCP keepalive; `None` leaves the socket alone.
+        pub tcp_keepalive: Option<TcpKeepalive>,
     }
 }
 
-#[derive(Default)]
-struct CommonLbConfig {
-    healthy_panic_threshold: Option<f64>,
-}
-
-impl FromMessage for CommonLbConfig {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let percent: Option<Percent> = r.message("healthy_panic_threshold")?;
-        Ok(Self { healthy_panic_threshold: percent.map(|p| p.value) })
+message! {
+    /// `Cluster.CommonLbConfig`.
+    pub struct CommonLbConfig = "envoy.config.cluster.v3.Cluster.CommonLbConfig" {
+        /// Default 50: with fewer healthy hosts all of them get requests.
+        pub healthy_panic_threshold: Percent = Percent { value: 50.0 },
     }
 }
 
-#[derive(Default)]
-struct BindConfig {
-    source_address: Option<SocketAddress>,
-}
-
-impl FromMessage for BindConfig {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_if_true("freebind")?;
-        Ok(Self { source_address: r.message("source_address")? })
+message! {
+    /// `envoy.config.core.v3.BindConfig`.
+    #[derive(Eq)]
+    pub struct BindConfig = "envoy.config.core.v3.BindConfig" {
+        /// Local address of upstream connections.
+        pub source_address: Option<SocketAddress>,
+        /// Whether that may be one that the host has not (`IP_FREEBIND`).
+        pub freebind: OnlyFalse,
     }
 }

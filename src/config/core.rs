@@ -7,35 +7,28 @@ use super::reader::{EnumTable, FromMessage, MessageReader};
 use crate::{enum_fields, message};
 use serde_json::Value;
 
-/// Who this proxy is.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Node {
-    /// Unique name of the node; `--service-node` wins over it.
-    pub id: String,
-    /// Name of the node's own cluster; `--service-cluster` wins over it.
-    pub cluster: String,
-    /// Free-form object, `Null` when absent.
-    pub metadata: Value,
-    /// Where the node runs.
-    pub locality: Locality,
-    /// Free text that names the program.
-    pub user_agent_name: String,
+message! {
+    /// Who a proxy is.
+    pub struct Node = "envoy.config.core.v3.Node" {
+        /// Unique name of the node; `--service-node` wins over it.
+        pub id: String,
+        /// Name of the node's own cluster; `--service-cluster` wins over it.
+        pub cluster: String,
+        /// Free-form object, `Null` when absent.
+        pub metadata: Value => read_metadata,
+        /// Where the node runs.
+        pub locality: Locality,
+        /// Free text that names the program.
+        pub user_agent_name: String,
+    }
 }
 
-impl FromMessage for Node {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let metadata = r.value("metadata")?.cloned().unwrap_or_default();
-        if !metadata.is_null() && !metadata.is_object() {
-            r.refuse("metadata", "expected an object");
-        }
-        Ok(Self {
-            id: r.string("id")?,
-            cluster: r.string("cluster")?,
-            metadata,
-            locality: r.message("locality")?.unwrap_or_default(),
-            user_agent_name: r.string("user_agent_name")?,
-        })
+fn read_metadata(r: &mut MessageReader<'_>, name: &str) -> Result<Value, ConfigError> {
+    let metadata = r.value(name)?.cloned().unwrap_or_default();
+    if !metadata.is_null() && !metadata.is_object() {
+        r.refuse(name, "expected an object");
     }
+    Ok(metadata)
 }
 
 message! {
@@ -110,14 +103,11 @@ pub(super) fn read_transport_socket(
     r.message_with("transport_socket", read)
 }
 
-/// `envoy.type.v3.Percent`.
-pub(super) struct Percent {
-    pub(super) value: f64,
-}
-
-impl FromMessage for Percent {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { value: r.opt_f64("value")?.unwrap_or(0.0) })
+message! {
+    /// `envoy.type.v3.Percent`.
+    pub struct Percent = "envoy.type.v3.Percent" {
+        /// 0..=100.
+        pub value: f64,
     }
 }
 

@@ -2,46 +2,32 @@
 
 use super::address::Address;
 use super::core::Locality;
-use super::error::ConfigError;
-use super::reader::{EnumTable, FromMessage, MessageReader};
-use crate::message;
+use super::reader::{EnumTable, MessageReader};
+use crate::{enum_fields, message};
 
 /// Envoy's `overprovisioning_factor` in percent.
 pub const DEFAULT_OVERPROVISIONING_FACTOR: u32 = 140;
 
-/// The hosts of a cluster, by locality and priority.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterLoadAssignment {
-    /// Never empty; it need not equal the cluster's name.
-    pub cluster_name: String,
-    /// Groups of hosts.
-    pub endpoints: Vec<LocalityLbEndpoints>,
-    /// Percent, at least 1, default 140: how far the share of healthy hosts of a
-    /// priority may fall before requests go to the next one.
-    pub overprovisioning_factor: u32,
-}
-
-impl FromMessage for ClusterLoadAssignment {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let policy: Policy = r.message("policy")?.unwrap_or_default();
-        Ok(Self {
-            cluster_name: r.string("cluster_name")?,
-            endpoints: r.messages("endpoints")?,
-            overprovisioning_factor: policy
-                .overprovisioning_factor
-                .unwrap_or(DEFAULT_OVERPROVISIONING_FACTOR),
-        })
+message! {
+    /// The hosts of a cluster, by locality and priority.
+    #[derive(Eq)]
+    pub struct ClusterLoadAssignment = "envoy.config.endpoint.v3.ClusterLoadAssignment" {
+        /// Never empty; it need not equal the cluster's name.
+        pub cluster_name: String,
+        /// Groups of hosts.
+        pub endpoints: Vec<LocalityLbEndpoints>,
+        /// How they are balanced.
+        pub policy: Policy,
     }
 }
 
-#[derive(Default)]
-struct Policy {
-    overprovisioning_factor: Option<u32>,
-}
-
-impl FromMessage for Policy {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { overprovisioning_factor: r.opt_u32("overprovisioning_factor")? })
+message! {
+    /// `ClusterLoadAssignment.Policy`.
+    #[derive(Eq)]
+    pub struct Policy = "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy" {
+        /// Percent, at least 1, default 140: how far the share of healthy hosts of a priority may fall before requests
+        /// go to the next one.
+        pub overprovisioning_factor: u32 = DEFAULT_OVERPROVISIONING_FACTOR,
     }
 }
 
@@ -60,42 +46,27 @@ message! {
     }
 }
 
-/// One host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LbEndpoint {
-    /// Where it listens.
-    pub address: Address,
-    /// Name used for host rewrites; may be empty.
-    pub hostname: String,
-    /// Health as the configuration has it.
-    pub health_status: HealthStatus,
-    /// At least 1, default 1.
-    pub load_balancing_weight: u32,
-}
-
-impl FromMessage for LbEndpoint {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let weight = r.opt_u32("load_balancing_weight")?;
-        let health_status = r.enumeration("health_status", HealthStatus::TABLE)?.unwrap_or_default();
-        let endpoint: Endpoint = r.required_message("endpoint")?;
-        Ok(Self {
-            address: endpoint.address,
-            hostname: endpoint.hostname,
-            health_status,
-            load_balancing_weight: weight.unwrap_or(1),
-        })
+message! {
+    /// A host.
+    #[derive(Eq)]
+    pub message LbEndpoint = "envoy.config.endpoint.v3.LbEndpoint" {
+        /// Health as the configuration has it.
+        pub health_status: HealthStatus,
+        /// At least 1, default 1.
+        pub load_balancing_weight: u32 = 1,
+        /// Who it is.
+        pub endpoint: Endpoint => MessageReader::required_message,
     }
 }
 
-struct Endpoint {
-    address: Address,
-    hostname: String,
-}
-
-impl FromMessage for Endpoint {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let hostname = r.string("hostname")?;
-        Ok(Self { address: r.required_message("address")?, hostname })
+message! {
+    /// Where a host is.
+    #[derive(Eq)]
+    pub message Endpoint = "envoy.config.endpoint.v3.Endpoint" {
+        /// Name used for host rewrites; may be empty.
+        pub hostname: String,
+        /// Where it listens.
+        pub address: Address => MessageReader::required_message,
     }
 }
 
@@ -127,3 +98,5 @@ impl HealthStatus {
         ("DEGRADED", Self::Degraded),
     ];
 }
+
+enum_fields! { HealthStatus }

@@ -3,41 +3,50 @@
 use super::access_log::AccessLog;
 use super::address::{Address, CidrRange};
 use super::cluster::DEFAULT_BUFFER_LIMIT_BYTES;
-use super::core::read_transport_socket;
+use super::core;
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
-use super::reader::{EnumTable, FromMessage, MessageReader};
+use super::message::OnlyFalse;
+use super::reader::{EnumTable, MessageReader};
+use crate::{enum_fields, message};
 use std::time::Duration;
 
-/// An address to listen on and what to do with its connections.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listener {
-    /// May be empty; Envoy then makes one up.
-    pub name: String,
-    /// Where to listen.
-    pub address: Address,
-    /// Instead of the address in stats, unless empty.
-    pub stat_prefix: String,
-    /// May be empty only if there is a default chain.
-    pub filter_chains: Vec<FilterChain>,
-    /// For connections that no chain matches.
-    pub default_filter_chain: Option<FilterChain>,
-    /// Bytes, default 1 MiB; 0 is no limit.
-    pub per_connection_buffer_limit_bytes: u32,
-    /// Time for listener filters, default 15 s; zero is no limit.
-    pub listener_filters_timeout: Duration,
-    /// Which side of a sidecar it serves.
-    pub traffic_direction: TrafficDirection,
-    /// When connections are drained.
-    pub drain_type: DrainType,
-    /// Default true; otherwise connections only come from another listener.
-    pub bind_to_port: bool,
-    /// `listen(2)` backlog; `None` is Envoy's default, the kernel's `somaxconn`.
-    pub tcp_backlog_size: Option<u32>,
-    /// One socket per worker; `None` when absent (Envoy's default is true).
-    pub enable_reuse_port: Option<bool>,
-    /// Logged per connection.
-    pub access_log: Vec<AccessLog>,
+message! {
+    /// An address to listen on and what to do with its connections.
+    pub message Listener = "envoy.config.listener.v3.Listener", checked by check_listener {
+        /// May be empty; Envoy then makes one up.
+        pub name: String,
+        /// Instead of the address in stats, unless empty.
+        pub stat_prefix: String,
+        /// May be empty only if there is a default chain.
+        pub filter_chains: Vec<FilterChain>,
+        /// For connections that no chain matches.
+        pub default_filter_chain: Option<FilterChain>,
+        /// Bytes, default 1 MiB; 0 is no limit.
+        pub per_connection_buffer_limit_bytes: u32 = DEFAULT_BUFFER_LIMIT_BYTES,
+        /// Time for listener filters, default 15 s; zero is no limit.
+        pub listener_filters_timeout: Duration = Duration::from_secs(15),
+        /// Which side of a sidecar it serves.
+        pub traffic_direction: TrafficDirection,
+        /// When connections are drained.
+        pub drain_type: DrainType,
+        /// Default true; otherwise connections only come from another listener.
+        pub bind_to_port: bool = true,
+        /// `listen(2)` backlog; `None` is Envoy's default, the kernel's `somaxconn`.
+        pub tcp_backlog_size: Option<u32>,
+        /// One socket per worker; `None` when absent (Envoy's default is true).
+        pub enable_reuse_port: Option<bool>,
+        /// Logged per connection.
+        pub access_log: Vec<AccessLog>,
+        /// Whether connections go on to the listener that they were meant for.
+        pub use_original_dst: OnlyFalse,
+        /// Whether connections to any address are taken (`IP_TRANSPARENT`).
+        pub transparent: OnlyFalse,
+        /// Whether the address may be one that the host has not (`IP_FREEBIND`).
+        pub freebind: OnlyFalse,
+        /// Where to listen.
+        pub address: Address => MessageReader::required_message,
+    }
 }
 
 impl Listener {
@@ -57,6 +66,9 @@ impl Listener {
             tcp_backlog_size: None,
             enable_reuse_port: None,
             access_log: Vec::new(),
+            use_original_dst: OnlyFalse,
+            transparent: OnlyFalse,
+            freebind: OnlyFalse,
         }
     }
 }
@@ -92,65 +104,36 @@ impl DrainType {
     const TABLE: &EnumTable<Self> = &[("DEFAULT", Self::Default), ("MODIFY_ONLY", Self::ModifyOnly)];
 }
 
-impl FromMessage for Listener {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        for name in ["use_original_dst", "transparent", "freebind"] {
-            r.unsupported_if_true(name)?;
-        }
-        let filter_chains: Vec<FilterChain> = r.messages("filter_chains")?;
-        let default_filter_chain = r.message("default_filter_chain")?;
-        let no_chain = filter_chains.is_empty() && r.is_all_of("filter_chains", &filter_chains);
-        if no_chain && !r.has("default_filter_chain") {
-            r.require("filter_chains", "no filter chains specified");
-        }
-        let buffer_limit = r.opt_u32("per_connection_buffer_limit_bytes")?;
-        let filters_timeout = r.duration("listener_filters_timeout")?;
-        Ok(Self {
-            name: r.string("name")?,
-            stat_prefix: r.string("stat_prefix")?,
-            filter_chains,
-            default_filter_chain,
-            per_connection_buffer_limit_bytes: buffer_limit.unwrap_or(DEFAULT_BUFFER_LIMIT_BYTES),
-            listener_filters_timeout: filters_timeout.unwrap_or(Duration::from_secs(15)),
-            traffic_direction: r
-                .enumeration("traffic_direction", TrafficDirection::TABLE)?
-                .unwrap_or_default(),
-            drain_type: r.enumeration("drain_type", DrainType::TABLE)?.unwrap_or_default(),
-            bind_to_port: r.opt_bool("bind_to_port")?.unwrap_or(true),
-            tcp_backlog_size: r.opt_u32("tcp_backlog_size")?,
-            enable_reuse_port: r.opt_bool("enable_reuse_port")?,
-            access_log: r.messages("access_log")?,
-            address: r.required_message("address")?,
-        })
+fn check_listener(r: &mut MessageReader<'_>, listener: &Listener) {
+    let chains = &listener.filter_chains;
+    if chains.is_empty() && r.is_all_of("filter_chains", chains) && !r.has("default_filter_chain") {
+        r.require("filter_chains", "no filter chains specified");
     }
 }
 
-/// Filters for the connections that match.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct FilterChain {
-    /// May be empty.
-    pub name: String,
-    /// `None` and the empty match take every connection.
-    pub filter_chain_match: Option<FilterChainMatch>,
-    /// In order; without any the connection is closed.
-    pub filters: Vec<Filter>,
-    /// `None` is plain TCP.
-    pub transport_socket: Option<TypedConfig>,
+message! {
+    /// Filters for the connections that match.
+    pub struct FilterChain = "envoy.config.listener.v3.FilterChain", checked by check_chain {
+        /// May be empty.
+        pub name: String,
+        /// `None` and the empty match take every connection.
+        pub filter_chain_match: Option<FilterChainMatch>,
+        /// In order; without any the connection is closed.
+        pub filters: Vec<Filter>,
+        /// `None` is plain TCP.
+        pub transport_socket: Option<TypedConfig> => read_transport_socket,
+        /// Whether connections begin with a header of the PROXY protocol.
+        pub use_proxy_proto: OnlyFalse,
+    }
 }
 
-impl FromMessage for FilterChain {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.unsupported_if_true("use_proxy_proto")?;
-        let filters: Vec<Filter> = r.messages("filters")?;
-        if r.is_all_of("filters", &filters) {
-            check_terminal(r, &filters);
-        }
-        Ok(Self {
-            name: r.string("name")?,
-            filter_chain_match: r.message("filter_chain_match")?,
-            filters,
-            transport_socket: read_transport_socket(r, Category::DownstreamTransportSockets)?,
-        })
+fn read_transport_socket(r: &mut MessageReader<'_>, _: &str) -> Result<Option<TypedConfig>, ConfigError> {
+    core::read_transport_socket(r, Category::DownstreamTransportSockets)
+}
+
+fn check_chain(r: &MessageReader<'_>, chain: &FilterChain) {
+    if r.is_all_of("filters", &chain.filters) {
+        check_terminal(r, &chain.filters);
     }
 }
 
@@ -167,25 +150,27 @@ fn check_terminal(r: &MessageReader<'_>, filters: &[Filter]) {
     }
 }
 
-/// Which connections a chain is for; an empty list matches all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FilterChainMatch {
-    /// 1..=65535.
-    pub destination_port: Option<u16>,
-    /// Destination addresses.
-    pub prefix_ranges: Vec<CidrRange>,
-    /// Source addresses.
-    pub source_prefix_ranges: Vec<CidrRange>,
-    /// 1..=65535 each.
-    pub source_ports: Vec<u16>,
-    /// Where the peer is.
-    pub source_type: ConnectionSourceType,
-    /// TLS server names.
-    pub server_names: Vec<String>,
-    /// `raw_buffer`, `tls` or empty for any.
-    pub transport_protocol: String,
-    /// ALPN names.
-    pub application_protocols: Vec<String>,
+message! {
+    /// Which connections a chain is for; an empty list matches all.
+    #[derive(Eq)]
+    pub struct FilterChainMatch = "envoy.config.listener.v3.FilterChainMatch" {
+        /// 1..=65535.
+        pub destination_port: Option<u16>,
+        /// Destination addresses.
+        pub prefix_ranges: Vec<CidrRange>,
+        /// Source addresses.
+        pub source_prefix_ranges: Vec<CidrRange>,
+        /// 1..=65535 each.
+        pub source_ports: Vec<u16>,
+        /// Where the peer is.
+        pub source_type: ConnectionSourceType,
+        /// TLS server names.
+        pub server_names: Vec<String>,
+        /// `raw_buffer`, `tls` or empty for any.
+        pub transport_protocol: String,
+        /// ALPN names.
+        pub application_protocols: Vec<String>,
+    }
 }
 
 /// `FilterChainMatch.ConnectionSourceType`.
@@ -205,35 +190,18 @@ impl ConnectionSourceType {
         &[("ANY", Self::Any), ("SAME_IP_OR_LOOPBACK", Self::SameIpOrLoopback), ("EXTERNAL", Self::External)];
 }
 
-impl FromMessage for FilterChainMatch {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let port = r.opt_u32("destination_port")?;
-        let source_ports = r.u32s("source_ports")?;
-        Ok(Self {
-            destination_port: port.map(|p| p as u16),
-            prefix_ranges: r.messages("prefix_ranges")?,
-            source_prefix_ranges: r.messages("source_prefix_ranges")?,
-            source_ports: source_ports.into_iter().map(|p| p as u16).collect(),
-            source_type: r.enumeration("source_type", ConnectionSourceType::TABLE)?.unwrap_or_default(),
-            server_names: r.strings("server_names")?,
-            transport_protocol: r.string("transport_protocol")?,
-            application_protocols: r.strings("application_protocols")?,
-        })
+message! {
+    /// A network filter.
+    pub message Filter = "envoy.config.listener.v3.Filter" {
+        /// Never empty; what counts is the type of the configuration.
+        pub name: String,
+        /// What it is.
+        pub typed_config: TypedConfig => read_network_filter,
     }
 }
 
-/// A network filter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Filter {
-    /// Never empty; what counts is the type of the configuration.
-    pub name: String,
-    /// What it is.
-    pub typed_config: TypedConfig,
+fn read_network_filter(r: &mut MessageReader<'_>, name: &str) -> Result<TypedConfig, ConfigError> {
+    r.typed_config(name, Category::NetworkFilters)
 }
 
-impl FromMessage for Filter {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.string("name")?;
-        Ok(Self { name, typed_config: r.typed_config("typed_config", Category::NetworkFilters)? })
-    }
-}
+enum_fields! { TrafficDirection, DrainType, ConnectionSourceType }

@@ -32,9 +32,32 @@ impl FieldValue for String {
     }
 }
 
+/// For what the API's rules keep within its range.
+impl FieldValue for u16 {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.opt_u32(name).ok().flatten().map(|number| number as u16)
+    }
+}
+
+impl FieldValue for Vec<u16> {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.u32s(name).ok().map(|numbers| numbers.into_iter().map(|number| number as u16).collect())
+    }
+}
+
 impl FieldValue for Vec<String> {
     fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
         r.strings(name).ok()
+    }
+}
+
+/// A boolean of which only `false` is supported yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnlyFalse;
+
+impl FieldValue for OnlyFalse {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.unsupported_if_true(name).ok().map(|()| OnlyFalse)
     }
 }
 
@@ -77,16 +100,44 @@ macro_rules! enum_fields {
 }
 
 /// Declares a struct for a message of the API, whose fields have the names that they have there: makes it, its
-/// `Default` and its [`FromMessage`]. A field without a default has that of its type. `checked by` names a function
-/// that is given the reader and the struct, to refuse what no rule of the API says.
+/// `Default` and its [`FromMessage`]. A field without a default has that of its type. What is no plain field, the name
+/// of an extension or one of several, is read by the function behind `=>`, which is given the reader and the name. A
+/// message that has to have something, and thus no default, is a `pub message`. `checked by` names a function that is
+/// given the reader and the struct, to refuse what no rule of the API says.
 #[macro_export]
 macro_rules! message {
     (@default) => { Default::default() };
     (@default $default:expr) => { $default };
+    (@read $r:ident $name:expr, $type:ty, ($($default:expr)?) ()) => {
+        <$type as $crate::config::message::FieldValue>::read($r, $name)
+            .unwrap_or_else(|| $crate::message!(@default $($default)?))
+    };
+    (@read $r:ident $name:expr, $type:ty, ($($default:expr)?) ($read:path)) => { $read($r, $name) };
+    (@take $field:ident ()) => { $field };
+    (@take $field:ident ($read:path)) => { $field? };
     (
         $(#[$attribute:meta])*
         pub struct $name:ident = $message:literal $(, checked by $check:path)? {
-            $($(#[$field_attribute:meta])* pub $field:ident: $type:ty $(= $default:expr)?,)*
+            $($(#[$field_attribute:meta])* pub $field:ident: $type:ty $(= $default:expr)? $(=> $read:path)?,)*
+        }
+    ) => {
+        $crate::message! {
+            $(#[$attribute])*
+            pub message $name = $message $(, checked by $check)? {
+                $($(#[$field_attribute])* pub $field: $type $(= $default)? $(=> $read)?,)*
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $crate::message!(@default $($default)?),)* }
+            }
+        }
+    };
+    (
+        $(#[$attribute:meta])*
+        pub message $name:ident = $message:literal $(, checked by $check:path)? {
+            $($(#[$field_attribute:meta])* pub $field:ident: $type:ty $(= $default:expr)? $(=> $read:path)?,)*
         }
     ) => {
         $(#[$attribute])*
@@ -95,21 +146,14 @@ macro_rules! message {
             $($(#[$field_attribute])* pub $field: $type,)*
         }
 
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $crate::message!(@default $($default)?),)* }
-            }
-        }
-
         impl $crate::config::reader::FromMessage for $name {
             fn read(
                 r: &mut $crate::config::reader::MessageReader<'_>,
             ) -> Result<Self, $crate::config::ConfigError> {
                 debug_assert!(r.is_of($message), concat!("what is read is no ", $message));
-                let message = Self {
-                    $($field: <$type as $crate::config::message::FieldValue>::read(r, stringify!($field))
-                        .unwrap_or_else(|| $crate::message!(@default $($default)?)),)*
-                };
+                // All are asked for before one that is missing ends it.
+                $(let $field = $crate::message!(@read r stringify!($field), $type, ($($default)?) ($($read)?));)*
+                let message = Self { $($field: $crate::message!(@take $field ($($read)?)),)* };
                 $($check(r, &message);)?
                 Ok(message)
             }

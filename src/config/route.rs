@@ -7,7 +7,7 @@ use super::core::{DataSource, RoutingPriority};
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::message::FieldValue;
-use super::reader::{EnumTable, FromMessage, MessageReader};
+use super::reader::{EnumTable, MessageReader};
 use crate::message;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -96,17 +96,29 @@ message! {
     }
 }
 
-/// What to look for and what to do then.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// May be empty; used in logs.
-    pub name: String,
-    /// `match` in the API.
-    pub route_match: RouteMatch,
-    /// What to do with a matching request.
-    pub action: Action,
-    /// What it says to HTTP filters.
-    pub typed_per_filter_config: PerFilterConfig,
+message! {
+    /// One route.
+    pub message Route = "envoy.config.route.v3.Route" {
+        /// May be empty; used in logs.
+        pub name: String,
+        /// What it says to HTTP filters.
+        pub typed_per_filter_config: PerFilterConfig,
+        /// `match` in the API.
+        pub route_match: RouteMatch => read_match,
+        /// What to do with a matching request.
+        pub action: Action => read_action,
+    }
+}
+
+fn read_match(r: &mut MessageReader<'_>, _: &str) -> Result<RouteMatch, ConfigError> {
+    r.required_message("match")
+}
+
+fn read_action(r: &mut MessageReader<'_>, _: &str) -> Result<Action, ConfigError> {
+    match r.exactly_one(&["route", "direct_response"])? {
+        "route" => r.required_message("route").map(Action::Route),
+        _ => r.required_message("direct_response").map(Action::DirectResponse),
+    }
 }
 
 /// What a level of a route table says to HTTP filters, by their names.
@@ -128,27 +140,22 @@ pub enum Action {
     DirectResponse(DirectResponseAction),
 }
 
-impl FromMessage for Route {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.string("name")?;
-        let typed_per_filter_config = PerFilterConfig::read(r, "typed_per_filter_config").unwrap_or_default();
-        let route_match = r.required_message("match");
-        let action = match r.exactly_one(&["route", "direct_response"]) {
-            Ok("route") => r.required_message("route").map(Action::Route),
-            Ok(_) => r.required_message("direct_response").map(Action::DirectResponse),
-            Err(error) => Err(error),
-        };
-        Ok(Self { name, route_match: route_match?, action: action?, typed_per_filter_config })
+message! {
+    /// Which requests a route is for.
+    #[derive(Eq)]
+    pub message RouteMatch = "envoy.config.route.v3.RouteMatch" {
+        /// Default true.
+        pub case_sensitive: bool = true,
+        /// The path without its query.
+        pub path: PathMatch => read_path,
     }
 }
 
-/// Which requests a route is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteMatch {
-    /// The path without its query.
-    pub path: PathMatch,
-    /// Default true.
-    pub case_sensitive: bool,
+fn read_path(r: &mut MessageReader<'_>, _: &str) -> Result<PathMatch, ConfigError> {
+    Ok(match r.exactly_one(&["prefix", "path"])? {
+        "prefix" => PathMatch::Prefix(r.string("prefix")?),
+        _ => PathMatch::Path(r.string("path")?),
+    })
 }
 
 /// How a path is compared.
@@ -160,72 +167,50 @@ pub enum PathMatch {
     Path(String),
 }
 
-impl FromMessage for RouteMatch {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let case_sensitive = r.opt_bool("case_sensitive")?.unwrap_or(true);
-        let path = match r.exactly_one(&["prefix", "path"])? {
-            "prefix" => PathMatch::Prefix(r.string("prefix")?),
-            _ => PathMatch::Path(r.string("path")?),
-        };
-        Ok(Self { path, case_sensitive })
+message! {
+    /// Sends a request to a cluster.
+    #[derive(Eq)]
+    pub message RouteAction = "envoy.config.route.v3.RouteAction" {
+        /// Never empty.
+        pub cluster: String,
+        /// Status when there is no such cluster: 503 (default), 404 or 500.
+        pub cluster_not_found_response_code: u16 => read_not_found,
+        /// For the whole response, default 15 s; zero is no limit.
+        pub timeout: Duration = Duration::from_secs(15),
+        /// Instead of the connection manager's `stream_idle_timeout`; zero switches
+        /// it off.
+        pub idle_timeout: Option<Duration>,
+        /// Which circuit breakers and pool.
+        pub priority: RoutingPriority,
     }
 }
 
-/// Send the request to a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteAction {
-    /// Never empty.
-    pub cluster: String,
-    /// Status when there is no such cluster: 503 (default), 404 or 500.
-    pub cluster_not_found_response_code: u16,
-    /// For the whole response, default 15 s; zero is no limit.
-    pub timeout: Duration,
-    /// Instead of the connection manager's `stream_idle_timeout`; zero switches
-    /// it off.
-    pub idle_timeout: Option<Duration>,
-    /// Which circuit breakers and pool.
-    pub priority: RoutingPriority,
+fn read_not_found(r: &mut MessageReader<'_>, name: &str) -> Result<u16, ConfigError> {
+    const NOT_FOUND: &EnumTable<u16> =
+        &[("SERVICE_UNAVAILABLE", 503), ("NOT_FOUND", 404), ("INTERNAL_SERVER_ERROR", 500)];
+    Ok(r.enumeration(name, NOT_FOUND)?.unwrap_or(503))
 }
 
-impl FromMessage for RouteAction {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        const NOT_FOUND: &EnumTable<u16> =
-            &[("SERVICE_UNAVAILABLE", 503), ("NOT_FOUND", 404), ("INTERNAL_SERVER_ERROR", 500)];
-        let not_found = r.enumeration("cluster_not_found_response_code", NOT_FOUND)?;
-        let timeout = r.duration("timeout")?;
-        Ok(Self {
-            cluster: r.string("cluster")?,
-            cluster_not_found_response_code: not_found.unwrap_or(503),
-            timeout: timeout.unwrap_or(Duration::from_secs(15)),
-            idle_timeout: r.duration("idle_timeout")?,
-            priority: r.enumeration("priority", RoutingPriority::TABLE)?.unwrap_or_default(),
-        })
+message! {
+    /// Answers at once.
+    #[derive(Eq)]
+    pub struct DirectResponseAction = "envoy.config.route.v3.DirectResponseAction", checked by check_body {
+        /// 200..=599.
+        pub status: u16,
+        /// `None` is an empty body; inline text has at most
+        /// [`MAX_DIRECT_RESPONSE_BODY_BYTES`].
+        pub body: Option<DataSource>,
     }
 }
 
-/// Answer without an upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirectResponseAction {
-    /// 200..=599.
-    pub status: u16,
-    /// `None` is an empty body; inline text has at most
-    /// [`MAX_DIRECT_RESPONSE_BODY_BYTES`].
-    pub body: Option<DataSource>,
-}
-
-impl FromMessage for DirectResponseAction {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let status = r.u32("status")? as u16;
-        let body = r.message("body")?;
-        if let Some(DataSource::InlineString(text)) = &body
-            && text.len() > MAX_DIRECT_RESPONSE_BODY_BYTES
-        {
-            let message = format!(
-                "response body size is {} bytes; maximum is {MAX_DIRECT_RESPONSE_BODY_BYTES}",
-                text.len()
-            );
-            r.refuse("body", message);
-        }
-        Ok(Self { status, body })
+fn check_body(r: &MessageReader<'_>, action: &DirectResponseAction) {
+    if let Some(DataSource::InlineString(text)) = &action.body
+        && text.len() > MAX_DIRECT_RESPONSE_BODY_BYTES
+    {
+        let message = format!(
+            "response body size is {} bytes; maximum is {MAX_DIRECT_RESPONSE_BODY_BYTES}",
+            text.len()
+        );
+        r.refuse("body", message);
     }
 }

@@ -109,7 +109,7 @@ fn a_small_bootstrap_has_envoys_defaults() {
     let limits = cluster.circuit_breakers.for_priority(core::RoutingPriority::High);
     assert_eq!((limits.max_connections, limits.max_retries), (1024, 3));
     let hosts = cluster.load_assignment.as_ref().unwrap();
-    let address = &hosts.endpoints[0].lb_endpoints[0].address;
+    let address = &hosts.endpoints[0].lb_endpoints[0].endpoint.address;
     let Address::SocketAddress(address) = address else { panic!("{address:?}") };
     assert_eq!(address.to_socket_addr(), Some(([127, 0, 0, 1], 80).into()));
 }
@@ -635,7 +635,7 @@ fn watchdogs_for_each_kind_of_threads_or_one_for_all() {
     let each = accept(with("", "watchdogs", json!({"worker_watchdog": limits}))).watchdogs;
     assert_eq!(each.main_thread_watchdog, default.main_thread_watchdog);
     assert_eq!(each.worker_watchdog.max_kill_timeout_jitter, Duration::from_secs(5));
-    assert_eq!(each.worker_watchdog.multikill_threshold, 30.0);
+    assert_eq!(each.worker_watchdog.multikill_threshold.value, 30.0);
     let all = accept(with("", "watchdog", limits.clone())).watchdogs;
     assert_eq!(
         (&all.main_thread_watchdog, &all.worker_watchdog),

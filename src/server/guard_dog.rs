@@ -126,7 +126,7 @@ impl GuardDogImpl {
     }
 
     fn required_for_multi_kill(&self, threads: usize) -> usize {
-        let share = self.limits.multikill_threshold / 100.0 * threads as f64;
+        let share = self.limits.multikill_threshold.value / 100.0 * threads as f64;
         (share.ceil() as usize).max(2)
     }
 

@@ -70,6 +70,7 @@ impl ClusterInfoImpl {
             scope,
             config: config.clone(),
             source_address: config
+                .upstream_bind_config
                 .source_address
                 .as_ref()
                 .and_then(SocketAddress::to_socket_addr)
@@ -194,7 +195,7 @@ impl ClusterInfoImpl {
 
     /// TCP keepalive of connections; `None` leaves the socket alone.
     pub fn tcp_keepalive(&self) -> Option<&TcpKeepalive> {
-        self.config.tcp_keepalive.as_ref()
+        self.config.upstream_connection_options.tcp_keepalive.as_ref()
     }
 
     /// Percent 0..=100 of hosts that must be available, or else all of them get requests.
@@ -258,7 +259,7 @@ impl RuntimeUser for ClusterInfoImpl {
 
 fn healthy_panic_threshold(config: &Cluster) -> u32 {
     // Computed and cut off as in Envoy, where for example 29 % becomes 28.
-    (100.0 * (config.healthy_panic_threshold / 100.0)) as u32
+    (100.0 * (config.common_lb_config.healthy_panic_threshold.value / 100.0)) as u32
 }
 
 fn transport_socket_factory(

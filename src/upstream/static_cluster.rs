@@ -11,9 +11,7 @@ use super::{
     HostImpl, HostSharedPtr, HostVectors, InitializePhase,
 };
 use crate::config::cluster::Cluster as ClusterConfig;
-use crate::config::endpoint::{
-    ClusterLoadAssignment, DEFAULT_OVERPROVISIONING_FACTOR, LbEndpoint, LocalityLbEndpoints,
-};
+use crate::config::endpoint::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints};
 use crate::config::error::ConfigError;
 use crate::network::Address;
 use crate::stats::Scope;
@@ -59,12 +57,12 @@ impl StaticClusterImpl {
     ) -> Result<Rc<Self>, ConfigError> {
         let info = ClusterInfoImpl::new(config, root, added_via_api)?;
         let assignment = config.load_assignment.as_ref();
-        let factor = assignment.map_or(DEFAULT_OVERPROVISIONING_FACTOR, |a| a.overprovisioning_factor);
+        let policy = assignment.map(|assignment| assignment.policy.clone()).unwrap_or_default();
         let initial_hosts = assignment.map_or_else(|| Ok(Vec::new()), |a| create_hosts(a, &info))?;
         Ok(Rc::new(StaticClusterImpl {
             base: ClusterImplBase::new(info),
             initial_hosts: RefCell::new(initial_hosts),
-            overprovisioning_factor: factor,
+            overprovisioning_factor: policy.overprovisioning_factor,
         }))
     }
 }
@@ -120,8 +118,8 @@ fn create_host(
 ) -> Option<HostSharedPtr> {
     Some(HostImpl::new(
         info.clone(),
-        &endpoint.hostname,
-        Address::configured(&endpoint.address)?,
+        &endpoint.endpoint.hostname,
+        Address::configured(&endpoint.endpoint.address)?,
         group.locality.clone().unwrap_or_default(),
         group.priority,
         endpoint.load_balancing_weight,
@@ -218,7 +216,9 @@ mod tests {
     #[test]
     fn a_bad_address_names_its_field() {
         let mut config = config();
-        Arc::make_mut(&mut config).load_assignment.as_mut().unwrap().endpoints[1].lb_endpoints[2].address =
+        Arc::make_mut(&mut config).load_assignment.as_mut().unwrap().endpoints[1].lb_endpoints[2]
+            .endpoint
+            .address =
             Address::SocketAddress(SocketAddress { address: "x".into(), port: 1, ipv4_compat: false });
         let error = StaticClusterImpl::new(&config, &root_scope(), false).err().unwrap();
         assert_eq!(error.path(), "load_assignment.endpoints[1].lb_endpoints[2].endpoint.address");

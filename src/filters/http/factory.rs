@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::FilterFactory;
 use crate::config::ConfigError;
 use crate::config::extension::{Category, Factory, ReadConfig, TypedConfig, TypedFactory};
-use crate::config::reader::{FromMessage, MessageReader};
+use crate::config::reader::MessageReader;
 use crate::filters::FactoryContext;
+use crate::message;
 use crate::router::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
 use crate::stats::Scope;
 
@@ -29,20 +30,18 @@ pub trait HttpFilterConfig: Any + Debug + Send + Sync {
     ) -> Result<Arc<dyn FilterFactory>, ConfigError>;
 }
 
-/// An HTTP filter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpFilter {
-    /// Never empty.
-    pub name: String,
-    /// What it is.
-    pub typed_config: TypedConfig,
+message! {
+    /// An HTTP filter.
+    pub message HttpFilter = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter" {
+        /// Never empty.
+        pub name: String,
+        /// What it is.
+        pub typed_config: TypedConfig => read_http_filter,
+    }
 }
 
-impl FromMessage for HttpFilter {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.string("name")?;
-        Ok(Self { name, typed_config: r.typed_config("typed_config", Category::HttpFilters)? })
-    }
+fn read_http_filter(r: &mut MessageReader<'_>, name: &str) -> Result<TypedConfig, ConfigError> {
+    r.typed_config(name, Category::HttpFilters)
 }
 
 impl HttpFilter {

@@ -1,6 +1,7 @@
 //! What a guard dog counts, and when it has the process end, by a clock of the test's own.
 
 use super::*;
+use crate::config::core::Percent;
 use crate::event::RunType;
 
 const MS: Duration = Duration::from_millis(1);
@@ -121,7 +122,8 @@ fn multikill_takes_two() {
 
 #[test]
 fn multikill_takes_its_share_of_the_threads() {
-    let limits = Watchdog { multikill_timeout: 50 * MS, multikill_threshold: 60.0, ..limits() };
+    let limits =
+        Watchdog { multikill_timeout: 50 * MS, multikill_threshold: Percent { value: 60.0 }, ..limits() };
     let f = Fixture::new(&limits, 4);
     f.pulses[..2].iter().for_each(Pulse::begin_pass);
     f.step(0);
