@@ -108,6 +108,7 @@ fn json(text: &str, context: &Context<'_>) {
 const SEEDS: &[&[u8]] = &[
     b"\0[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH):10% %PROTOCOL%\" %RESPONSE_CODE%\n",
     b"\0%RESPONSE_FLAGS% %RESPONSE_FLAGS_LONG% %BYTES_RECEIVED% %DURATION% %RESP(X)% %TRAILER(X-A):3% %UPSTREAM_HOST%",
+    b"\0%DYNAMIC_METADATA(a:b):2% %FILTER_STATE(a:PLAIN)% %FILTER_STATE(a:FIELD:b):3% %DOWNSTREAM_PEER_SUBJECT%",
     b"\0%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %ROUTE_NAME% %HOSTNAME% 100%% %RESPONSE_CODE_DETAILS(X)%",
     b"\x01%Y-%m-%dT%H:%M:%S.%3fZ",
     b"\x01%s %6f %E3f %Ez %E*S %EY %-d %_5d %010s %^a %#Z %c %x %X %r %+ %U%V%W %g%G %j %n %t",
