@@ -176,7 +176,7 @@ impl FormatterProvider for Operator {
             Operator::Hostname(name) => write_text(line, name),
             Operator::Address(of, part) => write_address(line, of.get(info), *part),
             Operator::Ssl(text) => {
-                write_optional(line, info.downstream_ssl_connection().map(|ssl| text(&*ssl)).as_deref())
+                write_optional(line, info.downstream_ssl_connection().map(|ssl| text(&**ssl)).as_deref())
             }
             Operator::State(operator) => operator.write(line, info),
             Operator::Plain(field) => field.write(line, context),
@@ -187,9 +187,11 @@ impl FormatterProvider for Operator {
 impl AddressOf {
     fn get(self, info: &StreamInfoImpl) -> Option<Address> {
         match self {
-            AddressOf::DownstreamLocal => peek(&info.downstream_local_address),
-            AddressOf::DownstreamRemote => peek(&info.downstream_remote_address),
-            AddressOf::DownstreamDirectRemote => peek(&info.downstream_direct_remote_address),
+            AddressOf::DownstreamLocal => info.downstream_connection()?.local_address().cloned(),
+            AddressOf::DownstreamRemote => info.downstream_remote_address(),
+            AddressOf::DownstreamDirectRemote => {
+                info.downstream_connection().map(|c| c.remote_address().clone())
+            }
             AddressOf::UpstreamLocal => peek(&info.upstream_local_address),
             AddressOf::UpstreamHost => info.upstream_host().map(|host| host.address().clone()),
         }
@@ -228,7 +230,9 @@ impl Field {
                 write_details(line, &info.upstream_transport_failure_reason(), false)
             }
             Field::UpstreamRequestAttemptCount => write_number(line, info.attempt_count.get().into()),
-            Field::ConnectionId => write_number(line, info.connection_id.get()),
+            Field::ConnectionId => {
+                write_number(line, info.downstream_connection().map_or(0, |c| c.connection_id()))
+            }
             // The id that others know the stream by is that of its request.
             Field::StreamId => match context.request_headers.and_then(|h| h.get(HeaderId::RequestId)) {
                 Some(id) => {

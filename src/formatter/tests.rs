@@ -13,7 +13,7 @@ use crate::config::endpoint::HealthStatus;
 use crate::config::reader::{MessageReader, ParseContext};
 use crate::config::{NoExtensions, UnknownFields};
 use crate::http::{HeaderMap, Protocol};
-use crate::network::{Address, SslConnectionInfo};
+use crate::network::{Address, ConnectionInfoProvider, SslConnectionInfo};
 use crate::router::{ConfigImpl, RouteConstSharedPtr, RouteTable};
 use crate::stream_info::{Object, ResponseFlag, StreamInfoImpl};
 use crate::upstream::{WorkerHost, test_support};
@@ -93,10 +93,9 @@ fn stream(method: &str, path: &str, status: u16) -> Logged {
     let info = StreamInfoImpl::new();
     info.protocol.set(Some(Protocol::Http11));
     info.response_code.set(Some(status));
-    info.downstream_local_address.set(address("127.0.0.1:45661"));
-    info.downstream_remote_address.set(address("10.1.2.3:0"));
-    info.downstream_direct_remote_address.set(address("[::1]:46050"));
-    info.connection_id.set(2);
+    let (local, remote) = (address("127.0.0.1:45661"), address("[::1]:46050"));
+    info.set_downstream_connection(&ConnectionInfoProvider::new(2, local, remote.unwrap()));
+    info.set_downstream_remote_address(address("10.1.2.3:0"));
     info.last_downstream_rx_byte_received.set(after_start(&info, 0));
     info.request_complete.set(after_start(&info, 0));
     let fields = [(":method", method), (":path", path), (":authority", "a"), ("x-request-id", ID)];
@@ -480,7 +479,7 @@ impl SslConnectionInfo for Tls {
 fn what_is_known_of_tls() {
     let logged = stream("GET", "/", 200);
     logged.assert_values(&[("DOWNSTREAM_PEER_SUBJECT", "-"), ("DOWNSTREAM_LOCAL_URI_SAN", "-")]);
-    logged.info.set_downstream_ssl_connection(Some(Rc::new(Tls)));
+    logged.info.downstream_connection().unwrap().set_ssl_connection(Rc::new(Tls));
     logged.assert_values(&[
         ("DOWNSTREAM_PEER_SUBJECT", "CN=peer"),
         ("DOWNSTREAM_LOCAL_SUBJECT", "-"),

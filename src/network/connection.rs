@@ -14,7 +14,7 @@ mod close;
 mod io;
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::{
-    Address, ConnectionCallbacks, ConnectionEvent, ConnectionSocket, ConnectionState, ConnectionStats,
-    FilterManagerImpl, FilterStatus, ReadFilter, SslConnectionInfo, TransportSocket,
+    Address, ConnectionCallbacks, ConnectionEvent, ConnectionInfoProvider, ConnectionSocket, ConnectionState,
+    ConnectionStats, FilterManagerImpl, FilterStatus, ReadFilter, SslConnectionInfo, TransportSocket,
     TransportSocketCallbacks, WriteFilter,
 };
 use crate::buffer::{Buffer, WatermarkBuffer};
@@ -50,8 +50,7 @@ pub struct ConnectionImpl {
     transport_socket: Box<dyn TransportSocket>,
     /// The socket with its registration on the loop; `None` once it is closed.
     file_event: RefCell<Option<FileEvent<ConnectionSocket>>>,
-    remote_address: Address,
-    local_address: OnceCell<Option<Address>>,
+    info: Rc<ConnectionInfoProvider>,
     connect_failure: Cell<Option<(&'static str, Errno)>>,
     filter_manager: FilterManagerImpl,
     callbacks: RefCell<Vec<Weak<dyn ConnectionCallbacks>>>,
@@ -92,18 +91,18 @@ impl ConnectionImpl {
         connected: bool,
     ) -> std::io::Result<Rc<Self>> {
         let this = Rc::new_cyclic(|weak: &Weak<ConnectionImpl>| {
-            let local_address = OnceCell::new();
-            if let Some(local) = &socket.local_address {
-                let _ = local_address.set(Some(local.clone()));
-            }
+            let id = NEXT_GLOBAL_ID.fetch_add(1, Ordering::Relaxed);
             ConnectionImpl {
                 weak: weak.clone(),
-                id: NEXT_GLOBAL_ID.fetch_add(1, Ordering::Relaxed),
+                id,
                 dispatcher: dispatcher.clone(),
                 transport_socket,
                 file_event: RefCell::default(),
-                remote_address: socket.remote_address.clone(),
-                local_address,
+                info: ConnectionInfoProvider::new(
+                    id,
+                    socket.local_address.clone(),
+                    socket.remote_address.clone(),
+                ),
                 connect_failure: Cell::new(None),
                 filter_manager: FilterManagerImpl::default(),
                 callbacks: RefCell::default(),
@@ -147,13 +146,18 @@ impl ConnectionImpl {
 
     /// The peer's address.
     pub fn remote_address(&self) -> Address {
-        self.remote_address.clone()
+        self.info.remote_address().clone()
     }
 
     /// This end's address, asked from the kernel when it is first wanted.
     pub fn local_address(&self) -> Option<Address> {
         let query = || self.with_socket(|s| ConnectionSocket::query_local_address(s.as_fd()))?.ok();
-        self.local_address.get_or_init(query).clone()
+        self.info.local_address_or(query).cloned()
+    }
+
+    /// What is known of the connection, to keep.
+    pub fn connection_info(&self) -> &Rc<ConnectionInfoProvider> {
+        &self.info
     }
 
     /// Open, closing or closed.
@@ -181,7 +185,11 @@ impl ConnectionImpl {
     pub fn transport_failure_reason(&self) -> String {
         match self.connect_failure.get() {
             Some((when @ "immediate", error)) => {
-                format!("{when} connect error: {}|remote address:{}", error.desc(), self.remote_address)
+                format!(
+                    "{when} connect error: {}|remote address:{}",
+                    error.desc(),
+                    self.info.remote_address()
+                )
             }
             Some((when, error)) => format!("{when} connect error: {}", error.desc()),
             None => self.transport_socket.failure_reason().into_owned(),
@@ -365,6 +373,11 @@ impl ConnectionImpl {
 
     fn raise_event(&self, event: ConnectionEvent) {
         trace::instant(Stage::RaiseEvent, Some(self.id), 0, event as u64, 0);
+        if event == ConnectionEvent::Connected
+            && let Some(ssl) = self.ssl()
+        {
+            self.info.set_ssl_connection(ssl);
+        }
         self.for_each_callback(|c| c.on_event(event));
         // What was written meanwhile can go at once.
         if event == ConnectionEvent::Connected

@@ -7,6 +7,7 @@ mod address;
 mod cidr_range;
 mod client_connection;
 mod connection;
+mod connection_info;
 mod connection_types;
 mod drain_decision;
 mod filter;
@@ -25,6 +26,7 @@ pub use client_connection::ClientConnectionImpl;
 #[doc(hidden)]
 pub use client_connection::{Connector, set_connector};
 pub use connection::ConnectionImpl;
+pub use connection_info::ConnectionInfoProvider;
 pub use connection_types::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionState, ConnectionStats,
 };

@@ -16,7 +16,7 @@ use super::{FilterState, ResponseFlag};
 use crate::common::Local;
 use crate::event;
 use crate::http::Protocol;
-use crate::network::{Address, SslConnectionInfo};
+use crate::network::{Address, ConnectionInfoProvider, SslConnectionInfo};
 use crate::router::RouteConstSharedPtr;
 use crate::upstream::{ClusterInfoImpl, WorkerHost};
 
@@ -55,13 +55,8 @@ pub struct StreamInfoImpl {
     pub last_downstream_tx_byte_sent: Cell<Option<Instant>>,
     /// The stream ended.
     pub request_complete: Cell<Option<Instant>>,
-    /// This end of the downstream connection.
-    pub downstream_local_address: Cell<Option<Address>>,
-    /// The address that the request counts as coming from.
-    pub downstream_remote_address: Cell<Option<Address>>,
-    /// The other end of the downstream connection.
-    pub downstream_direct_remote_address: Cell<Option<Address>>,
-    downstream_ssl_connection: RefCell<Option<Rc<dyn SslConnectionInfo>>>,
+    downstream_connection: OnceCell<Rc<ConnectionInfoProvider>>,
+    downstream_remote_address: RefCell<Option<Address>>,
     upstream_host: RefCell<Option<Rc<WorkerHost>>>,
     /// This end of the connection to the host that the request was last sent to.
     pub upstream_local_address: Cell<Option<Address>>,
@@ -72,8 +67,6 @@ pub struct StreamInfoImpl {
     upstream_transport_failure_reason: RefCell<String>,
     /// Whether the request is a health check, which most statistics leave out.
     pub health_check: Cell<bool>,
-    /// The downstream connection's id.
-    pub connection_id: Cell<u64>,
     /// The stream's random id.
     pub stream_id: Cell<u64>,
     /// How often the request was sent to an upstream.
@@ -106,10 +99,8 @@ impl StreamInfoImpl {
             first_downstream_tx_byte_sent: Cell::default(),
             last_downstream_tx_byte_sent: Cell::default(),
             request_complete: Cell::default(),
-            downstream_local_address: Cell::default(),
-            downstream_remote_address: Cell::default(),
-            downstream_direct_remote_address: Cell::default(),
-            downstream_ssl_connection: RefCell::default(),
+            downstream_connection: OnceCell::new(),
+            downstream_remote_address: RefCell::default(),
             upstream_host: RefCell::default(),
             upstream_local_address: Cell::default(),
             upstream_cluster_info: RefCell::default(),
@@ -118,7 +109,6 @@ impl StreamInfoImpl {
             filter_state: OnceCell::new(),
             upstream_transport_failure_reason: RefCell::default(),
             health_check: Cell::default(),
-            connection_id: Cell::default(),
             stream_id: Cell::default(),
             attempt_count: Cell::default(),
         }
@@ -240,14 +230,31 @@ impl StreamInfoImpl {
         *self.route.borrow_mut() = route;
     }
 
-    /// The TLS of the downstream connection; `None` where it has none.
-    pub fn downstream_ssl_connection(&self) -> Option<Rc<dyn SslConnectionInfo>> {
-        self.downstream_ssl_connection.borrow().clone()
+    /// The downstream connection, if the stream has one.
+    pub fn downstream_connection(&self) -> Option<&Rc<ConnectionInfoProvider>> {
+        self.downstream_connection.get()
     }
 
-    /// Says what TLS the downstream connection has.
-    pub fn set_downstream_ssl_connection(&self, ssl: Option<Rc<dyn SslConnectionInfo>>) {
-        *self.downstream_ssl_connection.borrow_mut() = ssl;
+    /// Says, once, which connection the stream is on.
+    pub fn set_downstream_connection(&self, connection: &Rc<ConnectionInfoProvider>) {
+        self.downstream_connection.get_or_init(|| connection.clone());
+    }
+
+    /// The TLS of the downstream connection; `None` where it has none.
+    pub fn downstream_ssl_connection(&self) -> Option<&Rc<dyn SslConnectionInfo>> {
+        self.downstream_connection()?.ssl_connection()
+    }
+
+    /// The address that the request counts as coming from: that of the connection's other end, unless a header has
+    /// told another one.
+    pub fn downstream_remote_address(&self) -> Option<Address> {
+        let told = self.downstream_remote_address.borrow().clone();
+        told.or_else(|| self.downstream_connection().map(|connection| connection.remote_address().clone()))
+    }
+
+    /// Says which address the request counts as coming from.
+    pub fn set_downstream_remote_address(&self, address: Option<Address>) {
+        *self.downstream_remote_address.borrow_mut() = address;
     }
 
     /// What filters have said of the stream under the name `filter`, and there under `path`.

@@ -116,12 +116,8 @@ impl ActiveStream {
         });
         if let Some(connection) = connection {
             let info = stream.stream_info();
-            info.connection_id.set(connection.id());
             info.stream_id.set(stream.stream_id);
-            info.downstream_local_address.set(connection.local_address());
-            info.downstream_direct_remote_address.set(Some(connection.remote_address()));
-            info.downstream_remote_address.set(Some(connection.remote_address()));
-            info.set_downstream_ssl_connection(connection.ssl());
+            info.set_downstream_connection(connection.connection_info());
             info.protocol.set(parent.codec().map(|c| c.protocol()));
         }
         stream.start_timers();
@@ -205,9 +201,7 @@ impl ActiveStream {
     /// Begins with a request that has passed another stream's filters, of which `info` is known.
     pub(super) fn restart(&self, info: &StreamInfoImpl, headers: HeaderMap, body: Option<Buffer>) {
         self.state.is_internally_created.set(true);
-        let remote = info.downstream_remote_address.take();
-        info.downstream_remote_address.set(remote.clone());
-        self.stream_info().downstream_remote_address.set(remote);
+        self.stream_info().set_downstream_remote_address(info.downstream_remote_address());
         self.decode_headers(headers.shared(), body.is_none());
         if let Some(mut body) = body {
             self.decode_data(&mut body, true);

@@ -120,7 +120,7 @@ impl ActiveStream {
             self.passed(Stage::MutateRequestHeaders, 0);
             let remote =
                 header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
-            self.stream_info().downstream_remote_address.set(Some(remote));
+            self.stream_info().set_downstream_remote_address(Some(remote));
         }
         self.note_request_traits(&headers.borrow());
         let upgrade = self.request_traits.is_upgrade.get();
