@@ -1,19 +1,24 @@
 //! Filters: which streams an access log is told of.
 //!
-//! Mirrors Envoy's `source/common/access_log/access_log_impl.cc`, with the filters of 1.40. The runtime is not asked:
-//! thresholds and shares are those of the configuration.
+//! Mirrors Envoy's `source/common/access_log/access_log_impl.cc`, with the filters of 1.40. The runtime is not asked for
+//! each stream: it tells of new numbers.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::instance::LogContext;
+use super::instance::{AccessLogFactoryContext, LogContext};
 use crate::config::ConfigError;
 use crate::config::access_log_filter::{
-    AccessLogFilter, Comparison, ComparisonOp, LogTypeFilter, RuntimeFilter,
+    self as config, AccessLogFilter, Comparison, ComparisonOp, FractionalPercent, LogTypeFilter,
+    RuntimeUInt32,
 };
 use crate::config::extension::Factory;
 use crate::config::header_matcher::HeaderMatcher;
 use crate::http::HeaderId;
 use crate::http::header_utility::match_header;
+use crate::runtime::{LoaderImpl, RuntimeUser, SnapshotImpl};
 use crate::stream_info::ResponseFlag;
 
 /// Which streams are logged.
@@ -31,7 +36,7 @@ pub trait ExtensionFilterConfig: Debug + Send + Sync {
     ///
     /// # Errors
     /// What the configuration asks for and cannot be had, with its path in the configuration.
-    fn create_filter(&self) -> Result<FilterPtr, ConfigError>;
+    fn create_filter(&self, context: &AccessLogFactoryContext<'_>) -> Result<FilterPtr, ConfigError>;
 }
 
 /// Reads the configuration of such a filter.
@@ -41,14 +46,20 @@ pub type ExtensionFilterFactory = Factory<dyn ExtensionFilterConfig>;
 ///
 /// # Errors
 /// As [`ExtensionFilterConfig::create_filter`].
-pub(super) fn from_config(config: &AccessLogFilter) -> Result<FilterPtr, ConfigError> {
-    let all = |filters: &[AccessLogFilter]| filters.iter().map(from_config).collect::<Result<Vec<_>, _>>();
+pub(super) fn from_config(
+    config: &AccessLogFilter,
+    context: &AccessLogFactoryContext<'_>,
+) -> Result<FilterPtr, ConfigError> {
+    let all = |filters: &[AccessLogFilter]| {
+        filters.iter().map(|filter| from_config(filter, context)).collect::<Result<Vec<_>, _>>()
+    };
+    let comparison = |comparison| ComparisonFilter::new(comparison, context.runtime);
     Ok(match config {
-        AccessLogFilter::StatusCode(comparison) => Box::new(StatusCodeFilter(comparison.clone())),
-        AccessLogFilter::Duration(comparison) => Box::new(DurationFilter(comparison.clone())),
+        AccessLogFilter::StatusCode(status) => Box::new(StatusCodeFilter(comparison(status))),
+        AccessLogFilter::Duration(duration) => Box::new(DurationFilter(comparison(duration))),
         AccessLogFilter::NotHealthCheck => Box::new(NotHealthCheckFilter),
         AccessLogFilter::Traceable => Box::new(TraceableRequestFilter),
-        AccessLogFilter::Runtime(share) => Box::new(share.clone()),
+        AccessLogFilter::Runtime(share) => Box::new(RuntimeFilter::new(share, context.runtime)),
         AccessLogFilter::And(filters) => Box::new(AndFilter(all(filters)?)),
         AccessLogFilter::Or(filters) => Box::new(OrFilter(all(filters)?)),
         AccessLogFilter::Header(matcher) => Box::new(matcher.clone()),
@@ -56,35 +67,78 @@ pub(super) fn from_config(config: &AccessLogFilter) -> Result<FilterPtr, ConfigE
             Box::new(ResponseFlagFilter(flags.iter().filter_map(|flag| ResponseFlag::find(flag)).collect()))
         }
         AccessLogFilter::LogType(types) => Box::new(types.clone()),
-        AccessLogFilter::Extension(config) => config.get::<dyn ExtensionFilterConfig>()?.create_filter()?,
+        AccessLogFilter::Extension(config) => {
+            config.get::<dyn ExtensionFilterConfig>()?.create_filter(context)?
+        }
     })
 }
 
-fn compare(comparison: &Comparison, number: u64) -> bool {
-    let value = comparison.value.default_value.into();
-    match comparison.op {
-        ComparisonOp::Eq => number == value,
-        ComparisonOp::Ge => number >= value,
-        ComparisonOp::Le => number <= value,
-        ComparisonOp::Ne => number != value,
+/// A number as the runtime has it now, or the configuration.
+struct RuntimeNumber {
+    key: String,
+    default: u64,
+    value: AtomicU64,
+}
+
+impl RuntimeNumber {
+    fn new(key: &str, default: u32, runtime: &LoaderImpl) -> Arc<Self> {
+        let default = default.into();
+        let number =
+            Arc::new(RuntimeNumber { key: key.to_string(), default, value: AtomicU64::new(default) });
+        if !key.is_empty() {
+            runtime.add_user(&number);
+        }
+        number
+    }
+
+    fn get(&self) -> u64 {
+        self.value.load(Relaxed)
+    }
+}
+
+impl RuntimeUser for RuntimeNumber {
+    fn on_new_snapshot(&self, snapshot: &SnapshotImpl) {
+        self.value.store(snapshot.get_integer(&self.key, self.default), Relaxed);
+    }
+}
+
+struct ComparisonFilter {
+    op: ComparisonOp,
+    value: Arc<RuntimeNumber>,
+}
+
+impl ComparisonFilter {
+    fn new(config: &Comparison, runtime: &LoaderImpl) -> Self {
+        let RuntimeUInt32 { runtime_key, default_value } = &config.value;
+        ComparisonFilter { op: config.op, value: RuntimeNumber::new(runtime_key, *default_value, runtime) }
+    }
+
+    fn compare_against_value(&self, number: u64) -> bool {
+        let value = self.value.get();
+        match self.op {
+            ComparisonOp::Eq => number == value,
+            ComparisonOp::Ge => number >= value,
+            ComparisonOp::Le => number <= value,
+            ComparisonOp::Ne => number != value,
+        }
     }
 }
 
 /// By the status; that of a stream without an answer is 0.
-struct StatusCodeFilter(Comparison);
+struct StatusCodeFilter(ComparisonFilter);
 
 impl Filter for StatusCodeFilter {
     fn evaluate(&self, context: &LogContext<'_>) -> bool {
-        compare(&self.0, context.stream_info.response_code.get().unwrap_or(0).into())
+        self.0.compare_against_value(context.stream_info.response_code.get().unwrap_or(0).into())
     }
 }
 
 /// By the time that the stream took, in milliseconds.
-struct DurationFilter(Comparison);
+struct DurationFilter(ComparisonFilter);
 
 impl Filter for DurationFilter {
     fn evaluate(&self, context: &LogContext<'_>) -> bool {
-        compare(&self.0, context.stream_info.duration().as_millis() as u64)
+        self.0.compare_against_value(context.stream_info.duration().as_millis() as u64)
     }
 }
 
@@ -105,11 +159,28 @@ impl Filter for TraceableRequestFilter {
     }
 }
 
+/// A share of all streams.
+struct RuntimeFilter {
+    share: Arc<RuntimeNumber>,
+    of: u64,
+    use_independent_randomness: bool,
+}
+
+impl RuntimeFilter {
+    fn new(config: &config::RuntimeFilter, runtime: &LoaderImpl) -> Self {
+        let FractionalPercent { numerator, denominator } = config.percent_sampled;
+        RuntimeFilter {
+            share: RuntimeNumber::new(&config.runtime_key, numerator, runtime),
+            of: denominator.number().into(),
+            use_independent_randomness: config.use_independent_randomness,
+        }
+    }
+}
+
 impl Filter for RuntimeFilter {
     fn evaluate(&self, context: &LogContext<'_>) -> bool {
-        let of = u64::from(self.percent_sampled.denominator.number());
         let id = Some(context).filter(|_| !self.use_independent_randomness).and_then(stream_id);
-        id.unwrap_or_else(|| fastrand::u64(..)) % of < self.percent_sampled.numerator.into()
+        id.unwrap_or_else(|| fastrand::u64(..)) % self.of < self.share.get()
     }
 }
 

@@ -1,24 +1,71 @@
 //! Which streams filters take.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::filter::from_config;
 use super::*;
+use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::access_log::AccessLogType;
 use crate::config::access_log_filter::AccessLogFilter;
 use crate::config::reader::{MessageReader, ParseContext};
+use crate::config::runtime::{LayerSpecifier, LayeredRuntime, RuntimeLayer};
 use crate::config::{NoExtensions, UnknownFields};
+use crate::event::Dispatcher;
 use crate::http::HeaderMap;
+use crate::runtime::LoaderImpl;
+use crate::stats::Store;
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
+use crate::thread_local;
+
+/// What filters are made with.
+struct Settings {
+    runtime: Rc<LoaderImpl>,
+    clusters: Rc<ClusterManagerImpl>,
+    files: Arc<AccessLogManager>,
+    stats: Arc<Store>,
+}
+
+impl Settings {
+    /// With a layer of the runtime.
+    fn new(values: Value) -> Self {
+        thread_local::enter_thread(&Dispatcher::new("test"));
+        let (stats, tls) = (Store::new(1), thread_local::InstanceImpl::new());
+        let specifier = LayerSpecifier::Static(values.as_object().unwrap().clone());
+        let layers = vec![RuntimeLayer { name: "static".to_string(), specifier }];
+        let runtime = LoaderImpl::new(LayeredRuntime { layers }, "", &stats, &tls);
+        let clusters = ClusterManagerImpl::new(&[], &stats, &tls, &runtime).unwrap();
+        let files = AccessLogManager::new(&stats, Duration::from_secs(3600));
+        Settings { runtime, clusters, files, stats }
+    }
+
+    fn filter(&self, config: &Value) -> FilterPtr {
+        let context = ParseContext::new(UnknownFields::Reject, &NoExtensions);
+        let reader =
+            MessageReader::new(&context, "envoy.config.accesslog.v3.AccessLogFilter", config, String::new());
+        let config: Result<AccessLogFilter, _> = reader.unwrap().read();
+        let config = config.unwrap_or_else(|_| panic!("{:?}", context.into_skipped()));
+        let context = AccessLogFactoryContext {
+            access_log_manager: &self.files,
+            runtime: &self.runtime,
+            cluster_manager: &self.clusters.handle(),
+            stats: &self.stats,
+        };
+        from_config(&config, &context).unwrap()
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        thread_local::shutdown_thread();
+    }
+}
 
 fn filter(config: &Value) -> FilterPtr {
-    let context = ParseContext::new(UnknownFields::Reject, &NoExtensions);
-    let reader =
-        MessageReader::new(&context, "envoy.config.accesslog.v3.AccessLogFilter", config, String::new());
-    let config: Result<AccessLogFilter, _> = reader.unwrap().read();
-    from_config(&config.unwrap_or_else(|_| panic!("{:?}", context.into_skipped()))).unwrap()
+    Settings::new(json!({})).filter(config)
 }
 
 /// What a stream was like: status, milliseconds, flags, and fields of its request.
@@ -140,4 +187,31 @@ fn by_a_header() {
     check(&of("x-none", other, true, true), &STREAM, true);
     check(&of("x-none", json!({}), false, true), &STREAM, true);
     check(&of("x-none", json!({"present_match": false}), false, true), &STREAM, false);
+}
+
+#[test]
+fn the_runtime_has_other_numbers() {
+    let settings = Settings::new(json!({"status": 300, "share": 44, "no share": {"numerator": 100}}));
+    let status = |key: &str| json!({"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 200, "runtime_key": key}}}});
+    for (filter, expected) in
+        [(status("status"), false), (status("other"), true), (status("no share"), true), (status(""), true)]
+    {
+        assert_eq!(takes(&settings.filter(&filter), &PLAIN), expected, "{filter}");
+    }
+    let share = |key: &str, numerator: u32, denominator: &str| {
+        json!({"runtime_filter": {"runtime_key": key,
+            "percent_sampled": {"numerator": numerator, "denominator": denominator}}})
+    };
+    let id = |id: &'static [(&'static str, &'static str)]| Stream(None, 0, &[], id);
+    let inside = id(&[("x-request-id", "0000002b-0000-4000-8000-000000000000")]);
+    let outside = id(&[("x-request-id", "0000002c-0000-4000-8000-000000000000")]);
+    for (filter, expected) in [
+        (share("share", 0, "HUNDRED"), (true, false)),
+        (share("share", 10_000, "TEN_THOUSAND"), (true, false)),
+        (share("no share", 0, "HUNDRED"), (false, false)),
+        (share("status", 0, "HUNDRED"), (true, true)),
+    ] {
+        let built = settings.filter(&filter);
+        assert_eq!((takes(&built, &inside), takes(&built, &outside)), expected, "{filter}");
+    }
 }

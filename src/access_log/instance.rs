@@ -12,6 +12,7 @@ use crate::cluster_manager::ClusterManager;
 use crate::config::extension::{Factory, TypedConfig};
 use crate::config::{self, ConfigError};
 use crate::formatter;
+use crate::runtime::LoaderImpl;
 use crate::stats::Store;
 
 /// What an access log is told.
@@ -30,6 +31,8 @@ pub type InstanceSharedPtr = Arc<dyn Instance + Send + Sync>;
 pub struct AccessLogFactoryContext<'a> {
     /// The files.
     pub access_log_manager: &'a AccessLogManager,
+    /// For those that go by settings which may change.
+    pub runtime: &'a LoaderImpl,
     /// For those that send what they log somewhere.
     pub cluster_manager: &'a ClusterManager,
     /// All statistics.
@@ -86,7 +89,7 @@ impl config::AccessLog {
         let log = config.create_access_log_instance(context)?;
         Ok(match &self.filter {
             None => log,
-            Some(filter) => Arc::new(Filtered { filter: filter::from_config(filter)?, log }),
+            Some(filter) => Arc::new(Filtered { filter: filter::from_config(filter, context)?, log }),
         })
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use legate::access_log::{ExtensionFilterConfig, ExtensionFilterFactory, Filter, FilterPtr, LogContext};
+use legate::access_log::{
+    AccessLogFactoryContext, ExtensionFilterConfig, ExtensionFilterFactory, Filter, FilterPtr, LogContext,
+};
 use legate::config::ConfigError;
 use legate::formatter::{Command, CommandParser, CommandParserFactory, Context, FormatterProvider, Written};
 use legate::http::HeaderId;
@@ -19,7 +21,7 @@ struct OnlyBelow {
 }
 
 impl ExtensionFilterConfig for OnlyBelow {
-    fn create_filter(&self) -> Result<FilterPtr, ConfigError> {
+    fn create_filter(&self, _context: &AccessLogFactoryContext<'_>) -> Result<FilterPtr, ConfigError> {
         Ok(Box::new(self.clone()))
     }
 }

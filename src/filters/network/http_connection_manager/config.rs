@@ -123,6 +123,7 @@ impl ConnectionManagerConfig {
         let http1 = &config.http_protocol_options;
         let log_context = AccessLogFactoryContext {
             access_log_manager: &server.access_log_manager,
+            runtime: &server.runtime,
             cluster_manager: &server.cluster_manager,
             stats: &server.stats,
         };
