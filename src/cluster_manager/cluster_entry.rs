@@ -50,7 +50,7 @@ impl ClusterEntry {
         trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), 0);
         let Some(host) = host else {
             envoy_log!(Upstream, debug, "no healthy host for HTTP connection pool");
-            self.info.stats().upstream_cx_none_healthy.inc();
+            self.info.stats().upstream_cx_none_healthy().inc();
             return None;
         };
         self.parent.upgrade()?.http_conn_pool(&host, priority, protocol)

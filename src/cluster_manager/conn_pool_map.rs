@@ -59,7 +59,7 @@ impl<K: Key, P: Instance + ?Sized + 'static> ConnPoolMap<K, P> {
         }
         let resource = self.host.cluster().resource_manager(self.priority).connection_pools();
         if !resource.can_create() && !self.free_one_pool() {
-            self.host.cluster().stats().upstream_cx_pool_overflow.inc();
+            self.host.cluster().stats().upstream_cx_pool_overflow().inc();
             return None;
         }
         trace::instant(Stage::AllocateConnPool, None, 0, self.active_pools.borrow().len() as u64, 0);

@@ -92,7 +92,7 @@ impl Fixture {
     }
 
     fn connections(&self) -> u64 {
-        self.info.stats().upstream_cx_active.value()
+        self.info.stats().upstream_cx_active().value()
     }
 
     fn host(&self, index: usize) -> HostSharedPtr {
@@ -236,7 +236,7 @@ fn two_clusters_of_one_name_are_refused() {
 fn without_a_host_there_is_no_pool() {
     let f = Fixture::new(0);
     assert!(f.pool(ResourcePriority::Default, Protocol::Http11).is_none());
-    assert_eq!(f.info.stats().upstream_cx_none_healthy.value(), 1);
+    assert_eq!(f.info.stats().upstream_cx_none_healthy().value(), 1);
 }
 
 #[test]
@@ -447,7 +447,7 @@ fn the_last_host_gone_leaves_nothing_to_choose() {
     drop(f.default_pool());
     f.remove_host(0);
     assert!(f.pool(ResourcePriority::Default, Protocol::Http11).is_none());
-    assert_eq!((f.pools(), f.info.stats().upstream_cx_none_healthy.value()), ([0, 0], 1));
+    assert_eq!((f.pools(), f.info.stats().upstream_cx_none_healthy().value()), ([0, 0], 1));
 }
 
 #[test]
@@ -464,7 +464,7 @@ fn a_failed_host_has_its_connections_replaced() {
     assert_eq!(f.connections(), 1);
     f.answer(&request, &mut peer);
     assert!(is_closed(&mut peer));
-    assert_eq!((f.connections(), f.info.stats().upstream_cx_max_requests.value()), (0, 1));
+    assert_eq!((f.connections(), f.info.stats().upstream_cx_max_requests().value()), (0, 1));
     assert!(Rc::ptr_eq(&f.default_pool(), &pool));
     assert_eq!(f.pools(), [1, 1]);
     let (_next, _peer) = f.serving(&pool);

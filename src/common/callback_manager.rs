@@ -30,6 +30,7 @@ impl<F: ?Sized> CallbackManager<F> {
     pub fn add(&self, callback: Rc<F>) -> CallbackHandle<F> {
         let mut callbacks = self.callbacks.borrow_mut();
         callbacks.retain(|c| c.strong_count() > 0);
+        callbacks.reserve_exact(1);
         callbacks.push(Rc::downgrade(&callback));
         CallbackHandle { _callback: callback }
     }

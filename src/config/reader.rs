@@ -352,7 +352,11 @@ impl<'a> MessageReader<'a> {
     pub fn messages<T: FromMessage>(&mut self, name: &str) -> Result<Vec<T>, ConfigError> {
         let items = self.items(name)?.into_iter();
         let type_name = self.type_of(name);
-        Ok(items.filter_map(|(path, value)| self.read_at(type_name, value, path).ok()).collect())
+        let mut all: Vec<T> =
+            items.filter_map(|(path, value)| self.read_at(type_name, value, path).ok()).collect();
+        // What is configured stays, and of thousands of clusters.
+        all.shrink_to_fit();
+        Ok(all)
     }
 
     /// The entries of a map field with their paths, `field["key"]`.

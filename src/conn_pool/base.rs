@@ -137,7 +137,7 @@ impl<P: Pool> ConnPoolImplBase<P> {
             if !pending.counted.get() {
                 continue;
             }
-            self.host.cluster().stats().upstream_rq_pending_failure_eject.inc();
+            self.host.cluster().stats().upstream_rq_pending_failure_eject().inc();
             pending.request.fail(reason, transport_failure_reason, Some(&self.host));
             pending.release();
         }
@@ -148,7 +148,7 @@ impl<P: Pool> ConnPoolImplBase<P> {
         let left = self.num_pending().saturating_sub(1);
         self.trace_request(Stage::PendingRequestCancel, Some(pending.request.ids()), left);
         pending.remove(pool);
-        self.host.cluster().stats().upstream_rq_cancelled.inc();
+        self.host.cluster().stats().upstream_rq_cancelled().inc();
         self.check_for_drained(pool);
     }
 
@@ -193,8 +193,8 @@ impl<P: Pool> ConnPoolImplBase<P> {
 
 impl<P: Pool> PendingRequest<P> {
     fn new(base: &ConnPoolImplBase<P>, request: P::Request) -> Self {
-        base.host.cluster().stats().upstream_rq_pending_total.inc();
-        base.host.cluster().stats().upstream_rq_pending_active.inc();
+        base.host.cluster().stats().upstream_rq_pending_total().inc();
+        base.host.cluster().stats().upstream_rq_pending_active().inc();
         base.resources().pending_requests().inc();
         PendingRequest {
             parent: base.weak.clone(),
@@ -216,7 +216,7 @@ impl<P: Pool> PendingRequest<P> {
     /// Stops counting as pending.
     fn release(&self) {
         if self.counted.replace(false) {
-            self.host.cluster().stats().upstream_rq_pending_active.dec();
+            self.host.cluster().stats().upstream_rq_pending_active().dec();
             self.host.cluster().resource_manager(self.priority).pending_requests().dec();
         }
     }

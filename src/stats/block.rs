@@ -75,7 +75,7 @@ enum Names {
 }
 
 /// A name that came later, and what it names.
-type Added = (Kind, Box<str>);
+type Added = (Kind, Unit, Box<str>);
 
 /// See the module's description.
 pub(super) struct Block {
@@ -87,9 +87,16 @@ pub(super) struct Block {
     rows: Box<[OnceLock<Box<[Lines]>>]>,
     /// How many cells a row has.
     row: usize,
+    /// Each is made when it is first wanted: one without samples needs no more than its name.
+    histograms: Box<[OnceLock<Histogram>]>,
+    rare: OnceLock<Box<Rare>>,
+}
+
+/// What few counters have, and few servers.
+#[derive(Default)]
+struct Rare {
     /// Counters that something of zero was added to, which leaves no trace in the cells.
     touched: OnceLock<Box<[AtomicBool]>>,
-    histograms: Box<[OnceLock<Histogram>]>,
     /// What counters had at the last reset. The cells are only ever written by their own threads, so that a reset
     /// cannot clear them.
     baselines: Sums,
@@ -108,16 +115,14 @@ impl Block {
         shards: usize,
         is_hidden: impl Fn(usize) -> bool,
     ) -> Block {
-        let mut hidden = vec![0; schema.len().div_ceil(BITS)].into_boxed_slice();
-        (0..schema.len()).filter(|index| is_hidden(*index)).for_each(|index| {
+        let mut hidden: Box<[u64]> = Box::default();
+        for index in (0..schema.len()).filter(|index| is_hidden(*index)) {
+            if hidden.is_empty() {
+                hidden = vec![0; schema.len().div_ceil(BITS)].into_boxed_slice();
+            }
             hidden[index / BITS] |= 1 << (index % BITS);
-        });
-        let block = Block::new(prefix, Names::Fixed(schema), shards, schema.histograms.len(), hidden);
-        let first = schema.counters.len() + schema.gauges.len();
-        for (at, (_, unit)) in schema.histograms.iter().enumerate().filter(|(at, _)| !is_hidden(first + at)) {
-            let _ = block.histograms[at].set(Histogram::new(block.name(first + at), *unit, shards));
         }
-        block
+        Block::new(prefix, Names::Fixed(schema), shards, schema.histograms.len(), hidden)
     }
 
     /// Room for metrics that are made one by one.
@@ -136,22 +141,17 @@ impl Block {
             hidden,
             rows: (0..shards.max(1)).map(|_| OnceLock::new()).collect(),
             row: values,
-            touched: OnceLock::new(),
             histograms: (0..histograms).map(|_| OnceLock::new()).collect(),
-            baselines: Sums::new(),
-            latched: Sums::new(),
+            rare: OnceLock::new(),
         }
     }
 
     /// The next free place gets that name; `None` when all are taken, or the names are fixed. Callers hold the
     /// registry's lock.
-    pub(super) fn add(&self, kind: Kind, name: &str, unit: Unit, shards: usize) -> Option<usize> {
+    pub(super) fn add(&self, kind: Kind, name: &str, unit: Unit) -> Option<usize> {
         let Names::Added(names) = &self.names else { return None };
         let index = names.iter().position(|name| name.get().is_none())?;
-        let _ = names[index].set((kind, name.into()));
-        if kind == Kind::Histogram {
-            let _ = self.histograms[index].set(Histogram::new(self.name(index), unit, shards));
-        }
+        let _ = names[index].set((kind, unit, name.into()));
         Some(index)
     }
 
@@ -181,7 +181,7 @@ impl Block {
     fn get(&self, index: usize) -> Option<(Kind, &str)> {
         match &self.names {
             Names::Fixed(schema) => schema.get(index),
-            Names::Added(names) => names.get(index)?.get().map(|(kind, name)| (*kind, &**name)),
+            Names::Added(names) => names.get(index)?.get().map(|(kind, _, name)| (*kind, &**name)),
         }
     }
 
@@ -194,13 +194,41 @@ impl Block {
         full
     }
 
-    /// The histogram at that index.
-    pub(super) fn histogram(&self, index: usize) -> Option<&Histogram> {
-        let first = match &self.names {
+    /// The histogram at that index, which must be one, made if need be.
+    #[inline]
+    pub(super) fn histogram(&self, index: usize) -> &Histogram {
+        self.histograms[index - self.first_histogram()].get_or_init(|| self.new_histogram(index))
+    }
+
+    /// The histogram at that index, to look at: one without samples is not kept.
+    pub(super) fn histogram_to_read(&self, index: usize) -> Histogram {
+        let made = self.histograms[index - self.first_histogram()].get();
+        made.cloned().unwrap_or_else(|| self.new_histogram(index))
+    }
+
+    /// The histogram at that index, if it was made.
+    pub(super) fn made_histogram(&self, index: usize) -> Option<&Histogram> {
+        self.histograms.get(index.checked_sub(self.first_histogram())?)?.get()
+    }
+
+    fn first_histogram(&self) -> usize {
+        match &self.names {
             Names::Fixed(schema) => schema.counters.len() + schema.gauges.len(),
             Names::Added(_) => 0,
-        };
-        self.histograms.get(index.checked_sub(first)?)?.get()
+        }
+    }
+
+    #[cold]
+    fn new_histogram(&self, index: usize) -> Histogram {
+        Histogram::new(self.name(index), self.unit(index), self.rows.len())
+    }
+
+    /// What the histogram at that index measures.
+    pub(super) fn unit(&self, index: usize) -> Unit {
+        match &self.names {
+            Names::Fixed(schema) => schema.histograms[index - self.first_histogram()].1,
+            Names::Added(names) => names[index].get().map_or(Unit::Unspecified, |(_, unit, _)| *unit),
+        }
     }
 
     /// Where a metric's cell is in each row; a gauge has the one behind it, too.
@@ -214,12 +242,35 @@ impl Block {
     /// Adds to the calling thread's cell, wrapping.
     #[inline]
     pub(super) fn count(&self, cell: usize, amount: u64) {
+        match self.own_row() {
+            Some(row) => add(cell_in(row, cell), amount),
+            None => self.count_first(cell, amount),
+        }
+    }
+
+    #[cold]
+    fn count_first(&self, cell: usize, amount: u64) {
         let shard = self.shard();
         let cell = self.cell(shard, cell);
         if shard == SHARED {
             cell.fetch_add(amount, Relaxed);
         } else {
-            cell.store(cell.load(Relaxed).wrapping_add(amount), Relaxed);
+            add(cell, amount);
+        }
+    }
+
+    /// Adds to the calling thread's cell, wrapping, and marks it as written in the one behind it.
+    #[inline]
+    pub(super) fn count_and_mark(&self, cell: usize, amount: u64) {
+        match self.own_row() {
+            Some(row) => {
+                cell_in(row, cell + 1).store(1, Relaxed);
+                add(cell_in(row, cell), amount);
+            }
+            None => {
+                self.store(cell + 1, 1);
+                self.count_first(cell, amount);
+            }
         }
     }
 
@@ -242,26 +293,32 @@ impl Block {
 
     /// Notes that something of zero was added.
     pub(super) fn touch(&self, index: usize) {
-        let touched = self.touched.get_or_init(|| (0..self.len()).map(|_| AtomicBool::new(false)).collect());
-        touched[index].store(true, Relaxed);
+        let new = || (0..self.len()).map(|_| AtomicBool::new(false)).collect();
+        self.rare().touched.get_or_init(new)[index].store(true, Relaxed);
     }
 
     pub(super) fn is_touched(&self, index: usize) -> bool {
-        self.touched.get().is_some_and(|touched| touched[index].load(Relaxed))
+        let touched = self.rare.get().and_then(|rare| rare.touched.get());
+        touched.is_some_and(|touched| touched[index].load(Relaxed))
     }
 
     /// What the counter had at the last reset.
     pub(super) fn baseline(&self, index: usize) -> u64 {
-        self.baselines.get().map_or(0, |sums| sums[index].load(Relaxed))
+        let baselines = self.rare.get().and_then(|rare| rare.baselines.get());
+        baselines.map_or(0, |sums| sums[index].load(Relaxed))
     }
 
     pub(super) fn set_baseline(&self, index: usize, sum: u64) {
-        self.sums(&self.baselines)[index].store(sum, Relaxed);
+        self.sums(&self.rare().baselines)[index].store(sum, Relaxed);
     }
 
     /// Notes a counter's sum; returns the one noted before.
     pub(super) fn latch(&self, index: usize, sum: u64) -> u64 {
-        self.sums(&self.latched)[index].swap(sum, Relaxed)
+        self.sums(&self.rare().latched)[index].swap(sum, Relaxed)
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
     }
 
     fn sums<'a>(&self, sums: &'a Sums) -> &'a [AtomicU64] {
@@ -276,7 +333,16 @@ impl Block {
         }
     }
 
-    /// The calling thread's row.
+    /// The calling thread's row, if nobody else writes it and it was made.
+    #[inline]
+    fn own_row(&self) -> Option<&[Lines]> {
+        match current_shard() {
+            SHARED => None,
+            shard => self.rows.get(shard)?.get().map(|row| &**row),
+        }
+    }
+
+    /// Which row the calling thread writes.
     #[inline]
     fn shard(&self) -> usize {
         let shard = current_shard();
@@ -284,18 +350,28 @@ impl Block {
     }
 
     #[inline]
-    fn cell(&self, shard: usize, cell: usize) -> &AtomicU64 {
-        let row = match self.rows[shard].get() {
+    fn row(&self, shard: usize) -> &[Lines] {
+        match self.rows[shard].get() {
             Some(row) => row,
             None => self.make_row(shard),
-        };
-        cell_in(row, cell)
+        }
+    }
+
+    #[inline]
+    fn cell(&self, shard: usize, cell: usize) -> &AtomicU64 {
+        cell_in(self.row(shard), cell)
     }
 
     #[cold]
     fn make_row(&self, shard: usize) -> &[Lines] {
         self.rows[shard].get_or_init(|| (0..self.row.div_ceil(LINE)).map(|_| Lines::default()).collect())
     }
+}
+
+/// Adds to a cell that only the calling thread writes.
+#[inline]
+fn add(cell: &AtomicU64, amount: u64) {
+    cell.store(cell.load(Relaxed).wrapping_add(amount), Relaxed);
 }
 
 #[inline]
@@ -378,8 +454,8 @@ mod tests {
         assert_eq!((block.find(Kind::Gauge, "c"), block.find(Kind::Counter, "c")), (Some(2), None));
         assert!(block.is_hidden(1) && block.find(Kind::Counter, "b").is_none());
         assert_eq!(
-            block.histogram(4).map(|h| (h.name().to_string(), h.unit())),
-            Some(("x.e".into(), Unit::Bytes))
+            (block.histogram_to_read(4).name().to_string(), block.unit(4), block.made_histogram(4).is_none()),
+            ("x.e".into(), Unit::Bytes, true)
         );
     }
 
@@ -387,9 +463,9 @@ mod tests {
     fn a_block_of_single_metrics_fills_up() {
         let block = Block::empty("x.".into(), 2);
         for index in 0..DYNAMIC {
-            assert_eq!(block.add(Kind::Counter, &index.to_string(), Unit::Unspecified, 2), Some(index));
+            assert_eq!(block.add(Kind::Counter, &index.to_string(), Unit::Unspecified), Some(index));
         }
-        assert_eq!(block.add(Kind::Counter, "one more", Unit::Unspecified, 2), None);
+        assert_eq!(block.add(Kind::Counter, "one more", Unit::Unspecified), None);
         let cell = block.cell_of(DYNAMIC - 1);
         block.count(cell, 3);
         block.touch(DYNAMIC - 1);

@@ -1,4 +1,7 @@
 //! [`Counter`] and [`Gauge`] (Envoy `source/common/stats/allocator_impl.*`).
+//!
+//! A handle is 16 bytes. Who has many metrics of one block has the block alone ([`stats_block!`](crate::stats_block)), and makes
+//! a [`CounterRef`] or a [`GaugeRef`] of a place in it when it counts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,21 +16,34 @@ pub struct Counter {
     cell: u32,
 }
 
-impl Counter {
-    pub(super) fn new(block: Arc<Block>, index: usize) -> Self {
-        let cell = block.cell_of(index) as u32;
-        Counter { block, index: index as u32, cell }
+/// A counter, for a moment.
+#[derive(Clone, Copy)]
+pub struct CounterRef<'a> {
+    block: &'a Arc<Block>,
+    index: u32,
+    cell: u32,
+}
+
+impl<'a> CounterRef<'a> {
+    #[inline]
+    pub(super) fn new(block: &'a Arc<Block>, index: usize, cell: usize) -> Self {
+        CounterRef { block, index: index as u32, cell: cell as u32 }
+    }
+
+    /// A handle to keep.
+    pub fn handle(self) -> Counter {
+        Counter { block: self.block.clone(), index: self.index, cell: self.cell }
     }
 
     /// Adds one.
     #[inline]
-    pub fn inc(&self) {
+    pub fn inc(self) {
         self.block.count(self.cell as usize, 1);
     }
 
     /// Adds `amount`, wrapping at 64 bits.
     #[inline]
-    pub fn add(&self, amount: u64) {
+    pub fn add(self, amount: u64) {
         if amount == 0 {
             self.block.touch(self.index as usize);
             return;
@@ -36,13 +52,52 @@ impl Counter {
     }
 
     /// The value since the last reset.
-    pub fn value(&self) -> u64 {
+    pub fn value(self) -> u64 {
         self.sum().wrapping_sub(self.block.baseline(self.index as usize))
+    }
+
+    /// The full name.
+    pub fn name(self) -> String {
+        self.block.name(self.index as usize)
+    }
+
+    fn sum(self) -> u64 {
+        self.block.sum(self.cell as usize)
+    }
+}
+
+impl Counter {
+    pub(super) fn new(block: Arc<Block>, index: usize) -> Self {
+        let cell = block.cell_of(index) as u32;
+        Counter { block, index: index as u32, cell }
+    }
+
+    /// The counter, for a moment.
+    #[inline]
+    pub fn by_ref(&self) -> CounterRef<'_> {
+        CounterRef { block: &self.block, index: self.index, cell: self.cell }
+    }
+
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.by_ref().inc();
+    }
+
+    /// Adds `amount`, wrapping at 64 bits.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        self.by_ref().add(amount);
+    }
+
+    /// The value since the last reset.
+    pub fn value(&self) -> u64 {
+        self.by_ref().value()
     }
 
     /// Sets the value to zero. It stays used, and the next [`Counter::latch`] is not affected.
     pub fn reset(&self) {
-        let sum = self.sum();
+        let sum = self.by_ref().sum();
         if sum != self.block.baseline(self.index as usize) {
             self.block.set_baseline(self.index as usize, sum);
         }
@@ -50,22 +105,18 @@ impl Counter {
 
     /// What was added since the last call; for stat sinks. To be called by one thread only.
     pub fn latch(&self) -> u64 {
-        let sum = self.sum();
+        let sum = self.by_ref().sum();
         sum.wrapping_sub(self.block.latch(self.index as usize, sum))
     }
 
     /// Whether it was ever added to.
     pub fn used(&self) -> bool {
-        self.sum() != 0 || self.block.is_touched(self.index as usize)
+        self.by_ref().sum() != 0 || self.block.is_touched(self.index as usize)
     }
 
     /// The full name.
     pub fn name(&self) -> String {
-        self.block.name(self.index as usize)
-    }
-
-    fn sum(&self) -> u64 {
-        self.block.sum(self.cell as usize)
+        self.by_ref().name()
     }
 }
 
@@ -84,48 +135,113 @@ pub struct Gauge {
     cell: u32,
 }
 
-impl Gauge {
-    pub(super) fn new(block: Arc<Block>, index: usize) -> Self {
-        let cell = block.cell_of(index) as u32;
-        Gauge { block, index: index as u32, cell }
+/// A gauge, for a moment.
+#[derive(Clone, Copy)]
+pub struct GaugeRef<'a> {
+    block: &'a Arc<Block>,
+    index: u32,
+    cell: u32,
+}
+
+impl<'a> GaugeRef<'a> {
+    #[inline]
+    pub(super) fn new(block: &'a Arc<Block>, index: usize, cell: usize) -> Self {
+        GaugeRef { block, index: index as u32, cell: cell as u32 }
+    }
+
+    /// A handle to keep.
+    pub fn handle(self) -> Gauge {
+        Gauge { block: self.block.clone(), index: self.index, cell: self.cell }
     }
 
     /// Adds one.
     #[inline]
-    pub fn inc(&self) {
+    pub fn inc(self) {
         self.add(1);
     }
 
     /// Subtracts one.
     #[inline]
-    pub fn dec(&self) {
+    pub fn dec(self) {
         self.sub(1);
     }
 
     /// Adds `amount`.
     #[inline]
-    pub fn add(&self, amount: u64) {
-        self.block.store(self.cell as usize + 1, 1);
-        self.block.count(self.cell as usize, amount);
+    pub fn add(self, amount: u64) {
+        self.block.count_and_mark(self.cell as usize, amount);
     }
 
     /// Subtracts `amount`. The caller must have added as much before, on whatever thread.
     #[inline]
-    pub fn sub(&self, amount: u64) {
+    pub fn sub(self, amount: u64) {
         self.add(amount.wrapping_neg());
     }
 
     /// Sets the value. Only for gauges that a single thread writes: a concurrent change by another
     /// thread may be lost.
-    pub fn set(&self, value: u64) {
+    pub fn set(self, value: u64) {
         self.block.store(self.cell as usize + 1, 1);
         let others = self.block.sum_of_others(self.cell as usize);
         self.block.store(self.cell as usize, value.wrapping_sub(others));
     }
 
     /// The current value.
-    pub fn value(&self) -> u64 {
+    pub fn value(self) -> u64 {
         self.block.sum(self.cell as usize)
+    }
+
+    /// The full name.
+    pub fn name(self) -> String {
+        self.block.name(self.index as usize)
+    }
+}
+
+impl Gauge {
+    pub(super) fn new(block: Arc<Block>, index: usize) -> Self {
+        let cell = block.cell_of(index) as u32;
+        Gauge { block, index: index as u32, cell }
+    }
+
+    /// The gauge, for a moment.
+    #[inline]
+    pub fn by_ref(&self) -> GaugeRef<'_> {
+        GaugeRef { block: &self.block, index: self.index, cell: self.cell }
+    }
+
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.by_ref().inc();
+    }
+
+    /// Subtracts one.
+    #[inline]
+    pub fn dec(&self) {
+        self.by_ref().dec();
+    }
+
+    /// Adds `amount`.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        self.by_ref().add(amount);
+    }
+
+    /// Subtracts `amount`. The caller must have added as much before, on whatever thread.
+    #[inline]
+    pub fn sub(&self, amount: u64) {
+        self.by_ref().sub(amount);
+    }
+
+    /// Sets the value. Only for gauges that a single thread writes: a concurrent change by another
+    /// thread may be lost.
+    pub fn set(&self, value: u64) {
+        self.by_ref().set(value);
+    }
+
+    /// The current value.
+    pub fn value(&self) -> u64 {
+        self.by_ref().value()
     }
 
     /// Whether it was ever written.
@@ -135,7 +251,7 @@ impl Gauge {
 
     /// The full name.
     pub fn name(&self) -> String {
-        self.block.name(self.index as usize)
+        self.by_ref().name()
     }
 }
 

@@ -29,10 +29,10 @@ mod tags;
 
 pub use block::Schema;
 pub use histogram::{Histogram, HistogramBucket, Unit};
-pub use metric::{Counter, Gauge};
+pub use metric::{Counter, CounterRef, Gauge, GaugeRef};
 pub use primitive::PrimitiveCells;
 pub use render::{format_double, format_g, format_shortest};
-pub use scope::{Metrics, Scope};
+pub use scope::{MetricBlock, Metrics, Scope};
 pub use shard::{current_shard, register_thread};
 pub use statistics::{HistogramStatistics, SUPPORTED_BUCKETS, SUPPORTED_QUANTILES};
 pub use store::Store;

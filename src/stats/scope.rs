@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::block::{Block, Kind, Schema};
 use super::histogram::{Histogram, Unit};
-use super::metric::{Counter, Gauge};
+use super::metric::{Counter, CounterRef, Gauge, GaugeRef};
 use super::store::{Place, Store};
 
 /// Makes metrics whose names begin with a prefix. Making one takes a lock, so it is done when an object
@@ -45,7 +45,13 @@ impl Scope {
     /// The histogram `<prefix><name>`; the existing one, whatever its unit, if there is one.
     pub fn histogram(&self, name: &str, unit: Unit) -> Histogram {
         let (block, index) = self.single(Kind::Histogram, name, unit);
-        block.histogram(index).cloned().expect("a histogram is made with its place")
+        block.histogram(index).clone()
+    }
+
+    /// The metrics of a `stats_block!`.
+    pub fn block(&self, schema: &'static Schema) -> MetricBlock {
+        let (block, others) = self.0.store.fixed(&self.0.prefix, schema);
+        MetricBlock { block, others: (!others.is_empty()).then(|| others.into()) }
     }
 
     /// The metrics of a `stats_struct!`, to be taken in its order.
@@ -93,7 +99,7 @@ impl Metrics {
     /// The next one, which is a histogram.
     pub fn histogram(&mut self) -> Histogram {
         let (block, index) = self.next();
-        block.histogram(index).cloned().expect("a histogram is made with its place")
+        block.histogram(index).clone()
     }
 
     fn next(&mut self) -> Place {
@@ -101,6 +107,49 @@ impl Metrics {
         self.next += 1;
         let other = self.others.iter().find(|(own, _)| *own == index);
         other.map_or_else(|| (self.block.clone(), index), |(_, place)| place.clone())
+    }
+}
+
+/// The metrics of a `stats_block!`, by their places in its lists.
+#[derive(Clone)]
+pub struct MetricBlock {
+    block: Arc<Block>,
+    /// Those that were there before, in another block.
+    others: Option<Arc<[(usize, Place)]>>,
+}
+
+impl MetricBlock {
+    /// The one at `index`, which is a counter.
+    #[inline]
+    pub fn counter(&self, index: usize) -> CounterRef<'_> {
+        match self.elsewhere(index) {
+            None => CounterRef::new(&self.block, index, index),
+            Some((block, index)) => CounterRef::new(block, *index, block.cell_of(*index)),
+        }
+    }
+
+    /// The one at `index`, which is a gauge, behind so many counters.
+    #[inline]
+    pub fn gauge(&self, index: usize, counters: usize) -> GaugeRef<'_> {
+        match self.elsewhere(index) {
+            None => GaugeRef::new(&self.block, index, index + (index - counters)),
+            Some((block, index)) => GaugeRef::new(block, *index, block.cell_of(*index)),
+        }
+    }
+
+    /// The one at `index`, which is a histogram.
+    #[inline]
+    pub fn histogram(&self, index: usize) -> &Histogram {
+        match self.elsewhere(index) {
+            None => self.block.histogram(index),
+            Some((block, index)) => block.histogram(*index),
+        }
+    }
+
+    #[inline]
+    fn elsewhere(&self, index: usize) -> Option<&Place> {
+        let others = self.others.as_ref()?;
+        others.iter().find(|(own, _)| *own == index).map(|(_, place)| place)
     }
 }
 

@@ -46,10 +46,10 @@ impl Store {
         self.of_kind(Kind::Gauge).into_iter().map(|(block, index)| Gauge::new(block, index)).collect()
     }
 
-    /// All histograms, sorted by name.
+    /// All histograms, sorted by name, to look at: what is recorded in one that had no samples is lost.
     pub fn histograms(&self) -> Vec<Histogram> {
         let all = self.of_kind(Kind::Histogram).into_iter();
-        all.filter_map(|(block, index)| block.histogram(index).cloned()).collect()
+        all.map(|(block, index)| block.histogram_to_read(index)).collect()
     }
 
     /// The counter of that full name, if there is one.
@@ -65,13 +65,13 @@ impl Store {
     /// The histogram of that full name, if there is one.
     pub fn find_histogram(&self, name: &str) -> Option<Histogram> {
         let (block, index) = find(&self.blocks(), Kind::Histogram, name)?;
-        block.histogram(index).cloned()
+        Some(block.histogram(index).clone())
     }
 
     /// Merges all histograms; for the main thread at each flush.
     pub fn merge_histograms(&self) {
         for (block, index) in self.unsorted(Kind::Histogram) {
-            if let Some(histogram) = block.histogram(index) {
+            if let Some(histogram) = block.made_histogram(index) {
                 histogram.merge();
             }
         }
@@ -130,13 +130,12 @@ impl Store {
             return found;
         }
         let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
-        let free =
-            own.iter().find_map(|block| Some((block.clone(), block.add(kind, name, unit, self.shards)?)));
+        let free = own.iter().find_map(|block| Some((block.clone(), block.add(kind, name, unit)?)));
         free.unwrap_or_else(|| {
             let block = Arc::new(Block::empty(prefix.clone(), self.shards));
             insert(&mut blocks, prefix, &block);
             own.push(block.clone());
-            let index = block.add(kind, name, unit, self.shards).unwrap_or_default();
+            let index = block.add(kind, name, unit).unwrap_or_default();
             (block, index)
         })
     }
@@ -170,6 +169,7 @@ impl Store {
 fn insert(blocks: &mut BTreeMap<Arc<str>, Vec<Weak<Block>>>, prefix: &Arc<str>, block: &Arc<Block>) {
     let of_prefix = blocks.entry(prefix.clone()).or_default();
     of_prefix.retain(|block| block.strong_count() > 0);
+    of_prefix.reserve_exact(1);
     of_prefix.push(Arc::downgrade(block));
 }
 

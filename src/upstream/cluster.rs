@@ -56,7 +56,7 @@ impl ClusterImplBase {
         let (set, cluster) = (Rc::downgrade(&priority_set), info.clone());
         let membership = priority_set.add_priority_update_cb(move |_, added, removed| {
             if !added.is_empty() || !removed.is_empty() {
-                cluster.stats().membership_change.inc();
+                cluster.membership_stats().membership_change().inc();
             }
             if let Some(set) = set.upgrade() {
                 update_membership_gauges(&cluster, &set);
@@ -101,9 +101,9 @@ fn update_membership_gauges(cluster: &ClusterInfoImpl, priority_set: &PrioritySe
         degraded += vectors.degraded_hosts.len() as u64;
         excluded += vectors.excluded_hosts as u64;
     }
-    let stats = cluster.stats();
-    stats.membership_total.set(total);
-    stats.membership_healthy.set(healthy);
-    stats.membership_degraded.set(degraded);
-    stats.membership_excluded.set(excluded);
+    let stats = cluster.membership_stats();
+    stats.membership_total().set(total);
+    stats.membership_healthy().set(healthy);
+    stats.membership_degraded().set(degraded);
+    stats.membership_excluded().set(excluded);
 }

@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::load_balancer::LoadBalancerConfig;
-use super::{ClusterName, ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority};
+use super::{
+    ClusterMembershipStats, ClusterName, ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority,
+};
 use crate::config::ConfigError;
 use crate::config::address::SocketAddress;
 use crate::config::cluster::Cluster;
@@ -31,6 +33,7 @@ pub struct ClusterInfoImpl {
     observability_name: String,
     scope: Scope,
     stats: ClusterStats,
+    membership_stats: ClusterMembershipStats,
     code_stats: CodeStats,
     connection_stats: Arc<ConnectionStats>,
     resource_managers: [ResourceManagerImpl; 2],
@@ -66,6 +69,7 @@ impl ClusterInfoImpl {
             code_stats: CodeStats::new(&scope),
             connection_stats: Arc::new(connection_stats(&stats)),
             resource_managers: resource_managers(config, &scope),
+            membership_stats: ClusterMembershipStats::new(&scope),
             stats,
             scope,
             config: config.clone(),
@@ -106,6 +110,11 @@ impl ClusterInfoImpl {
     #[inline]
     pub fn stats(&self) -> &ClusterStats {
         &self.stats
+    }
+
+    /// The statistics of its membership.
+    pub fn membership_stats(&self) -> &ClusterMembershipStats {
+        &self.membership_stats
     }
 
     /// Where further statistics of the cluster are made; ends in `cluster.<name>.`.
@@ -275,11 +284,11 @@ fn transport_socket_factory(
 
 fn connection_stats(stats: &ClusterStats) -> ConnectionStats {
     ConnectionStats {
-        read_total: stats.upstream_cx_rx_bytes_total.clone(),
-        read_current: stats.upstream_cx_rx_bytes_buffered.clone(),
-        write_total: stats.upstream_cx_tx_bytes_total.clone(),
-        write_current: stats.upstream_cx_tx_bytes_buffered.clone(),
-        bind_errors: Some(stats.bind_errors.clone()),
+        read_total: stats.upstream_cx_rx_bytes_total().handle(),
+        read_current: stats.upstream_cx_rx_bytes_buffered().handle(),
+        write_total: stats.upstream_cx_tx_bytes_total().handle(),
+        write_current: stats.upstream_cx_tx_bytes_buffered().handle(),
+        bind_errors: Some(stats.bind_errors().handle()),
         delayed_close_timeouts: None,
     }
 }
@@ -333,7 +342,7 @@ mod tests {
             "upstream_bind_config": { "source_address": { "address": "127.0.0.9", "port_value": 0 } },
         }));
         assert_eq!((info.name(), info.observability_name()), ("a", "x:y"));
-        assert_eq!(info.stats().upstream_rq_total.name(), "cluster.x_y.upstream_rq_total");
+        assert_eq!(info.stats().upstream_rq_total().name(), "cluster.x_y.upstream_rq_total");
         assert_eq!((info.max_requests_per_connection(), info.max_response_headers_count()), (7, 5));
         assert_eq!((info.idle_timeout(), info.healthy_panic_threshold()), (None, 28));
         assert_eq!(info.source_address().map(|a| a.to_string()).as_deref(), Some("127.0.0.9:0"));
@@ -406,7 +415,8 @@ mod tests {
         connection.read_total.add(3);
         connection.write_current.add(4);
         let stats = info.stats();
-        let counted = (stats.upstream_cx_rx_bytes_total.value(), stats.upstream_cx_tx_bytes_buffered.value());
+        let counted =
+            (stats.upstream_cx_rx_bytes_total().value(), stats.upstream_cx_tx_bytes_buffered().value());
         assert_eq!(counted, (3, 4));
         assert_eq!(
             connection.bind_errors.as_ref().map(Counter::name),

@@ -3,8 +3,8 @@
 //! The names are those of Envoy 1.40, also where what they count does not exist here yet, so that a
 //! dashboard finds all of them.
 
-crate::stats_struct! {
-    /// Statistics of a cluster, under `cluster.<name>.`.
+crate::stats_block! {
+    /// Statistics of a cluster, under `cluster.<name>.`, but for those of its membership.
     pub struct ClusterStats {
         counters: [
             assignment_stale,
@@ -24,7 +24,6 @@ crate::stats_struct! {
             lb_zone_routing_all_directly,
             lb_zone_routing_cross_zone,
             lb_zone_routing_sampled,
-            membership_change,
             original_dst_host_invalid,
             retry_or_shadow_abandoned,
             update_attempt,
@@ -91,10 +90,6 @@ crate::stats_struct! {
             upstream_queue_overloaded,
             lb_subsets_active,
             max_host_weight,
-            membership_degraded,
-            membership_excluded,
-            membership_healthy,
-            membership_total,
             upstream_cx_active,
             upstream_cx_rx_bytes_buffered,
             upstream_cx_tx_bytes_buffered,
@@ -107,6 +102,16 @@ crate::stats_struct! {
     }
 }
 
+crate::stats_block! {
+    /// Statistics of a cluster's membership, under `cluster.<name>.`. They are apart because the main thread counts them, and of
+    /// most clusters nobody counts more.
+    pub struct ClusterMembershipStats {
+        counters: [membership_change],
+        gauges: [membership_degraded, membership_excluded, membership_healthy, membership_total],
+        histograms: [],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,8 +120,8 @@ mod tests {
     #[test]
     fn requests_per_connection_are_no_milliseconds() {
         let stats = ClusterStats::new(&Store::new(1).root_scope().create_scope("cluster.a."));
-        assert_eq!(stats.upstream_rq_per_cx.unit(), Unit::Unspecified);
-        assert_eq!(stats.upstream_cx_connect_ms.unit(), Unit::Milliseconds);
-        assert_eq!(stats.upstream_cx_total.name(), "cluster.a.upstream_cx_total");
+        assert_eq!(stats.upstream_rq_per_cx().unit(), Unit::Unspecified);
+        assert_eq!(stats.upstream_cx_connect_ms().unit(), Unit::Milliseconds);
+        assert_eq!(stats.upstream_cx_total().name(), "cluster.a.upstream_cx_total");
     }
 }

@@ -57,6 +57,8 @@ const FLAG_NAMES: [(HealthFlag, &str); 6] = [
     (HealthFlag::EdsStatusDraining, "/eds_status_draining"),
 ];
 
+static NOWHERE: Locality = Locality { region: String::new(), zone: String::new(), sub_zone: String::new() };
+
 const UNHEALTHY: u32 = HealthFlag::FailedActiveHc as u32
     | HealthFlag::FailedOutlierCheck as u32
     | HealthFlag::FailedEdsHealth as u32
@@ -65,9 +67,10 @@ const UNHEALTHY: u32 = HealthFlag::FailedActiveHc as u32
 /// A host. Shared by all threads; the main thread changes its health.
 pub struct HostImpl {
     cluster: Arc<ClusterInfoImpl>,
-    hostname: String,
+    hostname: Box<str>,
     address: Address,
-    locality: Locality,
+    /// `None` for one without parts.
+    locality: Option<Box<Locality>>,
     priority: AtomicU32,
     weight: AtomicU32,
     canary: AtomicBool,
@@ -89,9 +92,9 @@ impl HostImpl {
         let host = HostImpl {
             stats: HostStats::new(cluster.scope().store().shards()),
             cluster,
-            hostname: hostname.to_owned(),
+            hostname: hostname.into(),
             address,
-            locality,
+            locality: (locality != NOWHERE).then(|| Box::new(locality)),
             priority: AtomicU32::new(priority),
             weight: AtomicU32::new(weight.max(1)),
             canary: AtomicBool::new(false),
@@ -140,7 +143,7 @@ impl HostImpl {
 
     /// Where it runs.
     pub fn locality(&self) -> &Locality {
-        &self.locality
+        self.locality.as_deref().unwrap_or(&NOWHERE)
     }
 
     /// Whether its answers are counted as those of a canary.

@@ -35,7 +35,7 @@ pub use cluster::{Cluster, ClusterImplBase, InitializePhase};
 pub use cluster_factory::{ClusterFactory, ClusterFactoryContext, ClusterTypeConfig, create_cluster};
 pub use cluster_info::ClusterInfoImpl;
 pub use cluster_name::ClusterName;
-pub use cluster_stats::ClusterStats;
+pub use cluster_stats::{ClusterMembershipStats, ClusterStats};
 pub use code_stats::{CodeStats, CodeStatsCategory, ResponseOrigin};
 pub use host::{Health, HealthFlag, HostImpl, HostSharedPtr};
 pub use host_set::{HostSetImpl, HostVectors};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::config::cluster::Thresholds;
 use crate::config::core::RoutingPriority;
-use crate::stats::{Gauge, Scope};
+use crate::stats::{GaugeRef, Scope};
 
 /// Which limits and connections a request uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ impl From<RoutingPriority> for ResourcePriority {
     }
 }
 
-crate::stats_struct! {
+crate::stats_block! {
     /// Whether a limit is reached.
     struct OpenGauges {
         counters: [],
@@ -63,7 +63,7 @@ crate::stats_struct! {
     }
 }
 
-crate::stats_struct! {
+crate::stats_block! {
     /// How much is left, where that is asked for.
     struct RemainingGauges {
         counters: [],
@@ -73,185 +73,213 @@ crate::stats_struct! {
 }
 
 /// The limits of a cluster for one priority.
-#[derive(Debug)]
 pub struct ResourceManagerImpl {
-    connections: Resource,
-    pending_requests: Resource,
-    requests: Resource,
-    retries: Resource,
-    connection_pools: Resource,
+    counts: [Count; 5],
+    open: OpenGauges,
+    remaining: Option<RemainingGauges>,
+}
+
+/// How much of a resource is taken.
+struct Count {
+    max: AtomicU64,
+    current: AtomicU64,
+    /// Only for a limit of 0, which no count ever passes: whether the gauge already says open.
+    opened_at_zero: AtomicBool,
+}
+
+impl Count {
+    fn new(max: u64) -> Self {
+        Count { max: AtomicU64::new(max), current: AtomicU64::new(0), opened_at_zero: AtomicBool::new(false) }
+    }
+}
+
+/// The resources, by their places among the counts.
+#[derive(Clone, Copy)]
+enum Kind {
+    Connections,
+    PendingRequests,
+    Requests,
+    Retries,
+    ConnectionPools,
+}
+
+/// All of them: the name that runtime has for the limit, and what is configured.
+fn limits(thresholds: &Thresholds) -> [(Kind, &'static str, u64); 5] {
+    [
+        (Kind::Connections, "max_connections", thresholds.max_connections.into()),
+        (Kind::PendingRequests, "max_pending_requests", thresholds.max_pending_requests.into()),
+        (Kind::Requests, "max_requests", thresholds.max_requests.into()),
+        (Kind::Retries, "max_retries", thresholds.max_retries.into()),
+        (
+            Kind::ConnectionPools,
+            "max_connection_pools",
+            thresholds.max_connection_pools.map_or(u64::MAX, u64::from),
+        ),
+    ]
 }
 
 impl ResourceManagerImpl {
     /// With the limits of `thresholds` and gauges in `scope`, which ends in `circuit_breakers.<name>.`.
     pub fn new(thresholds: &Thresholds, scope: &Scope) -> Self {
-        let open = OpenGauges::new(scope);
-        let remaining = thresholds.track_remaining.then(|| RemainingGauges::new(scope));
-        let remaining = |gauge: fn(RemainingGauges) -> Gauge| remaining.clone().map(gauge);
-        let max_pools = thresholds.max_connection_pools.map_or(u64::MAX, u64::from);
-        ResourceManagerImpl {
-            connections: Resource::new(
-                thresholds.max_connections.into(),
-                open.cx_open,
-                remaining(|gauges| gauges.remaining_cx),
-            ),
-            pending_requests: Resource::new(
-                thresholds.max_pending_requests.into(),
-                open.rq_pending_open,
-                remaining(|gauges| gauges.remaining_pending),
-            ),
-            requests: Resource::new(
-                thresholds.max_requests.into(),
-                open.rq_open,
-                remaining(|gauges| gauges.remaining_rq),
-            ),
-            retries: Resource::new(
-                thresholds.max_retries.into(),
-                open.rq_retry_open,
-                remaining(|gauges| gauges.remaining_retries),
-            ),
-            connection_pools: Resource::new(
-                max_pools,
-                open.cx_pool_open,
-                remaining(|gauges| gauges.remaining_cx_pools),
-            ),
+        let manager = ResourceManagerImpl {
+            counts: limits(thresholds).map(|(_, _, max)| Count::new(max)),
+            open: OpenGauges::new(scope),
+            remaining: thresholds.track_remaining.then(|| RemainingGauges::new(scope)),
+        };
+        for (kind, _, max) in limits(thresholds) {
+            if let Some(remaining) = manager.of(kind).remaining() {
+                remaining.set(max);
+            }
         }
+        manager
+    }
+
+    #[inline]
+    fn of(&self, kind: Kind) -> Resource<'_> {
+        Resource { manager: self, kind }
     }
 
     /// Connections of all pools and TCP proxies.
-    pub fn connections(&self) -> &Resource {
-        &self.connections
+    #[inline]
+    pub fn connections(&self) -> Resource<'_> {
+        self.of(Kind::Connections)
     }
 
     /// Requests that wait for a connection.
-    pub fn pending_requests(&self) -> &Resource {
-        &self.pending_requests
+    #[inline]
+    pub fn pending_requests(&self) -> Resource<'_> {
+        self.of(Kind::PendingRequests)
     }
 
     /// Requests in flight.
-    pub fn requests(&self) -> &Resource {
-        &self.requests
+    #[inline]
+    pub fn requests(&self) -> Resource<'_> {
+        self.of(Kind::Requests)
     }
 
     /// Retries in flight.
-    pub fn retries(&self) -> &Resource {
-        &self.retries
+    #[inline]
+    pub fn retries(&self) -> Resource<'_> {
+        self.of(Kind::Retries)
+    }
+
+    /// Connection pools, of all hosts and threads together.
+    #[inline]
+    pub fn connection_pools(&self) -> Resource<'_> {
+        self.of(Kind::ConnectionPools)
     }
 
     /// Sets the limits anew: `limit` is given the name of each, as runtime has it, and what is configured.
     pub fn set_limits(&self, thresholds: &Thresholds, limit: impl Fn(&str, u64) -> u64) {
-        let max_pools = thresholds.max_connection_pools.map_or(u64::MAX, u64::from);
-        for (resource, name, configured) in [
-            (&self.connections, "max_connections", thresholds.max_connections.into()),
-            (&self.pending_requests, "max_pending_requests", thresholds.max_pending_requests.into()),
-            (&self.requests, "max_requests", thresholds.max_requests.into()),
-            (&self.retries, "max_retries", thresholds.max_retries.into()),
-            (&self.connection_pools, "max_connection_pools", max_pools),
-        ] {
-            resource.set_max(limit(name, configured));
+        for (kind, name, configured) in limits(thresholds) {
+            self.of(kind).set_max(limit(name, configured));
         }
-    }
-
-    /// Connection pools, of all hosts and threads together.
-    pub fn connection_pools(&self) -> &Resource {
-        &self.connection_pools
     }
 }
 
 /// A count with a limit.
-#[derive(Debug)]
-pub struct Resource {
-    max: AtomicU64,
-    current: AtomicU64,
-    open_gauge: Gauge,
-    remaining: Option<Gauge>,
-    /// Only for a limit of 0, which no count ever passes: whether the gauge already says open.
-    opened_at_zero: AtomicBool,
+#[derive(Clone, Copy)]
+pub struct Resource<'a> {
+    manager: &'a ResourceManagerImpl,
+    kind: Kind,
 }
 
-impl Resource {
-    fn new(max: u64, open_gauge: Gauge, remaining: Option<Gauge>) -> Self {
-        if let Some(remaining) = &remaining {
-            remaining.set(max);
+impl<'a> Resource<'a> {
+    #[inline]
+    fn taken(self) -> &'a Count {
+        &self.manager.counts[self.kind as usize]
+    }
+
+    fn open_gauge(self) -> GaugeRef<'a> {
+        let gauges = &self.manager.open;
+        match self.kind {
+            Kind::Connections => gauges.cx_open(),
+            Kind::PendingRequests => gauges.rq_pending_open(),
+            Kind::Requests => gauges.rq_open(),
+            Kind::Retries => gauges.rq_retry_open(),
+            Kind::ConnectionPools => gauges.cx_pool_open(),
         }
-        let opened_at_zero = AtomicBool::new(false);
-        Resource {
-            max: AtomicU64::new(max),
-            current: AtomicU64::new(0),
-            open_gauge,
-            remaining,
-            opened_at_zero,
-        }
+    }
+
+    fn remaining(self) -> Option<GaugeRef<'a>> {
+        let gauges = self.manager.remaining.as_ref()?;
+        Some(match self.kind {
+            Kind::Connections => gauges.remaining_cx(),
+            Kind::PendingRequests => gauges.remaining_pending(),
+            Kind::Requests => gauges.remaining_rq(),
+            Kind::Retries => gauges.remaining_retries(),
+            Kind::ConnectionPools => gauges.remaining_cx_pools(),
+        })
     }
 
     /// Whether the limit is not reached yet.
     #[inline]
-    pub fn can_create(&self) -> bool {
+    pub fn can_create(self) -> bool {
         self.count() < self.max()
     }
 
     /// Changes the limit, and lets the gauges say what is so then. What another thread takes at that moment may be missing
     /// from them until the next change.
-    fn set_max(&self, max: u64) {
-        let old = self.max.swap(max, Relaxed);
+    fn set_max(self, max: u64) {
+        let old = self.taken().max.swap(max, Relaxed);
         if old == max {
             return;
         }
         let count = self.count();
         let opened_at_zero = max == 0 && count > 0;
-        self.opened_at_zero.store(opened_at_zero, Relaxed);
-        self.open_gauge.set(u64::from(if max == 0 { opened_at_zero } else { count >= max }));
-        if let Some(remaining) = &self.remaining {
+        self.taken().opened_at_zero.store(opened_at_zero, Relaxed);
+        self.open_gauge().set(u64::from(if max == 0 { opened_at_zero } else { count >= max }));
+        if let Some(remaining) = self.remaining() {
             remaining.set(max.saturating_sub(count));
         }
     }
 
     /// Takes one, whether or not the limit allows it.
     #[inline]
-    pub fn inc(&self) {
-        let (before, max) = (self.current.fetch_add(1, Relaxed), self.max());
+    pub fn inc(self) {
+        let (before, max) = (self.taken().current.fetch_add(1, Relaxed), self.max());
         if before < max {
-            if let Some(remaining) = &self.remaining {
+            if let Some(remaining) = self.remaining() {
                 remaining.dec();
             }
             if before + 1 == max {
-                self.open_gauge.inc();
+                self.open_gauge().inc();
             }
-        } else if max == 0 && !self.opened_at_zero.swap(true, Relaxed) {
-            self.open_gauge.inc();
+        } else if max == 0 && !self.taken().opened_at_zero.swap(true, Relaxed) {
+            self.open_gauge().inc();
         }
     }
 
     /// Gives one back that [`Resource::inc`] took.
     #[inline]
-    pub fn dec(&self) {
-        let (before, max) = (self.current.fetch_sub(1, Relaxed), self.max());
+    pub fn dec(self) {
+        let (before, max) = (self.taken().current.fetch_sub(1, Relaxed), self.max());
         debug_assert!(before > 0, "dec without inc");
         if before <= max {
-            if let Some(remaining) = &self.remaining {
+            if let Some(remaining) = self.remaining() {
                 remaining.inc();
             }
             if before == max {
-                self.open_gauge.dec();
+                self.open_gauge().dec();
             }
         }
     }
 
     /// Whether there is a limit, or somebody is shown how much is left.
-    pub fn is_watched(&self) -> bool {
-        self.max() != u64::MAX || self.remaining.is_some()
+    pub fn is_watched(self) -> bool {
+        self.max() != u64::MAX || self.manager.remaining.is_some()
     }
 
     /// The limit.
     #[inline]
-    pub fn max(&self) -> u64 {
-        self.max.load(Relaxed)
+    pub fn max(self) -> u64 {
+        self.taken().max.load(Relaxed)
     }
 
     /// How many are taken; may exceed the limit for a while.
     #[inline]
-    pub fn count(&self) -> u64 {
-        self.current.load(Relaxed)
+    pub fn count(self) -> u64 {
+        self.taken().current.load(Relaxed)
     }
 }
 

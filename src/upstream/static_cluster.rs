@@ -160,15 +160,15 @@ mod tests {
     }
 
     fn gauges(cluster: &StaticClusterImpl) -> [u64; 5] {
-        let stats = cluster.info().stats();
+        let stats = cluster.info().membership_stats();
         let gauges = [
-            &stats.membership_total,
-            &stats.membership_healthy,
-            &stats.membership_degraded,
-            &stats.membership_excluded,
+            stats.membership_total(),
+            stats.membership_healthy(),
+            stats.membership_degraded(),
+            stats.membership_excluded(),
         ];
         let [total, healthy, degraded, excluded] = gauges.map(|g| g.value());
-        [total, healthy, degraded, excluded, stats.membership_change.value()]
+        [total, healthy, degraded, excluded, stats.membership_change().value()]
     }
 
     #[test]

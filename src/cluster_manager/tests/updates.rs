@@ -138,8 +138,8 @@ fn an_update_replaces_when_it_is_warm_and_requests_finish_in_the_old_one() {
     assert_eq!((counts(&f.manager), f.entry().info().connect_timeout().as_secs()), ([1, 1, 0, 1, 0], 7));
     assert!(!f.manager.add_or_update_cluster(&update).unwrap());
     // Statistics go on under the name.
-    assert_eq!(f.entry().info().stats().upstream_cx_active.value(), 1);
-    assert_eq!(f.entry().info().stats().upstream_cx_total.value(), 1);
+    assert_eq!(f.entry().info().stats().upstream_cx_active().value(), 1);
+    assert_eq!(f.entry().info().stats().upstream_cx_total().value(), 1);
     drop(pool);
     f.answer(&request, &mut peer);
     assert_eq!(f.connections(), 0);

@@ -84,9 +84,9 @@ impl ActiveClient {
         });
         let callbacks: Weak<dyn ConnectionCallbacks> = client.weak.clone();
         client.codec_client.connection().add_connection_callbacks(callbacks);
-        cluster.stats().upstream_cx_total.inc();
-        cluster.stats().upstream_cx_active.inc();
-        cluster.stats().upstream_cx_http1_total.inc();
+        cluster.stats().upstream_cx_total().inc();
+        cluster.stats().upstream_cx_active().inc();
+        cluster.stats().upstream_cx_http1_total().inc();
         host.stats().cx_total().inc();
         host.stats().cx_active().inc();
         if let Some(timer) = client.connect_timer.borrow().as_ref() {
@@ -141,7 +141,7 @@ impl ActiveClient {
     fn on_connection_duration_timeout(&self) {
         envoy_conn_log!(Pool, debug, self.id(), "max connection duration reached, start draining");
         trace::instant(Stage::ClientDurationTimeout, Some(self.id()), 0, 0, 0);
-        self.host.cluster().stats().upstream_cx_max_duration_reached.inc();
+        self.host.cluster().stats().upstream_cx_max_duration_reached().inc();
         self.draining.set(true);
         if !self.has_stream_wrapper() {
             self.codec_client.close();
@@ -193,7 +193,7 @@ impl ActiveClient {
 
     fn on_connect_timeout(&self) {
         stage!(ConnectTimeout(self.id()));
-        self.host.cluster().stats().upstream_cx_connect_timeout.inc();
+        self.host.cluster().stats().upstream_cx_connect_timeout().inc();
         self.timed_out.set(true);
         self.codec_client.close();
     }
@@ -209,11 +209,11 @@ impl ConnectionCallbacks for ActiveClient {
 
 impl CodecClientCallbacks for ActiveClient {
     fn on_protocol_error(&self) {
-        self.host.cluster().stats().upstream_cx_protocol_error.inc();
+        self.host.cluster().stats().upstream_cx_protocol_error().inc();
     }
 
     fn on_idle_timeout(&self) {
-        self.host.cluster().stats().upstream_cx_idle_timeout.inc();
+        self.host.cluster().stats().upstream_cx_idle_timeout().inc();
     }
 }
 
@@ -222,9 +222,9 @@ impl Drop for ActiveClient {
         trace::instant(Stage::ActiveClientGoes, Some(self.id()), 0, 0, 0);
         self.clear_stream_wrapper();
         let cluster = self.host.cluster();
-        cluster.stats().upstream_cx_active.dec();
+        cluster.stats().upstream_cx_active().dec();
         self.host.stats().cx_active().dec();
-        cluster.stats().upstream_cx_length_ms.record(self.start.elapsed().as_millis() as u64);
+        cluster.stats().upstream_cx_length_ms().record(self.start.elapsed().as_millis() as u64);
         cluster.resource_manager(self.priority).connections().dec();
     }
 }
@@ -267,7 +267,7 @@ impl StreamWrapper {
         let encoder = client.codec_client.new_stream(as_decoder);
         encoder.stream().add_callbacks(weak);
         let _ = wrapper.encoder.set(encoder);
-        client.host.cluster().stats().upstream_rq_active.inc();
+        client.host.cluster().stats().upstream_rq_active().inc();
         client.host.stats().rq_active().inc();
         client.host.cluster().resource_manager(client.priority).requests().inc();
         *client.stream_wrapper.borrow_mut() = Some(wrapper.clone());
@@ -285,7 +285,7 @@ impl StreamWrapper {
     /// Stops counting as active.
     fn release(&self) {
         if !self.released.replace(true) {
-            self.host.cluster().stats().upstream_rq_active.dec();
+            self.host.cluster().stats().upstream_rq_active().dec();
             self.host.stats().rq_active().dec();
             self.host.cluster().resource_manager(self.priority).requests().dec();
         }
@@ -309,7 +309,7 @@ impl StreamWrapper {
         self.saw_keep_alive_header.set(keep_alive);
         self.saw_close_header.set(close);
         if close {
-            self.host.cluster().stats().upstream_cx_close_notify.inc();
+            self.host.cluster().stats().upstream_cx_close_notify().inc();
         }
     }
 

@@ -128,7 +128,7 @@ impl ConnPoolImpl {
             }
             Err(error) => {
                 envoy_log!(Pool, debug, "cannot create a connection to {}: {}", host.address(), error);
-                host.cluster().stats().upstream_cx_connect_fail.inc();
+                host.cluster().stats().upstream_cx_connect_fail().inc();
                 host.stats().cx_connect_fail().inc();
                 false
             }
@@ -139,7 +139,7 @@ impl ConnPoolImpl {
     fn attach_request_to_client(&self, client: &Rc<ActiveClient>, request: HttpRequest) {
         let HttpRequest { decoder, callbacks, ids } = request;
         let host = &self.base.host;
-        host.cluster().stats().upstream_rq_total.inc();
+        host.cluster().stats().upstream_rq_total().inc();
         host.stats().rq_total().inc();
         let (id, number) = (client.id(), self.base.number());
         trace::instant(Stage::AttachRequestToClient, Some(id), ids.stream, ids.connection, number);
@@ -157,7 +157,7 @@ impl ConnPoolImpl {
         }
         envoy_log!(Pool, debug, "max streams overflow");
         request.fail(PoolFailureReason::Overflow, "", Some(&self.base.host));
-        self.base.host.cluster().stats().upstream_rq_active_overflow.inc();
+        self.base.host.cluster().stats().upstream_rq_active_overflow().inc();
         false
     }
 
@@ -215,7 +215,7 @@ impl ConnPoolImpl {
         }
         let connecting = self.clients.items(Busy).iter().filter(|client| client.is_connecting()).count();
         if self.base.num_pending() > connecting {
-            self.base.host.cluster().stats().upstream_cx_overflow.inc();
+            self.base.host.cluster().stats().upstream_cx_overflow().inc();
         }
     }
 
@@ -246,7 +246,7 @@ impl ConnPoolImpl {
             AfterResponse::Close => envoy_conn_log!(Pool, debug, id, "saw upstream connection: close"),
             AfterResponse::LastRequest => {
                 envoy_conn_log!(Pool, debug, id, "maximum requests per connection");
-                self.base.host.cluster().stats().upstream_cx_max_requests.inc();
+                self.base.host.cluster().stats().upstream_cx_max_requests().inc();
             }
             AfterResponse::Draining => {}
             AfterResponse::Reuse => return self.process_idle_client(client, true),
@@ -266,7 +266,7 @@ impl ConnPoolImpl {
         if event == ConnectionEvent::Connected {
             client.end_connecting();
             let elapsed = self.connect_start.get().elapsed();
-            self.base.host.cluster().stats().upstream_cx_connect_ms.record(elapsed.as_millis() as u64);
+            self.base.host.cluster().stats().upstream_cx_connect_ms().record(elapsed.as_millis() as u64);
             client.on_connected(&self.base.dispatcher);
             self.process_idle_client(client, false);
             return;
@@ -284,7 +284,7 @@ impl ConnPoolImpl {
         let dead = self.clients.remove(client.key());
         self.trace_lists();
         if was_connecting {
-            self.base.host.cluster().stats().upstream_cx_connect_fail.inc();
+            self.base.host.cluster().stats().upstream_cx_connect_fail().inc();
             self.base.host.stats().cx_connect_fail().inc();
             envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
             self.base.purge_pending_requests(self, client.failure_reason(event), &reason);
@@ -305,21 +305,21 @@ impl ConnPoolImpl {
 
     fn count_destroy(&self, event: ConnectionEvent) {
         let stats = self.base.host.cluster().stats();
-        stats.upstream_cx_destroy.inc();
+        stats.upstream_cx_destroy().inc();
         if event == ConnectionEvent::LocalClose {
-            stats.upstream_cx_destroy_local.inc();
+            stats.upstream_cx_destroy_local().inc();
         } else {
-            stats.upstream_cx_destroy_remote.inc();
+            stats.upstream_cx_destroy_remote().inc();
         }
     }
 
     fn count_destroy_with_active_request(&self, event: ConnectionEvent) {
         let stats = self.base.host.cluster().stats();
-        stats.upstream_cx_destroy_with_active_rq.inc();
+        stats.upstream_cx_destroy_with_active_rq().inc();
         if event == ConnectionEvent::LocalClose {
-            stats.upstream_cx_destroy_local_with_active_rq.inc();
+            stats.upstream_cx_destroy_local_with_active_rq().inc();
         } else {
-            stats.upstream_cx_destroy_remote_with_active_rq.inc();
+            stats.upstream_cx_destroy_remote_with_active_rq().inc();
         }
     }
 }
@@ -414,7 +414,7 @@ impl HttpInstance for ConnPoolImpl {
             log_stage!(PoolOverflow());
             self.base.trace_request(Stage::PoolOverflow, Some(ids), self.base.num_pending());
             request.fail(PoolFailureReason::Overflow, "", None);
-            stats.upstream_rq_pending_overflow.inc();
+            stats.upstream_rq_pending_overflow().inc();
             return None;
         }
         let can_create_connection = self.base.resources().connections().can_create();
@@ -422,7 +422,7 @@ impl HttpInstance for ConnPoolImpl {
         let starved = self.num_ready() + self.num_busy() == 0;
         if !can_create_connection {
             self.base.trace_request(Stage::PoolLimited, Some(ids), starved.into());
-            stats.upstream_cx_overflow.inc();
+            stats.upstream_cx_overflow().inc();
         }
         let created = (starved || can_create_connection) && self.create_new_connection(Some(ids));
         if starved && !created {

@@ -76,7 +76,7 @@ impl LoadBalancerBase {
     fn source_of(&self, chosen: (usize, HostAvailability), load: &PriorityLoad) -> HostsSource {
         let (priority, availability) = chosen;
         if load.panic.get(priority) == Some(&true) {
-            self.info.stats().lb_healthy_panic.inc();
+            self.info.stats().lb_healthy_panic().inc();
             return HostsSource { priority, source_type: SourceType::AllHosts };
         }
         let source_type = match availability {

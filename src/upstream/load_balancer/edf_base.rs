@@ -108,6 +108,7 @@ impl Schedules {
         let old = match per_priority.get_mut(host_set.priority() as usize) {
             Some(old) => Some(std::mem::replace(old, schedules)),
             None => {
+                per_priority.reserve_exact(1);
                 per_priority.push(schedules);
                 None
             }

@@ -89,7 +89,7 @@ mod tests {
         }
 
         fn panics(&self) -> u64 {
-            self.info.stats().lb_healthy_panic.value()
+            self.info.stats().lb_healthy_panic().value()
         }
     }
 

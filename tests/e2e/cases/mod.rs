@@ -16,6 +16,7 @@ mod http10;
 mod informational;
 mod limits;
 mod local_replies;
+mod memory;
 mod normal;
 mod request_fields;
 mod request_line;

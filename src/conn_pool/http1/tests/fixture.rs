@@ -280,9 +280,9 @@ impl Fixture {
     pub fn destroyed(&self) -> (u64, u64, u64) {
         let stats = self.host.cluster().stats();
         (
-            stats.upstream_cx_destroy.value(),
-            stats.upstream_cx_destroy_local.value(),
-            stats.upstream_cx_destroy_remote.value(),
+            stats.upstream_cx_destroy().value(),
+            stats.upstream_cx_destroy_local().value(),
+            stats.upstream_cx_destroy_remote().value(),
         )
     }
 

@@ -284,7 +284,7 @@ impl Filter {
     fn maintenance_mode(&self, cluster: &ClusterInfoImpl) {
         self.set_response_flag(ResponseFlag::UpstreamOverflow);
         self.charge_upstream_code(503, None, false);
-        cluster.stats().upstream_rq_maintenance_mode.inc();
+        cluster.stats().upstream_rq_maintenance_mode().inc();
         self.send_overloaded_reply(503, "maintenance mode", "maintenance_mode".into());
     }
 

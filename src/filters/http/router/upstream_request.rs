@@ -228,7 +228,7 @@ impl UpstreamRequest {
         let Some(parent) = self.parent.upgrade() else { return };
         self.passed(Stage::UpstreamMaxDuration, 0, 0);
         if let Some(cluster) = parent.cluster() {
-            cluster.stats().upstream_rq_max_duration_reached.inc();
+            cluster.stats().upstream_rq_max_duration_reached().inc();
         }
         self.reset_stream();
         parent.on_stream_max_duration_reached();
@@ -249,7 +249,7 @@ impl UpstreamRequest {
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "upstream per try timeout");
         self.passed(Stage::PerTryTimeout, 0, 0);
         if let Some(cluster) = parent.cluster() {
-            cluster.stats().upstream_rq_per_try_timeout.inc();
+            cluster.stats().upstream_rq_per_try_timeout().inc();
         }
         if let Some(host) = self.host() {
             host.stats().rq_timeout().inc();
@@ -276,7 +276,7 @@ impl UpstreamRequest {
         self.passed(Stage::DisableDataFromDownstream, 0, 0);
         self.with_parent(|parent| {
             if let Some(cluster) = parent.cluster() {
-                cluster.stats().upstream_flow_control_backed_up_total.inc();
+                cluster.stats().upstream_flow_control_backed_up_total().inc();
             }
             if let Some(callbacks) = parent.callbacks() {
                 callbacks.on_decoder_filter_above_write_buffer_high_watermark();
@@ -288,7 +288,7 @@ impl UpstreamRequest {
         self.passed(Stage::EnableDataFromDownstream, 0, 0);
         self.with_parent(|parent| {
             if let Some(cluster) = parent.cluster() {
-                cluster.stats().upstream_flow_control_drained_total.inc();
+                cluster.stats().upstream_flow_control_drained_total().inc();
             }
             if let Some(callbacks) = parent.callbacks() {
                 callbacks.on_decoder_filter_below_write_buffer_low_watermark();
@@ -445,7 +445,7 @@ impl DownstreamWatermarkCallbacks for UpstreamRequest {
         self.passed(Stage::DownstreamAboveWatermark, 0, 0);
         self.with_parent(|parent| {
             if let Some(cluster) = parent.cluster() {
-                cluster.stats().upstream_flow_control_paused_reading_total.inc();
+                cluster.stats().upstream_flow_control_paused_reading_total().inc();
             }
         });
         if let Some(encoder) = self.encoder() {
@@ -457,7 +457,7 @@ impl DownstreamWatermarkCallbacks for UpstreamRequest {
         self.passed(Stage::DownstreamBelowWatermark, 0, 0);
         self.with_parent(|parent| {
             if let Some(cluster) = parent.cluster() {
-                cluster.stats().upstream_flow_control_resumed_reading_total.inc();
+                cluster.stats().upstream_flow_control_resumed_reading_total().inc();
             }
         });
         if let Some(encoder) = self.encoder() {

@@ -18,7 +18,7 @@ impl Filter {
     pub(super) fn on_response_timeout(&self) {
         let _stage = stage!(scope OnResponseTimeout(self.connection_id.get(), self.stream_id.get()));
         if let Some(cluster) = self.cluster() {
-            cluster.stats().upstream_rq_timeout.inc();
+            cluster.stats().upstream_rq_timeout().inc();
         }
         if let Some(request) = self.upstream_request() {
             if let Some(host) = request.host() {
