@@ -7,6 +7,7 @@
 
 mod owned;
 mod slice;
+mod slice_queue;
 mod watermark;
 
 pub use owned::Buffer;

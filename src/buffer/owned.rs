@@ -1,7 +1,5 @@
 //! The buffer. Mirrors Envoy's `source/common/buffer/buffer_impl.cc` (`OwnedImpl`).
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -9,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::slice::{SLICE_SIZE, SMALL_SLICE_SIZE, Slice};
+use super::slice_queue::SliceQueue;
 
 /// Pieces up to this many bytes are copied into the destination's last slice instead of moved
 /// (Envoy copies below 512): one write of one piece costs less than a slice changing hands.
@@ -20,20 +19,10 @@ const MAX_WRITE_SLICES: usize = 16;
 /// Below this much free space a read starts a new slice.
 const MIN_READ_SPACE: usize = SLICE_SIZE / 4;
 
-/// Idle queues that a thread keeps: most buffers live for a moment, and would allocate one each.
-const POOL_QUEUES: usize = 64;
-
-/// Longer queues are not kept.
-const MAX_POOLED_QUEUE: usize = 16;
-
-thread_local! {
-    static QUEUES: RefCell<Vec<VecDeque<Slice>>> = const { RefCell::new(Vec::new()) };
-}
-
 /// A queue of bytes.
 #[derive(Default)]
 pub struct Buffer {
-    slices: VecDeque<Slice>,
+    slices: SliceQueue,
     length: usize,
 }
 
@@ -49,7 +38,7 @@ pub struct ReadOutcome {
 impl Buffer {
     /// An empty buffer; it allocates nothing.
     pub const fn new() -> Self {
-        Buffer { slices: VecDeque::new(), length: 0 }
+        Buffer { slices: SliceQueue::new(), length: 0 }
     }
 
     /// Bytes in the buffer.
@@ -73,7 +62,7 @@ impl Buffer {
             let mut slice = Slice::for_data(data.len());
             let n = slice.append(data);
             data = &data[n..];
-            self.push_back(slice);
+            self.slices.push_back(slice);
         }
     }
 
@@ -109,6 +98,7 @@ impl Buffer {
     /// Moves all of `other` to the end of this buffer.
     pub fn move_from(&mut self, other: &mut Buffer) {
         if self.length == 0 {
+            // What is without bytes may have a slice that is.
             self.slices.clear();
             std::mem::swap(self, other);
             return;
@@ -157,15 +147,6 @@ impl Buffer {
             return;
         }
         self.length += slice.len();
-        self.push_back(slice);
-    }
-
-    fn push_back(&mut self, slice: Slice) {
-        if self.slices.capacity() == 0
-            && let Some(queue) = QUEUES.try_with(|pool| pool.borrow_mut().pop()).ok().flatten()
-        {
-            self.slices = queue;
-        }
         self.slices.push_back(slice);
     }
 
@@ -231,7 +212,7 @@ impl Buffer {
         let bytes = recv(fd.as_raw_fd(), slice.space(), MsgFlags::empty())?;
         if bytes > 0 {
             slice.commit(bytes);
-            self.push_back(slice);
+            self.slices.push_back(slice);
             self.length += bytes;
         }
         Ok(ReadOutcome { bytes, asked: SLICE_SIZE })
@@ -255,22 +236,6 @@ impl Buffer {
         };
         self.drain(written);
         Ok(written)
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.slices.clear();
-        if self.slices.capacity() == 0 || self.slices.capacity() > MAX_POOLED_QUEUE {
-            return;
-        }
-        let queue = std::mem::take(&mut self.slices);
-        let _ = QUEUES.try_with(|pool| {
-            let mut pool = pool.borrow_mut();
-            if pool.len() < POOL_QUEUES {
-                pool.push(queue);
-            }
-        });
     }
 }
 

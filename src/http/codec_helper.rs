@@ -51,11 +51,11 @@ impl StreamCallbackHelper {
     /// Adds a listener and tells it of watermarks crossed already.
     pub fn add(&self, callbacks: Weak<dyn StreamCallbacks>) {
         debug_assert!(!self.reset_callbacks_started.get());
-        self.callbacks.borrow_mut().push(callbacks.clone());
-        if let Some(callbacks) = callbacks.upgrade() {
-            for _ in 0..self.high_watermark_callbacks.get() {
-                callbacks.on_above_write_buffer_high_watermark();
-            }
+        let crossed = self.high_watermark_callbacks.get();
+        let to_tell = if crossed > 0 { callbacks.upgrade() } else { None };
+        self.callbacks.borrow_mut().push(callbacks);
+        if let Some(callbacks) = to_tell {
+            (0..crossed).for_each(|_| callbacks.on_above_write_buffer_high_watermark());
         }
     }
 

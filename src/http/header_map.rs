@@ -389,6 +389,27 @@ impl HeaderMap {
         self.entries.iter().filter(|e| e.value_start != REMOVED).map(|e| (self.name_of(e), self.value_of(e)))
     }
 
+    /// Writes all fields but pseudo headers, in order, as HTTP/1 has them.
+    pub(super) fn write_fields(&self, out: &mut Vec<u8>) {
+        for entry in self.entries.iter().filter(|e| e.value_start != REMOVED) {
+            let value = self.value_of(entry);
+            match entry.id {
+                Some(id) if id.is_pseudo() => continue,
+                Some(id) => id.begin_field(out),
+                None => {
+                    let name = &self.arena[entry.name()];
+                    if name.first() == Some(&b':') {
+                        continue;
+                    }
+                    out.extend_from_slice(name);
+                    out.extend_from_slice(b": ");
+                }
+            }
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
     /// The response status; 0 when there is none that reads as a number.
     pub fn status(&self) -> u16 {
         match self.get(HeaderId::Status) {

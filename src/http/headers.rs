@@ -125,6 +125,32 @@ known_headers! {
 /// The number of known names.
 pub(super) const COUNT: usize = KNOWN.len();
 
+/// What has room for most names, with a colon and a blank behind them.
+const FIELD: usize = 32;
+
+/// The known names as they begin a field, and how long that is; zero for one that is longer than there is room for. All have
+/// the same room, so that they are copied without a look at how long they are.
+static FIELDS: [([u8; FIELD], u8); COUNT] = fields();
+
+const fn fields() -> [([u8; FIELD], u8); COUNT] {
+    let mut fields = [([0; FIELD], 0); COUNT];
+    let mut i = 0;
+    while i < COUNT {
+        let name = KNOWN[i].1.as_bytes();
+        if name.len() + 2 <= FIELD {
+            let mut at = 0;
+            while at < name.len() {
+                fields[i].0[at] = name[at];
+                at += 1;
+            }
+            (fields[i].0[at], fields[i].0[at + 1]) = (b':', b' ');
+            fields[i].1 = name.len() as u8 + 2;
+        }
+        i += 1;
+    }
+    fields
+}
+
 /// Places of known names by their hash; a name whose place is taken has the next free one.
 static PLACES: [u8; 512] = places();
 const EMPTY: u8 = u8::MAX;
@@ -177,6 +203,26 @@ impl HeaderId {
         KNOWN[self as usize].1
     }
 
+    /// Whether the name begins with a colon: such are the first ones.
+    #[inline]
+    pub(super) fn is_pseudo(self) -> bool {
+        self as u8 <= HeaderId::Status as u8
+    }
+
+    /// Writes the name, a colon and a blank.
+    #[inline]
+    pub(super) fn begin_field(self, out: &mut Vec<u8>) {
+        let (field, length) = &FIELDS[self as usize];
+        if *length == 0 {
+            out.extend_from_slice(self.name().as_bytes());
+            out.extend_from_slice(b": ");
+        } else {
+            let end = out.len() + *length as usize;
+            out.extend_from_slice(field);
+            out.truncate(end);
+        }
+    }
+
     #[inline]
     pub(super) fn repeat(self) -> Repeat {
         KNOWN[self as usize].2
@@ -219,6 +265,10 @@ mod tests {
                 assert_eq!(HeaderId::find(&other), None, "{name} but for one letter");
             }
             assert_eq!(id.name(), *name);
+            assert_eq!(id.is_pseudo(), name.starts_with(':'));
+            let mut field = b"> ".to_vec();
+            id.begin_field(&mut field);
+            assert_eq!(field, format!("> {name}: ").into_bytes());
         }
         assert_eq!(HeaderId::find(b"x-unknown"), None);
         assert_eq!(HeaderId::find(b""), None);

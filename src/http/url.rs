@@ -6,9 +6,26 @@
 use std::net::IpAddr;
 
 /// What may stand in an authority (RFC 3986 section 3.2), Envoy's word for it.
+#[inline]
 pub fn is_authority_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@[]%".contains(byte)
+    AUTHORITY_BYTES[usize::from(*byte)]
 }
+
+static AUTHORITY_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,;=:@[]%";
+    let mut i = 0;
+    while i < others.len() {
+        table[others[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
 
 /// Where the authority of an absolute URL begins: behind its scheme.
 fn authority_start(url: &[u8]) -> Option<usize> {

@@ -9,11 +9,12 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether a comma-separated value has `token` (in any case).
 pub fn has_token(value: Option<&[u8]>, token: &str) -> bool {
-    let token = token.as_bytes();
-    // Most have one token and nothing else.
-    value.is_some_and(|value| {
-        value.len() >= token.len()
-            && (value.eq_ignore_ascii_case(token) || tokens(value).any(|t| t.eq_ignore_ascii_case(token)))
+    let is_it = |t: &[u8]| t.eq_ignore_ascii_case(token.as_bytes());
+    value.is_some_and(|value| match value.len() {
+        length if length < token.len() => false,
+        // Most have one token.
+        _ if !value.contains(&b',') => is_it(value.trim_ascii()),
+        _ => tokens(value).any(is_it),
     })
 }
 

@@ -7,9 +7,9 @@ use std::rc::{Rc, Weak};
 
 use super::body::{BodyState, Framing, framing};
 use super::chunk::ChunkDecoder;
-use super::connection::{CodecStream, ConnectionImpl, Decoded, State};
+use super::connection::{CodecStream, ConnectionImpl, Decoded, Head, State};
 use super::encoder::MessageEncoder;
-use super::head::{self, HeadError, HeadLimits};
+use super::head::{self, HeadError, HeadLimits, StatusLine};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
@@ -77,11 +77,20 @@ impl ClientConnectionImpl {
             if matches!(self.base.state(), State::Head) {
                 self.check_beginning(data)?;
             }
-            match self.base.next(data)? {
-                None => return Ok(()),
-                Some(Decoded::Head(length)) => self.decode_head(data, length)?,
-                Some(Decoded::Data { piece, last }) => self.decode_data(piece, last),
-                Some(Decoded::Trailers(length)) => self.decode_trailers(data, length)?,
+            if let Some(head) = self.base.read_whole_head(data, head::parse_response) {
+                self.on_message_begin();
+                self.decode_head(data, head)?;
+            } else {
+                match self.base.next(data)? {
+                    None => return Ok(()),
+                    Some(Decoded::Head(length)) => {
+                        self.on_message_begin();
+                        let head = self.base.read_head(data, length, head::parse_response)?;
+                        self.decode_head(data, head)?;
+                    }
+                    Some(Decoded::Data { piece, last }) => self.decode_data(piece, last),
+                    Some(Decoded::Trailers(length)) => self.decode_trailers(data, length)?,
+                }
             }
             debug_assert!(self.base.progress(data) != before, "neither input used nor state changed");
         }
@@ -99,25 +108,26 @@ impl ClientConnectionImpl {
         Ok(())
     }
 
-    fn decode_head(&self, data: &mut Buffer, length: usize) -> Result<(), DecodeError> {
-        let id = self.base.id();
-        stage!(ClientMessageBegin(id));
-        let (line, headers) =
-            self.base.take_head(data, length, head::parse_response, Stage::ClientHeadersComplete)?;
-        self.on_headers_complete(headers, line)
+    fn on_message_begin(&self) {
+        stage!(ClientMessageBegin(self.base.id()));
     }
 
-    fn on_headers_complete(&self, mut headers: HeaderMap, line: head::StatusLine) -> Result<(), DecodeError> {
-        let framing = framing(&headers, false)?;
+    fn decode_head(&self, data: &mut Buffer, head: Head<StatusLine>) -> Result<(), DecodeError> {
+        self.base.take_head(data, &head, Stage::ClientHeadersComplete);
+        self.on_headers_complete(head.headers, head.line)
+    }
+
+    fn on_headers_complete(&self, headers: HeaderMapPtr, line: StatusLine) -> Result<(), DecodeError> {
+        let framing = framing(&headers.borrow(), false)?;
         self.base.protocol.set(line.protocol);
         if line.status < 200 || line.status == 204 {
-            check_without_body(&mut headers)?;
+            check_without_body(&mut headers.borrow_mut())?;
         }
         if line.status < 200 && line.status != 101 {
             if is_special_1xx(line.status) {
-                self.with_decoder(|d| d.decode_1xx_headers(headers.shared()));
+                self.with_decoder(|d| d.decode_1xx_headers(headers));
             } else {
-                self.with_decoder(|d| d.decode_headers(headers.shared(), false));
+                self.with_decoder(|d| d.decode_headers(headers, false));
             }
             return Ok(());
         }
@@ -126,7 +136,7 @@ impl ClientConnectionImpl {
         if matches!(next, State::Head) {
             self.on_message_complete(Completion::Headers(headers));
         } else {
-            self.with_decoder(|d| d.decode_headers(headers.shared(), false));
+            self.with_decoder(|d| d.decode_headers(headers, false));
         }
         Ok(())
     }
@@ -156,7 +166,7 @@ impl ClientConnectionImpl {
         if let Some(length) = self.base.find_head(data) {
             let (head, mut headers) = (data.linearize(length), HeaderMap::new());
             let line = head::parse_response(head, self.base.limits(), &mut headers);
-            idle_timeout = line.is_ok_and(|line| line.status == 408);
+            idle_timeout = line.is_ok_and(|(line, _)| line.status == 408);
         }
         data.clear();
         DecodeError::Premature { idle_timeout }
@@ -175,7 +185,11 @@ impl ClientConnectionImpl {
     fn decode_trailers(&self, data: &mut Buffer, length: usize) -> Result<(), HeadError> {
         let trailers = self.base.take_trailers(data, length)?;
         let pass_on = self.enable_trailers && !trailers.is_empty();
-        self.on_message_complete(if pass_on { Completion::Trailers(trailers) } else { Completion::Data });
+        self.on_message_complete(if pass_on {
+            Completion::Trailers(trailers.shared())
+        } else {
+            Completion::Data
+        });
         Ok(())
     }
 
@@ -189,9 +203,9 @@ impl ClientConnectionImpl {
         self.resume_reading();
         let Some(decoder) = pending.decoder.upgrade() else { return };
         match completion {
-            Completion::Headers(headers) => decoder.decode_headers(headers.shared(), true),
+            Completion::Headers(headers) => decoder.decode_headers(headers, true),
             Completion::Data => decoder.decode_data(&mut Buffer::new(), true),
-            Completion::Trailers(trailers) => decoder.decode_trailers(trailers.shared()),
+            Completion::Trailers(trailers) => decoder.decode_trailers(trailers),
         }
     }
 
@@ -237,9 +251,9 @@ fn is_special_1xx(status: u16) -> bool {
 
 /// How a response ends.
 enum Completion {
-    Headers(HeaderMap),
+    Headers(HeaderMapPtr),
     Data,
-    Trailers(HeaderMap),
+    Trailers(HeaderMapPtr),
 }
 
 enum DecodeError {

@@ -13,7 +13,7 @@ use super::head::{self, HeadError, HeadLimits, HeadScanner};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
-use crate::http::{HeaderMap, Protocol, Stream, StreamCallbacks, StreamResetReason};
+use crate::http::{HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks, StreamResetReason};
 use crate::network::{self, Address, ConnectionState};
 use crate::trace::{self, Stage, stage};
 
@@ -32,7 +32,7 @@ pub(super) enum State {
 
 /// A part of a message.
 pub(super) enum Decoded {
-    /// All of a head is there, in so many bytes. It is to be taken with [`ConnectionImpl::take_head`], and then
+    /// All of a head is there, in so many bytes. It is to be read with [`ConnectionImpl::read_head`] and taken, and then
     /// [`ConnectionImpl::expect`] to be told what follows it.
     Head(usize),
     /// Some of the body. It may be empty only where it is the last of it, which ends the message.
@@ -40,6 +40,16 @@ pub(super) enum Decoded {
     /// All trailers are there, in so many bytes, to be taken with [`ConnectionImpl::take_trailers`]. They end the message.
     Trailers(usize),
 }
+
+/// A head that was read: its first line, its fields, and its length.
+pub(super) struct Head<L> {
+    pub line: L,
+    pub headers: HeaderMapPtr,
+    length: usize,
+}
+
+/// What reads the head that some bytes begin with.
+type Parse<L> = fn(&[u8], &HeadLimits, &mut HeaderMap) -> Result<(L, usize), HeadError>;
 
 /// See the module's description.
 pub(super) struct ConnectionImpl {
@@ -187,24 +197,42 @@ impl ConnectionImpl {
         result.map(|()| trailers)
     }
 
-    /// Takes the head of `length` bytes out of `data`, as `parse` reads it, and records `stage`.
+    /// The head that `data` begins with, if it is the begin of a message, all of it is there in one piece, and it is sound. Most
+    /// are, and are looked through once; of any other one [`ConnectionImpl::next`] says what it is.
     #[inline]
-    pub(super) fn take_head<L>(
+    pub(super) fn read_whole_head<L>(&self, data: &Buffer, parse: Parse<L>) -> Option<Head<L>> {
+        if !matches!(self.state.get(), State::Head) || self.scanner.get().has_begun() {
+            return None;
+        }
+        let headers = HeaderMap::new().shared();
+        let (line, length) = parse(data.front(), &self.limits, &mut headers.borrow_mut()).ok()?;
+        (length <= self.limits.max_bytes).then_some(Head { line, headers, length })
+    }
+
+    /// The head of `length` bytes that `data` begins with; without it where it is not sound.
+    pub(super) fn read_head<L>(
         &self,
         data: &mut Buffer,
         length: usize,
-        parse: impl FnOnce(&[u8], &HeadLimits, &mut HeaderMap) -> Result<L, HeadError>,
-        stage: Stage,
-    ) -> Result<(L, HeaderMap), HeadError> {
+        parse: Parse<L>,
+    ) -> Result<Head<L>, HeadError> {
         head::check_size(length, &self.limits)?;
-        let mut headers = HeaderMap::new();
-        let head = data.linearize(length);
-        let line = parse(head, &self.limits, &mut headers);
-        if line.is_ok() {
-            head::on_headers_complete(self.id, head, headers.len(), stage);
+        let headers = HeaderMap::new().shared();
+        let read = parse(data.linearize(length), &self.limits, &mut headers.borrow_mut());
+        match read {
+            Ok((line, _)) => Ok(Head { line, headers, length }),
+            Err(error) => {
+                data.drain(length);
+                Err(error)
+            }
         }
-        data.drain(length);
-        Ok((line?, headers))
+    }
+
+    /// Takes a head that was read out of `data`, and records `stage`.
+    pub(super) fn take_head<L>(&self, data: &mut Buffer, head: &Head<L>, stage: Stage) {
+        let bytes = &data.front()[..head.length];
+        head::on_headers_complete(self.id, bytes, head.headers.borrow().len(), stage);
+        data.drain(head.length);
     }
 
     pub(super) fn limits(&self) -> &HeadLimits {

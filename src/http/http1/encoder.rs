@@ -74,9 +74,7 @@ impl MessageEncoder {
         let version = if write_http_10 { "HTTP/1.0" } else { "HTTP/1.1" };
         with_scratch(output, |out| {
             let _ = write!(out, "{version} {} {}\r\n", status, status_phrase(status)); // infallible
-            for (name, value) in headers.iter().filter(|(name, _)| !name.starts_with(b":")) {
-                encode_field(out, name, value);
-            }
+            headers.write_fields(out);
             out.extend_from_slice(b"\r\n");
         });
     }
@@ -111,11 +109,7 @@ impl MessageEncoder {
     }
 
     fn encode_fields(&self, out: &mut Vec<u8>, headers: &HeaderMap, facts: FramingFacts) {
-        for (name, value) in headers.iter() {
-            if name[0] != b':' {
-                encode_field(out, name, value);
-            }
-        }
+        headers.write_fields(out);
         self.chunk_encoding.set(false);
         if !headers.has(HeaderId::ContentLength) {
             if facts.end_stream && !(facts.response_to_head && facts.content_length_allowed) {
@@ -157,9 +151,7 @@ impl MessageEncoder {
             None => output.add(b"0\r\n\r\n"),
             Some(trailers) => with_scratch(output, |out| {
                 out.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.iter() {
-                    encode_field(out, name, value);
-                }
+                trailers.write_fields(out);
                 out.extend_from_slice(b"\r\n");
             }),
         }

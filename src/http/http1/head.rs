@@ -212,16 +212,21 @@ fn parse_version(word: &[u8]) -> Result<Protocol, HeadError> {
     }
 }
 
-/// Parses a request head into `headers`: `:method`, `:path` and the fields; `host` becomes `:authority`.
+/// Parses the request head that `bytes` begin with into `headers`: `:method`, `:path` and the fields; `host` becomes
+/// `:authority`. Says how long the head is, too.
 pub(super) fn parse_request(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    headers: &mut HeaderMap,
+) -> Result<(RequestLine, usize), HeadError> {
+    read_request(bytes, limits, headers).map_err(|error| error.of(bytes))
+}
+
+fn read_request(
     head: &[u8],
     limits: &HeadLimits,
     headers: &mut HeaderMap,
-) -> Result<RequestLine, HeadError> {
-    read_request(head, limits, headers).map_err(|error| error.of(head))
-}
-
-fn read_request(head: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<RequestLine, HeadError> {
+) -> Result<(RequestLine, usize), HeadError> {
     let (line, rest) = split_line(head)?;
     let mut words = line.split(is_blank).filter(|word| !word.is_empty());
     let method = words.next().unwrap_or_default();
@@ -239,12 +244,12 @@ fn read_request(head: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Re
     }
     headers.set(HeaderId::Method, method);
     headers.set(HeaderId::Path, path);
-    parse_fields(rest, limits, headers)?;
+    let fields = parse_fields(rest, limits, headers)?;
     if headers.count(HeaderId::Host) > 1 {
         return Err(HeadError::bad("more than one host header"));
     }
     headers.rename(HeaderId::Host, HeaderId::Authority);
-    Ok(RequestLine { protocol, is_head: method == b"HEAD" })
+    Ok((RequestLine { protocol, is_head: method == b"HEAD" }, head.len() - rest.len() + fields))
 }
 
 /// A parsed status line; the headers are in the map given to [`parse_response`].
@@ -253,12 +258,12 @@ pub(super) struct StatusLine {
     pub status: u16,
 }
 
-/// Parses a response head into `headers`: `:status` and the fields.
+/// Parses the response head that `head` begins with into `headers`: `:status` and the fields. Says how long it is, too.
 pub(super) fn parse_response(
     head: &[u8],
     limits: &HeadLimits,
     headers: &mut HeaderMap,
-) -> Result<StatusLine, HeadError> {
+) -> Result<(StatusLine, usize), HeadError> {
     let (line, rest) = split_line(head)?;
     let end = line.iter().position(is_blank).ok_or(HeadError::bad("HPE_INVALID_STATUS"))?;
     let protocol = parse_version(&line[..end])?;
@@ -274,12 +279,12 @@ pub(super) fn parse_response(
         return Err(HeadError::bad("HPE_INVALID_STATUS"));
     }
     headers.set_status(status);
-    parse_fields(rest, limits, headers)?;
-    Ok(StatusLine { protocol, status })
+    let fields = parse_fields(rest, limits, headers)?;
+    Ok((StatusLine { protocol, status }, head.len() - rest.len() + fields))
 }
 
-/// Parses the fields of a head, up to its empty line, in place.
-fn parse_fields(block: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<(), HeadError> {
+/// Parses the fields of a head, up to its empty line, in place; says how many bytes they are.
+fn parse_fields(block: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<usize, HeadError> {
     // One slot more than allowed, so that the limit can be told from what is beyond it.
     let slots = limits.max_count.min(MAX_FIELDS) + 1;
     let mut few = [httparse::EMPTY_HEADER; STACK_HEADERS];
@@ -301,16 +306,16 @@ pub(super) fn parse_trailers(
     limits: &HeadLimits,
     trailers: &mut HeaderMap,
 ) -> Result<(), HeadError> {
-    parse_fields(block, limits, trailers).map_err(|error| error.of(block))
+    parse_fields(block, limits, trailers).map(|_| ()).map_err(|error| error.of(block))
 }
 
 fn add_fields(
     parsed: httparse::Result<(usize, &[httparse::Header<'_>])>,
     limits: &HeadLimits,
     headers: &mut HeaderMap,
-) -> Result<(), HeadError> {
-    let fields = match parsed {
-        Ok(httparse::Status::Complete((_, fields))) => fields,
+) -> Result<usize, HeadError> {
+    let (length, fields) = match parsed {
+        Ok(httparse::Status::Complete(complete)) => complete,
         Ok(httparse::Status::Partial) => return Err(HeadError::bad("HPE_INVALID_HEADER_TOKEN")),
         Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY_HEADERS),
         Err(error) => return Err(HeadError::bad(error_name(error))),
@@ -335,7 +340,7 @@ fn add_fields(
         };
         added.map_err(|HeaderMapFull| HEADERS_TOO_LARGE)?;
     }
-    framing
+    framing.map(|()| length)
 }
 
 /// Records and logs that a sound head is complete, and its fields. The log has them as they stand in it; in the map, which

@@ -7,9 +7,9 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::codec_stats::CodecStats;
-use super::connection::{CodecStream, ConnectionImpl, Decoded, State};
+use super::connection::{CodecStream, ConnectionImpl, Decoded, Head, State};
 use super::encoder::MessageEncoder;
-use super::head::{self, HeadError, HeadLimits};
+use super::head::{self, HeadError, HeadLimits, RequestLine};
 use super::request_head::{self, RequestHead};
 use crate::buffer::Buffer;
 use crate::config::HeadersWithUnderscoresAction;
@@ -131,11 +131,17 @@ impl ServerConnectionImpl {
             if matches!(self.base.state(), State::Head) && !self.begin_message(data)? {
                 return Ok(());
             }
-            let complete = match self.base.next(data)? {
-                None => return Ok(()),
-                Some(Decoded::Head(length)) => self.decode_head(data, length)?,
-                Some(Decoded::Data { piece, last }) => self.decode_data(piece, last),
-                Some(Decoded::Trailers(length)) => self.decode_trailers(data, length)?,
+            let complete = match self.base.read_whole_head(data, head::parse_request) {
+                Some(head) => self.decode_head(data, head)?,
+                None => match self.base.next(data)? {
+                    None => return Ok(()),
+                    Some(Decoded::Head(length)) => {
+                        let head = self.base.read_head(data, length, head::parse_request)?;
+                        self.decode_head(data, head)?
+                    }
+                    Some(Decoded::Data { piece, last }) => self.decode_data(piece, last),
+                    Some(Decoded::Trailers(length)) => self.decode_trailers(data, length)?,
+                },
             };
             if complete || !self.base.is_open() {
                 return Ok(());
@@ -163,14 +169,13 @@ impl ServerConnectionImpl {
     }
 
     /// Passes a head on; true where the message is complete with it.
-    fn decode_head(&self, data: &mut Buffer, length: usize) -> Result<bool, HeadError> {
-        let (line, headers) =
-            self.base.take_head(data, length, head::parse_request, Stage::ServerHeadersComplete)?;
-        self.base.protocol.set(line.protocol);
+    fn decode_head(&self, data: &mut Buffer, head: Head<RequestLine>) -> Result<bool, HeadError> {
+        self.base.take_head(data, &head, Stage::ServerHeadersComplete);
+        self.base.protocol.set(head.line.protocol);
         if let Some(request) = &*self.active_request.borrow() {
-            request.response_to_head.set(line.is_head);
+            request.response_to_head.set(head.line.is_head);
         }
-        self.on_headers_complete(headers)
+        self.on_headers_complete(head.headers)
     }
 
     fn on_message_begin(&self) {
@@ -209,15 +214,18 @@ impl ServerConnectionImpl {
         if oldest > drained { Err(DecodeError::ResponseFlood) } else { Ok(()) }
     }
 
-    fn on_headers_complete(&self, mut headers: HeaderMap) -> Result<bool, HeadError> {
-        self.apply_underscore_action(&mut headers)?;
-        let head = RequestHead {
-            headers: &mut headers,
-            protocol: self.base.protocol.get(),
-            settings: &self.settings,
-            connection_id: self.base.id(),
+    fn on_headers_complete(&self, headers: HeaderMapPtr) -> Result<bool, HeadError> {
+        let next = {
+            let mut headers = headers.borrow_mut();
+            self.apply_underscore_action(&mut headers)?;
+            let head = RequestHead {
+                headers: &mut headers,
+                protocol: self.base.protocol.get(),
+                settings: &self.settings,
+                connection_id: self.base.id(),
+            };
+            head.complete()?
         };
-        let next = head.complete()?;
         self.base.expect(next);
         let complete = matches!(next, State::Head);
         if complete {
@@ -228,7 +236,7 @@ impl ServerConnectionImpl {
             if complete {
                 request.remote_complete.set(true);
             }
-            request.with_decoder(|d| d.decode_headers(headers.shared(), complete));
+            request.with_decoder(|d| d.decode_headers(headers, complete));
         }
         Ok(complete)
     }
