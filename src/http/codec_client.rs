@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     ClientConnection, CodecCallbacks, CodecError, HeaderMapPtr, Protocol, StreamCallbacks, StreamDecoder,
@@ -14,7 +14,7 @@ use super::{
 use crate::buffer::Buffer;
 use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_conn_log;
-use crate::event::{Timeout, TimeoutCallbacks};
+use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::network::{
     ClientConnectionImpl, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl,
     FilterStatus, ReadFilter, ReadFilterCallbacks,
@@ -38,7 +38,10 @@ pub struct CodecClient {
     codec: Rc<dyn ClientConnection>,
     callbacks: Weak<dyn CodecClientCallbacks>,
     idle_timeout: Option<Duration>,
+    /// Left alone while requests come and go: when it ends it looks how long there was none.
     idle_timer: Timeout,
+    idle_timer_armed: Cell<bool>,
+    idle_since: Cell<Instant>,
     /// The newest at the front.
     active_requests: Arena<ActiveRequest, Only>,
     connected: Cell<bool>,
@@ -61,6 +64,8 @@ impl CodecClient {
             callbacks,
             idle_timeout,
             idle_timer: Timeout::default(),
+            idle_timer_armed: Cell::new(false),
+            idle_since: Cell::new(event::now()),
             active_requests: Arena::default(),
             connected: Cell::new(false),
             remote_closed: Cell::new(false),
@@ -74,7 +79,7 @@ impl CodecClient {
         connection.add_read_filter(Rc::new(CodecReadFilter { parent: client.weak.clone() }));
         stage!(NewCodecClient(connection.id()));
         connection.connect();
-        client.enable_idle_timer();
+        client.on_idle();
         connection.no_delay();
         client
     }
@@ -131,7 +136,6 @@ impl CodecClient {
         let place = self.active_requests.push_front(Only, request.clone());
         request.place.set(Some(place));
         trace::instant(Stage::CodecClientNewStream, Some(self.id()), 0, 0, 0);
-        self.disable_idle_timer();
         encoder
     }
 
@@ -143,7 +147,7 @@ impl CodecClient {
         trace::instant(Stage::DeleteRequest, Some(self.id()), 0, left, 0);
         self.connection.dispatcher().deferred_delete(removed);
         if self.num_active_requests() == 0 {
-            self.enable_idle_timer();
+            self.on_idle();
         }
         true
     }
@@ -173,22 +177,38 @@ impl CodecClient {
         }
     }
 
+    /// There is no request any more.
+    fn on_idle(&self) {
+        let Some(timeout) = self.idle_timeout else { return };
+        self.idle_since.set(event::now());
+        if !self.idle_timer_armed.replace(true) {
+            self.arm_idle_timer(timeout);
+        }
+    }
+
+    fn arm_idle_timer(&self, after: Duration) {
+        self.idle_timer.enable(self.connection.dispatcher(), self.weak.clone(), 0, after);
+    }
+
+    fn on_idle_timer(&self) {
+        self.idle_timer_armed.set(false);
+        let Some(timeout) = self.idle_timeout.filter(|_| self.num_active_requests() == 0) else { return };
+        let left = timeout.saturating_sub(event::now().duration_since(self.idle_since.get()));
+        // The loop's timers have a resolution of a millisecond.
+        if left > Duration::from_millis(1) {
+            self.idle_timer_armed.set(true);
+            self.arm_idle_timer(left);
+        } else {
+            self.on_idle_timeout();
+        }
+    }
+
     fn on_idle_timeout(&self) {
         trace::instant(Stage::CodecClientIdleTimeout, Some(self.id()), 0, 0, 0);
         if let Some(callbacks) = self.callbacks.upgrade() {
             callbacks.on_idle_timeout();
         }
         self.close();
-    }
-
-    fn enable_idle_timer(&self) {
-        if let Some(timeout) = self.idle_timeout {
-            self.idle_timer.enable(self.connection.dispatcher(), self.weak.clone(), 0, timeout);
-        }
-    }
-
-    fn disable_idle_timer(&self) {
-        self.idle_timer.disable();
     }
 
     fn reset_reason(&self) -> StreamResetReason {
@@ -204,7 +224,7 @@ impl CodecClient {
 
 impl TimeoutCallbacks for CodecClient {
     fn on_timeout(&self, _which: u8) {
-        self.on_idle_timeout();
+        self.on_idle_timer();
     }
 }
 

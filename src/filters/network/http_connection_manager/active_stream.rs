@@ -44,7 +44,10 @@ pub struct ActiveStream {
     pub(super) request_traits: RequestTraits,
     /// The record has the route, or that there is none.
     route_is_cached: Cell<bool>,
+    /// Of a stream whose route says how long it may be idle.
     stream_idle_timer: Timeout,
+    /// The connection's timer is for this stream, too.
+    is_watched: Cell<bool>,
     idle_timeout: Cell<Duration>,
     last_activity: Cell<Instant>,
     request_timer: Timeout,
@@ -106,6 +109,7 @@ impl ActiveStream {
             request_traits: RequestTraits::default(),
             route_is_cached: Cell::new(false),
             stream_idle_timer: Timeout::default(),
+            is_watched: Cell::new(true),
             idle_timeout: Cell::new(config.stream_idle_timeout),
             last_activity: Cell::new(event::now()),
             request_timer: Timeout::default(),
@@ -120,13 +124,13 @@ impl ActiveStream {
             info.set_downstream_connection(connection.connection_info());
             info.protocol.set(parent.codec().map(|c| c.protocol()));
         }
-        stream.start_timers();
+        stream.start_timers(parent);
         stream
     }
 
-    fn start_timers(&self) {
+    fn start_timers(&self, parent: &ConnectionManagerImpl) {
+        parent.watch_for_idle_streams();
         let config = &self.config;
-        self.arm(&self.stream_idle_timer, IDLE, config.stream_idle_timeout);
         self.arm(&self.request_timer, REQUEST, config.request_timeout);
         self.arm(&self.request_header_timer, REQUEST_HEADER, config.request_headers_timeout);
         self.arm(&self.max_duration_timer, MAX_DURATION, config.max_stream_duration.unwrap_or_default());
@@ -212,19 +216,32 @@ impl ActiveStream {
         envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "doEndStream() resetting stream");
     }
 
+    /// Whether the connection's timer is for this stream, too.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched.get()
+    }
+
     fn on_idle_timeout(&self) {
+        if let Some(left) = self.end_if_idle() {
+            self.arm(&self.stream_idle_timer, IDLE, left);
+        }
+    }
+
+    /// Answers in place of a stream that was idle for too long; else says for how long it may yet be.
+    pub(super) fn end_if_idle(&self) -> Option<Duration> {
         let left =
             self.idle_timeout.get().saturating_sub(event::now().duration_since(self.last_activity.get()));
         // The loop's timers have a resolution of a millisecond.
         if left > Duration::from_millis(1) {
-            self.arm(&self.stream_idle_timer, IDLE, left);
-            return;
+            return Some(left);
         }
+        self.is_watched.set(false);
         self.passed(Stage::StreamIdleTimeout, 0);
         self.config.stats.downstream_rq_idle_timeout.inc();
         self.stream_info().set_response_flag(ResponseFlag::StreamIdleTimeout);
         let status = codes::request_timeout_code(self.remote_complete());
         self.filter_manager.send_local_reply(status, "stream timeout", None, "stream_idle_timeout".into());
+        None
     }
 
     fn on_request_timeout(&self) {

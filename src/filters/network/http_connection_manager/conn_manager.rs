@@ -35,6 +35,7 @@ pub(super) enum DrainState {
 const IDLE: u8 = 0;
 const DRAIN: u8 = 1;
 const DURATION: u8 = 2;
+const STREAM_IDLE: u8 = 3;
 
 /// See the module's description.
 pub struct ConnectionManagerImpl {
@@ -53,6 +54,8 @@ pub struct ConnectionManagerImpl {
     idle_timer: Timeout,
     drain_timer: Timeout,
     duration_timer: Timeout,
+    stream_idle_timer: Timeout,
+    stream_idle_armed: Cell<bool>,
     requests: Cell<u64>,
     start: Instant,
 }
@@ -74,6 +77,8 @@ impl ConnectionManagerImpl {
             idle_timer: Timeout::default(),
             drain_timer: Timeout::default(),
             duration_timer: Timeout::default(),
+            stream_idle_timer: Timeout::default(),
+            stream_idle_armed: Cell::new(false),
             requests: Cell::new(0),
             start: Instant::now(),
         })
@@ -192,6 +197,25 @@ impl ConnectionManagerImpl {
         if let Some((headers, body)) = request {
             let new = self.add_stream(encoder);
             new.restart(stream.stream_info(), headers, body);
+        }
+    }
+
+    /// Has the streams looked at when the one that begins now may have been idle for too long. One timer serves all streams of
+    /// the connection, and is left alone while they come and go (in Envoy each has its own).
+    pub(super) fn watch_for_idle_streams(&self) {
+        let timeout = self.config.stream_idle_timeout;
+        if !timeout.is_zero() && !self.stream_idle_armed.replace(true) {
+            self.arm(&self.stream_idle_timer, STREAM_IDLE, timeout);
+        }
+    }
+
+    fn on_stream_idle_timer(&self) {
+        self.stream_idle_armed.set(false);
+        let streams = self.streams.borrow().clone();
+        let left = streams.iter().filter(|stream| stream.is_watched()).filter_map(|s| s.end_if_idle()).min();
+        if let Some(left) = left {
+            self.stream_idle_armed.set(true);
+            self.arm(&self.stream_idle_timer, STREAM_IDLE, left);
         }
     }
 
@@ -375,6 +399,7 @@ impl TimeoutCallbacks for ConnectionManagerImpl {
         match which {
             IDLE => self.on_idle_timeout(),
             DRAIN => self.on_drain_timeout(),
+            STREAM_IDLE => self.on_stream_idle_timer(),
             _ => self.on_connection_duration_timeout(),
         }
     }
@@ -390,7 +415,7 @@ impl ConnectionCallbacks for ConnectionManagerImpl {
             ConnectionEvent::LocalClose => stats.downstream_cx_destroy_local.inc(),
             ConnectionEvent::RemoteClose => stats.downstream_cx_destroy_remote.inc(),
         }
-        for timer in [&self.idle_timer, &self.drain_timer, &self.duration_timer] {
+        for timer in [&self.idle_timer, &self.drain_timer, &self.duration_timer, &self.stream_idle_timer] {
             timer.disable();
         }
         if self.has_streams() {

@@ -68,7 +68,7 @@ impl ActiveStream {
     fn apply_route_idle_timeout(&self, route: &RouteConstSharedPtr) {
         let Some(timeout) = route.route_entry().and_then(|entry| entry.idle_timeout) else { return };
         self.idle_timeout.set(timeout);
-        self.stream_idle_timer.disable();
+        self.is_watched.set(false);
         self.arm(&self.stream_idle_timer, super::IDLE, timeout);
     }
 
