@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Counts the user-space instructions and the allocations of a proxy per request, with callgrind.
+"""Counts the user-space instructions, the allocations and the locked instructions of a proxy per request, with callgrind.
 
     tests/bench/instructions.py [--proxies legate,nginx,haproxy] [--requests FEW,MANY] [--connections C] [--legate BINARY]
 
 Each proxy is started twice, answers FEW kept-alive requests in one life and MANY in the other, and the difference is divided
 by that of the requests: what starting, connecting and ending cost is in both. Only the busiest thread counts, which is
 the worker. The number does not depend on how busy the machine is, but for how many requests one pass of the loop finds.
+
+Locked are those of the program's own instructions that claim a line of memory before all other processors (`lock`, and `xchg`
+with memory): what workers share, and write.
 """
 
 import argparse
@@ -63,6 +66,37 @@ def load(port, connections, count):
             key.fileobj.close()
 
 
+def locking(program):
+    """The addresses of a program's instructions that lock; empty where there is no disassembler."""
+    if not shutil.which("objdump"):
+        return set()
+    listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", program], capture_output=True, text=True).stdout
+    found = re.finditer(r"^\s+([0-9a-f]+):\s+(?:lock |xchg .*\()", listing, re.MULTILINE)
+    return {int(address.group(1), 16) for address in found}
+
+
+def count_locked(path, program, addresses):
+    """How often the instructions at these addresses of a program ran."""
+    names, inside, is_call, count = {}, False, False, 0
+    with open(path, errors="replace") as profile:
+        for line in profile:
+            found = re.match(r"(c?)ob=\((\d+)\)(?: (.*))?", line)
+            if found:
+                is_called, number, name = found.groups()
+                if name:
+                    names[number] = name.strip()
+                if not is_called:
+                    inside = os.path.realpath(names[number]) == program
+            elif line.startswith("calls="):
+                is_call = True
+            elif line.startswith("0x"):
+                address, _, cost = line.split()[:3]
+                if inside and not is_call and int(address, 16) in addresses:
+                    count += int(cost)
+                is_call = False
+    return count
+
+
 def read_profile(path):
     """(instructions, calls by function) of a file that callgrind wrote."""
     names, calls, called, total = {}, {}, None, 0
@@ -87,10 +121,11 @@ def read_profile(path):
     return total, by_name
 
 
-def one_life(lab, name, connections, count):
-    """(instructions, allocations) of the worker in a life with so many requests."""
+def one_life(lab, name, connections, count, program, addresses):
+    """(instructions, allocations, locked instructions) of the worker in a life with so many requests."""
     profile = os.path.join(lab.session.subdir(f"{name}-{count}"), "profile")
-    valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={profile}"]
+    by_address = ["--dump-instr=yes", "--compress-pos=no"]
+    valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes", *by_address, f"--callgrind-out-file={profile}"]
     server = lab.start_proxy(name, valgrind, ARGUMENTS.get(name, []), PATIENCE)
     load(server.port, connections, count)
     process = server.child.process
@@ -101,16 +136,20 @@ def one_life(lab, name, connections, count):
         raise BenchError(f"{name} does not end") from None
     log = server.child.log_tail()
     lab.session.stop(server.child)
-    threads = [read_profile(path) for path in glob.glob(profile + "*")]
+    threads = [(*read_profile(path), path) for path in glob.glob(profile + "*")]
     if not threads:
         raise BenchError(f"callgrind has written nothing about {name}:\n{log}")
-    total, calls = max(threads, key=lambda thread: thread[0])
-    return total, sum(calls.get(function, 0) for function in ALLOCATING)
+    total, calls, path = max(threads, key=lambda thread: thread[0])
+    allocations = sum(calls.get(function, 0) for function in ALLOCATING)
+    return total, allocations, count_locked(path, program, addresses)
 
 
 def per_request(lab, name, options):
     few, many = options.requests
-    less, more = (one_life(lab, name, options.connections, count) for count in (few, many))
+    program = os.path.realpath(find_program(name, options))
+    addresses = locking(program)
+    lives = (one_life(lab, name, options.connections, count, program, addresses) for count in (few, many))
+    less, more = lives
     return tuple((b - a) / (many - few) for a, b in zip(less, more))
 
 
@@ -149,7 +188,8 @@ def main():
             raise BenchError("legate could not be built")
     few, many = options.requests
     print(f"callgrind on the worker, {many} kept-alive requests less {few}, {options.connections} connections")
-    print(f"{'':12} {'instructions per request':>26} {'allocations per request':>26}")
+    print("per request")
+    print(f"{'':12} {'instructions':>14} {'allocations':>14} {'locked':>10}")
     with Session() as session:
         lab = Lab(session, options, raise_nofile(4096), parse_cpus("none"))
         lab.start_upstreams()
@@ -157,8 +197,8 @@ def main():
             if not find_program(name, options):
                 print(f"SKIPPED: {name}: its program is not there")
                 continue
-            instructions, allocations = per_request(lab, name, options)
-            print(f"{name:12} {instructions:26.0f} {allocations:26.2f}")
+            instructions, allocations, locked = per_request(lab, name, options)
+            print(f"{name:12} {instructions:14.0f} {allocations:14.2f} {locked:10.2f}")
     return 0
 
 
