@@ -112,7 +112,7 @@ impl UpstreamRequest {
         ) {
             *self.pool_handle.borrow_mut() = Some(handle);
             // As 1.40: the log names the host also where the request ends while it waits.
-            self.note_host(pool.host());
+            self.with_parent(|parent| note_host(parent, pool.host()));
         }
     }
 
@@ -258,18 +258,9 @@ impl UpstreamRequest {
         parent.on_per_try_timeout();
     }
 
-    fn on_host_selected(&self, host: &Rc<WorkerHost>) {
+    fn on_host_selected(&self, parent: &Filter, host: &Rc<WorkerHost>) {
         *self.host.borrow_mut() = Some(host.clone());
-        self.note_host(host);
-    }
-
-    /// Has the stream's record name the host.
-    fn note_host(&self, host: &Rc<WorkerHost>) {
-        self.with_parent(|parent| {
-            if let Some(info) = parent.stream_info() {
-                info.set_upstream_host(host);
-            }
-        });
+        note_host(parent, host);
     }
 
     fn disable_data_from_downstream(&self) {
@@ -335,6 +326,13 @@ impl UpstreamRequest {
     }
 }
 
+/// Has the stream's record name the host.
+fn note_host(parent: &Filter, host: &Rc<WorkerHost>) {
+    if let Some(info) = parent.stream_info() {
+        info.set_upstream_host(host);
+    }
+}
+
 impl TimeoutCallbacks for UpstreamRequest {
     fn on_timeout(&self, which: u8) {
         match which {
@@ -348,7 +346,7 @@ impl Callbacks for UpstreamRequest {
     fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &Rc<WorkerHost>) {
         let _stage = stage!(scope OnPoolReady(self.connection_id, self.stream_id));
         let Some(parent) = self.parent.upgrade() else { return };
-        self.on_host_selected(host);
+        self.on_host_selected(&parent, host);
         if let Some(info) = parent.stream_info() {
             info.upstream_local_address.set(encoder.stream().connection_local_address());
         }
@@ -376,7 +374,7 @@ impl Callbacks for UpstreamRequest {
             PoolFailureReason::Timeout => StreamResetReason::ConnectionTimeout,
         };
         if let Some(host) = host {
-            self.on_host_selected(host);
+            self.with_parent(|parent| self.on_host_selected(parent, host));
         }
         drop(self.pool_handle.borrow_mut().take());
         self.with_parent(|parent| parent.on_upstream_reset(reset_reason, transport_failure_reason));
