@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::instance::{AccessLogFactoryContext, LogContext};
 use crate::config::ConfigError;
 use crate::config::access_log_filter::{
-    self as config, AccessLogFilter, Comparison, ComparisonOp, FractionalPercent, LogTypeFilter,
-    RuntimeUInt32,
+    self as config, AccessLogFilter, Comparison, ComparisonOp, FractionalPercent, GrpcStatusFilter,
+    LogTypeFilter, RuntimeUInt32,
 };
 use crate::config::extension::Factory;
 use crate::config::header_matcher::HeaderMatcher;
-use crate::http::HeaderId;
 use crate::http::header_utility::match_header;
+use crate::http::{HeaderId, utility};
 use crate::runtime::{LoaderImpl, RuntimeUser, SnapshotImpl};
 use crate::stream_info::ResponseFlag;
 
@@ -66,6 +66,7 @@ pub(super) fn from_config(
         AccessLogFilter::ResponseFlag(flags) => {
             Box::new(ResponseFlagFilter(flags.iter().filter_map(|flag| ResponseFlag::find(flag)).collect()))
         }
+        AccessLogFilter::GrpcStatus(statuses) => Box::new(statuses.clone()),
         AccessLogFilter::LogType(types) => Box::new(types.clone()),
         AccessLogFilter::Extension(config) => {
             config.get::<dyn ExtensionFilterConfig>()?.create_filter(context)?
@@ -223,6 +224,20 @@ impl Filter for ResponseFlagFilter {
             [] => info.has_any_response_flag(),
             flags => flags.iter().any(|flag| info.has_response_flag(*flag)),
         }
+    }
+}
+
+/// By the status in the trailers, else in the headers, else by that of HTTP.
+impl Filter for GrpcStatusFilter {
+    fn evaluate(&self, context: &LogContext<'_>) -> bool {
+        let told = [context.response_trailers, context.response_headers];
+        let told = told.into_iter().flatten().find(|headers| headers.has(HeaderId::GrpcStatus));
+        let status = match told {
+            // What is no number is no status that could be asked for.
+            Some(headers) => headers.get_str(HeaderId::GrpcStatus).and_then(|status| status.parse().ok()),
+            None => Some(utility::http_to_grpc_status(context.stream_info.response_code.get().unwrap_or(0))),
+        };
+        status.is_some_and(|status| self.statuses.contains(&status)) != self.exclude
     }
 }
 

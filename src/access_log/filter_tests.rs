@@ -127,6 +127,33 @@ fn by_flags_and_by_moments() {
 }
 
 #[test]
+fn by_the_status_of_grpc() {
+    let info = StreamInfoImpl::new();
+    let status = |statuses: &str, exclude: bool, code: u16, headers: Option<&str>, trailers: Option<&str>| {
+        let config = json!({"grpc_status_filter": {"statuses": [statuses], "exclude": exclude}});
+        info.response_code.set(Some(code));
+        let map = |status: Option<&str>| {
+            let mut map = HeaderMap::new();
+            status.iter().for_each(|status| map.add("grpc-status", status.as_bytes()));
+            map
+        };
+        let (headers, trailers) = (map(headers), map(trailers));
+        let context = LogContext {
+            response_headers: Some(&headers),
+            response_trailers: Some(&trailers),
+            ..LogContext::new(&info)
+        };
+        filter(&config).evaluate(&context)
+    };
+    assert!(status("OK", false, 200, Some("5"), Some("0")));
+    assert!(status("NOT_FOUND", false, 200, Some("5"), None));
+    assert!(status("PERMISSION_DENIED", false, 403, None, None));
+    assert!(!status("PERMISSION_DENIED", true, 403, None, None));
+    assert!(!status("UNKNOWN", false, 200, Some("x"), None));
+    assert!(status("UNKNOWN", true, 200, Some("99"), None));
+}
+
+#[test]
 fn several_together() {
     let yes = json!({"not_health_check_filter": {}});
     let no = json!({"traceable_filter": {}});

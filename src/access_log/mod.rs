@@ -9,7 +9,7 @@
 //!                                 └── its own thread writes to disk
 //! ```
 //!
-//! Left out: filters by gRPC status and by metadata.
+//! Left out: the filter by metadata.
 
 mod access_log_file;
 mod access_log_manager;

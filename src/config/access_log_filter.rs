@@ -28,6 +28,8 @@ pub enum AccessLogFilter {
     Header(HeaderMatcher),
     /// Those with one of these flags; with any where there are none.
     ResponseFlag(Vec<String>),
+    /// Those whose gRPC status is such.
+    GrpcStatus(GrpcStatusFilter),
     /// At such moments.
     LogType(LogTypeFilter),
     /// Those that an extension takes.
@@ -46,6 +48,7 @@ impl FromMessage for AccessLogFilter {
             "or_filter",
             "header_filter",
             "response_flag_filter",
+            "grpc_status_filter",
             "log_type_filter",
             "extension_filter",
         ];
@@ -62,6 +65,7 @@ impl FromMessage for AccessLogFilter {
             "or_filter" => r.message_with(member, read_filters)?.map(Self::Or),
             "header_filter" => r.message_with(member, |r| r.required_message("header"))?.map(Self::Header),
             "response_flag_filter" => r.message_with(member, |r| r.strings("flags"))?.map(Self::ResponseFlag),
+            "grpc_status_filter" => r.message(member)?.map(Self::GrpcStatus),
             "log_type_filter" => r.message(member)?.map(Self::LogType),
             _ => r
                 .message_with(member, |r| {
@@ -168,6 +172,45 @@ impl Denominator {
             Denominator::TenThousand => 10_000,
             Denominator::Million => 1_000_000,
         }
+    }
+}
+
+/// Statuses of gRPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcStatusFilter {
+    /// These.
+    pub statuses: Vec<u32>,
+    /// All but these.
+    pub exclude: bool,
+}
+
+/// API names of gRPC's statuses.
+const GRPC_STATUSES: &EnumTable<u32> = &[
+    ("OK", 0),
+    ("CANCELED", 1),
+    ("UNKNOWN", 2),
+    ("INVALID_ARGUMENT", 3),
+    ("DEADLINE_EXCEEDED", 4),
+    ("NOT_FOUND", 5),
+    ("ALREADY_EXISTS", 6),
+    ("PERMISSION_DENIED", 7),
+    ("RESOURCE_EXHAUSTED", 8),
+    ("FAILED_PRECONDITION", 9),
+    ("ABORTED", 10),
+    ("OUT_OF_RANGE", 11),
+    ("UNIMPLEMENTED", 12),
+    ("INTERNAL", 13),
+    ("UNAVAILABLE", 14),
+    ("DATA_LOSS", 15),
+    ("UNAUTHENTICATED", 16),
+];
+
+impl FromMessage for GrpcStatusFilter {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(GrpcStatusFilter {
+            statuses: r.enumerations("statuses", GRPC_STATUSES)?,
+            exclude: r.bool("exclude")?,
+        })
     }
 }
 

@@ -106,7 +106,10 @@ fn filters() {
             json!({"log_type_filter": {"types": ["X"]}}),
             ".log_type_filter.types[0]: unknown value \"X\", expected one of NotSet, ",
         ),
-        (json!({"grpc_status_filter": {}}), ".grpc_status_filter: this field is not supported yet"),
+        (
+            json!({"grpc_status_filter": {"statuses": ["OK", 17]}}),
+            ".grpc_status_filter.statuses[1]: value must be one of the defined enum values: OK, CANCELED, ",
+        ),
         (json!({"metadata_filter": {}}), ".metadata_filter: this field is not supported yet"),
         (
             json!({"extension_filter": {"name": "x", "typed_config": {"@type": "x/a.B"}}}),
