@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::ClusterManager;
 use super::init_helper::ClusterManagerInitHelper;
@@ -57,6 +58,7 @@ type ClusterMap = BTreeMap<String, ClusterData>;
 /// A cluster, and what keeps the manager told of its hosts.
 struct ClusterData {
     cluster: Rc<dyn Cluster>,
+    last_updated: SystemTime,
     _subscriptions: Option<Subscriptions>,
 }
 
@@ -64,7 +66,7 @@ type Subscriptions = (CallbackHandle<MemberUpdateCb>, CallbackHandle<PriorityUpd
 
 impl ClusterData {
     fn new(cluster: Rc<dyn Cluster>) -> Self {
-        ClusterData { cluster, _subscriptions: None }
+        ClusterData { cluster, last_updated: SystemTime::now(), _subscriptions: None }
     }
 
     fn added_via_api(&self) -> bool {
@@ -254,6 +256,11 @@ impl ClusterManagerImpl {
     /// The active clusters, by name.
     pub fn clusters(&self) -> Vec<Rc<dyn Cluster>> {
         self.active_clusters.borrow().values().map(|data| data.cluster.clone()).collect()
+    }
+
+    /// When the active cluster of that name was made.
+    pub fn last_updated(&self, name: &str) -> Option<SystemTime> {
+        self.active_clusters.borrow().get(name).map(|data| data.last_updated)
     }
 
     /// Removes a cluster here and on the workers, where its pools drain; false when there is none, or it is one of the

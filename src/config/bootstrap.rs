@@ -8,6 +8,7 @@ use super::access_log::AccessLog;
 use super::address::Address;
 use super::cluster::Cluster;
 use super::core::Node;
+use super::document::Document;
 use super::error::ConfigError;
 use super::listener::Listener;
 use super::reader::MessageReader;
@@ -43,11 +44,13 @@ message! {
         /// Full paths of what was skipped because unknown fields are allowed; no field of the API, and known only when
         /// the whole document has been read.
         pub unknown_fields: Vec<String> => not_yet_known,
+        /// What it was read from, if that is to be shown; no field of the API.
+        pub document: Document => not_yet_known,
     }
 }
 
-fn not_yet_known(_: &mut MessageReader<'_>, _: &str) -> Result<Vec<String>, ConfigError> {
-    Ok(Vec::new())
+fn not_yet_known<T: Default>(_: &mut MessageReader<'_>, _: &str) -> Result<T, ConfigError> {
+    Ok(T::default())
 }
 
 /// Refuses what needs more than one resource to decide, where all of them could be read.

@@ -16,13 +16,16 @@ pub mod access_log;
 pub mod access_log_filter;
 pub mod address;
 pub mod bootstrap;
+pub(crate) mod canonical;
 pub mod cluster;
 mod context;
 pub mod core;
 pub(crate) mod descriptor;
+pub mod document;
 pub mod endpoint;
 pub mod error;
 pub mod extension;
+pub(crate) mod field_mask;
 pub mod header_matcher;
 pub mod json;
 pub mod listener;
@@ -34,6 +37,7 @@ pub mod route;
 pub mod runtime;
 mod scalar;
 mod text;
+pub mod tracker;
 mod validate;
 pub mod watchdog;
 pub(crate) mod wire;
@@ -53,8 +57,10 @@ pub use reader::UnknownFields;
 pub use route::{Action, PathMatch, Route, RouteConfiguration, VirtualHost};
 
 use descriptor::Api;
+use document::Document;
 use reader::{MessageReader, ParseContext};
 use serde_json::Value;
+use std::time::SystemTime;
 
 /// Full name of the message that a document is.
 pub(crate) const BOOTSTRAP: &str = "envoy.config.bootstrap.v3.Bootstrap";
@@ -91,7 +97,14 @@ pub fn load_bootstrap(
             .into());
         }
     };
-    parse_bootstrap(raw, unknown, extensions)
+    let document = Document::new(&raw);
+    Ok(Bootstrap { document, ..parse_bootstrap(raw, unknown, extensions)? })
+}
+
+/// A time as protobuf prints it, in milliseconds.
+pub(crate) fn timestamp(time: SystemTime) -> Value {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    wire::timestamp(since.as_secs() as i64, i64::from(since.subsec_millis()) * 1_000_000)
 }
 
 /// The document that a bootstrap in protobuf's binary form is.

@@ -246,7 +246,7 @@ fn duration(seconds: i64, nanos: i64) -> Value {
 }
 
 /// RFC 3339, by Howard Hinnant's way from days to a date.
-fn timestamp(seconds: i64, nanos: i64) -> Value {
+pub(super) fn timestamp(seconds: i64, nanos: i64) -> Value {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let shifted = days.saturating_add(719_468);
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
@@ -262,7 +262,7 @@ fn timestamp(seconds: i64, nanos: i64) -> Value {
 }
 
 /// As protobuf writes it: a whole number without a fraction.
-fn float(value: f64) -> Value {
+pub(super) fn float(value: f64) -> Value {
     const EXACT: f64 = (1_u64 << 53) as f64;
     match Number::from_f64(value) {
         Some(_) if value.fract() == 0.0 && value.abs() <= EXACT => Value::from(value as i64),

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use super::main_common::serve;
 use super::options::Options;
 use super::server::MainListener;
+use crate::config::document::Document;
 use crate::config::{self, Bootstrap, UnknownFields, parse_bootstrap, yaml};
 use crate::envoy_log;
 use crate::filters::Registry;
@@ -127,7 +128,9 @@ fn upstream_config(number: usize, registry: &'static Registry) -> Result<config:
 
 fn parse(text: &str, registry: &'static Registry) -> Result<Bootstrap, String> {
     let value = yaml::parse_yaml(text).map_err(|e| e.to_string())?;
-    parse_bootstrap(value, UnknownFields::Reject, registry).map_err(|e| e.to_string())
+    let document = Document::new(&value);
+    let bootstrap = parse_bootstrap(value, UnknownFields::Reject, registry).map_err(|e| e.to_string())?;
+    Ok(Bootstrap { document, ..bootstrap })
 }
 
 fn print_hints() {

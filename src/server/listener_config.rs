@@ -5,6 +5,7 @@
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
 use crate::config::listener::TrafficDirection;
@@ -94,6 +95,7 @@ pub struct ListenerConfig {
     hash: u64,
     added_via_api: bool,
     create_failed: AtomicBool,
+    last_updated: SystemTime,
     configured_address: Address,
     address: Address,
     /// `None` once it is closed. Asked for when listening starts and ends, never by a request.
@@ -169,6 +171,7 @@ impl ListenerConfig {
             hash: config_hash(config),
             added_via_api: context.added_via_api,
             create_failed: AtomicBool::new(false),
+            last_updated: SystemTime::now(),
             configured_address: address.clone(),
             address: socket.local_address().clone(),
             socket: Mutex::new(Some(socket)),
@@ -204,6 +207,11 @@ impl ListenerConfig {
     /// Notes that a worker cannot listen; whether one could not before.
     pub fn on_create_failure(&self) -> bool {
         self.create_failed.swap(true, Relaxed)
+    }
+
+    /// When it was made.
+    pub fn last_updated(&self) -> SystemTime {
+        self.last_updated
     }
 
     /// Logs what happens to it.

@@ -3,6 +3,7 @@
 //! Mirrors Envoy's `source/server/` and `source/exe/main_common.cc`.
 
 pub mod admin;
+mod config_dump;
 #[cfg(test)]
 mod config_tests;
 mod config_validation;

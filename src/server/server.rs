@@ -5,9 +5,10 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::admin::AdminImpl;
+use super::config_dump;
 use super::connection_handler::ConnectionHandlerImpl;
 use super::drain_manager::{DrainDirection, DrainManagerImpl, DrainSequence};
 use super::guard_dog::{GuardDogImpl, GuardDogThread};
@@ -21,6 +22,7 @@ use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::extension::{Category, Extensions};
 use crate::config::runtime::LayeredRuntime;
+use crate::config::tracker::{ConfigTrackerImpl, EntryOwner};
 use crate::config::{self, Bootstrap};
 use crate::event::{Dispatcher, RunEnd, RunType, SignalEvent, Timer};
 use crate::filters::{Registry, ServerFactoryContext};
@@ -52,6 +54,10 @@ pub struct InstanceImpl {
     pub(super) listener_manager: Rc<ListenerManagerImpl>,
     pub(super) drain_manager: Arc<DrainManagerImpl>,
     pub(super) start: Instant,
+    pub(super) start_time: SystemTime,
+    pub(super) config_tracker: ConfigTrackerImpl,
+    /// What the tracker shows of the server.
+    config_entries: RefCell<Vec<EntryOwner>>,
     /// What is waited for before the workers start.
     init_manager: Rc<ManagerImpl>,
     /// Is told when nothing is waited for any more.
@@ -141,6 +147,9 @@ impl InstanceImpl {
             drain_manager: DrainManagerImpl::new(options.drain_time, options.drain_strategy),
             handler: ConnectionHandlerImpl::new("main_thread", &dispatcher),
             start,
+            start_time: SystemTime::now(),
+            config_tracker: ConfigTrackerImpl::default(),
+            config_entries: RefCell::default(),
             options,
             registry,
             bootstrap,
@@ -159,6 +168,7 @@ impl InstanceImpl {
             failed,
             weak: weak.clone(),
         });
+        *server.config_entries.borrow_mut() = config_dump::track(&server, &server.config_tracker);
         server.start_admin(admin_socket)?;
         server.start_main_listeners(main_listeners)?;
         server.load_listeners()?;

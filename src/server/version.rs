@@ -24,6 +24,13 @@ pub(super) fn version() -> String {
     format!("{}/{}/Distribution/{profile}/none", revision(), env!("CARGO_PKG_VERSION"))
 }
 
+/// The version's numbers, as the node tells them.
+pub(super) fn semantic() -> serde_json::Value {
+    let number = |text: &str| text.parse::<u32>().unwrap_or_default();
+    let (major, minor) = (number(env!("CARGO_PKG_VERSION_MAJOR")), number(env!("CARGO_PKG_VERSION_MINOR")));
+    serde_json::json!({ "major_number": major, "minor_number": minor })
+}
+
 /// The gauge `server.version`: the first six digits of the commit as a number.
 pub(super) fn version_number() -> u64 {
     revision().get(..6).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)

@@ -5,6 +5,7 @@
 //! is sent.
 
 mod clusters;
+mod config_dump;
 mod detached;
 mod filter;
 mod help;
@@ -57,6 +58,12 @@ pub(super) const HANDLERS: &[UrlHandler] = &[
         path: "/clusters",
         help: "upstream cluster status",
         handler: clusters::clusters,
+        mutates: false,
+    },
+    UrlHandler {
+        path: "/config_dump",
+        help: "dump current Envoy configs",
+        handler: config_dump::config_dump,
         mutates: false,
     },
     UrlHandler {
