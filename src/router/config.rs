@@ -8,8 +8,8 @@ use super::virtual_host::VirtualHostImpl;
 use crate::config::{self, ConfigError};
 use crate::http::{HeaderId, HeaderMap};
 
-/// See the module's description.
-#[derive(Debug)]
+/// A table; the default one has no routes.
+#[derive(Debug, Default)]
 pub struct ConfigImpl {
     name: String,
     virtual_hosts: Vec<VirtualHostImpl>,

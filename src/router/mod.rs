@@ -6,11 +6,15 @@
 mod config;
 mod per_filter_config;
 mod route;
+mod route_config_provider;
 mod snapshot;
 mod virtual_host;
 
 pub use config::ConfigImpl;
 pub use per_filter_config::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
 pub use route::{DirectResponseEntry, RouteEntry, RouteImpl};
+pub use route_config_provider::{
+    RouteConfigProvider, RouteConfigProviderFactory, RouteConfigUpdate, static_provider,
+};
 pub use snapshot::{RouteConstSharedPtr, RouteTable};
 pub use virtual_host::VirtualHostImpl;

@@ -7,7 +7,7 @@
 mod request_head;
 mod response;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::http::{
     HeaderMap, HeaderMapPtr, RequestDecoder, StreamCallbacks, StreamDecoder, StreamEncoder,
     StreamResetReason, codes,
 };
+use crate::router::RouteTable;
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage, log_stage};
 
@@ -42,6 +43,8 @@ pub struct ActiveStream {
     filter_manager: FilterManager,
     response_encoder: RefCell<Option<Rc<dyn StreamEncoder>>>,
     pub(super) request_traits: RequestTraits,
+    /// The table that the stream goes by, where it may be replaced.
+    snapped_route_config: OnceCell<RouteTable>,
     /// The record has the route, or that there is none.
     route_is_cached: Cell<bool>,
     /// Of a stream whose route says how long it may be idle.
@@ -107,6 +110,7 @@ impl ActiveStream {
             ),
             response_encoder: RefCell::new(Some(response_encoder)),
             request_traits: RequestTraits::default(),
+            snapped_route_config: OnceCell::new(),
             route_is_cached: Cell::new(false),
             stream_idle_timer: Timeout::default(),
             is_watched: Cell::new(true),
@@ -141,6 +145,13 @@ impl ActiveStream {
         if !after.is_zero() {
             timer.enable(self.filter_manager.dispatcher(), self.weak.clone(), which, after);
         }
+    }
+
+    /// The table that the request's route is looked up in: that of the first time.
+    fn route_table(&self) -> &RouteTable {
+        let snapshot =
+            || self.snapped_route_config.get_or_init(|| self.config.route_config_provider.config());
+        self.config.static_routes.as_ref().unwrap_or_else(snapshot)
     }
 
     pub(super) fn weak(&self) -> Weak<ActiveStream> {

@@ -18,7 +18,9 @@ use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilter, HttpFilte
 use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
-use crate::router::{ConfigImpl, RouteTable};
+use crate::router::{
+    ConfigImpl, RouteConfigProvider, RouteConfigProviderFactory, RouteTable, static_provider,
+};
 use crate::runtime::{Denominator, FractionalPercent};
 use crate::stats::Scope;
 use crate::thread_local::SlotImpl;
@@ -29,7 +31,7 @@ pub struct ConnectionManagerConfig {
     pub(super) listener_stats: ConnectionManagerListenerStats,
     pub(super) codec_stats: Arc<CodecStats>,
     pub(super) connection_stats: Arc<ConnectionStats>,
-    route_config: Arc<ConfigImpl>,
+    pub(super) route_config_provider: RouteConfigProviderFactory,
     filter_factories: Vec<Arc<dyn FilterFactory>>,
     pub(super) access_logs: Vec<InstanceSharedPtr>,
     pub(super) http1_settings: Arc<Http1Settings>,
@@ -74,15 +76,19 @@ const NEVER: FractionalPercent = FractionalPercent { numerator: 0, denominator: 
 /// The configuration as one worker has it. Its streams share it, and what hangs on it, by counts of the worker's own.
 pub struct WorkerConfig {
     shared: Arc<ConnectionManagerConfig>,
-    pub(super) routes: RouteTable,
+    pub(super) route_config_provider: Box<dyn RouteConfigProvider>,
+    /// The provider's table, if it is the only one.
+    pub(super) static_routes: Option<RouteTable>,
     pub(super) filters: Vec<FilterFactoryCb>,
 }
 
 impl WorkerConfig {
     /// For the calling worker.
     pub fn new(shared: Arc<ConnectionManagerConfig>) -> Rc<Self> {
+        let route_config_provider = (shared.route_config_provider)();
         Rc::new(WorkerConfig {
-            routes: RouteTable::new(shared.route_config.clone()),
+            static_routes: route_config_provider.is_static().then(|| route_config_provider.config()),
+            route_config_provider,
             filters: shared.filter_factories.iter().map(|factory| factory.on_worker()).collect(),
             shared,
         })
@@ -139,9 +145,9 @@ impl ConnectionManagerConfig {
             listener_stats: ConnectionManagerListenerStats::new(
                 &context.listener_scope.create_scope(&prefix),
             ),
-            route_config: Arc::new(
+            route_config_provider: static_provider(Arc::new(
                 ConfigImpl::new(&config.route_config).map_err(|error| error.within("route_config"))?,
-            ),
+            )),
             filter_factories,
             access_logs,
             http1_settings: Arc::new(Http1Settings {

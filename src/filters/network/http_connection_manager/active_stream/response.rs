@@ -221,7 +221,7 @@ impl FilterManagerCallbacks for ActiveStream {
         let headers = self.filter_manager.request_headers();
         let route = match headers.as_ref().map(|headers| headers.try_borrow()) {
             Some(Err(_)) => return info.route(),
-            Some(Ok(headers)) => self.config.routes.route(&headers),
+            Some(Ok(headers)) => self.route_table().route(&headers),
             None => None,
         };
         self.passed(Stage::RefreshCachedRoute, 0);

@@ -39,6 +39,7 @@ use crate::http::{
 };
 use crate::init::ManagerImpl;
 use crate::network::{Address, ConnectionCallbacks, ConnectionEvent, DrainDecision};
+use crate::router::{ConfigImpl, RouteConfigUpdate};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
 use crate::thread_local;
@@ -49,6 +50,8 @@ thread_local! {
     static LOG: Log = Log::default();
     /// The scripts of the stream under test, and its filters once it has made them.
     static SCRIPTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// The routes of the stream under test, where they may change.
+    static ROUTES: RefCell<Option<RouteConfigUpdate>> = const { RefCell::new(None) };
     static FILTERS: RefCell<Vec<Rc<Scripted>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -204,6 +207,7 @@ impl Scripted {
             "reply" => self.decoder().send_local_reply(403, "no", None, "denied".into()),
             "reset" if encode => self.encoder().reset_stream(),
             "reset" => self.decoder().reset_stream(),
+            "update" => update_routes(),
             "clear" if encode => self.encoder().clear_route_cache(),
             "clear" => self.decoder().clear_route_cache(),
             "route" => seen(format!(
@@ -477,6 +481,15 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new() -> Self {
+        Fixture::with_routes(None)
+    }
+
+    /// With routes that `update` replaces by those of the configuration.
+    pub fn updated() -> Self {
+        Fixture::with_routes(Some(Arc::new(ConfigImpl::default())))
+    }
+
+    fn with_routes(routes: Option<Arc<ConfigImpl>>) -> Self {
         let dispatcher = Dispatcher::new("test");
         thread_local::enter_thread(&dispatcher);
         let stats = Store::new(1);
@@ -508,7 +521,13 @@ impl Fixture {
             drain_decision: Arc::new(NeverDrains),
         };
         let config = ConnectionManagerConfig::new(&hcm, &context);
-        let config = WorkerConfig::new(Arc::new(config.unwrap_or_else(|error| panic!("{error}"))));
+        let mut config = config.unwrap_or_else(|error| panic!("{error}"));
+        if let Some(routes) = routes {
+            let update = RouteConfigUpdate::new(&tls, routes);
+            config.route_config_provider = update.provider();
+            ROUTES.set(Some(update));
+        }
+        let config = WorkerConfig::new(Arc::new(config));
         Fixture { dispatcher, config, failed: RefCell::default(), _clusters: clusters }
     }
 
@@ -597,6 +616,15 @@ impl Drop for Fixture {
             panic!("{} runs are not as expected:\n{}", failed.len(), failed.join("\n"));
         }
     }
+}
+
+/// Has new streams go by the routes of the configuration.
+pub fn update_routes() {
+    let config = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).unwrap();
+    let hcm =
+        HttpConnectionManager::of(&config.static_resources.listeners[0].filter_chains[0].filters[0]).unwrap();
+    let routes = Arc::new(ConfigImpl::new(&hcm.route_config).unwrap());
+    ROUTES.with_borrow(|update| update.as_ref().expect("routes to update").on_config_update(routes));
 }
 
 fn bootstrap() -> serde_json::Value {

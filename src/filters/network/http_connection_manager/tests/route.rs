@@ -26,3 +26,12 @@ fn the_route_is_looked_up_when_the_headers_are_free() {
     f.check(&["H:second,clear,stop", "H:route"], "H! a:go", "a.H! r.H! route=second");
     f.check(&["<H:second,clear", ""], "H! r:200 r:route", "a.H! r.H! a<200 out.200 route=second");
 }
+
+/// A stream goes by the routes that were there when it looked first.
+#[test]
+fn routes_that_change_are_those_of_the_next_stream() {
+    let f = Fixture::updated();
+    let seen = "a.H! r.H! route=none route=none";
+    f.check(&["", ""], "H! a:route a:update a:clear a:route", seen);
+    f.check(&["", ""], "H! a:route", "a.H! r.H! route=first");
+}
