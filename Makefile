@@ -2,7 +2,7 @@
 # make run     builds legate and starts its demonstration
 # make test    formatting, lints and all tests
 # make bench   legate beside Envoy, nginx and HAProxy; BENCH='--seconds 2 --proxies legate,envoy'
-# make instructions  instructions and allocations per request: legate, nginx, HAProxy; INSTRUCTIONS='--requests 1000,9000'
+# make instructions  instructions, allocations and locked instructions per request: legate, nginx, HAProxy; INSTRUCTIONS='--requests 1000,9000'
 # make loom    what threads share, in many orders of them; a part of make test
 # make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
 # make chaos   random clients and upstreams for five minutes; CHAOS='--seconds 600 --seed 7'
