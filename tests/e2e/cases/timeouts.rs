@@ -1,8 +1,10 @@
 //! Times that run out.
 
 use super::{get, got, line, post};
-use crate::harness::{Action, Case, End, OK, Step, run};
+use crate::harness::{Action, Case, End, OK, PATIENCE, Seen, Site, Step, Wire, proxies, run};
 use serde_json::json;
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn text(status: &str, close: &str, body: &str) -> String {
     let length = body.len();
@@ -183,4 +185,60 @@ fn of_upstreams() {
             .reply(OK)
             .reaches("POST /p HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1\r\n{X}\r\nb"),
     ]);
+}
+
+/// For how long something may be idle.
+const IDLE: Duration = Duration::from_millis(400);
+
+/// A request and its answer; then, when a timer of then would end soon, another one.
+fn twice(wire: &mut Wire) {
+    wire.send(get(""));
+    wire.answer(false);
+    thread::sleep(IDLE * 3 / 4);
+    wire.send(get(""));
+}
+
+#[test]
+fn a_stream_is_idle_from_its_own_begin() {
+    let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec();
+    let case = Case::new("idle").hcm(json!({"stream_idle_timeout": "0.4s"})).scripts([vec![
+        Action::Head,
+        Action::Send(ok),
+        Action::Head,
+    ]]);
+    for kind in proxies() {
+        let site = Site::start(kind, &[&case]);
+        let mut wire = Wire::connect(site.port(0));
+        twice(&mut wire);
+        let begin = Instant::now();
+        let answer = String::from_utf8_lossy(&wire.answer(false)).into_owned();
+        let idle = begin.elapsed();
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{kind:?}: {answer}");
+        assert!(idle + Duration::from_millis(10) >= IDLE, "{kind:?}: {idle:?}");
+    }
+}
+
+#[test]
+fn an_upstream_connection_is_idle_from_its_last_answer() {
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let limit = json!({"typed_extension_protocol_options": {options: {
+        "@type": format!("type.googleapis.com/{options}"),
+        "common_http_protocol_options": {"idle_timeout": "0.4s"},
+        "explicit_http_config": {"http_protocol_options": {}},
+    }}});
+    let ok = || Action::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let case = Case::new("idle").cluster(limit).scripts([vec![Action::Head, ok(), Action::Head, ok()]]);
+    for kind in proxies() {
+        let site = Site::start(kind, &[&case]);
+        let mut wire = Wire::connect(site.port(0));
+        twice(&mut wire);
+        let begin = Instant::now();
+        wire.answer(false);
+        let is_closed = |seen: &Seen| seen.upstreams.iter().any(|u| u.closed_by_proxy);
+        assert!(site.boards[0].wait(PATIENCE, is_closed), "{kind:?}");
+        let idle = begin.elapsed();
+        assert!(idle + Duration::from_millis(10) >= IDLE, "{kind:?}: {idle:?}");
+        let connections = site.boards[0].look(|seen| seen.upstreams.len());
+        assert_eq!(connections, 1, "{kind:?}");
+    }
 }
