@@ -164,6 +164,17 @@ impl ActiveListener {
 impl ListenerCallbacks for ActiveListener {
     fn on_accept(&self, socket: ConnectionSocket) -> io::Result<()> {
         trace::instant(Stage::OnAccept, None, 0, 0, 0);
+        if self.config.is_full() {
+            envoy_log!(
+                Main,
+                trace,
+                "closing connection from {}: listener connection limit reached for {}",
+                socket.remote_address,
+                self.config.name()
+            );
+            self.config.stats().downstream_cx_overflow.inc();
+            return Ok(());
+        }
         self.new_connection(socket)
     }
 

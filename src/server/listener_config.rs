@@ -19,6 +19,7 @@ use crate::network::{
     NetworkFilterFactoryCb, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
     TransportSocketFactoryContext,
 };
+use crate::runtime::{RuntimeUser, SnapshotImpl};
 use crate::stats::Scope;
 use crate::stats_struct;
 use crate::trace::{self, Stage};
@@ -96,6 +97,8 @@ pub struct ListenerConfig {
     added_via_api: bool,
     create_failed: AtomicBool,
     last_updated: SystemTime,
+    /// Most connections at a time, as runtime says.
+    connection_limit: AtomicU64,
     configured_address: Address,
     address: Address,
     /// `None` once it is closed. Asked for when listening starts and ends, never by a request.
@@ -172,6 +175,7 @@ impl ListenerConfig {
             added_via_api: context.added_via_api,
             create_failed: AtomicBool::new(false),
             last_updated: SystemTime::now(),
+            connection_limit: AtomicU64::new(u64::MAX),
             configured_address: address.clone(),
             address: socket.local_address().clone(),
             socket: Mutex::new(Some(socket)),
@@ -212,6 +216,12 @@ impl ListenerConfig {
     /// When it was made.
     pub fn last_updated(&self) -> SystemTime {
         self.last_updated
+    }
+
+    /// Whether it has as many connections as it may, which only runtime limits.
+    pub fn is_full(&self) -> bool {
+        let limit = self.connection_limit.load(Relaxed);
+        limit != u64::MAX && self.stats.downstream_cx_active.value() >= limit
     }
 
     /// Logs what happens to it.
@@ -280,6 +290,15 @@ impl ListenerConfig {
     /// The filter chain for a connection.
     pub fn find_filter_chain(&self, _socket: &ConnectionSocket) -> Option<&FilterChain> {
         self.filter_chain.as_ref()
+    }
+}
+
+impl RuntimeUser for ListenerConfig {
+    fn on_new_snapshot(&self, snapshot: &SnapshotImpl) {
+        let key = || format!("envoy.resource_limits.listener.{}.connection_limit", self.name);
+        let is_named = snapshot.names_any("envoy.resource_limits.listener.");
+        let limit = if is_named { snapshot.get_integer(&key(), u64::MAX) } else { u64::MAX };
+        self.connection_limit.store(limit, Relaxed);
     }
 }
 

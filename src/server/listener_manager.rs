@@ -125,14 +125,14 @@ impl ListenerManagerImpl {
         trace::instant(Stage::AddOrUpdateListener, None, 0, self.active_listeners.borrow().len() as u64, 0);
         let hash = config_hash(config);
         envoy_log!(Config, debug, "begin add/update listener: name={} hash={}", name, hash);
-        let context = ListenerFactoryContext {
+        let factory_context = ListenerFactoryContext {
             server: context,
             drain_manager: Some(drain_manager),
             init_manager: &self.init_manager,
             added_via_api: false,
             place,
         };
-        let listener = ListenerConfig::new(config, &name, &context).map_err(|error| {
+        let listener = ListenerConfig::new(config, &name, &factory_context).map_err(|error| {
             self.stats.listener_create_failure.inc();
             format!("error adding listener '{name}': {error}")
         })?;
@@ -144,7 +144,9 @@ impl ListenerManagerImpl {
             hash,
             listener.address()
         );
-        self.active_listeners.borrow_mut().push(Arc::new(listener));
+        let listener = Arc::new(listener);
+        context.runtime.add_user(&listener);
+        self.active_listeners.borrow_mut().push(listener);
         self.stats.listener_added.inc();
         self.update_gauges();
         Ok(())

@@ -59,6 +59,7 @@ impl ListenerManagerImpl {
             self.stats.listener_create_failure.inc();
             format!("error adding listener '{name}': {error}")
         })?);
+        context.runtime.add_user(&listener);
         let is_update = active.is_some() || warming.is_some();
         if is_update {
             self.stats.listener_modified.inc()

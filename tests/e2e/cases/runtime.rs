@@ -143,3 +143,21 @@ fn requests_go_by_runtime() {
         assert_eq!(both(), [200, 200], "{kind:?}");
     }
 }
+
+#[test]
+fn a_listener_takes_as_many_connections_as_runtime_says() {
+    for kind in proxies() {
+        let site = site(kind, &[&Case::new("limited")], &json!([{ "name": "admin", "admin_layer": {} }]));
+        let mut first = Wire::connect(site.port(0));
+        first.send(get(""));
+        assert!(first.answer(false).ends_with(b"ok"), "{kind:?}");
+        modify(&site, "envoy.resource_limits.listener.case0.connection_limit=1");
+        assert!(Wire::connect(site.port(0)).rest().is_empty(), "{kind:?}");
+        let overflow = "listener.127.0.0.1_0.downstream_cx_overflow";
+        assert_eq!(site.proxy.admin.stat(overflow), Some(1), "{kind:?}");
+        first.send(get(""));
+        assert!(first.answer(false).ends_with(b"ok"), "{kind:?}");
+        modify(&site, "envoy.resource_limits.listener.case0.connection_limit=2");
+        assert_eq!(status(&site, 0), 200, "{kind:?}");
+    }
+}
