@@ -27,6 +27,8 @@ pub enum Category {
     HttpFilters,
     /// What a route says to one of those; of legate's alone.
     RouteFilterConfigs,
+    /// Filters on accepted sockets.
+    ListenerFilters,
     /// Filters on connections.
     NetworkFilters,
     /// How a host is chosen.
@@ -39,11 +41,12 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 9] = [
+    pub const ALL: [Category; 10] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
         Category::HttpFilters,
+        Category::ListenerFilters,
         Category::NetworkFilters,
         Category::Formatters,
         Category::LoadBalancingPolicies,
@@ -60,6 +63,7 @@ impl Category {
             Category::Formatters => "envoy.formatter",
             Category::HttpFilters => "envoy.filters.http",
             Category::RouteFilterConfigs => "envoy.filters.http.route",
+            Category::ListenerFilters => "envoy.filters.listener",
             Category::NetworkFilters => "envoy.filters.network",
             Category::LoadBalancingPolicies => "envoy.load_balancing_policies",
             Category::DownstreamTransportSockets => "envoy.transport_sockets.downstream",

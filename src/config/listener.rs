@@ -26,6 +26,10 @@ message! {
         pub per_connection_buffer_limit_bytes: u32 = DEFAULT_BUFFER_LIMIT_BYTES,
         /// Time for listener filters, default 15 s; zero is no limit.
         pub listener_filters_timeout: Duration = Duration::from_secs(15),
+        /// In order, on each accepted socket.
+        pub listener_filters: Vec<ListenerFilter>,
+        /// Whether a connection is made although the listener filters have not ended in time; default false.
+        pub continue_on_listener_filters_timeout: bool,
         /// Which side of a sidecar it serves.
         pub traffic_direction: TrafficDirection,
         /// When connections are drained.
@@ -60,6 +64,8 @@ impl Listener {
             default_filter_chain: None,
             per_connection_buffer_limit_bytes: DEFAULT_BUFFER_LIMIT_BYTES,
             listener_filters_timeout: Duration::from_secs(15),
+            listener_filters: Vec::new(),
+            continue_on_listener_filters_timeout: false,
             traffic_direction: TrafficDirection::default(),
             drain_type: DrainType::default(),
             bind_to_port: true,
@@ -188,6 +194,20 @@ pub enum ConnectionSourceType {
 impl ConnectionSourceType {
     const TABLE: &EnumTable<Self> =
         &[("ANY", Self::Any), ("SAME_IP_OR_LOOPBACK", Self::SameIpOrLoopback), ("EXTERNAL", Self::External)];
+}
+
+message! {
+    /// A listener filter.
+    pub message ListenerFilter = "envoy.config.listener.v3.ListenerFilter" {
+        /// Never empty; what counts is the type of the configuration.
+        pub name: String,
+        /// What it is.
+        pub typed_config: TypedConfig => read_listener_filter,
+    }
+}
+
+fn read_listener_filter(r: &mut MessageReader<'_>, name: &str) -> Result<TypedConfig, ConfigError> {
+    r.typed_config(name, Category::ListenerFilters)
 }
 
 message! {

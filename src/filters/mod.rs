@@ -4,6 +4,7 @@
 
 mod factory_context;
 pub mod http;
+pub mod listener;
 pub mod network;
 mod registry;
 

@@ -5,6 +5,7 @@
 //! `/server_info` are made from it.
 
 use super::http::{self, NamedHttpFilterConfigFactory};
+use super::listener::NamedListenerFilterConfigFactory;
 use super::network::{self, NamedNetworkFilterConfigFactory};
 use crate::access_log::{self, AccessLogInstanceFactory, ExtensionFilterFactory};
 use crate::config::extension::{Category, Extensions, TypedFactory};
@@ -20,6 +21,7 @@ pub static LINKED: Registry = Registry {
     clusters: &[&upstream::STATIC_CLUSTER],
     formatters: &[],
     http_filters: &[&http::router::FACTORY],
+    listener_filters: &[],
     network_filters: &[&network::http_connection_manager::FACTORY],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
     downstream_transport_sockets: &[&RAW_BUFFER],
@@ -39,6 +41,8 @@ pub struct Registry {
     pub formatters: &'static [&'static CommandParserFactory],
     /// Filters on the streams of a connection manager.
     pub http_filters: &'static [&'static NamedHttpFilterConfigFactory],
+    /// Filters on accepted sockets.
+    pub listener_filters: &'static [&'static NamedListenerFilterConfigFactory],
     /// Filters on connections.
     pub network_filters: &'static [&'static NamedNetworkFilterConfigFactory],
     /// How a host is chosen.
@@ -61,6 +65,7 @@ impl Extensions for Registry {
                 let of_routes = self.http_filters.iter().filter_map(|filter| filter.route_factory());
                 of_routes.map(|factory| factory as &dyn TypedFactory).collect()
             }
+            Category::ListenerFilters => upcast(self.listener_filters),
             Category::NetworkFilters => upcast(self.network_filters),
             Category::LoadBalancingPolicies => upcast(self.load_balancing_policies),
             Category::DownstreamTransportSockets => upcast(self.downstream_transport_sockets),

@@ -13,6 +13,7 @@ mod drain_decision;
 mod filter;
 mod filter_manager;
 mod listener;
+mod listener_filter;
 mod raw_buffer_socket;
 mod socket;
 mod ssl;
@@ -36,6 +37,9 @@ pub use filter::{
 };
 pub use filter_manager::FilterManagerImpl;
 pub use listener::{ListenerCallbacks, ListenerImpl};
+pub use listener_filter::{
+    ListenerFilter, ListenerFilterCallbacks, ListenerFilterFactory, ListenerFilterFactoryCb,
+};
 pub use raw_buffer_socket::{RAW_BUFFER, RawBufferSocket, RawBufferSocketFactory};
 pub use socket::{ConnectionSocket, ListenOptions, ListenSocket};
 pub use ssl::SslConnectionInfo;

@@ -1,7 +1,6 @@
 //! A thread's listeners and their connections. Mirrors Envoy's `source/server/connection_handler_impl.cc`.
 //!
-//! Listener filters come with the filters that need them; until then a socket goes from accept
-//! straight to its filter chain.
+//! Where a listener has no listener filters a socket goes from accept straight to its filter chain.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -9,13 +8,15 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::active_socket::ActiveSocket;
 use super::listener_config::{FilterChain, ListenerConfig, PerHandlerListenerStats};
 use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
-    ConnectionState, ListenerCallbacks, ListenerImpl, NetworkFilterFactoryCb,
+    ConnectionState, ListenerCallbacks, ListenerFilterCallbacks, ListenerFilterFactoryCb, ListenerImpl,
+    NetworkFilterFactoryCb,
 };
 use crate::trace::{self, Stage, log_stage, stage};
 
@@ -80,12 +81,15 @@ impl ConnectionHandlerImpl {
 }
 
 /// A listener of one thread.
-struct ActiveListener {
+pub(super) struct ActiveListener {
     weak: Weak<ActiveListener>,
     dispatcher: Rc<Dispatcher>,
     config: Arc<ListenerConfig>,
     /// Of its one filter chain.
     filters: Vec<NetworkFilterFactoryCb>,
+    listener_filters: Vec<ListenerFilterFactoryCb>,
+    /// Those that wait for a listener filter.
+    sockets: Arena<ActiveSocket, Only>,
     handler_stats: PerHandlerListenerStats,
     listener: RefCell<Option<Rc<ListenerImpl>>>,
     connections: Arena<ActiveConnection, Only>,
@@ -104,6 +108,8 @@ impl ActiveListener {
             dispatcher: dispatcher.clone(),
             handler_stats: config.per_handler_stats(handler),
             filters: config.filter_chain().map_or_else(Vec::new, FilterChain::on_worker),
+            listener_filters: config.listener_filters_on_worker(),
+            sockets: Arena::default(),
             config,
             listener: RefCell::default(),
             connections: Arena::default(),
@@ -114,6 +120,30 @@ impl ActiveListener {
         let listener = ListenerImpl::new(dispatcher, socket, callbacks)?;
         *this.listener.borrow_mut() = Some(listener);
         Ok(this)
+    }
+
+    /// Runs a socket through the listener filters.
+    fn filter(&self, socket: ConnectionSocket) {
+        let filters = self.listener_filters.iter().map(|create| create()).collect();
+        let active = ActiveSocket::new(&self.weak, &self.config, &self.dispatcher, socket, filters);
+        active.continue_filter_chain(true);
+        if active.is_waiting() {
+            active.start_timer(self.config.listener_filters_timeout());
+            active.key.set(Some(self.sockets.push_front(Only, active.clone())));
+        }
+    }
+
+    pub(super) fn remove_socket(&self, socket: &ActiveSocket) {
+        if let Some(removed) = socket.key.take().and_then(|key| self.sockets.remove(key)) {
+            self.dispatcher.deferred_delete(removed);
+        }
+    }
+
+    /// Makes the connection of a socket that the listener filters have let through.
+    pub(super) fn new_filtered_connection(&self, socket: ConnectionSocket) {
+        if let Err(error) = self.new_connection(socket) {
+            self.on_accept_error(&error);
+        }
     }
 
     fn new_connection(&self, socket: ConnectionSocket) -> io::Result<()> {
@@ -175,7 +205,11 @@ impl ListenerCallbacks for ActiveListener {
             self.config.stats().downstream_cx_overflow.inc();
             return Ok(());
         }
-        self.new_connection(socket)
+        if self.listener_filters.is_empty() {
+            return self.new_connection(socket);
+        }
+        self.filter(socket);
+        Ok(())
     }
 
     fn on_accept_error(&self, _error: &io::Error) {
@@ -185,6 +219,9 @@ impl ListenerCallbacks for ActiveListener {
 
 impl Drop for ActiveListener {
     fn drop(&mut self) {
+        while let Some(socket) = self.sockets.front(Only) {
+            self.remove_socket(&socket);
+        }
         while let Some(connection) = self.connections.front(Only) {
             connection.connection.close(ConnectionCloseType::NoFlush);
             // This listener is past calling back, so the list is emptied here.

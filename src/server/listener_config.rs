@@ -5,19 +5,20 @@
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
 use crate::config::listener::TrafficDirection;
 use crate::config::{self, ConfigError};
 use crate::envoy_log;
+use crate::filters::listener::ListenerFilterConfig;
 use crate::filters::network::NetworkFilterConfig;
 use crate::filters::{FactoryContext, ServerFactoryContext};
 use crate::init::ManagerImpl;
 use crate::network::{
-    Address, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket, NetworkFilterFactory,
-    NetworkFilterFactoryCb, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
-    TransportSocketFactoryContext,
+    Address, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket, ListenerFilterFactory,
+    ListenerFilterFactoryCb, NetworkFilterFactory, NetworkFilterFactoryCb, RawBufferSocketFactory,
+    TransportSocketConfig, TransportSocketFactory, TransportSocketFactoryContext,
 };
 use crate::runtime::{RuntimeUser, SnapshotImpl};
 use crate::stats::Scope;
@@ -107,6 +108,9 @@ pub struct ListenerConfig {
     drain_manager: Option<Arc<ListenerDrainManager>>,
     per_connection_buffer_limit_bytes: usize,
     filter_chain: Option<FilterChain>,
+    listener_filters: Vec<Box<dyn ListenerFilterFactory>>,
+    listener_filters_timeout: Duration,
+    continue_on_listener_filters_timeout: bool,
     stats: ListenerStats,
     scope: Scope,
 }
@@ -149,7 +153,7 @@ impl ListenerConfig {
             return unsupported;
         }
         let built = configured_address(config, context.place)
-            .and_then(|address| filter_chain(config, &address, context, context.drain_manager_for(config)));
+            .and_then(|address| filters(config, &address, context, context.drain_manager_for(config)));
         built.err().into_iter().collect()
     }
 
@@ -166,7 +170,8 @@ impl ListenerConfig {
     ) -> Result<Self, String> {
         static NEXT_TAG: AtomicU64 = AtomicU64::new(1);
         let drain_manager = context.drain_manager_for(config);
-        let (filter_chain, scope) = filter_chain(config, address, context, drain_manager.clone())?;
+        let Filters { filter_chain, listener_filters, scope } =
+            filters(config, address, context, drain_manager.clone())?;
         let socket = socket()?;
         Ok(ListenerConfig {
             name: name.to_string(),
@@ -183,6 +188,9 @@ impl ListenerConfig {
             drain_manager,
             per_connection_buffer_limit_bytes: config.per_connection_buffer_limit_bytes as usize,
             filter_chain,
+            listener_filters,
+            listener_filters_timeout: config.listener_filters_timeout,
+            continue_on_listener_filters_timeout: config.continue_on_listener_filters_timeout,
             stats: ListenerStats::new(&scope),
             scope,
         })
@@ -287,6 +295,21 @@ impl ListenerConfig {
         self.filter_chain.as_ref()
     }
 
+    /// What gives sockets that the calling worker accepts their filters, in their order.
+    pub fn listener_filters_on_worker(&self) -> Vec<ListenerFilterFactoryCb> {
+        self.listener_filters.iter().map(|factory| factory.on_worker()).collect()
+    }
+
+    /// How long they may take; zero is no limit.
+    pub fn listener_filters_timeout(&self) -> Duration {
+        self.listener_filters_timeout
+    }
+
+    /// Whether the connection is made although they have not ended in time.
+    pub fn continue_on_listener_filters_timeout(&self) -> bool {
+        self.continue_on_listener_filters_timeout
+    }
+
     /// The filter chain for a connection.
     pub fn find_filter_chain(&self, _socket: &ConnectionSocket) -> Option<&FilterChain> {
         self.filter_chain.as_ref()
@@ -317,13 +340,20 @@ pub fn listen_options(address: &config::Address) -> ListenOptions {
     ListenOptions { ipv4_compat: address.ipv4_compat(), mode: address.mode(), ..ListenOptions::default() }
 }
 
-/// The filters of a listener and the scope of its statistics. The main thread's own listeners have no drain manager.
-fn filter_chain(
+/// What a listener does with connections, and the scope of its statistics.
+struct Filters {
+    filter_chain: Option<FilterChain>,
+    listener_filters: Vec<Box<dyn ListenerFilterFactory>>,
+    scope: Scope,
+}
+
+/// Builds the filters. The main thread's own listeners have no drain manager.
+fn filters(
     config: &config::Listener,
     address: &Address,
     context: &ListenerFactoryContext<'_>,
     drain_manager: Option<Arc<ListenerDrainManager>>,
-) -> Result<(Option<FilterChain>, Scope), String> {
+) -> Result<Filters, String> {
     let place = context.place;
     if let Some(error) = unsupported(config, place).into_iter().next() {
         return Err(error);
@@ -345,8 +375,9 @@ fn filter_chain(
             None => Arc::new(NullDrainDecision),
         },
     };
-    let chain = chain.map(|(chain, place)| build_chain(chain, &context, &place)).transpose()?;
-    Ok((chain, scope))
+    let filter_chain = chain.map(|(chain, place)| build_chain(chain, &context, &place)).transpose()?;
+    let listener_filters = build_listener_filters(&config.listener_filters, &context, place)?;
+    Ok(Filters { filter_chain, listener_filters, scope })
 }
 
 /// Binds, with Envoy's text for a failure.
@@ -380,6 +411,22 @@ fn unsupported(config: &config::Listener, place: &str) -> Vec<String> {
     .filter(|(asked_for, _)| *asked_for)
     .map(|(_, what)| format!("{place}.{what}: not supported yet"))
     .collect()
+}
+
+fn build_listener_filters(
+    filters: &[config::ListenerFilter],
+    context: &FactoryContext<'_>,
+    place: &str,
+) -> Result<Vec<Box<dyn ListenerFilterFactory>>, String> {
+    let create = |(i, filter): (usize, &config::ListenerFilter)| {
+        envoy_log!(Config, debug, "  filter #{}:", i);
+        envoy_log!(Config, debug, "    name: {}", filter.name);
+        let config = filter.typed_config.get::<dyn ListenerFilterConfig>();
+        let factory = config.and_then(|config| config.create_filter_factory(context));
+        factory
+            .map_err(|error| error.within(&format!("{place}.listener_filters[{i}].typed_config")).to_string())
+    };
+    filters.iter().enumerate().map(create).collect()
 }
 
 fn build_chain(

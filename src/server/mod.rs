@@ -2,6 +2,7 @@
 //!
 //! Mirrors Envoy's `source/server/` and `source/exe/main_common.cc`.
 
+mod active_socket;
 pub mod admin;
 mod config_dump;
 #[cfg(test)]

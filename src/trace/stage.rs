@@ -107,6 +107,8 @@ stages! {
     RunPostCallbacks timed 0 "DispatcherImpl::runPostCallbacks" "left" "event_active" "source/common/event/dispatcher_impl.cc" "src/event/post_queue.rs",
     ListenCallback timed 1 "ListenerImpl::listenCallback" "fd" "evconnlistener" "source/common/network/listener_impl.cc" "src/network/listener.rs",
     OnAccept same 1 "ActiveListener::onAccept" "" "" "source/server/connection_handler_impl.cc" "src/server/connection_handler.rs",
+    ContinueFilterChain timed 1 "ActiveSocket::continueFilterChain" "filter success" "" "source/server/connection_handler_impl.cc" "src/server/active_socket.rs",
+    ActiveSocketTimeout timed 1 "ActiveSocket::onTimeout" "filter" "event_add" "source/server/connection_handler_impl.cc" "src/server/active_socket.rs",
     AcceptPause timed 1 "ListenerImpl::errorCallback" "" "event_add" "source/common/network/listener_impl.cc" "src/network/listener.rs",
     NewConnection timed 1 "ActiveListener::newConnection" "found" "" "source/server/connection_handler_impl.cc" "src/server/connection_handler.rs"
         => Main Debug Connections "new connection",

@@ -1,8 +1,9 @@
-//! A legate with extensions that its source knows nothing of: an HTTP filter, a network filter, a kind of cluster, and a
+//! A legate with extensions that its source knows nothing of: an HTTP filter, a network filter, a listener filter, a kind of cluster, and a
 //! filter and a command of access logs, each kind in a module here. What they need of legate is public, and `src/` is not touched.
 //!
 //! The proxy is this test's own binary, started again.
 
+mod gate;
 mod greeting;
 mod late_cluster;
 mod only_below;
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 static REGISTRY: Registry = Registry {
     http_filters: &[&legate::filters::http::router::FACTORY, &greeting::FACTORY],
     network_filters: &[&legate::filters::network::http_connection_manager::FACTORY, &shout::FACTORY],
+    listener_filters: &[&gate::FACTORY],
     clusters: &[&legate::upstream::STATIC_CLUSTER, &late_cluster::FACTORY],
     access_log_filters: &[&only_below::FILTER],
     formatters: &[&only_below::COMMANDS],
@@ -84,12 +86,15 @@ fn config(folder: &Path, upstream: u16) -> Value {
         json!({"name": name, "address": socket(name), "filter_chains": [{"filters": [
             {"name": "f", "typed_config": config}]}]})
     };
+    let mut gated = listener("gated", any("legate.test.Shout", json!({})));
+    gated["listener_filters"] = json!([{"name": "g", "typed_config": any("legate.test.Gate", json!({}))}]);
+    gated["listener_filters_timeout"] = json!("0.3s");
     let cluster_type =
         json!({"name": "l", "typed_config": any("legate.test.LateCluster", json!({"port": upstream}))});
     json!({
         "admin": {"address": socket("admin")},
         "static_resources": {
-            "listeners": [listener("http", any(HCM, manager)), listener("shout", any("legate.test.Shout", json!({})))],
+            "listeners": [listener("http", any(HCM, manager)), listener("shout", any("legate.test.Shout", json!({}))), gated],
             "clusters": [{"name": "late", "cluster_type": cluster_type}],
         },
     })
@@ -238,4 +243,37 @@ fn a_proxy_with_extensions_of_its_own_serves_and_tells_of_them() {
     }
     let log = proxy.log();
     assert!(log.contains("  filters.http: envoy.filters.http.router, legate.test.greeting\n"), "{log}");
+}
+
+#[test]
+fn a_listener_filter() {
+    let mut proxy = Proxy::start("gate", upstream());
+    let answer = |proxy: &mut Proxy, says: &[u8]| {
+        let mut stream = proxy.connect("gated");
+        stream.write_all(says).expect("said");
+        let mut answer = [0; 16];
+        let length = stream.read(&mut answer).unwrap_or(0);
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    };
+    assert_eq!(answer(&mut proxy, b"!abc"), "!ABC", "what was looked at is not lost");
+    assert_eq!(answer(&mut proxy, b"abc"), "", "turned away");
+    let start = Instant::now();
+    assert_eq!(answer(&mut proxy, b""), "", "the time is over");
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    // Who waits does not hold up others.
+    let waiting = proxy.connect("gated");
+    assert_eq!(answer(&mut proxy, b"!x"), "!X");
+    let of_gated = |proxy: &mut Proxy, stat: &str| {
+        let stats = proxy.get("admin", "/stats?usedonly");
+        let line = stats.lines().find(|line| line.contains("gated.downstream_") && line.contains(stat));
+        line.and_then(|line| line.rsplit(": ").next()).and_then(|n| n.parse().ok()).unwrap_or(0_u64)
+    };
+    assert!(of_gated(&mut proxy, "pre_cx_active") <= 1);
+    drop(waiting);
+    let start = Instant::now();
+    while of_gated(&mut proxy, "pre_cx_active") > 0 {
+        assert!(start.elapsed() < PATIENCE, "it waits for ever");
+    }
+    assert_eq!(of_gated(&mut proxy, "downstream_cx_total"), 2);
+    assert!(of_gated(&mut proxy, "pre_cx_timeout") >= 1);
 }

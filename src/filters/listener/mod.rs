@@ -1,0 +1,5 @@
+//! Listener filters.
+
+mod factory;
+
+pub use factory::{ListenerFilterConfig, NamedListenerFilterConfigFactory};
