@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Request, Response, re2};
+use crate::common::free_lists;
 use crate::config::descriptor::Api;
 use crate::config::field_mask;
 use crate::server::config_dump::of_type;
@@ -62,6 +63,13 @@ const DUMPS: &[Dump] = &[
 
 /// The configuration in force, or a list of it; as much of it as a mask names.
 pub(super) fn config_dump(server: &InstanceImpl, request: &Request) -> Response {
+    let response = dump(server, request);
+    // What was read for it is many times its text.
+    free_lists::trim();
+    response
+}
+
+fn dump(server: &InstanceImpl, request: &Request) -> Response {
     let given = |name| request.param(name).filter(|value| !value.is_empty());
     let wanted = match given("name_regex").map(|pattern| (pattern, re2::compile(pattern))) {
         None => None,
