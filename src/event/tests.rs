@@ -5,7 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::rc::{Rc, Weak};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -159,6 +160,37 @@ fn posts_run_in_order_and_in_the_same_pass() {
     handle.post(move || t2.send("two").unwrap());
     dispatcher.run(RunType::NonBlock);
     assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["one", "two", "posted by one"]);
+}
+
+#[test]
+fn a_post_of_the_own_thread_runs_in_its_pass_before_the_next_poll() {
+    let dispatcher = Dispatcher::new("test");
+    let (a, b) = pair();
+    let log = log();
+    let l = log.clone();
+    let _event = dispatcher.create_file_event(a, move |_| say(&l, "readable"), READ).unwrap();
+    let (l, handle) = (log.clone(), dispatcher.handle());
+    let posted = Arc::new(AtomicBool::new(false));
+    let seen = posted.clone();
+    let trigger = dispatcher.create_timer(move || {
+        say(&l, "trigger");
+        (&b).write_all(b"x").unwrap();
+        let posted = posted.clone();
+        handle.post(move || posted.store(true, Ordering::Relaxed));
+    });
+    let l = log.clone();
+    let after = Rc::new(
+        dispatcher.create_timer(move || say(&l, format!("posted: {}", seen.load(Ordering::Relaxed)))),
+    );
+    let (l, first) = (log.clone(), after.clone());
+    let before = dispatcher.create_timer(move || {
+        say(&l, "before");
+        first.enable_timer(Duration::ZERO);
+    });
+    trigger.enable_timer(Duration::ZERO);
+    before.enable_timer(Duration::ZERO);
+    run_until(&dispatcher, &log, 4);
+    assert_eq!(*log.borrow(), ["trigger", "before", "posted: true", "readable"]);
 }
 
 #[test]
