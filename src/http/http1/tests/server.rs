@@ -136,6 +136,13 @@ fn kept_alive_and_pipelined_requests() {
 }
 
 #[test]
+fn a_head_of_lf_ends_before_a_head_of_cr_lf() {
+    let expected = ["new", "GET /1 {:authority=a} end", "new", "GET /2 {:authority=a} end"];
+    let (lf, cr_lf) = ("GET /1 HTTP/1.1\nhost: a\n\n", "GET /2 HTTP/1.1\r\nhost: a\r\n\r\n");
+    check(&format!("{lf}{cr_lf}"), &expected);
+}
+
+#[test]
 fn dispatch_returns_after_each_message() {
     let server = Server::new(Http1Settings::default(), LIMITS);
     let one = "GET /1 HTTP/1.1\r\nhost: a\r\n\r\n";
