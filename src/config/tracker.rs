@@ -1,4 +1,4 @@
-//! Who can show a part of the configuration that is in force. Mirrors Envoy's `source/server/config_tracker_impl.cc`.
+//! Who can show a part of the configuration that is in force. Mirrors Envoy's `source/server/http/config_tracker_impl.cc`.
 
 use serde_json::Value;
 use std::cell::RefCell;
