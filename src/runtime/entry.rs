@@ -64,7 +64,7 @@ impl FractionalPercent {
 pub struct Entry {
     /// As `/runtime` shows it.
     pub raw_string_value: String,
-    /// A whole number.
+    /// A number that is not negative, cut off to a whole one.
     pub uint_value: Option<u64>,
     /// Any number.
     pub double_value: Option<f64>,
@@ -117,8 +117,7 @@ impl Entry {
     fn read_number(&mut self, number: Option<f64>) {
         let Some(number) = number else { return };
         self.double_value = Some(number);
-        let is_whole = number.fract() == 0.0 && (0.0..f64::from(i32::MAX)).contains(&number);
-        self.uint_value = is_whole.then_some(number as u64);
+        self.uint_value = (number >= 0.0).then_some(number as u64);
     }
 }
 
@@ -214,7 +213,8 @@ mod tests {
         let numbers = |entry: &Entry| (entry.uint_value, entry.double_value);
         assert_eq!(numbers(&of(&json!(7))), (Some(7), Some(7.0)));
         assert_eq!(numbers(&of(&json!("7"))), (Some(7), Some(7.0)));
-        assert_eq!(numbers(&of(&json!("1.5"))), (None, Some(1.5)));
+        assert_eq!(numbers(&of(&json!("1.5"))), (Some(1), Some(1.5)));
+        assert_eq!(numbers(&of(&json!(3_000_000_000_u64))), (Some(3_000_000_000), Some(3e9)));
         assert_eq!(numbers(&of(&json!(-3))), (None, Some(-3.0)));
         assert_eq!(numbers(&of(&json!("x"))), (None, None));
         assert_eq!(

@@ -67,14 +67,14 @@ impl SnapshotImpl {
         self.entry(key).and_then(|entry| entry.bool_value).unwrap_or(default)
     }
 
-    /// The share under a key, which may be a number of percent.
+    /// The share under a key, which may be a whole number of percent.
     pub fn get_percent(&self, key: &str, default: FractionalPercent) -> FractionalPercent {
         let Some(entry) = self.entry(key) else { return default };
-        let of_number = |number: f64| {
-            let millionths = (number.clamp(0.0, 100.0) * 10_000.0) as u32;
-            FractionalPercent { numerator: millionths, denominator: Denominator::Million }
+        let of_number = |number: u64| FractionalPercent {
+            numerator: number.min(100) as u32,
+            denominator: Denominator::Hundred,
         };
-        entry.fractional_percent_value.or_else(|| entry.double_value.map(of_number)).unwrap_or(default)
+        entry.fractional_percent_value.or_else(|| entry.uint_value.map(of_number)).unwrap_or(default)
     }
 
     /// Whether `random` is in the share under a key.
@@ -109,12 +109,12 @@ mod tests {
 
     #[test]
     fn shares() {
-        let values = json!({ "percent": 30, "all": 1000, "none": 0, "half": 0.5,
+        let values = json!({ "percent": 30, "all": 1000, "none": 0, "half": 44.5,
                              "parts": { "numerator": 1, "denominator": "MILLION" } });
         let snapshot = SnapshotImpl::new(vec![layer("a", values)]);
         let default = FractionalPercent { numerator: 7, denominator: Denominator::Hundred };
         let enabled = |key| (0..1_000_000).filter(|n| snapshot.feature_enabled(key, default, *n)).count();
-        assert_eq!(["percent", "all", "none", "half"].map(enabled), [300_000, 1_000_000, 0, 5_000]);
+        assert_eq!(["percent", "all", "none", "half"].map(enabled), [300_000, 1_000_000, 0, 440_000]);
         assert_eq!(["parts", "other"].map(enabled), [1, 70_000]);
     }
 

@@ -141,6 +141,11 @@ fn requests_go_by_runtime() {
         assert_eq!(refused, Some(1), "{kind:?}");
         modify(&site, "circuit_breakers.case0.default.max_requests=&upstream.maintenance_mode.case1=0");
         assert_eq!(both(), [200, 200], "{kind:?}");
+        // What stands behind the point is cut off, and nothing is too large.
+        for (share, answers) in [("0.9", [200, 200]), ("3000000000.5", [200, 503])] {
+            modify(&site, &format!("upstream.maintenance_mode.case1={share}"));
+            assert_eq!(both(), answers, "{kind:?} {share}");
+        }
     }
 }
 
