@@ -64,6 +64,8 @@ fn socket_address(port: u16) -> Value {
 fn listener(index: usize, variant: &Value) -> Value {
     let route = json!({ "cluster": "upstream", "timeout": "0s" });
     let mut hcm = json!({
+        // Longer than a busy machine may keep a run waiting, which must not change what comes of it.
+        "delayed_close_timeout": "3600s",
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.\
             HttpConnectionManager",
         "stat_prefix": format!("fuzz{index}"),
