@@ -15,8 +15,8 @@ pub trait ListenerFilter {
 
 /// A listener filter's way back.
 pub trait ListenerFilterCallbacks {
-    /// The socket, until its connection is made. A filter has to let go of it, and of what watches it, before it goes
-    /// on: a socket that somebody still holds is closed.
+    /// The socket, until its connection is made. What a filter has of it goes with the filter then; a socket that somebody
+    /// else still holds, as what watches it and is being called, is closed.
     fn socket(&self) -> Option<Rc<ConnectionSocket>>;
     /// The worker's dispatcher.
     fn dispatcher(&self) -> Rc<Dispatcher>;

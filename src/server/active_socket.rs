@@ -23,7 +23,8 @@ pub(super) struct ActiveSocket {
     config: Arc<ListenerConfig>,
     dispatcher: Rc<Dispatcher>,
     socket: RefCell<Option<Rc<ConnectionSocket>>>,
-    filters: Vec<Rc<dyn ListenerFilter>>,
+    /// None once it is over: what a filter has of the socket goes with it.
+    filters: RefCell<Vec<Rc<dyn ListenerFilter>>>,
     /// The filter that is next.
     next: Cell<usize>,
     timer: RefCell<Option<Timer>>,
@@ -46,7 +47,7 @@ impl ActiveSocket {
             config: config.clone(),
             dispatcher: dispatcher.clone(),
             socket: RefCell::new(Some(Rc::new(socket))),
-            filters,
+            filters: RefCell::new(filters),
             next: Cell::new(0),
             timer: RefCell::default(),
             key: Cell::new(None),
@@ -88,15 +89,26 @@ impl ActiveSocket {
             envoy_log!(ConnHandler, debug, "fallback to default listener filter");
             self.new_connection(&listener);
         } else {
-            drop(self.socket.borrow_mut().take());
+            self.let_go();
         }
         listener.remove_socket(self);
     }
 
-    /// Makes the connection of the socket, unless a filter still has a hand on it.
+    fn next_filter(&self) -> Option<Rc<dyn ListenerFilter>> {
+        let next = self.next.get();
+        self.next.set(next + 1);
+        self.filters.borrow().get(next).cloned()
+    }
+
+    /// Ends the filters; returns the socket, unless one is still held by somebody.
+    fn let_go(&self) -> Option<ConnectionSocket> {
+        let (filters, socket) = (self.filters.take(), self.socket.take());
+        drop(filters);
+        Rc::try_unwrap(socket?).ok()
+    }
+
     fn new_connection(&self, listener: &ActiveListener) {
-        let socket = self.socket.borrow_mut().take();
-        if let Some(Ok(socket)) = socket.map(Rc::try_unwrap) {
+        if let Some(socket) = self.let_go() {
             listener.new_filtered_connection(socket);
         }
     }
@@ -120,15 +132,14 @@ impl ListenerFilterCallbacks for ActiveSocket {
         trace::instant(Stage::ContinueFilterChain, None, 0, self.next.get() as u64, success.into());
         let callbacks: Weak<dyn ListenerFilterCallbacks> = self.weak.clone();
         if success {
-            while let Some(filter) = self.filters.get(self.next.get()) {
-                self.next.set(self.next.get() + 1);
+            while let Some(filter) = self.next_filter() {
                 if filter.on_accept(&callbacks) == FilterStatus::StopIteration {
                     return;
                 }
             }
             self.new_connection(&listener);
         } else {
-            drop(self.socket.borrow_mut().take());
+            self.let_go();
         }
         listener.remove_socket(self);
     }

@@ -89,12 +89,16 @@ fn config(folder: &Path, upstream: u16) -> Value {
     let mut gated = listener("gated", any("legate.test.Shout", json!({})));
     gated["listener_filters"] = json!([{"name": "g", "typed_config": any("legate.test.Gate", json!({}))}]);
     gated["listener_filters_timeout"] = json!("0.3s");
+    let mut patient = gated.clone();
+    patient["name"] = json!("patient");
+    patient["address"] = socket("patient");
+    patient["continue_on_listener_filters_timeout"] = json!(true);
     let cluster_type =
         json!({"name": "l", "typed_config": any("legate.test.LateCluster", json!({"port": upstream}))});
     json!({
         "admin": {"address": socket("admin")},
         "static_resources": {
-            "listeners": [listener("http", any(HCM, manager)), listener("shout", any("legate.test.Shout", json!({}))), gated],
+            "listeners": [listener("http", any(HCM, manager)), listener("shout", any("legate.test.Shout", json!({}))), gated, patient],
             "clusters": [{"name": "late", "cluster_type": cluster_type}],
         },
     })
@@ -260,6 +264,16 @@ fn a_listener_filter() {
     let start = Instant::now();
     assert_eq!(answer(&mut proxy, b""), "", "the time is over");
     assert!(start.elapsed() >= Duration::from_millis(300));
+    // Where that is said, it goes on all the same.
+    let mut late = proxy.connect("patient");
+    let start = Instant::now();
+    while !proxy.get("admin", "/stats?usedonly").contains("patient.downstream_pre_cx_timeout: 1\n") {
+        assert!(start.elapsed() < PATIENCE, "it waits for ever");
+    }
+    late.write_all(b"late").expect("said");
+    let mut answered = [0; 4];
+    late.read_exact(&mut answered).expect("an answer");
+    assert_eq!(&answered, b"LATE");
     // Who waits does not hold up others.
     let waiting = proxy.connect("gated");
     assert_eq!(answer(&mut proxy, b"!x"), "!X");
