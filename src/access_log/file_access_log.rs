@@ -2,7 +2,7 @@
 //!
 //! Mirrors `FileAccessLog` of Envoy's `source/extensions/access_loggers/file/`.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::access_log_file::AccessLogFile;
@@ -12,8 +12,8 @@ use super::instance::{Instance, LogContext};
 use crate::formatter::Formatter;
 
 thread_local! {
-    /// The line that this thread is making.
-    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Room for the line that this thread makes next.
+    static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// A format and the file that its lines go to. Shared by all workers.
@@ -34,14 +34,11 @@ impl FileAccessLog {
 
 impl Instance for FileAccessLog {
     fn log(&self, context: &LogContext<'_>) {
-        let write = |line: &mut Vec<u8>| {
-            line.clear();
-            self.formatter.format(line, context);
-            self.file.write(line);
-        };
         // A stream may end while its thread does, when there are no thread locals any more.
-        if LINE.try_with(|line| write(&mut line.borrow_mut())).is_err() {
-            write(&mut Vec::new());
-        }
+        let mut line = LINE.try_with(Cell::take).unwrap_or_default();
+        line.clear();
+        self.formatter.format(&mut line, context);
+        self.file.write(&line);
+        let _ = LINE.try_with(|kept| kept.set(line));
     }
 }

@@ -15,8 +15,7 @@ use crate::config::access_log_filter::{
     LogTypeFilter, RuntimeUInt32,
 };
 use crate::config::extension::Factory;
-use crate::config::header_matcher::HeaderMatcher;
-use crate::http::header_utility::match_header;
+use crate::http::header_utility::HeaderMatcher;
 use crate::http::{HeaderId, utility};
 use crate::runtime::{LoaderImpl, RuntimeUser, SnapshotImpl};
 use crate::stream_info::ResponseFlag;
@@ -62,7 +61,7 @@ pub(super) fn from_config(
         AccessLogFilter::Runtime(share) => Box::new(RuntimeFilter::new(share, context.runtime)),
         AccessLogFilter::And(filters) => Box::new(AndFilter(all(filters)?)),
         AccessLogFilter::Or(filters) => Box::new(OrFilter(all(filters)?)),
-        AccessLogFilter::Header(matcher) => Box::new(matcher.clone()),
+        AccessLogFilter::Header(matcher) => Box::new(HeaderMatcher::new(matcher)),
         AccessLogFilter::ResponseFlag(flags) => {
             Box::new(ResponseFlagFilter(flags.iter().filter_map(|flag| ResponseFlag::find(flag)).collect()))
         }
@@ -210,7 +209,7 @@ impl Filter for OrFilter {
 
 impl Filter for HeaderMatcher {
     fn evaluate(&self, context: &LogContext<'_>) -> bool {
-        context.request_headers.is_some_and(|headers| match_header(headers, self))
+        self.matches(context.request_headers)
     }
 }
 
@@ -227,11 +226,14 @@ impl Filter for ResponseFlagFilter {
     }
 }
 
-/// By the status in the trailers, else in the headers, else by that of HTTP.
+/// By the status in the trailers, else in the headers, else by that of HTTP. An empty one is none.
 impl Filter for GrpcStatusFilter {
     fn evaluate(&self, context: &LogContext<'_>) -> bool {
         let told = [context.response_trailers, context.response_headers];
-        let told = told.into_iter().flatten().find(|headers| headers.has(HeaderId::GrpcStatus));
+        let told = told
+            .into_iter()
+            .flatten()
+            .find(|headers| headers.get(HeaderId::GrpcStatus).is_some_and(|status| !status.is_empty()));
         let status = match told {
             // What is no number is no status that could be asked for.
             Some(headers) => headers.get_str(HeaderId::GrpcStatus).and_then(|status| status.parse().ok()),

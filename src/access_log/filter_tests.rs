@@ -151,6 +151,7 @@ fn by_the_status_of_grpc() {
     assert!(!status("PERMISSION_DENIED", true, 403, None, None));
     assert!(!status("UNKNOWN", false, 200, Some("x"), None));
     assert!(status("UNKNOWN", true, 200, Some("99"), None));
+    assert!(status("UNKNOWN", false, 200, Some(""), None), "an empty one is none");
 }
 
 #[test]
@@ -214,6 +215,17 @@ fn by_a_header() {
     check(&of("x-none", other, true, true), &STREAM, true);
     check(&of("x-none", json!({}), false, true), &STREAM, true);
     check(&of("x-none", json!({"present_match": false}), false, true), &STREAM, false);
+    check(&of("x-a", json!({"exact_match": ""}), false, false), &STREAM, true);
+    // Of a stream without headers all are absent.
+    let takes_none = |matcher, invert, as_empty| {
+        let info = StreamInfoImpl::new();
+        let context = LogContext { request_headers: None, ..LogContext::new(&info) };
+        filter(&of("x-a", matcher, invert, as_empty)).evaluate(&context)
+    };
+    assert!(takes_none(json!({"present_match": false}), false, false));
+    assert!(takes_none(json!({"present_match": true}), true, false));
+    assert!(takes_none(string("exact", "x"), true, true));
+    assert!(!takes_none(string("exact", "x"), true, false));
 }
 
 #[test]

@@ -88,7 +88,11 @@ impl FromMessage for HeaderMatcher {
             Some(field) => {
                 let place = PLACES.iter().find(|(name, _)| field.strip_suffix("_match") == Some(name));
                 let text = r.string(field)?;
-                let place = place.map_or(Place::Whole, |(_, place)| *place);
+                let mut place = place.map_or(Place::Whole, |(_, place)| *place);
+                // As Envoy has it: any value is one that is exactly nothing.
+                if text.is_empty() {
+                    place = Place::Start;
+                }
                 HeaderMatch::String(StringMatcher { text, place, ignore_case: false })
             }
         };

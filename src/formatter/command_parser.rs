@@ -47,6 +47,8 @@ pub enum Written {
     Text,
     /// What is in JSON as it is in text: a number, for instance.
     Json,
+    /// The same, of which a text has so many bytes at most.
+    JsonUpTo(usize),
 }
 
 /// A `TypedExtensionConfig` that names a command parser.

@@ -4,7 +4,7 @@
 
 use super::command_parser::Written;
 use super::context::Context;
-use crate::http::{HeaderId, HeaderMap};
+use crate::http::HeaderName;
 
 /// Which headers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,13 +36,6 @@ pub(super) struct HeaderOperator {
     max_length: Option<usize>,
 }
 
-#[derive(Debug)]
-enum HeaderName {
-    Known(HeaderId),
-    /// In lower case; the empty name names nothing.
-    Other(Box<str>),
-}
-
 impl HeaderOperator {
     /// Reads `MAIN` or `MAIN?ALTERNATIVE`, in any case.
     ///
@@ -59,8 +52,8 @@ impl HeaderOperator {
         }
         Ok(HeaderOperator {
             source,
-            main: HeaderName::new(main)?,
-            alternative: HeaderName::new(alternative)?,
+            main: header_name(main)?,
+            alternative: header_name(alternative)?,
             max_length,
         })
     }
@@ -80,27 +73,13 @@ impl HeaderOperator {
     }
 }
 
-impl HeaderName {
-    fn new(name: &str) -> Result<HeaderName, String> {
-        let bare = name.strip_prefix(':').unwrap_or(name);
-        if !bare.bytes().all(is_token) || (bare.is_empty() && !name.is_empty()) {
-            return Err(
-                "Invalid header configuration. Format string contains invalid characters.".to_string()
-            );
-        }
-        let name = name.to_ascii_lowercase();
-        Ok(match HeaderId::find(name.as_bytes()) {
-            Some(id) => HeaderName::Known(id),
-            None => HeaderName::Other(name.into()),
-        })
+/// The name of a header; the empty name names nothing.
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    let bare = name.strip_prefix(':').unwrap_or(name);
+    if !bare.bytes().all(is_token) || (bare.is_empty() && !name.is_empty()) {
+        return Err("Invalid header configuration. Format string contains invalid characters.".to_string());
     }
-
-    fn find<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
-        match self {
-            HeaderName::Known(id) => headers.get(*id),
-            HeaderName::Other(name) => headers.get_all(name).next(),
-        }
-    }
+    Ok(HeaderName::new(name))
 }
 
 /// Whether the byte may be in a header name.

@@ -67,7 +67,7 @@ impl JsonFormatter {
                 line.push(b'"');
                 match format.format_value(line, context) {
                     Written::Text => end_string(line, start + 1),
-                    Written::Json => drop(line.remove(start)),
+                    Written::Json | Written::JsonUpTo(_) => drop(line.remove(start)),
                     Written::Nothing => {
                         line.truncate(start);
                         return self.write_null(line);

@@ -9,7 +9,7 @@
 //!                                                                          FormatterProvider
 //! ```
 //!
-//! Left out: the operators that need what no part of legate knows.
+//! Left out: operators that need what no part of legate knows, and those named in `docs/differences.md`.
 
 mod command_parser;
 mod context;

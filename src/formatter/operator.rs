@@ -69,7 +69,7 @@ pub(super) enum Field {
     RequestTxDuration,
     ResponseDuration,
     ResponseTxDuration,
-    UpstreamCluster,
+    UpstreamCluster(fn(&ClusterInfoImpl) -> &str),
     AccessLogType,
     LocalReplyBody,
     UpstreamTransportFailureReason,
@@ -127,7 +127,8 @@ impl Operator {
             "REQUEST_TX_DURATION" => Field::RequestTxDuration,
             "RESPONSE_DURATION" => Field::ResponseDuration,
             "RESPONSE_TX_DURATION" => Field::ResponseTxDuration,
-            "UPSTREAM_CLUSTER" => Field::UpstreamCluster,
+            "UPSTREAM_CLUSTER" => Field::UpstreamCluster(ClusterInfoImpl::observability_name),
+            "UPSTREAM_CLUSTER_RAW" => Field::UpstreamCluster(ClusterInfoImpl::name),
             "ACCESS_LOG_TYPE" => Field::AccessLogType,
             "LOCAL_REPLY_BODY" => Field::LocalReplyBody,
             "UPSTREAM_TRANSPORT_FAILURE_REASON" => Field::UpstreamTransportFailureReason,
@@ -218,8 +219,8 @@ impl Field {
                 info.first_upstream_rx_byte_received.get(),
                 info.last_downstream_tx_byte_sent.get(),
             ),
-            Field::UpstreamCluster => {
-                write_optional(line, info.upstream_cluster_info().as_deref().map(ClusterInfoImpl::name))
+            Field::UpstreamCluster(name) => {
+                write_optional(line, info.upstream_cluster_info().as_deref().map(name))
             }
             Field::AccessLogType => write_text(line, context.log_type.name()),
             Field::LocalReplyBody => {

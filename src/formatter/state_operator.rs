@@ -84,12 +84,11 @@ impl StateOperator {
                 (text.map_or(Written::Nothing, |_| Written::Text), max_length)
             }
         };
-        match max_length {
-            Some(max) if line.len() - start > *max => {
-                line.truncate(start + max);
-                Written::Text
-            }
-            _ => written,
+        match (written, max_length) {
+            (Written::Text, Some(max)) => line.truncate(start + max),
+            (Written::Json, Some(max)) => return Written::JsonUpTo(*max),
+            _ => {}
         }
+        written
     }
 }

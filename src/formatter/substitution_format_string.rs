@@ -13,7 +13,6 @@ use super::json_formatter::JsonFormatter;
 use super::substitution_formatter::{Formatter, TextFormatter};
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::config::{ConfigError, DataSource};
-use crate::message;
 
 /// A format, and what its texts are.
 #[derive(Debug, Clone)]
@@ -24,20 +23,12 @@ pub struct SubstitutionFormatString {
     pub content_type: String,
 }
 
-message! {
-    /// Has no effect: keys are always sorted.
-    #[derive(Eq)]
-    pub struct JsonFormatOptions = "envoy.config.core.v3.JsonFormatOptions" {
-        /// As they are without it.
-        pub sort_properties: bool,
-    }
-}
-
 impl FromMessage for SubstitutionFormatString {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let content_type = r.string("content_type")?;
         let omit_empty_values = r.bool("omit_empty_values")?;
-        r.message::<JsonFormatOptions>("json_format_options")?;
+        // Has no effect: keys are always sorted.
+        r.message_with("json_format_options", |r| r.bool("sort_properties"))?;
         let extensions: Vec<FormatterExtension> = r.messages("formatters")?;
         let parsers =
             extensions.iter().map(FormatterExtension::parser).collect::<Result<Vec<_>, ConfigError>>()?;

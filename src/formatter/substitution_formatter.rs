@@ -68,8 +68,11 @@ impl TextFormatter {
     /// Appends the text.
     pub fn format(&self, line: &mut Vec<u8>, context: &Context<'_>) {
         for piece in &self.pieces {
-            if piece.write(line, context) == Written::Nothing && !self.omit_empty_values {
-                line.push(b'-');
+            let start = line.len();
+            match piece.write(line, context) {
+                Written::Nothing if !self.omit_empty_values => line.push(b'-'),
+                Written::JsonUpTo(max) => line.truncate(start + max),
+                _ => {}
             }
         }
     }

@@ -187,7 +187,7 @@ fn an_upstream_response() {
     info.set_response_code_details("via_upstream");
     info.add_bytes_received(2);
     info.add_bytes_sent(3);
-    let cluster = test_support::cluster_info();
+    let cluster = test_support::cluster_info_of(json!({"name": "a", "alt_stat_name": "alt"}));
     let host = test_support::host(&cluster, 45655, 1, HealthStatus::Unknown);
     info.set_upstream_host(&WorkerHost::new(host));
     info.upstream_local_address.set(address("127.0.0.1:47668"));
@@ -206,7 +206,8 @@ fn an_upstream_response() {
         ("RESPONSE_TX_DURATION", "7"),
         ("DURATION", "13"),
         ("UPSTREAM_HOST", "127.0.0.1:45655"),
-        ("UPSTREAM_CLUSTER", "a"),
+        ("UPSTREAM_CLUSTER", "alt"),
+        ("UPSTREAM_CLUSTER_RAW", "a"),
         ("UPSTREAM_LOCAL_ADDRESS", "127.0.0.1:47668"),
         ("UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", "127.0.0.1"),
         ("UPSTREAM_LOCAL_PORT", "47668"),
@@ -426,8 +427,14 @@ fn what_filters_have_said_and_left() {
         ("FILTER_STATE(w)", "-"),
         ("FILTER_STATE(v:PLAIN)", "-"),
     ]);
-    let pattern = json!({"a": "%DYNAMIC_METADATA(f:b)%", "b": "%DYNAMIC_METADATA(f:a)%", "c": "%FILTER_STATE(w:PLAIN)%"});
-    let want = "{\"a\":{\"a\":[true,null,\"q\\\"\"],\"z\":1.5},\"b\":\"text\",\"c\":\"left\"}\n";
+    logged.assert_values(&[("DYNAMIC_METADATA(f:b):3", "{\"a"), ("DYNAMIC_METADATA(f:b:z):2", "1.")]);
+    let pattern = json!({
+        "a": "%DYNAMIC_METADATA(f:b)%", "b": "%DYNAMIC_METADATA(f:a)%", "c": "%FILTER_STATE(w:PLAIN)%",
+        // What is no text is whole.
+        "d": "%DYNAMIC_METADATA(f:b:z):2%", "e": "%DYNAMIC_METADATA(f:b:a):3%", "f": "%DYNAMIC_METADATA(f:a):3%",
+    });
+    let want = "{\"a\":{\"a\":[true,null,\"q\\\"\"],\"z\":1.5},\"b\":\"text\",\"c\":\"left\",\
+        \"d\":1.5,\"e\":[true,null,\"q\\\"\"],\"f\":\"tex\"}\n";
     assert_eq!(logged.json(pattern, false), want);
 }
 

@@ -2,23 +2,35 @@
 //!
 //! Mirrors Envoy's `source/common/http/header_utility.cc`, with what 1.40 says of headers that are absent.
 
-use std::borrow::Cow;
+use super::{HeaderMap, HeaderName};
+use crate::config::header_matcher::{self, HeaderMatch, Place, StringMatcher};
 
-use super::HeaderMap;
-use crate::config::header_matcher::{HeaderMatch, HeaderMatcher, Place, StringMatcher};
+/// What a header has to be, its name looked up (Envoy: `HeaderUtility::HeaderData`).
+pub struct HeaderMatcher {
+    name: HeaderName,
+    config: header_matcher::HeaderMatcher,
+}
 
-/// Whether the headers are as `matcher` wants them. Of a header that comes several times one value has to be.
-pub fn match_header(headers: &HeaderMap, matcher: &HeaderMatcher) -> bool {
-    let values = || headers.get_all(&matcher.name);
-    let is_there = matcher.treat_missing_as_empty || values().next().is_some();
-    let is_match = match &matcher.matches {
-        HeaderMatch::Present(wanted) => *wanted == is_there,
-        // What is not there is nothing else either.
-        _ if !is_there => return false,
-        matches if values().next().is_none() => match_value(b"", matches),
-        matches => values().any(|value| match_value(value, matches)),
-    };
-    is_match != matcher.invert
+impl HeaderMatcher {
+    /// As the configuration has it.
+    pub fn new(config: &header_matcher::HeaderMatcher) -> Self {
+        HeaderMatcher { name: HeaderName::new(&config.name), config: config.clone() }
+    }
+
+    /// Whether the headers are so; without any, all are absent. Of a header that comes several times one value has to be.
+    pub fn matches(&self, headers: Option<&HeaderMap>) -> bool {
+        let mut values = headers.into_iter().flat_map(|headers| self.name.values(headers)).peekable();
+        let is_absent = values.peek().is_none();
+        let is_there = !is_absent || self.config.treat_missing_as_empty;
+        let is_match = match &self.config.matches {
+            HeaderMatch::Present(wanted) => *wanted == is_there,
+            // What is not there is nothing else either.
+            _ if !is_there => return false,
+            matches if is_absent => match_value(b"", matches),
+            matches => values.any(|value| match_value(value, matches)),
+        };
+        is_match != self.config.invert
+    }
 }
 
 fn match_value(value: &[u8], matches: &HeaderMatch) -> bool {
@@ -33,12 +45,15 @@ fn match_value(value: &[u8], matches: &HeaderMatch) -> bool {
 }
 
 fn match_string(value: &[u8], matcher: &StringMatcher) -> bool {
-    let value = if matcher.ignore_case { value.to_ascii_lowercase().into() } else { Cow::Borrowed(value) };
     let text = matcher.text.as_bytes();
+    let is_text =
+        |part: &[u8]| if matcher.ignore_case { part.eq_ignore_ascii_case(text) } else { part == text };
     match matcher.place {
-        Place::Whole => *value == *text,
-        Place::Start => value.starts_with(text),
-        Place::End => value.ends_with(text),
-        Place::Anywhere => memchr::memmem::find(&value, text).is_some(),
+        Place::Whole => is_text(value),
+        Place::Start => value.get(..text.len()).is_some_and(is_text),
+        Place::End => value.len().checked_sub(text.len()).is_some_and(|start| is_text(&value[start..])),
+        Place::Anywhere if text.is_empty() => true,
+        Place::Anywhere if matcher.ignore_case => value.windows(text.len()).any(is_text),
+        Place::Anywhere => memchr::memmem::find(value, text).is_some(),
     }
 }

@@ -30,7 +30,7 @@ use crate::common::ticks;
 
 pub use names::StreamName;
 pub use render::{Format, Rendering, render};
-pub use stage::{STAGES, Stage, StageInfo};
+pub use stage::{STAGES, Stage, StageInfo, text_said_by};
 pub use told::{StageLog, Whose};
 pub(crate) use told::{log_stage, stage};
 

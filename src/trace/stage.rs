@@ -325,6 +325,18 @@ stages! {
         => Main Trace Nobodys "clearing deferred deletion list (size={size})",
 }
 
+impl StageInfo {
+    /// The method of Envoy that logs something then.
+    pub fn said_by(&self) -> Option<&'static str> {
+        self.log.map(|log| log.said_by.unwrap_or(self.name))
+    }
+}
+
+/// What that method of Envoy logs, if a stage is recorded then.
+pub fn text_said_by(method: &str) -> Option<&'static str> {
+    STAGES.iter().find(|info| info.said_by() == Some(method))?.log.map(|log| log.text)
+}
+
 impl Stage {
     /// The stage of that number; `None` for a number that none has.
     pub fn info(number: u16) -> Option<&'static StageInfo> {

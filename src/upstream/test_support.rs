@@ -40,7 +40,12 @@ pub fn root_scope() -> Scope {
 
 /// A cluster named `a` with default options.
 pub fn cluster_info() -> Arc<ClusterInfoImpl> {
-    ClusterInfoImpl::new(&cluster_config(json!({ "name": "a" })), &root_scope(), false).unwrap()
+    cluster_info_of(json!({ "name": "a" }))
+}
+
+/// What is known of a cluster of this configuration.
+pub fn cluster_info_of(cluster: Value) -> Arc<ClusterInfoImpl> {
+    ClusterInfoImpl::new(&cluster_config(cluster), &root_scope(), false).unwrap()
 }
 
 /// A host on 127.0.0.1.

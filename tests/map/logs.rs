@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use legate::trace::{STAGES, StageInfo};
+use legate::trace::{STAGES, StageInfo, text_said_by};
 
 use super::{Place, Row, anchor, envoy_checkout, fail_if_any, map_text, root, rows};
 
@@ -69,13 +69,6 @@ impl Text {
     }
 }
 
-/// The text of a stage that is recorded when it is logged.
-fn text_of(stage: &str) -> &'static str {
-    let logs = STAGES.iter().filter_map(|info| Some((info.name, info.log?)));
-    let mut texts = logs.filter(|(name, log)| log.said_by.unwrap_or(name) == stage).map(|(_, log)| log.text);
-    texts.next().unwrap_or_else(|| panic!("no stage {stage} has a text"))
-}
-
 /// The first line of a text of the table, its holes without names.
 pub(crate) fn without_names(text: &str) -> String {
     let mut out = String::new();
@@ -94,7 +87,11 @@ fn parse(table: &str) -> Vec<Text> {
     for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
         let [stage, place, components, old, _new] = cells[..] else { panic!("{line}") };
-        let old = if old == "@" { text_of(stage) } else { old };
+        let old = if old == "@" {
+            text_said_by(stage).unwrap_or_else(|| panic!("no stage {stage} has a text"))
+        } else {
+            old
+        };
         if place == "none" || old == "-" {
             continue;
         }

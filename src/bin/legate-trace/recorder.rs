@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use legate::trace::{STAGES, StageInfo, Whose};
+use legate::trace::{STAGES, Whose, text_said_by};
 
 use crate::lanes::{Event, LaneId, Trace};
 use crate::stage_texts::{Details, Place, StageTexts};
@@ -51,7 +51,7 @@ impl Same {
                 let log = info.log?;
                 let first = info.details.split(' ').next().unwrap_or_default();
                 let is_said = NUMBERS.contains(&first) && log.text.contains(&format!("{{{first}}}"));
-                (log.said_by.unwrap_or(info.name), log.whose, if is_said { first } else { "" })
+                (info.said_by()?, log.whose, if is_said { first } else { "" })
             }
         };
         let place = texts.rows().iter().find(|row| row.stage == stage)?.place;
@@ -61,8 +61,7 @@ impl Same {
 
 /// Whether the recorder knows a stage.
 pub fn is_recorded(stage: &str) -> bool {
-    let is_logged = |info: &StageInfo| info.log.is_some_and(|log| log.said_by.unwrap_or(info.name) == stage);
-    CASES.iter().any(|(_, _, of, _)| *of == stage) || STAGES.iter().any(is_logged)
+    CASES.iter().any(|(_, _, of, _)| *of == stage) || text_said_by(stage).is_some()
 }
 
 /// Drops from a log's trace what the recorder does not know.

@@ -1,6 +1,6 @@
 //! The table that tells which stage a log text stands for; the data is in `stage_texts.txt`.
 
-use legate::trace::STAGES;
+use legate::trace::text_said_by;
 
 use crate::log_line::LogLine;
 
@@ -109,7 +109,8 @@ impl Row {
         let [stage, place, components, old, new] = cells[..] else {
             return Err(format!("{} cells instead of 5", cells.len()));
         };
-        let old = if old == "@" { text_of(stage)? } else { old };
+        let told = || text_said_by(stage).ok_or_else(|| format!("no stage '{stage}' has a text"));
+        let old = if old == "@" { told()? } else { old };
         let templates = |cell: &str| match cell {
             "-" => Vec::new(),
             _ => cell.split(" || ").map(Template::new).collect(),
@@ -136,13 +137,6 @@ impl Row {
             Dialect::V1_40 => &self.v1_40,
         }
     }
-}
-
-/// What the table of stages has for one.
-fn text_of(stage: &str) -> Result<&'static str, String> {
-    let logs = STAGES.iter().filter_map(|info| Some((info.name, info.log?)));
-    let mut texts = logs.filter(|(name, log)| log.said_by.unwrap_or(name) == stage).map(|(_, log)| log.text);
-    texts.next().ok_or_else(|| format!("no stage '{stage}' has a text"))
 }
 
 fn place_named(name: &str) -> Result<Place, String> {

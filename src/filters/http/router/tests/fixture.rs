@@ -296,7 +296,9 @@ impl Host {
         let status = info.response_code.get().map_or_else(|| "-".to_owned(), |status| status.to_string());
         let details = info.response_code_details();
         let details = if details.is_empty() { "-" } else { &details };
-        seen(format!("{how} {status} {} {details}", info.flags_text()));
+        let flags: Vec<&str> = info.response_flags().map(|flag| flag.as_str()).collect();
+        let flags = if flags.is_empty() { "-".to_string() } else { flags.join(",") };
+        seen(format!("{how} {status} {flags} {details}"));
         self.manager.destroy_filters();
     }
 }
