@@ -56,18 +56,16 @@ impl ClusterEntry {
         self.parent.upgrade()?.http_conn_pool(&host, priority, protocol)
     }
 
-    fn all_hosts(&self) -> Vec<HostSharedPtr> {
-        self.priority_set.host_sets_per_priority().iter().flat_map(|set| set.hosts().to_vec()).collect()
-    }
-}
-
-impl Drop for ClusterEntry {
-    fn drop(&mut self) {
-        // The cluster is gone; its pools finish what they have.
+    /// The cluster is gone, or another has its name: its pools finish what they have, whoever still holds this.
+    pub(super) fn drain_conn_pools(&self) {
         if let Some(parent) = self.parent.upgrade() {
             let hosts = self.all_hosts();
             trace::instant(Stage::ClusterEntryGoes, None, 0, hosts.len() as u64, 0);
             parent.drain_conn_pools(&hosts);
         }
+    }
+
+    fn all_hosts(&self) -> Vec<HostSharedPtr> {
+        self.priority_set.host_sets_per_priority().iter().flat_map(|set| set.hosts().to_vec()).collect()
     }
 }

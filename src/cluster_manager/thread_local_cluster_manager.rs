@@ -67,7 +67,9 @@ impl ThreadLocalClusterManagerImpl {
         }
         let old = clusters[number].replace(entry);
         drop(clusters);
-        drop(old);
+        if let Some(old) = old {
+            old.drain_conn_pools();
+        }
     }
 
     /// A cluster by its name.
@@ -129,7 +131,9 @@ impl ThreadLocalClusterManagerImpl {
     pub(super) fn remove_cluster(&self, name: &ClusterName) {
         envoy_log!(Upstream, debug, "removing TLS cluster {}", name);
         let removed = self.thread_local_clusters.borrow_mut().get_mut(name.number()).and_then(Option::take);
-        drop(removed);
+        if let Some(removed) = removed {
+            removed.drain_conn_pools();
+        }
     }
 
     /// A host failed its health checks or was ejected: its connections are replaced, its pools kept.

@@ -656,3 +656,36 @@ fn a_timeout_that_goes_is_disarmed_and_one_whose_owner_has_gone_does_nothing() {
     d.run(RunType::RunUntilExit);
     assert_eq!(*noter.seen.borrow(), [9]);
 }
+
+#[test]
+fn what_is_left_of_a_length_takes_no_list() {
+    let d = Dispatcher::new("test");
+    let noter = Noter::new(|_| {});
+    let lengths = d.timeout_lists().lengths();
+    let route = Timeout::default();
+    route.enable(&d, noter.weak(), 0, 15_000 * MS);
+    route.disable();
+    let left: Vec<Timeout> = (0..40).map(|_| Timeout::default()).collect();
+    for (i, timeout) in (1..).zip(&left) {
+        timeout.enable_alone(&d, noter.weak(), i, 60_000 * MS - Duration::from_nanos(i.into()));
+        assert!(timeout.enabled());
+    }
+    assert_eq!(d.timeout_lists().lengths(), lengths + 1);
+    assert!(left[0].disable() && !left[0].enabled());
+    // It runs, and may be armed anew when it does.
+    let again = Rc::new(Timeout::default());
+    let itself: Rc<RefCell<Option<Weak<dyn TimeoutCallbacks>>>> = Rc::default();
+    let (weak, timeout, me) = (Rc::downgrade(&d), again.clone(), itself.clone());
+    let noter = Noter::new(move |which| {
+        let d = weak.upgrade().unwrap();
+        assert!(!timeout.enabled());
+        match me.take() {
+            Some(me) => timeout.enable_alone(&d, me, which + 1, MS),
+            None => d.exit(),
+        }
+    });
+    *itself.borrow_mut() = Some(noter.weak());
+    again.enable_alone(&d, noter.weak(), 1, MS);
+    d.run(RunType::RunUntilExit);
+    assert_eq!(*noter.seen.borrow(), [1, 2]);
+}

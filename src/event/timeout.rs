@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::libevent::Base;
 use super::{Dispatcher, Timer, clock};
 
-/// Lists of a loop; whoever wants yet another length while all are in use has an event of its own.
+/// Lists of a loop; whoever wants yet another length while all are in use has an event of its own, which is made then.
 const MOST_LISTS: usize = 16;
 /// No place.
 const NONE: u32 = u32::MAX;
@@ -68,17 +68,29 @@ impl Timeout {
                 self.place.set(place);
                 self.generation.set(generation);
             }
-            Err(callbacks) => {
-                let timer = dispatcher.create_timer(move || {
-                    if let Some(callbacks) = callbacks.upgrade() {
-                        callbacks.on_timeout(which);
-                    }
-                });
-                timer.enable_timer(after.max(RESOLUTION));
-                self.place.set(ALONE);
-                self.alone.set(Some(Box::new(timer)));
-            }
+            Err(callbacks) => self.enable_alone(dispatcher, callbacks, which, after),
         }
+    }
+
+    /// As [`Timeout::enable`], for a length that hardly anybody else has, as what is left of another one: it takes no list
+    /// from those that come with each request.
+    pub fn enable_alone(
+        &self,
+        dispatcher: &Dispatcher,
+        callbacks: Weak<dyn TimeoutCallbacks>,
+        which: u8,
+        after: Duration,
+    ) {
+        self.disable();
+        self.lists.get_or_init(|| dispatcher.timeout_lists().clone());
+        let timer = dispatcher.create_timer(move || {
+            if let Some(callbacks) = callbacks.upgrade() {
+                callbacks.on_timeout(which);
+            }
+        });
+        timer.enable_timer(after.max(RESOLUTION));
+        self.place.set(ALONE);
+        self.alone.set(Some(Box::new(timer)));
     }
 
     /// Disarms it; whether it was armed.
@@ -228,6 +240,12 @@ impl TimeoutLists {
         });
         inner.lists.push(List { length, oldest: NONE, youngest: NONE, timer, armed: false });
         Some(index)
+    }
+
+    /// How many lengths have a list.
+    #[cfg(test)]
+    pub(super) fn lengths(&self) -> usize {
+        self.inner.borrow().lists.len()
     }
 
     fn holds(&self, place: u32, generation: u32) -> bool {

@@ -40,7 +40,6 @@ pub struct CodecClient {
     idle_timeout: Option<Duration>,
     /// Left alone while requests come and go: when it ends it looks how long there was none.
     idle_timer: Timeout,
-    idle_timer_armed: Cell<bool>,
     idle_since: Cell<Instant>,
     /// The newest at the front.
     active_requests: Arena<ActiveRequest, Only>,
@@ -64,7 +63,6 @@ impl CodecClient {
             callbacks,
             idle_timeout,
             idle_timer: Timeout::default(),
-            idle_timer_armed: Cell::new(false),
             idle_since: Cell::new(event::now()),
             active_requests: Arena::default(),
             connected: Cell::new(false),
@@ -181,23 +179,17 @@ impl CodecClient {
     fn on_idle(&self) {
         let Some(timeout) = self.idle_timeout else { return };
         self.idle_since.set(event::now());
-        if !self.idle_timer_armed.replace(true) {
-            self.arm_idle_timer(timeout);
+        if !self.idle_timer.enabled() {
+            self.idle_timer.enable(self.connection.dispatcher(), self.weak.clone(), 0, timeout);
         }
     }
 
-    fn arm_idle_timer(&self, after: Duration) {
-        self.idle_timer.enable(self.connection.dispatcher(), self.weak.clone(), 0, after);
-    }
-
     fn on_idle_timer(&self) {
-        self.idle_timer_armed.set(false);
         let Some(timeout) = self.idle_timeout.filter(|_| self.num_active_requests() == 0) else { return };
         let left = timeout.saturating_sub(event::now().duration_since(self.idle_since.get()));
         // The loop's timers have a resolution of a millisecond.
         if left > Duration::from_millis(1) {
-            self.idle_timer_armed.set(true);
-            self.arm_idle_timer(left);
+            self.idle_timer.enable_alone(self.connection.dispatcher(), self.weak.clone(), 0, left);
         } else {
             self.on_idle_timeout();
         }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::shard::{SHARED, current_shard};
+use super::shard::add_to;
 
 /// Some numbers, each the sum of a cell of every thread. A thread's cells are made when it first counts: of thousands of
 /// hosts most workers use a few. They share no cache line with another thread's.
@@ -21,15 +21,8 @@ impl<const N: usize> PrimitiveCells<N> {
     /// Adds to one of them, wrapping.
     #[inline]
     pub fn add(&self, cell: usize, amount: u64) {
-        let shard = current_shard();
-        let shard = if shard < self.0.len() { shard } else { SHARED };
-        let row = self.0[shard].get_or_init(|| Box::new(Row([const { AtomicU64::new(0) }; N])));
-        let cell = &row.0[cell];
-        if shard == SHARED {
-            cell.fetch_add(amount, Relaxed);
-        } else {
-            cell.store(cell.load(Relaxed).wrapping_add(amount), Relaxed);
-        }
+        let row = || Box::new(Row([const { AtomicU64::new(0) }; N]));
+        add_to(&self.0, amount, |cells| &cells.get_or_init(row).0[cell]);
     }
 
     /// One of them.

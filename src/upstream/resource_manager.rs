@@ -103,6 +103,9 @@ enum Kind {
     ConnectionPools,
 }
 
+const KINDS: [Kind; 5] =
+    [Kind::Connections, Kind::PendingRequests, Kind::Requests, Kind::Retries, Kind::ConnectionPools];
+
 /// All of them: the name that runtime has for the limit, and what is configured.
 fn limits(thresholds: &Thresholds) -> [(Kind, &'static str, u64); 5] {
     [
@@ -126,9 +129,9 @@ impl ResourceManagerImpl {
             open: OpenGauges::new(scope),
             remaining: thresholds.track_remaining.then(|| RemainingGauges::new(scope)),
         };
-        for (kind, _, max) in limits(thresholds) {
-            if let Some(remaining) = manager.of(kind).remaining() {
-                remaining.set(max);
+        for resource in KINDS.map(|kind| manager.of(kind)) {
+            if let Some(remaining) = resource.remaining() {
+                remaining.add(resource.left());
             }
         }
         manager
@@ -177,6 +180,19 @@ impl ResourceManagerImpl {
     }
 }
 
+/// What the gauges say of this one goes with it; another of the same name may be there already, or still.
+impl Drop for ResourceManagerImpl {
+    fn drop(&mut self) {
+        for kind in KINDS {
+            let resource = self.of(kind);
+            resource.open_gauge().sub(resource.is_open().into());
+            if let Some(remaining) = resource.remaining() {
+                remaining.sub(resource.left());
+            }
+        }
+    }
+}
+
 /// A count with a limit.
 #[derive(Clone, Copy)]
 pub struct Resource<'a> {
@@ -218,19 +234,32 @@ impl<'a> Resource<'a> {
         self.count() < self.max()
     }
 
-    /// Changes the limit, and lets the gauges say what is so then. What another thread takes at that moment may be missing
-    /// from them until the next change.
+    /// Changes the limit, and the gauges with it. What another thread takes at that moment may be missing from them until the
+    /// limit changes again.
     fn set_max(self, max: u64) {
-        let old = self.taken().max.swap(max, Relaxed);
-        if old == max {
+        if self.max() == max {
             return;
         }
-        let count = self.count();
-        let opened_at_zero = max == 0 && count > 0;
-        self.taken().opened_at_zero.store(opened_at_zero, Relaxed);
-        self.open_gauge().set(u64::from(if max == 0 { opened_at_zero } else { count >= max }));
+        let (old_left, was_open) = (self.left(), self.is_open());
+        let taken = self.taken();
+        taken.max.store(max, Relaxed);
+        taken.opened_at_zero.store(max == 0 && self.count() > 0, Relaxed);
+        self.open_gauge().add(u64::from(self.is_open()).wrapping_sub(was_open.into()));
         if let Some(remaining) = self.remaining() {
-            remaining.set(max.saturating_sub(count));
+            remaining.add(self.left().wrapping_sub(old_left));
+        }
+    }
+
+    /// How many may still be taken.
+    fn left(self) -> u64 {
+        self.max().saturating_sub(self.count())
+    }
+
+    /// Whether the limit is reached; one of 0 is when somebody has tried.
+    fn is_open(self) -> bool {
+        match self.max() {
+            0 => self.taken().opened_at_zero.load(Relaxed),
+            max => self.count() >= max,
         }
     }
 

@@ -201,3 +201,41 @@ fn clusters_of_the_bootstrap_stay() {
     assert_eq!(counts(&manager), [1, 0, 0, 1, 0]);
     shutdown_thread();
 }
+
+#[test]
+fn idle_connections_go_with_their_cluster_though_a_stream_holds_it() {
+    let f = Fixture::new(1);
+    let pool = f.default_pool();
+    let (request, mut peer) = f.serving(&pool);
+    f.answer(&request, &mut peer);
+    assert_eq!(f.connections(), 1);
+    let held = f.entry();
+    f.manager.remove_cluster("a");
+    f.settle();
+    let while_held = f.connections();
+    drop(held);
+    f.settle();
+    assert_eq!((while_held, f.connections()), (0, 0));
+}
+
+#[test]
+fn what_remains_is_right_when_a_cluster_was_replaced_in_between() {
+    let limits = json!([{ "max_requests": 10, "track_remaining": true }]);
+    let mut f = Fixture::with(1, json!({ "circuit_breakers": { "thresholds": limits } }));
+    let store = f.info.scope().store().clone();
+    let left = || store.find_gauge("cluster.a.circuit_breakers.default.remaining_rq").unwrap().value();
+    let pool = f.default_pool();
+    let (request, mut peer) = f.serving(&pool);
+    assert_eq!(left(), 9);
+    let update = waiting(
+        json!({ "name": "a", "connect_timeout": "7s", "circuit_breakers": { "thresholds": limits } }),
+    );
+    f.manager.add_or_update_cluster(&update).unwrap();
+    tell_hosts(&newest());
+    drop(pool);
+    f.answer(&request, &mut peer);
+    drop(request);
+    f.settle();
+    f.info = cluster_info();
+    assert_eq!(left(), 10);
+}

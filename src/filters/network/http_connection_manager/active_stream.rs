@@ -234,7 +234,8 @@ impl ActiveStream {
 
     fn on_idle_timeout(&self) {
         if let Some(left) = self.end_if_idle() {
-            self.arm(&self.stream_idle_timer, IDLE, left);
+            let dispatcher = self.filter_manager.dispatcher();
+            self.stream_idle_timer.enable_alone(dispatcher, self.weak.clone(), IDLE, left);
         }
     }
 
@@ -293,6 +294,7 @@ impl ActiveStream {
 
     /// The stream leaves its connection: filters and timers stop.
     pub(super) fn on_deferred_destroy(&self) {
+        self.is_watched.set(false);
         for timer in [
             &self.stream_idle_timer,
             &self.request_timer,

@@ -55,7 +55,6 @@ pub struct ConnectionManagerImpl {
     drain_timer: Timeout,
     duration_timer: Timeout,
     stream_idle_timer: Timeout,
-    stream_idle_armed: Cell<bool>,
     requests: Cell<u64>,
     start: Instant,
 }
@@ -78,7 +77,6 @@ impl ConnectionManagerImpl {
             drain_timer: Timeout::default(),
             duration_timer: Timeout::default(),
             stream_idle_timer: Timeout::default(),
-            stream_idle_armed: Cell::new(false),
             requests: Cell::new(0),
             start: Instant::now(),
         })
@@ -204,18 +202,16 @@ impl ConnectionManagerImpl {
     /// the connection, and is left alone while they come and go (in Envoy each has its own).
     pub(super) fn watch_for_idle_streams(&self) {
         let timeout = self.config.stream_idle_timeout;
-        if !timeout.is_zero() && !self.stream_idle_armed.replace(true) {
+        if !timeout.is_zero() && !self.stream_idle_timer.enabled() {
             self.arm(&self.stream_idle_timer, STREAM_IDLE, timeout);
         }
     }
 
     fn on_stream_idle_timer(&self) {
-        self.stream_idle_armed.set(false);
         let streams = self.streams.borrow().clone();
         let left = streams.iter().filter(|stream| stream.is_watched()).filter_map(|s| s.end_if_idle()).min();
         if let Some(left) = left {
-            self.stream_idle_armed.set(true);
-            self.arm(&self.stream_idle_timer, STREAM_IDLE, left);
+            self.stream_idle_timer.enable_alone(&self.dispatcher, self.weak.clone(), STREAM_IDLE, left);
         }
     }
 
