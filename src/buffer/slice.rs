@@ -26,11 +26,11 @@ thread_local! {
     static SMALL_POOL: Pool = const { RefCell::new(Vec::new()) };
 }
 
-/// Readable bytes are `start..end` of the memory; what lies behind `end` is free.
+/// Readable bytes are `start..end` of the memory; what lies behind `end` is free. No slice has 4 GiB.
 pub(super) struct Slice {
     memory: Box<[u8]>,
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl Slice {
@@ -51,11 +51,11 @@ impl Slice {
     }
 
     pub(super) fn data(&self) -> &[u8] {
-        &self.memory[self.start..self.end]
+        &self.memory[self.start as usize..self.end as usize]
     }
 
     pub(super) fn len(&self) -> usize {
-        self.end - self.start
+        (self.end - self.start) as usize
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -64,30 +64,30 @@ impl Slice {
 
     /// The free space behind the data.
     pub(super) fn space(&mut self) -> &mut [u8] {
-        &mut self.memory[self.end..]
+        &mut self.memory[self.end as usize..]
     }
 
     pub(super) fn space_len(&self) -> usize {
-        self.memory.len() - self.end
+        self.memory.len() - self.end as usize
     }
 
     /// Takes `n` bytes of [`Slice::space`] as data.
     pub(super) fn commit(&mut self, n: usize) {
         debug_assert!(n <= self.space_len());
-        self.end += n;
+        self.end += n as u32;
     }
 
     /// Copies what fits and returns how much that was.
     pub(super) fn append(&mut self, data: &[u8]) -> usize {
         let n = data.len().min(self.space_len());
-        self.memory[self.end..self.end + n].copy_from_slice(&data[..n]);
-        self.end += n;
+        self.space()[..n].copy_from_slice(&data[..n]);
+        self.end += n as u32;
         n
     }
 
     pub(super) fn drain(&mut self, n: usize) {
         debug_assert!(n <= self.len());
-        self.start += n;
+        self.start += n as u32;
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -96,6 +96,7 @@ impl Slice {
 
     /// A slice with memory of exactly `size` bytes, outside the pool.
     pub(super) fn unpooled(size: usize) -> Slice {
+        assert!(u32::try_from(size).is_ok(), "a slice of 4 GiB");
         Slice { memory: vec![0; size].into_boxed_slice(), start: 0, end: 0 }
     }
 }

@@ -11,21 +11,19 @@ pub struct WatermarkBuffer {
     /// The bytes. After changing them directly call [`WatermarkBuffer::went_above`] or
     /// [`WatermarkBuffer::went_below`].
     pub buffer: Buffer,
-    high: usize,
-    low: usize,
+    high: u32,
     above: bool,
 }
 
 impl WatermarkBuffer {
     /// Sets the high watermark in bytes and the low one to half of it; 0 turns both off.
     pub fn set_watermarks(&mut self, high: usize) {
-        self.high = high;
-        self.low = high / 2;
+        self.high = u32::try_from(high).unwrap_or(u32::MAX);
     }
 
     /// The high watermark in bytes; 0 when off.
     pub fn high_watermark(&self) -> usize {
-        self.high
+        self.high as usize
     }
 
     /// Whether the buffer is between a crossing of the high and one of the low watermark.
@@ -36,7 +34,7 @@ impl WatermarkBuffer {
     /// To call after adding: true once when the length has come above the high watermark.
     #[must_use]
     pub fn went_above(&mut self) -> bool {
-        if self.above || self.high == 0 || self.buffer.len() <= self.high {
+        if self.above || self.high == 0 || self.buffer.len() <= self.high as usize {
             return false;
         }
         self.above = true;
@@ -46,7 +44,7 @@ impl WatermarkBuffer {
     /// To call after draining: true once when the length has come below the low watermark.
     #[must_use]
     pub fn went_below(&mut self) -> bool {
-        if !self.above || (self.high != 0 && self.buffer.len() >= self.low) {
+        if !self.above || (self.high != 0 && self.buffer.len() >= self.high as usize / 2) {
             return false;
         }
         self.above = false;

@@ -188,11 +188,9 @@ impl FormatterProvider for Operator {
 impl AddressOf {
     fn get(self, info: &StreamInfoImpl) -> Option<Address> {
         match self {
-            AddressOf::DownstreamLocal => info.downstream_connection()?.local_address().cloned(),
+            AddressOf::DownstreamLocal => info.downstream_connection()?.local_address(),
             AddressOf::DownstreamRemote => info.downstream_remote_address(),
-            AddressOf::DownstreamDirectRemote => {
-                info.downstream_connection().map(|c| c.remote_address().clone())
-            }
+            AddressOf::DownstreamDirectRemote => info.downstream_connection().map(|c| c.remote_address()),
             AddressOf::UpstreamLocal => peek(&info.upstream_local_address),
             AddressOf::UpstreamHost => info.upstream_host().map(|host| host.address().clone()),
         }

@@ -94,7 +94,9 @@ fn stream(method: &str, path: &str, status: u16) -> Logged {
     info.protocol.set(Some(Protocol::Http11));
     info.response_code.set(Some(status));
     let (local, remote) = (address("127.0.0.1:45661"), address("[::1]:46050"));
-    info.set_downstream_connection(&ConnectionInfoProvider::new(2, local, remote.unwrap()));
+    let connection = ConnectionInfoProvider::new(local, remote.unwrap());
+    connection.set_connection_id(2);
+    info.set_downstream_connection(&connection);
     info.set_downstream_remote_address(address("10.1.2.3:0"));
     info.last_downstream_rx_byte_received.set(after_start(&info, 0));
     info.request_complete.set(after_start(&info, 0));

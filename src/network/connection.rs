@@ -14,7 +14,7 @@ mod close;
 mod io;
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use smallvec::SmallVec;
 
 use super::{
     Address, ConnectionCallbacks, ConnectionEvent, ConnectionInfoProvider, ConnectionSocket, ConnectionState,
@@ -42,7 +43,7 @@ enum DelayedCloseState {
 
 static NEXT_GLOBAL_ID: AtomicU64 = AtomicU64::new(0);
 
-/// A connection of one worker. See the module's description.
+/// A connection of one worker. See the module's description. Thousands may be idle: what few have is in [`Seldom`].
 pub struct ConnectionImpl {
     weak: Weak<ConnectionImpl>,
     id: u64,
@@ -51,19 +52,21 @@ pub struct ConnectionImpl {
     /// The socket with its registration on the loop; `None` once it is closed.
     file_event: RefCell<Option<FileEvent<ConnectionSocket>>>,
     info: Rc<ConnectionInfoProvider>,
-    connect_failure: Cell<Option<(&'static str, Errno)>>,
     filter_manager: FilterManagerImpl,
-    callbacks: RefCell<Vec<Weak<dyn ConnectionCallbacks>>>,
-    read_buffer: RefCell<Buffer>,
+    /// Most connections have two: of who holds them, and of the filter that uses them.
+    callbacks: RefCell<SmallVec<[Weak<dyn ConnectionCallbacks>; 2]>>,
+    /// What filters left of what was read.
+    left_to_read: Cell<Option<Box<Buffer>>>,
     write_buffer: RefCell<WatermarkBuffer>,
-    read_buffer_limit: Cell<usize>,
-    stats: RefCell<Option<Arc<ConnectionStats>>>,
+    stats: OnceCell<Arc<ConnectionStats>>,
     last_read_buffer_size: Cell<usize>,
     last_write_buffer_size: Cell<usize>,
-    connecting: Cell<bool>,
-    immediate_error: Cell<Option<ConnectionEvent>>,
-    bind_error: Cell<bool>,
+    seldom: OnceCell<Box<Seldom>>,
+    read_buffer_limit: Cell<u32>,
     read_disable_count: Cell<u32>,
+    delayed_close_milliseconds: Cell<u32>,
+    delayed_close_state: Cell<DelayedCloseState>,
+    connecting: Cell<bool>,
     read_ready_while_disabled: Cell<bool>,
     dispatch_buffered_data: Cell<bool>,
     peer_closed: Cell<bool>,
@@ -72,11 +75,17 @@ pub struct ConnectionImpl {
     read_end_stream: Cell<bool>,
     read_end_stream_raised: Cell<bool>,
     write_end_stream: Cell<bool>,
-    /// Goes on reading when a read stopped at the buffer limit; made when first needed.
+}
+
+/// What a connection has when something is the matter with it, or when it is busy.
+#[derive(Default)]
+struct Seldom {
+    connect_failure: Cell<Option<(&'static str, Errno)>>,
+    immediate_error: Cell<Option<ConnectionEvent>>,
+    bind_error: Cell<bool>,
+    /// Goes on reading when a read stopped at the buffer limit.
     read_again_timer: RefCell<Option<Timer>>,
-    delayed_close_timeout: Cell<Duration>,
     delayed_close_timer: RefCell<Option<Timer>>,
-    delayed_close_state: Cell<DelayedCloseState>,
 }
 
 impl ConnectionImpl {
@@ -92,30 +101,27 @@ impl ConnectionImpl {
     ) -> std::io::Result<Rc<Self>> {
         let this = Rc::new_cyclic(|weak: &Weak<ConnectionImpl>| {
             let id = NEXT_GLOBAL_ID.fetch_add(1, Ordering::Relaxed);
+            socket.connection_info().set_connection_id(id);
             ConnectionImpl {
                 weak: weak.clone(),
                 id,
                 dispatcher: dispatcher.clone(),
                 transport_socket,
                 file_event: RefCell::default(),
-                info: ConnectionInfoProvider::new(
-                    id,
-                    socket.local_address.clone(),
-                    socket.remote_address.clone(),
-                ),
-                connect_failure: Cell::new(None),
+                info: socket.connection_info().clone(),
                 filter_manager: FilterManagerImpl::default(),
                 callbacks: RefCell::default(),
-                read_buffer: RefCell::default(),
+                left_to_read: Cell::default(),
                 write_buffer: RefCell::default(),
-                read_buffer_limit: Cell::new(0),
-                stats: RefCell::default(),
+                stats: OnceCell::new(),
                 last_read_buffer_size: Cell::new(0),
                 last_write_buffer_size: Cell::new(0),
-                connecting: Cell::new(!connected),
-                immediate_error: Cell::new(None),
-                bind_error: Cell::new(false),
+                seldom: OnceCell::new(),
+                read_buffer_limit: Cell::new(0),
                 read_disable_count: Cell::new(0),
+                delayed_close_milliseconds: Cell::new(0),
+                delayed_close_state: Cell::new(DelayedCloseState::None),
+                connecting: Cell::new(!connected),
                 read_ready_while_disabled: Cell::new(false),
                 dispatch_buffered_data: Cell::new(false),
                 peer_closed: Cell::new(false),
@@ -124,10 +130,6 @@ impl ConnectionImpl {
                 read_end_stream: Cell::new(false),
                 read_end_stream_raised: Cell::new(false),
                 write_end_stream: Cell::new(false),
-                read_again_timer: RefCell::default(),
-                delayed_close_timeout: Cell::new(Duration::ZERO),
-                delayed_close_timer: RefCell::default(),
-                delayed_close_state: Cell::new(DelayedCloseState::None),
             }
         });
         this.watch(socket)?;
@@ -146,13 +148,13 @@ impl ConnectionImpl {
 
     /// The peer's address.
     pub fn remote_address(&self) -> Address {
-        self.info.remote_address().clone()
+        self.info.remote_address()
     }
 
     /// This end's address, asked from the kernel when it is first wanted.
     pub fn local_address(&self) -> Option<Address> {
         let query = || self.with_socket(|s| ConnectionSocket::query_local_address(s.as_fd()))?.ok();
-        self.info.local_address_or(query).cloned()
+        self.info.local_address_or(query)
     }
 
     /// What is known of the connection, to keep.
@@ -183,7 +185,7 @@ impl ConnectionImpl {
 
     /// Why connecting or the transport failed; empty for no reason.
     pub fn transport_failure_reason(&self) -> String {
-        match self.connect_failure.get() {
+        match self.seldom.get().and_then(|seldom| seldom.connect_failure.get()) {
             Some((when @ "immediate", error)) => {
                 format!(
                     "{when} connect error: {}|remote address:{}",
@@ -206,9 +208,13 @@ impl ConnectionImpl {
         self.transport_socket.ssl()
     }
 
+    fn seldom(&self) -> &Seldom {
+        self.seldom.get_or_init(Box::default)
+    }
+
     /// Notes why connecting failed, at once ("immediate") or later ("delayed").
     pub(super) fn set_connect_failure(&self, when: &'static str, error: Errno) {
-        self.connect_failure.set(Some((when, error)));
+        self.seldom().connect_failure.set(Some((when, error)));
     }
 
     /// Adds a listener of events. The connection does not keep it alive.
@@ -239,19 +245,19 @@ impl ConnectionImpl {
     }
 
     pub(super) fn continue_reading_after(&self, index: usize) {
-        self.offer_read_buffer(index + 1);
+        self.offer_what_is_left(index + 1);
     }
 
-    /// Says where bytes are counted.
+    /// Says where bytes are counted, once.
     pub fn set_connection_stats(&self, stats: Arc<ConnectionStats>) {
-        *self.stats.borrow_mut() = Some(stats);
+        self.stats.get_or_init(|| stats);
     }
 
     /// Limits both buffers, softly, to `limit` bytes; 0 is no limit. The write buffer's high watermark
     /// is one above it, so that passing on one full read does not cross it.
     pub fn set_buffer_limits(&self, limit: usize) {
         trace::instant(Stage::SetBufferLimits, Some(self.id), 0, limit as u64, 0);
-        self.read_buffer_limit.set(limit);
+        self.read_buffer_limit.set(u32::try_from(limit).unwrap_or(u32::MAX));
         if limit > 0 {
             self.write_buffer.borrow_mut().set_watermarks(limit + 1);
         }
@@ -259,7 +265,7 @@ impl ConnectionImpl {
 
     /// The limit given to [`ConnectionImpl::set_buffer_limits`].
     pub fn buffer_limit(&self) -> usize {
-        self.read_buffer_limit.get()
+        self.read_buffer_limit.get() as usize
     }
 
     /// Whether the write buffer is above its high watermark.
@@ -267,9 +273,10 @@ impl ConnectionImpl {
         self.write_buffer.borrow().is_above()
     }
 
-    /// How long a delayed close waits for the peer; zero turns the delay off.
+    /// How long a delayed close waits for the peer, in milliseconds; zero turns the delay off.
     pub fn set_delayed_close_timeout(&self, timeout: Duration) {
-        self.delayed_close_timeout.set(timeout);
+        let milliseconds = timeout.as_micros().div_ceil(1000);
+        self.delayed_close_milliseconds.set(u32::try_from(milliseconds).unwrap_or(u32::MAX));
     }
 
     /// Whether the peer's FIN closes the connection while reading is disabled (default true).
@@ -312,7 +319,7 @@ impl ConnectionImpl {
         if count > 1 {
             return;
         }
-        let buffered = !self.read_buffer.borrow().is_empty();
+        let buffered = self.has_left_to_read();
         self.dispatch_buffered_data.set(buffered);
         if buffered || self.read_ready_while_disabled.replace(false) || self.peer_closed.get() {
             self.activate(READ);
@@ -389,8 +396,9 @@ impl ConnectionImpl {
     }
 
     pub(super) fn set_immediate_error(&self, event: ConnectionEvent, bind_error: bool) {
-        self.immediate_error.set(Some(event));
-        self.bind_error.set(bind_error || self.bind_error.get());
+        let seldom = self.seldom();
+        seldom.immediate_error.set(Some(event));
+        seldom.bind_error.set(bind_error || seldom.bind_error.get());
         self.connecting.set(false);
         self.activate(WRITE);
     }
@@ -416,7 +424,7 @@ impl ConnectionImpl {
     }
 
     fn update_read_buffer_stats(&self, bytes: usize, new_size: usize) {
-        if let Some(stats) = self.stats.borrow().as_ref() {
+        if let Some(stats) = self.stats.get() {
             update_stats(
                 bytes,
                 new_size,
@@ -428,7 +436,7 @@ impl ConnectionImpl {
     }
 
     fn update_write_buffer_stats(&self, bytes: usize, new_size: usize) {
-        if let Some(stats) = self.stats.borrow().as_ref() {
+        if let Some(stats) = self.stats.get() {
             update_stats(
                 bytes,
                 new_size,
@@ -462,14 +470,14 @@ impl TransportSocketCallbacks for ConnectionImpl {
     }
 
     fn should_drain_read_buffer(&self, length: usize) -> bool {
-        let limit = self.read_buffer_limit.get();
+        let limit = self.buffer_limit();
         limit > 0 && length >= limit
     }
 
     /// After a poll, so that a peer which always has more does not keep the others waiting: an event
     /// activated here would run in this same pass, without end.
     fn set_read_buffer_ready(&self) {
-        let mut timer = self.read_again_timer.borrow_mut();
+        let mut timer = self.seldom().read_again_timer.borrow_mut();
         let timer = timer.get_or_insert_with(|| {
             let weak = self.weak.clone();
             self.dispatcher.create_timer(move || {

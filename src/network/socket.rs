@@ -6,12 +6,13 @@ use std::fs::Permissions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::rc::Rc;
 
 use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, getsockname, setsockopt, sockopt,
 };
 
-use super::Address;
+use super::{Address, ConnectionInfoProvider};
 use crate::config::core::TcpKeepalive;
 
 fn stream_socket(address: &Address) -> io::Result<OwnedFd> {
@@ -101,20 +102,16 @@ impl AsFd for ListenSocket {
     }
 }
 
-/// A socket that is connected or about to be, with its addresses.
-#[derive(Debug)]
+/// A socket that is connected or about to be, and what is known of its connection.
 pub struct ConnectionSocket {
     fd: OwnedFd,
-    /// This end's address; for a client socket unset until the connection attempt began.
-    pub local_address: Option<Address>,
-    /// The peer's address.
-    pub remote_address: Address,
+    info: Rc<ConnectionInfoProvider>,
 }
 
 impl ConnectionSocket {
     /// An accepted socket.
     pub fn accepted(fd: OwnedFd, local_address: Address, remote_address: Address) -> Self {
-        ConnectionSocket { fd, local_address: Some(local_address), remote_address }
+        ConnectionSocket { fd, info: ConnectionInfoProvider::new(Some(local_address), remote_address) }
     }
 
     /// A fresh, unconnected client socket for `remote_address`.
@@ -122,12 +119,18 @@ impl ConnectionSocket {
     /// # Errors
     /// Those of `socket(2)`, out of fds among them.
     pub fn client(remote_address: Address) -> io::Result<Self> {
-        Ok(ConnectionSocket { fd: stream_socket(&remote_address)?, local_address: None, remote_address })
+        let fd = stream_socket(&remote_address)?;
+        Ok(ConnectionSocket { fd, info: ConnectionInfoProvider::new(None, remote_address) })
+    }
+
+    /// What is known of it and of its connection, to keep.
+    pub fn connection_info(&self) -> &Rc<ConnectionInfoProvider> {
+        &self.info
     }
 
     /// Starts connecting. `EINPROGRESS` is the ordinary error of a non-blocking socket.
     pub(super) fn connect(&self) -> nix::Result<()> {
-        self.remote_address.with_sockaddr(|address| socket::connect(self.fd.as_raw_fd(), address))
+        self.info.remote_address().with_sockaddr(|address| socket::connect(self.fd.as_raw_fd(), address))
     }
 
     pub(super) fn bind(&self, source: &Address) -> nix::Result<()> {
@@ -152,7 +155,7 @@ impl ConnectionSocket {
     /// Has the kernel find out about dead peers; what is not given stays with the system's defaults. The
     /// peer of a pipe needs no probes.
     pub(super) fn set_keepalive(&self, keepalive: &TcpKeepalive) -> nix::Result<()> {
-        if self.remote_address.ip().is_none() {
+        if self.info.remote_address().ip().is_none() {
             return Ok(());
         }
         setsockopt(&self.fd, sockopt::KeepAlive, &true)?;
@@ -171,7 +174,7 @@ impl ConnectionSocket {
     /// Sets TCP_NODELAY, which a pipe does not have; an error is ignored because a failing connection is
     /// about to say so itself.
     pub(super) fn set_no_delay(&self) {
-        if self.remote_address.ip().is_some() {
+        if self.info.remote_address().ip().is_some() {
             let _ = setsockopt(&self.fd, sockopt::TcpNoDelay, &true);
         }
     }

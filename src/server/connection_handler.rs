@@ -199,7 +199,7 @@ impl ListenerCallbacks for ActiveListener {
                 Main,
                 trace,
                 "closing connection from {}: listener connection limit reached for {}",
-                socket.remote_address,
+                socket.connection_info().remote_address(),
                 self.config.name()
             );
             self.config.stats().downstream_cx_overflow.inc();

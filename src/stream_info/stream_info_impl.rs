@@ -240,7 +240,7 @@ impl StreamInfoImpl {
     /// told another one.
     pub fn downstream_remote_address(&self) -> Option<Address> {
         let told = self.downstream_remote_address.borrow().clone();
-        told.or_else(|| self.downstream_connection().map(|connection| connection.remote_address().clone()))
+        told.or_else(|| self.downstream_connection().map(|connection| connection.remote_address()))
     }
 
     /// Says which address the request counts as coming from.

@@ -1,6 +1,8 @@
 //! How a connection ends. Mirrors the closing half of `ConnectionImpl` in Envoy's
 //! `source/common/network/connection_impl.cc`.
 
+use std::time::Duration;
+
 use super::{ConnectionImpl, DelayedCloseState};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
@@ -16,7 +18,7 @@ impl ConnectionImpl {
         }
         let data_to_write = self.write_buffer.borrow().buffer.len();
         stage!(Close(self.id), type = close_type as u32, bytes = data_to_write);
-        let delay = !self.delayed_close_timeout.get().is_zero();
+        let delay = self.delayed_close_milliseconds.get() != 0;
         if data_to_write == 0
             || close_type == ConnectionCloseType::NoFlush
             || !self.transport_socket.can_flush_close()
@@ -46,8 +48,8 @@ impl ConnectionImpl {
 
     fn begin_delayed_close(&self, state: DelayedCloseState) {
         self.delayed_close_state.set(state);
-        let timeout = self.delayed_close_timeout.get();
-        if !timeout.is_zero() {
+        let milliseconds = self.delayed_close_milliseconds.get();
+        if milliseconds != 0 {
             let weak = self.weak.clone();
             let timer = self.dispatcher.create_timer(move || {
                 if let Some(connection) = weak.upgrade() {
@@ -59,10 +61,10 @@ impl ConnectionImpl {
                 debug,
                 self.id,
                 "setting delayed close timer with timeout {} ms",
-                timeout.as_millis()
+                milliseconds
             );
-            timer.enable_timer(timeout);
-            *self.delayed_close_timer.borrow_mut() = Some(timer);
+            timer.enable_timer(Duration::from_millis(milliseconds.into()));
+            *self.seldom().delayed_close_timer.borrow_mut() = Some(timer);
         }
         // What came while reading was disabled is of no more use.
         if self.read_ready_while_disabled.replace(false) {
@@ -75,9 +77,9 @@ impl ConnectionImpl {
     }
 
     fn on_delayed_close_timeout(&self) {
-        drop(self.delayed_close_timer.borrow_mut().take());
+        self.drop_timers();
         stage!(DelayedCloseTimeout(self.id));
-        if let Some(counter) = self.stats.borrow().as_ref().and_then(|s| s.delayed_close_timeouts.as_ref()) {
+        if let Some(counter) = self.stats.get().and_then(|s| s.delayed_close_timeouts.as_ref()) {
             counter.inc();
         }
         self.close_socket(ConnectionEvent::LocalClose);
@@ -87,13 +89,11 @@ impl ConnectionImpl {
         if !self.is_socket_open() {
             return;
         }
-        drop(self.delayed_close_timer.borrow_mut().take());
-        drop(self.read_again_timer.borrow_mut().take());
+        self.drop_timers();
         stage!(CloseSocket(self.id), event = event as u32);
         self.transport_socket.close_socket(event);
         self.update_read_buffer_stats(0, 0);
         self.update_write_buffer_stats(0, 0);
-        drop(self.stats.borrow_mut().take());
         drop(self.file_event.borrow_mut().take());
         self.raise_event(event);
     }
@@ -113,9 +113,9 @@ impl ConnectionImpl {
     }
 
     pub(super) fn raise_immediate_error(&self, event: ConnectionEvent) {
-        if self.bind_error.get() {
+        if self.seldom().bind_error.get() {
             envoy_conn_log!(Connection, debug, self.id, "raising bind error");
-            if let Some(counter) = self.stats.borrow().as_ref().and_then(|s| s.bind_errors.as_ref()) {
+            if let Some(counter) = self.stats.get().and_then(|s| s.bind_errors.as_ref()) {
                 counter.inc();
             }
         } else {
@@ -125,8 +125,21 @@ impl ConnectionImpl {
     }
 
     pub(super) fn restart_delayed_close_timer(&self) {
-        if let Some(timer) = self.delayed_close_timer.borrow().as_ref() {
-            timer.enable_timer(self.delayed_close_timeout.get());
+        if let Some(timer) = self
+            .seldom
+            .get()
+            .map(|seldom| seldom.delayed_close_timer.borrow())
+            .as_deref()
+            .and_then(Option::as_ref)
+        {
+            timer.enable_timer(Duration::from_millis(self.delayed_close_milliseconds.get().into()));
+        }
+    }
+
+    fn drop_timers(&self) {
+        if let Some(seldom) = self.seldom.get() {
+            drop(seldom.delayed_close_timer.borrow_mut().take());
+            drop(seldom.read_again_timer.borrow_mut().take());
         }
     }
 

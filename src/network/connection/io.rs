@@ -6,6 +6,7 @@ use std::io;
 use nix::errno::Errno;
 
 use super::{ConnectionImpl, DelayedCloseState};
+use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, READ, WRITE};
 use crate::network::{ConnectionEvent, ConnectionSocket, ConnectionState, IoResult, PostIoAction};
@@ -31,7 +32,7 @@ impl ConnectionImpl {
             envoy_conn_log!(Connection, trace, self.id, "socket event: {}", watched);
         }
         let _stage = trace::scope(Stage::OnFileEvent, Some(self.id), 0, events.into(), 0);
-        if let Some(event) = self.immediate_error.get() {
+        if let Some(event) = self.seldom.get().and_then(|seldom| seldom.immediate_error.get()) {
             self.raise_immediate_error(event);
             return;
         }
@@ -68,8 +69,10 @@ impl ConnectionImpl {
 
     fn on_read_ready(&self) {
         let _stage = stage!(scope OnReadReady(self.id));
-        let (mut result, mut length) = self.do_read();
+        let mut data = self.take_left_to_read();
+        let mut result = self.transport_socket.do_read(self, &mut data);
         if result.connected {
+            self.leave_to_read(data);
             if !self.on_transport_connected() {
                 return;
             }
@@ -77,7 +80,8 @@ impl ConnectionImpl {
                 self.read_ready_while_disabled.set(true);
                 return;
             }
-            (result, length) = self.do_read();
+            data = self.take_left_to_read();
+            result = self.transport_socket.do_read(self, &mut data);
         }
         // What waits is counted behind the filters, so that the gauge shows that (Envoy's shows what came).
         self.update_read_buffer_stats(result.bytes_processed, self.last_read_buffer_size.get());
@@ -89,23 +93,18 @@ impl ConnectionImpl {
         if result.end_stream_read {
             self.read_end_stream.set(true);
         }
-        let buffered = self.dispatch_buffered_data.replace(false);
-        if result.bytes_processed != 0 || result.end_stream_read || (buffered && length > 0) {
-            self.on_read(length);
-        }
-        let waiting = self.read_buffer.borrow().len();
-        self.update_read_buffer_stats(0, waiting);
+        let buffered = self.dispatch_buffered_data.replace(false) && !data.is_empty();
+        let left = if result.bytes_processed != 0 || result.end_stream_read || buffered {
+            self.on_read(data)
+        } else {
+            self.leave_to_read(data)
+        };
+        self.update_read_buffer_stats(0, if self.is_socket_open() { left } else { 0 });
         // The filters may have closed the connection, which makes this a no-op.
         if result.action == PostIoAction::Close || self.both_sides_half_closed() {
             envoy_conn_log!(Connection, debug, self.id, "remote close");
             self.close_socket(ConnectionEvent::RemoteClose);
         }
-    }
-
-    fn do_read(&self) -> (IoResult, usize) {
-        let mut buffer = self.read_buffer.borrow_mut();
-        let result = self.transport_socket.do_read(self, &mut buffer);
-        (result, buffer.len())
     }
 
     /// The transport has become ready for data: tells it, now that no buffer is borrowed, which also writes
@@ -121,32 +120,54 @@ impl ConnectionImpl {
         self.state() == ConnectionState::Open
     }
 
-    fn on_read(&self, length: usize) {
-        trace::instant(Stage::OnRead, Some(self.id), 0, length as u64, self.read_end_stream.get().into());
-        if !self.read_enabled() || self.in_delayed_close() {
-            return;
-        }
-        let end_stream = self.read_end_stream.get();
-        if length == 0 && !end_stream {
-            return;
-        }
-        if end_stream && self.read_end_stream_raised.replace(true) {
-            return;
+    /// Returns how many bytes are left.
+    fn on_read(&self, data: Buffer) -> usize {
+        let (length, end_stream) = (data.len(), self.read_end_stream.get());
+        trace::instant(Stage::OnRead, Some(self.id), 0, length as u64, end_stream.into());
+        if !self.read_enabled()
+            || self.in_delayed_close()
+            || (length == 0 && !end_stream)
+            || (end_stream && self.read_end_stream_raised.replace(true))
+        {
+            return self.leave_to_read(data);
         }
         trace::instant(Stage::ContinueReading, Some(self.id), 0, length as u64, end_stream.into());
-        self.offer_read_buffer(0);
+        self.offer(0, data)
     }
 
-    /// Hands the read buffer to the filters. It is taken out meanwhile, so that whatever they do to
-    /// this connection finds nothing borrowed; what they leave is put back.
-    pub(super) fn offer_read_buffer(&self, from_filter: usize) {
-        let mut data = std::mem::take(&mut *self.read_buffer.borrow_mut());
-        self.filter_manager.on_continue_reading(from_filter, &mut data, self.read_end_stream.get());
-        if !data.is_empty() {
-            let mut buffer = self.read_buffer.borrow_mut();
-            data.move_from(&mut buffer);
-            *buffer = data;
+    /// Offers what was left to the filters from number `from` on.
+    pub(super) fn offer_what_is_left(&self, from: usize) {
+        self.offer(from, self.take_left_to_read());
+    }
+
+    /// Hands `data` to the filters. The connection does not have it meanwhile, so that whatever they do to it finds nothing
+    /// borrowed; what they leave is kept. Returns how many bytes that is.
+    fn offer(&self, from: usize, mut data: Buffer) -> usize {
+        self.filter_manager.on_continue_reading(from, &mut data, self.read_end_stream.get());
+        self.leave_to_read(data)
+    }
+
+    fn take_left_to_read(&self) -> Buffer {
+        self.left_to_read.take().map_or_else(Buffer::new, |left| *left)
+    }
+
+    /// Keeps `data`, in front of what has been left meanwhile. Returns how many bytes are there.
+    fn leave_to_read(&self, mut data: Buffer) -> usize {
+        if let Some(mut behind) = self.left_to_read.take() {
+            data.move_from(&mut behind);
         }
+        let length = data.len();
+        if length > 0 {
+            self.left_to_read.set(Some(Box::new(data)));
+        }
+        length
+    }
+
+    pub(super) fn has_left_to_read(&self) -> bool {
+        let left = self.left_to_read.take();
+        let has = left.is_some();
+        self.left_to_read.set(left);
+        has
     }
 
     pub(super) fn on_write_ready(&self) {
