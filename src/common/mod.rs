@@ -1,5 +1,6 @@
 //! What any floor may need and what knows none of them.
 
+pub mod appended;
 mod callback_manager;
 pub mod free_lists;
 pub mod linked_list;

@@ -29,10 +29,11 @@ struct EventCell<F: ?Sized> {
     callback: F,
 }
 
+type Trampoline = unsafe extern "C" fn(c_int, c_short, *mut c_void);
+
 /// An assigned event. Dropping it removes the event from the loop.
 pub(super) struct Event {
     cell: Rc<EventCell<dyn Fn(c_short)>>,
-    trampoline: unsafe extern "C" fn(c_int, c_short, *mut c_void),
 }
 
 impl Event {
@@ -54,19 +55,24 @@ impl Event {
             by_hand: Cell::new(ByHand::No),
             callback,
         });
-        let event = Event { cell, trampoline: trampoline::<F> };
-        event.assign(fd, bits);
+        let event = Event { cell };
+        event.assign_to(trampoline::<F>, fd, bits);
         event
     }
 
-    /// `event_assign`. The event must not be pending or active.
+    /// `event_assign`, again. The event must not be pending or active.
     pub(super) fn assign(&self, fd: c_int, bits: c_short) {
+        // SAFETY: the event was assigned, for a callback of its own kind, when it was made.
+        let callback = unsafe { (*self.raw()).ev_evcallback.evcb_cb_union.evcb_callback };
+        self.assign_to(callback.expect("an event that was assigned"), fd, bits); // invariant
+    }
+
+    fn assign_to(&self, callback: Trampoline, fd: c_int, bits: c_short) {
         let arg = Rc::as_ptr(&self.cell) as *const c_void as *mut c_void;
         // SAFETY: the cell is heap memory that stays put until `Drop` has run event_del; `arg` is the
         // start of the same allocation, which the trampoline made for this `F` knows how to read.
-        let rc = unsafe {
-            ffi::event_assign(self.raw(), self.cell.base.raw(), fd, bits, Some(self.trampoline), arg)
-        };
+        let rc =
+            unsafe { ffi::event_assign(self.raw(), self.cell.base.raw(), fd, bits, Some(callback), arg) };
         assert_eq!(rc, 0, "event_assign"); // invariant: only bad flag combinations fail
     }
 

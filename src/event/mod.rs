@@ -32,6 +32,7 @@ mod timeout;
 mod timer;
 mod waker;
 
+pub use clock::Moment;
 pub use clock::now;
 pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunEnd, RunType};
 pub use file_event::{CLOSED, FileEvent, READ, WRITE};

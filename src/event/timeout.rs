@@ -8,17 +8,18 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::clock::Moment;
 use super::libevent::Base;
-use super::{Dispatcher, Timer, clock};
+use super::{Dispatcher, Timer};
 
 /// Lists of a loop; whoever wants yet another length while all are in use has an event of its own, which is made then.
 const MOST_LISTS: usize = 16;
 /// No place.
 const NONE: u32 = u32::MAX;
-/// The place of a timeout that has an event of its own.
-const ALONE: u32 = u32::MAX - 1;
+/// Set in the place of a timeout that has an event of its own; the rest is where that is.
+const ALONE: u32 = 1 << 31;
 /// The loop's timers are no finer.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
@@ -30,24 +31,17 @@ pub trait TimeoutCallbacks {
 
 /// A timeout of its owner. Dropping it disarms it. A millisecond is the resolution.
 pub struct Timeout {
-    /// Where it is linked; or [`NONE`], or [`ALONE`].
+    /// Where it is linked, or with [`ALONE`] its own event; or [`NONE`].
     place: Cell<u32>,
     generation: Cell<u32>,
     /// There once it was armed.
     lists: OnceCell<Rc<TimeoutLists>>,
-    /// Armed where there is no list for it.
-    alone: Cell<Option<Box<Timer>>>,
 }
 
 impl Default for Timeout {
     #[inline]
     fn default() -> Self {
-        Timeout {
-            place: Cell::new(NONE),
-            generation: Cell::new(0),
-            lists: OnceCell::new(),
-            alone: Cell::new(None),
-        }
+        Timeout { place: Cell::new(NONE), generation: Cell::new(0), lists: OnceCell::new() }
     }
 }
 
@@ -82,15 +76,14 @@ impl Timeout {
         after: Duration,
     ) {
         self.disable();
-        self.lists.get_or_init(|| dispatcher.timeout_lists().clone());
+        let lists = self.lists.get_or_init(|| dispatcher.timeout_lists().clone());
         let timer = dispatcher.create_timer(move || {
             if let Some(callbacks) = callbacks.upgrade() {
                 callbacks.on_timeout(which);
             }
         });
         timer.enable_timer(after.max(RESOLUTION));
-        self.place.set(ALONE);
-        self.alone.set(Some(Box::new(timer)));
+        self.place.set(ALONE | lists.keep_alone(timer));
     }
 
     /// Disarms it; whether it was armed.
@@ -101,22 +94,18 @@ impl Timeout {
     }
 
     fn unlink(&self, place: u32) -> bool {
-        if place == ALONE {
-            return self.alone.take().is_some_and(|timer| timer.enabled());
+        let Some(lists) = self.lists.get() else { return false };
+        if place & ALONE != 0 {
+            return lists.drop_alone(place & !ALONE);
         }
-        self.lists.get().is_some_and(|lists| lists.unlink(place, self.generation.get()))
+        lists.unlink(place, self.generation.get())
     }
 
     /// Whether it is armed.
     pub fn enabled(&self) -> bool {
         match (self.place.get(), self.lists.get()) {
             (NONE, _) | (_, None) => false,
-            (ALONE, _) => {
-                let timer = self.alone.take();
-                let enabled = timer.as_ref().is_some_and(|timer| timer.enabled());
-                self.alone.set(timer);
-                enabled
-            }
+            (place, Some(lists)) if place & ALONE != 0 => lists.is_alone_enabled(place & !ALONE),
             (place, Some(lists)) => lists.holds(place, self.generation.get()),
         }
     }
@@ -134,6 +123,14 @@ pub(super) struct TimeoutLists {
     weak: Weak<TimeoutLists>,
     base: Rc<Base>,
     inner: RefCell<Inner>,
+    /// The events of those that are in no list.
+    alone: RefCell<Alone>,
+}
+
+#[derive(Default)]
+struct Alone {
+    timers: Vec<Option<Timer>>,
+    free: Vec<u32>,
 }
 
 struct Inner {
@@ -152,7 +149,7 @@ struct Place {
     generation: u32,
     list: u16,
     which: u8,
-    deadline: Instant,
+    deadline: Moment,
     callbacks: Option<Weak<dyn TimeoutCallbacks>>,
 }
 
@@ -172,6 +169,7 @@ impl TimeoutLists {
             weak: weak.clone(),
             base: base.clone(),
             inner: RefCell::new(Inner { places: Vec::new(), free: NONE, lists: Vec::new() }),
+            alone: RefCell::default(),
         })
     }
 
@@ -185,7 +183,7 @@ impl TimeoutLists {
         let inner = &mut *self.inner.borrow_mut();
         let Some(index) = self.list(inner, length) else { return Err(callbacks) };
         // At least so long that what arms itself again when it runs waits for the next time.
-        let deadline = clock::now() + length.max(RESOLUTION);
+        let deadline = Moment::now().after(length.max(RESOLUTION));
         let list = &mut inner.lists[index];
         if !list.armed {
             list.armed = true;
@@ -264,8 +262,31 @@ impl TimeoutLists {
         linked
     }
 
+    /// Keeps an event, and says where.
+    fn keep_alone(&self, timer: Timer) -> u32 {
+        let alone = &mut *self.alone.borrow_mut();
+        let place = alone.free.pop().unwrap_or_else(|| {
+            alone.timers.push(None);
+            (alone.timers.len() - 1) as u32
+        });
+        alone.timers[place as usize] = Some(timer);
+        place
+    }
+
+    /// Whether it was armed.
+    fn drop_alone(&self, place: u32) -> bool {
+        let alone = &mut *self.alone.borrow_mut();
+        alone.free.push(place);
+        let timer = alone.timers[place as usize].take();
+        timer.is_some_and(|timer| timer.enabled())
+    }
+
+    fn is_alone_enabled(&self, place: u32) -> bool {
+        self.alone.borrow().timers[place as usize].as_ref().is_some_and(Timer::enabled)
+    }
+
     fn on_timer(&self, index: usize) {
-        let due = clock::now() + RESOLUTION;
+        let due = Moment::now().after(RESOLUTION);
         loop {
             let (which, callbacks) = {
                 let inner = &mut *self.inner.borrow_mut();
@@ -284,7 +305,7 @@ impl TimeoutLists {
         let list = &mut inner.lists[index];
         list.armed = list.oldest != NONE;
         if list.armed {
-            let left = inner.places[list.oldest as usize].deadline.saturating_duration_since(clock::now());
+            let left = inner.places[list.oldest as usize].deadline.since(Moment::now());
             list.timer.enable_timer(left.max(RESOLUTION));
         }
     }

@@ -66,7 +66,9 @@ impl ClientConnectionImpl {
 
     /// Asks for keepalive probes. A system that refuses fails the connection, from the loop, as a local close.
     pub fn set_keepalive(&self, keepalive: &TcpKeepalive) {
-        if let Some(Err(error)) = self.connection.with_socket(|s| s.set_keepalive(keepalive)) {
+        if let Some(Err(error)) =
+            self.connection.with_socket(|s| s.set_keepalive(&self.connection.remote_address(), keepalive))
+        {
             envoy_log!(Misc, warn, "Setting keepalive options failed: {}", error.desc());
             self.connection.set_immediate_error(ConnectionEvent::LocalClose, false);
         }
@@ -79,7 +81,7 @@ impl ClientConnectionImpl {
         if self.connected {
             return;
         }
-        match connection.with_socket(ConnectionSocket::connect) {
+        match connection.with_socket(|socket| socket.connect(&connection.remote_address())) {
             None | Some(Ok(())) => {}
             Some(Err(Errno::EINPROGRESS)) => {
                 envoy_conn_log!(Connection, debug, connection.id(), "connection in progress");

@@ -22,14 +22,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use smallvec::SmallVec;
 
+use super::socket::{StreamSocket, query_local_address};
 use super::{
     Address, ConnectionCallbacks, ConnectionEvent, ConnectionInfoProvider, ConnectionSocket, ConnectionState,
     ConnectionStats, FilterManagerImpl, FilterStatus, ReadFilter, SslConnectionInfo, TransportSocket,
     TransportSocketCallbacks, WriteFilter,
 };
 use crate::buffer::{Buffer, WatermarkBuffer};
+use crate::common::appended::Appended;
 use crate::event::{CLOSED, Dispatcher, FileEvent, READ, Timer, WRITE};
 use crate::stats::{Counter, Gauge};
 use crate::trace::{self, Stage, stage};
@@ -46,21 +47,21 @@ static NEXT_GLOBAL_ID: AtomicU64 = AtomicU64::new(0);
 /// A connection of one worker. See the module's description. Thousands may be idle: what few have is in [`Seldom`].
 pub struct ConnectionImpl {
     weak: Weak<ConnectionImpl>,
-    id: u64,
     dispatcher: Rc<Dispatcher>,
     transport_socket: Box<dyn TransportSocket>,
     /// The socket with its registration on the loop; `None` once it is closed.
-    file_event: RefCell<Option<FileEvent<ConnectionSocket>>>,
+    file_event: RefCell<Option<FileEvent<StreamSocket>>>,
     info: Rc<ConnectionInfoProvider>,
     filter_manager: FilterManagerImpl,
-    /// Most connections have two: of who holds them, and of the filter that uses them.
-    callbacks: RefCell<SmallVec<[Weak<dyn ConnectionCallbacks>; 2]>>,
+    /// Most connections have two: of the filter that uses them, and of who holds them.
+    callbacks: Appended<Weak<dyn ConnectionCallbacks>, 2>,
     /// What filters left of what was read.
     left_to_read: Cell<Option<Box<Buffer>>>,
     write_buffer: RefCell<WatermarkBuffer>,
     stats: OnceCell<Arc<ConnectionStats>>,
-    last_read_buffer_size: Cell<usize>,
-    last_write_buffer_size: Cell<usize>,
+    /// As the gauges have them, which know of no more than 4 GiB of one connection.
+    last_read_buffer_size: Cell<u32>,
+    last_write_buffer_size: Cell<u32>,
     seldom: OnceCell<Box<Seldom>>,
     read_buffer_limit: Cell<u32>,
     read_disable_count: Cell<u32>,
@@ -99,38 +100,35 @@ impl ConnectionImpl {
         transport_socket: Box<dyn TransportSocket>,
         connected: bool,
     ) -> std::io::Result<Rc<Self>> {
-        let this = Rc::new_cyclic(|weak: &Weak<ConnectionImpl>| {
-            let id = NEXT_GLOBAL_ID.fetch_add(1, Ordering::Relaxed);
-            socket.connection_info().set_connection_id(id);
-            ConnectionImpl {
-                weak: weak.clone(),
-                id,
-                dispatcher: dispatcher.clone(),
-                transport_socket,
-                file_event: RefCell::default(),
-                info: socket.connection_info().clone(),
-                filter_manager: FilterManagerImpl::default(),
-                callbacks: RefCell::default(),
-                left_to_read: Cell::default(),
-                write_buffer: RefCell::default(),
-                stats: OnceCell::new(),
-                last_read_buffer_size: Cell::new(0),
-                last_write_buffer_size: Cell::new(0),
-                seldom: OnceCell::new(),
-                read_buffer_limit: Cell::new(0),
-                read_disable_count: Cell::new(0),
-                delayed_close_milliseconds: Cell::new(0),
-                delayed_close_state: Cell::new(DelayedCloseState::None),
-                connecting: Cell::new(!connected),
-                read_ready_while_disabled: Cell::new(false),
-                dispatch_buffered_data: Cell::new(false),
-                peer_closed: Cell::new(false),
-                detect_early_close: Cell::new(true),
-                enable_half_close: Cell::new(false),
-                read_end_stream: Cell::new(false),
-                read_end_stream_raised: Cell::new(false),
-                write_end_stream: Cell::new(false),
-            }
+        let (socket, info) = socket.into_parts();
+        info.set_connection_id(NEXT_GLOBAL_ID.fetch_add(1, Ordering::Relaxed));
+        let this = Rc::new_cyclic(|weak: &Weak<ConnectionImpl>| ConnectionImpl {
+            weak: weak.clone(),
+            dispatcher: dispatcher.clone(),
+            transport_socket,
+            file_event: RefCell::default(),
+            info,
+            filter_manager: FilterManagerImpl::default(),
+            callbacks: Appended::default(),
+            left_to_read: Cell::default(),
+            write_buffer: RefCell::default(),
+            stats: OnceCell::new(),
+            last_read_buffer_size: Cell::new(0),
+            last_write_buffer_size: Cell::new(0),
+            seldom: OnceCell::new(),
+            read_buffer_limit: Cell::new(0),
+            read_disable_count: Cell::new(0),
+            delayed_close_milliseconds: Cell::new(0),
+            delayed_close_state: Cell::new(DelayedCloseState::None),
+            connecting: Cell::new(!connected),
+            read_ready_while_disabled: Cell::new(false),
+            dispatch_buffered_data: Cell::new(false),
+            peer_closed: Cell::new(false),
+            detect_early_close: Cell::new(true),
+            enable_half_close: Cell::new(false),
+            read_end_stream: Cell::new(false),
+            read_end_stream_raised: Cell::new(false),
+            write_end_stream: Cell::new(false),
         });
         this.watch(socket)?;
         Ok(this)
@@ -138,7 +136,7 @@ impl ConnectionImpl {
 
     /// The connection's number, unique in the process.
     pub fn id(&self) -> u64 {
-        self.id
+        self.info.connection_id()
     }
 
     /// The loop that the connection lives on.
@@ -153,7 +151,7 @@ impl ConnectionImpl {
 
     /// This end's address, asked from the kernel when it is first wanted.
     pub fn local_address(&self) -> Option<Address> {
-        let query = || self.with_socket(|s| ConnectionSocket::query_local_address(s.as_fd()))?.ok();
+        let query = || self.with_socket(|s| query_local_address(s.as_fd()))?.ok();
         self.info.local_address_or(query)
     }
 
@@ -219,12 +217,12 @@ impl ConnectionImpl {
 
     /// Adds a listener of events. The connection does not keep it alive.
     pub fn add_connection_callbacks(&self, callbacks: Weak<dyn ConnectionCallbacks>) {
-        self.callbacks.borrow_mut().push(callbacks);
+        self.callbacks.push(callbacks);
     }
 
     /// Adds a filter at the end of the read chain.
     pub fn add_read_filter(&self, filter: Rc<dyn ReadFilter>) {
-        trace::instant(Stage::AddReadFilter, Some(self.id), 0, self.filter_manager.len() as u64, 0);
+        trace::instant(Stage::AddReadFilter, Some(self.id()), 0, self.filter_manager.len() as u64, 0);
         self.filter_manager.add_read_filter(self.weak.clone(), filter);
     }
 
@@ -236,7 +234,7 @@ impl ConnectionImpl {
     /// Tells the read filters that the connection is new; false when there are none.
     pub fn initialize_read_filters(&self) -> bool {
         let filters = self.filter_manager.len();
-        trace::instant(Stage::InitializeReadFilters, Some(self.id), 0, filters as u64, 0);
+        trace::instant(Stage::InitializeReadFilters, Some(self.id()), 0, filters as u64, 0);
         if filters == 0 {
             return false;
         }
@@ -256,7 +254,7 @@ impl ConnectionImpl {
     /// Limits both buffers, softly, to `limit` bytes; 0 is no limit. The write buffer's high watermark
     /// is one above it, so that passing on one full read does not cross it.
     pub fn set_buffer_limits(&self, limit: usize) {
-        trace::instant(Stage::SetBufferLimits, Some(self.id), 0, limit as u64, 0);
+        trace::instant(Stage::SetBufferLimits, Some(self.id()), 0, limit as u64, 0);
         self.read_buffer_limit.set(u32::try_from(limit).unwrap_or(u32::MAX));
         if limit > 0 {
             self.write_buffer.borrow_mut().set_watermarks(limit + 1);
@@ -291,7 +289,7 @@ impl ConnectionImpl {
 
     /// Sets TCP_NODELAY.
     pub fn no_delay(&self) {
-        self.with_socket(ConnectionSocket::set_no_delay);
+        self.with_socket(|socket| socket.set_no_delay(&self.remote_address()));
     }
 
     /// Whether reading is enabled.
@@ -305,7 +303,7 @@ impl ConnectionImpl {
             return;
         }
         let count = self.read_disable_count.get();
-        stage!(ReadDisable(self.id), disable = disable, before = count; enabled = count == 0);
+        stage!(ReadDisable(self.id()), disable = disable, before = count; enabled = count == 0);
         if disable {
             self.read_disable_count.set(count + 1);
             // The edge that told of the peer's end is spent, and nobody reads on to it.
@@ -343,7 +341,7 @@ impl ConnectionImpl {
         if data.is_empty() && !end_stream {
             return;
         }
-        stage!(Write(self.id), bytes = data.len(), end = end_stream);
+        stage!(Write(self.id()), bytes = data.len(), end = end_stream);
         let went_above = {
             let mut write_buffer = self.write_buffer.borrow_mut();
             write_buffer.buffer.move_from(data);
@@ -358,20 +356,20 @@ impl ConnectionImpl {
     }
 
     fn on_high_watermark(&self) {
-        stage!(HighWatermark(self.id), bytes = self.write_buffer_length());
+        stage!(HighWatermark(self.id()), bytes = self.write_buffer_length());
         self.for_each_callback(|c| c.on_above_write_buffer_high_watermark());
     }
 
     fn on_low_watermark(&self) {
-        stage!(LowWatermark(self.id), bytes = self.write_buffer_length());
+        stage!(LowWatermark(self.id()), bytes = self.write_buffer_length());
         self.for_each_callback(|c| c.on_below_write_buffer_low_watermark());
     }
 
     fn for_each_callback(&self, f: impl Fn(&dyn ConnectionCallbacks)) {
         let mut index = 0;
         loop {
-            let Some(callbacks) = self.callbacks.borrow().get(index).map(Weak::upgrade) else { return };
-            if let Some(callbacks) = callbacks {
+            let Some(callbacks) = self.callbacks.get(index) else { return };
+            if let Some(callbacks) = callbacks.upgrade() {
                 f(&*callbacks);
             }
             index += 1;
@@ -379,7 +377,7 @@ impl ConnectionImpl {
     }
 
     fn raise_event(&self, event: ConnectionEvent) {
-        trace::instant(Stage::RaiseEvent, Some(self.id), 0, event as u64, 0);
+        trace::instant(Stage::RaiseEvent, Some(self.id()), 0, event as u64, 0);
         if event == ConnectionEvent::Connected
             && let Some(ssl) = self.ssl()
         {
@@ -403,7 +401,7 @@ impl ConnectionImpl {
         self.activate(WRITE);
     }
 
-    pub(super) fn with_socket<R>(&self, f: impl FnOnce(&ConnectionSocket) -> R) -> Option<R> {
+    pub(super) fn with_socket<R>(&self, f: impl FnOnce(&StreamSocket) -> R) -> Option<R> {
         self.file_event.borrow().as_ref().map(|event| f(event.socket()))
     }
 
@@ -448,14 +446,15 @@ impl ConnectionImpl {
     }
 }
 
-fn update_stats(bytes: usize, new_size: usize, last_size: &Cell<usize>, total: &Counter, current: &Gauge) {
+fn update_stats(bytes: usize, new_size: usize, last_size: &Cell<u32>, total: &Counter, current: &Gauge) {
     if bytes > 0 {
         total.add(bytes as u64);
     }
+    let new_size = u32::try_from(new_size).unwrap_or(u32::MAX);
     let last = last_size.replace(new_size);
     match new_size.cmp(&last) {
-        std::cmp::Ordering::Greater => current.add((new_size - last) as u64),
-        std::cmp::Ordering::Less => current.sub((last - new_size) as u64),
+        std::cmp::Ordering::Greater => current.add((new_size - last).into()),
+        std::cmp::Ordering::Less => current.sub((last - new_size).into()),
         std::cmp::Ordering::Equal => {}
     }
 }
@@ -465,8 +464,12 @@ impl TransportSocketCallbacks for ConnectionImpl {
         self.with_socket(|socket| f(socket.as_fd()));
     }
 
+    fn shut_down_write(&self) {
+        self.with_socket(StreamSocket::shut_down_write);
+    }
+
     fn connection_id(&self) -> u64 {
-        self.id
+        self.id()
     }
 
     fn should_drain_read_buffer(&self, length: usize) -> bool {

@@ -12,24 +12,44 @@ use super::{Address, SslConnectionInfo};
 /// What is known of a connection; its socket and its streams share it.
 pub struct ConnectionInfoProvider {
     connection_id: Cell<u64>,
-    remote_address: SmallAddress,
-    local_address: OnceCell<Option<SmallAddress>>,
+    addresses: Cell<Addresses>,
+    other: OnceCell<Box<Other>>,
+}
+
+/// Of a plain connection of IPv4, whose own end's address may be asked for later, this is all that there is to know.
+#[derive(Clone, Copy)]
+struct Addresses {
+    /// `None` where the address is in [`Other`]; so is this end's then, if it is known.
+    remote: Option<SocketAddrV4>,
+    local: Option<SocketAddrV4>,
+}
+
+#[derive(Default)]
+struct Other {
+    remote: OnceCell<Address>,
+    local: OnceCell<Option<Address>>,
     ssl_connection: OnceCell<Rc<dyn SslConnectionInfo>>,
 }
 
 impl ConnectionInfoProvider {
     /// Of a socket; its own end's address may be learnt later.
     pub fn new(local_address: Option<Address>, remote_address: Address) -> Rc<Self> {
-        let local_address = local_address.map_or_else(OnceCell::new, |address| Some(address.into()).into());
+        let addresses = Addresses { remote: v4(&remote_address), local: local_address.as_ref().and_then(v4) };
+        let other = OnceCell::new();
+        if addresses.remote.is_none() || addresses.local.is_none() && local_address.is_some() {
+            let local = local_address.map_or_else(OnceCell::new, |local| Some(local).into());
+            other
+                .get_or_init(|| Box::new(Other { remote: remote_address.into(), local, ..Other::default() }));
+        }
         Rc::new(ConnectionInfoProvider {
             connection_id: Cell::new(0),
-            remote_address: remote_address.into(),
-            local_address,
-            ssl_connection: OnceCell::new(),
+            addresses: Cell::new(addresses),
+            other,
         })
     }
 
     /// The connection's number, unique in the process; 0 while the socket has no connection.
+    #[inline]
     pub fn connection_id(&self) -> u64 {
         self.connection_id.get()
     }
@@ -41,51 +61,55 @@ impl ConnectionInfoProvider {
 
     /// The peer's address.
     pub fn remote_address(&self) -> Address {
-        self.remote_address.get()
+        match self.addresses.get().remote {
+            Some(v4) => Address::Ip(v4.into()),
+            None => self.other().remote.get().cloned().expect("an address"), // invariant: set where it is not of IPv4
+        }
     }
 
     /// This end's address, as far as it is known.
     pub fn local_address(&self) -> Option<Address> {
-        self.local_address.get()?.as_ref().map(SmallAddress::get)
+        match self.addresses.get().local {
+            Some(v4) => Some(Address::Ip(v4.into())),
+            None => self.other.get()?.local.get()?.clone(),
+        }
     }
 
     /// The same; who does not know it asks `query`, once.
     pub(super) fn local_address_or(&self, query: impl FnOnce() -> Option<Address>) -> Option<Address> {
-        self.local_address.get_or_init(|| query().map(Into::into)).as_ref().map(SmallAddress::get)
+        if let Some(known) = self.local_address() {
+            return Some(known);
+        }
+        if self.other.get().is_some_and(|other| other.local.get().is_some()) {
+            return None;
+        }
+        let address = query();
+        match address.as_ref().and_then(v4) {
+            Some(v4) => self.addresses.set(Addresses { local: Some(v4), ..self.addresses.get() }),
+            None => _ = self.other().local.set(address.clone()),
+        }
+        address
     }
 
     /// The connection's TLS; `None` where it has none, or is not ready for data.
     pub fn ssl_connection(&self) -> Option<&Rc<dyn SslConnectionInfo>> {
-        self.ssl_connection.get()
+        self.other.get()?.ssl_connection.get()
     }
 
     /// Says what TLS the connection has, once.
     pub fn set_ssl_connection(&self, ssl: Rc<dyn SslConnectionInfo>) {
-        self.ssl_connection.get_or_init(|| ssl);
+        self.other().ssl_connection.get_or_init(|| ssl);
+    }
+
+    fn other(&self) -> &Other {
+        self.other.get_or_init(Box::default)
     }
 }
 
-/// An [`Address`] in half of its size where it is one of IPv4.
-enum SmallAddress {
-    V4(SocketAddrV4),
-    Other(Box<Address>),
-}
-
-impl SmallAddress {
-    fn get(&self) -> Address {
-        match self {
-            SmallAddress::V4(v4) => Address::Ip(SocketAddr::V4(*v4)),
-            SmallAddress::Other(address) => (**address).clone(),
-        }
-    }
-}
-
-impl From<Address> for SmallAddress {
-    fn from(address: Address) -> Self {
-        match address {
-            Address::Ip(SocketAddr::V4(v4)) => SmallAddress::V4(v4),
-            other => SmallAddress::Other(Box::new(other)),
-        }
+fn v4(address: &Address) -> Option<SocketAddrV4> {
+    match address {
+        Address::Ip(SocketAddr::V4(v4)) => Some(*v4),
+        _ => None,
     }
 }
 
@@ -100,11 +124,19 @@ mod tests {
             Address::Ip("[::1]:5".parse().unwrap()),
             Address::Pipe("@a".into()),
         ] {
+            let other = Address::Ip("5.6.7.8:9".parse().unwrap());
+            for (local, remote) in [(&address, &other), (&other, &address)] {
+                let both = ConnectionInfoProvider::new(Some(local.clone()), remote.clone());
+                assert_eq!((both.local_address().as_ref(), &both.remote_address()), (Some(local), remote));
+            }
+            let info = ConnectionInfoProvider::new(None, address.clone());
+            assert_eq!(info.local_address_or(|| None), None);
+            assert_eq!(info.local_address_or(|| unreachable!("asked twice")), None);
             let info = ConnectionInfoProvider::new(None, address.clone());
             assert_eq!((info.remote_address(), info.local_address()), (address.clone(), None));
             assert_eq!(info.local_address_or(|| Some(address.clone())), Some(address.clone()));
             assert_eq!(info.local_address(), Some(address));
         }
-        assert_eq!(size_of::<Option<SmallAddress>>(), 16);
+        assert_eq!(size_of::<ConnectionInfoProvider>(), 32);
     }
 }

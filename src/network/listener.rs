@@ -11,6 +11,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::socket::query_local_address;
 use super::{Address, ConnectionSocket, ListenSocket};
 use crate::envoy_log;
 use crate::event::{AcceptedFd, Dispatcher, Listener, Timer};
@@ -89,7 +90,7 @@ impl ListenerImpl {
         let listening = self.socket.local_address();
         let mut local = listening.clone();
         if listening.is_any() {
-            match ConnectionSocket::query_local_address(accepted.fd.as_fd()) {
+            match query_local_address(accepted.fd.as_fd()) {
                 Ok(address) => local = address,
                 Err(error) => return self.error_callback(error),
             }

@@ -4,9 +4,7 @@
 //! is no second read just to see EAGAIN - unless the kernel has reported the peer's FIN or an error,
 //! whose edge will not come again.
 
-use std::cell::Cell;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use super::{
@@ -19,11 +17,9 @@ use crate::config::ConfigError;
 use crate::envoy_conn_log;
 use crate::trace::{self, Stage, log_stage};
 
-/// The transport socket that adds nothing.
+/// The transport socket that adds nothing, not even memory.
 #[derive(Default)]
-pub struct RawBufferSocket {
-    shutdown: Cell<bool>,
-}
+pub struct RawBufferSocket;
 
 impl TransportSocket for RawBufferSocket {
     fn do_read(&self, callbacks: &dyn TransportSocketCallbacks, buffer: &mut Buffer) -> IoResult {
@@ -93,9 +89,8 @@ impl TransportSocket for RawBufferSocket {
                     }
                 }
             }
-            if end_stream && !self.shutdown.replace(true) {
-                // A failure here is a failed connection, which the next read reports.
-                let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), nix::sys::socket::Shutdown::Write);
+            if end_stream {
+                callbacks.shut_down_write();
             }
         });
         if result.bytes_processed > 0 || !buffer.is_empty() {
@@ -140,6 +135,6 @@ impl TransportSocketFactory for RawBufferSocketFactory {
     }
 
     fn create_transport_socket(&self, _options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {
-        Box::<RawBufferSocket>::default()
+        Box::new(RawBufferSocket)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Mirrors Envoy's `source/common/network/listen_socket_impl.cc`.
 
+use std::cell::Cell;
 use std::fs::Permissions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,7 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 
 use nix::sys::socket::{
-    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, getsockname, setsockopt, sockopt,
+    self, AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, getsockname, setsockopt,
+    sockopt,
 };
 
 use super::{Address, ConnectionInfoProvider};
@@ -75,7 +77,7 @@ impl ListenSocket {
         }
         // Only a port that the kernel chose has to be asked for: a mapped address stays as it was given.
         let local_address = match address.ip() {
-            Some(ip) if ip.port() == 0 => ConnectionSocket::query_local_address(fd.as_fd())?,
+            Some(ip) if ip.port() == 0 => query_local_address(fd.as_fd())?,
             _ => address,
         };
         let backlog = options.backlog.and_then(|n| i32::try_from(n).ok()).and_then(|n| Backlog::new(n).ok());
@@ -104,14 +106,14 @@ impl AsFd for ListenSocket {
 
 /// A socket that is connected or about to be, and what is known of its connection.
 pub struct ConnectionSocket {
-    fd: OwnedFd,
+    socket: StreamSocket,
     info: Rc<ConnectionInfoProvider>,
 }
 
 impl ConnectionSocket {
     /// An accepted socket.
     pub fn accepted(fd: OwnedFd, local_address: Address, remote_address: Address) -> Self {
-        ConnectionSocket { fd, info: ConnectionInfoProvider::new(Some(local_address), remote_address) }
+        ConnectionSocket::new(fd, Some(local_address), remote_address)
     }
 
     /// A fresh, unconnected client socket for `remote_address`.
@@ -119,8 +121,12 @@ impl ConnectionSocket {
     /// # Errors
     /// Those of `socket(2)`, out of fds among them.
     pub fn client(remote_address: Address) -> io::Result<Self> {
-        let fd = stream_socket(&remote_address)?;
-        Ok(ConnectionSocket { fd, info: ConnectionInfoProvider::new(None, remote_address) })
+        Ok(ConnectionSocket::new(stream_socket(&remote_address)?, None, remote_address))
+    }
+
+    fn new(fd: OwnedFd, local_address: Option<Address>, remote_address: Address) -> Self {
+        let info = ConnectionInfoProvider::new(local_address, remote_address);
+        ConnectionSocket { socket: StreamSocket { fd, write_shut_down: Cell::new(false) }, info }
     }
 
     /// What is known of it and of its connection, to keep.
@@ -128,23 +134,48 @@ impl ConnectionSocket {
         &self.info
     }
 
+    pub(super) fn into_parts(self) -> (StreamSocket, Rc<ConnectionInfoProvider>) {
+        (self.socket, self.info)
+    }
+}
+
+impl AsFd for ConnectionSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Asks the kernel for this end's address.
+///
+/// # Errors
+/// Those of `getsockname(2)`.
+pub(super) fn query_local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
+    let storage: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    let address = Address::from_storage(&storage);
+    address.map(Address::unmapped).ok_or_else(|| io::Error::other("a socket of an unknown family"))
+}
+
+/// The socket alone. What is said of the peer of a pipe concerns TCP, and is left out for it.
+pub(super) struct StreamSocket {
+    fd: OwnedFd,
+    write_shut_down: Cell<bool>,
+}
+
+impl StreamSocket {
     /// Starts connecting. `EINPROGRESS` is the ordinary error of a non-blocking socket.
-    pub(super) fn connect(&self) -> nix::Result<()> {
-        self.info.remote_address().with_sockaddr(|address| socket::connect(self.fd.as_raw_fd(), address))
+    pub(super) fn connect(&self, remote: &Address) -> nix::Result<()> {
+        remote.with_sockaddr(|address| socket::connect(self.fd.as_raw_fd(), address))
     }
 
     pub(super) fn bind(&self, source: &Address) -> nix::Result<()> {
         source.with_sockaddr(|address| socket::bind(self.fd.as_raw_fd(), address))
     }
 
-    /// Asks the kernel for this end's address.
-    ///
-    /// # Errors
-    /// Those of `getsockname(2)`.
-    pub fn query_local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
-        let storage: SockaddrStorage = getsockname(fd.as_raw_fd())?;
-        let address = Address::from_storage(&storage);
-        address.map(Address::unmapped).ok_or_else(|| io::Error::other("a socket of an unknown family"))
+    /// Tells the peer, once, that no more comes.
+    pub(super) fn shut_down_write(&self) {
+        if !self.write_shut_down.replace(true) {
+            let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Write);
+        }
     }
 
     /// The pending SO_ERROR of the socket, 0 for none.
@@ -152,10 +183,9 @@ impl ConnectionSocket {
         socket::getsockopt(&self.fd, sockopt::SocketError).unwrap_or_else(|e| e as i32)
     }
 
-    /// Has the kernel find out about dead peers; what is not given stays with the system's defaults. The
-    /// peer of a pipe needs no probes.
-    pub(super) fn set_keepalive(&self, keepalive: &TcpKeepalive) -> nix::Result<()> {
-        if self.info.remote_address().ip().is_none() {
+    /// Has the kernel find out about dead peers; what is not given stays with the system's defaults.
+    pub(super) fn set_keepalive(&self, remote: &Address, keepalive: &TcpKeepalive) -> nix::Result<()> {
+        if remote.ip().is_none() {
             return Ok(());
         }
         setsockopt(&self.fd, sockopt::KeepAlive, &true)?;
@@ -171,16 +201,15 @@ impl ConnectionSocket {
         Ok(())
     }
 
-    /// Sets TCP_NODELAY, which a pipe does not have; an error is ignored because a failing connection is
-    /// about to say so itself.
-    pub(super) fn set_no_delay(&self) {
-        if self.info.remote_address().ip().is_some() {
+    /// Sets TCP_NODELAY; an error is ignored because a failing connection is about to say so itself.
+    pub(super) fn set_no_delay(&self, remote: &Address) {
+        if remote.ip().is_some() {
             let _ = setsockopt(&self.fd, sockopt::TcpNoDelay, &true);
         }
     }
 }
 
-impl AsFd for ConnectionSocket {
+impl AsFd for StreamSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -45,6 +45,8 @@ pub struct IoResult {
 pub trait TransportSocketCallbacks {
     /// Runs `f` with the socket's fd; `None` once it is closed.
     fn with_fd(&self, f: &mut dyn FnMut(BorrowedFd<'_>));
+    /// Passes the end of the stream on to the peer, once. A failure is one of the connection, which the next read reports.
+    fn shut_down_write(&self);
     /// The connection's id, for logs.
     fn connection_id(&self) -> u64;
     /// Whether a read buffer of `length` bytes is to be handed up before reading on.

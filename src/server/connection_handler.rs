@@ -6,13 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::active_socket::ActiveSocket;
 use super::listener_config::{FilterChain, ListenerConfig, PerHandlerListenerStats};
 use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_log;
-use crate::event::Dispatcher;
+use crate::event::{Dispatcher, Moment};
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
     ConnectionState, ListenerCallbacks, ListenerFilterCallbacks, ListenerFilterFactoryCb, ListenerImpl,
@@ -90,7 +89,7 @@ pub(super) struct ActiveListener {
     listener_filters: Vec<ListenerFilterFactoryCb>,
     /// Those that wait for a listener filter.
     sockets: Arena<ActiveSocket, Only>,
-    handler_stats: PerHandlerListenerStats,
+    counted: Rc<Counted>,
     listener: RefCell<Option<Rc<ListenerImpl>>>,
     connections: Arena<ActiveConnection, Only>,
     num_connections: Rc<Cell<u64>>,
@@ -106,7 +105,10 @@ impl ActiveListener {
         let this = Rc::new_cyclic(|weak| ActiveListener {
             weak: weak.clone(),
             dispatcher: dispatcher.clone(),
-            handler_stats: config.per_handler_stats(handler),
+            counted: Rc::new(Counted {
+                handler_stats: config.per_handler_stats(handler),
+                config: config.clone(),
+            }),
             filters: config.filter_chain().map_or_else(Vec::new, FilterChain::on_worker),
             listener_filters: config.listener_filters_on_worker(),
             sockets: Arena::default(),
@@ -234,12 +236,16 @@ impl Drop for ActiveListener {
 /// A connection with what the listener counts of it.
 struct ActiveConnection {
     listener: Weak<ActiveListener>,
-    config: Arc<ListenerConfig>,
-    handler_stats: PerHandlerListenerStats,
+    counted: Rc<Counted>,
     connection: Rc<ConnectionImpl>,
     key: Cell<Option<NodeKey>>,
-    weak: Weak<ActiveConnection>,
-    start: Instant,
+    start: Moment,
+}
+
+/// Where the connections of a listener are counted, which they outlive.
+struct Counted {
+    config: Arc<ListenerConfig>,
+    handler_stats: PerHandlerListenerStats,
 }
 
 impl ActiveConnection {
@@ -248,23 +254,21 @@ impl ActiveConnection {
         parent: &ActiveListener,
         connection: Rc<ConnectionImpl>,
     ) -> Rc<Self> {
-        let active = Rc::new_cyclic(|weak| ActiveConnection {
+        let active = Rc::new(ActiveConnection {
             listener: listener.clone(),
-            config: parent.config.clone(),
-            handler_stats: parent.handler_stats.clone(),
+            counted: parent.counted.clone(),
             connection,
             key: Cell::new(None),
-            weak: weak.clone(),
-            start: Instant::now(),
+            start: Moment::now(),
         });
-        let callbacks: Weak<dyn ConnectionCallbacks> = active.weak.clone();
+        let callbacks: Weak<dyn ConnectionCallbacks> = Rc::<ActiveConnection>::downgrade(&active);
         active.connection.add_connection_callbacks(callbacks);
         parent.num_connections.set(parent.num_connections.get() + 1);
-        let stats = parent.config.stats();
-        stats.downstream_cx_total.inc();
-        stats.downstream_cx_active.inc();
-        parent.handler_stats.downstream_cx_total.inc();
-        parent.handler_stats.downstream_cx_active.inc();
+        let Counted { config, handler_stats } = &*active.counted;
+        config.stats().downstream_cx_total.inc();
+        config.stats().downstream_cx_active.inc();
+        handler_stats.downstream_cx_total.inc();
+        handler_stats.downstream_cx_active.inc();
         active
     }
 }
@@ -282,9 +286,9 @@ impl ConnectionCallbacks for ActiveConnection {
 impl Drop for ActiveConnection {
     fn drop(&mut self) {
         trace::instant(Stage::ActiveConnectionGoes, Some(self.connection.id()), 0, 0, 0);
-        let stats = self.config.stats();
+        let stats = self.counted.config.stats();
         stats.downstream_cx_active.dec();
-        self.handler_stats.downstream_cx_active.dec();
+        self.counted.handler_stats.downstream_cx_active.dec();
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_length_ms.record(self.start.elapsed().as_millis() as u64);
     }

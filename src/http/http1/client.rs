@@ -165,7 +165,7 @@ impl ClientConnectionImpl {
         let mut idle_timeout = false;
         if let Some(length) = self.base.find_head(data) {
             let (head, mut headers) = (data.linearize(length), HeaderMap::new());
-            let line = head::parse_response(head, self.base.limits(), &mut headers);
+            let line = head::parse_response(head, &self.base.limits(), &mut headers);
             idle_timeout = line.is_ok_and(|(line, _)| line.status == 408);
         }
         data.clear();

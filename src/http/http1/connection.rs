@@ -55,9 +55,13 @@ type Parse<L> = fn(&[u8], &HeadLimits, &mut HeaderMap) -> Result<(L, usize), Hea
 pub(super) struct ConnectionImpl {
     connection: Weak<network::ConnectionImpl>,
     id: u64,
-    limits: HeadLimits,
+    max_head_bytes: u32,
+    /// No head may have more fields than this can say.
+    max_head_count: u16,
     /// Of the message being read, or the last one.
     pub(super) protocol: Cell<Protocol>,
+    /// Streams are reset together with their connection: no other one begins.
+    pub(super) reset_stream_called: Cell<bool>,
     state: Cell<State>,
     /// How far a head or trailers have been looked through.
     scanner: Cell<HeadScanner>,
@@ -68,8 +72,10 @@ impl ConnectionImpl {
         ConnectionImpl {
             connection: Rc::downgrade(connection),
             id: connection.id(),
-            limits,
+            max_head_bytes: u32::try_from(limits.max_bytes).unwrap_or(u32::MAX),
+            max_head_count: u16::try_from(limits.max_count).unwrap_or(u16::MAX),
             protocol: Cell::new(Protocol::Http11),
+            reset_stream_called: Cell::new(false),
             state: Cell::new(State::Head),
             scanner: Cell::default(),
         }
@@ -130,7 +136,7 @@ impl ConnectionImpl {
         match self.state.get() {
             State::Head => match self.find_head(data) {
                 Some(length) => Ok(Some(Decoded::Head(length))),
-                None => head::check_partial_size(data.len(), &self.limits).map(|()| None),
+                None => head::check_partial_size(data.len(), &self.limits()).map(|()| None),
             },
             State::Trailers => {
                 let length = self.find_trailers(data)?;
@@ -181,17 +187,17 @@ impl ConnectionImpl {
         }
         match self.find_head(data) {
             Some(length) => Ok(Some(length)),
-            None => head::check_partial_size(data.len(), &self.limits).map(|()| None),
+            None => head::check_partial_size(data.len(), &self.limits()).map(|()| None),
         }
     }
 
     /// Takes the trailers of `length` bytes out of `data`.
     pub(super) fn take_trailers(&self, data: &mut Buffer, length: usize) -> Result<HeaderMap, HeadError> {
-        head::check_size(length, &self.limits)?;
+        head::check_size(length, &self.limits())?;
         let mut trailers = HeaderMap::new();
         let result = match length {
             1 | 2 => Ok(()),
-            _ => head::parse_trailers(data.linearize(length), &self.limits, &mut trailers),
+            _ => head::parse_trailers(data.linearize(length), &self.limits(), &mut trailers),
         };
         data.drain(length);
         result.map(|()| trailers)
@@ -205,8 +211,8 @@ impl ConnectionImpl {
             return None;
         }
         let headers = HeaderMap::new().shared();
-        let (line, length) = parse(data.front(), &self.limits, &mut headers.borrow_mut()).ok()?;
-        (length <= self.limits.max_bytes).then_some(Head { line, headers, length })
+        let (line, length) = parse(data.front(), &self.limits(), &mut headers.borrow_mut()).ok()?;
+        (length <= self.limits().max_bytes).then_some(Head { line, headers, length })
     }
 
     /// The head of `length` bytes that `data` begins with; without it where it is not sound.
@@ -216,9 +222,9 @@ impl ConnectionImpl {
         length: usize,
         parse: Parse<L>,
     ) -> Result<Head<L>, HeadError> {
-        head::check_size(length, &self.limits)?;
+        head::check_size(length, &self.limits())?;
         let headers = HeaderMap::new().shared();
-        let read = parse(data.linearize(length), &self.limits, &mut headers.borrow_mut());
+        let read = parse(data.linearize(length), &self.limits(), &mut headers.borrow_mut());
         match read {
             Ok((line, _)) => Ok(Head { line, headers, length }),
             Err(error) => {
@@ -235,8 +241,9 @@ impl ConnectionImpl {
         data.drain(head.length);
     }
 
-    pub(super) fn limits(&self) -> &HeadLimits {
-        &self.limits
+    #[inline]
+    pub(super) fn limits(&self) -> HeadLimits {
+        HeadLimits { max_bytes: self.max_head_bytes as usize, max_count: self.max_head_count as usize }
     }
 
     /// Has `decode` take what it can from `data`, and says so.

@@ -62,7 +62,8 @@ const TOO_MANY_HEADERS: HeadError =
 /// Looks for the empty line that ends a head, over each byte once.
 #[derive(Clone, Copy, Default)]
 pub(super) struct HeadScanner {
-    scanned: usize,
+    /// A head has no 4 GiB.
+    scanned: u32,
     state: ScanState,
 }
 
@@ -82,7 +83,7 @@ impl HeadScanner {
 
     /// The length of the head with its empty line, once `data` holds all of it.
     pub(super) fn find_end(&mut self, data: &Buffer) -> Option<usize> {
-        let mut skip = self.scanned;
+        let mut skip = self.scanned as usize;
         let mut base = 0;
         for chunk in data.chunks() {
             if skip >= chunk.len() {
@@ -96,7 +97,7 @@ impl HeadScanner {
             base += chunk.len();
             skip = 0;
         }
-        self.scanned = base;
+        self.scanned = base as u32;
         None
     }
 

@@ -20,4 +20,4 @@ mod tests;
 pub use client::ClientConnectionImpl;
 pub use codec_stats::CodecStats;
 pub use head::HeadLimits;
-pub use server::{Http1Settings, ServerConnectionImpl};
+pub use server::{Http1Settings, ServerCodecConfig, ServerConnectionImpl};

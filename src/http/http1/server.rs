@@ -58,20 +58,28 @@ impl Default for Http1Settings {
 /// Complete responses that may wait to be written when the next request comes (Envoy's default).
 const MAX_QUEUED_RESPONSES: usize = 2;
 
+/// What the codecs of a listener's connections have in common.
+pub struct ServerCodecConfig {
+    /// What the configuration sets.
+    pub settings: Http1Settings,
+    /// Where they count.
+    pub stats: CodecStats,
+    /// How much a request's head may have.
+    pub limits: HeadLimits,
+}
+
 /// The codec of one downstream connection. Requests are decoded one at a time: `dispatch` returns
 /// after each message, and its caller decides whether to go on.
 pub struct ServerConnectionImpl {
     weak: Weak<ServerConnectionImpl>,
     base: ConnectionImpl,
     callbacks: Weak<dyn ServerConnectionCallbacks>,
-    settings: Arc<Http1Settings>,
-    stats: Arc<CodecStats>,
+    config: Arc<ServerCodecConfig>,
     active_request: RefCell<Option<Rc<ActiveRequest>>>,
-    reset_stream_called: Cell<bool>,
-    /// Bytes handed to the connection so far.
-    written: Cell<u64>,
-    /// `written` at the ends of the last complete responses, the newest first.
-    response_ends: Cell<[u64; MAX_QUEUED_RESPONSES]>,
+    /// Bytes handed to the connection since the last complete response.
+    written: Cell<u32>,
+    /// Bytes of the last complete responses, the newest first, but for the oldest one that counts.
+    responses: Cell<[u32; MAX_QUEUED_RESPONSES - 1]>,
 }
 
 enum DecodeError {
@@ -103,20 +111,16 @@ impl ServerConnectionImpl {
     pub fn new(
         connection: &Rc<network::ConnectionImpl>,
         callbacks: Weak<dyn ServerConnectionCallbacks>,
-        settings: Arc<Http1Settings>,
-        stats: Arc<CodecStats>,
-        limits: HeadLimits,
+        config: Arc<ServerCodecConfig>,
     ) -> Rc<Self> {
         Rc::new_cyclic(|weak| ServerConnectionImpl {
             weak: weak.clone(),
-            base: ConnectionImpl::new(connection, limits),
+            base: ConnectionImpl::new(connection, config.limits),
             callbacks,
-            settings,
-            stats,
+            config,
             active_request: RefCell::default(),
-            reset_stream_called: Cell::new(false),
-            written: Cell::new(0),
-            response_ends: Cell::default(),
+            written: Cell::new(u32::MAX),
+            responses: Cell::new([u32::MAX; MAX_QUEUED_RESPONSES - 1]),
         })
     }
 
@@ -180,7 +184,7 @@ impl ServerConnectionImpl {
 
     fn on_message_begin(&self) {
         stage!(ServerMessageBegin(self.base.id()));
-        if self.reset_stream_called.get() {
+        if self.base.reset_stream_called.get() {
             return;
         }
         self.base.protocol.set(Protocol::Http11); // until the head says otherwise
@@ -209,9 +213,10 @@ impl ServerConnectionImpl {
     /// Refuses a request that comes while the responses to earlier ones are not taken.
     fn check_response_flood(&self) -> Result<(), DecodeError> {
         let Some(connection) = self.base.network() else { return Ok(()) };
-        let drained = self.written.get() - connection.write_buffer_length() as u64;
-        let oldest = self.response_ends.get()[MAX_QUEUED_RESPONSES - 1];
-        if oldest > drained { Err(DecodeError::ResponseFlood) } else { Ok(()) }
+        let behind_oldest =
+            self.responses.get().iter().fold(self.written.get(), |sum, n| sum.saturating_add(*n));
+        let unsent = connection.write_buffer_length();
+        if unsent > behind_oldest as usize { Err(DecodeError::ResponseFlood) } else { Ok(()) }
     }
 
     fn on_headers_complete(&self, headers: HeaderMapPtr) -> Result<bool, HeadError> {
@@ -221,7 +226,7 @@ impl ServerConnectionImpl {
             let head = RequestHead {
                 headers: &mut headers,
                 protocol: self.base.protocol.get(),
-                settings: &self.settings,
+                settings: &self.config.settings,
                 connection_id: self.base.id(),
             };
             head.complete()?
@@ -242,7 +247,12 @@ impl ServerConnectionImpl {
     }
 
     fn apply_underscore_action(&self, headers: &mut HeaderMap) -> Result<(), HeadError> {
-        request_head::apply_underscore_action(headers, &self.settings, &self.stats, self.base.id())
+        request_head::apply_underscore_action(
+            headers,
+            &self.config.settings,
+            &self.config.stats,
+            self.base.id(),
+        )
     }
 
     /// Passes a piece of the body on; true where it is the last.
@@ -264,7 +274,9 @@ impl ServerConnectionImpl {
     fn decode_trailers(&self, data: &mut Buffer, length: usize) -> Result<bool, HeadError> {
         let mut trailers = self.base.take_trailers(data, length)?;
         self.apply_underscore_action(&mut trailers)?;
-        self.on_message_complete((self.settings.enable_trailers && !trailers.is_empty()).then_some(trailers));
+        self.on_message_complete(
+            (self.config.settings.enable_trailers && !trailers.is_empty()).then_some(trailers),
+        );
         Ok(true)
     }
 
@@ -290,16 +302,16 @@ impl ServerConnectionImpl {
 
     /// Whether the present request is answered as HTTP/1.0.
     fn writes_http_10(&self) -> bool {
-        self.base.protocol.get() == Protocol::Http10 && self.settings.accept_http_10
+        self.base.protocol.get() == Protocol::Http10 && self.config.settings.accept_http_10
     }
 
     fn on_encode_complete(&self) {
         let complete = self.active_request.borrow().as_ref().is_some_and(|r| r.remote_complete.get());
         trace::instant(Stage::CodecEncodeComplete, Some(self.base.id()), 0, complete.into(), 0);
-        let mut ends = self.response_ends.get();
-        ends.rotate_right(1);
-        ends[0] = self.written.get();
-        self.response_ends.set(ends);
+        let mut responses = self.responses.get();
+        responses.rotate_right(1);
+        responses[0] = self.written.replace(0);
+        self.responses.set(responses);
         // Before the request is complete it stays, so that its reset callbacks can still run.
         if complete {
             drop(self.active_request.borrow_mut().take());
@@ -308,7 +320,8 @@ impl ServerConnectionImpl {
 
     fn write(&self, output: &mut Buffer) {
         if let Some(connection) = self.base.network() {
-            self.written.set(self.written.get() + output.len() as u64);
+            let length = u32::try_from(output.len()).unwrap_or(u32::MAX);
+            self.written.set(self.written.get().saturating_add(length));
             connection.write(output, false);
         }
     }
@@ -412,7 +425,7 @@ impl StreamEncoder for ActiveRequest {
     fn encode_trailers(&self, trailers: &HeaderMapPtr) {
         self.send(true, |codec, output| {
             let trailers = trailers.borrow();
-            self.encoder.encode_end(output, codec.settings.enable_trailers.then_some(&*trailers));
+            self.encoder.encode_end(output, codec.config.settings.enable_trailers.then_some(&*trailers));
         });
     }
 
@@ -441,7 +454,7 @@ impl CodecStream for ActiveRequest {
     fn reset(&self, reason: StreamResetReason) {
         let keep = self.weak.upgrade();
         if let Some(codec) = self.codec.upgrade() {
-            codec.reset_stream_called.set(true);
+            codec.base.reset_stream_called.set(true);
             drop(codec.active_request.borrow_mut().take());
         }
         self.helper.run_reset_callbacks(reason);

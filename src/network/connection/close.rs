@@ -17,7 +17,7 @@ impl ConnectionImpl {
             return;
         }
         let data_to_write = self.write_buffer.borrow().buffer.len();
-        stage!(Close(self.id), type = close_type as u32, bytes = data_to_write);
+        stage!(Close(self.id()), type = close_type as u32, bytes = data_to_write);
         let delay = self.delayed_close_milliseconds.get() != 0;
         if data_to_write == 0
             || close_type == ConnectionCloseType::NoFlush
@@ -59,7 +59,7 @@ impl ConnectionImpl {
             envoy_conn_log!(
                 Connection,
                 debug,
-                self.id,
+                self.id(),
                 "setting delayed close timer with timeout {} ms",
                 milliseconds
             );
@@ -78,7 +78,7 @@ impl ConnectionImpl {
 
     fn on_delayed_close_timeout(&self) {
         self.drop_timers();
-        stage!(DelayedCloseTimeout(self.id));
+        stage!(DelayedCloseTimeout(self.id()));
         if let Some(counter) = self.stats.get().and_then(|s| s.delayed_close_timeouts.as_ref()) {
             counter.inc();
         }
@@ -90,7 +90,7 @@ impl ConnectionImpl {
             return;
         }
         self.drop_timers();
-        stage!(CloseSocket(self.id), event = event as u32);
+        stage!(CloseSocket(self.id()), event = event as u32);
         self.transport_socket.close_socket(event);
         self.update_read_buffer_stats(0, 0);
         self.update_write_buffer_stats(0, 0);
@@ -114,12 +114,12 @@ impl ConnectionImpl {
 
     pub(super) fn raise_immediate_error(&self, event: ConnectionEvent) {
         if self.seldom().bind_error.get() {
-            envoy_conn_log!(Connection, debug, self.id, "raising bind error");
+            envoy_conn_log!(Connection, debug, self.id(), "raising bind error");
             if let Some(counter) = self.stats.get().and_then(|s| s.bind_errors.as_ref()) {
                 counter.inc();
             }
         } else {
-            envoy_conn_log!(Connection, debug, self.id, "raising immediate error");
+            envoy_conn_log!(Connection, debug, self.id(), "raising immediate error");
         }
         self.close_socket(event);
     }

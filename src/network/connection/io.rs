@@ -9,12 +9,13 @@ use super::{ConnectionImpl, DelayedCloseState};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, READ, WRITE};
-use crate::network::{ConnectionEvent, ConnectionSocket, ConnectionState, IoResult, PostIoAction};
+use crate::network::socket::StreamSocket;
+use crate::network::{ConnectionEvent, ConnectionState, IoResult, PostIoAction};
 use crate::trace::{self, Stage, stage};
 
 impl ConnectionImpl {
     /// Has the loop watch the socket. One that the kernel does not watch is closed.
-    pub(super) fn watch(&self, socket: ConnectionSocket) -> io::Result<()> {
+    pub(super) fn watch(&self, socket: StreamSocket) -> io::Result<()> {
         let on_event = self.weak.clone();
         let callback = move |events| {
             if let Some(connection) = on_event.upgrade() {
@@ -29,9 +30,9 @@ impl ConnectionImpl {
     pub(super) fn on_file_event(&self, events: u32) {
         let watched = self.watched(events);
         if watched != 0 {
-            envoy_conn_log!(Connection, trace, self.id, "socket event: {}", watched);
+            envoy_conn_log!(Connection, trace, self.id(), "socket event: {}", watched);
         }
-        let _stage = trace::scope(Stage::OnFileEvent, Some(self.id), 0, events.into(), 0);
+        let _stage = trace::scope(Stage::OnFileEvent, Some(self.id()), 0, events.into(), 0);
         if let Some(event) = self.seldom.get().and_then(|seldom| seldom.immediate_error.get()) {
             self.raise_immediate_error(event);
             return;
@@ -39,7 +40,7 @@ impl ConnectionImpl {
         if events & CLOSED != 0 {
             self.peer_closed.set(true);
             if self.closes_early() || (self.in_delayed_close() && !self.enable_half_close.get()) {
-                envoy_conn_log!(Connection, debug, self.id, "remote early close");
+                envoy_conn_log!(Connection, debug, self.id(), "remote early close");
                 self.close_socket(ConnectionEvent::RemoteClose);
                 return;
             }
@@ -68,7 +69,7 @@ impl ConnectionImpl {
     }
 
     fn on_read_ready(&self) {
-        let _stage = stage!(scope OnReadReady(self.id));
+        let _stage = stage!(scope OnReadReady(self.id()));
         let mut data = self.take_left_to_read();
         let mut result = self.transport_socket.do_read(self, &mut data);
         if result.connected {
@@ -84,7 +85,7 @@ impl ConnectionImpl {
             result = self.transport_socket.do_read(self, &mut data);
         }
         // What waits is counted behind the filters, so that the gauge shows that (Envoy's shows what came).
-        self.update_read_buffer_stats(result.bytes_processed, self.last_read_buffer_size.get());
+        self.update_read_buffer_stats(result.bytes_processed, self.last_read_buffer_size.get() as usize);
 
         if !self.enable_half_close.get() && result.end_stream_read {
             result.end_stream_read = false;
@@ -102,7 +103,7 @@ impl ConnectionImpl {
         self.update_read_buffer_stats(0, if self.is_socket_open() { left } else { 0 });
         // The filters may have closed the connection, which makes this a no-op.
         if result.action == PostIoAction::Close || self.both_sides_half_closed() {
-            envoy_conn_log!(Connection, debug, self.id, "remote close");
+            envoy_conn_log!(Connection, debug, self.id(), "remote close");
             self.close_socket(ConnectionEvent::RemoteClose);
         }
     }
@@ -123,7 +124,7 @@ impl ConnectionImpl {
     /// Returns how many bytes are left.
     fn on_read(&self, data: Buffer) -> usize {
         let (length, end_stream) = (data.len(), self.read_end_stream.get());
-        trace::instant(Stage::OnRead, Some(self.id), 0, length as u64, end_stream.into());
+        trace::instant(Stage::OnRead, Some(self.id()), 0, length as u64, end_stream.into());
         if !self.read_enabled()
             || self.in_delayed_close()
             || (length == 0 && !end_stream)
@@ -131,7 +132,7 @@ impl ConnectionImpl {
         {
             return self.leave_to_read(data);
         }
-        trace::instant(Stage::ContinueReading, Some(self.id), 0, length as u64, end_stream.into());
+        trace::instant(Stage::ContinueReading, Some(self.id()), 0, length as u64, end_stream.into());
         self.offer(0, data)
     }
 
@@ -171,12 +172,12 @@ impl ConnectionImpl {
     }
 
     pub(super) fn on_write_ready(&self) {
-        envoy_conn_log!(Connection, trace, self.id, "write ready");
+        envoy_conn_log!(Connection, trace, self.id(), "write ready");
         // Write comes along with every Read; it is a stage where there is something to do.
         let (connecting, bytes) =
             if trace::enabled() { (self.connecting.get(), self.write_buffer_length()) } else { (false, 0) };
         let _stage = (connecting || bytes > 0)
-            .then(|| trace::scope(Stage::OnWriteReady, Some(self.id), 0, bytes as u64, connecting.into()));
+            .then(|| trace::scope(Stage::OnWriteReady, Some(self.id()), 0, bytes as u64, connecting.into()));
         if self.connecting.get() && !self.finish_connecting() {
             return;
         }
@@ -193,7 +194,7 @@ impl ConnectionImpl {
         }
         if (self.in_delayed_close() && left == 0) || self.both_sides_half_closed() {
             if result.bytes_processed > 0 {
-                envoy_conn_log!(Connection, debug, self.id, "write flush complete");
+                envoy_conn_log!(Connection, debug, self.id(), "write flush complete");
             }
             if self.delayed_close_state.get() == DelayedCloseState::CloseAfterFlushAndWait {
                 if result.bytes_processed > 0 {
@@ -209,20 +210,20 @@ impl ConnectionImpl {
 
     /// The socket became writable while connecting: false when there is nothing to go on with.
     fn finish_connecting(&self) -> bool {
-        let error = self.with_socket(ConnectionSocket::take_error).unwrap_or(0);
+        let error = self.with_socket(StreamSocket::take_error).unwrap_or(0);
         if error != 0 {
-            envoy_conn_log!(Connection, debug, self.id, "delayed connection error: {}", error);
+            envoy_conn_log!(Connection, debug, self.id(), "delayed connection error: {}", error);
             self.set_connect_failure("delayed", Errno::from_raw(error));
             self.close_socket(ConnectionEvent::RemoteClose);
             return false;
         }
-        envoy_conn_log!(Connection, debug, self.id, "connected");
+        envoy_conn_log!(Connection, debug, self.id(), "connected");
         self.connecting.set(false);
         if self.transport_socket.on_connected(self) {
             self.raise_event(ConnectionEvent::Connected);
         }
         if self.state() != ConnectionState::Open {
-            envoy_conn_log!(Connection, debug, self.id, "close during connected callback");
+            envoy_conn_log!(Connection, debug, self.id(), "close during connected callback");
             return false;
         }
         true

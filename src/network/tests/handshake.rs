@@ -66,7 +66,7 @@ impl ConnectionCallbacks for Greeter {
 
 /// A connection with such a transport, and somebody who acts as soon as it is connected.
 fn fixture(by: Step, on_connected: impl Fn(&ConnectionImpl) + 'static) -> (Fixture, Rc<Greeter>) {
-    let transport = Handshaking { by, done: Cell::new(false), raw: RawBufferSocket::default() };
+    let transport = Handshaking { by, done: Cell::new(false), raw: RawBufferSocket };
     let f = Fixture::with_transport(Box::new(transport));
     let greeter = Rc::new(Greeter {
         connection: Rc::downgrade(&f.connection),
@@ -181,7 +181,7 @@ fn an_end_written_before_the_handshake_is_passed_on_after_it() {
 fn a_client_is_connected_when_its_transport_is() {
     let dispatcher = Dispatcher::new("test");
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let transport = Handshaking { by: Step::Write, done: Cell::new(false), raw: RawBufferSocket::default() };
+    let transport = Handshaking { by: Step::Write, done: Cell::new(false), raw: RawBufferSocket };
     let client = ClientConnectionImpl::new(
         &dispatcher,
         server.local_addr().unwrap().into(),

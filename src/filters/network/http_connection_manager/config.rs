@@ -16,7 +16,7 @@ use crate::envoy_log;
 use crate::filters::FactoryContext;
 use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilter, HttpFilterConfig};
 use crate::http::DateProvider;
-use crate::http::http1::{CodecStats, HeadLimits, Http1Settings};
+use crate::http::http1::{CodecStats, HeadLimits, Http1Settings, ServerCodecConfig};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
 use crate::router::{
     ConfigImpl, RouteConfigProvider, RouteConfigProviderFactory, RouteTable, static_provider,
@@ -29,13 +29,11 @@ use crate::thread_local::SlotImpl;
 pub struct ConnectionManagerConfig {
     pub(super) stats: ConnectionManagerStats,
     pub(super) listener_stats: ConnectionManagerListenerStats,
-    pub(super) codec_stats: Arc<CodecStats>,
     pub(super) connection_stats: Arc<ConnectionStats>,
     pub(super) route_config_provider: RouteConfigProviderFactory,
     filter_factories: Vec<Arc<dyn FilterFactory>>,
     pub(super) access_logs: Vec<InstanceSharedPtr>,
-    pub(super) http1_settings: Arc<Http1Settings>,
-    pub(super) head_limits: HeadLimits,
+    pub(super) codec: Arc<ServerCodecConfig>,
     /// A bad request ends its stream alone, where the connection can go on.
     pub(super) stream_error_on_invalid_message: bool,
     pub(super) drain_decision: Arc<dyn DrainDecision>,
@@ -139,7 +137,6 @@ impl ConnectionManagerConfig {
             .map(|log| log.create(&log_context).map_err(|error| error.within("access_log")))
             .collect::<Result<_, _>>()?;
         Ok(ConnectionManagerConfig {
-            codec_stats: Arc::new(CodecStats::new(&server.stats.root_scope().create_scope("http1."))),
             connection_stats: Arc::new(connection_stats(&stats)),
             stats,
             listener_stats: ConnectionManagerListenerStats::new(
@@ -150,22 +147,26 @@ impl ConnectionManagerConfig {
             )),
             filter_factories,
             access_logs,
-            http1_settings: Arc::new(Http1Settings {
-                allow_absolute_url: http1.allow_absolute_url,
-                // A proxy in front of this one may have had the TLS.
-                validate_scheme: config.use_remote_address && config.xff_num_trusted_hops == 0,
-                accept_http_10: http1.accept_http_10,
-                default_host_for_http_10: http1.default_host_for_http_10.clone(),
-                enable_trailers: http1.enable_trailers,
-                allow_chunked_length: http1.allow_chunked_length,
-                headers_with_underscores_action: common.headers_with_underscores_action,
+            codec: Arc::new(ServerCodecConfig {
+                settings: Http1Settings {
+                    allow_absolute_url: http1.allow_absolute_url,
+                    // A proxy in front of this one may have had the TLS.
+                    validate_scheme: config.use_remote_address && config.xff_num_trusted_hops == 0,
+                    accept_http_10: http1.accept_http_10,
+                    default_host_for_http_10: http1.default_host_for_http_10.clone(),
+                    enable_trailers: http1.enable_trailers,
+                    allow_chunked_length: http1.allow_chunked_length,
+                    headers_with_underscores_action: common.headers_with_underscores_action,
+                },
+                stats: CodecStats::new(&server.stats.root_scope().create_scope("http1.")),
+                limits: HeadLimits {
+                    max_bytes: config.max_request_headers_kb.unwrap_or_else(|| from_runtime("size_kb", 60))
+                        as usize
+                        * 1024,
+                    max_count: common.max_headers_count.unwrap_or_else(|| from_runtime("count", 100))
+                        as usize,
+                },
             }),
-            head_limits: HeadLimits {
-                max_bytes: config.max_request_headers_kb.unwrap_or_else(|| from_runtime("size_kb", 60))
-                    as usize
-                    * 1024,
-                max_count: common.max_headers_count.unwrap_or_else(|| from_runtime("count", 100)) as usize,
-            },
             stream_error_on_invalid_message: http1
                 .override_stream_error_on_invalid_http_message
                 .unwrap_or(config.stream_error_on_invalid_http_message),

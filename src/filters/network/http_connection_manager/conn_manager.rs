@@ -1,14 +1,16 @@
 //! The connection manager of one downstream connection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use smallvec::SmallVec;
 
 use super::active_stream::ActiveStream;
 use super::config::WorkerConfig;
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
-use crate::event::{Dispatcher, Timeout, TimeoutCallbacks};
+use crate::event::{Dispatcher, Moment, Timeout, TimeoutCallbacks};
 use crate::http::http1::ServerConnectionImpl;
 use crate::http::{
     CodecCallbacks, CodecError, RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks,
@@ -42,21 +44,27 @@ pub struct ConnectionManagerImpl {
     weak: Weak<ConnectionManagerImpl>,
     pub(super) config: Rc<WorkerConfig>,
     pub(super) dispatcher: Rc<Dispatcher>,
-    connection: RefCell<Weak<ConnectionImpl>>,
+    connection: OnceCell<Weak<ConnectionImpl>>,
     connection_id: Cell<u64>,
-    codec: RefCell<Option<Rc<dyn ServerConnection>>>,
+    codec: OnceCell<Rc<dyn ServerConnection>>,
     /// Whether the codec's connection carries many streams at a time.
     multiplexed: Cell<bool>,
-    streams: RefCell<Vec<Rc<ActiveStream>>>,
+    streams: RefCell<SmallVec<[Rc<ActiveStream>; 2]>>,
     pub(super) drain_state: Cell<DrainState>,
     /// The connection is as old as it may get: its next response is its last.
     pub(super) max_duration_reached: Cell<bool>,
     idle_timer: Timeout,
-    drain_timer: Timeout,
-    duration_timer: Timeout,
     stream_idle_timer: Timeout,
+    /// What ends it while it is in use: hardly any connection has that.
+    end_timers: OnceCell<Box<EndTimers>>,
     requests: Cell<u64>,
-    start: Instant,
+    start: Moment,
+}
+
+#[derive(Default)]
+struct EndTimers {
+    drain: Timeout,
+    duration: Timeout,
 }
 
 impl ConnectionManagerImpl {
@@ -66,28 +74,27 @@ impl ConnectionManagerImpl {
             weak: weak.clone(),
             config,
             dispatcher: dispatcher.clone(),
-            connection: RefCell::default(),
+            connection: OnceCell::new(),
             connection_id: Cell::new(0),
-            codec: RefCell::default(),
+            codec: OnceCell::new(),
             multiplexed: Cell::new(false),
             streams: RefCell::default(),
             drain_state: Cell::new(DrainState::NotDraining),
             max_duration_reached: Cell::new(false),
             idle_timer: Timeout::default(),
-            drain_timer: Timeout::default(),
-            duration_timer: Timeout::default(),
             stream_idle_timer: Timeout::default(),
+            end_timers: OnceCell::new(),
             requests: Cell::new(0),
-            start: Instant::now(),
+            start: Moment::now(),
         })
     }
 
     pub(super) fn connection(&self) -> Option<Rc<ConnectionImpl>> {
-        self.connection.borrow().upgrade()
+        self.connection.get()?.upgrade()
     }
 
     pub(super) fn codec(&self) -> Option<Rc<dyn ServerConnection>> {
-        self.codec.borrow().clone()
+        self.codec.get().cloned()
     }
 
     fn connection_id(&self) -> u64 {
@@ -119,7 +126,7 @@ impl ConnectionManagerImpl {
     /// nothing more to send that a close could collide with.
     fn check_for_deferred_close(&self, skip_delay: bool) {
         let closing = self.drain_state.get() == DrainState::Closing && !self.has_streams();
-        if closing && !self.codec.borrow().as_ref().is_some_and(|codec| codec.wants_to_write()) {
+        if closing && !self.codec.get().is_some_and(|codec| codec.wants_to_write()) {
             self.close(if skip_delay {
                 ConnectionCloseType::FlushWrite
             } else {
@@ -229,7 +236,11 @@ impl ConnectionManagerImpl {
             codec.shutdown_notice();
         }
         trace::instant(Stage::StartDrainSequence, Some(self.connection_id()), 0, 0, 0);
-        self.arm(&self.drain_timer, DRAIN, self.config.drain_timeout);
+        self.arm(&self.end_timers().drain, DRAIN, self.config.drain_timeout);
+    }
+
+    fn end_timers(&self) -> &EndTimers {
+        self.end_timers.get_or_init(Box::default)
     }
 
     fn arm(&self, timer: &Timeout, which: u8, after: Duration) {
@@ -270,19 +281,13 @@ impl ConnectionManagerImpl {
 
     pub(super) fn adopt_codec(&self, codec: Rc<dyn ServerConnection>) {
         self.multiplexed.set(codec.protocol().is_multiplexed());
-        *self.codec.borrow_mut() = Some(codec);
+        self.codec.get_or_init(|| codec);
     }
 
     fn create_codec(&self) -> Rc<dyn ServerConnection> {
         let connection = self.connection().expect("reading from a connection"); // invariant
         let callbacks: Weak<dyn ServerConnectionCallbacks> = self.weak.clone();
-        let codec = ServerConnectionImpl::new(
-            &connection,
-            callbacks,
-            self.config.http1_settings.clone(),
-            self.config.codec_stats.clone(),
-            self.config.head_limits,
-        );
+        let codec = ServerConnectionImpl::new(&connection, callbacks, self.config.codec.clone());
         self.adopt_codec(codec.clone());
         self.config.stats.downstream_cx_http1_total.inc();
         self.config.stats.downstream_cx_http1_active.inc();
@@ -298,7 +303,7 @@ impl ConnectionManagerImpl {
             if let Err(error) = codec.dispatch(data) {
                 stage!(CodecException(self.connection_id()); reason = error);
                 if error == CodecError::ResponseFlood {
-                    self.config.codec_stats.response_flood.inc();
+                    self.config.codec.stats.response_flood.inc();
                 } else {
                     self.config.stats.downstream_cx_protocol_error.inc();
                 }
@@ -364,7 +369,7 @@ impl ReadFilter for ConnectionManagerImpl {
         let stats = &self.config.stats;
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
-        *self.connection.borrow_mut() = callbacks.connection();
+        self.connection.get_or_init(|| callbacks.connection());
         let Some(connection) = self.connection() else { return };
         self.connection_id.set(connection.id());
         trace::instant(Stage::InitializeReadFilterCallbacks, Some(connection.id()), 0, 0, 0);
@@ -372,7 +377,7 @@ impl ReadFilter for ConnectionManagerImpl {
         connection.add_connection_callbacks(as_callbacks);
         self.enable_idle_timer();
         if let Some(duration) = self.config.max_connection_duration {
-            self.arm(&self.duration_timer, DURATION, duration);
+            self.arm(&self.end_timers().duration, DURATION, duration);
         }
         connection.set_delayed_close_timeout(self.config.delayed_close_timeout);
         connection.set_connection_stats(self.config.connection_stats.clone());
@@ -411,8 +416,12 @@ impl ConnectionCallbacks for ConnectionManagerImpl {
             ConnectionEvent::LocalClose => stats.downstream_cx_destroy_local.inc(),
             ConnectionEvent::RemoteClose => stats.downstream_cx_destroy_remote.inc(),
         }
-        for timer in [&self.idle_timer, &self.drain_timer, &self.duration_timer, &self.stream_idle_timer] {
+        for timer in [&self.idle_timer, &self.stream_idle_timer] {
             timer.disable();
+        }
+        if let Some(timers) = self.end_timers.get() {
+            timers.drain.disable();
+            timers.duration.disable();
         }
         if self.has_streams() {
             if event == ConnectionEvent::LocalClose {
@@ -449,7 +458,7 @@ impl Drop for ConnectionManagerImpl {
         let stats = &self.config.stats;
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_active.dec();
-        if self.codec.borrow().is_some() {
+        if self.codec.get().is_some() {
             stats.downstream_cx_http1_active.dec();
         }
         stats.downstream_cx_length_ms.record(self.start.elapsed().as_millis() as u64);

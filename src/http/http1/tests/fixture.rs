@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use client_side::Client;
 
-use super::super::{CodecStats, HeadLimits, Http1Settings, ServerConnectionImpl};
+use super::super::{CodecStats, HeadLimits, Http1Settings, ServerCodecConfig, ServerConnectionImpl};
 use crate::buffer::Buffer;
 use crate::event::{Dispatcher, RunType};
 use crate::http::{
@@ -223,8 +223,9 @@ impl Server {
         });
         let callbacks: Weak<dyn ServerConnectionCallbacks> = side.weak.clone();
         let codec = {
-            let stats = Arc::new(CodecStats::new(&Store::new(1).root_scope()));
-            ServerConnectionImpl::new(&link.connection, callbacks, Arc::new(settings), stats, limits)
+            let stats = CodecStats::new(&Store::new(1).root_scope());
+            let config = Arc::new(ServerCodecConfig { settings, stats, limits });
+            ServerConnectionImpl::new(&link.connection, callbacks, config)
         };
         assert!(side.codec.set(codec.clone()).is_ok());
         let callbacks: Weak<dyn ConnectionCallbacks> = side.weak.clone();
