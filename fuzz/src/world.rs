@@ -354,7 +354,7 @@ impl World {
             service_node: String::new(),
             stats: stats.clone(),
         };
-        let managers = managers(&bootstrap, &context, &stats);
+        let managers = managers(&bootstrap, &context, &stats, &dispatcher);
         let shared = Rc::new(Shared::default());
         let connecting = shared.clone();
         set_connector(Some(Rc::new(move |address| {
@@ -380,7 +380,7 @@ impl World {
             ConnectionImpl::new(&self.dispatcher, socket, Box::new(PlayedSocket(link.clone())), true)
                 .expect("watched");
         connection.set_buffer_limits(if script.slowly { 200 } else { 1024 * 1024 });
-        let manager = ConnectionManagerImpl::new(self.managers[script.manager].clone(), &self.dispatcher);
+        let manager = ConnectionManagerImpl::new(self.managers[script.manager].clone());
         connection.add_read_filter(manager);
         connection.initialize_read_filters();
 
@@ -457,6 +457,7 @@ fn managers(
     bootstrap: &Bootstrap,
     server: &ServerFactoryContext,
     stats: &Arc<Store>,
+    dispatcher: &Rc<Dispatcher>,
 ) -> Vec<Rc<WorkerConfig>> {
     let context = FactoryContext {
         server,
@@ -475,7 +476,7 @@ fn managers(
             let router = HttpFilter::of("router", router);
             let hcm = HttpConnectionManager { http_filters: vec![recorder, router], ..hcm.clone() };
             let config = ConnectionManagerConfig::new(&hcm, &context).expect("a connection manager");
-            WorkerConfig::new(Arc::new(config))
+            WorkerConfig::new(Arc::new(config), dispatcher)
         })
         .collect()
 }

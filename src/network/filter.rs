@@ -4,6 +4,7 @@ use std::rc::{Rc, Weak};
 
 use super::ConnectionImpl;
 use crate::buffer::Buffer;
+use crate::event::Dispatcher;
 
 /// Whether the chain goes on to the next filter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,8 +39,8 @@ pub type NetworkFilterFactoryCb = Box<dyn Fn(&Rc<ConnectionImpl>)>;
 
 /// Gives the connections of a filter chain one kind of filter; shared by all workers.
 pub trait NetworkFilterFactory: Send + Sync {
-    /// What does so on the calling worker; asked for once a worker.
-    fn on_worker(&self) -> NetworkFilterFactoryCb;
+    /// What does so on the calling worker, whose loop is `dispatcher`; asked for once a worker.
+    fn on_worker(&self, dispatcher: &Rc<Dispatcher>) -> NetworkFilterFactoryCb;
 }
 
 /// A read filter's way back to its connection.

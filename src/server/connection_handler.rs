@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::active_socket::ActiveSocket;
-use super::listener_config::{FilterChain, ListenerConfig, PerHandlerListenerStats};
+use super::listener_config::{ListenerConfig, PerHandlerListenerStats};
 use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_log;
 use crate::event::{Dispatcher, Moment};
@@ -109,7 +109,7 @@ impl ActiveListener {
                 handler_stats: config.per_handler_stats(handler),
                 config: config.clone(),
             }),
-            filters: config.filter_chain().map_or_else(Vec::new, FilterChain::on_worker),
+            filters: config.filter_chain().map_or_else(Vec::new, |chain| chain.on_worker(dispatcher)),
             listener_filters: config.listener_filters_on_worker(),
             sockets: Arena::default(),
             config,

@@ -3,6 +3,7 @@
 //! Mirrors `ListenerImpl` of Envoy's `source/server/listener_manager_impl.cc`.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
 use crate::config::listener::TrafficDirection;
 use crate::config::{self, ConfigError};
 use crate::envoy_log;
+use crate::event::Dispatcher;
 use crate::filters::listener::ListenerFilterConfig;
 use crate::filters::network::NetworkFilterConfig;
 use crate::filters::{FactoryContext, ServerFactoryContext};
@@ -65,8 +67,8 @@ impl FilterChain {
     }
 
     /// What gives the calling worker's connections their filters, in their order.
-    pub fn on_worker(&self) -> Vec<NetworkFilterFactoryCb> {
-        self.filters.iter().map(|factory| factory.on_worker()).collect()
+    pub fn on_worker(&self, dispatcher: &Rc<Dispatcher>) -> Vec<NetworkFilterFactoryCb> {
+        self.filters.iter().map(|factory| factory.on_worker(dispatcher)).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use legate::buffer::Buffer;
 use legate::config::ConfigError;
+use legate::event::Dispatcher;
 use legate::filters::FactoryContext;
 use legate::filters::network::{NamedNetworkFilterConfigFactory, NetworkFilterConfig};
 use legate::network::{
@@ -33,7 +34,7 @@ impl NetworkFilterConfig for ShoutConfig {
 struct ShoutFactory;
 
 impl NetworkFilterFactory for ShoutFactory {
-    fn on_worker(&self) -> NetworkFilterFactoryCb {
+    fn on_worker(&self, _dispatcher: &Rc<Dispatcher>) -> NetworkFilterFactoryCb {
         Box::new(|connection| connection.add_read_filter(Rc::new(Shout { callbacks: OnceCell::new() })))
     }
 }

@@ -308,7 +308,7 @@ struct WaitingConfig;
 struct WaitingFactory;
 
 impl NetworkFilterFactory for WaitingFactory {
-    fn on_worker(&self) -> NetworkFilterFactoryCb {
+    fn on_worker(&self, _dispatcher: &Rc<Dispatcher>) -> NetworkFilterFactoryCb {
         Box::new(|_| {})
     }
 }

@@ -103,7 +103,7 @@ impl ActiveStream {
             stream_id,
             filter_manager: FilterManager::new(
                 weak.clone(),
-                &parent.dispatcher,
+                &parent.config.dispatcher,
                 (connection_id, stream_id),
                 config.proxy_100_continue,
                 response_encoder.stream().buffer_limit(),

@@ -13,6 +13,7 @@ use crate::access_log::{AccessLogFactoryContext, InstanceSharedPtr};
 use crate::cluster_manager::ClusterManager;
 use crate::config::ConfigError;
 use crate::envoy_log;
+use crate::event::Dispatcher;
 use crate::filters::FactoryContext;
 use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilter, HttpFilterConfig};
 use crate::http::DateProvider;
@@ -46,7 +47,7 @@ pub struct ConnectionManagerConfig {
     pub(super) user_agent: Option<(String, String)>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_connection_duration: Option<Duration>,
-    pub(super) max_requests_per_connection: u64,
+    pub(super) max_requests_per_connection: u32,
     pub(super) stream_idle_timeout: Duration,
     pub(super) request_timeout: Duration,
     pub(super) request_headers_timeout: Duration,
@@ -74,6 +75,7 @@ const NEVER: FractionalPercent = FractionalPercent { numerator: 0, denominator: 
 /// The configuration as one worker has it. Its streams share it, and what hangs on it, by counts of the worker's own.
 pub struct WorkerConfig {
     shared: Arc<ConnectionManagerConfig>,
+    pub(super) dispatcher: Rc<Dispatcher>,
     pub(super) route_config_provider: Box<dyn RouteConfigProvider>,
     /// The provider's table, if it is the only one.
     pub(super) static_routes: Option<RouteTable>,
@@ -81,13 +83,14 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// For the calling worker.
-    pub fn new(shared: Arc<ConnectionManagerConfig>) -> Rc<Self> {
+    /// For the calling worker, whose loop is `dispatcher`.
+    pub fn new(shared: Arc<ConnectionManagerConfig>, dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
         let route_config_provider = (shared.route_config_provider)();
         Rc::new(WorkerConfig {
             static_routes: route_config_provider.is_static().then(|| route_config_provider.config()),
             route_config_provider,
             filters: shared.filter_factories.iter().map(|factory| factory.on_worker()).collect(),
+            dispatcher: dispatcher.clone(),
             shared,
         })
     }
@@ -182,7 +185,7 @@ impl ConnectionManagerConfig {
                 .then(|| (server.service_cluster.clone(), server.service_node.clone())),
             idle_timeout: common.idle_timeout.filter(|t| !t.is_zero()),
             max_connection_duration: common.max_connection_duration,
-            max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0) as u64,
+            max_requests_per_connection: common.max_requests_per_connection.unwrap_or(0),
             stream_idle_timeout: config.stream_idle_timeout,
             request_timeout: config.request_timeout,
             request_headers_timeout: config.request_headers_timeout,

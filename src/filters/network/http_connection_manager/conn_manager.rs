@@ -10,7 +10,7 @@ use super::active_stream::ActiveStream;
 use super::config::WorkerConfig;
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
-use crate::event::{Dispatcher, Moment, Timeout, TimeoutCallbacks};
+use crate::event::{Moment, Timeout, TimeoutCallbacks};
 use crate::http::http1::ServerConnectionImpl;
 use crate::http::{
     CodecCallbacks, CodecError, RequestDecoder, ServerConnection, ServerConnectionCallbacks, StreamCallbacks,
@@ -43,7 +43,6 @@ const STREAM_IDLE: u8 = 3;
 pub struct ConnectionManagerImpl {
     weak: Weak<ConnectionManagerImpl>,
     pub(super) config: Rc<WorkerConfig>,
-    pub(super) dispatcher: Rc<Dispatcher>,
     connection: OnceCell<Weak<ConnectionImpl>>,
     connection_id: Cell<u64>,
     codec: OnceCell<Rc<dyn ServerConnection>>,
@@ -57,7 +56,7 @@ pub struct ConnectionManagerImpl {
     stream_idle_timer: Timeout,
     /// What ends it while it is in use: hardly any connection has that.
     end_timers: OnceCell<Box<EndTimers>>,
-    requests: Cell<u64>,
+    requests: Cell<u32>,
     start: Moment,
 }
 
@@ -69,11 +68,10 @@ struct EndTimers {
 
 impl ConnectionManagerImpl {
     /// A manager for the connection that it will be added to as a filter.
-    pub fn new(config: Rc<WorkerConfig>, dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
+    pub fn new(config: Rc<WorkerConfig>) -> Rc<Self> {
         Rc::new_cyclic(|weak| ConnectionManagerImpl {
             weak: weak.clone(),
             config,
-            dispatcher: dispatcher.clone(),
             connection: OnceCell::new(),
             connection_id: Cell::new(0),
             codec: OnceCell::new(),
@@ -111,7 +109,7 @@ impl ConnectionManagerImpl {
 
     /// Counts a request; true when it is the last that this connection may carry.
     pub(super) fn count_request(&self) -> bool {
-        self.requests.set(self.requests.get() + 1);
+        self.requests.set(self.requests.get().saturating_add(1));
         let max = self.config.max_requests_per_connection;
         max > 0 && self.requests.get() >= max
     }
@@ -177,7 +175,7 @@ impl ConnectionManagerImpl {
         let Some(removed) = removed else { return };
         stream.passed(Stage::DestroyStream, trace::detail(|| self.streams.borrow().len() as u64));
         removed.on_deferred_destroy();
-        self.dispatcher.deferred_delete(removed);
+        self.config.dispatcher.deferred_delete(removed);
     }
 
     fn add_stream(&self, response_encoder: Rc<dyn StreamEncoder>) -> Rc<ActiveStream> {
@@ -218,7 +216,12 @@ impl ConnectionManagerImpl {
         let streams = self.streams.borrow().clone();
         let left = streams.iter().filter(|stream| stream.is_watched()).filter_map(|s| s.end_if_idle()).min();
         if let Some(left) = left {
-            self.stream_idle_timer.enable_alone(&self.dispatcher, self.weak.clone(), STREAM_IDLE, left);
+            self.stream_idle_timer.enable_alone(
+                &self.config.dispatcher,
+                self.weak.clone(),
+                STREAM_IDLE,
+                left,
+            );
         }
     }
 
@@ -244,7 +247,7 @@ impl ConnectionManagerImpl {
     }
 
     fn arm(&self, timer: &Timeout, which: u8, after: Duration) {
-        timer.enable(&self.dispatcher, self.weak.clone(), which, after);
+        timer.enable(&self.config.dispatcher, self.weak.clone(), which, after);
     }
 
     pub(super) fn on_drain_timeout(&self) {

@@ -13,11 +13,13 @@ mod stats;
 mod tests;
 
 use std::any::Any;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{NamedNetworkFilterConfigFactory, NetworkFilterConfig};
 use crate::config::reader::FromMessage;
 use crate::config::{ConfigError, Filter};
+use crate::event::Dispatcher;
 use crate::filters::FactoryContext;
 use crate::network::{NetworkFilterFactory, NetworkFilterFactoryCb};
 
@@ -59,10 +61,10 @@ struct ConnectionManagerFactory {
 }
 
 impl NetworkFilterFactory for ConnectionManagerFactory {
-    fn on_worker(&self) -> NetworkFilterFactoryCb {
-        let config = WorkerConfig::new(self.config.clone());
+    fn on_worker(&self, dispatcher: &Rc<Dispatcher>) -> NetworkFilterFactoryCb {
+        let config = WorkerConfig::new(self.config.clone(), dispatcher);
         Box::new(move |connection| {
-            connection.add_read_filter(ConnectionManagerImpl::new(config.clone(), connection.dispatcher()));
+            connection.add_read_filter(ConnectionManagerImpl::new(config.clone()));
         })
     }
 }

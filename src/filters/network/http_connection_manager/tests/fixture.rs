@@ -527,14 +527,14 @@ impl Fixture {
             config.route_config_provider = update.provider();
             ROUTES.set(Some(update));
         }
-        let config = WorkerConfig::new(Arc::new(config));
+        let config = WorkerConfig::new(Arc::new(config), &dispatcher);
         Fixture { dispatcher, config, failed: RefCell::default(), _clusters: clusters }
     }
 
     /// A manager whose connection is gone.
     pub fn manager(&self) -> Rc<ConnectionManagerImpl> {
         self.config.stats.downstream_cx_active.inc();
-        ConnectionManagerImpl::new(self.config.clone(), &self.dispatcher)
+        ConnectionManagerImpl::new(self.config.clone())
     }
 
     /// What the filters of the next stream do.
