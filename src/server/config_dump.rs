@@ -35,11 +35,12 @@ pub(super) fn track(server: &Rc<InstanceImpl>, tracker: &ConfigTrackerImpl) -> V
 }
 
 /// A message of the admin's, as an `Any`.
-pub(super) fn of_type(name: &str, message: Value) -> Value {
+fn of_type(name: &str, message: Value) -> Value {
     any(&format!("{ADMIN}{name}"), message)
 }
 
-fn any(type_name: &str, message: Value) -> Value {
+/// A message as an `Any`.
+pub(super) fn any(type_name: &str, message: Value) -> Value {
     let mut out = Map::from_iter([("@type".to_string(), format!("{PREFIX}{type_name}").into())]);
     if let Value::Object(fields) = message {
         out.extend(fields);

@@ -10,16 +10,33 @@ const MAX_SIZE: usize = 1 << 20;
 /// How often something may have to be there, as in RE2.
 const MAX_REPETITIONS: u32 = 1000;
 
-/// Compiles an expression; the error is RE2's text.
+/// Compiles an expression that a part of a text has to match; the error is RE2's text.
 pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+    let pattern = checked(pattern)?;
+    build(&pattern, &pattern)
+}
+
+/// Compiles an expression that a whole text has to match; the error is RE2's text.
+pub(super) fn compile_whole(pattern: &str) -> Result<Regex, String> {
+    let pattern = checked(pattern)?;
+    build(&format!(r"\A(?:{pattern})\z"), &pattern)
+}
+
+/// The pattern as [`regex`] wants it.
+fn checked(pattern: &str) -> Result<String, String> {
     let pattern = escape_literal_braces(pattern);
     let ast = ast::parse::Parser::new().parse(&pattern).map_err(|e| words(&e, &pattern))?;
     check_repetitions(&ast, MAX_REPETITIONS, &pattern)?;
-    let mut builder = RegexBuilder::new(&pattern);
+    Ok(pattern)
+}
+
+/// Compiles `whole`, which was made of `pattern`.
+fn build(whole: &str, pattern: &str) -> Result<Regex, String> {
+    let mut builder = RegexBuilder::new(whole);
     builder.size_limit(MAX_SIZE).dfa_size_limit(MAX_SIZE).build().map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "pattern too large - compile failed".to_string(),
         // What is left is a class that does not exist.
-        _ => format!("invalid character class range: {}", first_class(&pattern)),
+        _ => format!("invalid character class range: {}", first_class(pattern)),
     })
 }
 
@@ -171,6 +188,22 @@ mod tests {
             ("^(a{10}){100}$", &"a".repeat(1000)),
         ] {
             assert!(compile(pattern).is_ok_and(|regex| regex.is_match(name)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_whole_text_is_matched_by_whichever_alternative_does() {
+        let is_whole = |pattern, text| compile_whole(pattern).unwrap().is_match(text);
+        for (pattern, text) in [("a|ab", "ab"), ("(?i)A|AB", "ab"), ("a*?", "aaa"), ("", "")] {
+            assert!(is_whole(pattern, text), "{pattern}");
+        }
+        for (pattern, text) in [("a|b", "ab"), ("b", "abc"), ("a", "a\n"), ("(?m)^a$", "a\na"), ("", "a")] {
+            assert!(!is_whole(pattern, text), "{pattern}");
+        }
+        for (pattern, text) in
+            [(")|(", "unexpected ): )|("), ("\\p{Nope}", "invalid character class range: \\p{Nope}")]
+        {
+            assert_eq!(compile_whole(pattern).unwrap_err(), text);
         }
     }
 

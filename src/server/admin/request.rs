@@ -92,11 +92,12 @@ impl Response {
 
     /// JSON as Envoy prints a message of protobuf's: indented by one.
     pub fn json(message: &serde_json::Value) -> Self {
-        Response {
-            status: 200,
-            content_type: "application/json",
-            ..Response::text(200, pretty(message) + "\n")
-        }
+        Response::json_text(pretty(message) + "\n")
+    }
+
+    /// The text of such a message.
+    pub fn json_text(text: String) -> Self {
+        Response { status: 200, content_type: "application/json", ..Response::text(200, text) }
     }
 
     /// HTML.
