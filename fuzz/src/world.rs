@@ -340,7 +340,7 @@ impl World {
         let date_provider = tls.allocate_slot::<DateProvider>();
         date_provider.set(|dispatcher| DateProvider::new(dispatcher));
         let bootstrap = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).expect("a bootstrap");
-        let runtime = LoaderImpl::empty(&stats, &tls);
+        let runtime = LoaderImpl::empty(&stats);
         let clusters = ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls, &runtime)
             .expect("clusters");
         let context = ServerFactoryContext {

@@ -36,7 +36,7 @@ impl Settings {
         let (stats, tls) = (Store::new(1), thread_local::InstanceImpl::new());
         let specifier = LayerSpecifier::Static(values.as_object().unwrap().clone());
         let layers = vec![RuntimeLayer { name: "static".to_string(), specifier }];
-        let runtime = LoaderImpl::new(LayeredRuntime { layers }, "", &stats, &tls);
+        let runtime = LoaderImpl::new(LayeredRuntime { layers }, "", &stats);
         let clusters = ClusterManagerImpl::new(&[], &stats, &tls, &runtime).unwrap();
         let files = AccessLogManager::new(&stats, Duration::from_secs(3600));
         Settings { runtime, clusters, files, stats }

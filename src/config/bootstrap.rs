@@ -38,8 +38,7 @@ message! {
         pub stats_config: StatsConfig,
         /// Directory of start-up flags; empty means none.
         pub flags_path: String,
-        /// Runtime settings; `None` when absent, which in Envoy is a single admin
-        /// layer.
+        /// Runtime settings; `None` when absent, which is no layer, while one without layers is a single admin layer.
         pub layered_runtime: Option<LayeredRuntime>,
         /// Full paths of what was skipped because unknown fields are allowed; no field of the API, and known only when
         /// the whole document has been read.

@@ -1,7 +1,7 @@
-//! Makes snapshots, and gives them to all threads. Mirrors `LoaderImpl` of Envoy's
+//! Makes snapshots, and tells who goes by them. Mirrors `LoaderImpl` of Envoy's
 //! `source/common/runtime/runtime_impl.cc`.
 //!
-//! Differs in what makes it look at the disk: the admin's changes do, and the start; no file is watched.
+//! Differs in that no thread has a snapshot of its own, and in what makes it look at the disk: the admin's changes do, and the start; no file is watched.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,7 +15,6 @@ use crate::config::runtime::{DiskLayer, LayerSpecifier, LayeredRuntime};
 use crate::envoy_log;
 use crate::stats::Store;
 use crate::stats_struct;
-use crate::thread_local::{InstanceImpl, SlotImpl};
 
 stats_struct! {
     /// `runtime.`
@@ -55,18 +54,12 @@ pub struct LoaderImpl {
     admin_values: RefCell<BTreeMap<String, String>>,
     stats: RuntimeStats,
     current: RefCell<Arc<SnapshotImpl>>,
-    slot: SlotImpl<Arc<SnapshotImpl>>,
     users: RefCell<Vec<Weak<dyn RuntimeUser>>>,
 }
 
 impl LoaderImpl {
     /// With the layers of the configuration; `service_cluster` names a folder of its own for this node.
-    pub fn new(
-        config: LayeredRuntime,
-        service_cluster: &str,
-        stats: &Arc<Store>,
-        tls: &Arc<InstanceImpl>,
-    ) -> Rc<Self> {
+    pub fn new(config: LayeredRuntime, service_cluster: &str, stats: &Arc<Store>) -> Rc<Self> {
         let stats = RuntimeStats::new(&stats.root_scope().create_scope("runtime."));
         stats.admin_overrides_active.set(0);
         stats.deprecated_feature_seen_since_process_start.set(0);
@@ -76,7 +69,6 @@ impl LoaderImpl {
             admin_values: RefCell::default(),
             stats,
             current: RefCell::default(),
-            slot: tls.allocate_slot(),
             users: RefCell::default(),
         };
         loader.load_new_snapshot();
@@ -84,18 +76,13 @@ impl LoaderImpl {
     }
 
     /// Without layers.
-    pub fn empty(stats: &Arc<Store>, tls: &Arc<InstanceImpl>) -> Rc<Self> {
-        LoaderImpl::new(LayeredRuntime::default(), "", stats, tls)
+    pub fn empty(stats: &Arc<Store>) -> Rc<Self> {
+        LoaderImpl::new(LayeredRuntime::default(), "", stats)
     }
 
     /// The settings of now.
     pub fn snapshot(&self) -> Arc<SnapshotImpl> {
         self.current.borrow().clone()
-    }
-
-    /// Where each thread finds the settings of now.
-    pub fn slot(&self) -> &SlotImpl<Arc<SnapshotImpl>> {
-        &self.slot
     }
 
     /// Tells `user` of the settings now, and whenever they change for as long as it lives.
@@ -141,8 +128,6 @@ impl LoaderImpl {
         let snapshot = self.create_new_snapshot();
         self.stats.num_keys.set(snapshot.num_keys() as u64);
         *self.current.borrow_mut() = snapshot.clone();
-        let of_thread = snapshot.clone();
-        self.slot.set(move |_| Rc::new(of_thread.clone()));
         let users: Vec<_> = self.users.borrow().iter().filter_map(Weak::upgrade).collect();
         users.iter().for_each(|user| user.on_new_snapshot(&snapshot));
     }
@@ -197,9 +182,12 @@ impl LoaderImpl {
     }
 
     fn folder(&self, disk: &DiskLayer) -> PathBuf {
-        let folder = format!("{}/{}", disk.symlink_root, disk.subdirectory);
-        let own = if disk.append_service_cluster { self.service_cluster.as_str() } else { "" };
-        PathBuf::from(folder).join(own)
+        let mut folder = format!("{}/{}", disk.symlink_root, disk.subdirectory);
+        if disk.append_service_cluster {
+            folder += "/";
+            folder += &self.service_cluster;
+        }
+        folder.into()
     }
 }
 
@@ -207,9 +195,7 @@ impl LoaderImpl {
 mod tests {
     use super::*;
     use crate::config::runtime::RuntimeLayer;
-    use crate::event::Dispatcher;
     use crate::runtime::test_folder::Folder;
-    use crate::thread_local::{enter_thread, shutdown_thread};
     use serde_json::json;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -218,9 +204,12 @@ mod tests {
     }
 
     fn loader(layers: Vec<RuntimeLayer>) -> (Rc<LoaderImpl>, Arc<Store>) {
-        enter_thread(&Dispatcher::new("test"));
+        loader_of("mine", layers)
+    }
+
+    fn loader_of(service_cluster: &str, layers: Vec<RuntimeLayer>) -> (Rc<LoaderImpl>, Arc<Store>) {
         let store = Store::new(1);
-        (LoaderImpl::new(LayeredRuntime { layers }, "mine", &store, &InstanceImpl::new()), store)
+        (LoaderImpl::new(LayeredRuntime { layers }, service_cluster, &store), store)
     }
 
     fn value(store: &Arc<Store>, name: &str) -> u64 {
@@ -249,14 +238,13 @@ mod tests {
         assert_eq!(user.0.load(Relaxed), 1);
         let merge = |key: &str, value: &str| loader.merge_values(&[(key.into(), value.into())]).unwrap();
         merge("a", "5");
-        assert_eq!((user.0.load(Relaxed), loader.slot().get().unwrap().get_integer("a", 9)), (5, 5));
+        assert_eq!((user.0.load(Relaxed), loader.snapshot().get_integer("a", 9)), (5, 5));
         merge("b", "1");
         let names = ["admin_overrides_active", "num_keys", "num_layers", "load_success"];
         assert_eq!(names.map(|name| value(&store, name)), [1, 2, 2, 3]);
         merge("b", "");
         merge("a", "");
         assert_eq!((user.0.load(Relaxed), value(&store, "admin_overrides_active")), (1, 0));
-        shutdown_thread();
     }
 
     #[test]
@@ -267,7 +255,18 @@ mod tests {
         assert_eq!(loader.merge_values(&[("a".into(), "5".into())]), Err(NoAdminLayer));
         assert_eq!((user.0.load(Relaxed), value(&store, "num_layers")), (9, 0));
         assert_eq!(Arc::weak_count(&user), 0);
-        shutdown_thread();
+    }
+
+    #[test]
+    fn the_folder_of_a_service_cluster_is_below_the_root() {
+        let folder = Folder::new();
+        std::fs::create_dir_all(folder.path().join("over/mine")).unwrap();
+        std::fs::write(folder.path().join("over/mine/a"), "1").unwrap();
+        let symlink_root = folder.path().display().to_string();
+        let disk = DiskLayer { symlink_root, subdirectory: "over".into(), append_service_cluster: true };
+        let of_disk = vec![layer("disk", LayerSpecifier::Disk(disk))];
+        let (loader, _) = loader_of("/mine", of_disk);
+        assert_eq!(loader.snapshot().get("a"), Some("1"));
     }
 
     #[test]
@@ -288,6 +287,5 @@ mod tests {
         std::fs::write(folder.path().join("over/mine/a"), "2").unwrap();
         loader.load_new_snapshot();
         assert_eq!((loader.snapshot().get("a"), counts()), (Some("2"), [2, 2, 0]));
-        shutdown_thread();
     }
 }

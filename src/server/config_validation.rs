@@ -6,6 +6,7 @@ use super::drain_manager::DrainManagerImpl;
 use super::listener_config::{ListenerConfig, ListenerFactoryContext};
 use super::listener_manager::TakenAddresses;
 use super::options::Options;
+use super::server::or_else;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::Bootstrap;
@@ -30,7 +31,8 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
     let stats = Store::new(0);
     let tls = thread_local::InstanceImpl::new();
     let runtime = LayeredRuntime::of_bootstrap(bootstrap.layered_runtime.as_ref());
-    let runtime = LoaderImpl::new(runtime, &options.service_cluster, &stats, &tls);
+    let service_cluster = or_else(&options.service_cluster, &bootstrap.node.cluster);
+    let runtime = LoaderImpl::new(runtime, &service_cluster, &stats);
     let clusters = &bootstrap.static_resources.clusters;
     let cluster_manager =
         ClusterManagerImpl::new(clusters, &stats, &tls, &runtime).map_err(|error| vec![error])?;
@@ -40,7 +42,7 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
         access_log_manager: AccessLogManager::new(&stats, options.file_flush_interval),
         date_provider: tls.allocate_slot::<DateProvider>(),
         local_address: Address::local_machine(false),
-        service_cluster: String::new(),
+        service_cluster,
         service_zone: String::new(),
         service_node: String::new(),
         stats,

@@ -105,12 +105,9 @@ impl InstanceImpl {
 
         let admin_socket = bind_admin(&options, &bootstrap)?;
         warn_of_settings_without_effect(&bootstrap);
-        let runtime = LoaderImpl::new(
-            LayeredRuntime::of_bootstrap(bootstrap.layered_runtime.as_ref()),
-            &or_else(&options.service_cluster, &bootstrap.node.cluster),
-            &stats_store,
-            &tls,
-        );
+        let service_cluster = or_else(&options.service_cluster, &bootstrap.node.cluster);
+        let layers = LayeredRuntime::of_bootstrap(bootstrap.layered_runtime.as_ref());
+        let runtime = LoaderImpl::new(layers, &service_cluster, &stats_store);
         // As Envoy, which reads the layers again when discovery could add to them.
         runtime.load_new_snapshot();
         let (clusters, listeners) =
@@ -131,7 +128,7 @@ impl InstanceImpl {
             ),
             date_provider,
             local_address: Address::local_machine(options.local_address_ip_version == IpVersion::V6),
-            service_cluster: or_else(&options.service_cluster, &bootstrap.node.cluster),
+            service_cluster,
             service_node: or_else(&options.service_node, &bootstrap.node.id),
             service_zone: or_else(&options.service_zone, &bootstrap.node.locality.zone),
         };
@@ -515,6 +512,7 @@ fn server_stats(store: &Arc<Store>, options: &Options, bootstrap: &Bootstrap) ->
     stats
 }
 
-fn or_else(first: &str, second: &str) -> String {
+/// What the command line says, or else the bootstrap.
+pub(super) fn or_else(first: &str, second: &str) -> String {
     if first.is_empty() { second.to_string() } else { first.to_string() }
 }

@@ -85,7 +85,7 @@ fn waiting(config: Value) -> Arc<config::Cluster> {
 fn manager(configs: &[Arc<config::Cluster>]) -> (Rc<ClusterManagerImpl>, Arc<Store>) {
     enter_thread(&Dispatcher::new("test"));
     let (store, tls) = (Store::new(1), InstanceImpl::new());
-    let runtime = LoaderImpl::empty(&store, &tls);
+    let runtime = LoaderImpl::empty(&store);
     (ClusterManagerImpl::new(configs, &store, &tls, &runtime).unwrap(), store)
 }
 

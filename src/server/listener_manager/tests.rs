@@ -45,7 +45,7 @@ impl Fixture {
         let (store, tls) = (Store::new(1), InstanceImpl::new());
         let worker = WorkerImpl::new(0, || {}).unwrap();
         tls.register_thread(worker.dispatcher().clone());
-        let runtime = LoaderImpl::empty(&store, &tls);
+        let runtime = LoaderImpl::empty(&store);
         let clusters = ClusterManagerImpl::new(&[], &store, &tls, &runtime).unwrap();
         let date_provider = tls.allocate_slot();
         date_provider.set(|dispatcher| crate::http::DateProvider::new(dispatcher));

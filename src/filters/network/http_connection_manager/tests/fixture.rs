@@ -494,7 +494,7 @@ impl Fixture {
         thread_local::enter_thread(&dispatcher);
         let stats = Store::new(1);
         let tls = thread_local::InstanceImpl::new();
-        let runtime = LoaderImpl::empty(&stats, &tls);
+        let runtime = LoaderImpl::empty(&stats);
         let clusters = ClusterManagerImpl::new(&[], &stats, &tls, &runtime).unwrap();
         let server = ServerFactoryContext {
             cluster_manager: clusters.handle(),
