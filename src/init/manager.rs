@@ -174,6 +174,19 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_goes_meanwhile_is_not_waited_for() {
+        let w = watched();
+        let ((first, _), (second, _)) = (target("a"), target("b"));
+        w.manager.add(&first);
+        w.manager.add(&second);
+        w.manager.initialize(&w.watcher);
+        drop(first);
+        assert_eq!((w.manager.state(), w.ready.get()), (State::Initializing, 0));
+        drop(second);
+        assert_eq!((w.manager.state(), w.ready.get()), (State::Initialized, 1));
+    }
+
+    #[test]
     fn a_watcher_and_a_manager_that_have_gone_are_not_told() {
         let w = watched();
         let (first, _) = target("a");

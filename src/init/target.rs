@@ -47,6 +47,8 @@ impl TargetImpl {
 
 impl Drop for TargetImpl {
     fn drop(&mut self) {
+        // Nobody need wait for what nobody wants any more. In Envoy its owners see to it.
+        self.ready();
         envoy_log!(Init, debug, "{} destroyed", self.name);
     }
 }

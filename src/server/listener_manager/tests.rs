@@ -371,6 +371,19 @@ fn before_the_workers_start_the_server_waits_for_it() {
 }
 
 #[test]
+fn the_server_does_not_wait_for_one_that_was_replaced() {
+    let f = Fixture::new(LONG);
+    f.update(&waiting("a", "one")).unwrap();
+    f.init_manager.initialize(&f.watcher);
+    let target = TARGETS.with_borrow_mut(Vec::pop);
+    f.update(&listener("a", "two")).unwrap();
+    assert_eq!(f.init_manager.state(), crate::init::State::Initializing);
+    // What it waited for has no other owner.
+    drop(target);
+    assert_eq!(f.init_manager.state(), crate::init::State::Initialized);
+}
+
+#[test]
 fn listeners_of_the_bootstrap_stay() {
     let f = Fixture::new(LONG);
     f.manager.add_listener(&listener("a", "one"), &f.context, &f.drain_manager, "a").unwrap();
