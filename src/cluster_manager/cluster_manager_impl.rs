@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use super::ClusterManager;
 use super::init_helper::ClusterManagerInitHelper;
 use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
+use super::thread_local_update::ThreadLocalClusterUpdate;
 use crate::common::CallbackHandle;
 use crate::config::{self, ConfigError};
 use crate::envoy_log;
@@ -19,8 +20,8 @@ use crate::stats_struct;
 use crate::thread_local::{self, InstanceImpl, SlotImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::{
-    Cluster, ClusterFactoryContext, ClusterInfoImpl, ClusterName, HostSharedPtr, HostVectors, MemberUpdateCb,
-    PriorityUpdateCb, create_cluster,
+    Cluster, ClusterFactoryContext, ClusterInfoImpl, HostSharedPtr, MemberUpdateCb, PriorityUpdateCb,
+    create_cluster,
 };
 
 stats_struct! {
@@ -149,7 +150,7 @@ impl ClusterManagerImpl {
     /// is, or it is one of the bootstrap, which stay.
     ///
     /// # Errors
-    /// What the configuration asks for and cannot be had; all is as before.
+    /// What the configuration asks for and cannot be had. The clusters are as before, but it is counted.
     pub fn add_or_update_cluster(&self, config: &Arc<config::Cluster>) -> Result<bool, ConfigError> {
         let name = config.name.as_str();
         let existing = [&self.active_clusters, &self.warming_clusters].map(|map| {
@@ -173,8 +174,8 @@ impl ClusterManagerImpl {
             self.start_warming(name, cluster);
         } else {
             envoy_log!(Upstream, info, "add/update cluster {} during init", name);
-            self.put(&self.active_clusters, name, cluster.clone());
-            self.create_or_update_thread_local_cluster(&cluster);
+            self.put(&self.active_clusters, name, ClusterData::new(cluster.clone()));
+            update_of(&cluster).with_entry(&cluster).post(&self.slot);
             self.init_helper.add_cluster(cluster);
         }
         self.update_gauges();
@@ -183,7 +184,7 @@ impl ClusterManagerImpl {
 
     fn start_warming(&self, name: &str, cluster: Rc<dyn Cluster>) {
         envoy_log!(Upstream, info, "add/update cluster {} starting warming", name);
-        self.put(&self.warming_clusters, name, cluster.clone());
+        self.put(&self.warming_clusters, name, ClusterData::new(cluster.clone()));
         let (manager, weak) = (self.weak.clone(), Rc::downgrade(&cluster));
         cluster.initialize(Box::new(move || {
             if let (Some(manager), Some(cluster)) = (manager.upgrade(), weak.upgrade()) {
@@ -198,28 +199,27 @@ impl ClusterManagerImpl {
         if !self.warming_clusters.borrow().get(name).is_some_and(is_it) {
             return; // Another one is warming in its place.
         }
-        let warm = self.warming_clusters.borrow_mut().remove(name);
-        self.put(&self.active_clusters, name, cluster.clone());
-        drop(warm);
+        let Some(warm) = self.warming_clusters.borrow_mut().remove(name) else { return };
+        self.put(&self.active_clusters, name, warm);
         envoy_log!(Upstream, info, "warming cluster {} complete", name);
-        self.create_or_update_thread_local_cluster(cluster);
-        self.on_cluster_init(cluster);
+        self.pass_on_hosts(cluster, update_of(cluster).with_entry(cluster));
         self.update_gauges();
     }
 
-    fn put(&self, map: &RefCell<ClusterMap>, name: &str, cluster: Rc<dyn Cluster>) {
-        let old = map.borrow_mut().insert(name.to_string(), ClusterData::new(cluster));
+    fn put(&self, map: &RefCell<ClusterMap>, name: &str, data: ClusterData) {
+        let old = map.borrow_mut().insert(name.to_string(), data);
         drop(old);
     }
 
-    fn create_or_update_thread_local_cluster(&self, cluster: &Rc<dyn Cluster>) {
-        let info = cluster.info().clone();
-        self.slot.run_on_all_threads(move |worker| worker.add_or_update_cluster(&info));
+    /// A cluster that the workers know has its first hosts.
+    fn on_cluster_init(&self, cluster: &Rc<dyn Cluster>) {
+        self.pass_on_hosts(cluster, update_of(cluster));
     }
 
-    /// A cluster has its first hosts: passes them to the workers, and every later change too.
-    fn on_cluster_init(&self, cluster: &Rc<dyn Cluster>) {
-        let subscriptions = pass_on_hosts(&self.slot, cluster);
+    /// Passes the hosts of a cluster to the workers with `update`, and every later change too.
+    fn pass_on_hosts(&self, cluster: &Rc<dyn Cluster>, update: ThreadLocalClusterUpdate) {
+        let subscriptions = subscribe(&self.slot, cluster);
+        update.with_hosts(cluster).post(&self.slot);
         let mut active = self.active_clusters.borrow_mut();
         if let Some(data) =
             active.get_mut(cluster.info().name()).filter(|data| Rc::ptr_eq(&data.cluster, cluster))
@@ -300,8 +300,12 @@ impl ClusterManagerImpl {
     }
 }
 
-/// Passes the hosts of a cluster to the workers, and every later change for as long as what is returned lives.
-fn pass_on_hosts(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<dyn Cluster>) -> Subscriptions {
+fn update_of(cluster: &Rc<dyn Cluster>) -> ThreadLocalClusterUpdate {
+    ThreadLocalClusterUpdate::new(cluster.info().cluster_name())
+}
+
+/// Has every change of the hosts passed to the workers for as long as what is returned lives.
+fn subscribe(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<dyn Cluster>) -> Subscriptions {
     let hosts =
         || cluster.priority_set().host_sets_per_priority().iter().map(|set| set.hosts().len() as u64).sum();
     trace::instant(Stage::OnClusterInit, None, 0, trace::detail(hosts), 0);
@@ -313,8 +317,7 @@ fn pass_on_hosts(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<dy
             member_slot.run_on_all_threads(move |worker| worker.remove_hosts(&name, &removed));
         }
     });
-    let set = Rc::downgrade(cluster.priority_set());
-    let (priority_slot, priority_name) = (slot.clone(), name.clone());
+    let (set, slot) = (Rc::downgrade(cluster.priority_set()), slot.clone());
     let priority = cluster.priority_set().add_priority_update_cb(move |priority, added, removed| {
         let Some(vectors) = set
             .upgrade()
@@ -322,27 +325,8 @@ fn pass_on_hosts(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<dy
         else {
             return;
         };
-        post_cluster_update(&priority_slot, &priority_name, priority, vectors, added, removed);
+        let update = ThreadLocalClusterUpdate::new(&name);
+        update.with_change(priority, vectors, added, removed).post(&slot);
     });
-    for host_set in cluster.priority_set().host_sets_per_priority() {
-        let hosts = host_set.hosts();
-        if !hosts.is_empty() {
-            post_cluster_update(slot, &name, host_set.priority(), host_set.vectors(), &hosts, &[]);
-        }
-    }
     (member, priority)
-}
-
-fn post_cluster_update(
-    slot: &SlotImpl<ThreadLocalClusterManagerImpl>,
-    name: &ClusterName,
-    priority: u32,
-    vectors: Arc<HostVectors>,
-    added: &[HostSharedPtr],
-    removed: &[HostSharedPtr],
-) {
-    let (name, added, removed) = (name.clone(), added.to_vec(), removed.to_vec());
-    slot.run_on_all_threads(move |worker| {
-        worker.update_cluster_membership(&name, priority, vectors.clone(), &added, &removed);
-    });
 }

@@ -19,6 +19,7 @@ mod init_helper;
 #[cfg(test)]
 mod tests;
 mod thread_local_cluster_manager;
+mod thread_local_update;
 
 pub use cluster_entry::ClusterEntry;
 pub use cluster_manager_impl::ClusterManagerImpl;

@@ -27,7 +27,7 @@ const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most headers of a response without a configured limit.
 const DEFAULT_MAX_HEADERS_COUNT: u32 = 100;
 
-/// A cluster without its hosts. Immutable; shared by all threads.
+/// A cluster without its hosts, shared by all threads. What runtime says of it may change, nothing else.
 pub struct ClusterInfoImpl {
     name: ClusterName,
     observability_name: String,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Weak as ArcWeak};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -11,10 +12,11 @@ use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::extension::TypedConfig;
 use crate::config::{self, ConfigError};
-use crate::event::Dispatcher;
+use crate::event::{Dispatcher, RunType};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Counter, Gauge, Histogram, Store};
 use crate::thread_local::{InstanceImpl, enter_thread, shutdown_thread};
+use crate::trace::{self, Stage};
 use crate::upstream::test_support::cluster_info;
 use crate::upstream::{
     Cluster, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterName, ClusterTypeConfig,
@@ -117,11 +119,44 @@ fn a_cluster_that_comes_later_serves_when_it_is_warm() {
     let config = waiting(json!({ "name": "a", "connect_timeout": "7s" }));
     assert!(manager.add_or_update_cluster(&config).unwrap());
     assert!(first.upgrade().is_none());
+    let before = SystemTime::now();
     tell_hosts(&newest());
+    assert!(manager.last_updated("a").unwrap() <= before, "when it was made");
     assert_eq!(manager.handle().get(&ClusterName::of("a")).unwrap().info().connect_timeout().as_secs(), 7);
     assert_eq!(counts(&manager), [1, 1, 0, 1, 0]);
     assert!(manager.remove_cluster("a"));
     assert!(newest().upgrade().is_none());
+    shutdown_thread();
+}
+
+/// Posts that were recorded so far.
+fn posts() -> usize {
+    let events = trace::collect().into_iter().flat_map(|thread| thread.events);
+    events.filter(|event| event.stage == Stage::Post as u16).count()
+}
+
+/// A worker never has a part of it.
+#[test]
+fn a_cluster_and_all_its_hosts_reach_a_worker_in_one_post() {
+    enter_thread(&Dispatcher::new("test"));
+    let (store, tls) = (Store::new(1), InstanceImpl::new());
+    let manager = ClusterManagerImpl::new(&[], &store, &tls, &LoaderImpl::empty(&store)).unwrap();
+    let worker = Dispatcher::new("worker");
+    tls.register_thread(worker.handle());
+    let host = |port: u16, priority: u32| {
+        let address = json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+        json!({ "priority": priority, "lb_endpoints": [{ "endpoint": { "address": address } }] })
+    };
+    let assignment = json!({ "cluster_name": "a", "endpoints": [host(1, 0), host(2, 1)] });
+    let config = clusters(json!([{ "name": "a", "load_assignment": assignment }])).remove(0);
+    trace::enable();
+    assert!(manager.add_or_update_cluster(&config).unwrap());
+    let posts = posts();
+    trace::disable();
+    let sets = manager.handle().get(&ClusterName::of("a")).unwrap().priority_set().host_sets_per_priority();
+    let hosts: Vec<usize> = sets.iter().map(|set| set.hosts().len()).collect();
+    assert_eq!((hosts, posts), (vec![1, 1], 1));
+    worker.run(RunType::NonBlock);
     shutdown_thread();
 }
 
