@@ -1,6 +1,6 @@
 //! The main thread. Mirrors `InstanceImpl` of Envoy's `source/server/server.cc`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use super::guard_dog::{GuardDogImpl, GuardDogThread};
 use super::listener_config::{ListenerConfig, ListenerFactoryContext, bind, listen_options};
 use super::listener_manager::ListenerManagerImpl;
 use super::options::{IpVersion, Options};
-use super::server_stats::ServerStats;
+use super::server_stats::{ServerState, ServerStats};
 use super::version;
 use super::worker::WorkerImpl;
 use crate::access_log::AccessLogManager;
@@ -70,7 +70,6 @@ pub struct InstanceImpl {
     main_thread_guard_dog: Arc<GuardDogImpl>,
     worker_guard_dog: Arc<GuardDogImpl>,
     guard_dog_thread: RefCell<Option<GuardDogThread>>,
-    live: Cell<bool>,
     /// A thread cannot go on, so the process ends as if it had been told to, and says that it failed.
     failed: Arc<AtomicBool>,
     weak: Weak<InstanceImpl>,
@@ -161,7 +160,6 @@ impl InstanceImpl {
             main_thread_guard_dog,
             worker_guard_dog,
             guard_dog_thread: RefCell::default(),
-            live: Cell::new(false),
             failed,
             weak: weak.clone(),
         });
@@ -262,7 +260,7 @@ impl InstanceImpl {
         end == RunEnd::Done && !self.failed.load(Ordering::Relaxed)
     }
 
-    fn initialize_init_manager(&self) {
+    pub(super) fn initialize_init_manager(&self) {
         let weak = self.weak.clone();
         let run_helper = Rc::new(WatcherImpl::new("RunHelper", move || {
             if let Some(server) = weak.upgrade() {
@@ -275,8 +273,7 @@ impl InstanceImpl {
 
     fn start_workers(&self) {
         self.listener_manager.start_workers(&self.worker_guard_dog);
-        self.live.set(true);
-        self.server_stats.state.set(0);
+        self.update_state();
         self.server_stats.initialization_time_ms.record(self.start.elapsed().as_millis() as u64);
     }
 
@@ -337,8 +334,9 @@ impl InstanceImpl {
         *self.stat_flush_timer.borrow_mut() = Some(timer);
     }
 
-    fn flush_stats(&self) {
+    pub(super) fn flush_stats(&self) {
         envoy_log!(Main, debug, "flushing stats");
+        self.update_state();
         self.server_stats.update(&self.stats_store, self.start.elapsed());
         if let Some(timer) = self.stat_flush_timer.borrow().as_ref() {
             timer.enable_timer(self.bootstrap.stats_flush_interval.max(Duration::from_millis(1)));
@@ -358,9 +356,14 @@ impl InstanceImpl {
         });
     }
 
-    /// Whether the workers serve and the server does not fail its health checks.
-    pub(super) fn is_live(&self) -> bool {
-        self.live.get() && self.server_stats.live.value() == 1
+    /// How far it is.
+    pub(super) fn state(&self) -> ServerState {
+        ServerState::new(self.init_manager.state(), self.server_stats.live.value() == 0)
+    }
+
+    /// Brings the gauge up to date, which as in Envoy happens at the start and with each flush.
+    fn update_state(&self) {
+        self.server_stats.state.set(self.state() as u64);
     }
 
     /// Makes the server fail, or pass again, its health checks; while it fails, responses close
@@ -368,7 +371,6 @@ impl InstanceImpl {
     pub(super) fn fail_health_check(&self, fail: bool) {
         self.drain_manager.set_health_check_failed(fail);
         self.server_stats.live.set(if fail { 0 } else { 1 });
-        self.server_stats.state.set(if fail { 1 } else { 0 });
     }
 
     /// Has connections closed bit by bit as they answer, and stops accepting when the drain time is over
@@ -406,8 +408,10 @@ impl InstanceImpl {
         }
     }
 
-    fn terminate(&self) {
+    pub(super) fn terminate(&self) {
         trace::instant(Stage::Terminate, None, 0, 0, 0);
+        // What goes from here on starts nothing.
+        drop(self.run_helper.take());
         drop(self.stat_flush_timer.borrow_mut().take());
         drop(self.drains.take());
         self.listener_manager.stop_workers();
@@ -499,7 +503,7 @@ fn server_stats(store: &Arc<Store>, options: &Options, bootstrap: &Bootstrap) ->
     stats.concurrency.set(options.concurrency as u64);
     stats.hot_restart_epoch.set(0);
     stats.live.set(1);
-    stats.state.set(2);
+    stats.state.set(0);
     stats.parent_connections.set(0);
     stats.total_connections.set(0);
     stats.days_until_first_cert_expiring.set(u32::MAX as u64);

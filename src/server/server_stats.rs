@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::init;
 use crate::stats::Store;
 use crate::stats_struct;
 
@@ -28,6 +29,41 @@ stats_struct! {
             version,
         ],
         histograms: [initialization_time_ms],
+    }
+}
+
+/// `envoy.admin.v3.ServerInfo.State`, by its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// It serves.
+    Live,
+    /// It fails its health checks.
+    Draining,
+    /// Clusters are waited for.
+    PreInitializing,
+    /// Listeners are waited for.
+    Initializing,
+}
+
+impl ServerState {
+    /// Mirrors `Utility::serverState` of 1.40's `source/server/utils.cc`.
+    pub(super) fn new(init_manager: init::State, health_check_failed: bool) -> Self {
+        match init_manager {
+            init::State::Uninitialized => ServerState::PreInitializing,
+            init::State::Initializing => ServerState::Initializing,
+            init::State::Initialized if health_check_failed => ServerState::Draining,
+            init::State::Initialized => ServerState::Live,
+        }
+    }
+
+    /// Its name in the API.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            ServerState::Live => "LIVE",
+            ServerState::Draining => "DRAINING",
+            ServerState::PreInitializing => "PRE_INITIALIZING",
+            ServerState::Initializing => "INITIALIZING",
+        }
     }
 }
 

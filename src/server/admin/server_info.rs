@@ -8,22 +8,14 @@ use crate::filters::Registry;
 use crate::server::drain_manager::DrainDirection;
 use crate::server::options::{IpVersion, Mode, Options};
 use crate::server::server::InstanceImpl;
+use crate::server::server_stats::ServerState;
 use crate::server::version;
-
-fn state(server: &InstanceImpl) -> &'static str {
-    if server.is_live() {
-        "LIVE"
-    } else if server.server_stats.live.value() == 0 {
-        "DRAINING"
-    } else {
-        "INITIALIZING"
-    }
-}
 
 /// The state; 200 only when live.
 pub(super) fn ready(server: &InstanceImpl, _request: &Request) -> Response {
-    let status = if server.is_live() { 200 } else { 503 };
-    Response::text(status, format!("{}\n", state(server)))
+    let state = server.state();
+    let status = if state == ServerState::Live { 200 } else { 503 };
+    Response::text(status, format!("{}\n", state.name()))
 }
 
 /// Stops the listeners, or closes connections bit by bit first; as Envoy's
@@ -69,7 +61,7 @@ pub(super) fn server_info(server: &InstanceImpl, _request: &Request) -> Response
     let node = &server.bootstrap.node;
     let info = json!({
         "version": version::version(),
-        "state": state(server),
+        "state": server.state().name(),
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,
         "hot_restart_version": "disabled",
@@ -138,4 +130,38 @@ fn command_line_options(options: &Options) -> Value {
         "restart_epoch": 0,
         "cpuset_threads": options.cpuset_threads,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Bootstrap;
+    use crate::filters::LINKED;
+    use std::rc::Rc;
+
+    /// What the API, the answer to `/ready` and the gauge say.
+    fn states(server: &InstanceImpl) -> (&'static str, u16, u64) {
+        let status = ready(server, &Request::new("GET", "/ready")).status;
+        (server.state().name(), status, server.server_stats.state.value())
+    }
+
+    /// The gauges and the names are those of Envoy 1.40, also before it serves.
+    #[test]
+    fn the_state_is_envoys() {
+        let args = ["legate", "--concurrency", "1"].map(Into::into);
+        let Ok(options) = Options::parse(args) else { panic!("options") };
+        let server: Rc<InstanceImpl> =
+            InstanceImpl::new(options, &LINKED, Bootstrap::default(), Vec::new()).unwrap();
+        assert_eq!(states(&server), ("PRE_INITIALIZING", 503, 0));
+        server.fail_health_check(true);
+        server.flush_stats();
+        assert_eq!(states(&server), ("PRE_INITIALIZING", 503, 2));
+        server.initialize_init_manager();
+        assert_eq!(states(&server), ("DRAINING", 503, 1));
+        server.fail_health_check(false);
+        assert_eq!(states(&server), ("LIVE", 200, 1));
+        server.flush_stats();
+        assert_eq!(states(&server), ("LIVE", 200, 0));
+        server.terminate();
+    }
 }
