@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::connection_handler::ActiveListener;
 use super::listener_config::ListenerConfig;
+use super::open_connection::OpenConnection;
 use crate::common::linked_list::NodeKey;
 use crate::envoy_log;
 use crate::event::{Dispatcher, Timer};
@@ -23,6 +24,7 @@ pub(super) struct ActiveSocket {
     config: Arc<ListenerConfig>,
     dispatcher: Rc<Dispatcher>,
     socket: RefCell<Option<Rc<ConnectionSocket>>>,
+    open: Cell<Option<OpenConnection>>,
     /// None once it is over: what a filter has of the socket goes with it.
     filters: RefCell<Vec<Rc<dyn ListenerFilter>>>,
     /// The filter that is next.
@@ -37,7 +39,7 @@ impl ActiveSocket {
         listener: &Weak<ActiveListener>,
         config: &Arc<ListenerConfig>,
         dispatcher: &Rc<Dispatcher>,
-        socket: ConnectionSocket,
+        (socket, open): (ConnectionSocket, OpenConnection),
         filters: Vec<Rc<dyn ListenerFilter>>,
     ) -> Rc<Self> {
         config.stats().downstream_pre_cx_active.inc();
@@ -47,6 +49,7 @@ impl ActiveSocket {
             config: config.clone(),
             dispatcher: dispatcher.clone(),
             socket: RefCell::new(Some(Rc::new(socket))),
+            open: Cell::new(Some(open)),
             filters: RefCell::new(filters),
             next: Cell::new(0),
             timer: RefCell::default(),
@@ -101,15 +104,15 @@ impl ActiveSocket {
     }
 
     /// Ends the filters; returns the socket, unless one is still held by somebody.
-    fn let_go(&self) -> Option<ConnectionSocket> {
-        let (filters, socket) = (self.filters.take(), self.socket.take());
+    fn let_go(&self) -> Option<(ConnectionSocket, OpenConnection)> {
+        let (filters, socket, open) = (self.filters.take(), self.socket.take(), self.open.take());
         drop(filters);
-        Rc::try_unwrap(socket?).ok()
+        Rc::try_unwrap(socket?).ok().zip(open)
     }
 
     fn new_connection(&self, listener: &ActiveListener) {
-        if let Some(socket) = self.let_go() {
-            listener.new_filtered_connection(socket);
+        if let Some((socket, open)) = self.let_go() {
+            listener.new_filtered_connection(socket, open);
         }
     }
 }

@@ -8,7 +8,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::active_socket::ActiveSocket;
-use super::listener_config::{ListenerConfig, PerHandlerListenerStats};
+use super::listener_config::ListenerConfig;
+use super::open_connection::{Counted, OpenConnection};
 use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_log;
 use crate::event::{Dispatcher, Moment};
@@ -125,9 +126,9 @@ impl ActiveListener {
     }
 
     /// Runs a socket through the listener filters.
-    fn filter(&self, socket: ConnectionSocket) {
+    fn filter(&self, socket: ConnectionSocket, open: OpenConnection) {
         let filters = self.listener_filters.iter().map(|create| create()).collect();
-        let active = ActiveSocket::new(&self.weak, &self.config, &self.dispatcher, socket, filters);
+        let active = ActiveSocket::new(&self.weak, &self.config, &self.dispatcher, (socket, open), filters);
         active.continue_filter_chain(true);
         if active.is_waiting() {
             active.start_timer(self.config.listener_filters_timeout());
@@ -142,13 +143,13 @@ impl ActiveListener {
     }
 
     /// Makes the connection of a socket that the listener filters have let through.
-    pub(super) fn new_filtered_connection(&self, socket: ConnectionSocket) {
-        if let Err(error) = self.new_connection(socket) {
+    pub(super) fn new_filtered_connection(&self, socket: ConnectionSocket, open: OpenConnection) {
+        if let Err(error) = self.new_connection(socket, open) {
             self.on_accept_error(&error);
         }
     }
 
-    fn new_connection(&self, socket: ConnectionSocket) -> io::Result<()> {
+    fn new_connection(&self, socket: ConnectionSocket, open: OpenConnection) -> io::Result<()> {
         let Some(chain) = self.config.find_filter_chain(&socket) else {
             envoy_log!(Main, debug, "closing connection: no matching filter chain found");
             trace::instant(Stage::NewConnection, None, 0, 0, 0);
@@ -166,11 +167,11 @@ impl ActiveListener {
             connection.close(ConnectionCloseType::NoFlush);
             return Ok(());
         }
-        self.on_new_connection(connection);
+        self.on_new_connection(connection, open);
         Ok(())
     }
 
-    fn on_new_connection(&self, connection: Rc<ConnectionImpl>) {
+    fn on_new_connection(&self, connection: Rc<ConnectionImpl>, open: OpenConnection) {
         log_stage!(NewConnection(connection.id()));
         // A filter may have closed it already.
         if connection.state() == ConnectionState::Closed {
@@ -178,7 +179,7 @@ impl ActiveListener {
         }
         connection.no_delay();
         trace::instant(Stage::OnNewConnection, Some(connection.id()), 0, self.num_connections.get() + 1, 0);
-        let active = ActiveConnection::new(&self.weak, self, connection);
+        let active = ActiveConnection::new(&self.weak, self, connection, open);
         let key = self.connections.push_front(Only, active.clone());
         active.key.set(Some(key));
     }
@@ -196,7 +197,7 @@ impl ActiveListener {
 impl ListenerCallbacks for ActiveListener {
     fn on_accept(&self, socket: ConnectionSocket) -> io::Result<()> {
         trace::instant(Stage::OnAccept, None, 0, 0, 0);
-        if self.config.is_full() {
+        let Some(open) = OpenConnection::new(&self.counted) else {
             envoy_log!(
                 Main,
                 trace,
@@ -206,11 +207,11 @@ impl ListenerCallbacks for ActiveListener {
             );
             self.config.stats().downstream_cx_overflow.inc();
             return Ok(());
-        }
+        };
         if self.listener_filters.is_empty() {
-            return self.new_connection(socket);
+            return self.new_connection(socket, open);
         }
-        self.filter(socket);
+        self.filter(socket, open);
         Ok(())
     }
 
@@ -236,16 +237,10 @@ impl Drop for ActiveListener {
 /// A connection with what the listener counts of it.
 struct ActiveConnection {
     listener: Weak<ActiveListener>,
-    counted: Rc<Counted>,
+    counted: OpenConnection,
     connection: Rc<ConnectionImpl>,
     key: Cell<Option<NodeKey>>,
     start: Moment,
-}
-
-/// Where the connections of a listener are counted, which they outlive.
-struct Counted {
-    config: Arc<ListenerConfig>,
-    handler_stats: PerHandlerListenerStats,
 }
 
 impl ActiveConnection {
@@ -253,10 +248,11 @@ impl ActiveConnection {
         listener: &Weak<ActiveListener>,
         parent: &ActiveListener,
         connection: Rc<ConnectionImpl>,
+        counted: OpenConnection,
     ) -> Rc<Self> {
         let active = Rc::new(ActiveConnection {
             listener: listener.clone(),
-            counted: parent.counted.clone(),
+            counted,
             connection,
             key: Cell::new(None),
             start: Moment::now(),

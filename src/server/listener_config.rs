@@ -100,7 +100,9 @@ pub struct ListenerConfig {
     added_via_api: bool,
     create_failed: AtomicBool,
     last_updated: SystemTime,
-    /// Most connections at a time, as runtime says.
+    /// Of all threads; sockets on their way through the listener filters are among them.
+    open_connections: AtomicU64,
+    /// Most of them, as runtime says.
     connection_limit: AtomicU64,
     configured_address: Address,
     address: Address,
@@ -182,6 +184,7 @@ impl ListenerConfig {
             added_via_api: context.added_via_api,
             create_failed: AtomicBool::new(false),
             last_updated: SystemTime::now(),
+            open_connections: AtomicU64::new(0),
             connection_limit: AtomicU64::new(u64::MAX),
             configured_address: address.clone(),
             address: socket.local_address().clone(),
@@ -228,10 +231,16 @@ impl ListenerConfig {
         self.last_updated
     }
 
-    /// Whether it has as many connections as it may, which only runtime limits.
-    pub fn is_full(&self) -> bool {
+    /// Counts one connection more; false when it has as many as it may, which only runtime limits.
+    pub(super) fn inc_open_connections(&self) -> bool {
         let limit = self.connection_limit.load(Relaxed);
-        limit != u64::MAX && self.stats.downstream_cx_active.value() >= limit
+        let one_more = |open| (open < limit).then_some(open + 1);
+        self.open_connections.fetch_update(Relaxed, Relaxed, one_more).is_ok()
+    }
+
+    /// A connection has gone.
+    pub(super) fn dec_open_connections(&self) {
+        self.open_connections.fetch_sub(1, Relaxed);
     }
 
     /// Logs what happens to it.

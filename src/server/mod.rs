@@ -15,6 +15,7 @@ mod guard_dog;
 mod listener_config;
 mod listener_manager;
 mod main_common;
+mod open_connection;
 pub mod options;
 #[allow(clippy::module_inception)]
 mod server;
