@@ -94,6 +94,11 @@ pub enum TrafficDirection {
 impl TrafficDirection {
     const TABLE: &EnumTable<Self> =
         &[("UNSPECIFIED", Self::Unspecified), ("INBOUND", Self::Inbound), ("OUTBOUND", Self::Outbound)];
+
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        Self::TABLE.iter().find(|(_, direction)| *direction == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// When a listener's connections are drained.

@@ -60,6 +60,7 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
                     drain_manager: Some(&drain_manager),
                     init_manager: &init_manager,
                     added_via_api: false,
+                    hash: 0,
                     place: &place,
                 };
                 let found = ListenerConfig::validate(listener, &context);

@@ -82,6 +82,8 @@ pub struct ListenerFactoryContext<'a> {
     pub init_manager: &'a ManagerImpl,
     /// Whether it came from a discovery service and not from the bootstrap.
     pub added_via_api: bool,
+    /// Tells its configuration from others, where it may change.
+    pub hash: u64,
     /// Where its configuration stands.
     pub place: &'a str,
 }
@@ -180,7 +182,7 @@ impl ListenerConfig {
         Ok(ListenerConfig {
             name: name.to_string(),
             tag: NEXT_TAG.fetch_add(1, Relaxed),
-            hash: config_hash(config),
+            hash: context.hash,
             added_via_api: context.added_via_api,
             create_failed: AtomicBool::new(false),
             last_updated: SystemTime::now(),

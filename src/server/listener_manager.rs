@@ -15,9 +15,9 @@ use draining::DrainingListener;
 use updates::WarmingListener;
 
 pub use taken_addresses::TakenAddresses;
-use taken_addresses::{duplicate_address, uuid_name};
+use taken_addresses::{duplicate_address, is_chosen_by_the_kernel, uuid_name};
 
-use super::drain_manager::{DrainManagerImpl, DrainSequence};
+use super::drain_manager::{DrainDirection, DrainManagerImpl, DrainSequence};
 use super::guard_dog::GuardDogImpl;
 use super::listener_config::{ListenerConfig, ListenerFactoryContext, config_hash};
 use super::worker::WorkerImpl;
@@ -79,6 +79,8 @@ pub struct ListenerManagerImpl {
     taken: RefCell<TakenAddresses>,
     /// The listeners that have been told to stop, and the drains of their connections.
     stopped: RefCell<Vec<(Arc<ListenerConfig>, Option<DrainSequence>)>>,
+    /// Whose listeners have been told to stop for good.
+    stop_listeners_type: Cell<Option<DrainDirection>>,
 }
 
 impl ListenerManagerImpl {
@@ -105,6 +107,7 @@ impl ListenerManagerImpl {
             workers_started: Cell::new(false),
             taken: RefCell::default(),
             stopped: RefCell::default(),
+            stop_listeners_type: Cell::new(None),
         });
         MANAGER.set(Rc::downgrade(&manager));
         manager
@@ -130,6 +133,7 @@ impl ListenerManagerImpl {
             drain_manager: Some(drain_manager),
             init_manager: &self.init_manager,
             added_via_api: false,
+            hash,
             place,
         };
         let listener = ListenerConfig::new(config, &name, &factory_context).map_err(|error| {

@@ -179,6 +179,7 @@ impl InstanceImpl {
             drain_manager: None,
             init_manager: &self.init_manager,
             added_via_api: false,
+            hash: 0,
             place: "admin",
         };
         let (admin, listener) = AdminImpl::new(&self.weak, &self.dispatcher, socket, &context, config)?;
@@ -198,6 +199,7 @@ impl InstanceImpl {
                 drain_manager: Some(&self.drain_manager),
                 init_manager: &self.init_manager,
                 added_via_api: false,
+                hash: 0,
                 place: &name,
             };
             let socket = || Ok(Arc::new(socket));

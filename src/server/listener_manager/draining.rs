@@ -20,7 +20,15 @@ pub(super) struct DrainingListener {
 impl ListenerManagerImpl {
     /// Stops accepting from the listeners meant, and closes their sockets when all workers have stopped:
     /// who connects is refused, and waits for nobody. Connections stay, and are drained.
+    /// One that is not warm yet goes, and none is added from now on.
     pub fn stop_listeners(&self, direction: DrainDirection) {
+        if self.stop_listeners_type.get() != Some(DrainDirection::All) {
+            self.stop_listeners_type.set(Some(direction));
+        }
+        while let Some(warming) = self.take_warming(|l| direction.concerns(l.traffic_direction())) {
+            warming.listener.debug_log("removing warming listener");
+        }
+        self.update_gauges();
         let dispatcher = thread_local::dispatcher();
         for listener in self.listeners().into_iter().filter(|l| direction.concerns(l.traffic_direction())) {
             envoy_log!(Config, debug, "begin stop listener: name={}", listener.name());

@@ -29,14 +29,18 @@ impl TakenAddresses {
             return Err(format!("error adding listener: duplicate listener name '{name}'"));
         }
         let Some(address) = Address::configured(address) else { return Ok(name) };
-        let chosen_by_the_kernel = bind_to_port && address.ip().is_some_and(|ip| ip.port() == 0);
-        if self.addresses.contains(&address) && !chosen_by_the_kernel {
+        if self.addresses.contains(&address) && !is_chosen_by_the_kernel(&address, bind_to_port) {
             return Err(duplicate_address(&name, &address));
         }
         self.names.insert(name.clone());
         self.addresses.insert(address);
         Ok(name)
     }
+}
+
+/// Whether listeners that are given that address get one each.
+pub(super) fn is_chosen_by_the_kernel(address: &Address, bind_to_port: bool) -> bool {
+    bind_to_port && address.ip().is_some_and(|ip| ip.port() == 0)
 }
 
 /// What is wrong with a listener whose address another one has; in the log, too.

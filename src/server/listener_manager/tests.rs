@@ -1,6 +1,7 @@
 //! Listeners that come, change and go, with a worker of their own and real sockets.
 
 mod limits;
+mod stopping;
 
 use std::cell::RefCell;
 use std::io::{Read, Write};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{ListenerManagerImpl, uuid_name};
 use crate::config;
+use crate::config::listener::TrafficDirection;
 use crate::envoy_log;
 use crate::filters::ServerFactoryContext;
 use crate::init::{ManagerImpl, WatcherImpl};
@@ -23,7 +24,8 @@ pub(super) struct WarmingListener {
 impl ListenerManagerImpl {
     /// Adds a listener, or puts it in the place of the one that has its name. Before the workers have started it is active at
     /// once; later it is so when it has what it needs, and the one before it stops accepting then and drains. False when
-    /// nothing changes: it is known as it is, or it is one of the bootstrap, which stay.
+    /// nothing changes: it is known as it is, it is one of the bootstrap, which stay, or those of its traffic have been told
+    /// to stop.
     ///
     /// # Errors
     /// An address taken by another listener, or what [`ListenerConfig::new`] says; all is as before.
@@ -35,6 +37,16 @@ impl ListenerManagerImpl {
         drain_manager: &Arc<DrainManagerImpl>,
     ) -> Result<bool, String> {
         let name = if config.name.is_empty() { uuid_name() } else { config.name.clone() };
+        if self.listeners_stopped(config.traffic_direction) {
+            envoy_log!(
+                Config,
+                debug,
+                "listener {} can not be added because listeners in the traffic direction {} are stopped",
+                name,
+                config.traffic_direction.name()
+            );
+            return Ok(false);
+        }
         let hash = config_hash(config);
         trace::instant(Stage::AddOrUpdateListener, None, 0, self.active_listeners.borrow().len() as u64, 0);
         envoy_log!(Config, debug, "begin add/update listener: name={} hash={}", name, hash);
@@ -52,6 +64,7 @@ impl ListenerManagerImpl {
             drain_manager: Some(drain_manager),
             init_manager: &init_manager,
             added_via_api: true,
+            hash,
             place: "listener",
         };
         let listener = self.create(config, &name, warming.as_ref().or(active.as_ref()), &factory_context);
@@ -85,6 +98,10 @@ impl ListenerManagerImpl {
         Ok(true)
     }
 
+    fn listeners_stopped(&self, traffic: TrafficDirection) -> bool {
+        self.stop_listeners_type.get().is_some_and(|direction| direction.concerns(traffic))
+    }
+
     fn create(
         &self,
         config: &config::Listener,
@@ -102,7 +119,7 @@ impl ListenerManagerImpl {
 
     /// No other listener may have that address.
     fn check_address(&self, name: &str, address: &Address, bind_to_port: bool) -> Result<(), String> {
-        if bind_to_port && address.ip().is_some_and(|ip| ip.port() == 0) {
+        if super::is_chosen_by_the_kernel(address, bind_to_port) {
             return Ok(());
         }
         let warming = self.warming_listeners.borrow();
@@ -188,7 +205,7 @@ impl ListenerManagerImpl {
         warming.iter().find(|warming| warming.listener.name() == name).map(|w| w.listener.clone())
     }
 
-    fn take_warming(&self, is_it: impl Fn(&ListenerConfig) -> bool) -> Option<WarmingListener> {
+    pub(super) fn take_warming(&self, is_it: impl Fn(&ListenerConfig) -> bool) -> Option<WarmingListener> {
         let mut warming = self.warming_listeners.borrow_mut();
         let index = warming.iter().position(|warming| is_it(&warming.listener))?;
         Some(warming.remove(index))
