@@ -131,7 +131,7 @@ impl ListenerConfig {
         name: &str,
         context: &ListenerFactoryContext<'_>,
     ) -> Result<Self, String> {
-        let address = configured_address(config, context.place)?;
+        let address = configured_address(config).map_err(|error| context.located(error))?;
         let options = ListenOptions {
             backlog: config.tcp_backlog_size,
             reuse_port: config.enable_reuse_port.unwrap_or(true),
@@ -154,13 +154,13 @@ impl ListenerConfig {
     /// Looks for what [`ListenerConfig::new`] would refuse, failures to bind aside, without binding anything.
     /// What is not supported is found all at once.
     pub fn validate(config: &config::Listener, context: &ListenerFactoryContext<'_>) -> Vec<String> {
-        let unsupported = unsupported(config, context.place);
-        if !unsupported.is_empty() {
-            return unsupported;
+        let mut errors = unsupported(config);
+        if errors.is_empty() {
+            let built = configured_address(config)
+                .and_then(|address| filters(config, &address, context, context.drain_manager_for(config)));
+            errors.extend(built.err());
         }
-        let built = configured_address(config, context.place)
-            .and_then(|address| filters(config, &address, context, context.drain_manager_for(config)));
-        built.err().into_iter().collect()
+        errors.into_iter().map(|error| context.located(error)).collect()
     }
 
     /// As [`ListenerConfig::new`], on a socket of the caller's; statistics name `address`.
@@ -177,7 +177,8 @@ impl ListenerConfig {
         static NEXT_TAG: AtomicU64 = AtomicU64::new(1);
         let drain_manager = context.drain_manager_for(config);
         let Filters { filter_chain, listener_filters, scope } =
-            filters(config, address, context, drain_manager.clone())?;
+            filters(config, address, context, drain_manager.clone())
+                .map_err(|error| context.located(error))?;
         let socket = socket()?;
         Ok(ListenerConfig {
             name: name.to_string(),
@@ -342,10 +343,15 @@ impl ListenerFactoryContext<'_> {
     fn drain_manager_for(&self, config: &config::Listener) -> Option<Arc<ListenerDrainManager>> {
         self.drain_manager.map(|m| m.for_listener(config.drain_type, config.traffic_direction))
     }
+
+    /// An error within the listener, with its place in the whole configuration.
+    fn located(&self, error: ConfigError) -> String {
+        error.within(self.place).to_string()
+    }
 }
 
-fn configured_address(config: &config::Listener, place: &str) -> Result<Address, String> {
-    Address::configured(&config.address).ok_or_else(|| format!("{place}.address: malformed IP address"))
+fn configured_address(config: &config::Listener) -> Result<Address, ConfigError> {
+    Address::configured(&config.address).ok_or_else(|| ConfigError::new("address", "malformed IP address"))
 }
 
 /// How a socket listens on a configured address.
@@ -366,16 +372,15 @@ fn filters(
     address: &Address,
     context: &ListenerFactoryContext<'_>,
     drain_manager: Option<Arc<ListenerDrainManager>>,
-) -> Result<Filters, String> {
-    let place = context.place;
-    if let Some(error) = unsupported(config, place).into_iter().next() {
+) -> Result<Filters, ConfigError> {
+    if let Some(error) = unsupported(config).into_iter().next() {
         return Err(error);
     }
     let label = if config.stat_prefix.is_empty() { stat_label(address) } else { config.stat_prefix.clone() };
     let scope = context.server.stats.root_scope().create_scope(&format!("listener.{label}."));
     let chain = match (config.filter_chains.first(), &config.default_filter_chain) {
-        (Some(chain), _) => Some((chain, format!("{place}.filter_chains[0]"))),
-        (None, Some(chain)) => Some((chain, format!("{place}.default_filter_chain"))),
+        (Some(chain), _) => Some((chain, "filter_chains[0]")),
+        (None, Some(chain)) => Some((chain, "default_filter_chain")),
         (None, None) => None,
     };
     let context = FactoryContext {
@@ -388,8 +393,10 @@ fn filters(
             None => Arc::new(NullDrainDecision),
         },
     };
-    let filter_chain = chain.map(|(chain, place)| build_chain(chain, &context, &place)).transpose()?;
-    let listener_filters = build_listener_filters(&config.listener_filters, &context, place)?;
+    let filter_chain =
+        chain.map(|(chain, path)| build_chain(chain, &context).map_err(|error| error.within(path)));
+    let filter_chain = filter_chain.transpose()?;
+    let listener_filters = build_listener_filters(&config.listener_filters, &context)?;
     Ok(Filters { filter_chain, listener_filters, scope })
 }
 
@@ -412,32 +419,35 @@ fn stat_label(address: &Address) -> String {
 }
 
 /// What the configuration can say but a listener cannot do yet.
-fn unsupported(config: &config::Listener, place: &str) -> Vec<String> {
+fn unsupported(config: &config::Listener) -> Vec<ConfigError> {
     let chain_match = config.filter_chains.first().and_then(|chain| chain.filter_chain_match.as_ref());
+    let of_chains = "more than one filter chain: not supported yet";
     [
-        (config.filter_chains.len() > 1, "filter_chains: more than one filter chain"),
-        (chain_match.is_some_and(|m| *m != Default::default()), "filter_chains[0].filter_chain_match"),
-        (!config.bind_to_port, "bind_to_port: false"),
-        (!config.access_log.is_empty(), "access_log"),
+        (config.filter_chains.len() > 1, "filter_chains", of_chains),
+        (
+            chain_match.is_some_and(|m| *m != Default::default()),
+            "filter_chains[0].filter_chain_match",
+            "not supported yet",
+        ),
+        (!config.bind_to_port, "bind_to_port", "false: not supported yet"),
+        (!config.access_log.is_empty(), "access_log", "not supported yet"),
     ]
     .into_iter()
-    .filter(|(asked_for, _)| *asked_for)
-    .map(|(_, what)| format!("{place}.{what}: not supported yet"))
+    .filter(|(asked_for, ..)| *asked_for)
+    .map(|(_, path, message)| ConfigError::new(path, message))
     .collect()
 }
 
 fn build_listener_filters(
     filters: &[config::ListenerFilter],
     context: &FactoryContext<'_>,
-    place: &str,
-) -> Result<Vec<Box<dyn ListenerFilterFactory>>, String> {
+) -> Result<Vec<Box<dyn ListenerFilterFactory>>, ConfigError> {
     let create = |(i, filter): (usize, &config::ListenerFilter)| {
         envoy_log!(Config, debug, "  filter #{}:", i);
         envoy_log!(Config, debug, "    name: {}", filter.name);
         let config = filter.typed_config.get::<dyn ListenerFilterConfig>();
         let factory = config.and_then(|config| config.create_filter_factory(context));
-        factory
-            .map_err(|error| error.within(&format!("{place}.listener_filters[{i}].typed_config")).to_string())
+        factory.map_err(|error| error.within(&format!("listener_filters[{i}].typed_config")))
     };
     filters.iter().enumerate().map(create).collect()
 }
@@ -445,19 +455,16 @@ fn build_listener_filters(
 fn build_chain(
     chain: &config::FilterChain,
     context: &FactoryContext<'_>,
-    place: &str,
-) -> Result<FilterChain, String> {
+) -> Result<FilterChain, ConfigError> {
     let filters = chain.filters.iter().enumerate().map(|(i, filter)| {
         if context.is_logged {
             envoy_log!(Config, debug, "  filter #{}:", i);
             envoy_log!(Config, debug, "    name: {}", filter.name);
         }
-        create_filter_factory(filter, context)
-            .map_err(|error| error.within(&format!("{place}.filters[{i}]")).to_string())
+        create_filter_factory(filter, context).map_err(|error| error.within(&format!("filters[{i}]")))
     });
     let filters = filters.collect::<Result<_, _>>()?;
-    let transport_socket_factory =
-        transport_socket_factory(chain, context).map_err(|error| error.within(place).to_string())?;
+    let transport_socket_factory = transport_socket_factory(chain, context)?;
     Ok(FilterChain { transport_socket_factory, filters })
 }
 
