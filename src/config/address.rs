@@ -1,46 +1,40 @@
 //! `envoy.config.core.v3`: socket addresses, pipes and CIDR ranges.
 
-use super::error::ConfigError;
-use super::reader::{FromMessage, MessageReader};
+use super::reader::MessageReader;
+use crate::{message, one_of};
 use nix::net::if_::if_nametoindex;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// A TCP address: an IP literal and a port. Names are not resolved here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SocketAddress {
-    /// IPv4 or IPv6 literal, checked when read.
-    pub address: String,
-    /// 0 lets the kernel choose.
-    pub port: u16,
-    /// Whether an IPv6 socket also takes IPv4 (only `::` and mapped addresses).
-    pub ipv4_compat: bool,
+message! {
+    /// A TCP address: an IP literal and a port. Names are not resolved here.
+    #[derive(Eq)]
+    pub message SocketAddress = "envoy.config.core.v3.SocketAddress", checked by check_socket_address {
+        /// IPv4 or IPv6 literal, checked when read.
+        pub address: String,
+        /// 0 lets the kernel choose.
+        pub port_value: u16,
+        /// Whether an IPv6 socket also takes IPv4 (only `::` and mapped addresses).
+        pub ipv4_compat: bool,
+    }
 }
 
 impl SocketAddress {
     /// The address as the standard library has it; `None` only for a struct that
     /// was filled in by hand with something that is no IP literal.
     pub fn to_socket_addr(&self) -> Option<SocketAddr> {
-        parse_internet_address(&self.address, self.port)
+        parse_internet_address(&self.address, self.port_value)
     }
 }
 
-impl FromMessage for SocketAddress {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let address = r.string("address")?;
-        let ip = parse_internet_address(&address, 0).map(|ip| ip.ip());
-        if ip.is_none() && !address.is_empty() {
-            r.refuse("address", malformed(&address));
-        }
-        let port = r.u32("port_value")? as u16;
-        let ipv4_compat = r.bool("ipv4_compat")?;
-        if let Some(ip) = ip.filter(|&ip| ipv4_compat && !allows_ipv4_compat(ip)) {
-            let message = format!(
-                "Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat: {}",
-                SocketAddr::new(ip, port)
-            );
-            r.refuse("ipv4_compat", message);
-        }
-        Ok(Self { address, port, ipv4_compat })
+fn check_socket_address(r: &mut MessageReader<'_>, socket: &SocketAddress) {
+    let ip = socket.to_socket_addr();
+    if ip.is_none() && !socket.address.is_empty() {
+        r.refuse("address", malformed(&socket.address));
+    }
+    if let Some(ip) = ip.filter(|ip| socket.ipv4_compat && !allows_ipv4_compat(ip.ip())) {
+        let message =
+            format!("Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat: {ip}");
+        r.refuse("ipv4_compat", message);
     }
 }
 
@@ -71,42 +65,41 @@ fn malformed(text: &str) -> String {
 /// How long `sockaddr_un` lets a path be, with the byte that ends it.
 const MAX_PIPE_PATH: usize = 108;
 
-/// A Unix domain socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pipe {
-    /// The path of its file, or `@` and its name in the abstract namespace.
-    pub path: String,
-    /// The permissions of the file; 0 leaves them as they come.
-    pub mode: u32,
-}
-
-impl FromMessage for Pipe {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let path = r.string("path")?;
-        let mode = r.opt_u32("mode")?.unwrap_or(0);
-        if path.len() >= MAX_PIPE_PATH {
-            let message =
-                format!("Path \"{path}\" exceeds maximum UNIX domain socket path size of {MAX_PIPE_PATH}.");
-            r.refuse("path", message);
-        }
-        let is_abstract = path.starts_with('@');
-        if is_abstract && mode != 0 {
-            r.refuse("mode", "Cannot set mode for Abstract AF_UNIX sockets");
-        }
-        if !is_abstract && path.contains('\0') {
-            r.refuse("path", "UNIX domain socket pathname contains embedded null characters");
-        }
-        Ok(Self { path, mode })
+message! {
+    /// A Unix domain socket.
+    #[derive(Eq)]
+    pub message Pipe = "envoy.config.core.v3.Pipe", checked by check_pipe {
+        /// The path of its file, or `@` and its name in the abstract namespace.
+        pub path: String,
+        /// The permissions of the file; 0 leaves them as they come.
+        pub mode: u32,
     }
 }
 
-/// `Address`: one of several kinds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// TCP.
-    SocketAddress(SocketAddress),
-    /// A Unix domain socket.
-    Pipe(Pipe),
+fn check_pipe(r: &mut MessageReader<'_>, Pipe { path, mode }: &Pipe) {
+    if path.len() >= MAX_PIPE_PATH {
+        let message =
+            format!("Path \"{path}\" exceeds maximum UNIX domain socket path size of {MAX_PIPE_PATH}.");
+        r.refuse("path", message);
+    }
+    let is_abstract = path.starts_with('@');
+    if is_abstract && *mode != 0 {
+        r.refuse("mode", "Cannot set mode for Abstract AF_UNIX sockets");
+    }
+    if !is_abstract && path.contains('\0') {
+        r.refuse("path", "UNIX domain socket pathname contains embedded null characters");
+    }
+}
+
+one_of! {
+    /// One of several kinds.
+    #[derive(Eq)]
+    pub enum Address = "envoy.config.core.v3.Address" {
+        /// TCP.
+        SocketAddress(SocketAddress) = "socket_address",
+        /// A Unix domain socket.
+        Pipe(Pipe) = "pipe",
+    }
 }
 
 impl Address {
@@ -124,30 +117,20 @@ impl Address {
     }
 }
 
-impl FromMessage for Address {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(match r.exactly_one(&["socket_address", "pipe"])? {
-            "pipe" => Self::Pipe(r.required_message("pipe")?),
-            _ => Self::SocketAddress(r.required_message("socket_address")?),
-        })
+message! {
+    /// A network: IP literal and the number of leading bits that count.
+    #[derive(Eq)]
+    pub message CidrRange = "envoy.config.core.v3.CidrRange", checked by check_cidr_range {
+        /// IPv4 or IPv6 literal, checked when read.
+        pub address_prefix: String,
+        /// 0..=128; more than the address has bits means all of them.
+        pub prefix_len: u32,
     }
 }
 
-/// A network: IP literal and the number of leading bits that count.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CidrRange {
-    /// IPv4 or IPv6 literal, checked when read.
-    pub address_prefix: String,
-    /// 0..=128; more than the address has bits means all of them.
-    pub prefix_len: u32,
-}
-
-impl FromMessage for CidrRange {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let address_prefix = r.string("address_prefix")?;
-        if !address_prefix.is_empty() && address_prefix.parse::<IpAddr>().is_err() {
-            r.refuse("address_prefix", malformed(&address_prefix));
-        }
-        Ok(Self { address_prefix, prefix_len: r.opt_u32("prefix_len")?.unwrap_or(0) })
+fn check_cidr_range(r: &mut MessageReader<'_>, range: &CidrRange) {
+    let prefix = &range.address_prefix;
+    if !prefix.is_empty() && prefix.parse::<IpAddr>().is_err() {
+        r.refuse("address_prefix", malformed(prefix));
     }
 }

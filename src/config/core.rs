@@ -3,8 +3,8 @@
 
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
-use super::reader::{EnumTable, FromMessage, MessageReader};
-use crate::{enum_fields, message};
+use super::reader::{EnumTable, MessageReader};
+use crate::{enum_fields, message, one_of};
 use serde_json::Value;
 
 message! {
@@ -44,22 +44,14 @@ message! {
     }
 }
 
-/// Text that stands in the configuration or in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DataSource {
-    /// Path of the file; it is not read here.
-    Filename(String),
-    /// The text itself.
-    InlineString(String),
-}
-
-impl FromMessage for DataSource {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        if r.exactly_one(&["inline_string", "filename"])? == "filename" {
-            Ok(Self::Filename(r.string("filename")?))
-        } else {
-            Ok(Self::InlineString(r.string("inline_string")?))
-        }
+one_of! {
+    /// Text that stands in the configuration or in a file.
+    #[derive(Eq)]
+    pub enum DataSource = "envoy.config.core.v3.DataSource" {
+        /// The text itself.
+        InlineString(String) = "inline_string",
+        /// Path of the file; it is not read here.
+        Filename(String) = "filename",
     }
 }
 

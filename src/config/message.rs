@@ -87,6 +87,78 @@ impl<T: FromMessage> FieldValue for Vec<T> {
     }
 }
 
+/// What a member of a oneof can be read as.
+pub trait MemberValue: Sized {
+    /// The field `name`, which is there.
+    ///
+    /// # Errors
+    /// It is wrong.
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Result<Self, ConfigError>;
+}
+
+impl MemberValue for String {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Result<Self, ConfigError> {
+        r.string(name)
+    }
+}
+
+impl<T: FromMessage> MemberValue for T {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Result<Self, ConfigError> {
+        r.required_message(name)
+    }
+}
+
+/// Declares an enum for a oneof of which one member has to be set, each of them once: makes it and `read_member`, which
+/// a [`message!`](crate::message) names behind `=>`. One with the name of a message stands for that message, which has
+/// nothing else.
+#[macro_export]
+macro_rules! one_of {
+    (
+        $(#[$attribute:meta])*
+        pub enum $name:ident = $message:literal {
+            $($(#[$member_attribute:meta])* $member:ident($type:ty) = $field:literal,)*
+        }
+    ) => {
+        $crate::one_of! {
+            $(#[$attribute])*
+            pub enum $name {
+                $($(#[$member_attribute])* $member($type) = $field,)*
+            }
+        }
+
+        impl $crate::config::reader::FromMessage for $name {
+            fn read(
+                r: &mut $crate::config::reader::MessageReader<'_>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                debug_assert!(r.is_of($message), concat!("what is read is no ", $message));
+                Self::read_member(r, "")
+            }
+        }
+    };
+    (
+        $(#[$attribute:meta])*
+        pub enum $name:ident {
+            $($(#[$member_attribute:meta])* $member:ident($type:ty) = $field:literal,)*
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum $name {
+            $($(#[$member_attribute])* $member($type),)*
+        }
+
+        impl $name {
+            fn read_member(
+                r: &mut $crate::config::reader::MessageReader<'_>,
+                _: &str,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                use $crate::config::message::MemberValue;
+                r.one_of(&[$(($field, |r, name| <$type as MemberValue>::read(r, name).map(Self::$member)),)*])
+            }
+        }
+    };
+}
+
 /// Lets enums, which have a `TABLE`, stand in a [`message!`](crate::message).
 #[macro_export]
 macro_rules! enum_fields {

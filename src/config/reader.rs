@@ -29,6 +29,9 @@ use super::scalar;
 use serde_json::Value;
 use std::rc::Rc;
 
+/// A member of a oneof, and what reads it.
+pub type Member<T> = (&'static str, fn(&mut MessageReader<'_>, &str) -> Result<T, ConfigError>);
+
 /// The values of an enum that are supported: the API's name and what it means here.
 pub type EnumTable<T> = [(&'static str, T)];
 
@@ -299,6 +302,15 @@ impl<'a> MessageReader<'a> {
             let message = format!("one of {} is required", names.join(", "));
             self.lacks(ConfigError::new(self.path.clone(), message))
         })
+    }
+
+    /// The member of a oneof that is set, as what stands beside its name reads it; one has to be.
+    pub fn one_of<T>(&mut self, members: &[Member<T>]) -> Result<T, ConfigError> {
+        let names: Vec<&'static str> = members.iter().map(|(name, _)| *name).collect();
+        let set = self.exactly_one(&names)?;
+        let member = members.iter().find(|(name, _)| *name == set);
+        let noted = || ConfigError::new("", "").of_kind(Kind::Noted);
+        member.map_or_else(|| Err(noted()), |(name, read)| read(self, name))
     }
 
     /// Whether it need not be said that the absent field `name` is required: a rule says it, or another

@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::message::FieldValue;
 use super::reader::{EnumTable, MessageReader};
-use crate::message;
+use crate::{message, one_of};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -106,19 +106,12 @@ message! {
         /// `match` in the API.
         pub route_match: RouteMatch => read_match,
         /// What to do with a matching request.
-        pub action: Action => read_action,
+        pub action: Action => Action::read_member,
     }
 }
 
 fn read_match(r: &mut MessageReader<'_>, _: &str) -> Result<RouteMatch, ConfigError> {
     r.required_message("match")
-}
-
-fn read_action(r: &mut MessageReader<'_>, _: &str) -> Result<Action, ConfigError> {
-    match r.exactly_one(&["route", "direct_response"])? {
-        "route" => r.required_message("route").map(Action::Route),
-        _ => r.required_message("direct_response").map(Action::DirectResponse),
-    }
 }
 
 /// What a level of a route table says to HTTP filters, by their names.
@@ -131,13 +124,15 @@ impl FieldValue for PerFilterConfig {
     }
 }
 
-/// What to do with a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Send it to a cluster.
-    Route(RouteAction),
-    /// Answer at once.
-    DirectResponse(DirectResponseAction),
+one_of! {
+    /// What to do with a request.
+    #[derive(Eq)]
+    pub enum Action {
+        /// Send it to a cluster.
+        Route(RouteAction) = "route",
+        /// Answer at once.
+        DirectResponse(DirectResponseAction) = "direct_response",
+    }
 }
 
 message! {
@@ -147,24 +142,19 @@ message! {
         /// Default true.
         pub case_sensitive: bool = true,
         /// The path without its query.
-        pub path: PathMatch => read_path,
+        pub path: PathMatch => PathMatch::read_member,
     }
 }
 
-fn read_path(r: &mut MessageReader<'_>, _: &str) -> Result<PathMatch, ConfigError> {
-    Ok(match r.exactly_one(&["prefix", "path"])? {
-        "prefix" => PathMatch::Prefix(r.string("prefix")?),
-        _ => PathMatch::Path(r.string("path")?),
-    })
-}
-
-/// How a path is compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathMatch {
-    /// It starts with this.
-    Prefix(String),
-    /// It is this.
-    Path(String),
+one_of! {
+    /// How a path is compared.
+    #[derive(Eq)]
+    pub enum PathMatch {
+        /// It starts with this.
+        Prefix(String) = "prefix",
+        /// It is this.
+        Path(String) = "path",
+    }
 }
 
 message! {

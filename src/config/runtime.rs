@@ -6,20 +6,22 @@ use crate::message;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
-/// Runtime settings; a later layer wins over an earlier one.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LayeredRuntime {
-    /// Unique names, at most one admin layer.
-    pub layers: Vec<RuntimeLayer>,
+message! {
+    /// Runtime settings; a later layer wins over an earlier one.
+    pub struct LayeredRuntime = "envoy.config.bootstrap.v3.LayeredRuntime", checked by check_layers {
+        /// Unique names, at most one admin layer.
+        pub layers: Vec<RuntimeLayer>,
+    }
 }
 
-/// One layer of settings.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RuntimeLayer {
-    /// Never empty.
-    pub name: String,
-    /// Where its settings come from.
-    pub specifier: LayerSpecifier,
+message! {
+    /// One layer of settings.
+    pub message RuntimeLayer = "envoy.config.bootstrap.v3.RuntimeLayer" {
+        /// Never empty.
+        pub name: String,
+        /// Where its settings come from.
+        pub specifier: LayerSpecifier => read_specifier,
+    }
 }
 
 /// Where a layer's settings come from.
@@ -59,46 +61,37 @@ impl LayeredRuntime {
     }
 }
 
-impl FromMessage for LayeredRuntime {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let layers: Vec<RuntimeLayer> = r.messages("layers")?;
-        let mut names = HashSet::new();
-        let mut admin = false;
-        let numbered = layers.iter().enumerate().filter(|_| r.is_all_of("layers", &layers));
-        for (i, layer) in numbered {
-            if !names.insert(layer.name.as_str()) {
-                let message = format!("Duplicate layer name: {}", layer.name);
-                r.refuse(&format!("layers[{i}].name"), message);
-            }
-            if layer.specifier == LayerSpecifier::Admin && std::mem::replace(&mut admin, true) {
-                let message = "Too many admin layers specified in LayeredRuntime, at most one may \
-                               be specified";
-                r.refuse(&format!("layers[{i}].admin_layer"), message);
-            }
+fn check_layers(r: &mut MessageReader<'_>, LayeredRuntime { layers }: &LayeredRuntime) {
+    if !r.is_all_of("layers", layers) {
+        return;
+    }
+    let mut names = HashSet::new();
+    let mut admin = false;
+    for (i, layer) in layers.iter().enumerate() {
+        if !names.insert(layer.name.as_str()) {
+            let message = format!("Duplicate layer name: {}", layer.name);
+            r.refuse(&format!("layers[{i}].name"), message);
         }
-        Ok(Self { layers })
+        if layer.specifier == LayerSpecifier::Admin && std::mem::replace(&mut admin, true) {
+            let message = "Too many admin layers specified in LayeredRuntime, at most one may \
+                           be specified";
+            r.refuse(&format!("layers[{i}].admin_layer"), message);
+        }
     }
 }
 
-impl FromMessage for RuntimeLayer {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let name = r.string("name")?;
-        let specifier = match r.exactly_one(&["static_layer", "disk_layer", "admin_layer"])? {
-            "static_layer" => {
-                let mut flat = Map::new();
-                for (key, path, value) in r.map("static_layer")? {
-                    flatten(key, &path, value, &mut flat)?;
-                }
-                LayerSpecifier::Static(flat)
+fn read_specifier(r: &mut MessageReader<'_>, _: &str) -> Result<LayerSpecifier, ConfigError> {
+    r.one_of(&[
+        ("static_layer", |r, name| {
+            let mut flat = Map::new();
+            for (key, path, value) in r.map(name)? {
+                flatten(key, &path, value, &mut flat)?;
             }
-            "disk_layer" => LayerSpecifier::Disk(r.required_message("disk_layer")?),
-            _ => {
-                let Empty = r.required_message("admin_layer")?;
-                LayerSpecifier::Admin
-            }
-        };
-        Ok(Self { name, specifier })
-    }
+            Ok(LayerSpecifier::Static(flat))
+        }),
+        ("disk_layer", |r, name| r.required_message(name).map(LayerSpecifier::Disk)),
+        ("admin_layer", |r, name| r.required_message(name).map(|Empty| LayerSpecifier::Admin)),
+    ])
 }
 
 struct Empty;

@@ -219,7 +219,7 @@ mod tests {
         Arc::make_mut(&mut config).load_assignment.as_mut().unwrap().endpoints[1].lb_endpoints[2]
             .endpoint
             .address =
-            Address::SocketAddress(SocketAddress { address: "x".into(), port: 1, ipv4_compat: false });
+            Address::SocketAddress(SocketAddress { address: "x".into(), port_value: 1, ipv4_compat: false });
         let error = StaticClusterImpl::new(&config, &root_scope(), false).err().unwrap();
         assert_eq!(error.path(), "load_assignment.endpoints[1].lb_endpoints[2].endpoint.address");
         assert_eq!(error.message(), "malformed IP address");

@@ -67,7 +67,11 @@ mod tests {
     use crate::config::address::{Pipe, SocketAddress};
 
     fn ip(address: &str, port: u16) -> config::Address {
-        config::Address::SocketAddress(SocketAddress { address: address.into(), port, ipv4_compat: false })
+        config::Address::SocketAddress(SocketAddress {
+            address: address.into(),
+            port_value: port,
+            ipv4_compat: false,
+        })
     }
 
     #[test]

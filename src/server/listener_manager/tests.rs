@@ -246,7 +246,7 @@ fn an_address_is_one_listeners_and_a_failure_changes_nothing() {
     let address = |port: u16| {
         config::Address::SocketAddress(config::address::SocketAddress {
             address: "127.0.0.1".into(),
-            port,
+            port_value: port,
             ipv4_compat: false,
         })
     };
@@ -278,7 +278,7 @@ fn a_removed_listener_may_come_again_while_it_drains() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = config::address::SocketAddress {
         address: "127.0.0.1".into(),
-        port: held.local_addr().unwrap().port(),
+        port_value: held.local_addr().unwrap().port(),
         ipv4_compat: false,
     };
     drop(held);
