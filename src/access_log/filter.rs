@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::instance::{AccessLogFactoryContext, LogContext};
 use crate::config::ConfigError;
 use crate::config::access_log_filter::{
-    self as config, AccessLogFilter, Comparison, ComparisonOp, FractionalPercent, GrpcStatusFilter,
-    LogTypeFilter, RuntimeUInt32,
+    self as config, AccessLogFilter, Comparison, ComparisonOp, GrpcStatusFilter, LogTypeFilter,
 };
+use crate::config::core::{FractionalPercent, RuntimeUInt32};
 use crate::config::extension::Factory;
 use crate::http::header_utility::HeaderMatcher;
 use crate::http::{HeaderId, utility};

@@ -5,6 +5,7 @@ mod callback_manager;
 pub mod free_lists;
 pub mod linked_list;
 mod local;
+pub mod re2;
 mod ticks;
 mod utc_time;
 

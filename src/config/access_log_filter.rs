@@ -1,11 +1,12 @@
 //! `envoy.config.accesslog.v3.AccessLogFilter` and its kinds.
 
 use super::access_log::AccessLogType;
+use super::core::{FractionalPercent, RuntimeUInt32};
 use super::error::{ConfigError, Kind};
 use super::extension::{Category, TypedConfig};
 use super::header_matcher::HeaderMatcher;
 use super::reader::{EnumTable, FromMessage, MessageReader};
-use crate::{enum_fields, message};
+use crate::message;
 
 /// Which streams are logged.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,17 +116,6 @@ impl FromMessage for Comparison {
 }
 
 message! {
-    /// A number that the runtime may have another one for.
-    #[derive(Eq)]
-    pub struct RuntimeUInt32 = "envoy.config.core.v3.RuntimeUInt32" {
-        /// Where it has none.
-        pub default_value: u32,
-        /// Its name there.
-        pub runtime_key: String,
-    }
-}
-
-message! {
     /// A share of streams, by their ids.
     pub struct RuntimeFilter = "envoy.config.accesslog.v3.RuntimeFilter" {
         /// The share's name in the runtime.
@@ -134,44 +124,6 @@ message! {
         pub percent_sampled: FractionalPercent,
         /// By chance instead of the id.
         pub use_independent_randomness: bool,
-    }
-}
-
-message! {
-    /// A share.
-    #[derive(Eq, Copy)]
-    pub struct FractionalPercent = "envoy.type.v3.FractionalPercent" {
-        /// So many.
-        pub numerator: u32,
-        /// Of so many.
-        pub denominator: Denominator,
-    }
-}
-
-/// What a share is a share of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Denominator {
-    /// 100.
-    #[default]
-    Hundred,
-    /// 10 000.
-    TenThousand,
-    /// 1 000 000.
-    Million,
-}
-
-impl Denominator {
-    /// API names.
-    pub const TABLE: &EnumTable<Self> =
-        &[("HUNDRED", Self::Hundred), ("TEN_THOUSAND", Self::TenThousand), ("MILLION", Self::Million)];
-
-    /// The number.
-    pub fn number(self) -> u32 {
-        match self {
-            Denominator::Hundred => 100,
-            Denominator::TenThousand => 10_000,
-            Denominator::Million => 1_000_000,
-        }
     }
 }
 
@@ -231,5 +183,3 @@ impl FromMessage for LogTypeFilter {
         })
     }
 }
-
-enum_fields! { Denominator }

@@ -103,4 +103,64 @@ message! {
     }
 }
 
-enum_fields! { RoutingPriority }
+message! {
+    /// A number that the runtime may have another one for.
+    #[derive(Eq)]
+    pub struct RuntimeUInt32 = "envoy.config.core.v3.RuntimeUInt32" {
+        /// Where it has none.
+        pub default_value: u32,
+        /// Its name there.
+        pub runtime_key: String,
+    }
+}
+
+message! {
+    /// A share.
+    #[derive(Eq, Copy)]
+    pub struct FractionalPercent = "envoy.type.v3.FractionalPercent" {
+        /// So many.
+        pub numerator: u32,
+        /// Of so many.
+        pub denominator: Denominator,
+    }
+}
+
+/// What a share is a share of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Denominator {
+    /// 100.
+    #[default]
+    Hundred,
+    /// 10 000.
+    TenThousand,
+    /// 1 000 000.
+    Million,
+}
+
+impl Denominator {
+    /// API names.
+    pub const TABLE: &EnumTable<Self> =
+        &[("HUNDRED", Self::Hundred), ("TEN_THOUSAND", Self::TenThousand), ("MILLION", Self::Million)];
+
+    /// The number.
+    pub fn number(self) -> u32 {
+        match self {
+            Denominator::Hundred => 100,
+            Denominator::TenThousand => 10_000,
+            Denominator::Million => 1_000_000,
+        }
+    }
+}
+
+message! {
+    /// A share that the runtime may have another one for.
+    #[derive(Eq)]
+    pub struct RuntimeFractionalPercent = "envoy.config.core.v3.RuntimeFractionalPercent" {
+        /// Where it has none.
+        pub default_value: FractionalPercent,
+        /// Its name there.
+        pub runtime_key: String,
+    }
+}
+
+enum_fields! { RoutingPriority, Denominator }

@@ -15,8 +15,7 @@ use super::state_operator::StateOperator;
 use crate::common::UtcTime;
 use crate::http::HeaderId;
 use crate::network::Address;
-use crate::router::RouteImpl;
-use crate::stream_info::{ResponseFlag, StreamInfoImpl};
+use crate::stream_info::{ResponseFlag, Route, StreamInfoImpl};
 use crate::upstream::ClusterInfoImpl;
 
 /// Prints one value.
@@ -205,7 +204,7 @@ impl Field {
             Field::Protocol => write_optional(line, info.protocol.get().map(|protocol| protocol.as_str())),
             Field::ResponseCode => write_number(line, info.response_code.get().unwrap_or(0).into()),
             Field::ResponseFlags(name) => write_flags(line, info, name),
-            Field::RouteName => write_optional(line, info.route().as_deref().map(RouteImpl::name)),
+            Field::RouteName => write_optional(line, info.route().as_deref().map(Route::route_name)),
             Field::BytesReceived => write_number(line, info.bytes_received()),
             Field::BytesSent => write_number(line, info.bytes_sent()),
             Field::Duration => write_milliseconds(line, info.duration()),

@@ -16,5 +16,5 @@ pub use route::{DirectResponseEntry, RouteEntry, RouteImpl};
 pub use route_config_provider::{
     RouteConfigProvider, RouteConfigProviderFactory, RouteConfigUpdate, static_provider,
 };
-pub use snapshot::{RouteConstSharedPtr, RouteTable};
+pub use snapshot::{Route, RouteConstSharedPtr, RouteTable};
 pub use virtual_host::VirtualHostImpl;

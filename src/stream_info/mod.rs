@@ -5,8 +5,10 @@
 
 mod filter_state;
 mod response_flag;
+mod route;
 mod stream_info_impl;
 
 pub use filter_state::{FilterState, Object};
 pub use response_flag::ResponseFlag;
+pub use route::Route;
 pub use stream_info_impl::StreamInfoImpl;

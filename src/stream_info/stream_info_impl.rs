@@ -12,12 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::{FilterState, ResponseFlag};
+use super::{FilterState, ResponseFlag, Route};
 use crate::common::Local;
 use crate::event;
 use crate::http::Protocol;
 use crate::network::{Address, ConnectionInfoProvider, SslConnectionInfo};
-use crate::router::RouteConstSharedPtr;
 use crate::upstream::{ClusterInfoImpl, WorkerHost};
 
 /// Flags that a stream can carry; one set beyond that is not recorded.
@@ -61,7 +60,7 @@ pub struct StreamInfoImpl {
     /// This end of the connection to the host that the request was last sent to.
     pub upstream_local_address: Cell<Option<Address>>,
     upstream_cluster_info: RefCell<Option<Local<ClusterInfoImpl>>>,
-    route: RefCell<Option<RouteConstSharedPtr>>,
+    route: RefCell<Option<Rc<dyn Route>>>,
     dynamic_metadata: OnceCell<Box<RefCell<Metadata>>>,
     filter_state: OnceCell<Box<FilterState>>,
     upstream_transport_failure_reason: RefCell<String>,
@@ -212,12 +211,12 @@ impl StreamInfoImpl {
     }
 
     /// The route of the request, once it was looked up; `None` also when there is none.
-    pub fn route(&self) -> Option<RouteConstSharedPtr> {
+    pub fn route(&self) -> Option<Rc<dyn Route>> {
         self.route.borrow().clone()
     }
 
     /// Sets the route of the request.
-    pub fn set_route(&self, route: Option<RouteConstSharedPtr>) {
+    pub fn set_route(&self, route: Option<Rc<dyn Route>>) {
         *self.route.borrow_mut() = route;
     }
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::listeners::address_json;
 use super::request::pretty;
-use super::{Request, Response, TEXT, re2};
+use super::{Request, Response, TEXT};
+use crate::common::re2;
 use crate::server::server::InstanceImpl;
 use crate::upstream::{Cluster, ClusterInfoImpl, HealthFlag, HostImpl, ResourcePriority};
 

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::request::pretty;
-use super::{Request, Response, re2};
+use super::{Request, Response};
 use crate::common::free_lists;
+use crate::common::re2;
 use crate::config::descriptor::Api;
 use crate::config::field_mask;
 use crate::server::config_dump::any;

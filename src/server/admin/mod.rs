@@ -12,7 +12,6 @@ mod help;
 mod listeners;
 mod logging;
 mod prometheus_stats;
-mod re2;
 mod request;
 mod runtime;
 mod server_info;

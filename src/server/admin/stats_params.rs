@@ -2,7 +2,8 @@
 
 use regex::Regex;
 
-use super::{Request, Response, re2};
+use super::{Request, Response};
+use crate::common::re2;
 
 /// In which form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -23,7 +23,7 @@ use crate::http::{
     HeaderMap, HeaderMapPtr, RequestDecoder, StreamCallbacks, StreamDecoder, StreamEncoder,
     StreamResetReason, codes,
 };
-use crate::router::RouteTable;
+use crate::router::{RouteConstSharedPtr, RouteTable};
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage, log_stage};
 
@@ -47,6 +47,7 @@ pub struct ActiveStream {
     snapped_route_config: OnceCell<RouteTable>,
     /// The record has the route, or that there is none.
     route_is_cached: Cell<bool>,
+    cached_route: RefCell<Option<RouteConstSharedPtr>>,
     /// Of a stream whose route says how long it may be idle.
     stream_idle_timer: Timeout,
     /// The connection's timer is for this stream, too.
@@ -112,6 +113,7 @@ impl ActiveStream {
             request_traits: RequestTraits::default(),
             snapped_route_config: OnceCell::new(),
             route_is_cached: Cell::new(false),
+            cached_route: RefCell::default(),
             stream_idle_timer: Timeout::default(),
             is_watched: Cell::new(true),
             idle_timeout: Cell::new(config.stream_idle_timeout),

@@ -214,19 +214,19 @@ impl FilterManagerCallbacks for ActiveStream {
     }
 
     fn route(&self) -> Option<RouteConstSharedPtr> {
-        let info = self.stream_info();
         if self.route_is_cached.get() {
-            return info.route();
+            return self.cached_route.borrow().clone();
         }
         let headers = self.filter_manager.request_headers();
         let route = match headers.as_ref().map(|headers| headers.try_borrow()) {
-            Some(Err(_)) => return info.route(),
+            Some(Err(_)) => return self.cached_route.borrow().clone(),
             Some(Ok(headers)) => self.route_table().route(&headers),
             None => None,
         };
         self.passed(Stage::RefreshCachedRoute, 0);
         self.route_is_cached.set(true);
-        info.set_route(route.clone());
+        self.stream_info().set_route(route.clone().map(|route| route as _));
+        self.cached_route.borrow_mut().clone_from(&route);
         route
     }
 

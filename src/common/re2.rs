@@ -1,29 +1,29 @@
-//! Regular expressions as parameters: those that RE2 takes, and its words for what is wrong with the others.
+//! Regular expressions: those that RE2 takes, and its words for what is wrong with the others.
 //!
-//! Mirrors `Utility::filterParam` of Envoy's `source/server/admin/utils.cc` and its `Regex::Utility::parseRegex`.
+//! Mirrors `Regex::Utility::parseRegex` of Envoy's `source/common/common/regex.cc`, which is RE2 there.
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ast::{self, Ast, ErrorKind, Span};
 
-/// What a compiled expression may take. A client must not keep the main thread busy.
+/// What a compiled expression may take: a client of the admin must not keep the main thread busy.
 const MAX_SIZE: usize = 1 << 20;
 /// How often something may have to be there, as in RE2.
 const MAX_REPETITIONS: u32 = 1000;
 
 /// Compiles an expression that a part of a text has to match; the error is RE2's text.
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
-    let pattern = checked(pattern)?;
+pub fn compile(pattern: &str) -> Result<Regex, String> {
+    let pattern = check(pattern)?;
     build(&pattern, &pattern)
 }
 
 /// Compiles an expression that a whole text has to match; the error is RE2's text.
-pub(super) fn compile_whole(pattern: &str) -> Result<Regex, String> {
-    let pattern = checked(pattern)?;
+pub fn compile_whole(pattern: &str) -> Result<Regex, String> {
+    let pattern = check(pattern)?;
     build(&format!(r"\A(?:{pattern})\z"), &pattern)
 }
 
-/// The pattern as [`regex`] wants it.
-fn checked(pattern: &str) -> Result<String, String> {
+/// The expression as the library that stands behind it has to have it, if RE2 takes it; the error is RE2's text.
+pub fn check(pattern: &str) -> Result<String, String> {
     let pattern = escape_literal_braces(pattern);
     let ast = ast::parse::Parser::new().parse(&pattern).map_err(|e| words(&e, &pattern))?;
     check_repetitions(&ast, MAX_REPETITIONS, &pattern)?;
