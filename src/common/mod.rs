@@ -6,6 +6,7 @@ pub mod free_lists;
 pub mod linked_list;
 mod local;
 pub mod re2;
+pub mod regex;
 mod ticks;
 mod utc_time;
 

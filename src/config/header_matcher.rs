@@ -2,6 +2,7 @@
 
 use super::error::ConfigError;
 use super::reader::{FromMessage, MessageReader};
+use crate::common::regex::CompiledMatcher;
 
 /// What a header has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +38,14 @@ pub enum HeaderMatch {
 pub struct StringMatcher {
     /// What is looked for; in lower case where the case does not count.
     pub text: String,
-    /// Where in the text it has to be.
+    /// Where in it that has to be.
     pub place: Place,
     /// The case of letters does not count.
     pub ignore_case: bool,
 }
 
 /// Where in a text something is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// It is the text.
     Whole,
@@ -54,6 +55,8 @@ pub enum Place {
     End,
     /// It is somewhere in it.
     Anywhere,
+    /// Instead of a text an expression is looked for, which has to match all of it.
+    Regex(CompiledMatcher),
 }
 
 /// The fields of both messages that say a text, and where it is looked for.
@@ -73,6 +76,7 @@ impl FromMessage for HeaderMatcher {
             "string_match",
             "present_match",
             "range_match",
+            "safe_regex_match",
             "exact_match",
             "prefix_match",
             "suffix_match",
@@ -85,10 +89,14 @@ impl FromMessage for HeaderMatcher {
             Some("range_match") => r.required_message("range_match")?,
             Some("string_match") => HeaderMatch::String(r.required_message("string_match")?),
             // The older forms.
+            Some("safe_regex_match") => {
+                HeaderMatch::String(StringMatcher::regex(r.required_message("safe_regex_match")?))
+            }
             Some(field) => {
-                let place = PLACES.iter().find(|(name, _)| field.strip_suffix("_match") == Some(name));
+                let place =
+                    PLACES.iter().find(|(name, _)| field.strip_suffix("_match") == Some(name)).cloned();
                 let text = r.string(field)?;
-                let mut place = place.map_or(Place::Whole, |(_, place)| *place);
+                let mut place = place.map_or(Place::Whole, |(_, place)| place);
                 // As Envoy has it: any value is one that is exactly nothing.
                 if text.is_empty() {
                     place = Place::Start;
@@ -110,12 +118,31 @@ impl FromMessage for HeaderMatch {
 impl FromMessage for StringMatcher {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let ignore_case = r.bool("ignore_case")?;
-        let field = r.exactly_one(&PLACES.map(|(name, _)| name))?;
-        let place = PLACES.iter().find(|(name, _)| *name == field).map_or(Place::Whole, |(_, place)| *place);
+        let field = r.exactly_one(&["exact", "prefix", "suffix", "contains", "safe_regex"])?;
+        if field == "safe_regex" {
+            return Ok(StringMatcher { ignore_case, ..StringMatcher::regex(r.required_message(field)?) });
+        }
+        let place = PLACES.iter().find(|(name, _)| *name == field).cloned();
+        let place = place.map_or(Place::Whole, |(_, place)| place);
         let mut text = r.string(field)?;
         if ignore_case {
             text.make_ascii_lowercase();
         }
         Ok(StringMatcher { text, place, ignore_case })
+    }
+}
+
+impl StringMatcher {
+    fn regex(regex: CompiledMatcher) -> Self {
+        StringMatcher { text: String::new(), place: Place::Regex(regex), ignore_case: false }
+    }
+}
+
+/// `envoy.type.matcher.v3.RegexMatcher`.
+impl FromMessage for CompiledMatcher {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.message_with("google_re2", |_| Ok(()))?;
+        let pattern = r.string("regex")?;
+        CompiledMatcher::new(&pattern).map_err(|message| r.error("regex", message))
     }
 }

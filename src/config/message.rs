@@ -74,6 +74,13 @@ impl<T: FromMessage> FieldValue for T {
     }
 }
 
+/// What is large where few have it.
+impl<T: FromMessage> FromMessage for Box<T> {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        T::read(r).map(Box::new)
+    }
+}
+
 /// What several places hold a share of.
 impl<T: FromMessage> FromMessage for Arc<T> {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {

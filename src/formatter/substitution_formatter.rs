@@ -35,6 +35,14 @@ impl Formatter {
         TextFormatter::new(format, false, &[]).map(Formatter::Text)
     }
 
+    /// As [`Formatter::new`], of which nothing is left where what it asks for is absent.
+    ///
+    /// # Errors
+    /// Envoy's text for what is wrong.
+    pub fn new_omitting_empty(format: &str) -> Result<Formatter, String> {
+        TextFormatter::new(format, true, &[]).map(Formatter::Text)
+    }
+
     /// Appends the text.
     pub fn format(&self, line: &mut Vec<u8>, context: &Context<'_>) {
         match self {

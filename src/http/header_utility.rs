@@ -6,6 +6,7 @@ use super::{HeaderMap, HeaderName};
 use crate::config::header_matcher::{self, HeaderMatch, Place, StringMatcher};
 
 /// What a header has to be, its name looked up (Envoy: `HeaderUtility::HeaderData`).
+#[derive(Debug)]
 pub struct HeaderMatcher {
     name: HeaderName,
     config: header_matcher::HeaderMatcher,
@@ -44,11 +45,13 @@ fn match_value(value: &[u8], matches: &HeaderMatch) -> bool {
     }
 }
 
-fn match_string(value: &[u8], matcher: &StringMatcher) -> bool {
+/// Whether a text is as a configuration wants it.
+pub fn match_string(value: &[u8], matcher: &StringMatcher) -> bool {
     let text = matcher.text.as_bytes();
     let is_text =
         |part: &[u8]| if matcher.ignore_case { part.eq_ignore_ascii_case(text) } else { part == text };
-    match matcher.place {
+    match &matcher.place {
+        Place::Regex(regex) => regex.matches(value),
         Place::Whole => is_text(value),
         Place::Start => value.get(..text.len()).is_some_and(is_text),
         Place::End => value.len().checked_sub(text.len()).is_some_and(|start| is_text(&value[start..])),

@@ -23,6 +23,26 @@ pub fn connection_has_token(headers: &HeaderMap, token: &str) -> bool {
     has_token(headers.get(HeaderId::Connection), token)
 }
 
+/// The value of the first parameter of this name in the query of a path, as it stands there.
+pub fn query_parameter<'a>(path: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let query = &path[memchr::memchr(b'?', path)? + 1..];
+    query.split(|&b| b == b'&').find_map(|parameter| {
+        let equals = memchr::memchr(b'=', parameter).unwrap_or(parameter.len());
+        (&parameter[..equals] == name).then(|| parameter.get(equals + 1..).unwrap_or_default())
+    })
+}
+
+/// The value of the first cookie of this name, without the quotes around it.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
+    let mut cookies = headers.get_all("cookie").flat_map(|line| line.split(|&b| b == b';'));
+    cookies.find_map(|cookie| {
+        let equals = memchr::memchr(b'=', cookie)?;
+        let value = &cookie[equals + 1..];
+        let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        (cookie[..equals].trim_ascii() == name).then_some(quoted.unwrap_or(value))
+    })
+}
+
 /// Whether the message asks for, or grants, a change of protocol.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.has(HeaderId::Upgrade) && connection_has_token(headers, "upgrade")

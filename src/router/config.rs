@@ -1,51 +1,103 @@
 //! A route configuration: virtual hosts, found by domain.
+//!
+//! Mirrors `ConfigImpl` and `RouteMatcher` of Envoy's `source/common/router/config_impl.cc`. However many virtual hosts there
+//! are, a host is looked up once, and once more for each length that the wildcards have.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::RouteRequest;
+use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::PerFilterConfigs;
-use super::virtual_host::VirtualHostImpl;
-use crate::config::{self, ConfigError};
-use crate::http::{HeaderId, HeaderMap};
+use super::route::RouteImpl;
+use super::virtual_host::{Found, VirtualHostImpl};
+use crate::config::ConfigError;
+use crate::config::route::{HeaderRules, PerFilterConfig, RouteConfiguration};
+use crate::http::HeaderId;
+use crate::runtime::LoaderImpl;
 
 /// A table; the default one has no routes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConfigImpl {
     name: String,
     virtual_hosts: Vec<VirtualHostImpl>,
+    /// What the virtual hosts have for clients that have to use TLS.
+    ssl_redirect: RouteImpl,
+    ignore_port: bool,
     /// Indexes into `virtual_hosts`.
     exact: HashMap<Vec<u8>, usize>,
-    /// `*suffix` domains without the star, longest first.
-    suffixes: Vec<(Vec<u8>, usize)>,
-    /// `prefix*` domains without the star, longest first.
-    prefixes: Vec<(Vec<u8>, usize)>,
+    /// `*suffix` domains without the star.
+    suffixes: Wildcards,
+    /// `prefix*` domains without the star.
+    prefixes: Wildcards,
     default: Option<usize>,
 }
 
-impl ConfigImpl {
-    /// Builds the table.
-    ///
-    /// # Errors
-    /// As [`VirtualHostImpl::new`].
-    pub fn new(config: &config::RouteConfiguration) -> Result<Self, ConfigError> {
-        let mut table = ConfigImpl {
-            name: config.name.clone(),
+/// Parts of domains with the virtual hosts that have them, by their lengths, the longest first.
+type Wildcards = Vec<(usize, HashMap<Vec<u8>, usize>)>;
+
+/// What is said so far down in a table.
+pub(super) struct Level<'a> {
+    pub headers: HeaderParsersOfLevels,
+    pub per_filter_configs: PerFilterConfigs,
+    /// The rules for headers of a route come behind those of its virtual host.
+    pub most_specific_wins: bool,
+    pub max_direct_body: u32,
+    pub runtime: Option<&'a LoaderImpl>,
+}
+
+impl<'a> Level<'a> {
+    /// The next level down.
+    pub fn with(&self, headers: &HeaderRules, filters: &PerFilterConfig) -> Result<Level<'a>, ConfigError> {
+        Ok(Level {
+            headers: self.headers.with(headers, self.most_specific_wins)?,
+            per_filter_configs: self.per_filter_configs.with(&filters.0)?,
+            ..*self
+        })
+    }
+}
+
+impl Default for ConfigImpl {
+    fn default() -> Self {
+        ConfigImpl {
+            name: String::new(),
             virtual_hosts: Vec::new(),
+            ssl_redirect: RouteImpl::ssl_redirect(),
+            ignore_port: false,
             exact: HashMap::new(),
             suffixes: Vec::new(),
             prefixes: Vec::new(),
             default: None,
+        }
+    }
+}
+
+impl ConfigImpl {
+    /// Builds the table. Without `runtime` its shares are those of the configuration for ever.
+    ///
+    /// # Errors
+    /// As [`VirtualHostImpl::new`].
+    pub fn new(config: &RouteConfiguration, runtime: Option<&LoaderImpl>) -> Result<Self, ConfigError> {
+        let mut table = ConfigImpl {
+            name: config.name.clone(),
+            ignore_port: config.ignore_port_in_host_matching,
+            ..ConfigImpl::default()
         };
-        let of_table = PerFilterConfigs::default().with(&config.typed_per_filter_config.0)?;
+        let none = Level {
+            headers: HeaderParsersOfLevels::default(),
+            per_filter_configs: PerFilterConfigs::default(),
+            most_specific_wins: config.most_specific_header_mutations_wins,
+            max_direct_body: config.max_direct_response_body_size_bytes,
+            runtime,
+        };
+        let here = none.with(&config.headers, &config.typed_per_filter_config)?;
         for (i, host) in config.virtual_hosts.iter().enumerate() {
-            let built = VirtualHostImpl::new(host, &of_table);
+            let built = VirtualHostImpl::new(host, &here);
             table.virtual_hosts.push(built.map_err(|e| e.within(&format!("virtual_hosts[{i}]")))?);
             for domain in &host.domains {
                 table.add_domain(domain.to_ascii_lowercase().as_bytes(), i);
             }
         }
-        table.suffixes.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
-        table.prefixes.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.len()));
         Ok(table)
     }
 
@@ -53,9 +105,9 @@ impl ConfigImpl {
         if domain == b"*" {
             self.default = Some(index);
         } else if let Some(suffix) = domain.strip_prefix(b"*") {
-            self.suffixes.push((suffix.to_vec(), index));
+            add_wildcard(&mut self.suffixes, suffix, index);
         } else if let Some(prefix) = domain.strip_suffix(b"*") {
-            self.prefixes.push((prefix.to_vec(), index));
+            add_wildcard(&mut self.prefixes, prefix, index);
         } else {
             self.exact.insert(domain.to_vec(), index);
         }
@@ -71,37 +123,52 @@ impl ConfigImpl {
         &self.virtual_hosts
     }
 
-    /// The places of the virtual host and the route that a request takes.
-    pub fn find_route(&self, headers: &HeaderMap) -> Option<(usize, usize)> {
+    pub(super) fn ssl_redirect(&self) -> &RouteImpl {
+        &self.ssl_redirect
+    }
+
+    /// The place of the virtual host for a request, and what it has for it.
+    pub(super) fn find_route(&self, request: &RouteRequest<'_>) -> Option<(usize, Found)> {
         // As Envoy: where it is not known whether the client used TLS, no route is safe to take.
-        if headers.get(HeaderId::ForwardedProto).is_some_and(<[u8]>::is_empty) {
+        if request.headers.get(HeaderId::ForwardedProto).is_some_and(<[u8]>::is_empty) {
             return None;
         }
-        let host = self.find_virtual_host(headers)?;
-        Some((host, self.virtual_hosts[host].find_route(headers)?))
+        let host = self.find_virtual_host(request)?;
+        Some((host, self.virtual_hosts[host].find_route(request)?))
     }
 
     /// The order of Envoy: exact, longest suffix, longest prefix, `*`. A star stands for at least one
     /// character.
-    fn find_virtual_host(&self, headers: &HeaderMap) -> Option<usize> {
+    fn find_virtual_host(&self, request: &RouteRequest<'_>) -> Option<usize> {
         if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
             return self.default;
         }
-        let Some(host) = headers.get(HeaderId::Authority) else { return self.default };
-        let host = lower_case(host);
+        let Some(host) = request.headers.get(HeaderId::Authority) else { return self.default };
+        let host = lower_case(if self.ignore_port { without_port(host) } else { host });
         let found = self
             .exact
             .get(&*host)
-            .or_else(|| {
-                let fits = |(s, _): &&(Vec<u8>, usize)| host.len() > s.len() && host.ends_with(s);
-                self.suffixes.iter().find(fits).map(|(_, i)| i)
-            })
-            .or_else(|| {
-                let fits = |(p, _): &&(Vec<u8>, usize)| host.len() > p.len() && host.starts_with(p);
-                self.prefixes.iter().find(fits).map(|(_, i)| i)
-            });
+            .or_else(|| find_wildcard(&self.suffixes, &host, |length| &host[host.len() - length..]))
+            .or_else(|| find_wildcard(&self.prefixes, &host, |length| &host[..length]));
         found.copied().or(self.default)
     }
+}
+
+fn add_wildcard(wildcards: &mut Wildcards, part: &[u8], index: usize) {
+    let at = wildcards.iter().position(|(length, _)| *length <= part.len()).unwrap_or(wildcards.len());
+    if wildcards.get(at).is_none_or(|(length, _)| *length != part.len()) {
+        wildcards.insert(at, (part.len(), HashMap::new()));
+    }
+    wildcards[at].1.insert(part.to_vec(), index);
+}
+
+fn find_wildcard<'a, 'h>(
+    wildcards: &'a Wildcards,
+    host: &'h [u8],
+    part: impl Fn(usize) -> &'h [u8],
+) -> Option<&'a usize> {
+    let shorter = wildcards.iter().filter(|(length, _)| *length < host.len());
+    shorter.filter_map(|(length, hosts)| hosts.get(part(*length))).next()
 }
 
 /// Most clients write a host in lower case, and it need not be copied.
@@ -109,11 +176,21 @@ fn lower_case(host: &[u8]) -> Cow<'_, [u8]> {
     if host.iter().any(u8::is_ascii_uppercase) { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
+/// A host without what stands behind its last colon, if that is a number (Envoy: `HeaderUtility::getPortStart`).
+fn without_port(host: &[u8]) -> &[u8] {
+    let Some(colon) = host.iter().rposition(|&b| b == b':') else { return host };
+    let inside_brackets = host.iter().rposition(|&b| b == b']').is_some_and(|end| end > colon);
+    let port = &host[colon + 1..];
+    let is_port = !port.is_empty() && port.iter().all(u8::is_ascii_digit);
+    if is_port && !inside_brackets { &host[..colon] } else { host }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::reader::{MessageReader, ParseContext};
     use crate::config::{NoExtensions, UnknownFields};
+    use crate::http::HeaderMap;
 
     /// A table whose virtual hosts are given as JSON.
     fn table(virtual_hosts: serde_json::Value) -> ConfigImpl {
@@ -122,14 +199,17 @@ mod tests {
         let reader =
             MessageReader::new(&context, "envoy.config.route.v3.RouteConfiguration", &config, String::new())
                 .unwrap();
-        ConfigImpl::new(&reader.read().unwrap()).unwrap()
+        ConfigImpl::new(&reader.read().unwrap(), None).unwrap()
     }
 
     fn answer(host: &str, path: &str, table: &ConfigImpl) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.set(HeaderId::Authority, host.as_bytes());
         headers.set(HeaderId::Path, path.as_bytes());
-        let (host, route) = table.find_route(&headers)?;
+        let (host, Found::Route(route)) = table.find_route(&RouteRequest { headers: &headers, random: 0 })?
+        else {
+            return None;
+        };
         Some(table.virtual_hosts()[host].routes()[route].direct_response_entry()?.body.clone())
     }
 
@@ -185,7 +265,7 @@ mod tests {
             ("/exact?x=1", Some("exact")),
             ("/exact/", None),
             ("/nocase", Some("no case")),
-            ("/a?q=1", Some("query")),
+            ("/a?q=1", Some("prefix")),
             ("/ab", Some("prefix")),
             ("/A", None),
         ] {

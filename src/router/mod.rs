@@ -3,18 +3,38 @@
 //! Mirrors Envoy's `source/common/router/config_impl.cc`. A configuration is immutable once it is
 //! built, is shared by all workers, and is taken once per stream as a snapshot.
 
+mod cluster_specifier;
 mod config;
+mod direct_response;
+mod header_parser;
+mod path_index;
 mod per_filter_config;
+mod rewrite;
 mod route;
 mod route_config_provider;
+mod route_match;
 mod snapshot;
 mod virtual_host;
 
+use crate::http::HeaderMap;
+
 pub use config::ConfigImpl;
+pub use direct_response::DirectResponseEntry;
+pub use header_parser::HeaderParser;
 pub use per_filter_config::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
-pub use route::{DirectResponseEntry, RouteEntry, RouteImpl};
+pub use rewrite::update_authority;
+pub use route::{RouteEntry, RouteImpl};
 pub use route_config_provider::{
     RouteConfigProvider, RouteConfigProviderFactory, RouteConfigUpdate, static_provider,
 };
 pub use snapshot::{Route, RouteConstSharedPtr, RouteTable};
 pub use virtual_host::VirtualHostImpl;
+
+/// What a route is looked up for.
+#[derive(Clone, Copy)]
+pub struct RouteRequest<'a> {
+    /// The headers of the request.
+    pub headers: &'a HeaderMap,
+    /// The number of the stream by which chance decides, always the same for the same stream.
+    pub random: u64,
+}

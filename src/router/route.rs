@@ -1,37 +1,44 @@
 //! One route: what it matches and what it does.
 //!
-//! Mirrors `RouteEntryImplBase` and its kinds in Envoy's `source/common/router/config_impl.cc`.
+//! Mirrors `RouteEntryImplBase` in Envoy's `source/common/router/config_impl.cc`, whose kinds are [`RouteMatch`]'s.
 
-use std::any::Any;
 use std::time::Duration;
 
+use super::RouteRequest;
+use super::cluster_specifier::ClusterSpecifier;
+use super::config::Level;
+use super::direct_response::DirectResponseEntry;
+use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::PerFilterConfigs;
-use crate::config::{self, Action, ConfigError, DataSource, PathMatch};
-use crate::http::{HeaderId, HeaderMap};
-use crate::upstream::{ClusterName, ResourcePriority};
+use super::route_match::RouteMatch;
+use crate::config::ConfigError;
+use crate::config::route::{self, Action, HostRewrite, PathRewrite};
+use crate::http::HeaderMap;
+use crate::upstream::ResourcePriority;
 
 /// A route of a virtual host.
 #[derive(Debug)]
 pub struct RouteImpl {
     name: String,
-    path: PathMatch,
-    case_sensitive: bool,
+    route_match: RouteMatch,
     action: RouteAction,
-    include_attempt_count: bool,
-    per_filter_configs: PerFilterConfigs,
+    pub(super) headers: HeaderParsersOfLevels,
+    pub(super) per_filter_configs: PerFilterConfigs,
 }
 
 #[derive(Debug)]
 enum RouteAction {
-    Route(RouteEntry),
+    Route(Box<RouteEntry>),
     DirectResponse(DirectResponseEntry),
 }
 
 /// What a route to a cluster says.
 #[derive(Debug)]
 pub struct RouteEntry {
-    /// The cluster's name.
-    pub cluster_name: ClusterName,
+    pub(super) cluster: ClusterSpecifier,
+    pub(super) path_rewrite: PathRewrite,
+    pub(super) host_rewrite: HostRewrite,
+    pub(super) append_x_forwarded_host: bool,
     /// The status when there is no such cluster.
     pub cluster_not_found_response_code: u16,
     /// The time for the whole response once the request is complete; zero is none.
@@ -42,50 +49,62 @@ pub struct RouteEntry {
     pub priority: ResourcePriority,
 }
 
-/// What a route that answers by itself says.
-#[derive(Debug)]
-pub struct DirectResponseEntry {
-    /// The status of the answer.
-    pub status: u16,
-    /// The body of the answer; may be empty.
-    pub body: String,
+impl RouteEntry {
+    /// Whether the request gets the name of the host that it is sent to.
+    pub fn auto_host_rewrite(&self) -> bool {
+        self.host_rewrite == HostRewrite::Auto
+    }
+
+    /// Whether a host that is rewritten is told in `x-forwarded-host`.
+    pub fn append_x_forwarded_host(&self) -> bool {
+        self.append_x_forwarded_host
+    }
 }
 
-/// Envoy's limit on the body of a direct response.
-const MAX_DIRECT_BODY: usize = 4096;
-
 impl RouteImpl {
-    /// Builds a route.
+    /// Builds a route below `host`.
     ///
     /// # Errors
-    /// A body file that cannot be read, or a body over 4096 bytes.
-    pub(super) fn new(
-        config: &config::Route,
-        include_attempt_count: bool,
-        of_host: &PerFilterConfigs,
-    ) -> Result<Self, ConfigError> {
+    /// A body file that cannot be read, a body that is too long, or a value of a header that is no format.
+    pub(super) fn new(config: &route::Route, host: &Level<'_>) -> Result<Self, ConfigError> {
+        let here = host.with(&config.headers, &config.typed_per_filter_config)?;
         let action = match &config.action {
-            Action::Route(route) => RouteAction::Route(RouteEntry {
-                cluster_name: ClusterName::of(&route.cluster),
+            Action::Route(route) => RouteAction::Route(Box::new(RouteEntry {
+                cluster: ClusterSpecifier::new(&route.cluster, &here.per_filter_configs)
+                    .map_err(|error| error.within("route"))?,
+                path_rewrite: route.path_rewrite.clone(),
+                host_rewrite: route.host_rewrite.clone(),
+                append_x_forwarded_host: route.append_x_forwarded_host,
                 cluster_not_found_response_code: route.cluster_not_found_response_code,
                 timeout: route.timeout,
                 idle_timeout: route.idle_timeout,
                 priority: route.priority.into(),
-            }),
-            Action::DirectResponse(direct) => RouteAction::DirectResponse(DirectResponseEntry {
-                status: direct.status,
-                body: read_body(direct.body.as_ref())
-                    .map_err(|message| ConfigError::new("direct_response.body", message))?,
-            }),
+            })),
+            Action::Redirect(redirect) => {
+                RouteAction::DirectResponse(DirectResponseEntry::of_redirect(redirect))
+            }
+            Action::DirectResponse(direct) => {
+                RouteAction::DirectResponse(DirectResponseEntry::of_text(direct, here.max_direct_body)?)
+            }
         };
         Ok(RouteImpl {
             name: config.name.clone(),
-            path: config.route_match.path.clone(),
-            case_sensitive: config.route_match.case_sensitive,
+            route_match: RouteMatch::new(&config.route_match, here.runtime),
             action,
-            include_attempt_count,
-            per_filter_configs: of_host.with(&config.typed_per_filter_config.0)?,
+            headers: here.headers,
+            per_filter_configs: here.per_filter_configs,
         })
+    }
+
+    /// That of clients that have to use TLS.
+    pub(super) fn ssl_redirect() -> Self {
+        RouteImpl {
+            name: String::new(),
+            route_match: RouteMatch::any(),
+            action: RouteAction::DirectResponse(DirectResponseEntry::of_ssl_redirect()),
+            headers: HeaderParsersOfLevels::default(),
+            per_filter_configs: PerFilterConfigs::default(),
+        }
     }
 
     /// The route's name; may be empty.
@@ -93,19 +112,8 @@ impl RouteImpl {
         &self.name
     }
 
-    /// Whether requests say how often they were tried.
-    pub fn include_attempt_count(&self) -> bool {
-        self.include_attempt_count
-    }
-
-    /// What the route says to the filter of this name or, without that, its virtual host or table.
-    pub fn most_specific_filter_config<T: Any>(&self, name: &str) -> Option<&T> {
-        self.per_filter_configs.all(name).next_back()
-    }
-
-    /// What the table, the virtual host and the route say to the filter of this name, for one that adds it up.
-    pub fn filter_configs<T: Any>(&self, name: &str) -> impl Iterator<Item = &T> {
-        self.per_filter_configs.all(name)
+    pub(super) fn route_match(&self) -> &RouteMatch {
+        &self.route_match
     }
 
     /// The entry of a route to a cluster.
@@ -124,37 +132,13 @@ impl RouteImpl {
         }
     }
 
-    /// Whether the route takes this request. A prefix is held against the path with its query, an
-    /// exact path against the path without.
-    pub fn matches(&self, headers: &HeaderMap) -> bool {
-        // A CONNECT has no path; no route takes it yet.
-        let Some(path) = headers.get(HeaderId::Path) else { return false };
-        match &self.path {
-            PathMatch::Prefix(prefix) => {
-                path.get(..prefix.len()).is_some_and(|start| self.equal(start, prefix.as_bytes()))
-            }
-            PathMatch::Path(exact) => {
-                let end = path.iter().position(|&b| b == b'?').unwrap_or(path.len());
-                self.equal(&path[..end], exact.as_bytes())
-            }
-        }
+    /// Where an answer of the route's own sends the client; `None` for nowhere.
+    pub fn location(&self, headers: &mut HeaderMap, insert_original_path: bool) -> Option<Vec<u8>> {
+        self.direct_response_entry()?.location(&self.route_match, headers, insert_original_path)
     }
 
-    fn equal(&self, a: &[u8], b: &[u8]) -> bool {
-        if self.case_sensitive { a == b } else { a.eq_ignore_ascii_case(b) }
+    /// Whether the route takes this request.
+    pub fn matches(&self, request: &RouteRequest<'_>) -> bool {
+        self.route_match.matches(request)
     }
-}
-
-fn read_body(source: Option<&DataSource>) -> Result<String, String> {
-    let body = match source {
-        None => String::new(),
-        Some(DataSource::InlineString(text)) => text.clone(),
-        Some(DataSource::Filename(name)) => {
-            std::fs::read_to_string(name).map_err(|e| format!("unable to read file '{name}': {e}"))?
-        }
-    };
-    if body.len() > MAX_DIRECT_BODY {
-        return Err(format!("response body size is {} bytes; maximum is {MAX_DIRECT_BODY}", body.len()));
-    }
-    Ok(body)
 }

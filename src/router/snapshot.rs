@@ -3,14 +3,19 @@
 //! In Envoy each stream shares the table and the route with all threads. Here a route is shared by the streams of a worker,
 //! which makes it when the first of them takes it, so that the count of who has it is the worker's own.
 
+use std::any::Any;
 use std::cell::OnceCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{ConfigImpl, RouteImpl, VirtualHostImpl};
-use crate::http::HeaderMap;
-use crate::stream_info;
+use super::cluster_specifier::WeightedCluster;
+use super::rewrite::{rewrite_path, rewritten_host, update_authority};
+use super::virtual_host::Found;
+use super::{ConfigImpl, RouteImpl, RouteRequest, VirtualHostImpl};
+use crate::http::{HeaderId, HeaderMap};
+use crate::stream_info::{self, StreamInfoImpl};
+use crate::upstream::ClusterName;
 
 /// A worker's handle to a table that all workers share.
 #[derive(Clone)]
@@ -19,44 +24,158 @@ pub struct RouteTable(Rc<OnWorker>);
 struct OnWorker {
     config: Arc<ConfigImpl>,
     /// By the places of virtual hosts and routes; those that were taken.
-    taken: Box<[Box<[OnceCell<RouteConstSharedPtr>]>]>,
+    taken: Box<[Taken]>,
+}
+
+struct Taken {
+    routes: Box<[OnceCell<RouteConstSharedPtr>]>,
+    ssl_redirect: OnceCell<RouteConstSharedPtr>,
 }
 
 impl RouteTable {
     /// A handle for the calling worker.
     pub fn new(config: Arc<ConfigImpl>) -> Self {
-        let none = |host: &VirtualHostImpl| host.routes().iter().map(|_| OnceCell::new()).collect();
+        let none = |host: &VirtualHostImpl| Taken {
+            routes: host.routes().iter().map(|_| OnceCell::new()).collect(),
+            ssl_redirect: OnceCell::new(),
+        };
         let taken = config.virtual_hosts().iter().map(none).collect();
         RouteTable(Rc::new(OnWorker { config, taken }))
     }
 
     /// The route that a request takes.
-    pub fn route(&self, headers: &HeaderMap) -> Option<RouteConstSharedPtr> {
+    pub fn route(&self, request: &RouteRequest<'_>) -> Option<RouteConstSharedPtr> {
         let config = &self.0.config;
-        let (virtual_host, route) = config.find_route(headers)?;
-        let taken = self.0.taken[virtual_host][route].get_or_init(|| {
-            let config = config.clone();
-            Rc::new(Route { config, virtual_host: virtual_host as u32, route: route as u32 })
-        });
-        Some(taken.clone())
+        let (virtual_host, found) = config.find_route(request)?;
+        let taken = &self.0.taken[virtual_host];
+        let make = |place| Rc::new(Route::new(config, virtual_host, place));
+        Some(match found {
+            Found::Route(place) => {
+                let route = taken.routes[place].get_or_init(|| make(Some(place)));
+                route.cluster_entry(request).unwrap_or_else(|| route.clone())
+            }
+            Found::SslRedirect => taken.ssl_redirect.get_or_init(|| make(None)).clone(),
+        })
     }
 }
 
 /// A route that a stream has, for as long as it wants.
 pub type RouteConstSharedPtr = Rc<Route>;
 
-/// A route, with the table that it is in.
+/// A route, with the table that it is in. Where it leads to one of several clusters this is the route to one of them.
 pub struct Route {
     config: Arc<ConfigImpl>,
     virtual_host: u32,
-    route: u32,
+    /// `None` for the one that sends clients to TLS.
+    route: Option<u32>,
+    weighted: Option<u32>,
+    /// The cluster's name as the request had it.
+    named: Option<ClusterName>,
+    /// The routes to each of several clusters, those that were taken.
+    entries: OnceCell<Box<[OnceCell<RouteConstSharedPtr>]>>,
 }
 
 impl Route {
+    fn new(config: &Arc<ConfigImpl>, virtual_host: usize, route: Option<usize>) -> Self {
+        Route {
+            config: config.clone(),
+            virtual_host: virtual_host as u32,
+            route: route.map(|place| place as u32),
+            weighted: None,
+            named: None,
+            entries: OnceCell::new(),
+        }
+    }
+
+    /// The route to the cluster that is picked for, or named by, this request, if there is something to pick.
+    fn cluster_entry(&self, request: &RouteRequest<'_>) -> Option<RouteConstSharedPtr> {
+        let cluster = &self.route_entry()?.cluster;
+        let Some(picked) = cluster.pick(request) else {
+            return cluster
+                .cluster_name(None)
+                .is_none()
+                .then(|| Rc::new(self.named_by(request.headers, None)));
+        };
+        if cluster.cluster_name(Some(picked)).is_none() {
+            return Some(Rc::new(self.named_by(request.headers, Some(picked))));
+        }
+        let none = || (0..cluster.num_weighted()).map(|_| OnceCell::new()).collect();
+        let entry = self.entries.get_or_init(none)[picked].get_or_init(|| {
+            let route =
+                Route::new(&self.config, self.virtual_host as usize, self.route.map(|place| place as usize));
+            Rc::new(Route { weighted: Some(picked as u32), ..route })
+        });
+        Some(entry.clone())
+    }
+
+    /// The route of this one request, which names its cluster.
+    fn named_by(&self, headers: &HeaderMap, weighted: Option<usize>) -> Self {
+        let route =
+            Route::new(&self.config, self.virtual_host as usize, self.route.map(|place| place as usize));
+        let named = self.route_entry().map(|entry| entry.cluster.named_by(weighted, headers));
+        Route { weighted: weighted.map(|index| index as u32), named, ..route }
+    }
+
     /// The virtual host that the route is of.
     #[inline]
     pub fn virtual_host(&self) -> &VirtualHostImpl {
         &self.config.virtual_hosts()[self.virtual_host as usize]
+    }
+
+    fn weighted(&self) -> Option<&WeightedCluster> {
+        self.route_entry()?.cluster.weighted(self.weighted? as usize)
+    }
+
+    /// The cluster that the route leads to; `None` for one that answers by itself.
+    #[inline]
+    pub fn cluster_name(&self) -> Option<&ClusterName> {
+        let cluster = &self.route_entry()?.cluster;
+        self.named.as_ref().or_else(|| cluster.cluster_name(self.weighted.map(|index| index as usize)))
+    }
+
+    /// Makes of a request what its upstream is to get: what rules say of headers, then another host, then another path. What
+    /// host and path were is told to the upstream if `insert_original` says so.
+    pub fn finalize_request_headers(
+        &self,
+        headers: &mut HeaderMap,
+        info: &StreamInfoImpl,
+        insert_original: bool,
+    ) {
+        if let Some(weighted) = self.weighted() {
+            weighted.request_headers.iter().for_each(|parser| parser.evaluate_request(headers, info));
+            if !weighted.host_rewrite.is_empty() {
+                headers.set(HeaderId::Authority, weighted.host_rewrite.as_bytes());
+            }
+        }
+        self.headers.request.iter().for_each(|parser| parser.evaluate_request(headers, info));
+        let Some(entry) = self.route_entry() else { return };
+        if let Some(host) = rewritten_host(&entry.host_rewrite, headers) {
+            update_authority(headers, &host, entry.append_x_forwarded_host, insert_original);
+        }
+        rewrite_path(&entry.path_rewrite, self.route_match(), headers, insert_original);
+    }
+
+    /// Does what rules say to the headers of a response to `request`.
+    pub fn finalize_response_headers(
+        &self,
+        headers: &mut HeaderMap,
+        request: Option<&HeaderMap>,
+        info: &StreamInfoImpl,
+    ) {
+        let weighted = self.weighted().and_then(|weighted| weighted.response_headers.as_deref());
+        let parsers = weighted.into_iter().chain(self.headers.response.iter());
+        parsers.for_each(|parser| parser.evaluate_response(headers, request, info));
+    }
+
+    /// What the cluster that was picked, the route, its virtual host or its table says to the filter of this name: the first
+    /// of them that says something.
+    pub fn most_specific_filter_config<T: Any>(&self, name: &str) -> Option<&T> {
+        self.filter_configs(name).next_back()
+    }
+
+    /// What each of them says to the filter of this name, the most specific last, for one that adds it up.
+    pub fn filter_configs<T: Any>(&self, name: &str) -> impl DoubleEndedIterator<Item = &T> {
+        self.weighted().map_or(&self.per_filter_configs, |weighted| &weighted.per_filter_configs).all(name)
     }
 }
 
@@ -65,7 +184,10 @@ impl Deref for Route {
 
     #[inline]
     fn deref(&self) -> &RouteImpl {
-        &self.virtual_host().routes()[self.route as usize]
+        match self.route {
+            Some(place) => &self.virtual_host().routes()[place as usize],
+            None => self.config.ssl_redirect(),
+        }
     }
 }
 

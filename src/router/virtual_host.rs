@@ -1,15 +1,31 @@
 //! A virtual host: its routes, tried in order.
 
-use super::per_filter_config::PerFilterConfigs;
+use super::RouteRequest;
+use super::config::Level;
+use super::path_index::PathIndex;
 use super::route::RouteImpl;
-use crate::config::{self, ConfigError};
-use crate::http::HeaderMap;
+use crate::config::ConfigError;
+use crate::config::route::{self, TlsRequirementType};
+use crate::http::HeaderId;
 
 /// A virtual host of a route configuration.
 #[derive(Debug)]
 pub struct VirtualHostImpl {
     name: String,
     routes: Vec<RouteImpl>,
+    index: Option<PathIndex>,
+    require_tls: TlsRequirementType,
+    include_request_attempt_count: bool,
+    include_attempt_count_in_response: bool,
+}
+
+/// What a virtual host has for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    /// The route of this place.
+    Route(usize),
+    /// That the client has to use TLS.
+    SslRedirect,
 }
 
 impl VirtualHostImpl {
@@ -17,21 +33,19 @@ impl VirtualHostImpl {
     ///
     /// # Errors
     /// As [`RouteImpl::new`].
-    pub(super) fn new(
-        config: &config::VirtualHost,
-        of_table: &PerFilterConfigs,
-    ) -> Result<Self, ConfigError> {
-        let of_host = of_table.with(&config.typed_per_filter_config.0)?;
-        let routes = config
-            .routes
-            .iter()
-            .enumerate()
-            .map(|(i, route)| {
-                RouteImpl::new(route, config.include_request_attempt_count, &of_host)
-                    .map_err(|error| error.within(&format!("routes[{i}]")))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(VirtualHostImpl { name: config.name.clone(), routes })
+    pub(super) fn new(config: &route::VirtualHost, table: &Level<'_>) -> Result<Self, ConfigError> {
+        let here = table.with(&config.headers, &config.typed_per_filter_config)?;
+        let route =
+            |(i, route)| RouteImpl::new(route, &here).map_err(|error| error.within(&format!("routes[{i}]")));
+        let routes: Vec<_> = config.routes.iter().enumerate().map(route).collect::<Result<_, _>>()?;
+        Ok(VirtualHostImpl {
+            name: config.name.clone(),
+            index: PathIndex::new(routes.iter().map(RouteImpl::route_match)),
+            routes,
+            require_tls: config.require_tls,
+            include_request_attempt_count: config.include_request_attempt_count,
+            include_attempt_count_in_response: config.include_attempt_count_in_response,
+        })
     }
 
     /// The virtual host's name.
@@ -44,8 +58,32 @@ impl VirtualHostImpl {
         &self.routes
     }
 
-    /// The place of the first route that takes this request.
-    pub fn find_route(&self, headers: &HeaderMap) -> Option<usize> {
-        self.routes.iter().position(|route| route.matches(headers))
+    /// Whether requests say to the upstream how often they were tried.
+    pub fn include_attempt_count_in_request(&self) -> bool {
+        self.include_request_attempt_count
+    }
+
+    /// Whether responses say to the client how often the request was tried.
+    pub fn include_attempt_count_in_response(&self) -> bool {
+        self.include_attempt_count_in_response
+    }
+
+    /// The first route that takes this request (Envoy: `getRouteFromEntries`).
+    pub(super) fn find_route(&self, request: &RouteRequest<'_>) -> Option<Found> {
+        if self.require_tls != TlsRequirementType::None && self.needs_tls(request) {
+            return Some(Found::SslRedirect);
+        }
+        let path = request.headers.get(HeaderId::Path);
+        let found = match (&self.index, path) {
+            (Some(index), Some(path)) => index.find(path, |place| self.routes[place].matches(request)),
+            _ => self.routes.iter().position(|route| route.matches(request)),
+        };
+        found.map(Found::Route)
+    }
+
+    fn needs_tls(&self, request: &RouteRequest<'_>) -> bool {
+        let is_external = || request.headers.get(HeaderId::EnvoyInternalRequest) != Some(b"true");
+        request.headers.get(HeaderId::ForwardedProto) != Some(b"https")
+            && (self.require_tls == TlsRequirementType::All || is_external())
     }
 }

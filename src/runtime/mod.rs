@@ -8,6 +8,7 @@
 mod entry;
 mod layers;
 mod loader;
+mod share;
 mod snapshot;
 #[cfg(test)]
 mod test_folder;
@@ -15,4 +16,5 @@ mod test_folder;
 pub use entry::{Denominator, Entry, FractionalPercent};
 pub use layers::OverrideLayer;
 pub use loader::{LoaderImpl, NoAdminLayer, RuntimeUser};
+pub use share::RuntimeShare;
 pub use snapshot::SnapshotImpl;

@@ -210,8 +210,12 @@ fn errors_in_routes_name_the_full_path() {
             format!("{route}.match: only one of 'prefix' and 'path' may be set"),
         ),
         (
-            json!({"match": {"safe_regex": {"regex": "x"}}, "direct_response": answer}),
-            format!("{route}.match.safe_regex: this field is not supported yet"),
+            json!({"match": {"safe_regex": {"regex": "("}}, "direct_response": answer}),
+            format!("{route}.match.safe_regex.regex: missing ): ("),
+        ),
+        (
+            json!({"match": {"prefix": "/", "filter_state": [{"key": "a"}]}, "direct_response": answer}),
+            format!("{route}.match.filter_state: this field is not supported yet"),
         ),
         (
             json!({"match": {"prefix": "/"}}),

@@ -73,7 +73,7 @@ fn build(bootstrap: &Bootstrap) -> u64 {
     let chains = bootstrap.static_resources.listeners.iter().flat_map(|listener| &listener.filter_chains);
     let filters = chains.flat_map(|chain| &chain.filters);
     let outcomes = filters.filter_map(HttpConnectionManager::of);
-    let outcomes = outcomes.map(|hcm| ConfigImpl::new(&hcm.route_config).map(drop).is_ok());
+    let outcomes = outcomes.map(|hcm| ConfigImpl::new(&hcm.route_config, None).map(drop).is_ok());
     hash((outcomes.take(3).collect::<Vec<_>>(), bootstrap.static_resources.clusters.len().min(3)))
 }
 

@@ -91,12 +91,12 @@ fn filters() {
             ".or_filter.filters[1].header_filter.header: value is required",
         ),
         (
-            json!({"header_filter": {"header": {"name": "x", "safe_regex_match": {"regex": "x"}}}}),
-            ".header_filter.header.safe_regex_match: this field is not supported yet",
+            json!({"header_filter": {"header": {"name": "x", "safe_regex_match": {"regex": "("}}}}),
+            ".header_filter.header.safe_regex_match.regex: missing ): (",
         ),
         (
-            json!({"header_filter": {"header": {"name": "x", "string_match": {"safe_regex": {"regex": "x"}}}}}),
-            ".header_filter.header.string_match.safe_regex: this field is not supported yet",
+            json!({"header_filter": {"header": {"name": "x", "string_match": {"safe_regex": {"regex": "["}}}}}),
+            ".header_filter.header.string_match.safe_regex.regex: missing ]: [",
         ),
         (
             json!({"response_flag_filter": {"flags": ["UH", "XX"]}}),

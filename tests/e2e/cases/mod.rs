@@ -25,6 +25,7 @@ mod resets;
 mod resources;
 mod response_bodies;
 mod response_heads;
+mod routes;
 mod runtime;
 mod signals;
 mod startup;

@@ -8,6 +8,7 @@ mod config;
 mod expect;
 mod faults;
 mod nginx;
+mod pairs;
 mod proxy;
 mod runner;
 mod upstream;
@@ -23,6 +24,7 @@ pub use expect::{
 };
 pub use faults::{Fault, Faults, Threads};
 pub use nginx::Nginx;
+pub use pairs::Pairs;
 pub use proxy::{Kind, Launch, Proxy, new_directory};
 pub use runner::{Site, proxies, run};
 pub use upstream::Action;

@@ -47,6 +47,10 @@ pub trait FilterManagerCallbacks {
     /// The route of the request, looked up when it is first wanted, and anew when it was cleared. While a filter has
     /// hold of the headers it is that of before.
     fn route(&self) -> Option<RouteConstSharedPtr>;
+    /// The route that was looked up before, if any.
+    fn cached_route(&self) -> Option<RouteConstSharedPtr> {
+        None
+    }
     /// Forgets the route.
     fn clear_route_cache(&self);
 

@@ -131,6 +131,16 @@ impl FilterManager {
         data.reset_imminent
     }
 
+    /// Does what the rules of a route to a cluster say (Envoy: `FilterManager::sendLocalReplyViaFilterChain`).
+    fn finalize_reply_headers(&self, headers: &mut HeaderMap) {
+        let mut route = None;
+        self.with_host(|host| route = host.cached_route());
+        let Some(route) = route.filter(|route| route.route_entry().is_some()) else { return };
+        let request = self.request_headers();
+        let request = request.as_ref().and_then(|headers| headers.try_borrow().ok());
+        route.finalize_response_headers(headers, request.as_deref(), self.stream_info());
+    }
+
     /// gRPC gets a status in the head.
     fn make_local_reply(
         &self,
@@ -141,6 +151,7 @@ impl FilterManager {
         let mut headers = HeaderMap::new();
         let (grpc, is_head) = (self.state.is_grpc.get(), self.state.is_head.get());
         headers.set_status(if grpc { 200 } else { status });
+        self.finalize_reply_headers(&mut headers);
         if let Some(modify) = modify_headers {
             modify(&mut headers);
         }

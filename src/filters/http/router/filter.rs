@@ -22,11 +22,11 @@ use crate::filters::http::{
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, codes, utility};
 use crate::network::ConnectionImpl;
-use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry};
+use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry, update_authority};
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::load_balancer::LoadBalancerContext;
-use crate::upstream::{ClusterInfoImpl, ResponseOrigin, WorkerHost};
+use crate::upstream::{ClusterInfoImpl, ClusterName, ResponseOrigin, WorkerHost};
 
 /// Request headers that the router takes for itself.
 const RETRY_HEADERS: &[HeaderId] = &[
@@ -44,6 +44,8 @@ pub struct Filter {
     pub(super) connection_id: Cell<u64>,
     pub(super) stream_id: Cell<u64>,
     cluster: OnceCell<Rc<ClusterEntry>>,
+    /// Of a request that goes to a cluster.
+    route: OnceCell<RouteConstSharedPtr>,
     downstream_headers: RefCell<Option<HeaderMapPtr>>,
     downstream_trailers: RefCell<Option<HeaderMapPtr>>,
     upstream_request: RefCell<Option<Rc<UpstreamRequest>>>,
@@ -75,6 +77,7 @@ impl Filter {
             connection_id: Cell::new(0),
             stream_id: Cell::new(0),
             cluster: OnceCell::new(),
+            route: OnceCell::new(),
             downstream_headers: RefCell::default(),
             downstream_trailers: RefCell::default(),
             upstream_request: RefCell::default(),
@@ -140,7 +143,16 @@ impl Filter {
 
     fn send_local_reply(&self, status: u16, body: &str, details: impl Into<Cow<'static, str>>) {
         if let Some(callbacks) = self.callbacks() {
-            callbacks.send_local_reply(status, body, None, details.into());
+            let modify = |headers: &mut HeaderMap| self.add_attempt_count(headers);
+            callbacks.send_local_reply(status, body, Some(&modify), details.into());
+        }
+    }
+
+    /// Tells the client how often the request was tried, where its virtual host says so.
+    fn add_attempt_count(&self, headers: &mut HeaderMap) {
+        let Some((route, info)) = self.route.get().zip(self.stream_info()) else { return };
+        if route.virtual_host().include_attempt_count_in_response() {
+            headers.set_int(HeaderId::EnvoyAttemptCount, info.attempt_count.get().into());
         }
     }
 
@@ -158,28 +170,25 @@ impl Filter {
         self.send_local_reply(404, "", "route_not_found");
     }
 
-    fn direct_response(&self, entry: &DirectResponseEntry) {
+    fn direct_response(
+        &self,
+        route: &RouteConstSharedPtr,
+        entry: &DirectResponseEntry,
+        headers: &HeaderMapPtr,
+    ) {
         self.config.stats.rq_direct_response.inc();
-        // A redirect without a place to go leads to itself, as Envoy's does.
-        let location = (300..400).contains(&entry.status).then(|| self.own_url()).flatten();
+        let location = route.location(&mut headers.borrow_mut(), !self.config.suppress_envoy_headers);
         let Some(callbacks) = self.callbacks() else { return };
-        let modify = move |headers: &mut HeaderMap| {
+        let modify = |response: &mut HeaderMap| {
             if let Some(location) = &location {
-                headers.set(HeaderId::Location, location);
+                response.set(HeaderId::Location, location);
             }
+            route.finalize_response_headers(response, Some(&headers.borrow()), callbacks.stream_info());
         };
         callbacks.send_local_reply(entry.status, &entry.body, Some(&modify), "direct_response".into());
     }
 
-    fn own_url(&self) -> Option<Vec<u8>> {
-        let headers = self.downstream_headers()?;
-        let headers = headers.borrow();
-        let part = |id| headers.get(id).unwrap_or_default();
-        let scheme = part(HeaderId::Scheme);
-        Some([scheme, b"://", part(HeaderId::Authority), part(HeaderId::Path)].concat())
-    }
-
-    fn unknown_cluster(&self, entry: &RouteEntry) {
+    fn unknown_cluster(&self, name: &ClusterName, entry: &RouteEntry) {
         self.config.stats.no_cluster.inc();
         envoy_stream_log!(
             Router,
@@ -187,7 +196,7 @@ impl Filter {
             self.connection_id.get(),
             self.stream_id.get(),
             "unknown cluster '{}'",
-            entry.cluster_name
+            name
         );
         self.set_response_flag(ResponseFlag::NoClusterFound);
         self.send_local_reply(entry.cluster_not_found_response_code, "", "cluster_not_found");
@@ -240,8 +249,9 @@ impl Filter {
         headers: &HeaderMapPtr,
         end_stream: bool,
     ) {
-        let Some(cluster) = self.config.cluster_manager.get(&entry.cluster_name) else {
-            return self.unknown_cluster(entry);
+        let Some(name) = route.cluster_name() else { return };
+        let Some(cluster) = self.config.cluster_manager.get(name) else {
+            return self.unknown_cluster(name, entry);
         };
         let cluster = self.cluster.get_or_init(|| cluster);
         envoy_stream_log!(
@@ -250,7 +260,7 @@ impl Filter {
             self.connection_id.get(),
             self.stream_id.get(),
             "cluster '{}' match for URL '{}'",
-            entry.cluster_name,
+            name,
             String::from_utf8_lossy(headers.borrow().get(HeaderId::Path).unwrap_or_default())
         );
         if let Some(info) = self.stream_info() {
@@ -263,6 +273,7 @@ impl Filter {
         if let Some(info) = self.stream_info() {
             info.attempt_count.set(1);
         }
+        self.route.get_or_init(|| route.clone());
         let Some(pool) = self.conn_pool(cluster, entry) else { return self.no_healthy_upstream() };
         self.prepare_headers(&mut headers.borrow_mut(), route, entry);
         envoy_stream_log!(
@@ -291,7 +302,8 @@ impl Filter {
     fn send_overloaded_reply(&self, status: u16, body: &str, details: Cow<'static, str>) {
         let Some(callbacks) = self.callbacks() else { return };
         let suppress = self.config.suppress_envoy_headers;
-        let modify = move |headers: &mut HeaderMap| {
+        let modify = |headers: &mut HeaderMap| {
+            self.add_attempt_count(headers);
             if !suppress {
                 headers.set(HeaderId::EnvoyOverloaded, b"true");
             }
@@ -310,10 +322,27 @@ impl Filter {
             self.timeout_response_code.set(204);
             headers.remove(HeaderId::EnvoyUpstreamRequestTimeoutAltResponse);
         }
-        if route.include_attempt_count() {
+        if route.virtual_host().include_attempt_count_in_request() {
             headers.set(HeaderId::EnvoyAttemptCount, b"1");
         }
+        if let Some(info) = self.stream_info() {
+            route.finalize_request_headers(headers, info, !self.config.suppress_envoy_headers);
+        }
         RETRY_HEADERS.iter().for_each(|&id| headers.remove(id));
+    }
+
+    /// Gives the request the name of the host that it goes to, where its route says so.
+    pub(super) fn rewrite_host(&self, headers: &mut HeaderMap, host: &WorkerHost) {
+        let Some(entry) = self.route.get().and_then(|route| route.route_entry()) else { return };
+        if entry.auto_host_rewrite() && !host.hostname().is_empty() {
+            let insert_original = !self.config.suppress_envoy_headers;
+            update_authority(
+                headers,
+                host.hostname().as_bytes(),
+                entry.append_x_forwarded_host(),
+                insert_original,
+            );
+        }
     }
 
     /// The whole request has been seen: from here the response is timed.
@@ -384,7 +413,7 @@ impl StreamDecoderFilter for Filter {
             }
             Some(route) => {
                 if let Some(direct) = route.direct_response_entry() {
-                    self.direct_response(direct);
+                    self.direct_response(route, direct, headers);
                 } else if let Some(entry) = route.route_entry() {
                     self.route_to(route, entry, headers, end_stream);
                 }

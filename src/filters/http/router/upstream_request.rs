@@ -290,6 +290,9 @@ impl UpstreamRequest {
     /// Sends what there is of the request.
     fn send_request(&self, parent: &Filter, encoder: &Rc<dyn StreamEncoder>) {
         let Some(headers) = parent.downstream_headers() else { return };
+        if let Some(host) = self.host() {
+            parent.rewrite_host(&mut headers.borrow_mut(), &host);
+        }
         let has_body = self.buffered_request_body.borrow().is_some();
         let trailers = self.encode_trailers.get();
         let complete = self.encode_complete.get();

@@ -146,7 +146,8 @@ impl ConnectionManagerConfig {
                 &context.listener_scope.create_scope(&prefix),
             ),
             route_config_provider: static_provider(Arc::new(
-                ConfigImpl::new(&config.route_config).map_err(|error| error.within("route_config"))?,
+                ConfigImpl::new(&config.route_config, Some(&server.runtime))
+                    .map_err(|error| error.within("route_config"))?,
             )),
             filter_factories,
             access_logs,

@@ -163,6 +163,7 @@ impl Filter {
             self.canary.set(is_canary(&headers, host));
             headers.status()
         };
+        self.finalize_response_headers(&mut headers.borrow_mut());
         self.charge_upstream_code(status, host, self.canary.get());
         if !codes::is_5xx(status) {
             self.charge_success(host, &headers, end_stream);
@@ -175,6 +176,14 @@ impl Filter {
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_headers(headers, end_stream, "via_upstream");
         }
+    }
+
+    fn finalize_response_headers(&self, headers: &mut HeaderMap) {
+        let Some((route, info)) = self.route.get().zip(self.stream_info()) else { return };
+        info.response_code.set(Some(headers.status()));
+        let request = self.downstream_headers.borrow().clone();
+        route.finalize_response_headers(headers, request.as_ref().map(|r| r.borrow()).as_deref(), info);
+        self.add_attempt_count(headers);
     }
 
     fn charge_success(&self, host: Option<&Rc<WorkerHost>>, headers: &HeaderMapPtr, end_stream: bool) {

@@ -38,7 +38,7 @@ use crate::http::{
     StreamResetReason,
 };
 use crate::network::Address;
-use crate::router::{ConfigImpl, RouteConstSharedPtr, RouteTable};
+use crate::router::{ConfigImpl, RouteConstSharedPtr, RouteRequest, RouteTable};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
 use crate::thread_local;
@@ -346,7 +346,7 @@ impl FilterManagerCallbacks for Host {
     fn route(&self) -> Option<RouteConstSharedPtr> {
         let headers = self.manager.request_headers()?;
         let headers = headers.borrow();
-        self.routes.route(&headers)
+        self.routes.route(&RouteRequest { headers: &headers, random: 0 })
     }
 
     fn clear_route_cache(&self) {}
@@ -393,7 +393,7 @@ impl Fixture {
             suppress_envoy_headers: false,
             respect_expected_rq_timeout: false,
         }));
-        let routes = RouteTable::new(Arc::new(ConfigImpl::new(&hcm.route_config).unwrap()));
+        let routes = RouteTable::new(Arc::new(ConfigImpl::new(&hcm.route_config, None).unwrap()));
         let scope = stats.root_scope();
         Fixture { dispatcher, clusters, pool, routes, router, scope, failed: RefCell::default() }
     }

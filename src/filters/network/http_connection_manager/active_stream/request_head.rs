@@ -74,8 +74,8 @@ impl ActiveStream {
 
     /// Has the log name the cluster of a request that does not come as far as the router, which does so otherwise.
     fn note_cluster(&self, route: &RouteConstSharedPtr) {
-        let entry = route.route_entry();
-        if let Some(cluster) = entry.and_then(|entry| self.config.cluster_manager.get(&entry.cluster_name)) {
+        let name = route.cluster_name();
+        if let Some(cluster) = name.and_then(|name| self.config.cluster_manager.get(name)) {
             self.stream_info().set_upstream_cluster_info(cluster.info());
         }
     }

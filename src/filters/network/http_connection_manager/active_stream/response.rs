@@ -15,7 +15,7 @@ use crate::filters::network::http_connection_manager::conn_manager::{ConnectionM
 use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMapPtr, Protocol, utility};
 use crate::network::ConnectionImpl;
-use crate::router::RouteConstSharedPtr;
+use crate::router::{RouteConstSharedPtr, RouteRequest};
 use crate::trace::{Stage, log_stage};
 
 impl ActiveStream {
@@ -220,7 +220,10 @@ impl FilterManagerCallbacks for ActiveStream {
         let headers = self.filter_manager.request_headers();
         let route = match headers.as_ref().map(|headers| headers.try_borrow()) {
             Some(Err(_)) => return self.cached_route.borrow().clone(),
-            Some(Ok(headers)) => self.route_table().route(&headers),
+            Some(Ok(headers)) => {
+                let random = self.stream_info().stream_id.get();
+                self.route_table().route(&RouteRequest { headers: &headers, random })
+            }
             None => None,
         };
         self.passed(Stage::RefreshCachedRoute, 0);
@@ -228,6 +231,10 @@ impl FilterManagerCallbacks for ActiveStream {
         self.stream_info().set_route(route.clone().map(|route| route as _));
         self.cached_route.borrow_mut().clone_from(&route);
         route
+    }
+
+    fn cached_route(&self) -> Option<RouteConstSharedPtr> {
+        self.cached_route.borrow().clone()
     }
 
     fn clear_route_cache(&self) {

@@ -623,7 +623,7 @@ pub fn update_routes() {
     let config = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).unwrap();
     let hcm =
         HttpConnectionManager::of(&config.static_resources.listeners[0].filter_chains[0].filters[0]).unwrap();
-    let routes = Arc::new(ConfigImpl::new(&hcm.route_config).unwrap());
+    let routes = Arc::new(ConfigImpl::new(&hcm.route_config, None).unwrap());
     ROUTES.with_borrow(|update| update.as_ref().expect("routes to update").on_config_update(routes));
 }
 

@@ -3,17 +3,30 @@
 //! The router's own rules (unique domains, one wildcard) are checked here too,
 //! so that the error can name the field.
 
-use super::core::{DataSource, RoutingPriority};
+mod action;
+mod header_rules;
+mod rewrite;
+mod route_match;
+
+pub use action::{
+    ClusterSpecifier, ClusterWeight, DirectResponseAction, PathRedirect, RedirectAction, RouteAction,
+    WeightedCluster,
+};
+pub use header_rules::{AppendAction, HeaderMutations, HeaderRules, HeaderValueOption};
+pub use rewrite::{HostRewrite, PathRewrite};
+pub use route_match::{CookieMatcher, ParameterMatch, PathMatch, QueryParameterMatcher, RouteMatch};
+
+use header_rules::read_rules;
+
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::message::FieldValue;
 use super::reader::{EnumTable, MessageReader};
-use crate::{message, one_of};
+use crate::{enum_fields, message, one_of};
 use std::collections::HashSet;
-use std::time::Duration;
 
 /// Envoy's limit for the body of a direct response, in bytes.
-pub const MAX_DIRECT_RESPONSE_BODY_BYTES: usize = 4096;
+pub const MAX_DIRECT_RESPONSE_BODY_BYTES: u32 = 4096;
 
 message! {
     /// A route table.
@@ -27,6 +40,14 @@ message! {
         pub validate_clusters: bool = true,
         /// What it says to HTTP filters.
         pub typed_per_filter_config: PerFilterConfig,
+        /// What is done to headers.
+        pub headers: HeaderRules => read_rules,
+        /// The rules of a table are asked first, and those of a route last.
+        pub most_specific_header_mutations_wins: bool,
+        /// Requests are for a domain whatever port they name.
+        pub ignore_port_in_host_matching: bool,
+        /// How long the body of a direct response may be, in bytes.
+        pub max_direct_response_body_size_bytes: u32 = MAX_DIRECT_RESPONSE_BODY_BYTES,
     }
 }
 
@@ -50,9 +71,19 @@ fn check_table(r: &MessageReader<'_>, table: &RouteConfiguration) {
 fn name_clusters(r: &MessageReader<'_>, virtual_hosts: &[VirtualHost]) {
     for (i, virtual_host) in virtual_hosts.iter().enumerate() {
         for (j, route) in virtual_host.routes.iter().enumerate() {
-            if let Action::Route(action) = &route.action {
-                let path = format!("virtual_hosts[{i}].routes[{j}].route.cluster");
-                r.names_cluster(&path, "route", &action.cluster);
+            let Action::Route(action) = &route.action else { continue };
+            let path = format!("virtual_hosts[{i}].routes[{j}].route");
+            match &action.cluster {
+                ClusterSpecifier::Cluster(name) => r.names_cluster(&format!("{path}.cluster"), "route", name),
+                ClusterSpecifier::Header(_) => {}
+                ClusterSpecifier::Weighted(weighted) => {
+                    for (k, cluster) in
+                        weighted.clusters.iter().enumerate().filter(|(_, c)| !c.name.is_empty())
+                    {
+                        let path = format!("{path}.weighted_clusters.clusters[{k}].name");
+                        r.names_cluster(&path, "route: weighted", &cluster.name);
+                    }
+                }
             }
         }
     }
@@ -91,6 +122,12 @@ message! {
         pub routes: Vec<Route>,
         /// Send `x-envoy-attempt-count` upstream; default false.
         pub include_request_attempt_count: bool,
+        /// Send it downstream; default false.
+        pub include_attempt_count_in_response: bool,
+        /// Which clients have to use TLS.
+        pub require_tls: TlsRequirementType,
+        /// What is done to headers.
+        pub headers: HeaderRules => read_rules,
         /// What it says to HTTP filters.
         pub typed_per_filter_config: PerFilterConfig,
     }
@@ -103,6 +140,8 @@ message! {
         pub name: String,
         /// What it says to HTTP filters.
         pub typed_per_filter_config: PerFilterConfig,
+        /// What is done to headers.
+        pub headers: HeaderRules => read_rules,
         /// `match` in the API.
         pub route_match: RouteMatch => read_match,
         /// What to do with a matching request.
@@ -112,6 +151,18 @@ message! {
 
 fn read_match(r: &mut MessageReader<'_>, _: &str) -> Result<RouteMatch, ConfigError> {
     r.required_message("match")
+}
+
+one_of! {
+    /// What to do with a request.
+    pub enum Action {
+        /// Send it to a cluster.
+        Route(Box<RouteAction>) = "route",
+        /// Send the client elsewhere.
+        Redirect(RedirectAction) = "redirect",
+        /// Answer at once.
+        DirectResponse(DirectResponseAction) = "direct_response",
+    }
 }
 
 /// What a level of a route table says to HTTP filters, by their names.
@@ -124,83 +175,22 @@ impl FieldValue for PerFilterConfig {
     }
 }
 
-one_of! {
-    /// What to do with a request.
-    #[derive(Eq)]
-    pub enum Action {
-        /// Send it to a cluster.
-        Route(RouteAction) = "route",
-        /// Answer at once.
-        DirectResponse(DirectResponseAction) = "direct_response",
-    }
+/// Which clients of a virtual host have to use TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsRequirementType {
+    /// None.
+    #[default]
+    None,
+    /// Those from outside.
+    ExternalOnly,
+    /// All.
+    All,
 }
 
-message! {
-    /// Which requests a route is for.
-    #[derive(Eq)]
-    pub message RouteMatch = "envoy.config.route.v3.RouteMatch" {
-        /// Default true.
-        pub case_sensitive: bool = true,
-        /// The path without its query.
-        pub path: PathMatch => PathMatch::read_member,
-    }
+impl TlsRequirementType {
+    /// API names.
+    pub const TABLE: &EnumTable<Self> =
+        &[("NONE", Self::None), ("EXTERNAL_ONLY", Self::ExternalOnly), ("ALL", Self::All)];
 }
 
-one_of! {
-    /// How a path is compared.
-    #[derive(Eq)]
-    pub enum PathMatch {
-        /// It starts with this.
-        Prefix(String) = "prefix",
-        /// It is this.
-        Path(String) = "path",
-    }
-}
-
-message! {
-    /// Sends a request to a cluster.
-    #[derive(Eq)]
-    pub message RouteAction = "envoy.config.route.v3.RouteAction" {
-        /// Never empty.
-        pub cluster: String,
-        /// Status when there is no such cluster: 503 (default), 404 or 500.
-        pub cluster_not_found_response_code: u16 => read_not_found,
-        /// For the whole response, default 15 s; zero is no limit.
-        pub timeout: Duration = Duration::from_secs(15),
-        /// Instead of the connection manager's `stream_idle_timeout`; zero switches
-        /// it off.
-        pub idle_timeout: Option<Duration>,
-        /// Which circuit breakers and pool.
-        pub priority: RoutingPriority,
-    }
-}
-
-fn read_not_found(r: &mut MessageReader<'_>, name: &str) -> Result<u16, ConfigError> {
-    const NOT_FOUND: &EnumTable<u16> =
-        &[("SERVICE_UNAVAILABLE", 503), ("NOT_FOUND", 404), ("INTERNAL_SERVER_ERROR", 500)];
-    Ok(r.enumeration(name, NOT_FOUND)?.unwrap_or(503))
-}
-
-message! {
-    /// Answers at once.
-    #[derive(Eq)]
-    pub struct DirectResponseAction = "envoy.config.route.v3.DirectResponseAction", checked by check_body {
-        /// 200..=599.
-        pub status: u16,
-        /// `None` is an empty body; inline text has at most
-        /// [`MAX_DIRECT_RESPONSE_BODY_BYTES`].
-        pub body: Option<DataSource>,
-    }
-}
-
-fn check_body(r: &MessageReader<'_>, action: &DirectResponseAction) {
-    if let Some(DataSource::InlineString(text)) = &action.body
-        && text.len() > MAX_DIRECT_RESPONSE_BODY_BYTES
-    {
-        let message = format!(
-            "response body size is {} bytes; maximum is {MAX_DIRECT_RESPONSE_BODY_BYTES}",
-            text.len()
-        );
-        r.refuse("body", message);
-    }
-}
+enum_fields! { TlsRequirementType }

@@ -1,0 +1,181 @@
+//! What a route does with a request: `RouteAction`, `RedirectAction` and `DirectResponseAction` of `envoy.config.route.v3`.
+
+use std::time::Duration;
+
+use super::PerFilterConfig;
+use super::header_rules::{HeaderRules, read_rules};
+use super::rewrite::{HostRewrite, PathRewrite, read_host_rewrite, read_path_rewrite};
+use crate::config::core::{DataSource, RoutingPriority};
+use crate::config::error::ConfigError;
+use crate::config::reader::{EnumTable, MessageReader};
+use crate::{enum_fields, message, one_of};
+
+message! {
+    /// Sends a request to a cluster.
+    pub message RouteAction = "envoy.config.route.v3.RouteAction" {
+        /// To which.
+        pub cluster: ClusterSpecifier => ClusterSpecifier::read_member,
+        /// Status when there is no such cluster: 503 (default), 404 or 500.
+        pub cluster_not_found_response_code: u16 => read_not_found,
+        /// What becomes of the path.
+        pub path_rewrite: PathRewrite => read_path_rewrite,
+        /// What becomes of the host.
+        pub host_rewrite: HostRewrite => read_host_rewrite,
+        /// Say in `x-forwarded-host` what the host was.
+        pub append_x_forwarded_host: bool,
+        /// For the whole response, default 15 s; zero is no limit.
+        pub timeout: Duration = Duration::from_secs(15),
+        /// Instead of the connection manager's `stream_idle_timeout`; zero switches
+        /// it off.
+        pub idle_timeout: Option<Duration>,
+        /// Which circuit breakers and pool.
+        pub priority: RoutingPriority,
+    }
+}
+
+one_of! {
+    /// Which cluster a request goes to.
+    pub enum ClusterSpecifier {
+        /// This.
+        Cluster(String) = "cluster",
+        /// The one that this header names.
+        Header(String) = "cluster_header",
+        /// One of several.
+        Weighted(WeightedCluster) = "weighted_clusters",
+    }
+}
+
+message! {
+    /// Several clusters that share the requests.
+    pub struct WeightedCluster = "envoy.config.route.v3.WeightedCluster", checked by check_weights {
+        /// At least one.
+        pub clusters: Vec<ClusterWeight>,
+        /// Not looked at: the total is that of the weights.
+        pub total_weight: Option<u32>,
+        /// Before the names of clusters in the runtime's keys; empty for none.
+        pub runtime_key_prefix: String,
+        /// The header whose number is taken instead of a random one.
+        pub header_name: String,
+    }
+}
+
+fn check_weights(r: &MessageReader<'_>, weighted: &WeightedCluster) {
+    if !weighted.clusters.is_empty() && weighted.clusters.iter().all(|cluster| cluster.weight == 0) {
+        r.refuse("clusters", "Sum of weights in the weighted_cluster must be greater than 0.");
+    }
+}
+
+message! {
+    /// One of several clusters.
+    pub message ClusterWeight = "envoy.config.route.v3.WeightedCluster.ClusterWeight", checked by check_weight {
+        /// Its name, or empty.
+        pub name: String,
+        /// The header that names it, or empty.
+        pub cluster_header: String,
+        /// So many parts of all.
+        pub weight: u32,
+        /// What is done to headers.
+        pub headers: HeaderRules => read_rules,
+        /// What it says to HTTP filters.
+        pub typed_per_filter_config: PerFilterConfig,
+        /// What the host becomes; empty for what the route says.
+        pub host_rewrite_literal: String,
+    }
+}
+
+fn check_weight(r: &MessageReader<'_>, weight: &ClusterWeight) {
+    match (weight.name.is_empty(), weight.cluster_header.is_empty()) {
+        (false, false) => r.refuse("name", "Only one of name or cluster_header can be specified"),
+        (true, true) => r.refuse("name", "At least one of name or cluster_header need to be specified"),
+        _ => {}
+    }
+}
+
+fn read_not_found(r: &mut MessageReader<'_>, name: &str) -> Result<u16, ConfigError> {
+    const NOT_FOUND: &EnumTable<u16> =
+        &[("SERVICE_UNAVAILABLE", 503), ("NOT_FOUND", 404), ("INTERNAL_SERVER_ERROR", 500)];
+    Ok(r.enumeration(name, NOT_FOUND)?.unwrap_or(503))
+}
+
+message! {
+    /// Sends a client elsewhere.
+    #[derive(Eq)]
+    pub message RedirectAction = "envoy.config.route.v3.RedirectAction" {
+        /// Another scheme; empty for that of the request.
+        pub scheme: String => read_scheme,
+        /// Another host; empty for that of the request.
+        pub host_redirect: String,
+        /// Another port; 0 for none.
+        pub port_redirect: u32,
+        /// What becomes of the path.
+        pub path: PathRedirect => read_path_redirect,
+        /// How it is said.
+        pub response_code: RedirectResponseCode,
+        /// Without the query.
+        pub strip_query: bool,
+    }
+}
+
+fn read_scheme(r: &mut MessageReader<'_>, _: &str) -> Result<String, ConfigError> {
+    Ok(match r.at_most_one(&["https_redirect", "scheme_redirect"])? {
+        Some("https_redirect") if r.bool("https_redirect")? => "https".to_string(),
+        Some("scheme_redirect") => r.string("scheme_redirect")?,
+        _ => String::new(),
+    })
+}
+
+/// What becomes of the path of who is sent elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathRedirect {
+    /// It stays, or is rewritten.
+    Rewrite(PathRewrite),
+    /// It becomes this.
+    To(String),
+}
+
+fn read_path_redirect(r: &mut MessageReader<'_>, _: &str) -> Result<PathRedirect, ConfigError> {
+    Ok(match r.at_most_one(&["path_redirect", "prefix_rewrite", "regex_rewrite"])? {
+        Some("path_redirect") => PathRedirect::To(r.string("path_redirect")?),
+        _ => PathRedirect::Rewrite(read_path_rewrite(r, "")?),
+    })
+}
+
+/// The status of a redirect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RedirectResponseCode {
+    /// 301.
+    #[default]
+    MovedPermanently = 301,
+    /// 302.
+    Found = 302,
+    /// 303.
+    SeeOther = 303,
+    /// 307.
+    TemporaryRedirect = 307,
+    /// 308.
+    PermanentRedirect = 308,
+}
+
+impl RedirectResponseCode {
+    /// API names.
+    pub const TABLE: &EnumTable<Self> = &[
+        ("MOVED_PERMANENTLY", Self::MovedPermanently),
+        ("FOUND", Self::Found),
+        ("SEE_OTHER", Self::SeeOther),
+        ("TEMPORARY_REDIRECT", Self::TemporaryRedirect),
+        ("PERMANENT_REDIRECT", Self::PermanentRedirect),
+    ];
+}
+
+message! {
+    /// Answers at once.
+    #[derive(Eq)]
+    pub struct DirectResponseAction = "envoy.config.route.v3.DirectResponseAction" {
+        /// 200..=599.
+        pub status: u16,
+        /// `None` is an empty body; how long it may be is the route table's affair.
+        pub body: Option<DataSource>,
+    }
+}
+
+enum_fields! { RedirectResponseCode }

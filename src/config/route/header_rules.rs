@@ -1,0 +1,106 @@
+//! What is done to headers: `envoy.config.core.v3.HeaderValueOption`, and names to remove.
+
+use crate::config::error::ConfigError;
+use crate::config::reader::{EnumTable, FromMessage, MessageReader};
+
+/// What a level of a route table does to the headers of requests and of responses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderRules {
+    /// Of requests.
+    pub request: HeaderMutations,
+    /// Of responses.
+    pub response: HeaderMutations,
+}
+
+/// What is done to headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderMutations {
+    /// Fields to add.
+    pub to_add: Vec<HeaderValueOption>,
+    /// Names to remove before, in lower case.
+    pub to_remove: Vec<String>,
+}
+
+/// A field to add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderValueOption {
+    /// In lower case.
+    pub name: String,
+    /// A format.
+    pub value: String,
+    /// What becomes of a field that is there.
+    pub append_action: AppendAction,
+    /// It is added though its value is empty.
+    pub keep_empty_value: bool,
+}
+
+/// What becomes of a field that is there when another one of its name is to be added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AppendAction {
+    /// It stays, before the new one.
+    #[default]
+    AppendIfExistsOrAdd,
+    /// It stays, and there is no new one.
+    AddIfAbsent,
+    /// It goes.
+    OverwriteIfExistsOrAdd,
+    /// It goes; without it nothing is added.
+    OverwriteIfExists,
+}
+
+impl AppendAction {
+    /// API names.
+    pub const TABLE: &EnumTable<Self> = &[
+        ("APPEND_IF_EXISTS_OR_ADD", Self::AppendIfExistsOrAdd),
+        ("ADD_IF_ABSENT", Self::AddIfAbsent),
+        ("OVERWRITE_IF_EXISTS_OR_ADD", Self::OverwriteIfExistsOrAdd),
+        ("OVERWRITE_IF_EXISTS", Self::OverwriteIfExists),
+    ];
+}
+
+impl FromMessage for HeaderValueOption {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let action = r.enumeration("append_action", AppendAction::TABLE)?;
+        let append = r.opt_bool("append")?;
+        if append.is_some() && action.is_some_and(|action| action != AppendAction::default()) {
+            r.refuse("append", "Both append and append_action are set and it's not allowed");
+        }
+        let append_action = match append {
+            Some(false) => AppendAction::OverwriteIfExistsOrAdd,
+            _ => action.unwrap_or_default(),
+        };
+        let keep_empty_value = r.bool("keep_empty_value")?;
+        let header = r.message_with("header", |r| {
+            let (name, value) = (r.string("key")?.to_ascii_lowercase(), r.string("value")?);
+            if name.starts_with(':') || name == "host" {
+                r.refuse("key", ":-prefixed or host headers may not be modified");
+            }
+            Ok((name, value))
+        })?;
+        let (name, value) = header.unwrap_or_default();
+        Ok(HeaderValueOption { name, value, append_action, keep_empty_value })
+    }
+}
+
+/// The rules of `request_headers_to_add` and its like, which stand in several messages.
+pub(super) fn read_rules(r: &mut MessageReader<'_>, _: &str) -> Result<HeaderRules, ConfigError> {
+    Ok(HeaderRules {
+        request: read_mutations(r, "request_headers_to_add", "request_headers_to_remove")?,
+        response: read_mutations(r, "response_headers_to_add", "response_headers_to_remove")?,
+    })
+}
+
+fn read_mutations(
+    r: &mut MessageReader<'_>,
+    add: &str,
+    remove: &str,
+) -> Result<HeaderMutations, ConfigError> {
+    let to_add = r.messages(add)?;
+    let to_remove: Vec<String> = r.strings(remove)?.iter().map(|name| name.to_ascii_lowercase()).collect();
+    for (i, name) in to_remove.iter().enumerate() {
+        if name.starts_with(':') || name == "host" {
+            r.refuse(&format!("{remove}[{i}]"), ":-prefixed or host headers may not be removed");
+        }
+    }
+    Ok(HeaderMutations { to_add, to_remove })
+}

@@ -1,0 +1,153 @@
+//! Which cluster a route leads to.
+//!
+//! Mirrors `RouteEntryImplBase::clusterEntry` and `WeightedClusterEntry` of Envoy's `source/common/router/config_impl.cc`.
+
+use std::sync::Arc;
+
+use super::RouteRequest;
+use super::header_parser::HeaderParser;
+use super::per_filter_config::PerFilterConfigs;
+use crate::config::ConfigError;
+use crate::config::route;
+use crate::http::{HeaderMap, HeaderName};
+use crate::upstream::ClusterName;
+
+/// Which cluster a route leads to.
+#[derive(Debug)]
+pub(super) enum ClusterSpecifier {
+    /// This.
+    Cluster(ClusterName),
+    /// The one that a header of the request names.
+    Header(HeaderName),
+    /// One of several, each with what it says itself.
+    Weighted(WeightedClusters),
+}
+
+#[derive(Debug)]
+pub(super) struct WeightedClusters {
+    clusters: Box<[WeightedCluster]>,
+    total: u64,
+    /// Where the number comes from instead of chance.
+    header: Option<HeaderName>,
+}
+
+/// One of several clusters.
+#[derive(Debug)]
+pub(super) struct WeightedCluster {
+    weight: u64,
+    cluster: WeightedClusterName,
+    pub(super) request_headers: Option<Arc<HeaderParser>>,
+    pub(super) response_headers: Option<Arc<HeaderParser>>,
+    pub(super) per_filter_configs: PerFilterConfigs,
+    /// Empty for what the route says.
+    pub(super) host_rewrite: String,
+}
+
+#[derive(Debug)]
+enum WeightedClusterName {
+    Cluster(ClusterName),
+    Header(HeaderName),
+}
+
+impl ClusterSpecifier {
+    pub(super) fn new(
+        config: &route::ClusterSpecifier,
+        per_filter_configs: &PerFilterConfigs,
+    ) -> Result<Self, ConfigError> {
+        Ok(match config {
+            route::ClusterSpecifier::Cluster(name) => ClusterSpecifier::Cluster(ClusterName::of(name)),
+            route::ClusterSpecifier::Header(name) => ClusterSpecifier::Header(HeaderName::new(name)),
+            route::ClusterSpecifier::Weighted(weighted) => {
+                let one = |(i, cluster): (usize, &route::ClusterWeight)| {
+                    WeightedCluster::new(cluster, per_filter_configs)
+                        .map_err(|error| error.within(&format!("weighted_clusters.clusters[{i}]")))
+                };
+                ClusterSpecifier::Weighted(WeightedClusters {
+                    clusters: weighted.clusters.iter().enumerate().map(one).collect::<Result<_, _>>()?,
+                    total: weighted.clusters.iter().map(|cluster| u64::from(cluster.weight)).sum(),
+                    header: Some(&weighted.header_name)
+                        .filter(|name| !name.is_empty())
+                        .map(|n| HeaderName::new(n)),
+                })
+            }
+        })
+    }
+
+    /// The one of several that a request goes to.
+    pub(super) fn pick(&self, request: &RouteRequest<'_>) -> Option<usize> {
+        match self {
+            ClusterSpecifier::Weighted(weighted) => Some(weighted.pick(request)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn weighted(&self, index: usize) -> Option<&WeightedCluster> {
+        match self {
+            ClusterSpecifier::Weighted(weighted) => weighted.clusters.get(index),
+            _ => None,
+        }
+    }
+
+    /// How many there are to pick one of.
+    pub(super) fn num_weighted(&self) -> usize {
+        match self {
+            ClusterSpecifier::Weighted(weighted) => weighted.clusters.len(),
+            _ => 0,
+        }
+    }
+
+    /// The cluster's name, unless the request has it.
+    pub(super) fn cluster_name(&self, weighted: Option<usize>) -> Option<&ClusterName> {
+        match (self, weighted.and_then(|index| self.weighted(index))) {
+            (ClusterSpecifier::Cluster(name), _) => Some(name),
+            (_, Some(WeightedCluster { cluster: WeightedClusterName::Cluster(name), .. })) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The cluster's name, as the request has it; what it does not have is the empty name.
+    pub(super) fn named_by(&self, weighted: Option<usize>, headers: &HeaderMap) -> ClusterName {
+        let header = match (self, weighted.and_then(|index| self.weighted(index))) {
+            (ClusterSpecifier::Header(name), _) => Some(name),
+            (_, Some(WeightedCluster { cluster: WeightedClusterName::Header(name), .. })) => Some(name),
+            _ => None,
+        };
+        let value = header.and_then(|name| name.find(headers)).unwrap_or_default();
+        ClusterName::of(&String::from_utf8_lossy(value))
+    }
+}
+
+impl WeightedClusters {
+    /// The first whose share the number is in; the number is the header's, if it has one, or the stream's own.
+    fn pick(&self, request: &RouteRequest<'_>) -> usize {
+        let given = self.header.as_ref().and_then(|name| name.find(request.headers));
+        let given = given.and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+        let mut left = given.unwrap_or(request.random) % self.total.max(1);
+        for (i, cluster) in self.clusters.iter().enumerate() {
+            match left.checked_sub(cluster.weight) {
+                Some(rest) => left = rest,
+                None => return i,
+            }
+        }
+        0
+    }
+}
+
+impl WeightedCluster {
+    fn new(
+        config: &route::ClusterWeight,
+        per_filter_configs: &PerFilterConfigs,
+    ) -> Result<Self, ConfigError> {
+        Ok(WeightedCluster {
+            weight: config.weight.into(),
+            cluster: match config.name.is_empty() {
+                true => WeightedClusterName::Header(HeaderName::new(&config.cluster_header)),
+                false => WeightedClusterName::Cluster(ClusterName::of(&config.name)),
+            },
+            request_headers: HeaderParser::configure(&config.headers.request, "request_headers_to_add")?,
+            response_headers: HeaderParser::configure(&config.headers.response, "response_headers_to_add")?,
+            per_filter_configs: per_filter_configs.with(&config.typed_per_filter_config.0)?,
+            host_rewrite: config.host_rewrite_literal.clone(),
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! Routes that answer by themselves: with a text, or by sending the client elsewhere.
+//!
+//! Mirrors `DirectResponseEntry` and `SslRedirector` of Envoy's `source/common/router/config_impl.cc`, and `Utility::newUri`
+//! of 1.40's `source/common/http/utility.cc`.
+
+use super::rewrite::rewrite_path;
+use super::route_match::RouteMatch;
+use crate::config::route::{PathRedirect, RedirectAction};
+use crate::config::{ConfigError, DataSource, route};
+use crate::http::{HeaderId, HeaderMap};
+
+/// What a route that answers by itself says.
+#[derive(Debug)]
+pub struct DirectResponseEntry {
+    /// The status of the answer.
+    pub status: u16,
+    /// The body of the answer; may be empty.
+    pub body: String,
+    redirect: Option<Redirect>,
+}
+
+#[derive(Debug)]
+enum Redirect {
+    /// To the same place, by TLS.
+    Ssl,
+    To(Box<RedirectAction>),
+}
+
+impl DirectResponseEntry {
+    /// With a text of so many bytes at most.
+    ///
+    /// # Errors
+    /// A body file that cannot be read, or a body that is too long.
+    pub(super) fn of_text(config: &route::DirectResponseAction, max_body: u32) -> Result<Self, ConfigError> {
+        let body = read_body(config.body.as_ref(), max_body as usize);
+        let body = body.map_err(|message| ConfigError::new("direct_response.body", message))?;
+        Ok(DirectResponseEntry { status: config.status, body, redirect: None })
+    }
+
+    pub(super) fn of_redirect(config: &RedirectAction) -> Self {
+        let redirect = Some(Redirect::To(Box::new(config.clone())));
+        DirectResponseEntry { status: config.response_code as u16, body: String::new(), redirect }
+    }
+
+    /// For clients that have to use TLS.
+    pub(super) fn of_ssl_redirect() -> Self {
+        DirectResponseEntry { status: 301, body: String::new(), redirect: Some(Redirect::Ssl) }
+    }
+
+    /// Where the answer has to say that the client is to go; `None` for nowhere.
+    pub(super) fn location(
+        &self,
+        matched: &RouteMatch,
+        headers: &mut HeaderMap,
+        insert_original_path: bool,
+    ) -> Option<Vec<u8>> {
+        match &self.redirect {
+            Some(Redirect::Ssl) => Some([b"https://", authority(headers), path(headers)].concat()),
+            Some(Redirect::To(redirect)) => {
+                if let PathRedirect::Rewrite(rewrite) = &redirect.path {
+                    rewrite_path(rewrite, matched, headers, insert_original_path);
+                }
+                Some(new_uri(Some(redirect), headers))
+            }
+            // A status that wants a place leads to the request's own, as Envoy's does.
+            None if self.status == 201 || (300..400).contains(&self.status) => Some(new_uri(None, headers)),
+            None => None,
+        }
+    }
+}
+
+fn authority(headers: &HeaderMap) -> &[u8] {
+    headers.get(HeaderId::Authority).unwrap_or_default()
+}
+
+fn path(headers: &HeaderMap) -> &[u8] {
+    headers.get(HeaderId::Path).unwrap_or_default()
+}
+
+fn new_uri(redirect: Option<&RedirectAction>, headers: &HeaderMap) -> Vec<u8> {
+    let scheme = match redirect {
+        Some(redirect) if !redirect.scheme.is_empty() => redirect.scheme.as_bytes(),
+        _ => headers.get(HeaderId::Scheme).unwrap_or_default(),
+    };
+    let port = redirect.map(|redirect| redirect.port_redirect).filter(|port| *port > 0);
+    let host = match redirect {
+        Some(redirect) if !redirect.host_redirect.is_empty() => redirect.host_redirect.as_bytes(),
+        _ => request_host(headers, scheme, port.is_some()),
+    };
+    let port = port.map_or(String::new(), |port| format!(":{port}"));
+    let own = path(headers);
+    let (plain, own_query) = own.split_at(memchr::memchr(b'?', own).unwrap_or(own.len()));
+    let strip_query = redirect.is_some_and(|redirect| redirect.strip_query);
+    let (path, query): (&[u8], &[u8]) = match redirect.map(|redirect| &redirect.path) {
+        // A query of its own takes the place of the request's.
+        Some(PathRedirect::To(to)) if to.contains('?') => (to.as_bytes(), b""),
+        Some(PathRedirect::To(to)) if !to.is_empty() => (to.as_bytes(), own_query),
+        _ => (plain, own_query),
+    };
+    [scheme, b"://", host, port.as_bytes(), path, if strip_query { b"" } else { query }].concat()
+}
+
+/// The host of the request, without its port where there will be another one, or where that was the scheme's own.
+fn request_host<'a>(headers: &'a HeaderMap, scheme: &[u8], new_port: bool) -> &'a [u8] {
+    let host = authority(headers);
+    let colon = match host.first() {
+        Some(b'[') => host.windows(2).rposition(|two| two == b"]:").map(|at| at + 1),
+        _ => host.iter().rposition(|&b| b == b':'),
+    };
+    let Some(colon) = colon else { return host };
+    let own_scheme = headers.get(HeaderId::ForwardedProto).unwrap_or_default();
+    let is_default = match own_scheme {
+        b"https" => &host[colon..] == b":443",
+        b"http" => &host[colon..] == b":80",
+        _ => false,
+    };
+    if new_port || (scheme != own_scheme && is_default) { &host[..colon] } else { host }
+}
+
+fn read_body(source: Option<&DataSource>, max: usize) -> Result<String, String> {
+    let body = match source {
+        None => String::new(),
+        Some(DataSource::InlineString(text)) => text.clone(),
+        Some(DataSource::Filename(name)) => {
+            std::fs::read_to_string(name).map_err(|e| format!("unable to read file '{name}': {e}"))?
+        }
+    };
+    if body.len() > max {
+        return Err(format!("response body size is {} bytes; maximum is {max}", body.len()));
+    }
+    Ok(body)
+}

@@ -1,0 +1,473 @@
+//! Route tables: which route a request takes, and what becomes of it.
+
+use crate::harness::Pairs;
+use serde_json::{Value, json};
+
+fn table(virtual_hosts: Value) -> Value {
+    json!({"route_config": {"virtual_hosts": virtual_hosts}})
+}
+
+/// One virtual host with these routes.
+fn routes(routes: Value) -> Value {
+    table(json!([{"name": "v", "domains": ["*"], "routes": routes}]))
+}
+
+/// A route with a name, which is what it answers.
+fn says(name: &str, route_match: Value) -> Value {
+    json!({"match": route_match, "direct_response": {"status": 200, "body": {"inline_string": name}}})
+}
+
+#[test]
+fn virtual_hosts() {
+    let host = |name: &str, domains: Value| json!({"name": name, "domains": domains, "routes": [says(name, json!({"prefix": "/"}))]});
+    let hosts = json!([
+        host("any", json!(["*"])),
+        host("prefix", json!(["api.*"])),
+        host("long prefix", json!(["api.foo.*"])),
+        host("suffix", json!(["*.com"])),
+        host("long suffix", json!(["*.foo.com", "*-x.foo.com"])),
+        host("exact", json!(["www.foo.com", "WWW.Bar.com:80", "q*r"])),
+    ]);
+    let asked = [
+        "www.foo.com",
+        "WWW.foo.COM",
+        "www.bar.com:80",
+        "www.bar.com",
+        "a.foo.com",
+        ".foo.com",
+        "a-x.foo.com",
+        "api.org",
+        "api.foo.org",
+        "api.foo.com",
+        "api.",
+        "other.org",
+        "qxr",
+        "q*r",
+        "www.foo.com:80",
+        "b.com:8080",
+    ];
+    let mut with_ports = table(hosts.clone());
+    with_ports["route_config"]["ignore_port_in_host_matching"] = true.into();
+    for config in [table(hosts), with_ports] {
+        asked.iter().fold(Pairs::new(config), |pairs, host| pairs.get(host, "/", "")).run();
+    }
+}
+
+#[test]
+fn paths() {
+    let config = routes(json!([
+        says("exact", json!({"path": "/exact"})),
+        says("any case", json!({"path": "/NoCase", "case_sensitive": false})),
+        says("query", json!({"prefix": "/a?q"})),
+        says("regex", json!({"safe_regex": {"regex": "/r/[0-9]+|/r/x"}})),
+        says("separated", json!({"path_separated_prefix": "/sep/arated"})),
+        says("separated any case", json!({"path_separated_prefix": "/SEP", "case_sensitive": false})),
+        says("prefix", json!({"prefix": "/a"})),
+        says("prefix any case", json!({"prefix": "/P", "case_sensitive": false})),
+        says("regex case", json!({"safe_regex": {"regex": "/RR.*"}, "case_sensitive": false})),
+        says("later", json!({"path": "/ab"})),
+        says("b", json!({"prefix": "/b/"})),
+        says("b longer", json!({"prefix": "/b/c"})),
+    ]));
+    let asked = [
+        "/exact",
+        "/exact?x=1",
+        "/exact/",
+        "/nocase",
+        "/NOCASE?a",
+        "/a?q=1",
+        "/ab",
+        "/A",
+        "/r/12",
+        "/r/12?x",
+        "/r/x",
+        "/r/xy",
+        "/r/",
+        "/sep/arated",
+        "/sep/arated/",
+        "/sep/arated?x",
+        "/sep/aratedx",
+        "/sep/x",
+        "/sepx",
+        "/Sep",
+        "/pq",
+        "/RRx",
+        "/rrx",
+        "/b/c",
+        "/b/",
+        "/b",
+        "/exact#x",
+    ];
+    asked.iter().fold(Pairs::new(config), |pairs, path| pairs.get("h", path, "")).run();
+}
+
+#[test]
+fn headers_and_queries() {
+    let header = |name: &str, matcher: Value| {
+        let mut matcher = matcher;
+        matcher["name"] = name.into();
+        json!({"prefix": "/h", "headers": [matcher]})
+    };
+    let string = |kind: &str, text: &str| json!({"string_match": {kind: text}});
+    let query = |matcher: Value| json!({"prefix": "/q", "query_parameters": [matcher]});
+    let config = routes(json!([
+        says("exact", header("x-e", string("exact", "one"))),
+        says("empty", header("x-empty", string("exact", ""))),
+        says("prefix", header("x-p", string("prefix", "on"))),
+        says("suffix", header("x-s", string("suffix", "ne"))),
+        says("contains", header("x-c", string("contains", "b"))),
+        says("regex", header("x-r", json!({"string_match": {"safe_regex": {"regex": "[a-c]+"}}}))),
+        says("any case", header("x-i", json!({"string_match": {"exact": "ONE", "ignore_case": true}}))),
+        says("range", header("x-n", json!({"range_match": {"start": "-5", "end": "10"}}))),
+        says("present", header("x-there", json!({"present_match": true}))),
+        says("method", header(":method", string("exact", "PUT"))),
+        says("authority", header(":authority", string("exact", "special"))),
+        says("inverted", header("x-v", json!({"string_match": {"exact": "no"}, "invert_match": true}))),
+        says(
+            "missing",
+            json!({"prefix": "/h", "headers": [
+            {"name": "x-m", "string_match": {"exact": ""}, "treat_missing_header_as_empty": true},
+            {"name": "x-all", "string_match": {"exact": "1"}}]})
+        ),
+        says(
+            "absent",
+            json!({"prefix": "/habsent", "headers": [{"name": "x-there", "present_match": false}]})
+        ),
+        says("old exact", json!({"prefix": "/old", "headers": [{"name": "x", "exact_match": "e"}]})),
+        says(
+            "old regex",
+            json!({"prefix": "/old", "headers": [{"name": "x", "safe_regex_match": {"regex": "r+"}}]})
+        ),
+        says("query exact", query(json!({"name": "a", "string_match": {"exact": "1"}}))),
+        says("query prefix", query(json!({"name": "b", "string_match": {"prefix": "1"}}))),
+        says("query regex", query(json!({"name": "c", "string_match": {"safe_regex": {"regex": "x*"}}}))),
+        says("query present", query(json!({"name": "d"}))),
+        says(
+            "query absent",
+            json!({"prefix": "/qabsent", "query_parameters": [{"name": "e", "present_match": false}]})
+        ),
+        says("cookie", json!({"prefix": "/k", "cookies": [{"name": "c", "string_match": {"exact": "1"}}]})),
+        says(
+            "no cookie",
+            json!({"prefix": "/nk", "cookies": [{"name": "c", "string_match": {"exact": "1"}, "invert_match": true}]})
+        ),
+        says("grpc", json!({"prefix": "/g", "grpc": {}})),
+        says("none", json!({"prefix": "/none", "runtime_fraction": {"default_value": {"numerator": 0}}})),
+        says("all", json!({"prefix": "/none", "runtime_fraction": {"default_value": {"numerator": 100}}})),
+    ]));
+    let mut pairs = Pairs::new(config);
+    for lines in [
+        "x-e: one\r\n",
+        "x-e: ONE\r\n",
+        "x-e: two\r\nx-e: one\r\n",
+        "x-empty: \r\n",
+        "x-empty: a\r\n",
+        "x-p: one\r\n",
+        "x-p: o\r\n",
+        "x-s: one\r\n",
+        "x-c: abc\r\n",
+        "x-r: abc\r\n",
+        "x-r: abcd\r\n",
+        "x-i: oNe\r\n",
+        "x-n: 9\r\n",
+        "x-n: 10\r\n",
+        "x-n: -5\r\n",
+        "x-n: a\r\nx-n: 3\r\n",
+        "x-n: +3\r\n",
+        "x-n: 3.0\r\n",
+        "x-there:\r\n",
+        "x-v: yes\r\n",
+        "x-v: no\r\n",
+        "x-all: 1\r\n",
+        "x-all: 1\r\nx-m: a\r\n",
+    ] {
+        pairs = pairs.get("h", "/h", lines);
+    }
+    for path in [
+        "/q?a=1",
+        "/q?a=2",
+        "/q?a=2&a=1",
+        "/q?A=1",
+        "/q?b=123",
+        "/q?c=xx",
+        "/q?c=y",
+        "/q?c",
+        "/q?d",
+        "/q?d=",
+        "/q?x&d=1",
+        "/q?%61=1",
+        "/q",
+        "/q?",
+        "/q?a=1#d",
+        "/qabsent",
+        "/qabsent?e=1",
+        "/habsent",
+        "/none",
+    ] {
+        pairs = pairs.get("h", path, "");
+    }
+    for cookies in [
+        "cookie: c=1\r\n",
+        "cookie: b=2; c=1\r\n",
+        "cookie: c=\"1\"\r\n",
+        "cookie: c=2\r\n",
+        "cookie: d=1\r\ncookie: c=1\r\n",
+        "",
+        "cookie: c=2; c=1\r\n",
+        "cookie: c = 1\r\n",
+    ] {
+        pairs = pairs.get("h", "/k", cookies).get("h", "/nk", cookies);
+    }
+    for (path, lines) in [
+        ("/old", "x: e\r\n"),
+        ("/old", "x: rr\r\n"),
+        ("/old", "x: f\r\n"),
+        ("/g", "content-type: application/grpc+json\r\n"),
+        ("/g", "content-type: application/grpc-web\r\n"),
+    ] {
+        pairs = pairs.get("h", path, lines);
+    }
+    pairs
+        .get("special", "/h", "")
+        .raw("PUT /h HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_string())
+        .run();
+}
+
+#[test]
+fn clusters() {
+    let to = |prefix: &str, route: Value| json!({"match": {"prefix": prefix}, "route": route});
+    let weighted = |more: Value| {
+        let mut weighted = json!({"clusters": [
+            {"name": "case1", "weight": 30, "request_headers_to_add": [{"header": {"key": "x-w", "value": "one"}}],
+             "response_headers_to_remove": ["x-answer"]},
+            {"name": "case2", "weight": 70, "host_rewrite_literal": "weighted.host"},
+        ]});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            weighted[key] = value.clone();
+        }
+        json!({"weighted_clusters": weighted})
+    };
+    let config = routes(json!([
+        to("/one", json!({"cluster": "case1"})),
+        to("/named", json!({"cluster_header": "x-cluster"})),
+        to("/w", weighted(json!({"header_name": "x-random"}))),
+        to(
+            "/all",
+            json!({"weighted_clusters": {"clusters": [{"name": "case1", "weight": 0}, {"name": "case2", "weight": 3}]}})
+        ),
+        to("/by", json!({"weighted_clusters": {"clusters": [{"cluster_header": "x-cluster", "weight": 1}]}})),
+        to("/nf404", json!({"cluster_header": "x-cluster", "cluster_not_found_response_code": "NOT_FOUND"})),
+        to(
+            "/nf500",
+            json!({"cluster_header": "x-cluster", "cluster_not_found_response_code": "INTERNAL_SERVER_ERROR"})
+        ),
+    ]));
+    let mut pairs =
+        Pairs::new(config).answer("HTTP/1.1 200 OK\r\nx-answer: a\r\ncontent-length: 2\r\n\r\nok");
+    for (path, lines) in [
+        ("/one", ""),
+        ("/named", "x-cluster: case1\r\n"),
+        ("/named", "x-cluster: case2\r\nx-cluster: case1\r\n"),
+        ("/named", ""),
+        ("/named", "x-cluster: nope\r\n"),
+        ("/w", "x-random: 29\r\n"),
+        ("/w", "x-random: 30\r\n"),
+        ("/w", "x-random: 129\r\n"),
+        ("/all", ""),
+        ("/by", "x-cluster: case2\r\n"),
+        ("/by", ""),
+        ("/nf404", ""),
+        ("/nf500", "x-cluster: nope\r\n"),
+    ] {
+        pairs = pairs.get("h", path, lines);
+    }
+    pairs.run();
+}
+
+#[test]
+fn redirects() {
+    let to = |prefix: &str, redirect: Value| json!({"match": {"prefix": prefix}, "redirect": redirect});
+    let config = table(json!([
+        {"name": "tls", "domains": ["tls.test", "tls.test:80"], "require_tls": "ALL", "routes": [says("tls", json!({"prefix": "/"}))]},
+        {"name": "v", "domains": ["*"], "routes": [
+            to("/host", json!({"host_redirect": "new.host"})),
+            to("/hport", json!({"host_redirect": "new.host:81", "port_redirect": 9})),
+            to("/port", json!({"port_redirect": 8443})),
+            to("/https", json!({"https_redirect": true})),
+            to("/scheme", json!({"scheme_redirect": "FTP"})),
+            to("/path", json!({"path_redirect": "/new"})),
+            to("/qpath", json!({"path_redirect": "/new?q=1"})),
+            to("/spath", json!({"path_redirect": "/new", "strip_query": true})),
+            to("/strip", json!({"host_redirect": "h2", "strip_query": true})),
+            to("/pre", json!({"prefix_rewrite": "/after"})),
+            to("/regex", json!({"regex_rewrite": {"pattern": {"regex": "^/regex/(.*)$"}, "substitution": "/\\1/x"}})),
+            to("/302", json!({"response_code": "FOUND", "host_redirect": "h2"})),
+            to("/303", json!({"response_code": "SEE_OTHER", "host_redirect": "h2"})),
+            to("/307", json!({"response_code": "TEMPORARY_REDIRECT", "host_redirect": "h2"})),
+            to("/308", json!({"response_code": "PERMANENT_REDIRECT", "host_redirect": "h2"})),
+            {"match": {"safe_regex": {"regex": "/rx/.*"}}, "redirect": {"prefix_rewrite": "/all"}},
+            {"match": {"path": "/exact"}, "redirect": {"prefix_rewrite": "/new"}},
+            {"match": {"prefix": "/d201"}, "direct_response": {"status": 201}},
+            {"match": {"prefix": "/d302"}, "direct_response": {"status": 302}},
+            {"match": {"prefix": "/with"}, "redirect": {"host_redirect": "h2"},
+             "response_headers_to_add": [{"header": {"key": "x-r", "value": "%REQ(:path)%"}}]},
+        ]},
+    ]));
+    let mut pairs = Pairs::new(config);
+    for path in [
+        "/host",
+        "/host?a=b",
+        "/hport",
+        "/port?x",
+        "/https",
+        "/https?x=1",
+        "/scheme",
+        "/path",
+        "/path?a=1",
+        "/qpath?b=2",
+        "/spath?a",
+        "/strip?a=1",
+        "/pre/x?y",
+        "/prex",
+        "/regex/a/b?c",
+        "/302",
+        "/303",
+        "/307",
+        "/308",
+        "/rx/abc?d=1",
+        "/exact?e",
+        "/d201?x",
+        "/d302",
+        "/with",
+    ] {
+        pairs = pairs.get("h", path, "").get("h:80", path, "").get("[::1]:80", path, "");
+    }
+    pairs
+        .get("tls.test", "/x?y", "")
+        .get("tls.test:80", "/x", "")
+        .get("tls.test", "/x", "x-forwarded-proto: https\r\n")
+        .run();
+}
+
+#[test]
+fn rewrites() {
+    let to = |prefix: &str, route: Value| {
+        let mut route = route;
+        route["cluster"] = "case1".into();
+        json!({"match": {"prefix": prefix}, "route": route})
+    };
+    let regex = |pattern: &str, by: &str| json!({"pattern": {"regex": pattern}, "substitution": by});
+    let config = routes(json!([
+        to("/pre", json!({"prefix_rewrite": "/new"})),
+        to("/slash/", json!({"prefix_rewrite": "/"})),
+        {"match": {"path": "/exact"}, "route": {"cluster": "case1", "prefix_rewrite": "/new"}},
+        {"match": {"safe_regex": {"regex": "/rx/.*"}}, "route": {"cluster": "case1", "prefix_rewrite": "/all"}},
+        {"match": {"path_separated_prefix": "/sep"}, "route": {"cluster": "case1", "prefix_rewrite": "/new"}},
+        {"match": {"prefix": "/Case", "case_sensitive": false}, "route": {"cluster": "case1", "prefix_rewrite": "/new"}},
+        to("/re/", json!({"regex_rewrite": regex("^/re/([a-z]+)/(.*)$", "/\\2/\\1")})),
+        to("/many/", json!({"regex_rewrite": regex("a", "bb")})),
+        to("/lit", json!({"host_rewrite_literal": "literal.host"})),
+        to("/hdr", json!({"host_rewrite_header": "X-Host"})),
+        to("/pathre/", json!({"host_rewrite_path_regex": regex("^/pathre/([^/]+)/.*$", "\\1.test")})),
+        to("/auto", json!({"auto_host_rewrite": true})),
+        to("/xfh", json!({"host_rewrite_literal": "literal.host", "append_x_forwarded_host": true})),
+    ]));
+    let mut pairs = Pairs::new(config);
+    for (path, lines) in [
+        ("/pre", ""),
+        ("/prefix?a=1", ""),
+        ("/pre/x", ""),
+        ("/slash/a/b", ""),
+        ("/exact", ""),
+        ("/exact?q", ""),
+        ("/rx/abc?d", ""),
+        ("/sep", ""),
+        ("/sep/x?y", ""),
+        ("/cASE/x", ""),
+        ("/re/abc/def?g", ""),
+        ("/re/1/x", ""),
+        ("/many/aXa?a", ""),
+        ("/lit", ""),
+        ("/hdr", "x-host: from.header\r\n"),
+        ("/hdr", ""),
+        ("/hdr", "x-host: \r\n"),
+        ("/pathre/abc/x?y", ""),
+        ("/pathre/abc", ""),
+        ("/auto", ""),
+        ("/xfh", ""),
+        ("/xfh", "x-forwarded-host: first\r\n"),
+        ("/xfh", "x-forwarded-host: a,old.host\r\n"),
+    ] {
+        pairs = pairs.get("old.host", path, lines);
+    }
+    pairs.run();
+}
+
+#[test]
+fn header_rules() {
+    let add = |key: &str, value: &str| json!({"header": {"key": key, "value": value}});
+    let action = |key: &str, value: &str, action: &str| json!({"header": {"key": key, "value": value}, "append_action": action});
+    let rules = |level: &str| {
+        json!({
+            "request_headers_to_add": [
+                add("x-level", level),
+                action("x-last", level, "OVERWRITE_IF_EXISTS_OR_ADD"),
+                action("x-first", level, "ADD_IF_ABSENT"),
+                action("x-over", level, "OVERWRITE_IF_EXISTS"),
+                add("user-agent", level),
+                add("x-path", "%REQ(:path)% %REQ(x-none)%"),
+                add("x-none-alone", "%REQ(x-none)%"),
+                {"header": {"key": "x-kept", "value": "%REQ(x-none)%"}, "keep_empty_value": true},
+            ],
+            "request_headers_to_remove": [format!("x-{level}"), "x-remove"],
+            "response_headers_to_add": [
+                add("x-level", level),
+                action("x-last", level, "OVERWRITE_IF_EXISTS_OR_ADD"),
+                add("x-status", "%RESPONSE_CODE% %PROTOCOL% %REQ(x-ask)% %RESP(x-answer)%"),
+                add("server", level),
+            ],
+            "response_headers_to_remove": ["x-secret", format!("x-{level}")],
+        })
+    };
+    let with = |base: Value, rules: Value| {
+        let mut base = base;
+        for (key, value) in rules.as_object().into_iter().flatten() {
+            base[key] = value.clone();
+        }
+        base
+    };
+    for most_specific in [false, true] {
+        let route = |prefix: &str, action: Value| {
+            with(with(json!({"match": {"prefix": prefix}}), action), rules("route"))
+        };
+        let host = with(
+            json!({"name": "v", "domains": ["*"], "include_request_attempt_count": true,
+                "include_attempt_count_in_response": true, "routes": [
+                route("/direct", json!({"direct_response": {"status": 200, "body": {"inline_string": "d"}}})),
+                route("/refused", json!({"route": {"cluster": "refused"}})),
+                route("/nohosts", json!({"route": {"cluster": "nohosts"}})),
+                route("/none", json!({"route": {"cluster_header": "x-c"}})),
+                route("/", json!({"route": {"cluster": "case1"}})),
+            ]}),
+            rules("host"),
+        );
+        let mut config = with(json!({"virtual_hosts": [host]}), rules("table"));
+        config["most_specific_header_mutations_wins"] = most_specific.into();
+        let answer = "HTTP/1.1 200 OK\r\nx-secret: s\r\nx-answer: yes\r\nx-last: up\r\nx-host: h\r\ncontent-length: 2\r\n\r\nok";
+        let mut pairs = Pairs::new(json!({"route_config": config})).answer(answer);
+        for (path, lines) in [
+            ("/a", ""),
+            (
+                "/a",
+                "x-level: own\r\nx-last: own\r\nx-first: own\r\nx-over: own\r\nuser-agent: own\r\nx-remove: r\r\nx-ask: ask\r\n",
+            ),
+            ("/direct", "x-ask: ask\r\n"),
+            ("/refused", "x-ask: ask\r\n"),
+            ("/nohosts", ""),
+            ("/none", ""),
+        ] {
+            pairs = pairs.get("h", path, lines);
+        }
+        pairs.run();
+    }
+}
