@@ -9,13 +9,13 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether a comma-separated value has `token` (in any case).
 pub fn has_token(value: Option<&[u8]>, token: &str) -> bool {
-    let is_it = |t: &[u8]| t.eq_ignore_ascii_case(token.as_bytes());
-    value.is_some_and(|value| match value.len() {
-        length if length < token.len() => false,
-        // Most have one token.
-        _ if !value.contains(&b',') => is_it(value.trim_ascii()),
-        _ => tokens(value).any(is_it),
-    })
+    let Some(value) = value.filter(|value| value.len() >= token.len()) else { return false };
+    let is_it = |t: &[u8]| t == token.as_bytes() || t.eq_ignore_ascii_case(token.as_bytes());
+    if value.len() == token.len() || value == b"keep-alive" {
+        // It is the only one there, as in most.
+        return is_it(value);
+    }
+    tokens(value).any(is_it)
 }
 
 /// Whether the Connection header names `token` (in any case).
