@@ -100,6 +100,10 @@ impl TransportSocket for RawBufferSocket {
         result
     }
 
+    fn writes_data_alone(&self) -> bool {
+        true
+    }
+
     fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) -> bool {
         trace::instant(Stage::OnConnected, Some(callbacks.connection_id()), 0, 0, 0);
         true

@@ -87,6 +87,10 @@ pub trait TransportSocket {
         buffer: &mut Buffer,
         end_stream: bool,
     ) -> IoResult;
+    /// Whether it has nothing of its own to write, so that without data it need not be asked to.
+    fn writes_data_alone(&self) -> bool {
+        false
+    }
     /// The underlying connection is there. Whether the transport is ready for data with that; otherwise a
     /// later [`IoResult::connected`] says so.
     fn on_connected(&self, callbacks: &dyn TransportSocketCallbacks) -> bool;

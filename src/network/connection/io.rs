@@ -173,6 +173,9 @@ impl ConnectionImpl {
 
     pub(super) fn on_write_ready(&self) {
         envoy_conn_log!(Connection, trace, self.id(), "write ready");
+        if self.has_nothing_to_write() {
+            return;
+        }
         // Write comes along with every Read; it is a stage where there is something to do.
         let (connecting, bytes) =
             if trace::enabled() { (self.connecting.get(), self.write_buffer_length()) } else { (false, 0) };
@@ -206,6 +209,14 @@ impl ConnectionImpl {
         } else if result.bytes_processed > 0 {
             self.restart_delayed_close_timer();
         }
+    }
+
+    /// As when Write has come along with a Read, which most do.
+    #[inline]
+    fn has_nothing_to_write(&self) -> bool {
+        self.write_buffer.borrow().buffer.is_empty()
+            && !(self.connecting.get() || self.write_end_stream.get() || self.in_delayed_close())
+            && self.transport_socket.writes_data_alone()
     }
 
     /// The socket became writable while connecting: false when there is nothing to go on with.
