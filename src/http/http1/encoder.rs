@@ -125,6 +125,12 @@ impl MessageEncoder {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// Whether the body is written as it comes.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        !self.chunk_encoding.get()
+    }
+
     /// Writes a piece of the body, as one chunk where chunks are used.
     pub(super) fn encode_data(&self, output: &mut Buffer, data: &mut Buffer) {
         if data.is_empty() {

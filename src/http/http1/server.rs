@@ -388,6 +388,16 @@ impl ActiveRequest {
             codec.on_encode_complete();
         }
     }
+
+    /// Writes what needs no framing; after `end` the request is done.
+    fn send_plain(&self, data: &mut Buffer, end: bool) {
+        let Some(codec) = self.codec.upgrade() else { return };
+        codec.write(data);
+        data.clear(); // where the connection takes no more
+        if end {
+            codec.on_encode_complete();
+        }
+    }
 }
 
 impl StreamEncoder for ActiveRequest {
@@ -414,6 +424,9 @@ impl StreamEncoder for ActiveRequest {
     }
 
     fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
+        if self.encoder.is_plain() {
+            return self.send_plain(data, end_stream);
+        }
         self.send(end_stream, |_, output| {
             self.encoder.encode_data(output, data);
             if end_stream {
