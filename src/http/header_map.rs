@@ -5,6 +5,10 @@
 //! bytes lie in one arena, which is recycled from message to message of a thread. Values grow in place where
 //! they can, and what is left behind is given back once it is half of the arena.
 
+mod head_fields;
+
+pub(super) use head_fields::HeadFields;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;

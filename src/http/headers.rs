@@ -187,13 +187,20 @@ fn is_spelled(name: &[u8], lower: &[u8]) -> bool {
     if name.len() != lower.len() {
         return false;
     }
-    let mut words = name.chunks_exact(8).zip(lower.chunks_exact(8));
-    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
-    if !words.all(|(name, lower)| word(name) | u64::from_ne_bytes([CASE; 8]) == word(lower)) {
-        return false;
+    // The last word may have some of what is in the one before.
+    let is_word = |(name, lower): (&[u8; 8], &[u8; 8])| {
+        u64::from_ne_bytes(*name) | u64::from_ne_bytes([CASE; 8]) == u64::from_ne_bytes(*lower)
+    };
+    let is_half = |(name, lower): (&[u8; 4], &[u8; 4])| {
+        u32::from_ne_bytes(*name) | u32::from_ne_bytes([CASE; 4]) == u32::from_ne_bytes(*lower)
+    };
+    if let Some(last) = name.last_chunk().zip(lower.last_chunk()) {
+        is_word(last) && name.as_chunks().0.iter().zip(lower.as_chunks().0).all(is_word)
+    } else if let Some(last) = name.last_chunk().zip(lower.last_chunk()) {
+        is_half(last) && name.first_chunk().zip(lower.first_chunk()).is_some_and(is_half)
+    } else {
+        name.iter().zip(lower).all(|(name, lower)| name | CASE == *lower)
     }
-    let rest = name.len() / 8 * 8;
-    name[rest..].iter().zip(&lower[rest..]).all(|(name, lower)| name | CASE == *lower)
 }
 
 impl HeaderId {

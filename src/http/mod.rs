@@ -24,6 +24,7 @@ pub use codec::{
 pub use codec_client::{CodecClient, CodecClientCallbacks};
 pub use codec_helper::StreamCallbackHelper;
 pub use date_provider::DateProvider;
+use header_map::HeadFields;
 pub use header_map::{HeaderMap, HeaderMapFull, HeaderMapPtr};
 pub use header_name::HeaderName;
 pub use headers::HeaderId;

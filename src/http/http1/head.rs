@@ -1,12 +1,13 @@
 //! Message heads: finding their end, and parsing them.
 
+use memchr::memchr;
 use memchr::memmem::Finder;
-use memchr::{memchr, memchr_iter};
 
 use super::body::BAD_TRANSFER_ENCODING;
+use super::fields::{self, Line, check_name, is_blank, next_line};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
-use crate::http::{HeaderId, HeaderMap, HeaderMapFull, Protocol, url};
+use crate::http::{HeadFields, HeaderId, HeaderMap, HeaderMapFull, Protocol, url};
 use crate::logger::{self, Level};
 use crate::trace::{self, Stage, log_stage};
 
@@ -179,25 +180,23 @@ const METHODS: &[&[u8]] = &[
     b"UNSUBSCRIBE",
 ];
 
-/// Header slots on the stack; a head with more lines uses the heap.
-const STACK_HEADERS: usize = 32;
-
 /// No head may have more fields than this, whatever the configuration says: a [`HeaderMap`] numbers them.
 const MAX_FIELDS: usize = 60_000;
 
-/// Splits off the first line, without its line end. A CR anywhere else is refused.
-fn split_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
+/// The first line, without its line end, and what is behind it. A CR anywhere else is refused.
+#[inline]
+fn first_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
+    // Nearly all have no control characters.
+    let (line, behind) = head.split_at(fields::text_end(head));
+    if let Some(rest) = fields::behind_line_end(behind) {
+        return Ok((line, rest));
+    }
     let end = memchr(b'\n', head).ok_or(HeadError::bad("HPE_LF_EXPECTED"))?;
-    let (line, rest) = (&head[..end], &head[end + 1..]);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = head[..end].strip_suffix(b"\r").unwrap_or(&head[..end]);
     if line.contains(&b'\r') {
         return Err(HeadError::bad("HPE_LF_EXPECTED"));
     }
-    Ok((line, rest))
-}
-
-fn is_blank(byte: &u8) -> bool {
-    matches!(byte, b' ' | b'\t')
+    Ok((line, &head[end + 1..]))
 }
 
 /// The version of `HTTP/d.d`. Like Envoy: anything but 1.1 counts as 1.0.
@@ -228,7 +227,34 @@ fn read_request(
     limits: &HeadLimits,
     headers: &mut HeaderMap,
 ) -> Result<(RequestLine, usize), HeadError> {
-    let (line, rest) = split_line(head)?;
+    let (line, rest) = first_line(head)?;
+    let (method, path, protocol) = usual_request_line(line).map_or_else(|| request_line(line), Ok)?;
+    let mut fields = HeadFields::new(headers, head);
+    // What is first fits.
+    let _ = fields.add_known(HeaderId::Method, method);
+    let _ = fields.add_known(HeaderId::Path, path);
+    let length = read_fields(&mut fields, rest, limits)?;
+    drop(fields);
+    if headers.count(HeaderId::Host) > 1 {
+        return Err(HeadError::bad("more than one host header"));
+    }
+    headers.rename(HeaderId::Host, HeaderId::Authority);
+    Ok((RequestLine { protocol, is_head: method == b"HEAD" }, length))
+}
+
+/// Method, path and version of a request line as nearly all are: sound, and with single blanks.
+#[inline]
+fn usual_request_line(line: &[u8]) -> Option<(&[u8], &[u8], Protocol)> {
+    let (method, path) =
+        line.strip_suffix(b" HTTP/1.1")?.split_at_checked(line.iter().position(|b| *b == b' ')?)?;
+    let path = path.get(1..)?;
+    let sound = METHODS.contains(&method) && fields::is_graphic(path) && path.starts_with(b"/");
+    sound.then_some((method, path, Protocol::Http11))
+}
+
+/// Method, path and version of any other one.
+#[cold]
+fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Protocol), HeadError> {
     let mut words = line.split(is_blank).filter(|word| !word.is_empty());
     let method = words.next().unwrap_or_default();
     if !METHODS.contains(&method) {
@@ -243,14 +269,7 @@ fn read_request(
     if words.next().is_some() {
         return Err(HeadError::bad("HPE_INVALID_CONSTANT"));
     }
-    headers.set(HeaderId::Method, method);
-    headers.set(HeaderId::Path, path);
-    let fields = parse_fields(rest, limits, headers)?;
-    if headers.count(HeaderId::Host) > 1 {
-        return Err(HeadError::bad("more than one host header"));
-    }
-    headers.rename(HeaderId::Host, HeaderId::Authority);
-    Ok((RequestLine { protocol, is_head: method == b"HEAD" }, head.len() - rest.len() + fields))
+    Ok((method, path, protocol))
 }
 
 /// A parsed status line; the headers are in the map given to [`parse_response`].
@@ -265,39 +284,89 @@ pub(super) fn parse_response(
     limits: &HeadLimits,
     headers: &mut HeaderMap,
 ) -> Result<(StatusLine, usize), HeadError> {
-    let (line, rest) = split_line(head)?;
+    let (line, rest) = first_line(head)?;
+    let (protocol, code) = usual_status_line(line).map_or_else(|| status_line(line), Ok)?;
+    let status = code.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+    let mut fields = HeadFields::new(headers, head);
+    let _ = fields.add_known(HeaderId::Status, code); // what is first fits
+    let length = read_fields(&mut fields, rest, limits)?;
+    Ok((StatusLine { protocol, status }, length))
+}
+
+/// Version and code of a status line as nearly all are: sound, of HTTP/1.1, and with single blanks.
+#[inline]
+fn usual_status_line(line: &[u8]) -> Option<(Protocol, &[u8])> {
+    let (code, reason) = line.strip_prefix(b"HTTP/1.1 ")?.split_at_checked(3)?;
+    let sound =
+        matches!(code, [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9']) && reason.first().is_none_or(is_blank);
+    (sound && !reason.iter().any(is_control)).then_some((Protocol::Http11, code))
+}
+
+/// Version and code of any other one.
+#[cold]
+fn status_line(line: &[u8]) -> Result<(Protocol, &[u8]), HeadError> {
     let end = line.iter().position(is_blank).ok_or(HeadError::bad("HPE_INVALID_STATUS"))?;
     let protocol = parse_version(&line[..end])?;
     let after = line[end..].trim_ascii_start();
     let (code, reason) = after.split_at(after.iter().position(is_blank).unwrap_or(after.len()));
-    let status = match code {
-        [a, b, c] if code.iter().all(u8::is_ascii_digit) => {
-            [a, b, c].iter().fold(0, |n, &&digit| n * 10 + (digit - b'0') as u16)
-        }
-        _ => return Err(HeadError::bad("HPE_INVALID_STATUS")),
-    };
-    if status < 100 || reason.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
+    let is_code = matches!(code, [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9']);
+    if !is_code || reason.iter().any(is_control) {
         return Err(HeadError::bad("HPE_INVALID_STATUS"));
     }
-    headers.set_status(status);
-    let fields = parse_fields(rest, limits, headers)?;
-    Ok((StatusLine { protocol, status }, head.len() - rest.len() + fields))
+    Ok((protocol, code))
 }
 
-/// Parses the fields of a head, up to its empty line, in place; says how many bytes they are.
-fn parse_fields(block: &[u8], limits: &HeadLimits, headers: &mut HeaderMap) -> Result<usize, HeadError> {
-    // One slot more than allowed, so that the limit can be told from what is beyond it.
-    let slots = limits.max_count.min(MAX_FIELDS) + 1;
-    let mut few = [httparse::EMPTY_HEADER; STACK_HEADERS];
-    let few = &mut few[..slots.min(STACK_HEADERS)];
-    match httparse::parse_headers(block, few) {
-        Err(httparse::Error::TooManyHeaders) if slots > STACK_HEADERS => {
-            // A field takes a line.
-            let slots = memchr_iter(b'\n', block).count().min(slots);
-            let mut many = vec![httparse::EMPTY_HEADER; slots];
-            add_fields(httparse::parse_headers(block, &mut many), limits, headers)
+fn is_control(byte: &u8) -> bool {
+    byte.is_ascii_control() && *byte != b'\t'
+}
+
+/// Reads the fields of a head that are left, up to its empty line; says how long the head is.
+fn read_fields<'a>(
+    fields: &mut HeadFields<'a>,
+    mut rest: &'a [u8],
+    limits: &HeadLimits,
+) -> Result<usize, HeadError> {
+    let most = limits.max_count.min(MAX_FIELDS);
+    let (mut count, mut full, mut framing) = (0, false, Ok(()));
+    let end = loop {
+        let (name, value) = match next_line(rest)? {
+            Line::End(behind) => break fields.head().len() - behind.len(),
+            Line::Field { name, value, rest: behind } => {
+                rest = behind;
+                (name, value)
+            }
+        };
+        let id = HeaderId::find(name);
+        if id.is_none() {
+            check_name(name)?;
         }
-        parsed => add_fields(parsed, limits, headers),
+        count += 1;
+        if count > most {
+            // What comes behind the first one too many may yet be malformed.
+            if count > most + 1 {
+                return Err(TOO_MANY_HEADERS);
+            }
+            continue;
+        }
+        if let Some(id) = id {
+            // Where the map's joined value would not show it: an empty one leaves no trace there.
+            if id == HeaderId::ContentLength && fields.has(id) {
+                framing = Err(HeadError::bad("HPE_UNEXPECTED_CONTENT_LENGTH"));
+            } else if id == HeaderId::TransferEncoding && value.is_empty() && framing.is_ok() {
+                framing = Err(BAD_TRANSFER_ENCODING);
+            }
+        }
+        let added = match id {
+            _ if full => continue,
+            Some(id) => fields.add_known(id, value),
+            None => fields.add_unknown(name, value),
+        };
+        full = added == Err(HeaderMapFull);
+    };
+    match framing {
+        _ if count > most => Err(TOO_MANY_HEADERS),
+        _ if full => Err(HEADERS_TOO_LARGE),
+        framing => framing.map(|()| end),
     }
 }
 
@@ -307,41 +376,8 @@ pub(super) fn parse_trailers(
     limits: &HeadLimits,
     trailers: &mut HeaderMap,
 ) -> Result<(), HeadError> {
-    parse_fields(block, limits, trailers).map(|_| ()).map_err(|error| error.of(block))
-}
-
-fn add_fields(
-    parsed: httparse::Result<(usize, &[httparse::Header<'_>])>,
-    limits: &HeadLimits,
-    headers: &mut HeaderMap,
-) -> Result<usize, HeadError> {
-    let (length, fields) = match parsed {
-        Ok(httparse::Status::Complete(complete)) => complete,
-        Ok(httparse::Status::Partial) => return Err(HeadError::bad("HPE_INVALID_HEADER_TOKEN")),
-        Err(httparse::Error::TooManyHeaders) => return Err(TOO_MANY_HEADERS),
-        Err(error) => return Err(HeadError::bad(error_name(error))),
-    };
-    if fields.len() > limits.max_count.min(MAX_FIELDS) {
-        return Err(TOO_MANY_HEADERS);
-    }
-    let mut framing = Ok(());
-    for field in fields {
-        let (name, value) = (field.name.as_bytes(), field.value);
-        let added = match HeaderId::find(name) {
-            None => headers.add_unknown(name, value),
-            Some(id) => {
-                // Where the map's joined value would not show it: an empty one leaves no trace there.
-                if id == HeaderId::ContentLength && headers.has(id) {
-                    framing = Err(HeadError::bad("HPE_UNEXPECTED_CONTENT_LENGTH"));
-                } else if id == HeaderId::TransferEncoding && value.is_empty() && framing.is_ok() {
-                    framing = Err(BAD_TRANSFER_ENCODING);
-                }
-                headers.add_known(id, value)
-            }
-        };
-        added.map_err(|HeaderMapFull| HEADERS_TOO_LARGE)?;
-    }
-    framing.map(|()| length)
+    let read = read_fields(&mut HeadFields::new(trailers, block), block, limits);
+    read.map(|_| ()).map_err(|error| error.of(block))
 }
 
 /// Records and logs that a sound head is complete, and its fields. The log has them as they stand in it; in the map, which
@@ -353,19 +389,21 @@ pub(super) fn on_headers_complete(connection_id: u64, head: &[u8], entries: usiz
     if !logger::enabled(logger::Id::Http, Level::Trace) {
         return;
     }
-    let Ok((_, block)) = split_line(head) else { return };
-    let mut slots = vec![httparse::EMPTY_HEADER; memchr_iter(b'\n', block).count()];
-    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(block, &mut slots) else {
-        return;
-    };
-    let log = |key: &str, value: &[u8]| {
-        let value = String::from_utf8_lossy(value);
+    let log = |key: &[u8], value: &[u8]| {
+        let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
         envoy_conn_log!(Http, trace, connection_id, "completed header: key={} value={}", key, value);
     };
-    let (last, others) = fields.split_last().unwrap_or((&httparse::EMPTY_HEADER, &[]));
-    others.iter().for_each(|field| log(field.name, field.value));
+    let Ok((_, mut rest)) = first_line(head) else { return };
+    let mut last: (&[u8], &[u8]) = Default::default();
+    let mut is_first = true;
+    while let Ok(Line::Field { name, value, rest: behind }) = next_line(rest) {
+        if !std::mem::take(&mut is_first) {
+            log(last.0, last.1);
+        }
+        (last, rest) = ((name, value), behind);
+    }
     log_stage!(ServerHeadersComplete(connection_id)); // the client's is the same
-    log(last.name, last.value);
+    log(last.0, last.1);
 }
 
 /// Refuses a complete head that is longer than allowed.
@@ -376,16 +414,4 @@ pub(super) fn check_size(bytes: usize, limits: &HeadLimits) -> Result<(), HeadEr
 /// Refuses the beginning of a head that can only become longer than allowed.
 pub(super) fn check_partial_size(bytes: usize, limits: &HeadLimits) -> Result<(), HeadError> {
     if bytes >= limits.max_bytes { Err(HEADERS_TOO_LARGE) } else { Ok(()) }
-}
-
-/// http-parser's names for what httparse found, as Envoy prints them.
-fn error_name(error: httparse::Error) -> &'static str {
-    match error {
-        httparse::Error::HeaderName | httparse::Error::HeaderValue => "HPE_INVALID_HEADER_TOKEN",
-        httparse::Error::NewLine => "HPE_LF_EXPECTED",
-        httparse::Error::Status => "HPE_INVALID_STATUS",
-        httparse::Error::Token => "HPE_INVALID_CONSTANT",
-        httparse::Error::TooManyHeaders => "HPE_HEADER_OVERFLOW",
-        httparse::Error::Version => "HPE_INVALID_VERSION",
-    }
 }

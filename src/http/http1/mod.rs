@@ -2,7 +2,7 @@
 //!
 //! Mirrors Envoy's `source/common/http/http1/codec_impl.cc`. Envoy 1.1 feeds http-parser byte by byte
 //! and gets a callback per piece; here the end of a head is looked for once over each byte, and then
-//! the whole head is parsed in place by httparse. On the wire, odd input included, Envoy 1.40 is the
+//! the whole head is parsed in place. On the wire, odd input included, Envoy 1.40 is the
 //! model; where it is laxer than RFC 9112 allows, the codec refuses (see `docs/differences.md`).
 
 mod body;
@@ -11,6 +11,7 @@ mod client;
 mod codec_stats;
 mod connection;
 mod encoder;
+mod fields;
 mod head;
 mod request_head;
 mod server;
