@@ -96,6 +96,7 @@ impl Buffer {
     }
 
     /// Moves all of `other` to the end of this buffer.
+    #[inline(always)]
     pub fn move_from(&mut self, other: &mut Buffer) {
         if self.length == 0 {
             // What is without bytes may have a slice that is.
@@ -103,6 +104,10 @@ impl Buffer {
             std::mem::swap(self, other);
             return;
         }
+        self.push_all(other);
+    }
+
+    fn push_all(&mut self, other: &mut Buffer) {
         while let Some(slice) = other.slices.pop_front() {
             self.push_slice(slice);
         }

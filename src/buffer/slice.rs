@@ -40,10 +40,12 @@ impl Slice {
     }
 
     /// An empty slice for data of which `n` bytes are at hand: a small one if they fit.
+    #[inline(always)]
     pub(super) fn for_data(n: usize) -> Slice {
         if n <= SMALL_SLICE_SIZE { Slice::pooled(&SMALL_POOL, SMALL_SLICE_SIZE) } else { Slice::new() }
     }
 
+    #[inline]
     fn pooled(pool: &'static LocalKey<Pool>, size: usize) -> Slice {
         let pooled = pool.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
         let memory = pooled.unwrap_or_else(|| vec![0; size].into_boxed_slice());
@@ -102,6 +104,7 @@ impl Slice {
 }
 
 impl Drop for Slice {
+    #[inline(always)]
     fn drop(&mut self) {
         let (pool, limit) = match self.memory.len() {
             SLICE_SIZE => (&POOL, POOL_SLICES),

@@ -167,6 +167,7 @@ impl<T, L: Lists> Arena<T, L> {
     }
 
     /// Moves an item to the front of a list (Envoy: `moveBetweenLists`); false when it was taken out before.
+    #[inline(always)]
     pub fn move_to_front(&self, key: NodeKey, list: L) -> bool {
         let mut nodes = self.nodes.borrow_mut();
         if Self::node(&nodes, key).is_none() {

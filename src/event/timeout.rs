@@ -112,7 +112,7 @@ impl Timeout {
 }
 
 impl Drop for Timeout {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.disable();
     }

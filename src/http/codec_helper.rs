@@ -49,10 +49,19 @@ pub struct StreamCallbackHelper {
 
 impl StreamCallbackHelper {
     /// Adds a listener and tells it of watermarks crossed already.
+    #[inline]
     pub fn add(&self, callbacks: Weak<dyn StreamCallbacks>) {
         debug_assert!(!self.reset_callbacks_started.get());
+        if self.high_watermark_callbacks.get() > 0 {
+            return self.add_and_tell(callbacks);
+        }
+        self.callbacks.borrow_mut().push(callbacks);
+    }
+
+    #[cold]
+    fn add_and_tell(&self, callbacks: Weak<dyn StreamCallbacks>) {
         let crossed = self.high_watermark_callbacks.get();
-        let to_tell = if crossed > 0 { callbacks.upgrade() } else { None };
+        let to_tell = callbacks.upgrade();
         self.callbacks.borrow_mut().push(callbacks);
         if let Some(callbacks) = to_tell {
             (0..crossed).for_each(|_| callbacks.on_above_write_buffer_high_watermark());

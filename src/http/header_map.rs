@@ -96,6 +96,7 @@ impl Default for HeaderMap {
 
 impl HeaderMap {
     /// No headers.
+    #[inline(always)]
     pub fn new() -> Self {
         let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
         let (arena, entries) =

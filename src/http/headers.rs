@@ -236,7 +236,7 @@ impl HeaderId {
     }
 
     /// Finds a name (a token, or one with a colon in front) in any case.
-    #[inline]
+    #[inline(always)]
     pub fn find(name: &[u8]) -> Option<HeaderId> {
         if name.is_empty() {
             return None;

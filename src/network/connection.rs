@@ -32,7 +32,7 @@ use super::{
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::common::appended::Appended;
 use crate::event::{CLOSED, Dispatcher, FileEvent, READ, Timer, WRITE};
-use crate::stats::{Counter, Gauge};
+use crate::stats::Gauge;
 use crate::trace::{self, Stage, stage};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -421,41 +421,42 @@ impl ConnectionImpl {
             && self.write_buffer.borrow().buffer.is_empty()
     }
 
-    fn update_read_buffer_stats(&self, bytes: usize, new_size: usize) {
-        if let Some(stats) = self.stats.get() {
-            update_stats(
-                bytes,
-                new_size,
-                &self.last_read_buffer_size,
-                &stats.read_total,
-                &stats.read_current,
-            );
+    /// Counts what was read.
+    fn count_read(&self, bytes: usize) {
+        if let Some(stats) = self.stats.get().filter(|_| bytes > 0) {
+            stats.read_total.add(bytes as u64);
         }
     }
 
-    fn update_write_buffer_stats(&self, bytes: usize, new_size: usize) {
-        if let Some(stats) = self.stats.get() {
-            update_stats(
-                bytes,
-                new_size,
-                &self.last_write_buffer_size,
-                &stats.write_total,
-                &stats.write_current,
-            );
+    /// Counts what was written.
+    fn count_written(&self, bytes: usize) {
+        if let Some(stats) = self.stats.get().filter(|_| bytes > 0) {
+            stats.write_total.add(bytes as u64);
         }
     }
-}
 
-fn update_stats(bytes: usize, new_size: usize, last_size: &Cell<u32>, total: &Counter, current: &Gauge) {
-    if bytes > 0 {
-        total.add(bytes as u64);
+    /// Has the gauge show how much is in the read buffer.
+    #[inline]
+    fn show_read_buffer(&self, size: usize) {
+        self.show_buffer(size, &self.last_read_buffer_size, |stats| &stats.read_current);
     }
-    let new_size = u32::try_from(new_size).unwrap_or(u32::MAX);
-    let last = last_size.replace(new_size);
-    match new_size.cmp(&last) {
-        std::cmp::Ordering::Greater => current.add((new_size - last).into()),
-        std::cmp::Ordering::Less => current.sub((last - new_size).into()),
-        std::cmp::Ordering::Equal => {}
+
+    /// Has the gauge show how much is in the write buffer.
+    #[inline]
+    fn show_write_buffer(&self, size: usize) {
+        self.show_buffer(size, &self.last_write_buffer_size, |stats| &stats.write_current);
+    }
+
+    #[inline]
+    fn show_buffer(&self, size: usize, shown: &Cell<u32>, gauge: impl Fn(&ConnectionStats) -> &Gauge) {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        if size == shown.get() {
+            return;
+        }
+        let Some(stats) = self.stats.get() else { return };
+        let before = shown.replace(size);
+        // It wraps where it falls.
+        gauge(stats).add(u64::from(size).wrapping_sub(before.into()));
     }
 }
 

@@ -37,6 +37,7 @@ impl FilterManagerImpl {
     }
 
     /// Offers `data` to the filters from number `from` on.
+    #[inline(always)]
     pub(super) fn on_continue_reading(&self, from: usize, data: &mut Buffer, end_stream: bool) {
         let mut index = from;
         while let Some(filter) = self.upstream_filters.get(index) {

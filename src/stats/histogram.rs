@@ -76,7 +76,7 @@ impl Histogram {
     }
 
     /// Adds a sample, to be seen after the next merge.
-    #[inline]
+    #[inline(always)]
     pub fn record(&self, value: u64) {
         let bin = Bin::of(value);
         let shards = self.0.shards.get_or_init(|| (0..self.0.count).map(|_| Shard::default()).collect());

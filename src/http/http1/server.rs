@@ -329,7 +329,7 @@ impl ServerConnectionImpl {
 
 /// Drops empty lines in front of a head (RFC 9112 section 2.2 asks servers to).
 fn skip_empty_lines(data: &mut Buffer) {
-    loop {
+    while let Some(b'\r' | b'\n') = data.front().first() {
         let n = match data.linearize(2) {
             [b'\n', ..] => 1,
             b"\r\n" => 2,

@@ -92,8 +92,8 @@ impl ConnectionImpl {
         self.drop_timers();
         stage!(CloseSocket(self.id()), event = event as u32);
         self.transport_socket.close_socket(event);
-        self.update_read_buffer_stats(0, 0);
-        self.update_write_buffer_stats(0, 0);
+        self.show_read_buffer(0);
+        self.show_write_buffer(0);
         drop(self.file_event.borrow_mut().take());
         self.raise_event(event);
     }

@@ -85,7 +85,7 @@ impl ConnectionImpl {
             result = self.transport_socket.do_read(self, &mut data);
         }
         // What waits is counted behind the filters, so that the gauge shows that (Envoy's shows what came).
-        self.update_read_buffer_stats(result.bytes_processed, self.last_read_buffer_size.get() as usize);
+        self.count_read(result.bytes_processed);
 
         if !self.enable_half_close.get() && result.end_stream_read {
             result.end_stream_read = false;
@@ -100,7 +100,7 @@ impl ConnectionImpl {
         } else {
             self.leave_to_read(data)
         };
-        self.update_read_buffer_stats(0, if self.is_socket_open() { left } else { 0 });
+        self.show_read_buffer(if self.is_socket_open() { left } else { 0 });
         // The filters may have closed the connection, which makes this a no-op.
         if result.action == PostIoAction::Close || self.both_sides_half_closed() {
             envoy_conn_log!(Connection, debug, self.id(), "remote close");
@@ -248,7 +248,8 @@ impl ConnectionImpl {
             let went_below = write_buffer.went_below();
             (result, write_buffer.buffer.len(), went_below)
         };
-        self.update_write_buffer_stats(result.bytes_processed, left);
+        self.count_written(result.bytes_processed);
+        self.show_write_buffer(left);
         if went_below {
             self.on_low_watermark();
         }

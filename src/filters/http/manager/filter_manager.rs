@@ -222,7 +222,7 @@ impl FilterManager {
 
     /// Passes the request's headers to the filters.
     pub fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
-        self.iterate::<Decode>(0, Frame::Headers(headers, end_stream));
+        self.pass::<Decode>(0, Frame::Headers(headers, end_stream));
     }
 
     /// Passes a piece of the request's body to the filters.
@@ -276,7 +276,7 @@ impl FilterManager {
         *self.encoding.headers.borrow_mut() = Some(headers.clone());
         self.encoding.complete.set(end_stream);
         self.with_host(|host| host.disarm_request_timeout());
-        self.iterate::<Encode>(0, Frame::Headers(&headers, end_stream));
+        self.pass::<Encode>(0, Frame::Headers(&headers, end_stream));
     }
 
     /// Passes a piece of a response's body to all filters.
@@ -287,7 +287,7 @@ impl FilterManager {
         if !self.encoding.headers_only.get() {
             self.encoding.complete.set(end_stream);
         }
-        self.iterate::<Encode>(0, Frame::Data(data, end_stream));
+        self.pass::<Encode>(0, Frame::Data(data, end_stream));
     }
 
     /// Passes the trailers of a response to all filters.
@@ -344,18 +344,31 @@ struct ChainBuilder {
     encoders: RefCell<Vec<ActiveFilter<dyn StreamEncoderFilter>>>,
 }
 
+/// What a list of filters has room for from its first one on.
+const FEW_FILTERS: usize = 4;
+
+/// Adds to a list that has no room for anything at first.
+#[inline]
+fn add<T>(list: &RefCell<Vec<T>>, item: T) {
+    let mut list = list.borrow_mut();
+    if list.capacity() == 0 {
+        *list = Vec::with_capacity(FEW_FILTERS);
+    }
+    list.push(item);
+}
+
 impl FilterChainFactoryCallbacks for ChainBuilder {
     fn add_stream_decoder_filter(&self, filter: Rc<dyn StreamDecoderFilter>) {
-        self.decoders.borrow_mut().push(ActiveFilter::new(filter, false));
+        add(&self.decoders, ActiveFilter::new(filter, false));
     }
 
     fn add_stream_encoder_filter(&self, filter: Rc<dyn StreamEncoderFilter>) {
-        self.encoders.borrow_mut().push(ActiveFilter::new(filter, false));
+        add(&self.encoders, ActiveFilter::new(filter, false));
     }
 
     fn add_stream_filter(&self, filter: Rc<dyn StreamFilter>) {
-        self.decoders.borrow_mut().push(ActiveFilter::new(filter.clone(), true));
-        self.encoders.borrow_mut().push(ActiveFilter::new(filter, true));
+        add(&self.decoders, ActiveFilter::new(filter.clone(), true));
+        add(&self.encoders, ActiveFilter::new(filter, true));
     }
 
     fn add_access_log_handler(&self, handler: Rc<dyn access_log::Instance>) {

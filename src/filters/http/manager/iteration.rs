@@ -32,7 +32,13 @@ impl Frame<'_> {
 
 impl FilterManager {
     /// Passes a frame to filter number `start` and on, and out behind the last.
-    pub(super) fn iterate<D: Direction>(&self, start: usize, mut frame: Frame<'_>) {
+    pub(super) fn iterate<D: Direction>(&self, start: usize, frame: Frame<'_>) {
+        self.pass::<D>(start, frame);
+    }
+
+    /// The same, for where it is known what kind of frame it is, which settles most of what is asked here.
+    #[inline(always)]
+    pub(super) fn pass<D: Direction>(&self, start: usize, mut frame: Frame<'_>) {
         self.with_host(|host| host.reset_idle_timer());
         let half = D::half(self);
         let is_rest = matches!(frame, Frame::Data(..) | Frame::Trailers(_));
