@@ -71,6 +71,12 @@ pub fn request_timeout_code(request_complete: bool) -> u16 {
     if request_complete { 504 } else { 408 }
 }
 
+/// Whether a status says that all went well.
+#[inline]
+pub fn is_2xx(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
 /// Whether the status is a server error.
 pub fn is_5xx(status: u16) -> bool {
     (500..600).contains(&status)

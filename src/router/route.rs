@@ -39,6 +39,7 @@ pub struct RouteEntry {
     pub(super) path_rewrite: PathRewrite,
     pub(super) host_rewrite: HostRewrite,
     pub(super) append_x_forwarded_host: bool,
+    upgrades: Box<[(Box<str>, bool)]>,
     /// The status when there is no such cluster.
     pub cluster_not_found_response_code: u16,
     /// The time for the whole response once the request is complete; zero is none.
@@ -50,6 +51,12 @@ pub struct RouteEntry {
 }
 
 impl RouteEntry {
+    /// Whether an upgrade is let through; `None` where the connection manager decides.
+    pub fn allows_upgrade(&self, upgrade_type: &[u8]) -> Option<bool> {
+        let is_it = |(name, _): &&(Box<str>, bool)| name.as_bytes().eq_ignore_ascii_case(upgrade_type);
+        self.upgrades.iter().find(is_it).map(|(_, allowed)| *allowed)
+    }
+
     /// Whether the request gets the name of the host that it is sent to.
     pub fn auto_host_rewrite(&self) -> bool {
         self.host_rewrite == HostRewrite::Auto
@@ -74,6 +81,9 @@ impl RouteImpl {
                     .map_err(|error| error.within("route"))?,
                 path_rewrite: route.path_rewrite.clone(),
                 host_rewrite: route.host_rewrite.clone(),
+                upgrades: (route.upgrade_configs.iter())
+                    .map(|upgrade| (upgrade.upgrade_type.as_str().into(), upgrade.enabled))
+                    .collect(),
                 append_x_forwarded_host: route.append_x_forwarded_host,
                 cluster_not_found_response_code: route.cluster_not_found_response_code,
                 timeout: route.timeout,

@@ -12,7 +12,7 @@ use crate::{enum_fields, message, one_of};
 
 message! {
     /// Sends a request to a cluster.
-    pub message RouteAction = "envoy.config.route.v3.RouteAction" {
+    pub message RouteAction = "envoy.config.route.v3.RouteAction", checked by check_upgrades {
         /// To which.
         pub cluster: ClusterSpecifier => ClusterSpecifier::read_member,
         /// Status when there is no such cluster: 503 (default), 404 or 500.
@@ -30,6 +30,31 @@ message! {
         pub idle_timeout: Option<Duration>,
         /// Which circuit breakers and pool.
         pub priority: RoutingPriority,
+        /// Which upgrades are let through, in place of what the connection manager says.
+        pub upgrade_configs: Vec<UpgradeConfig>,
+    }
+}
+
+message! {
+    /// Whether an upgrade is let through.
+    #[derive(Eq)]
+    pub struct UpgradeConfig = "envoy.config.route.v3.RouteAction.UpgradeConfig" {
+        /// `websocket` for instance, in any case; `CONNECT` is the method.
+        pub upgrade_type: String,
+        /// Default true.
+        pub enabled: bool = true,
+    }
+}
+
+fn check_upgrades(r: &MessageReader<'_>, action: &RouteAction) {
+    if !r.is_all_of("upgrade_configs", &action.upgrade_configs) {
+        return;
+    }
+    for (i, upgrade) in action.upgrade_configs.iter().enumerate() {
+        let (name, before) = (&upgrade.upgrade_type, &action.upgrade_configs[..i]);
+        if before.iter().any(|other| other.upgrade_type.eq_ignore_ascii_case(name)) {
+            r.refuse(&format!("upgrade_configs[{i}].upgrade_type"), format!("Duplicate upgrade {name}"));
+        }
     }
 }
 

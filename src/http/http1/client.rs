@@ -13,6 +13,7 @@ use super::head::{self, HeadError, HeadLimits, StatusLine};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
+use crate::http::codes;
 use crate::http::{
     ClientConnection, CodecError, Connection, HeaderId, HeaderMap, HeaderMapPtr, Protocol, Stream,
     StreamDecoder, StreamEncoder, StreamResetReason, utility,
@@ -34,6 +35,16 @@ pub struct ClientConnectionImpl {
     pending_response: RefCell<Option<PendingResponse>>,
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AsksFor {
+    Response,
+    /// Another protocol on its connection.
+    Upgrade,
+    /// CONNECT: a tunnel to somewhere.
+    Tunnel,
+}
+
 /// The request being sent.
 struct RequestEncoder {
     codec: Weak<ClientConnectionImpl>,
@@ -41,7 +52,7 @@ struct RequestEncoder {
     helper: StreamCallbackHelper,
     head_request: Cell<bool>,
     /// Another protocol is asked for, so that the response may be a tunnel.
-    upgrade_request: Cell<bool>,
+    asks_for: Cell<AsksFor>,
 }
 
 impl ClientConnectionImpl {
@@ -131,7 +142,7 @@ impl ClientConnectionImpl {
             }
             return Ok(());
         }
-        let next = self.what_follows(line.status, framing);
+        let next = self.what_follows(line.status, framing, &headers.borrow());
         self.base.expect(next);
         if matches!(next, State::Head) {
             self.on_message_complete(Completion::Headers(headers));
@@ -141,10 +152,15 @@ impl ClientConnectionImpl {
         Ok(())
     }
 
-    fn what_follows(&self, status: u16, framing: Framing) -> State {
+    fn what_follows(&self, status: u16, framing: Framing, headers: &HeaderMap) -> State {
         let request = self.pending_response.borrow();
         let Some(PendingResponse { encoder: request, .. }) = &*request else { return State::Head };
-        if request.upgrade_request.get() && status == 101 {
+        let becomes_tunnel = match request.asks_for.get() {
+            AsksFor::Response => false,
+            AsksFor::Upgrade => status == 101 && utility::is_upgrade(headers),
+            AsksFor::Tunnel => codes::is_2xx(status),
+        };
+        if becomes_tunnel {
             envoy_conn_log!(Http, trace, self.base.id(), "codec entering upgrade mode.");
             return State::Upgraded;
         }
@@ -221,7 +237,9 @@ impl ClientConnectionImpl {
     fn on_end_of_stream(&self) -> Result<(), DecodeError> {
         match self.base.state() {
             State::Head if !self.base.in_head() => Ok(()),
-            State::Upgraded | State::Body(BodyState::UntilClose) => {
+            // What follows a head that was agreed upon is no message: its end is that of the connection.
+            State::Upgraded => Ok(()),
+            State::Body(BodyState::UntilClose) => {
                 self.on_message_complete(Completion::Data);
                 Ok(())
             }
@@ -304,7 +322,7 @@ impl ClientConnection for ClientConnectionImpl {
             encoder: MessageEncoder::default(),
             helper: StreamCallbackHelper::default(),
             head_request: Cell::new(false),
-            upgrade_request: Cell::new(false),
+            asks_for: Cell::new(AsksFor::Response),
         });
         trace::instant(Stage::ClientNewStream, Some(self.base.id()), 0, 0, 0);
         // What an earlier request left unsent holds this one back too; its listeners are told when they join.
@@ -333,9 +351,13 @@ impl StreamEncoder for RequestEncoder {
         self.send(|codec, output| {
             let headers = headers.borrow();
             self.head_request.set(headers.get(HeaderId::Method) == Some(b"HEAD"));
-            let upgrade = utility::is_upgrade(&headers);
-            self.upgrade_request.set(upgrade);
-            self.encoder.encode_request_head(output, &headers, end_stream, upgrade);
+            let asks_for = match headers.get(HeaderId::Method) {
+                Some(b"CONNECT") => AsksFor::Tunnel,
+                _ if utility::is_upgrade(&headers) => AsksFor::Upgrade,
+                _ => AsksFor::Response,
+            };
+            self.asks_for.set(asks_for);
+            self.encoder.encode_request_head(output, &headers, end_stream, asks_for != AsksFor::Response);
             let conn = Some(codec.base.id());
             trace::instant(Stage::EncodeRequestHead, conn, 0, output.len() as u64, end_stream.into());
         });

@@ -35,18 +35,19 @@ struct FramingFacts {
     response_to_head: bool,
     content_length_allowed: bool,
     protocol: Protocol,
-    /// What follows the head belongs to another protocol, or would: it is not put into chunks.
+    /// What follows the head belongs to another protocol, or would: nothing says how long it is.
     tunnel: bool,
 }
 
 impl MessageEncoder {
-    /// Writes a response head.
+    /// Writes a response head; `tunnel` says that what follows it is no body.
     pub(super) fn encode_response_head(
         &self,
         output: &mut Buffer,
         headers: &HeaderMap,
         end_stream: bool,
         response_to_head: bool,
+        tunnel: bool,
         (protocol, write_http_10): (Protocol, bool),
     ) {
         let status = headers.status();
@@ -62,7 +63,7 @@ impl MessageEncoder {
                 response_to_head,
                 content_length_allowed,
                 protocol,
-                tunnel: status == 101,
+                tunnel: tunnel || status == 101,
             };
             self.encode_fields(out, headers, facts);
         });
@@ -79,7 +80,7 @@ impl MessageEncoder {
         });
     }
 
-    /// Writes a request head, always as HTTP/1.1; `upgrade` says that it asks for another protocol.
+    /// Writes a request head, always as HTTP/1.1; `upgrade` says that it asks for another protocol, or for a tunnel.
     pub(super) fn encode_request_head(
         &self,
         output: &mut Buffer,
@@ -91,7 +92,8 @@ impl MessageEncoder {
             let method = headers.get(HeaderId::Method).unwrap_or_default();
             out.extend_from_slice(method);
             out.push(b' ');
-            out.extend_from_slice(headers.get(HeaderId::Path).unwrap_or_default());
+            let target = if method == b"CONNECT" { HeaderId::Authority } else { HeaderId::Path };
+            out.extend_from_slice(headers.get(target).unwrap_or_default());
             out.extend_from_slice(b" HTTP/1.1\r\n");
             if let Some(host) = headers.get(HeaderId::Authority) {
                 encode_field(out, b"host", host);
@@ -111,15 +113,15 @@ impl MessageEncoder {
     fn encode_fields(&self, out: &mut Vec<u8>, headers: &HeaderMap, facts: FramingFacts) {
         headers.write_fields(out);
         self.chunk_encoding.set(false);
-        if !headers.has(HeaderId::ContentLength) {
+        if !headers.has(HeaderId::ContentLength) && !facts.tunnel {
             if facts.end_stream && !(facts.response_to_head && facts.content_length_allowed) {
                 if facts.content_length_allowed {
                     out.extend_from_slice(b"content-length: 0\r\n");
                 }
             } else if facts.protocol != Protocol::Http10 {
-                // The answer to a HEAD, and a request that may become a tunnel, say so but send no chunks.
+                // The answer to a HEAD says so but sends no chunks.
                 out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-                self.chunk_encoding.set(!facts.response_to_head && !facts.tunnel);
+                self.chunk_encoding.set(!facts.response_to_head);
             }
         }
         out.extend_from_slice(b"\r\n");

@@ -15,8 +15,9 @@ use crate::buffer::Buffer;
 use crate::config::HeadersWithUnderscoresAction;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
+use crate::http::codes;
 use crate::http::{
-    CodecError, Connection, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ServerConnection,
+    CodecError, Connection, HeaderId, HeaderMap, HeaderMapPtr, Protocol, RequestDecoder, ServerConnection,
     ServerConnectionCallbacks, Stream, StreamEncoder, StreamResetReason,
 };
 use crate::network;
@@ -103,6 +104,7 @@ struct ActiveRequest {
     remote_complete: Cell<bool>,
     started_response: Cell<bool>,
     response_to_head: Cell<bool>,
+    response_to_connect: Cell<bool>,
     details: Cell<&'static str>,
 }
 
@@ -197,6 +199,7 @@ impl ServerConnectionImpl {
             remote_complete: Cell::new(false),
             started_response: Cell::new(false),
             response_to_head: Cell::new(false),
+            response_to_connect: Cell::new(false),
             details: Cell::default(),
         });
         *self.active_request.borrow_mut() = Some(request.clone());
@@ -240,6 +243,9 @@ impl ServerConnectionImpl {
         if let Some(request) = self.active() {
             if complete {
                 request.remote_complete.set(true);
+            } else if matches!(next, State::Upgraded) {
+                let method = headers.borrow().get(HeaderId::Method) == Some(b"CONNECT");
+                request.response_to_connect.set(method);
             }
             request.with_decoder(|d| d.decode_headers(headers, complete));
         }
@@ -408,11 +414,13 @@ impl StreamEncoder for ActiveRequest {
             let as_http_10 = codec.writes_http_10();
             let response_to_head = self.response_to_head.get();
             let headers = headers.borrow();
+            let tunnel = self.response_to_connect.get() && codes::is_2xx(headers.status());
             self.encoder.encode_response_head(
                 output,
                 &headers,
                 end_stream,
                 response_to_head,
+                tunnel,
                 (protocol, as_http_10),
             );
             let (conn, length) = (Some(codec.base.id()), output.len() as u64);

@@ -35,6 +35,7 @@ mod timeouts;
 mod trace;
 mod trace_events;
 mod trace_ui;
+mod tunnels;
 mod valgrind;
 
 use crate::harness::Case;

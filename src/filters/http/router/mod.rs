@@ -8,6 +8,7 @@ mod message;
 #[cfg(test)]
 mod tests;
 mod timeout;
+mod tunnel;
 mod upstream_request;
 
 use std::sync::Arc;

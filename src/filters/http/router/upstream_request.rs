@@ -7,12 +7,13 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use super::filter::Filter;
+use super::tunnel;
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::conn_pool::{Callbacks, Cancellable, HttpInstance, PoolFailureReason};
 use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
 use crate::filters::http::DownstreamWatermarkCallbacks;
-use crate::http::{HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason};
+use crate::http::{HeaderId, HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason};
 use crate::stream_info::StreamInfoImpl;
 use crate::trace::{self, Ids, Stage, log_stage, stage};
 use crate::upstream::WorkerHost;
@@ -33,6 +34,8 @@ pub(super) struct UpstreamRequest {
     host: RefCell<Option<Rc<WorkerHost>>>,
     /// The body that came before there was a connection.
     buffered_request_body: RefCell<Option<WatermarkBuffer>>,
+    /// What follows the head waits until the upstream has agreed.
+    paused_for_tunnel: Cell<bool>,
     per_try_timeout: Timeout,
     max_stream_duration_timer: Timeout,
     encode_complete: Cell<bool>,
@@ -57,6 +60,7 @@ impl UpstreamRequest {
             request_encoder: RefCell::default(),
             host: RefCell::default(),
             buffered_request_body: RefCell::default(),
+            paused_for_tunnel: Cell::new(false),
             per_try_timeout: Timeout::default(),
             max_stream_duration_timer: Timeout::default(),
             encode_complete: Cell::new(false),
@@ -120,7 +124,7 @@ impl UpstreamRequest {
         self.encode_complete.set(end_stream);
         let encoder = self.encoder();
         self.passed(Stage::BufferRequestBody, data.len() as u64, encoder.is_none().into());
-        let Some(encoder) = encoder else {
+        let Some(encoder) = encoder.filter(|_| !self.paused_for_tunnel.get()) else {
             envoy_stream_log!(
                 Router,
                 trace,
@@ -293,6 +297,7 @@ impl UpstreamRequest {
         if let Some(host) = self.host() {
             parent.rewrite_host(&mut headers.borrow_mut(), &host);
         }
+        self.paused_for_tunnel.set(tunnel::waits_for_answer(&headers.borrow()));
         let has_body = self.buffered_request_body.borrow().is_some();
         let trailers = self.encode_trailers.get();
         let complete = self.encode_complete.get();
@@ -303,6 +308,14 @@ impl UpstreamRequest {
             self.on_reset_stream(reason);
             return;
         }
+        if !self.paused_for_tunnel.get() {
+            self.send_body(parent, encoder);
+        }
+    }
+
+    /// Sends what has been kept behind the head.
+    fn send_body(&self, parent: &Filter, encoder: &Rc<dyn StreamEncoder>) {
+        let (trailers, complete) = (self.encode_trailers.get(), self.encode_complete.get());
         let body = self.buffered_request_body.borrow_mut().take();
         if let Some(mut body) = body {
             encoder.encode_data(&mut body.buffer, complete && !trailers);
@@ -384,6 +397,27 @@ impl Callbacks for UpstreamRequest {
     }
 }
 
+impl UpstreamRequest {
+    /// The answer that a tunnel waits for is there: sends on what has been kept; true where the tunnel comes to nothing, and
+    /// the client has been told.
+    fn end_tunnel_pause(&self, headers: &HeaderMapPtr, status: u16) -> bool {
+        let Some((parent, encoder)) = self.parent.upgrade().zip(self.encoder()) else { return false };
+        self.paused_for_tunnel.set(false);
+        let Some(request) = parent.downstream_headers() else { return false };
+        let answer = tunnel::of_answer(&request.borrow(), status);
+        match answer {
+            tunnel::Answer::Granted => self.send_body(&parent, &encoder),
+            tunnel::Answer::Refused => {}
+            tunnel::Answer::Misunderstood => {
+                headers.borrow_mut().remove(HeaderId::ContentLength);
+                parent.on_websocket_handshake_unsuccessful(headers);
+                return true;
+            }
+        }
+        false
+    }
+}
+
 impl StreamDecoder for UpstreamRequest {
     fn decode_headers(&self, headers: HeaderMapPtr, end_stream: bool) {
         let status = headers.borrow().status();
@@ -392,6 +426,9 @@ impl StreamDecoder for UpstreamRequest {
         }
         self.passed(Stage::UpstreamDecodeHeaders, end_stream.into(), 0);
         self.note_rx(end_stream);
+        if self.paused_for_tunnel.get() && self.end_tunnel_pause(&headers, status) {
+            return;
+        }
         let host = self.host();
         self.with_parent(|parent| parent.on_upstream_headers(headers, host.as_ref(), end_stream));
     }

@@ -72,6 +72,10 @@ struct StreamState {
     is_internally_created: Cell<bool>,
     /// The request goes on in a later stream, whose access log says how it ends.
     is_recreated: Cell<bool>,
+    /// The stream carries another protocol.
+    successful_upgrade: Cell<bool>,
+    /// It was to, and has the filters of others.
+    upgrade_rejected: Cell<bool>,
 }
 
 /// What a response has to know of its request, noted before the filters see it: one of them may have hold of the
@@ -79,6 +83,8 @@ struct StreamState {
 #[derive(Default)]
 pub(super) struct RequestTraits {
     pub is_upgrade: Cell<bool>,
+    /// It is a CONNECT.
+    pub is_connect: Cell<bool>,
     pub force_trace: Cell<bool>,
     /// The request's id, where the response has to bear it.
     pub id: RefCell<Option<Box<[u8]>>>,
@@ -381,6 +387,9 @@ impl Drop for ActiveStream {
             info.set_response_flag(ResponseFlag::DownstreamConnectionTermination);
         }
         self.config.stats.downstream_rq_active.dec();
+        if self.state.successful_upgrade.get() {
+            self.config.stats.downstream_cx_upgrades_active.dec();
+        }
         let manager = &self.filter_manager;
         let handlers = manager.access_log_handlers();
         if self.config.access_logs.is_empty() && handlers.is_empty() {

@@ -20,7 +20,7 @@ use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings, ServerCodecConfig};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
 use crate::router::{
-    ConfigImpl, RouteConfigProvider, RouteConfigProviderFactory, RouteTable, static_provider,
+    ConfigImpl, Route, RouteConfigProvider, RouteConfigProviderFactory, RouteTable, static_provider,
 };
 use crate::runtime::{Denominator, FractionalPercent};
 use crate::stats::Scope;
@@ -33,6 +33,7 @@ pub struct ConnectionManagerConfig {
     pub(super) connection_stats: Arc<ConnectionStats>,
     pub(super) route_config_provider: RouteConfigProviderFactory,
     filter_factories: Vec<Arc<dyn FilterFactory>>,
+    upgrades: Vec<Upgrade<Arc<dyn FilterFactory>>>,
     pub(super) access_logs: Vec<InstanceSharedPtr>,
     pub(super) codec: Arc<ServerCodecConfig>,
     /// A bad request ends its stream alone, where the connection can go on.
@@ -80,6 +81,25 @@ pub struct WorkerConfig {
     /// The provider's table, if it is the only one.
     pub(super) static_routes: Option<RouteTable>,
     pub(super) filters: Vec<FilterFactoryCb>,
+    upgrades: Vec<Upgrade<FilterFactoryCb>>,
+}
+
+/// What becomes of an upgrade; filters as a worker, or as all of them have them.
+struct Upgrade<T> {
+    upgrade_type: String,
+    allow: bool,
+    /// `None` for those of all other streams.
+    filters: Option<Vec<T>>,
+}
+
+impl<T> Upgrade<T> {
+    fn map<U>(&self, make: impl Fn(&T) -> U) -> Upgrade<U> {
+        Upgrade {
+            upgrade_type: self.upgrade_type.clone(),
+            allow: self.allow,
+            filters: self.filters.as_ref().map(|filters| filters.iter().map(make).collect()),
+        }
+    }
 }
 
 impl WorkerConfig {
@@ -90,9 +110,30 @@ impl WorkerConfig {
             static_routes: route_config_provider.is_static().then(|| route_config_provider.config()),
             route_config_provider,
             filters: shared.filter_factories.iter().map(|factory| factory.on_worker()).collect(),
+            upgrades: shared
+                .upgrades
+                .iter()
+                .map(|upgrade| upgrade.map(|factory| factory.on_worker()))
+                .collect(),
             dispatcher: dispatcher.clone(),
             shared,
         })
+    }
+
+    /// The filters of an upgrade that `route`, or without its word the connection manager, lets through (Envoy:
+    /// `createUpgradeFilterChain`).
+    pub(super) fn upgrade_filters(
+        &self,
+        upgrade_type: &[u8],
+        route: Option<&Route>,
+    ) -> Option<&[FilterFactoryCb]> {
+        let of_route = route.and_then(|route| route.route_entry()?.allows_upgrade(upgrade_type));
+        let is_it =
+            |upgrade: &&Upgrade<_>| upgrade.upgrade_type.as_bytes().eq_ignore_ascii_case(upgrade_type);
+        let upgrade = self.upgrades.iter().find(is_it);
+        let allowed = of_route.unwrap_or_else(|| upgrade.is_some_and(|upgrade| upgrade.allow));
+        let own = upgrade.and_then(|upgrade| upgrade.filters.as_ref());
+        allowed.then_some(own.unwrap_or(&self.filters))
     }
 }
 
@@ -114,12 +155,10 @@ impl ConnectionManagerConfig {
         let server = context.server;
         let prefix = format!("http.{}.", config.stat_prefix);
         let scope = server.stats.root_scope().create_scope(&prefix);
-        let filter_factories = config
-            .http_filters
-            .iter()
-            .enumerate()
-            .map(|(i, filter)| process_filter(i, filter, &scope, context))
-            .collect::<Result<_, _>>()?;
+        let process = |filters: &[HttpFilter]| {
+            let all = filters.iter().enumerate();
+            all.map(|(i, filter)| process_filter(i, filter, &scope, context)).collect::<Result<Vec<_>, _>>()
+        };
         let stats = ConnectionManagerStats::new(&scope);
         let runtime = server.runtime.snapshot();
         let from_runtime = |what: &str, default| {
@@ -149,7 +188,19 @@ impl ConnectionManagerConfig {
                 ConfigImpl::new(&config.route_config, Some(&server.runtime))
                     .map_err(|error| error.within("route_config"))?,
             )),
-            filter_factories,
+            filter_factories: process(&config.http_filters).map_err(|error| error.within("http_filters"))?,
+            upgrades: (config.upgrade_configs.iter().enumerate())
+                .map(|(i, upgrade)| {
+                    let filters =
+                        (!upgrade.filters.is_empty()).then(|| process(&upgrade.filters)).transpose();
+                    Ok(Upgrade {
+                        upgrade_type: upgrade.upgrade_type.clone(),
+                        allow: upgrade.enabled,
+                        filters: filters
+                            .map_err(|e| e.within("filters").within(&format!("upgrade_configs[{i}]")))?,
+                    })
+                })
+                .collect::<Result<_, ConfigError>>()?,
             access_logs,
             codec: Arc::new(ServerCodecConfig {
                 settings: Http1Settings {
@@ -233,7 +284,7 @@ fn process_filter(
         .typed_config
         .get::<dyn HttpFilterConfig>()
         .and_then(|config| config.create_filter_factory(&filter.name, scope, context));
-    factory.map_err(|error| error.within("typed_config").within(&format!("http_filters[{index}]")))
+    factory.map_err(|error| error.within("typed_config").within(&format!("[{index}]")))
 }
 
 fn connection_stats(stats: &ConnectionManagerStats) -> ConnectionStats {

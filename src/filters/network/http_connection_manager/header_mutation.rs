@@ -155,7 +155,8 @@ fn add_identity(headers: &mut HeaderMap, config: &ConnectionManagerConfig) {
 pub(super) fn mutate_response_headers(headers: &mut HeaderMap, request: Option<&RequestTraits>, via: &str) {
     let upgrade = request.is_some_and(|r| r.is_upgrade.get()) && utility::is_upgrade(headers);
     if upgrade {
-        if !headers.has(HeaderId::ContentLength) && !headers.has(HeaderId::TransferEncoding) {
+        let has_body = headers.has(HeaderId::ContentLength) || headers.has(HeaderId::TransferEncoding);
+        if !has_body && headers.status() >= 200 {
             headers.set(HeaderId::ContentLength, b"0");
         }
     } else {

@@ -12,7 +12,7 @@ use crate::{enum_fields, message};
 
 message! {
     /// The filter that makes requests out of a connection's bytes.
-    pub struct HttpConnectionManager = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", checked by check_terminal {
+    pub struct HttpConnectionManager = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", checked by check_filters {
         /// Which HTTP is spoken.
         pub codec_type: CodecType,
         /// Never empty.
@@ -71,8 +71,22 @@ message! {
         pub merge_slashes: bool,
         /// Remove a port from the host before routing; default false.
         pub strip_any_host_port: bool,
+        /// Which upgrades are let through, unless a route says otherwise; names that differ.
+        pub upgrade_configs: Vec<UpgradeConfig>,
         /// A bad request ends its stream alone, where the connection can go on; default false.
         pub stream_error_on_invalid_http_message: bool,
+    }
+}
+
+message! {
+    /// Whether an upgrade is let through.
+    pub struct UpgradeConfig = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig" {
+        /// `websocket` for instance, in any case; `CONNECT` is the method.
+        pub upgrade_type: String,
+        /// The filters of its streams, a terminal one last; none for those of all others.
+        pub filters: Vec<HttpFilter>,
+        /// Default true.
+        pub enabled: bool = true,
     }
 }
 
@@ -129,11 +143,24 @@ impl ServerHeaderTransformation {
 }
 
 /// A terminal filter answers every request, so nothing can come after it.
-fn check_terminal(r: &MessageReader<'_>, manager: &HttpConnectionManager) {
-    let filters = &manager.http_filters;
-    if !r.is_all_of("http_filters", filters) {
+fn check_filters(r: &MessageReader<'_>, manager: &HttpConnectionManager) {
+    if r.is_all_of("http_filters", &manager.http_filters) {
+        check_terminal(r, "http_filters", &manager.http_filters);
+    }
+    if !r.is_all_of("upgrade_configs", &manager.upgrade_configs) {
         return;
     }
+    for (i, upgrade) in manager.upgrade_configs.iter().enumerate() {
+        check_terminal(r, &format!("upgrade_configs[{i}].filters"), &upgrade.filters);
+        let (name, before) = (&upgrade.upgrade_type, &manager.upgrade_configs[..i]);
+        if before.iter().any(|other| other.upgrade_type.eq_ignore_ascii_case(name)) {
+            let message = format!("Error: multiple upgrade configs with the same name: '{name}'");
+            r.refuse(&format!("upgrade_configs[{i}].upgrade_type"), message);
+        }
+    }
+}
+
+fn check_terminal(r: &MessageReader<'_>, path: &str, filters: &[HttpFilter]) {
     let early = filters.iter().rev().skip(1).rev().enumerate();
     for (i, filter) in early.filter(|(_, filter)| filter.typed_config.is_terminal()) {
         let message = format!(
@@ -141,7 +168,7 @@ fn check_terminal(r: &MessageReader<'_>, manager: &HttpConnectionManager) {
             filter.name,
             filter.typed_config.extension(),
         );
-        r.refuse(&format!("http_filters[{i}]"), message);
+        r.refuse(&format!("{path}[{i}]"), message);
     }
 }
 

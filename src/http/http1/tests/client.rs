@@ -82,14 +82,28 @@ fn upgrading() -> Client {
 
 #[test]
 fn behind_a_101_that_was_asked_for_all_belongs_to_the_other_protocol() {
-    let input = "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+    let input = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
     for pieces in splits(input.as_bytes()) {
         let client = upgrading();
         pieces.iter().for_each(|piece| client.feed(piece));
-        let tunnel = ["101 {upgrade=x}", "data HTTP/1.1 200 OK\r\n\r\n"];
+        let tunnel = ["101 {connection=upgrade, upgrade=x}", "data HTTP/1.1 200 OK\r\n\r\n"];
         assert_eq!(client.log(), tunnel, "in {} pieces", pieces.len());
         client.feed_end();
-        assert_eq!(client.log(), ["end"]);
+        assert_eq!(client.log(), [""; 0], "no message ends there");
+    }
+}
+
+#[test]
+fn behind_a_connect_that_was_granted_all_belongs_to_the_tunnel() {
+    for (status, becomes_tunnel) in [("200 OK", true), ("204 No Content", true), ("403 Forbidden", false)] {
+        let client = Client::new(LIMITS, false);
+        let encoder = client.new_stream();
+        encoder.encode_headers(&head(&[(":method", "CONNECT"), (":authority", "h:80")]), false);
+        assert_eq!(client.link.output(), "CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n\r\n");
+        client.feed(format!("HTTP/1.1 {status}\r\n\r\nhi"));
+        assert_eq!(client.log()[1], "data hi");
+        client.feed_end();
+        assert_eq!(client.log().is_empty(), becomes_tunnel, "{status}");
     }
 }
 

@@ -178,6 +178,22 @@ impl Filter {
         }
     }
 
+    /// The upstream has answered a request for a WebSocket as if it were any other: the client gets the head.
+    pub(in super::super) fn on_websocket_handshake_unsuccessful(&self, headers: &HeaderMapPtr) {
+        self.finalize_response_headers(&mut headers.borrow_mut());
+        let status = headers.borrow().status();
+        self.charge_upstream_code(status, self.upstream_request().and_then(|r| r.host()).as_ref(), false);
+        self.downstream_response_started.set(true);
+        self.response_head_passed.set(true);
+        if let Some(request) = self.upstream_request() {
+            request.reset_stream();
+        }
+        self.cleanup();
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.encode_headers(headers.clone(), true, "websocket_handshake_unsuccessful");
+        }
+    }
+
     fn finalize_response_headers(&self, headers: &mut HeaderMap) {
         let Some((route, info)) = self.route.get().zip(self.stream_info()) else { return };
         info.response_code.set(Some(headers.status()));

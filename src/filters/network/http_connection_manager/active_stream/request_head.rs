@@ -4,6 +4,7 @@
 //! are those of 1.40.
 
 use super::ActiveStream;
+use crate::filters::http::FilterFactoryCb;
 use crate::filters::http::manager::FilterManagerCallbacks;
 use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, utility};
@@ -42,11 +43,22 @@ impl ActiveStream {
     fn note_request_traits(&self, headers: &HeaderMap) {
         self.filter_manager.request_headers_initialized(headers);
         let traits = &self.request_traits;
-        traits.is_upgrade.set(utility::is_upgrade(headers));
+        let is_connect = headers.get(HeaderId::Method) == Some(b"CONNECT");
+        traits.is_connect.set(is_connect);
+        traits.is_upgrade.set(is_connect || utility::is_upgrade(headers));
         traits.force_trace.set(headers.has(HeaderId::EnvoyForceTrace));
         if self.config.always_set_request_id_in_response || traits.force_trace.get() {
             *traits.id.borrow_mut() = headers.get(HeaderId::RequestId).map(Box::from);
         }
+    }
+
+    /// The filters of the upgrade that the request asks for, if it is let through.
+    pub(super) fn upgrade_filters(&self) -> Option<&[FilterFactoryCb]> {
+        let headers = self.filter_manager.request_headers()?;
+        let headers = headers.borrow();
+        let upgrade_type = headers.get(HeaderId::Upgrade).unwrap_or(b"CONNECT");
+        let route = self.cached_route.borrow();
+        self.config.upgrade_filters(upgrade_type, route.as_deref())
     }
 
     /// Answers `Expect: 100-continue` here, so that neither filters nor the upstream see it.
@@ -123,11 +135,10 @@ impl ActiveStream {
             self.stream_info().set_downstream_remote_address(Some(remote));
         }
         self.note_request_traits(&headers.borrow());
-        let upgrade = self.request_traits.is_upgrade.get();
         let route = self.route();
         self.filter_manager.create_filter_chain();
         if let Some(route) = &route {
-            if upgrade {
+            if self.state.upgrade_rejected.get() {
                 self.config.stats.downstream_rq_ws_on_non_ws_route.inc();
                 // What follows on the connection is not HTTP.
                 self.state.saw_connection_close.set(true);

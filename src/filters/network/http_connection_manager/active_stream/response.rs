@@ -106,10 +106,22 @@ impl FilterManagerCallbacks for ActiveStream {
     }
 
     fn create_filter_chain(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
-        self.passed(Stage::CreateFilterChain, self.config.filters.len() as u64);
-        for create in &self.config.filters {
-            create(callbacks);
-        }
+        let upgraded = self.request_traits.is_upgrade.get().then(|| self.upgrade_filters());
+        let filters = match upgraded {
+            None => &self.config.filters,
+            Some(Some(filters)) => {
+                self.state.successful_upgrade.set(true);
+                self.config.stats.downstream_cx_upgrades_total.inc();
+                self.config.stats.downstream_cx_upgrades_active.inc();
+                filters
+            }
+            Some(None) => {
+                self.state.upgrade_rejected.set(true);
+                &self.config.filters
+            }
+        };
+        self.passed(Stage::CreateFilterChain, filters.len() as u64);
+        filters.iter().for_each(|create| create(callbacks));
     }
 
     fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {
@@ -141,7 +153,8 @@ impl FilterManagerCallbacks for ActiveStream {
             let mut headers = headers.borrow_mut();
             // A draining connection stays open for a while, and tells the client, as in Envoy 1.40.
             if manager.drain_state.get() != DrainState::NotDraining && !manager.is_multiplexed() {
-                if !utility::is_upgrade(&headers) {
+                let is_tunnel = self.request_traits.is_connect.get() && headers.status() == 200;
+                if !is_tunnel && !utility::is_upgrade(&headers) {
                     headers.set(HeaderId::Connection, b"close");
                 }
             } else if self.is_http_10() {
