@@ -258,7 +258,10 @@ impl HeaderMap {
     pub fn set(&mut self, id: HeaderId, value: &[u8]) {
         let index = self.first[id as usize];
         if index == NONE {
-            let _ = self.push_known(id, value);
+            let (start, place) = (self.arena.len(), self.entries.len() as u16);
+            if self.push(start, Some(id), value).is_ok() {
+                self.first[id as usize] = place;
+            }
             return;
         }
         let entry = &mut self.entries[index as usize];

@@ -52,6 +52,7 @@ impl<'a> HeadFields<'a> {
     }
 
     /// Adds a field of another name, which is a part of the head, too.
+    #[inline(never)]
     pub fn add_unknown(&mut self, name: &'a [u8], value: &'a [u8]) -> Result<(), HeaderMapFull> {
         let name_end = self.place(name) + name.len();
         if name_end - self.copied > MAX_ARENA - self.map.arena.len() {

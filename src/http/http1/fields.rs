@@ -151,6 +151,7 @@ fn end_line(block: &[u8]) -> Result<Line<'_>, Malformed> {
 }
 
 /// Whether a name that [`next_line`] found is one: it is known, or this.
+#[inline(never)]
 pub(super) fn check_name(name: &[u8]) -> Result<(), Malformed> {
     if name.iter().all(|byte| TOKEN[usize::from(*byte)]) { Ok(()) } else { Err(Malformed::Token) }
 }

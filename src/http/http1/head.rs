@@ -7,7 +7,7 @@ use super::body::BAD_TRANSFER_ENCODING;
 use super::fields::{self, Line, check_name, is_blank, next_line};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
-use crate::http::{HeadFields, HeaderId, HeaderMap, HeaderMapFull, Protocol, url};
+use crate::http::{HeadFields, HeaderId, HeaderMap, Protocol, url};
 use crate::logger::{self, Level};
 use crate::trace::{self, Stage, log_stage};
 
@@ -327,7 +327,9 @@ fn read_fields<'a>(
     limits: &HeadLimits,
 ) -> Result<usize, HeadError> {
     let most = limits.max_count.min(MAX_FIELDS);
-    let (mut count, mut full, mut framing) = (0, false, Ok(()));
+    let (mut count, mut full) = (0, false);
+    // What the map's joined value would not show: an empty one leaves no trace there.
+    let (mut second_length, mut empty_encoding) = (false, false);
     let end = loop {
         let (name, value) = match next_line(rest)? {
             Line::End(behind) => break fields.head().len() - behind.len(),
@@ -348,25 +350,25 @@ fn read_fields<'a>(
             }
             continue;
         }
-        if let Some(id) = id {
-            // Where the map's joined value would not show it: an empty one leaves no trace there.
-            if id == HeaderId::ContentLength && fields.has(id) {
-                framing = Err(HeadError::bad("HPE_UNEXPECTED_CONTENT_LENGTH"));
-            } else if id == HeaderId::TransferEncoding && value.is_empty() && framing.is_ok() {
-                framing = Err(BAD_TRANSFER_ENCODING);
-            }
-        }
+        second_length |= id == Some(HeaderId::ContentLength) && fields.has(HeaderId::ContentLength);
+        empty_encoding |= id == Some(HeaderId::TransferEncoding) && value.is_empty();
         let added = match id {
             _ if full => continue,
             Some(id) => fields.add_known(id, value),
             None => fields.add_unknown(name, value),
         };
-        full = added == Err(HeaderMapFull);
+        full = added.is_err();
     };
-    match framing {
-        _ if count > most => Err(TOO_MANY_HEADERS),
-        _ if full => Err(HEADERS_TOO_LARGE),
-        framing => framing.map(|()| end),
+    if count > most {
+        Err(TOO_MANY_HEADERS)
+    } else if full {
+        Err(HEADERS_TOO_LARGE)
+    } else if second_length {
+        Err(HeadError::bad("HPE_UNEXPECTED_CONTENT_LENGTH"))
+    } else if empty_encoding {
+        Err(BAD_TRANSFER_ENCODING)
+    } else {
+        Ok(end)
     }
 }
 
