@@ -45,7 +45,7 @@ pub type ExtensionFilterFactory = Factory<dyn ExtensionFilterConfig>;
 ///
 /// # Errors
 /// As [`ExtensionFilterConfig::create_filter`].
-pub(super) fn from_config(
+pub fn from_config(
     config: &AccessLogFilter,
     context: &AccessLogFactoryContext<'_>,
 ) -> Result<FilterPtr, ConfigError> {

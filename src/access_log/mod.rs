@@ -25,7 +25,7 @@ mod instance;
 pub use access_log_manager::AccessLogManager;
 pub use file_access_log::FileAccessLog;
 pub use file_config::{AccessLogSink, FILE, FileAccessLogConfig, STDERR, STDOUT};
-pub use filter::{ExtensionFilterConfig, ExtensionFilterFactory, Filter, FilterPtr};
+pub use filter::{ExtensionFilterConfig, ExtensionFilterFactory, Filter, FilterPtr, from_config};
 pub use instance::{
     AccessLogConfig, AccessLogFactoryContext, AccessLogInstanceFactory, Instance, InstanceSharedPtr,
     LogContext,

@@ -13,6 +13,23 @@ pub fn canonical_path(path: &[u8]) -> Option<Vec<u8>> {
     recode(&plain).map(|plain| remove_dot_segments(&plain))
 }
 
+/// Decodes percent-encoded slashes and backslashes; whether there were some.
+pub fn unescape_slashes(path: &mut Vec<u8>) -> bool {
+    let (mut from, mut to) = (0, 0);
+    while from < path.len() {
+        let slash = match path[from..] {
+            [b'%', b'2', b'f' | b'F', ..] => Some(b'/'),
+            [b'%', b'5', b'c' | b'C', ..] => Some(b'\\'),
+            _ => None,
+        };
+        path[to] = slash.unwrap_or(path[from]);
+        from += if slash.is_some() { 3 } else { 1 };
+        to += 1;
+    }
+    path.truncate(to);
+    from != to
+}
+
 /// Makes one slash of several.
 pub fn merge_slashes(path: &mut Vec<u8>) {
     path.dedup_by(|b, a| *a == b'/' && *b == b'/');

@@ -17,6 +17,7 @@ mod http10;
 mod informational;
 mod limits;
 mod local_replies;
+mod manager_options;
 mod memory;
 mod normal;
 mod request_fields;

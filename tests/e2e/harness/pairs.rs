@@ -91,7 +91,7 @@ impl Pairs {
         let got = |seen: &Seen| seen.upstreams.iter().flat_map(|u| u.received.clone()).collect::<Vec<u8>>();
         let mut before = vec![0; CLUSTERS];
         let mut outcomes = Vec::new();
-        for (number, request) in self.requests.iter().enumerate() {
+        for request in &self.requests {
             let board = &site.boards[0];
             board.update(|seen| {
                 seen.client.clear();
@@ -108,27 +108,29 @@ impl Pairs {
             });
             let upstream = upstream.collect();
             let reply = board.look(|seen| printable(&normalize(&seen.client)));
-            outcomes.push(Outcome { reply, upstream, log: log_line(&site, number) });
+            outcomes.push(Outcome { reply, upstream, log: String::new() });
+        }
+        for (outcome, line) in outcomes.iter_mut().zip(log_lines(&site, self.requests.len())) {
+            outcome.log = line;
         }
         outcomes
     }
 }
 
-/// A line of the access log, without what differs from run to run.
-fn log_line(site: &Site, number: usize) -> String {
+/// So many lines of the access log, or those that there are, without what differs from run to run.
+fn log_lines(site: &Site, count: usize) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = fs::read_to_string(site.access_log(0)).unwrap_or_default();
-        if let Some(line) = text.lines().nth(number) {
-            let word = |word: &str| match word.contains("127.0.0.1:") {
-                true => "HOST".to_string(),
-                false => word.to_string(),
-            };
-            return line.split(' ').map(word).collect::<Vec<_>>().join(" ");
+        // The last line may be half written.
+        let complete = text.matches('\n').count();
+        if complete < count && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10)); // access logs are flushed by a timer
+            continue;
         }
-        if Instant::now() > deadline {
-            return String::new();
-        }
-        thread::sleep(Duration::from_millis(5)); // access logs are flushed by a timer
+        let word =
+            |word: &str| if word.contains("127.0.0.1:") { "HOST".to_string() } else { word.to_string() };
+        let line = |line: &str| line.split(' ').map(word).collect::<Vec<_>>().join(" ");
+        return text.lines().take(complete).map(line).collect();
     }
 }

@@ -3,12 +3,14 @@
 //! Mirrors what Envoy 1.1's filters reach of `ActiveStream` (`source/common/http/conn_manager_impl.h`) directly, and
 //! through `FilterManagerCallbacks` since 1.16.
 
+use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::FilterManager;
 use crate::buffer::Buffer;
 use crate::filters::http::FilterChainFactoryCallbacks;
-use crate::http::HeaderMapPtr;
+use crate::http::{HeaderMap, HeaderMapPtr};
 use crate::network::ConnectionImpl;
 use crate::router::RouteConstSharedPtr;
 
@@ -47,6 +49,8 @@ pub trait FilterManagerCallbacks {
     /// The route of the request, looked up when it is first wanted, and anew when it was cleared. While a filter has
     /// hold of the headers it is that of before.
     fn route(&self) -> Option<RouteConstSharedPtr>;
+    /// Changes an answer that is made here before it is sent.
+    fn rewrite_local_reply(&self, _headers: &mut HeaderMap, _content: &mut LocalReplyContent<'_>) {}
     /// The route that was looked up before, if any.
     fn cached_route(&self) -> Option<RouteConstSharedPtr> {
         None
@@ -68,4 +72,16 @@ pub trait FilterManagerCallbacks {
     fn on_decoder_filter_above_write_buffer_high_watermark(&self) {}
     /// It has been taken.
     fn on_decoder_filter_below_write_buffer_low_watermark(&self) {}
+}
+
+/// An answer that is made here, but for its headers.
+pub struct LocalReplyContent<'a> {
+    /// Its status.
+    pub status: u16,
+    /// Its body; may be empty.
+    pub body: Cow<'a, str>,
+    /// What the body is, in place of what its headers say.
+    pub content_type: Option<Arc<str>>,
+    /// It is an object of JSON, and the end of its line.
+    pub is_json_line: bool,
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::FilterManager;
 use super::direction::{Direction, Encode};
+use super::host::LocalReplyContent;
 use crate::buffer::Buffer;
 use crate::filters::http::{LocalErrorStatus, LocalReplyData};
 use crate::http::{HeaderId, HeaderMap, utility};
@@ -150,22 +151,32 @@ impl FilterManager {
     ) -> LocalReply {
         let mut headers = HeaderMap::new();
         let (grpc, is_head) = (self.state.is_grpc.get(), self.state.is_head.get());
-        headers.set_status(if grpc { 200 } else { status });
+        headers.set_status(status);
         self.finalize_reply_headers(&mut headers);
         if let Some(modify) = modify_headers {
             modify(&mut headers);
         }
+        let mut content =
+            LocalReplyContent { status, body: body.into(), content_type: None, is_json_line: false };
+        self.with_host(|host| host.rewrite_local_reply(&mut headers, &mut content));
+        let LocalReplyContent { status, body, content_type, is_json_line } = content;
         if grpc {
+            headers.set_status(200);
             headers.set(HeaderId::ContentType, b"application/grpc");
             headers.set_int(HeaderId::GrpcStatus, utility::http_to_grpc_status(status).into());
             if !body.is_empty() && !is_head {
-                headers.set(HeaderId::GrpcMessage, utility::percent_encode(body).as_bytes());
+                let line = body.strip_suffix('\n').filter(|_| is_json_line);
+                let message = line.unwrap_or(&body);
+                headers.set(HeaderId::GrpcMessage, utility::percent_encode(message).as_bytes());
             }
         } else if !body.is_empty() {
             headers.set_int(HeaderId::ContentLength, body.len() as u64);
-            headers.set(HeaderId::ContentType, b"text/plain");
+            if content_type.is_some() || !headers.has(HeaderId::ContentType) {
+                let content_type = content_type.as_deref().unwrap_or("text/plain");
+                headers.set(HeaderId::ContentType, content_type.as_bytes());
+            }
         }
-        let body = (!body.is_empty() && !is_head && !grpc).then(|| Buffer::from(body));
+        let body = (!body.is_empty() && !is_head && !grpc).then(|| Buffer::from(&*body));
         LocalReply { status, headers, body }
     }
 }

@@ -20,4 +20,4 @@ mod local_reply;
 pub use callbacks::{FilterCallbacks, StreamDecoderFilterCallbacks, StreamEncoderFilterCallbacks};
 pub use direction::{Decode, Encode};
 pub use filter_manager::FilterManager;
-pub use host::FilterManagerCallbacks;
+pub use host::{FilterManagerCallbacks, LocalReplyContent};

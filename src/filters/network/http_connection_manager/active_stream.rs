@@ -349,9 +349,9 @@ impl StreamDecoder for ActiveStream {
 
 impl RequestDecoder for ActiveStream {
     fn send_local_reply(&self, status: u16, body: &str, details: &'static str) {
-        self.stream_info().set_response_flag(ResponseFlag::DownstreamProtocolError);
         self.state.saw_connection_close.set(true);
         self.filter_manager.send_local_reply(status, body, None, details.into());
+        self.stream_info().set_response_flag(ResponseFlag::DownstreamProtocolError);
     }
 }
 

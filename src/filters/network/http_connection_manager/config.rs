@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::message::{HttpConnectionManager, ServerHeaderTransformation};
+use super::local_reply::LocalReply;
+use super::message::{HttpConnectionManager, PathWithEscapedSlashesAction, ServerHeaderTransformation};
 use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 use crate::access_log::{AccessLogFactoryContext, InstanceSharedPtr};
 use crate::cluster_manager::ClusterManager;
@@ -34,6 +35,7 @@ pub struct ConnectionManagerConfig {
     pub(super) route_config_provider: RouteConfigProviderFactory,
     filter_factories: Vec<Arc<dyn FilterFactory>>,
     upgrades: Vec<Upgrade<Arc<dyn FilterFactory>>>,
+    pub(super) local_reply: Option<LocalReply>,
     pub(super) access_logs: Vec<InstanceSharedPtr>,
     pub(super) codec: Arc<ServerCodecConfig>,
     /// A bad request ends its stream alone, where the connection can go on.
@@ -65,6 +67,12 @@ pub struct ConnectionManagerConfig {
     pub(super) normalize_path: bool,
     pub(super) merge_slashes: bool,
     pub(super) strip_any_host_port: bool,
+    pub(super) strip_matching_host_port: bool,
+    pub(super) strip_trailing_host_dot: bool,
+    /// Never the default, which is one of the others.
+    pub(super) escaped_slashes: PathWithEscapedSlashesAction,
+    /// Empty for the request's own.
+    pub(super) scheme_to_overwrite: String,
     internal_networks: Vec<CidrRange>,
     unix_sockets_internal: bool,
 }
@@ -173,6 +181,8 @@ impl ConnectionManagerConfig {
             cluster_manager: &server.cluster_manager,
             stats: &server.stats,
         };
+        let local_reply = LocalReply::create(&config.local_reply_config, &log_context)
+            .map_err(|error| error.within("local_reply_config"))?;
         let access_logs = config
             .access_log
             .iter()
@@ -202,6 +212,7 @@ impl ConnectionManagerConfig {
                 })
                 .collect::<Result<_, ConfigError>>()?,
             access_logs,
+            local_reply,
             codec: Arc::new(ServerCodecConfig {
                 settings: Http1Settings {
                     allow_absolute_url: http1.allow_absolute_url,
@@ -256,6 +267,10 @@ impl ConnectionManagerConfig {
                 .unwrap_or_else(|| runtime.feature_enabled(NORMALIZE_PATH, NEVER, fastrand::u64(..))),
             merge_slashes: config.merge_slashes,
             strip_any_host_port: config.strip_any_host_port,
+            strip_matching_host_port: config.strip_matching_host_port,
+            strip_trailing_host_dot: config.strip_trailing_host_dot,
+            escaped_slashes: config.path_with_escaped_slashes_action.resolved(&runtime),
+            scheme_to_overwrite: config.scheme_header_transformation.scheme_to_overwrite.clone(),
             internal_networks: internal_networks(config)?,
             unix_sockets_internal: config.internal_address_config.as_ref().is_some_and(|c| c.unix_sockets),
         })

@@ -6,6 +6,7 @@
 
 use super::active_stream::RequestTraits;
 use super::config::ConnectionManagerConfig;
+use super::message::PathWithEscapedSlashesAction;
 use crate::config::address::parse_internet_address;
 use crate::http::{HeaderId, HeaderMap, path_utility, utility};
 use crate::network::{Address, ConnectionImpl};
@@ -58,6 +59,10 @@ pub(super) fn mutate_request_headers(
     }
     if !headers.has(HeaderId::ForwardedProto) {
         headers.set(HeaderId::ForwardedProto, b"http");
+    }
+    if !config.scheme_to_overwrite.is_empty() {
+        headers.set(HeaderId::ForwardedProto, config.scheme_to_overwrite.as_bytes());
+        headers.set(HeaderId::Scheme, config.scheme_to_overwrite.as_bytes());
     }
     if !headers.has(HeaderId::Scheme) {
         let secure = headers.get(HeaderId::ForwardedProto).is_some_and(|p| p.eq_ignore_ascii_case(b"https"));
@@ -196,35 +201,62 @@ fn random_uuid() -> [u8; 36] {
     text
 }
 
+/// Why a request with a path like this goes no further.
+pub(super) enum BadPath {
+    /// It is refused.
+    Reject,
+    /// The client is to ask for the path that the request has now.
+    Redirect,
+}
+
 /// Normalizes the path, up to its query, where the configuration asks for it.
-pub(super) fn normalize_path(headers: &mut HeaderMap, config: &ConnectionManagerConfig) -> Result<(), ()> {
+pub(super) fn normalize_path(
+    headers: &mut HeaderMap,
+    config: &ConnectionManagerConfig,
+) -> Result<(), BadPath> {
     // A fragment has no business in a request (RFC 9112 section 3.2).
     if headers.get(HeaderId::Path).is_some_and(|path| path.contains(&b'#')) {
-        return Err(());
+        return Err(BadPath::Reject);
     }
-    if !config.normalize_path && !config.merge_slashes {
+    let keeps_escapes = config.escaped_slashes == PathWithEscapedSlashesAction::KeepUnchanged;
+    if !config.normalize_path && !config.merge_slashes && keeps_escapes {
         return Ok(());
     }
     let path = headers.get(HeaderId::Path).unwrap_or_default();
     let end = path.iter().position(|&b| b == b'?').unwrap_or(path.len());
     let (mut plain, query) = (path[..end].to_vec(), path[end..].to_vec());
+    let unescaped = !keeps_escapes && path_utility::unescape_slashes(&mut plain);
+    if unescaped && config.escaped_slashes == PathWithEscapedSlashesAction::RejectRequest {
+        return Err(BadPath::Reject);
+    }
     if config.normalize_path {
-        plain = path_utility::canonical_path(&plain).ok_or(())?;
+        plain = path_utility::canonical_path(&plain).ok_or(BadPath::Reject)?;
     }
     if config.merge_slashes {
         path_utility::merge_slashes(&mut plain);
     }
     plain.extend_from_slice(&query);
     headers.set(HeaderId::Path, &plain);
-    Ok(())
+    let redirects = unescaped && config.escaped_slashes == PathWithEscapedSlashesAction::UnescapeAndRedirect;
+    if redirects { Err(BadPath::Redirect) } else { Ok(()) }
 }
 
-/// Takes the port off the authority; a colon between brackets belongs to an address.
-pub(super) fn strip_host_port(headers: &mut HeaderMap) {
+/// Takes the dot off the end of the authority's name.
+pub(super) fn strip_trailing_host_dot(headers: &mut HeaderMap) {
+    let authority = headers.get(HeaderId::Authority).unwrap_or_default();
+    let Some(dot) = authority.iter().rposition(|&b| b == b'.') else { return };
+    if matches!(authority.get(dot + 1), None | Some(b':')) {
+        let host = [&authority[..dot], &authority[dot + 1..]].concat();
+        headers.set(HeaderId::Authority, &host);
+    }
+}
+
+/// Takes the port off the authority, any or only this one; a colon between brackets belongs to an address.
+pub(super) fn strip_host_port(headers: &mut HeaderMap, only: Option<u16>) {
     let Some(authority) = headers.get(HeaderId::Authority) else { return };
     let Some(colon) = authority.iter().rposition(|&b| b == b':') else { return };
     let port = std::str::from_utf8(&authority[colon + 1..]).ok().and_then(|port| port.parse::<u32>().ok());
-    if port.is_some() {
+    if port.is_some_and(|port| only.is_none_or(|only| port == u32::from(only))) {
         let host = authority[..colon].to_vec();
         headers.set(HeaderId::Authority, &host);
     }

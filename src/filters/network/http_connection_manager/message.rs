@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use super::local_reply::LocalReplyConfig;
 use crate::config::AccessLog;
 use crate::config::address::CidrRange;
 use crate::config::protocol_options::{Http1ProtocolOptions, HttpProtocolOptions};
 use crate::config::reader::{EnumTable, MessageReader};
 use crate::config::route::RouteConfiguration;
 use crate::filters::http::HttpFilter;
+use crate::runtime::SnapshotImpl;
 use crate::{enum_fields, message};
 
 message! {
@@ -71,8 +73,18 @@ message! {
         pub merge_slashes: bool,
         /// Remove a port from the host before routing; default false.
         pub strip_any_host_port: bool,
+        /// What becomes of answers that are made here.
+        pub local_reply_config: LocalReplyConfig,
         /// Which upgrades are let through, unless a route says otherwise; names that differ.
         pub upgrade_configs: Vec<UpgradeConfig>,
+        /// Remove the listener's own port from the host before routing; default false.
+        pub strip_matching_host_port: bool,
+        /// Remove the dot at the end of the host before routing; default false.
+        pub strip_trailing_host_dot: bool,
+        /// What becomes of paths with escaped slashes.
+        pub path_with_escaped_slashes_action: PathWithEscapedSlashesAction,
+        /// Which scheme requests are said to have.
+        pub scheme_header_transformation: SchemeHeaderTransformation,
         /// A bad request ends its stream alone, where the connection can go on; default false.
         pub stream_error_on_invalid_http_message: bool,
     }
@@ -183,4 +195,52 @@ message! {
     }
 }
 
-enum_fields! { CodecType, ServerHeaderTransformation }
+/// What becomes of paths with escaped slashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PathWithEscapedSlashesAction {
+    /// They stay, unless the runtime says otherwise.
+    #[default]
+    ImplementationSpecificDefault,
+    /// They stay.
+    KeepUnchanged,
+    /// They are refused.
+    RejectRequest,
+    /// The client is sent to the path without escapes.
+    UnescapeAndRedirect,
+    /// The request goes on with the path without escapes.
+    UnescapeAndForward,
+}
+
+impl PathWithEscapedSlashesAction {
+    const TABLE: &EnumTable<Self> = &[
+        ("IMPLEMENTATION_SPECIFIC_DEFAULT", Self::ImplementationSpecificDefault),
+        ("KEEP_UNCHANGED", Self::KeepUnchanged),
+        ("REJECT_REQUEST", Self::RejectRequest),
+        ("UNESCAPE_AND_REDIRECT", Self::UnescapeAndRedirect),
+        ("UNESCAPE_AND_FORWARD", Self::UnescapeAndForward),
+    ];
+
+    /// What the default comes to.
+    pub(super) fn resolved(self, runtime: &SnapshotImpl) -> Self {
+        if self != Self::ImplementationSpecificDefault {
+            return self;
+        }
+        match runtime.get_integer("http_connection_manager.path_with_escaped_slashes_action", 1) {
+            2 => Self::RejectRequest,
+            3 => Self::UnescapeAndRedirect,
+            4 => Self::UnescapeAndForward,
+            _ => Self::KeepUnchanged,
+        }
+    }
+}
+
+message! {
+    /// `envoy.config.core.v3.SchemeHeaderTransformation`.
+    #[derive(Eq)]
+    pub struct SchemeHeaderTransformation = "envoy.config.core.v3.SchemeHeaderTransformation" {
+        /// This scheme; empty for the request's own.
+        pub scheme_to_overwrite: String,
+    }
+}
+
+enum_fields! { CodecType, ServerHeaderTransformation, PathWithEscapedSlashesAction }

@@ -7,6 +7,7 @@ mod active_stream;
 mod config;
 mod conn_manager;
 mod header_mutation;
+mod local_reply;
 mod message;
 mod stats;
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use super::ActiveStream;
 use crate::filters::http::FilterFactoryCb;
 use crate::filters::http::manager::FilterManagerCallbacks;
-use crate::filters::network::http_connection_manager::header_mutation;
+use crate::filters::network::http_connection_manager::header_mutation::{self, BadPath};
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, utility};
 use crate::router::RouteConstSharedPtr;
 use crate::trace::{self, Stage, log_stage};
@@ -30,12 +30,25 @@ impl ActiveStream {
             self.config.stats.downstream_rq_non_relative_path.inc();
             return Err(Refusal { status: 404, details: "absolute_path_rejected" });
         }
-        header_mutation::normalize_path(h, &self.config).map_err(|()| {
-            self.config.stats.downstream_rq_failed_path_normalization.inc();
-            Refusal { status: 400, details: "path_normalization_failed" }
+        header_mutation::normalize_path(h, &self.config).map_err(|bad| {
+            let redirects = matches!(bad, BadPath::Redirect) && !utility::has_grpc_content_type(h);
+            let stats = &self.config.stats;
+            if redirects {
+                stats.downstream_rq_redirected_with_normalized_path.inc();
+            } else {
+                stats.downstream_rq_failed_path_normalization.inc();
+            }
+            let status = if redirects { 307 } else { 400 };
+            Refusal { status, details: "path_normalization_failed" }
         })?;
+        if self.config.strip_trailing_host_dot {
+            header_mutation::strip_trailing_host_dot(h);
+        }
         if self.config.strip_any_host_port {
-            header_mutation::strip_host_port(h);
+            header_mutation::strip_host_port(h, None);
+        } else if self.config.strip_matching_host_port {
+            let own = self.stream_info().downstream_connection().and_then(|c| c.local_address());
+            header_mutation::strip_host_port(h, Some(own.and_then(|a| Some(a.ip()?.port())).unwrap_or(0)));
         }
         Ok(())
     }
@@ -125,7 +138,10 @@ impl ActiveStream {
             if protocol == Protocol::Http10 {
                 self.state.saw_connection_close.set(true);
             }
-            self.filter_manager.send_local_reply(refusal.status, "", None, refusal.details.into());
+            let path = headers.borrow().get(HeaderId::Path).unwrap_or_default().to_vec();
+            let to_path = |response: &mut HeaderMap| response.set(HeaderId::Location, &path);
+            let modify = (refusal.status == 307).then_some(&to_path as &dyn Fn(&mut HeaderMap));
+            self.filter_manager.send_local_reply(refusal.status, "", modify, refusal.details.into());
             return;
         }
         if let Some(connection) = manager.connection().filter(|_| is_new) {

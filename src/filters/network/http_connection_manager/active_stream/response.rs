@@ -10,10 +10,10 @@ use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::event;
 use crate::filters::http::FilterChainFactoryCallbacks;
-use crate::filters::http::manager::{FilterManager, FilterManagerCallbacks};
+use crate::filters::http::manager::{FilterManager, FilterManagerCallbacks, LocalReplyContent};
 use crate::filters::network::http_connection_manager::conn_manager::{ConnectionManagerImpl, DrainState};
 use crate::filters::network::http_connection_manager::header_mutation;
-use crate::http::{HeaderId, HeaderMapPtr, Protocol, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, utility};
 use crate::network::ConnectionImpl;
 use crate::router::{RouteConstSharedPtr, RouteRequest};
 use crate::trace::{Stage, log_stage};
@@ -244,6 +244,13 @@ impl FilterManagerCallbacks for ActiveStream {
         self.stream_info().set_route(route.clone().map(|route| route as _));
         self.cached_route.borrow_mut().clone_from(&route);
         route
+    }
+
+    fn rewrite_local_reply(&self, headers: &mut HeaderMap, content: &mut LocalReplyContent<'_>) {
+        let Some(local_reply) = &self.config.local_reply else { return };
+        let request = self.filter_manager.request_headers();
+        let request = request.as_ref().and_then(|headers| headers.try_borrow().ok());
+        local_reply.rewrite(request.as_deref(), headers, self.stream_info(), content);
     }
 
     fn cached_route(&self) -> Option<RouteConstSharedPtr> {
