@@ -8,6 +8,7 @@
 # make chaos   random clients and upstreams for five minutes; CHAOS='--seconds 600 --seed 7'
 # make resets  what resets leave behind, as a table
 # make fuzz    random inputs for everything that reads bytes from outside, a minute a target; FUZZ='--seconds 600 --target server'
+# make verdicts  legate and Envoy on configurations that are a little wrong; VERDICTS='--count 3000 --seed 7'
 # make syscalls  system calls per request
 # make docs-check  runs the commands of README.md and docs/ again and compares; DOCS='--update' to take over what they print
 # Each target installs the Debian packages it needs where it may (tests/setup.sh).
@@ -19,11 +20,12 @@ BENCH ?=
 SOAK ?=
 FUZZ ?=
 SYSCALLS ?=
+VERDICTS ?=
 INSTRUCTIONS ?=
 DOCS ?=
 CHAOS ?=
 
-.PHONY: run build dist test bench soak chaos resets fuzz loom syscalls instructions docs-check clean
+.PHONY: run build dist test bench soak chaos resets fuzz loom syscalls instructions verdicts docs-check clean
 
 # src/main.rs is told the commit; `git --no-optional-locks` leaves the index alone.
 build dist: export LEGATE_REVISION = $(shell git --no-optional-locks rev-parse HEAD 2>/dev/null)
@@ -56,6 +58,11 @@ bench:
 soak:
 	@tests/setup.sh bench
 	@exec python3 tests/bench/run.py --soak $(SOAK)
+
+verdicts:
+	@tests/setup.sh test
+	@cargo build --quiet --bin legate
+	@exec python3 tests/verdicts.py $(VERDICTS)
 
 chaos:
 	@tests/setup.sh build

@@ -77,7 +77,7 @@ fn find_wrong_cluster(r: &MessageReader<'_>, bootstrap: &Bootstrap) -> Result<()
     }
     for named in r.take_clusters_named() {
         if !names.contains(named.cluster.as_str()) {
-            return Err((named.path, format!("{}: unknown cluster '{}'", named.by, named.cluster)));
+            return Err((named.path, format!("{} '{}'", named.by, named.cluster)));
         }
     }
     Ok(())

@@ -416,16 +416,12 @@ impl<'a> MessageReader<'a> {
         }
     }
 
-    /// A value that is not a list counts as a list of one, as in Envoy.
+    /// A value that is not a list counts as a list of one, and one that is a list of lists as what these have, as in Envoy.
     fn items(&mut self, name: &str) -> Result<Vec<(String, &'a Value)>, ConfigError> {
-        let values: &[Value] = match self.value(name)? {
-            None => &[],
-            Some(Value::Array(values)) => values,
-            Some(one) => std::slice::from_ref(one),
-        };
+        let values = scalar::flat(self.value(name)?);
         let base = self.field_path(name);
         let item = |(i, value)| (format!("{base}[{i}]"), value);
-        Ok(values.iter().enumerate().map(item).collect())
+        Ok(values.into_iter().enumerate().map(item).collect())
     }
 }
 

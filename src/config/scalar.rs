@@ -11,6 +11,15 @@ use std::time::Duration;
 /// Largest whole seconds Envoy takes: what fits 64 bits of nanoseconds.
 const MAX_SECONDS: u64 = 9_223_372_035;
 
+/// What a value has where a list is expected: itself, or what its lists have.
+pub(super) fn flat(value: Option<&Value>) -> Vec<&Value> {
+    match value {
+        None => Vec::new(),
+        Some(Value::Array(values)) => values.iter().flat_map(|value| flat(Some(value))).collect(),
+        Some(one) => vec![one],
+    }
+}
+
 /// Names the value for an error: kind and, where short, the value itself.
 pub(super) fn describe(value: &Value) -> String {
     match value {
@@ -98,12 +107,24 @@ pub(super) fn parse_f64(value: &Value) -> Result<f64, String> {
     parsed.ok_or_else(|| format!("expected a number, got {}", describe(value)))
 }
 
+/// `{"seconds": 15, "nanos": 0}`, as the binary form has it.
+fn duration_of_parts(parts: &serde_json::Map<String, Value>) -> Option<Duration> {
+    let is_known = |name: &String| name == "seconds" || name == "nanos";
+    let part = |name: &str| parts.get(name).map_or(Some(0), parse_integer);
+    let (seconds, nanos) = (u64::try_from(part("seconds")?).ok()?, u32::try_from(part("nanos")?).ok()?);
+    let fits = parts.keys().all(is_known) && seconds <= MAX_SECONDS && nanos < 1_000_000_000;
+    fits.then(|| Duration::new(seconds, nanos))
+}
+
 /// `"15s"`, `"0.25s"`: digits, at most nine decimals, and `s`.
 pub(super) fn parse_duration(value: &Value) -> Result<Duration, String> {
     let bad = || {
         let got = describe(value);
         format!("expected a duration in seconds such as \"0.25s\" or \"15s\", got {got}")
     };
+    if let Value::Object(parts) = value {
+        return duration_of_parts(parts).ok_or_else(bad);
+    }
     let text = value.as_str().ok_or_else(bad)?;
     let number = text.strip_suffix('s').ok_or_else(bad)?;
     let (negative, number) = match number.strip_prefix('-') {

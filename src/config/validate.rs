@@ -36,11 +36,7 @@ pub fn check(api: &Api, field: &Field, value: Option<&Value>) -> Vec<Violation> 
 }
 
 fn check_list(api: &Api, field: &Field, rules: Rules, value: Option<&Value>, found: &mut Vec<Violation>) {
-    let items = match value {
-        None => &[],
-        Some(Value::Array(items)) => &items[..],
-        Some(one) => std::slice::from_ref(one),
-    };
+    let items = scalar::flat(value);
     let mut add = |at: String, words: String| found.push(Violation { at, words });
     let empty_is_right = rules.flag(5) && items.is_empty();
     if let Some(words) =
@@ -56,7 +52,10 @@ fn check_list(api: &Api, field: &Field, rules: Rules, value: Option<&Value>, fou
     else {
         return;
     };
-    for (i, item) in items.iter().enumerate() {
+    let no_text = Value::String(String::new());
+    for (i, item) in items.into_iter().enumerate() {
+        // Null is what is there without a value.
+        let item = if item.is_null() && matches!(field.kind, Kind::String) { &no_text } else { item };
         if let Some(words) = check_one(api, field, number, Rules(rules), Some(item)) {
             add(format!("[{i}]"), words);
         }

@@ -64,7 +64,11 @@ impl ClusterSpecifier {
                 };
                 ClusterSpecifier::Weighted(WeightedClusters {
                     clusters: weighted.clusters.iter().enumerate().map(one).collect::<Result<_, _>>()?,
-                    total: weighted.clusters.iter().map(|cluster| u64::from(cluster.weight)).sum(),
+                    total: weighted
+                        .clusters
+                        .iter()
+                        .map(|cluster| u64::from(cluster.weight.unwrap_or(0)))
+                        .sum(),
                     header: Some(&weighted.header_name)
                         .filter(|name| !name.is_empty())
                         .map(|n| HeaderName::new(n)),
@@ -139,7 +143,7 @@ impl WeightedCluster {
         per_filter_configs: &PerFilterConfigs,
     ) -> Result<Self, ConfigError> {
         Ok(WeightedCluster {
-            weight: config.weight.into(),
+            weight: config.weight.unwrap_or(0).into(),
             cluster: match config.name.is_empty() {
                 true => WeightedClusterName::Header(HeaderName::new(&config.cluster_header)),
                 false => WeightedClusterName::Cluster(ClusterName::of(&config.name)),

@@ -101,6 +101,11 @@ impl ConfigImpl {
         Ok(table)
     }
 
+    /// A table of one virtual host, which is found by nobody.
+    pub(super) fn of_virtual_host(host: VirtualHostImpl) -> Self {
+        ConfigImpl { virtual_hosts: vec![host], ..ConfigImpl::default() }
+    }
+
     fn add_domain(&mut self, domain: &[u8], index: usize) {
         if domain == b"*" {
             self.default = Some(index);

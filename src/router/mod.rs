@@ -13,6 +13,7 @@ mod rewrite;
 mod route;
 mod route_config_provider;
 mod route_match;
+mod shadow_policy;
 mod snapshot;
 mod virtual_host;
 
@@ -27,6 +28,7 @@ pub use route::{RouteEntry, RouteImpl};
 pub use route_config_provider::{
     RouteConfigProvider, RouteConfigProviderFactory, RouteConfigUpdate, static_provider,
 };
+pub use shadow_policy::ShadowPolicy;
 pub use snapshot::{Route, RouteConstSharedPtr, RouteTable};
 pub use virtual_host::VirtualHostImpl;
 

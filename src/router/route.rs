@@ -11,10 +11,11 @@ use super::direct_response::DirectResponseEntry;
 use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::PerFilterConfigs;
 use super::route_match::RouteMatch;
+use super::shadow_policy::ShadowPolicy;
 use crate::config::ConfigError;
 use crate::config::route::{self, Action, HostRewrite, PathRewrite};
 use crate::http::HeaderMap;
-use crate::upstream::ResourcePriority;
+use crate::upstream::{ClusterName, ResourcePriority};
 
 /// A route of a virtual host.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub struct RouteEntry {
     pub(super) host_rewrite: HostRewrite,
     pub(super) append_x_forwarded_host: bool,
     upgrades: Box<[(Box<str>, bool)]>,
+    shadow_policies: Box<[ShadowPolicy]>,
     /// The status when there is no such cluster.
     pub cluster_not_found_response_code: u16,
     /// The time for the whole response once the request is complete; zero is none.
@@ -51,6 +53,28 @@ pub struct RouteEntry {
 }
 
 impl RouteEntry {
+    /// One to a cluster, of which nothing else is said.
+    fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
+        RouteEntry {
+            cluster: ClusterSpecifier::Cluster(name.clone()),
+            path_rewrite: PathRewrite::None,
+            host_rewrite: HostRewrite::None,
+            append_x_forwarded_host: false,
+            upgrades: Box::default(),
+            shadow_policies: Box::default(),
+            cluster_not_found_response_code: 503,
+            timeout,
+            idle_timeout: None,
+            priority: ResourcePriority::Default,
+        }
+    }
+
+    /// Who else gets a copy of its requests.
+    #[inline]
+    pub fn shadow_policies(&self) -> &[ShadowPolicy] {
+        &self.shadow_policies
+    }
+
     /// Whether an upgrade is let through; `None` where the connection manager decides.
     pub fn allows_upgrade(&self, upgrade_type: &[u8]) -> Option<bool> {
         let is_it = |(name, _): &&(Box<str>, bool)| name.as_bytes().eq_ignore_ascii_case(upgrade_type);
@@ -81,6 +105,9 @@ impl RouteImpl {
                     .map_err(|error| error.within("route"))?,
                 path_rewrite: route.path_rewrite.clone(),
                 host_rewrite: route.host_rewrite.clone(),
+                shadow_policies: (route.request_mirror_policies.iter())
+                    .map(|policy| ShadowPolicy::new(policy, here.runtime))
+                    .collect(),
                 upgrades: (route.upgrade_configs.iter())
                     .map(|upgrade| (upgrade.upgrade_type.as_str().into(), upgrade.enabled))
                     .collect(),
@@ -104,6 +131,14 @@ impl RouteImpl {
             headers: here.headers,
             per_filter_configs: here.per_filter_configs,
         })
+    }
+
+    /// One of the proxy's own requests (Envoy: `AsyncStreamImpl::RouteImpl`).
+    pub(super) fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
+        RouteImpl {
+            action: RouteAction::Route(Box::new(RouteEntry::to_cluster(name, timeout))),
+            ..RouteImpl::ssl_redirect()
+        }
     }
 
     /// That of clients that have to use TLS.

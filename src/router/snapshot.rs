@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cluster_specifier::WeightedCluster;
 use super::rewrite::{rewrite_path, rewritten_host, update_authority};
@@ -76,6 +77,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// The route of a request of the proxy's own.
+    pub fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
+        let host = VirtualHostImpl::of_route(RouteImpl::to_cluster(name, timeout));
+        Route::new(&Arc::new(ConfigImpl::of_virtual_host(host)), 0, Some(0))
+    }
+
     fn new(config: &Arc<ConfigImpl>, virtual_host: usize, route: Option<usize>) -> Self {
         Route {
             config: config.clone(),

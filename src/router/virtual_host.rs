@@ -48,6 +48,18 @@ impl VirtualHostImpl {
         })
     }
 
+    /// One with a single route.
+    pub(super) fn of_route(route: RouteImpl) -> Self {
+        VirtualHostImpl {
+            name: String::new(),
+            routes: vec![route],
+            index: None,
+            require_tls: TlsRequirementType::None,
+            include_request_attempt_count: false,
+            include_attempt_count_in_response: false,
+        }
+    }
+
     /// The virtual host's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -294,6 +294,9 @@ stages! {
         => Http Debug Streams "stream reset",
     DoEndStream same 7 "ConnectionManagerImpl::doEndStream" "reset" "" "source/common/http/conn_manager_impl.cc" "src/filters/network/http_connection_manager/conn_manager.rs",
     DestroyStream same 7 "ConnectionManagerImpl::doDeferredStreamDestroy" "left" "" "source/common/http/conn_manager_impl.cc" "src/filters/network/http_connection_manager/conn_manager.rs",
+    MaybeDoShadowing same 7 "Filter::maybeDoShadowing" "end" "" "source/common/router/router.cc" "src/filters/http/router/shadow.rs",
+    AsyncStreamSendHeaders same 7 "AsyncStreamImpl::sendHeaders" "" "end" "source/common/http/async_client_impl.cc" "src/filters/http/async_client.rs",
+    AsyncStreamCleanup same 7 "AsyncStreamImpl::cleanup" "" "" "source/common/http/async_client_impl.cc" "src/filters/http/async_client.rs",
     RouterDestroy same 7 "Filter::onDestroy" "" "" "source/common/router/router.cc" "src/filters/http/router/filter.rs",
     ResetUpstreamRequest timed 7 "UpstreamRequest::resetStream" "waiting" "" "source/common/router/router.cc" "src/filters/http/router/upstream_request.rs"
         => Router Debug Streams "resetting pool request",

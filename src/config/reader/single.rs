@@ -142,7 +142,7 @@ impl<'a> MessageReader<'a> {
     /// A reader for a wrapper type that is spelled out as a message.
     fn wrapper(&mut self, name: &str) -> Result<Option<MessageReader<'a>>, ConfigError> {
         match self.value(name)? {
-            Some(value @ Value::Object(_)) => {
+            Some(value @ Value::Object(_)) if !self.type_of(name).is_empty() => {
                 MessageReader::new(self.context, self.type_of(name), value, self.field_path(name)).map(Some)
             }
             _ => Ok(None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::PerFilterConfig;
 use super::header_rules::{HeaderRules, read_rules};
 use super::rewrite::{HostRewrite, PathRewrite, read_host_rewrite, read_path_rewrite};
-use crate::config::core::{DataSource, RoutingPriority};
+use crate::config::core::{DataSource, RoutingPriority, RuntimeFractionalPercent};
 use crate::config::error::ConfigError;
 use crate::config::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message, one_of};
@@ -30,6 +30,8 @@ message! {
         pub idle_timeout: Option<Duration>,
         /// Which circuit breakers and pool.
         pub priority: RoutingPriority,
+        /// Who else gets a copy of the requests.
+        pub request_mirror_policies: Vec<RequestMirrorPolicy>,
         /// Which upgrades are let through, in place of what the connection manager says.
         pub upgrade_configs: Vec<UpgradeConfig>,
     }
@@ -43,6 +45,42 @@ message! {
         pub upgrade_type: String,
         /// Default true.
         pub enabled: bool = true,
+    }
+}
+
+message! {
+    /// Who else gets a copy of some requests, and is not listened to.
+    #[derive(Eq)]
+    pub struct RequestMirrorPolicy = "envoy.config.route.v3.RouteAction.RequestMirrorPolicy", checked by check_mirror {
+        /// A cluster's name, or empty.
+        pub cluster: String,
+        /// The header that names it, or empty.
+        pub cluster_header: String,
+        /// Of this share; `None` for all.
+        pub runtime_fraction: Option<RuntimeFractionalPercent>,
+        /// Whether they are traced: there are no traces yet.
+        pub trace_sampled: Option<bool>,
+        /// The host is not said to be a shadow.
+        pub disable_shadow_host_suffix_append: bool,
+        /// What the host becomes; empty for what it is.
+        pub host_rewrite_literal: String,
+    }
+}
+
+fn check_mirror(r: &MessageReader<'_>, mirror: &RequestMirrorPolicy) {
+    match (mirror.cluster.is_empty(), mirror.cluster_header.is_empty()) {
+        (false, false) => {
+            let (cluster, header) = (&mirror.cluster, &mirror.cluster_header);
+            let message = format!(
+                "Only one of cluster '{cluster}' or cluster_header '{header}' in request mirror policy can be specified"
+            );
+            r.refuse("cluster", message);
+        }
+        (true, true) => r.refuse(
+            "cluster",
+            "Exactly one of cluster or cluster_header in request mirror policy need to be specified",
+        ),
+        _ => {}
     }
 }
 
@@ -85,7 +123,7 @@ message! {
 }
 
 fn check_weights(r: &MessageReader<'_>, weighted: &WeightedCluster) {
-    if !weighted.clusters.is_empty() && weighted.clusters.iter().all(|cluster| cluster.weight == 0) {
+    if !weighted.clusters.is_empty() && weighted.clusters.iter().all(|cluster| cluster.weight == Some(0)) {
         r.refuse("clusters", "Sum of weights in the weighted_cluster must be greater than 0.");
     }
 }
@@ -97,8 +135,8 @@ message! {
         pub name: String,
         /// The header that names it, or empty.
         pub cluster_header: String,
-        /// So many parts of all.
-        pub weight: u32,
+        /// So many parts of all; has to be there.
+        pub weight: Option<u32>,
         /// What is done to headers.
         pub headers: HeaderRules => read_rules,
         /// What it says to HTTP filters.
@@ -109,6 +147,9 @@ message! {
 }
 
 fn check_weight(r: &MessageReader<'_>, weight: &ClusterWeight) {
+    if weight.weight.is_none() {
+        r.refuse("weight", "Field 'weight' is missing");
+    }
     match (weight.name.is_empty(), weight.cluster_header.is_empty()) {
         (false, false) => r.refuse("name", "Only one of name or cluster_header can be specified"),
         (true, true) => r.refuse("name", "At least one of name or cluster_header need to be specified"),

@@ -9,8 +9,8 @@ mod rewrite;
 mod route_match;
 
 pub use action::{
-    ClusterSpecifier, ClusterWeight, DirectResponseAction, PathRedirect, RedirectAction, RouteAction,
-    WeightedCluster,
+    ClusterSpecifier, ClusterWeight, DirectResponseAction, PathRedirect, RedirectAction, RequestMirrorPolicy,
+    RouteAction, WeightedCluster,
 };
 pub use header_rules::{AppendAction, HeaderMutations, HeaderRules, HeaderValueOption};
 pub use rewrite::{HostRewrite, PathRewrite};
@@ -73,15 +73,23 @@ fn name_clusters(r: &MessageReader<'_>, virtual_hosts: &[VirtualHost]) {
         for (j, route) in virtual_host.routes.iter().enumerate() {
             let Action::Route(action) = &route.action else { continue };
             let path = format!("virtual_hosts[{i}].routes[{j}].route");
+            for (k, mirror) in action.request_mirror_policies.iter().enumerate() {
+                if !mirror.cluster.is_empty() {
+                    let path = format!("{path}.request_mirror_policies[{k}].cluster");
+                    r.names_cluster(&path, "route: unknown shadow cluster", &mirror.cluster);
+                }
+            }
             match &action.cluster {
-                ClusterSpecifier::Cluster(name) => r.names_cluster(&format!("{path}.cluster"), "route", name),
+                ClusterSpecifier::Cluster(name) => {
+                    r.names_cluster(&format!("{path}.cluster"), "route: unknown cluster", name)
+                }
                 ClusterSpecifier::Header(_) => {}
                 ClusterSpecifier::Weighted(weighted) => {
                     for (k, cluster) in
                         weighted.clusters.iter().enumerate().filter(|(_, c)| !c.name.is_empty())
                     {
                         let path = format!("{path}.weighted_clusters.clusters[{k}].name");
-                        r.names_cluster(&path, "route: weighted", &cluster.name);
+                        r.names_cluster(&path, "route: unknown weighted cluster", &cluster.name);
                     }
                 }
             }
@@ -142,10 +150,23 @@ message! {
         pub typed_per_filter_config: PerFilterConfig,
         /// What is done to headers.
         pub headers: HeaderRules => read_rules,
+        /// What a trace would call its requests: there are no traces yet.
+        pub decorator: Option<Decorator>,
         /// `match` in the API.
         pub route_match: RouteMatch => read_match,
         /// What to do with a matching request.
         pub action: Action => Action::read_member,
+    }
+}
+
+message! {
+    /// What a trace calls the requests of a route.
+    #[derive(Eq)]
+    pub struct Decorator = "envoy.config.route.v3.Decorator" {
+        /// Never empty.
+        pub operation: String,
+        /// Whether the upstream is told; default true.
+        pub propagate: bool = true,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Mirrors Envoy's `include/envoy/http/filter.h`. Filters of a stream are called in order for the
 //! request and in reverse order for the response; the router is the last.
 
+pub mod async_client;
 mod factory;
 pub mod manager;
 pub mod router;

@@ -471,3 +471,41 @@ fn header_rules() {
         pairs.run();
     }
 }
+
+#[test]
+fn mirrors() {
+    let to = |prefix: &str, mirror: Value| {
+        json!({"match": {"prefix": prefix}, "route": {"cluster": "case1", "request_mirror_policies": [mirror]},
+            "request_headers_to_add": [{"header": {"key": "x-rule", "value": "r"}}]})
+    };
+    let share = |numerator: u32| json!({"default_value": {"numerator": numerator}});
+    let config = routes(json!([
+        to("/all", json!({"cluster": "case2"})),
+        to("/none", json!({"cluster": "case2", "runtime_fraction": share(0)})),
+        to("/share", json!({"cluster": "case2", "runtime_fraction": share(100)})),
+        to("/named", json!({"cluster_header": "x-cluster"})),
+        to("/plain", json!({"cluster": "case2", "disable_shadow_host_suffix_append": true})),
+        to("/host", json!({"cluster": "case2", "host_rewrite_literal": "mirror.host"})),
+        to("/refused", json!({"cluster": "refused"})),
+    ]));
+    let mut pairs = Pairs::new(config).with_copies();
+    for (host, path, lines) in [
+        ("h", "/all", ""),
+        ("h:80", "/all?x", ""),
+        ("h", "/none", ""),
+        ("h", "/share", ""),
+        ("h", "/named", ""),
+        ("h", "/named", "x-cluster: case2\r\n"),
+        ("h", "/named", "x-cluster: none\r\n"),
+        ("h", "/plain", ""),
+        ("h", "/host", ""),
+        ("h", "/refused", ""),
+        ("h", "/all", "x-forwarded-for: 1.2.3.4\r\n"),
+    ] {
+        pairs = pairs.get(host, path, lines);
+    }
+    pairs
+        .raw("POST /all HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello".into())
+        .raw("POST /all HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n".into())
+        .run();
+}

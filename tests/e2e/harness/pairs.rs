@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// The clusters that routes may lead to: `case0`, `case1` and so on.
 pub const CLUSTERS: usize = 3;
 
+/// How long a copy may take after the answer.
+const SETTLE: Duration = Duration::from_millis(60);
+
 /// What came of one request.
 #[derive(PartialEq, Eq)]
 struct Outcome {
@@ -31,12 +34,19 @@ pub struct Pairs {
     hcm: Value,
     requests: Vec<String>,
     answer: Vec<u8>,
+    has_copies: bool,
 }
 
 impl Pairs {
+    /// Copies of requests go somewhere else, whom nobody waits for.
+    pub fn with_copies(mut self) -> Pairs {
+        self.has_copies = true;
+        self
+    }
+
     /// To a listener whose connection manager has this merged over it.
     pub fn new(hcm: Value) -> Pairs {
-        Pairs { hcm, requests: Vec::new(), answer: super::upstream::SERVED.to_vec() }
+        Pairs { hcm, requests: Vec::new(), answer: super::upstream::SERVED.to_vec(), has_copies: false }
     }
 
     /// What upstreams answer.
@@ -100,6 +110,9 @@ impl Pairs {
             let mut client = Client::connect(site.port(0), board).expect("a connection");
             client.send(request.as_bytes());
             board.wait(PATIENCE, |seen| seen.client_closed);
+            if self.has_copies {
+                thread::sleep(SETTLE); // nobody says that a copy has come, or that none will
+            }
             let upstream = site.boards.iter().zip(&mut before).map(|(board, before)| {
                 let all = board.look(got);
                 let new = all[*before..].to_vec();

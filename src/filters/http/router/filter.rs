@@ -16,6 +16,7 @@ use crate::common::Local;
 use crate::conn_pool;
 use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
+use crate::filters::http::async_client::AsyncStreamImpl;
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
     StreamDecoderFilterCallbacks,
@@ -46,14 +47,16 @@ pub struct Filter {
     cluster: OnceCell<Rc<ClusterEntry>>,
     /// Of a request that goes to a cluster.
     route: OnceCell<RouteConstSharedPtr>,
+    /// Copies of a request whose body is still to come.
+    pub(super) shadows: OnceCell<Vec<Rc<AsyncStreamImpl>>>,
     downstream_headers: RefCell<Option<HeaderMapPtr>>,
     downstream_trailers: RefCell<Option<HeaderMapPtr>>,
     upstream_request: RefCell<Option<Rc<UpstreamRequest>>>,
-    timeout: Cell<TimeoutData>,
+    pub(super) timeout: Cell<TimeoutData>,
     timeout_response_code: Cell<u16>,
     response_timeout: Timeout,
     downstream_request_complete_time: Cell<Option<Instant>>,
-    downstream_end_stream: Cell<bool>,
+    pub(super) downstream_end_stream: Cell<bool>,
     /// Some of a response has come, if only an informational head.
     downstream_response_started: Cell<bool>,
     /// The client has got the head, so that no other can take its place.
@@ -78,6 +81,7 @@ impl Filter {
             stream_id: Cell::new(0),
             cluster: OnceCell::new(),
             route: OnceCell::new(),
+            shadows: OnceCell::new(),
             downstream_headers: RefCell::default(),
             downstream_trailers: RefCell::default(),
             upstream_request: RefCell::default(),
@@ -106,7 +110,7 @@ impl Filter {
     }
 
     /// Records that the stream has passed a stage.
-    fn passed(&self, stage: Stage, a: u64, b: u64) {
+    pub(super) fn passed(&self, stage: Stage, a: u64, b: u64) {
         trace::instant(stage, Some(self.connection_id.get()), self.stream_id.get(), a, b);
     }
 
@@ -284,6 +288,9 @@ impl Filter {
             "router decoding headers:\n{}",
             headers.borrow()
         );
+        if !entry.shadow_policies().is_empty() {
+            self.start_shadows(entry, &headers.borrow(), end_stream);
+        }
         let request = UpstreamRequest::new(&self.weak, self);
         *self.upstream_request.borrow_mut() = Some(request.clone());
         request.encode_headers(&pool, end_stream);
@@ -424,6 +431,7 @@ impl StreamDecoderFilter for Filter {
 
     fn decode_data(&self, data: &mut Buffer, end_stream: bool) -> FilterDataStatus {
         let _stage = self.stage(Stage::RouterDecodeData, data.len() as u64, end_stream.into());
+        self.shadow_data(data, end_stream);
         match self.upstream_request() {
             Some(request) => request.encode_data(data, end_stream),
             None => data.clear(),
@@ -445,6 +453,7 @@ impl StreamDecoderFilter for Filter {
         );
         let _stage = self.stage(Stage::RouterDecodeTrailers, 0, 0);
         *self.downstream_trailers.borrow_mut() = Some(trailers.clone());
+        self.shadow_trailers(trailers);
         if let Some(request) = self.upstream_request() {
             request.encode_trailers(trailers);
         }
@@ -454,6 +463,7 @@ impl StreamDecoderFilter for Filter {
 
     fn on_destroy(&self) {
         self.passed(Stage::RouterDestroy, 0, 0);
+        self.reset_shadows();
         if let Some(request) = self.upstream_request() {
             request.reset_stream();
         }

@@ -5,13 +5,14 @@
 
 mod filter;
 mod message;
+mod shadow;
 #[cfg(test)]
 mod tests;
 mod timeout;
 mod tunnel;
 mod upstream_request;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::cluster_manager::ClusterManager;
 use crate::common::Local;
@@ -50,6 +51,45 @@ pub struct FilterConfig {
     emit_dynamic_stats: bool,
     suppress_envoy_headers: bool,
     respect_expected_rq_timeout: bool,
+    /// For requests of the proxy's own.
+    async_client: AsyncClientConfig,
+}
+
+/// What the router of requests of the proxy's own is made with, when there are some.
+struct AsyncClientConfig {
+    root_scope: Scope,
+    local_address: String,
+    config: OnceLock<Arc<FilterConfig>>,
+}
+
+impl AsyncClientConfig {
+    fn new(root_scope: &Scope, local_address: String) -> Self {
+        AsyncClientConfig { root_scope: root_scope.clone(), local_address, config: OnceLock::new() }
+    }
+}
+
+impl FilterConfig {
+    /// That of the routers of requests of the proxy's own (Envoy: `AsyncClientImpl`).
+    fn for_async_client(&self) -> Local<FilterConfig> {
+        let client = &self.async_client;
+        let config = client.config.get_or_init(|| {
+            Arc::new(FilterConfig {
+                stats: RouterStats::new(&client.root_scope.create_scope("http.async-client.")),
+                cluster_manager: self.cluster_manager.clone(),
+                zone: self.zone.clone(),
+                emit_dynamic_stats: true,
+                suppress_envoy_headers: false,
+                respect_expected_rq_timeout: false,
+                async_client: AsyncClientConfig::new(&client.root_scope, client.local_address.clone()),
+            })
+        });
+        Local::new(config.clone())
+    }
+
+    /// This machine's address, as others are told of it.
+    pub(super) fn local_address(&self) -> &str {
+        &self.async_client.local_address
+    }
 }
 
 /// The router among the extensions.
@@ -75,6 +115,10 @@ impl HttpFilterConfig for RouterConfig {
                 emit_dynamic_stats: self.dynamic_stats,
                 suppress_envoy_headers: self.suppress_envoy_headers,
                 respect_expected_rq_timeout: self.respect_expected_rq_timeout,
+                async_client: AsyncClientConfig::new(
+                    &context.server.stats.root_scope(),
+                    context.server.local_address.as_string_without_port(),
+                ),
             }),
         }))
     }

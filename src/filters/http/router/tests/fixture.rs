@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::super::{Filter, FilterConfig, RouterStats};
+use super::super::{AsyncClientConfig, Filter, FilterConfig, RouterStats};
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::common::Local;
@@ -392,6 +392,7 @@ impl Fixture {
             emit_dynamic_stats: true,
             suppress_envoy_headers: false,
             respect_expected_rq_timeout: false,
+            async_client: AsyncClientConfig::new(&stats.root_scope(), String::new()),
         }));
         let routes = RouteTable::new(Arc::new(ConfigImpl::new(&hcm.route_config, None).unwrap()));
         let scope = stats.root_scope();

@@ -1,0 +1,143 @@
+//! Requests of the proxy's own: a stream that has a router, and no downstream.
+//!
+//! Mirrors `AsyncStreamImpl` of Envoy's `source/common/http/async_client_impl.cc`, which is the router's host there as well. A
+//! stream keeps itself until it has ended; in Envoy its client has it in a list.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use super::FilterChainFactoryCallbacks;
+use super::manager::{FilterManager, FilterManagerCallbacks};
+use super::router::{Filter, FilterConfig};
+use crate::buffer::Buffer;
+use crate::common::Local;
+use crate::event::Dispatcher;
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
+use crate::router::{Route, RouteConstSharedPtr};
+use crate::trace::{self, Stage};
+use crate::upstream::ClusterName;
+
+/// See the module's description. Nobody hears what it is answered.
+pub struct AsyncStreamImpl {
+    weak: Weak<AsyncStreamImpl>,
+    filter_manager: FilterManager,
+    router: Local<FilterConfig>,
+    route: RouteConstSharedPtr,
+    /// Itself, until it has ended.
+    keep: RefCell<Option<Rc<AsyncStreamImpl>>>,
+}
+
+impl AsyncStreamImpl {
+    /// Sends the head of a request to a cluster, which has `timeout` for its response once the request is complete.
+    pub fn start(
+        dispatcher: &Rc<Dispatcher>,
+        router: Local<FilterConfig>,
+        cluster: &ClusterName,
+        timeout: Duration,
+        mut headers: HeaderMap,
+        end_stream: bool,
+    ) -> Rc<Self> {
+        let buffer_limit = 0;
+        let stream = Rc::new_cyclic(|weak: &Weak<AsyncStreamImpl>| {
+            let host: Weak<dyn FilterManagerCallbacks> = weak.clone();
+            AsyncStreamImpl {
+                weak: weak.clone(),
+                filter_manager: FilterManager::new(
+                    host,
+                    dispatcher,
+                    (0, fastrand::u64(..)),
+                    false,
+                    buffer_limit,
+                ),
+                router,
+                route: Rc::new(Route::to_cluster(cluster, timeout)),
+                keep: RefCell::default(),
+            }
+        });
+        *stream.keep.borrow_mut() = stream.weak.upgrade();
+        headers.set(HeaderId::EnvoyInternalRequest, b"true");
+        headers.append(HeaderId::ForwardedFor, stream.router.local_address().as_bytes(), ",");
+        trace::instant(
+            Stage::AsyncStreamSendHeaders,
+            None,
+            stream.filter_manager.stream_id(),
+            0,
+            end_stream.into(),
+        );
+        let manager = &stream.filter_manager;
+        manager.request_headers_initialized(&headers);
+        manager.maybe_end_decode(end_stream);
+        manager.create_filter_chain();
+        manager.decode_headers(&headers.shared(), end_stream);
+        stream
+    }
+
+    /// Sends a piece of the body.
+    pub fn send_data(&self, data: &mut Buffer, end_stream: bool) {
+        if !self.filter_manager.is_destroyed() {
+            self.filter_manager.maybe_end_decode(end_stream);
+            self.filter_manager.decode_data(data, end_stream);
+        }
+    }
+
+    /// Sends trailers, which end the request.
+    pub fn send_trailers(&self, trailers: HeaderMap) {
+        if !self.filter_manager.is_destroyed() {
+            self.filter_manager.maybe_end_decode(true);
+            self.filter_manager.decode_trailers(trailers.shared());
+        }
+    }
+
+    /// Gives the request up.
+    pub fn reset(&self) {
+        self.finish();
+    }
+
+    fn finish(&self) {
+        if self.filter_manager.is_destroyed() {
+            return;
+        }
+        trace::instant(Stage::AsyncStreamCleanup, None, self.filter_manager.stream_id(), 0, 0);
+        self.filter_manager.destroy_filters();
+        if let Some(this) = self.keep.borrow_mut().take() {
+            self.filter_manager.dispatcher().deferred_delete(this);
+        }
+    }
+}
+
+impl FilterManagerCallbacks for AsyncStreamImpl {
+    fn filter_manager(&self) -> &FilterManager {
+        &self.filter_manager
+    }
+
+    fn create_filter_chain(&self, callbacks: &dyn FilterChainFactoryCallbacks) {
+        callbacks.add_stream_decoder_filter(Filter::new(self.router.clone()));
+    }
+
+    fn encode_1xx_headers(&self, _headers: &HeaderMapPtr) {}
+
+    fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) {
+        self.filter_manager.stream_info().response_code.set(Some(headers.borrow().status()));
+    }
+
+    fn encode_data(&self, data: &mut Buffer, _end_stream: bool) {
+        data.clear();
+    }
+
+    fn encode_trailers(&self, _trailers: &HeaderMapPtr) {}
+
+    fn end_stream(&self) {
+        self.finish();
+    }
+
+    fn reset_stream(&self) {
+        self.finish();
+    }
+
+    fn route(&self) -> Option<RouteConstSharedPtr> {
+        Some(self.route.clone())
+    }
+
+    fn clear_route_cache(&self) {}
+}
