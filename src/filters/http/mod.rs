@@ -4,6 +4,7 @@
 //! request and in reverse order for the response; the router is the last.
 
 pub mod async_client;
+pub mod buffer;
 mod factory;
 pub mod manager;
 pub mod router;

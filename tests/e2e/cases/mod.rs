@@ -14,6 +14,7 @@ mod faults;
 mod forwarded;
 mod guard_dog;
 mod http10;
+mod http_filters;
 mod informational;
 mod limits;
 mod local_replies;

@@ -98,7 +98,7 @@ impl ActiveStream {
     }
 
     /// Has the log name the cluster of a request that does not come as far as the router, which does so otherwise.
-    fn note_cluster(&self, route: &RouteConstSharedPtr) {
+    pub(super) fn note_cluster(&self, route: &RouteConstSharedPtr) {
         let name = route.cluster_name();
         if let Some(cluster) = name.and_then(|name| self.config.cluster_manager.get(name)) {
             self.stream_info().set_upstream_cluster_info(cluster.info());
@@ -158,7 +158,6 @@ impl ActiveStream {
                 self.config.stats.downstream_rq_ws_on_non_ws_route.inc();
                 // What follows on the connection is not HTTP.
                 self.state.saw_connection_close.set(true);
-                self.note_cluster(route);
                 self.filter_manager.send_local_reply(403, "", None, "upgrade_failed".into());
                 return;
             }

@@ -275,6 +275,11 @@ impl FilterManagerCallbacks for ActiveStream {
 
     /// A request that is refused as wrong fails its connection, whoever refuses it, as in Envoy 1.40.
     fn on_local_reply(&self, status: u16) {
+        if let Some(route) = &*self.cached_route.borrow()
+            && self.stream_info().upstream_cluster_info().is_none()
+        {
+            self.note_cluster(route);
+        }
         if status == 400 && !self.config.stream_error_on_invalid_message {
             self.state.saw_connection_close.set(true);
         }

@@ -1,0 +1,44 @@
+//! HTTP filters, held against Envoy request by request.
+
+use crate::harness::Pairs;
+use serde_json::{Value, json};
+
+/// A chain of one filter before the router, and routes with what they say to it.
+fn chain(name: &str, config: Value, routes: Value) -> Value {
+    let router = json!({"name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}});
+    json!({
+        "http_filters": [{"name": name, "typed_config": config}, router],
+        "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": routes}]},
+    })
+}
+
+#[test]
+fn buffer() {
+    let kind = |what: &str| format!("type.googleapis.com/envoy.extensions.filters.http.buffer.v3.{what}");
+    let to = |prefix: &str, of_route: Value| {
+        let mut of_route = of_route;
+        of_route["@type"] = kind("BufferPerRoute").into();
+        json!({"match": {"prefix": prefix}, "route": {"cluster": "case1"}, "typed_per_filter_config": {"b": of_route}})
+    };
+    let routes = json!([
+        to("/off", json!({"disabled": true})),
+        to("/more", json!({"buffer": {"max_request_bytes": 20}})),
+        {"match": {"prefix": "/direct"}, "direct_response": {"status": 200}},
+        {"match": {"prefix": "/"}, "route": {"cluster": "case1"}},
+    ]);
+    let config = chain("b", json!({"@type": kind("Buffer"), "max_request_bytes": 10}), routes);
+    let mut pairs = Pairs::new(config);
+    for path in ["/", "/off", "/more", "/direct"] {
+        pairs = pairs.get("h", path, "");
+        for body in ["", "12345", "1234567890", "12345678901", &"x".repeat(30)] {
+            let length = body.len();
+            let chunk = if body.is_empty() { String::new() } else { format!("{length:x}\r\n{body}\r\n") };
+            let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n");
+            pairs = pairs
+                .raw(format!("{head}content-length: {length}\r\n\r\n{body}"))
+                .raw(format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}0\r\n\r\n"));
+        }
+    }
+    pairs.run();
+}
