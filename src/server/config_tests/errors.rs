@@ -102,7 +102,8 @@ fn all_that_is_wrong_is_found_fields_first() {
         format!("{HCM}.tracing: this field is not supported yet"),
         format!(
             "{HCM}.http_filters[0].typed_config.@type: unknown or unsupported type 'a.B', supported here: \
-                 envoy.extensions.filters.http.buffer.v3.Buffer, envoy.extensions.filters.http.router.v3.Router"
+                 envoy.extensions.filters.http.buffer.v3.Buffer, \
+                 envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, envoy.extensions.filters.http.router.v3.Router"
         ),
         format!("{HCM}.http_filters[0].y: unknown field"),
         format!("{HCM}.codec_type: HTTP2 is not supported yet"),

@@ -42,3 +42,53 @@ fn buffer() {
     }
     pairs.run();
 }
+
+#[test]
+fn header_mutation() {
+    let kind =
+        |what: &str| format!("type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.{what}");
+    let append = |key: &str, value: &str, action: &str| json!({"append": {"header": {"key": key, "value": value}, "append_action": action}});
+    let mutations = |level: &str| {
+        json!({
+            "request_mutations": [
+                append("x-level", level, "APPEND_IF_EXISTS_OR_ADD"),
+                append("x-last", level, "OVERWRITE_IF_EXISTS_OR_ADD"),
+                append("x-first", level, "ADD_IF_ABSENT"),
+                append("x-over", level, "OVERWRITE_IF_EXISTS"),
+                append("x-path", "%REQ(:path)% %REQ(x-last)%", "APPEND_IF_EXISTS_OR_ADD"),
+                {"remove": format!("x-{level}")},
+                {"remove_on_match": {"key_matcher": {"prefix": "x-drop-"}}},
+            ],
+            "response_mutations": [
+                append("x-level", level, "APPEND_IF_EXISTS_OR_ADD"),
+                append("x-asked", "%REQ(x-ask)% %RESP(x-answer)%", "APPEND_IF_EXISTS_OR_ADD"),
+                {"remove": "x-secret"},
+            ],
+        })
+    };
+    for most_specific in [false, true] {
+        let per_route = |level: &str| json!({"hm": {"@type": kind("HeaderMutationPerRoute"), "mutations": mutations(level)}});
+        let mut config = chain(
+            "hm",
+            json!({"@type": kind("HeaderMutation"), "mutations": mutations("filter"), "most_specific_header_mutations_wins": most_specific}),
+            json!([
+                {"match": {"prefix": "/route"}, "route": {"cluster": "case1"}, "typed_per_filter_config": per_route("route")},
+                {"match": {"prefix": "/direct"}, "direct_response": {"status": 200}, "typed_per_filter_config": per_route("route")},
+                {"match": {"prefix": "/"}, "route": {"cluster": "case1"}},
+            ]),
+        );
+        config["route_config"]["typed_per_filter_config"] = per_route("table");
+        config["route_config"]["virtual_hosts"][0]["typed_per_filter_config"] = per_route("host");
+        let answer = "HTTP/1.1 200 OK\r\nx-secret: s\r\nx-answer: yes\r\ncontent-length: 2\r\n\r\nok";
+        let mut pairs = Pairs::new(config).answer(answer);
+        for path in ["/route", "/", "/direct"] {
+            for lines in [
+                "",
+                "x-last: own\r\nx-first: own\r\nx-over: own\r\nx-drop-a: a\r\nx-ask: ask\r\nx-route: r\r\nx-host: h\r\n",
+            ] {
+                pairs = pairs.get("h", path, lines);
+            }
+        }
+        pairs.run();
+    }
+}
