@@ -286,6 +286,12 @@ fn a_recording_that_begins_behind_a_request() {
     read_head(&mut peer);
     respond(&mut peer, &mut client);
     assert_eq!(ask(&site, "POST", "/trace?enable=y").0, 200);
+    // The worker is told by a post, and says what its pools have before anything else.
+    let deadline = Instant::now() + PATIENCE;
+    while !ask(&site, "GET", "/trace?format=json").1.contains("\"lists\"") {
+        assert!(Instant::now() < deadline, "the worker does not record");
+        thread::sleep(Duration::from_millis(2));
+    }
     assert!(client.send(request("/seen")));
     read_head(&mut peer);
     // The answer in two pieces: between them the server is waited for, and nobody else.
