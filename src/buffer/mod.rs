@@ -9,7 +9,9 @@ mod owned;
 mod slice;
 mod slice_queue;
 mod watermark;
+mod writer;
 
 pub use owned::Buffer;
 pub use slice::SLICE_SIZE;
 pub use watermark::WatermarkBuffer;
+pub use writer::Writer;

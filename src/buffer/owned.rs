@@ -8,6 +8,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::slice::{SLICE_SIZE, SMALL_SLICE_SIZE, Slice};
 use super::slice_queue::SliceQueue;
+use super::writer::Writer;
 
 /// Pieces up to this many bytes are copied into the destination's last slice instead of moved
 /// (Envoy copies below 512): one write of one piece costs less than a slice changing hands.
@@ -62,6 +63,22 @@ impl Buffer {
             let mut slice = Slice::for_data(data.len());
             let n = slice.append(data);
             data = &data[n..];
+            self.slices.push_back(slice);
+        }
+    }
+
+    /// Has `write` put up to `most` bytes behind what is there, in one piece.
+    #[inline]
+    pub fn write_with(&mut self, most: usize, write: impl FnOnce(&mut Writer<'_>)) {
+        let mut slice = if most <= SLICE_SIZE { Slice::for_data(most) } else { Slice::unpooled(most) };
+        let space = slice.space();
+        let size = space.len();
+        let mut writer = Writer::new(space);
+        write(&mut writer);
+        let written = size - writer.room();
+        if written > 0 {
+            slice.commit(written);
+            self.length += written;
             self.slices.push_back(slice);
         }
     }

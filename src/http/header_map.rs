@@ -14,7 +14,8 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::headers::{COUNT, HeaderId, Repeat};
+use super::headers::{COUNT, HeaderId, LONGEST, Repeat};
+use crate::buffer::Writer;
 
 /// Headers shared between the stages of one stream.
 pub type HeaderMapPtr = Rc<RefCell<HeaderMap>>;
@@ -397,24 +398,39 @@ impl HeaderMap {
         self.entries.iter().filter(|e| e.value_start != REMOVED).map(|e| (self.name_of(e), self.value_of(e)))
     }
 
+    /// What [`HeaderMap::write_fields`] writes at most.
+    #[inline]
+    pub(super) fn written_size(&self) -> usize {
+        // Names that are not known lie in the arena, beside the values.
+        self.arena.len() + self.entries.len() * (LONGEST + ": \r\n".len())
+    }
+
+    /// Writes the value of the first field of this name, if there is one.
+    #[inline]
+    pub(super) fn write_value(&self, id: HeaderId, out: &mut Writer<'_>) {
+        let index = self.first[id as usize];
+        if index != NONE {
+            out.put_part(&self.arena, self.entries[index as usize].value());
+        }
+    }
+
     /// Writes all fields but pseudo headers, in order, as HTTP/1 has them.
-    pub(super) fn write_fields(&self, out: &mut Vec<u8>) {
+    pub(super) fn write_fields(&self, out: &mut Writer<'_>) {
         for entry in self.entries.iter().filter(|e| e.value_start != REMOVED) {
-            let value = self.value_of(entry);
             match entry.id {
                 Some(id) if id.is_pseudo() => continue,
                 Some(id) => id.begin_field(out),
                 None => {
-                    let name = &self.arena[entry.name()];
-                    if name.first() == Some(&b':') {
+                    let name = entry.name();
+                    if self.arena.get(name.start) == Some(&b':') && !name.is_empty() {
                         continue;
                     }
-                    out.extend_from_slice(name);
-                    out.extend_from_slice(b": ");
+                    out.put_part(&self.arena, name);
+                    out.put(b": ");
                 }
             }
-            out.extend_from_slice(value);
-            out.extend_from_slice(b"\r\n");
+            out.put_part(&self.arena, entry.value());
+            out.put(b"\r\n");
         }
     }
 

@@ -3,6 +3,8 @@
 //! Mirrors Envoy's inline ("O(1)") headers of `include/envoy/http/header_map.h` and the names of
 //! `source/common/http/headers.h`.
 
+use crate::buffer::Writer;
+
 /// How values of one name given twice are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Repeat {
@@ -125,6 +127,9 @@ known_headers! {
 /// The number of known names.
 pub(super) const COUNT: usize = KNOWN.len();
 
+/// No known name is longer.
+pub(super) const LONGEST: usize = 44;
+
 /// What has room for most names, with a colon and a blank behind them.
 const FIELD: usize = 32;
 
@@ -217,16 +222,14 @@ impl HeaderId {
     }
 
     /// Writes the name, a colon and a blank.
-    #[inline]
-    pub(super) fn begin_field(self, out: &mut Vec<u8>) {
+    #[inline(always)]
+    pub(super) fn begin_field(self, out: &mut Writer<'_>) {
         let (field, length) = &FIELDS[self as usize];
         if *length == 0 {
-            out.extend_from_slice(self.name().as_bytes());
-            out.extend_from_slice(b": ");
+            out.put(self.name().as_bytes());
+            out.put(b": ");
         } else {
-            let end = out.len() + *length as usize;
-            out.extend_from_slice(field);
-            out.truncate(end);
+            out.put_first(field, *length as usize);
         }
     }
 
@@ -259,6 +262,7 @@ impl HeaderId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::Buffer;
 
     #[test]
     fn every_known_name_is_found_in_any_case() {
@@ -273,9 +277,10 @@ mod tests {
             }
             assert_eq!(id.name(), *name);
             assert_eq!(id.is_pseudo(), name.starts_with(':'));
-            let mut field = b"> ".to_vec();
-            id.begin_field(&mut field);
-            assert_eq!(field, format!("> {name}: ").into_bytes());
+            assert!(name.len() <= LONGEST);
+            let mut field = Buffer::new();
+            field.write_with(name.len() + 2, |out| id.begin_field(out));
+            assert_eq!(field.to_vec(), format!("{name}: ").into_bytes());
         }
         assert_eq!(HeaderId::find(b"x-unknown"), None);
         assert_eq!(HeaderId::find(b""), None);

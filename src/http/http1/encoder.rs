@@ -2,25 +2,15 @@
 //!
 //! Mirrors `StreamEncoderImpl` of Envoy's `source/common/http/http1/codec_impl.cc`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::Write as _;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Writer};
 use crate::http::codes::status_phrase;
 use crate::http::{HeaderId, HeaderMap, Protocol};
 
-thread_local! {
-    /// Heads are put together here and then copied to the output once.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-fn with_scratch(output: &mut Buffer, f: impl FnOnce(&mut Vec<u8>)) {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.clear();
-        f(scratch);
-        output.add(scratch);
-    });
-}
+/// What a head has beside its fields at most: version, status and phrase, and what says how the body is framed.
+const BESIDE_FIELDS: usize = 128;
 
 /// The framing of the message that is being sent.
 #[derive(Default)]
@@ -51,12 +41,8 @@ impl MessageEncoder {
         (protocol, write_http_10): (Protocol, bool),
     ) {
         let status = headers.status();
-        with_scratch(output, |out| {
-            out.extend_from_slice(if write_http_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-            out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
-            out.push(b' ');
-            out.extend_from_slice(status_phrase(status).as_bytes());
-            out.extend_from_slice(b"\r\n");
+        output.write_with(headers.written_size() + BESIDE_FIELDS, |out| {
+            begin_response(out, status, write_http_10);
             let content_length_allowed = status >= 200 && status != 204 && status != 304;
             let facts = FramingFacts {
                 end_stream,
@@ -72,11 +58,10 @@ impl MessageEncoder {
     /// Writes an informational (1xx) head; it never has framing fields.
     pub(super) fn encode_1xx_head(&self, output: &mut Buffer, headers: &HeaderMap, write_http_10: bool) {
         let status = headers.status();
-        let version = if write_http_10 { "HTTP/1.0" } else { "HTTP/1.1" };
-        with_scratch(output, |out| {
-            let _ = write!(out, "{version} {} {}\r\n", status, status_phrase(status)); // infallible
+        output.write_with(headers.written_size() + BESIDE_FIELDS, |out| {
+            begin_response(out, status, write_http_10);
             headers.write_fields(out);
-            out.extend_from_slice(b"\r\n");
+            out.put(b"\r\n");
         });
     }
 
@@ -88,15 +73,20 @@ impl MessageEncoder {
         end_stream: bool,
         upgrade: bool,
     ) {
-        with_scratch(output, |out| {
-            let method = headers.get(HeaderId::Method).unwrap_or_default();
-            out.extend_from_slice(method);
-            out.push(b' ');
+        let method = headers.get(HeaderId::Method).unwrap_or_default();
+        let host = headers.get(HeaderId::Authority);
+        // That of a CONNECT is written twice.
+        let most = headers.written_size() + host.map_or(0, <[u8]>::len) + BESIDE_FIELDS;
+        output.write_with(most, |out| {
+            headers.write_value(HeaderId::Method, out);
+            out.put(b" ");
             let target = if method == b"CONNECT" { HeaderId::Authority } else { HeaderId::Path };
-            out.extend_from_slice(headers.get(target).unwrap_or_default());
-            out.extend_from_slice(b" HTTP/1.1\r\n");
-            if let Some(host) = headers.get(HeaderId::Authority) {
-                encode_field(out, b"host", host);
+            headers.write_value(target, out);
+            out.put(b" HTTP/1.1\r\n");
+            if host.is_some() {
+                out.put(b"host: ");
+                headers.write_value(HeaderId::Authority, out);
+                out.put(b"\r\n");
             }
             let bodiless = matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT");
             let facts = FramingFacts {
@@ -110,21 +100,21 @@ impl MessageEncoder {
         });
     }
 
-    fn encode_fields(&self, out: &mut Vec<u8>, headers: &HeaderMap, facts: FramingFacts) {
+    fn encode_fields(&self, out: &mut Writer<'_>, headers: &HeaderMap, facts: FramingFacts) {
         headers.write_fields(out);
         self.chunk_encoding.set(false);
         if !headers.has(HeaderId::ContentLength) && !facts.tunnel {
             if facts.end_stream && !(facts.response_to_head && facts.content_length_allowed) {
                 if facts.content_length_allowed {
-                    out.extend_from_slice(b"content-length: 0\r\n");
+                    out.put(b"content-length: 0\r\n");
                 }
             } else if facts.protocol != Protocol::Http10 {
                 // The answer to a HEAD says so but sends no chunks.
-                out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+                out.put(b"transfer-encoding: chunked\r\n");
                 self.chunk_encoding.set(!facts.response_to_head);
             }
         }
-        out.extend_from_slice(b"\r\n");
+        out.put(b"\r\n");
     }
 
     /// Whether the body is written as it comes.
@@ -142,10 +132,7 @@ impl MessageEncoder {
             output.move_from(data);
             return;
         }
-        let length = data.len();
-        with_scratch(output, |out| {
-            let _ = write!(out, "{length:x}\r\n"); // infallible
-        });
+        let _ = write!(output, "{:x}\r\n", data.len()); // infallible
         output.move_from(data);
         output.add(b"\r\n");
     }
@@ -157,20 +144,22 @@ impl MessageEncoder {
         }
         match trailers {
             None => output.add(b"0\r\n\r\n"),
-            Some(trailers) => with_scratch(output, |out| {
-                out.extend_from_slice(b"0\r\n");
+            Some(trailers) => output.write_with(trailers.written_size() + BESIDE_FIELDS, |out| {
+                out.put(b"0\r\n");
                 trailers.write_fields(out);
-                out.extend_from_slice(b"\r\n");
+                out.put(b"\r\n");
             }),
         }
     }
 }
 
-#[inline]
-fn encode_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+fn begin_response(out: &mut Writer<'_>, status: u16, write_http_10: bool) {
+    if status == 200 && !write_http_10 {
+        return out.put(b"HTTP/1.1 200 OK\r\n");
+    }
+    out.put(if write_http_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.put(itoa::Buffer::new().format(status).as_bytes());
+    out.put(b" ");
+    out.put(status_phrase(status).as_bytes());
+    out.put(b"\r\n");
 }
