@@ -11,7 +11,7 @@ pub(super) use head_fields::HeadFields;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 
 use super::headers::{COUNT, HeaderId, LONGEST, Repeat};
@@ -243,6 +243,14 @@ impl HeaderMap {
     #[inline]
     pub fn has(&self, id: HeaderId) -> bool {
         self.first[id as usize] != NONE
+    }
+
+    /// Whether there is a field of any of these names.
+    #[inline(always)]
+    pub fn has_any(&self, names: RangeInclusive<HeaderId>) -> bool {
+        let places = &self.first[*names.start() as usize..=*names.end() as usize];
+        // Without a look at each of them.
+        places.iter().fold(NONE, |all, place| all & place) != NONE
     }
 
     /// The values of all fields of a name.

@@ -5,10 +5,16 @@
 
 use std::net::IpAddr;
 
-/// What may stand in an authority (RFC 3986 section 3.2), Envoy's word for it.
+/// Whether a text has only what may stand in an authority (RFC 3986 section 3.2), Envoy's word for it.
 #[inline]
-pub fn is_authority_byte(byte: &u8) -> bool {
-    AUTHORITY_BYTES[usize::from(*byte)]
+pub fn has_authority_bytes(text: &[u8]) -> bool {
+    let is_one = |byte: &u8| AUTHORITY_BYTES[usize::from(*byte)];
+    let are_all = |bytes: &[u8; 8]| bytes.iter().fold(true, |all, byte| all & is_one(byte));
+    match text.last_chunk() {
+        // They may have some of what is in the last of those that are eight behind eight.
+        Some(last) => are_all(last) && text.as_chunks().0.iter().all(are_all),
+        None => text.iter().all(is_one),
+    }
 }
 
 static AUTHORITY_BYTES: [bool; 256] = {
@@ -47,7 +53,7 @@ pub fn is_valid(target: &[u8], is_connect: bool) -> bool {
     }
     let Some(start) = (if is_connect { Some(0) } else { authority_start(target) }) else { return false };
     let authority = &target[start..][..authority_end(&target[start..])];
-    authority.iter().all(is_authority_byte) && !authority.windows(2).any(|w| w == b"@@")
+    has_authority_bytes(authority) && !authority.windows(2).any(|w| w == b"@@")
 }
 
 /// Splits an absolute URL into authority, without user information, and path; a missing path is `/`, and

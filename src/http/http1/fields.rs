@@ -35,27 +35,31 @@ impl From<Malformed> for HeadError {
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = ONES << 7;
 
-/// Has the high bit of each byte of `word` that is less than `limit`, which is 128 at most; above the first one others may
-/// have theirs, too.
+/// Has the high bit of each byte of `word` that is less than `limit`, which is 128 at most; of those that are 128 or more, and
+/// of those above the first one, some have theirs, too.
 #[inline(always)]
 const fn below(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(ONES * limit as u64) & !word & HIGH
+    word.wrapping_sub(ONES * limit as u64)
 }
 
-/// The same of the bytes that are `byte`.
+/// The same of the bytes that are `byte`, which is less than 128.
 #[inline(always)]
 const fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * byte as u64), 1)
 }
 
-/// The place of the first byte that `wanted` and `wanted_word` are for; the end where there is none.
+/// The place of the first byte that `wanted` and, by [`below`] and [`equal`], `wanted_word` are for; the end where there is
+/// none. It is less than 128.
 #[inline(always)]
 fn find(text: &[u8], wanted_word: impl Fn(u64) -> u64, wanted: impl Fn(u8) -> bool) -> usize {
     let mut rest = text;
     while let Some((bytes, behind)) = rest.split_first_chunk() {
-        let found = wanted_word(u64::from_le_bytes(*bytes));
-        if found != 0 {
-            return text.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
+        let word = u64::from_le_bytes(*bytes);
+        if wanted_word(word) & HIGH != 0 {
+            let found = wanted_word(word) & HIGH & !word;
+            if found != 0 {
+                return text.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
+            }
         }
         rest = behind;
     }
@@ -94,8 +98,9 @@ pub(super) fn behind_line_end(text: &[u8]) -> Option<&[u8]> {
 /// Whether all characters are visible ones of ASCII.
 #[inline(always)]
 pub(super) fn is_graphic(text: &[u8]) -> bool {
-    let odd = |word| below(word, b'!') | equal(word, 0x7f) | word & HIGH;
-    find(text, odd, |byte| !byte.is_ascii_graphic()) == text.len()
+    let odd = |word| (below(word, b'!') | equal(word, 0x7f) | word) & HIGH;
+    let (words, rest) = text.as_chunks();
+    words.iter().all(|word| odd(u64::from_le_bytes(*word)) == 0) && rest.iter().all(u8::is_ascii_graphic)
 }
 
 pub(super) fn is_blank(byte: &u8) -> bool {

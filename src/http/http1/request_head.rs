@@ -69,7 +69,7 @@ impl RequestHead<'_> {
         self.handle_path(is_connect)?;
         self.check_version()?;
         let authority = self.headers.get(HeaderId::Authority).unwrap_or_default();
-        if !authority.iter().all(url::is_authority_byte) {
+        if !url::has_authority_bytes(authority) {
             return Err(BAD_AUTHORITY);
         }
         Ok(match framing {

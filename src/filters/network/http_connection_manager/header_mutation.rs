@@ -4,6 +4,8 @@
 //! 1.1, with what 1.40 changed on the wire: fields that Connection names are removed, TE keeps
 //! only `trailers`, and addresses are internal only where the configuration says so.
 
+use std::ops::RangeInclusive;
+
 use super::active_stream::RequestTraits;
 use super::config::ConnectionManagerConfig;
 use super::message::PathWithEscapedSlashesAction;
@@ -36,6 +38,10 @@ const EDGE_REMOVED: &[HeaderId] = &[
     HeaderId::EnvoyDownstreamServiceNode,
     HeaderId::EnvoyOriginalPath,
 ];
+
+/// Where the names of both lists are among those that are known, and of [`HeaderId::EnvoyInternalRequest`].
+const ENVOY_FIELDS: RangeInclusive<HeaderId> =
+    HeaderId::EnvoyAttemptCount..=HeaderId::EnvoyUpstreamStreamDurationMs;
 
 /// Makes a request fit to be routed and sent on; returns the address that it counts as coming from.
 pub(super) fn mutate_request_headers(
@@ -73,7 +79,7 @@ pub(super) fn mutate_request_headers(
     let edge = !internal && config.use_remote_address;
     if internal {
         headers.set(HeaderId::EnvoyInternalRequest, b"true");
-    } else {
+    } else if headers.has_any(ENVOY_FIELDS) {
         if edge {
             EDGE_REMOVED.iter().for_each(|&id| headers.remove(id));
         }
@@ -184,21 +190,30 @@ pub(super) fn mutate_response_headers(headers: &mut HeaderMap, request: Option<&
 
 /// A version 4 UUID in its text form.
 fn random_uuid() -> [u8; 36] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut bytes = fastrand::u128(..).to_be_bytes();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut digits = [0; 32];
-    for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
-        *pair = [HEX[(byte >> 4) as usize], HEX[(byte & 15) as usize]];
-    }
+    let random = fastrand::u128(..);
+    let bits = random & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let [first, second, third, last] =
+        [bits >> 96, bits >> 64, bits >> 32, bits].map(|bits| hex_digits(bits as u32));
     let mut text = [b'-'; 36];
-    text[..8].copy_from_slice(&digits[..8]);
-    text[9..13].copy_from_slice(&digits[8..12]);
-    text[14..18].copy_from_slice(&digits[12..16]);
-    text[19..23].copy_from_slice(&digits[16..20]);
-    text[24..].copy_from_slice(&digits[20..]);
+    text[..8].copy_from_slice(&first);
+    text[9..13].copy_from_slice(&second[..4]);
+    text[14..18].copy_from_slice(&second[4..]);
+    text[19..23].copy_from_slice(&third[..4]);
+    text[24..28].copy_from_slice(&third[4..]);
+    text[28..].copy_from_slice(&last);
     text
+}
+
+/// A number's digits, all of them worked out at a time.
+#[inline(always)]
+fn hex_digits(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let apart = u64::from(number);
+    let apart = (apart | apart << 16) & 0x0000_ffff_0000_ffff;
+    let apart = (apart | apart << 8) & 0x00ff_00ff_00ff_00ff;
+    let apart = (apart | apart << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let is_letter = (apart + 6 * ONES) >> 4 & ONES;
+    (apart + u64::from(b'0') * ONES + is_letter * u64::from(b'a' - 10 - b'0')).to_be_bytes()
 }
 
 /// Why a request with a path like this goes no further.
@@ -267,13 +282,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_removed_is_among_the_envoy_fields() {
+        for id in EDGE_REMOVED.iter().chain(EXTERNAL_REMOVED) {
+            let mut h = HeaderMap::new();
+            h.set(*id, b"1");
+            assert!(h.has_any(ENVOY_FIELDS), "{id:?}");
+        }
+    }
+
+    #[test]
     fn uuids_have_their_form() {
         let text = String::from_utf8(random_uuid().to_vec()).unwrap();
         let parts: Vec<usize> = text.split('-').map(str::len).collect();
         assert_eq!(parts, [8, 4, 4, 4, 12]);
         assert_eq!(&text[14..15], "4");
         assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"));
+        assert!(text.bytes().all(|b| matches!(b, b'-' | b'0'..=b'9' | b'a'..=b'f')));
         assert_ne!(random_uuid(), random_uuid());
+    }
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 0x0123_4567, 0x89ab_cdef, u32::MAX].into_iter().chain((0..32).map(|bit| 1 << bit)) {
+            assert_eq!(&hex_digits(number), format!("{number:08x}").as_bytes());
+        }
     }
 
     #[test]
