@@ -68,14 +68,12 @@ impl Buffer {
     }
 
     /// Has `write` put up to `most` bytes behind what is there, in one piece.
-    #[inline]
+    #[inline(always)]
     pub fn write_with(&mut self, most: usize, write: impl FnOnce(&mut Writer<'_>)) {
         let mut slice = if most <= SLICE_SIZE { Slice::for_data(most) } else { Slice::unpooled(most) };
-        let space = slice.space();
-        let size = space.len();
-        let mut writer = Writer::new(space);
+        let mut writer = Writer::new(slice.space());
         write(&mut writer);
-        let written = size - writer.room();
+        let written = writer.written();
         if written > 0 {
             slice.commit(written);
             self.length += written;

@@ -6,58 +6,60 @@
 use std::ops::Range;
 
 /// Short texts are copied with what stands behind them, up to this length: that takes no look at how long they are.
-const SHORT: usize = 32;
+const SHORT: usize = 48;
 
 /// Memory that is filled from its begin on. What does not fit makes it panic: who asks for it knows how much is enough.
 pub struct Writer<'a> {
-    rest: &'a mut [u8],
+    memory: &'a mut [u8],
+    at: usize,
 }
 
+/// Functions are inlined, so that the place is kept in a register.
 impl<'a> Writer<'a> {
-    pub(super) fn new(memory: &'a mut [u8]) -> Self {
-        Writer { rest: memory }
-    }
-
-    /// How much room is left.
-    pub(super) fn room(&self) -> usize {
-        self.rest.len()
-    }
-
     #[inline(always)]
-    fn skip(&mut self, n: usize) {
-        self.rest = &mut std::mem::take(&mut self.rest)[n..];
+    pub(super) fn new(memory: &'a mut [u8]) -> Self {
+        Writer { memory, at: 0 }
+    }
+
+    /// How much was written.
+    #[inline(always)]
+    pub(super) fn written(&self) -> usize {
+        self.at
     }
 
     /// Writes `text`.
     #[inline(always)]
     pub fn put(&mut self, text: &[u8]) {
-        self.rest[..text.len()].copy_from_slice(text);
-        self.skip(text.len());
+        self.memory[self.at..][..text.len()].copy_from_slice(text);
+        self.at += text.len();
     }
 
     /// Writes the first `length` bytes of `text`.
     #[inline(always)]
     pub fn put_first<const N: usize>(&mut self, text: &[u8; N], length: usize) {
-        match self.rest.first_chunk_mut() {
+        debug_assert!(length <= N);
+        match self.memory[self.at..].first_chunk_mut() {
             Some(room) => *room = *text,
-            None => self.rest[..length].copy_from_slice(&text[..length]),
+            None => put_last(&mut self.memory[self.at..], text, length),
         }
-        self.skip(length);
+        self.at += length;
     }
 
     /// Writes a part of `text`.
     #[inline(always)]
     pub fn put_part(&mut self, text: &[u8], part: Range<usize>) {
-        let length = part.len();
-        if length <= SHORT
-            && let Some(begin) = text.get(part.start..).and_then(|text| text.first_chunk::<SHORT>())
-            && let Some(room) = self.rest.first_chunk_mut()
-        {
-            *room = *begin;
-            return self.skip(length);
+        match text[part.start..].first_chunk::<SHORT>() {
+            Some(begin) if part.len() <= SHORT => self.put_first(begin, part.len()),
+            _ => self.put(&text[part]),
         }
-        self.put(&text[part]);
     }
+}
+
+/// Writes what is at the end of the memory.
+#[cold]
+#[inline(never)]
+fn put_last(memory: &mut [u8], text: &[u8], length: usize) {
+    memory[..length].copy_from_slice(&text[..length]);
 }
 
 #[cfg(test)]
@@ -69,9 +71,9 @@ mod tests {
         let mut memory = vec![b'.'; size];
         let mut writer = Writer::new(&mut memory);
         write(&mut writer);
-        let room = writer.room();
-        memory.truncate(size - room);
-        (memory, room)
+        let written = writer.written();
+        memory.truncate(written);
+        (memory, size - written)
     }
 
     #[test]

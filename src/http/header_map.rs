@@ -414,7 +414,7 @@ impl HeaderMap {
     }
 
     /// Writes the value of the first field of this name, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write_value(&self, id: HeaderId, out: &mut Writer<'_>) {
         let index = self.first[id as usize];
         if index != NONE {
@@ -423,6 +423,7 @@ impl HeaderMap {
     }
 
     /// Writes all fields but pseudo headers, in order, as HTTP/1 has them.
+    #[inline(always)]
     pub(super) fn write_fields(&self, out: &mut Writer<'_>) {
         for entry in self.entries.iter().filter(|e| e.value_start != REMOVED) {
             match entry.id {

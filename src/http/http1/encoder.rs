@@ -100,6 +100,7 @@ impl MessageEncoder {
         });
     }
 
+    #[inline(always)]
     fn encode_fields(&self, out: &mut Writer<'_>, headers: &HeaderMap, facts: FramingFacts) {
         headers.write_fields(out);
         self.chunk_encoding.set(false);
@@ -153,6 +154,7 @@ impl MessageEncoder {
     }
 }
 
+#[inline(always)]
 fn begin_response(out: &mut Writer<'_>, status: u16, write_http_10: bool) {
     if status == 200 && !write_http_10 {
         return out.put(b"HTTP/1.1 200 OK\r\n");
