@@ -39,6 +39,7 @@ impl ClusterEntry {
     }
 
     /// Chooses a host and finds its pool. `None` when there is no host, or no room for another pool.
+    #[inline(always)]
     pub fn http_conn_pool(
         &self,
         priority: ResourcePriority,

@@ -102,6 +102,7 @@ impl Timeout {
     }
 
     /// Whether it is armed.
+    #[inline(always)]
     pub fn enabled(&self) -> bool {
         match (self.place.get(), self.lists.get()) {
             (NONE, _) | (_, None) => false,
@@ -313,6 +314,7 @@ impl TimeoutLists {
 
 impl Inner {
     /// Unlinks what is at `place`, which is free then.
+    #[inline(always)]
     fn take(&mut self, place: u32) -> Option<Weak<dyn TimeoutCallbacks>> {
         let Place { next, previous, list, .. } = self.places[place as usize];
         let list = &mut self.lists[list as usize];

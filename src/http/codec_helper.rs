@@ -16,6 +16,7 @@ struct Listeners {
 }
 
 impl Listeners {
+    #[inline(always)]
     fn push(&mut self, listener: Listener) {
         match self.first.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(listener),
@@ -49,7 +50,7 @@ pub struct StreamCallbackHelper {
 
 impl StreamCallbackHelper {
     /// Adds a listener and tells it of watermarks crossed already.
-    #[inline]
+    #[inline(always)]
     pub fn add(&self, callbacks: Weak<dyn StreamCallbacks>) {
         debug_assert!(!self.reset_callbacks_started.get());
         if self.high_watermark_callbacks.get() > 0 {

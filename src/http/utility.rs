@@ -8,8 +8,15 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether a comma-separated value has `token` (in any case).
+#[inline(always)]
 pub fn has_token(value: Option<&[u8]>, token: &str) -> bool {
-    let Some(value) = value.filter(|value| value.len() >= token.len()) else { return false };
+    value.is_some_and(|value| names_token(value, token))
+}
+
+fn names_token(value: &[u8], token: &str) -> bool {
+    if value.len() < token.len() {
+        return false;
+    }
     let is_it = |t: &[u8]| t == token.as_bytes() || t.eq_ignore_ascii_case(token.as_bytes());
     if value.len() == token.len() || value == b"keep-alive" {
         // It is the only one there, as in most.
@@ -19,6 +26,7 @@ pub fn has_token(value: Option<&[u8]>, token: &str) -> bool {
 }
 
 /// Whether the Connection header names `token` (in any case).
+#[inline(always)]
 pub fn connection_has_token(headers: &HeaderMap, token: &str) -> bool {
     has_token(headers.get(HeaderId::Connection), token)
 }
@@ -44,6 +52,7 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// Whether the message asks for, or grants, a change of protocol.
+#[inline(always)]
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.has(HeaderId::Upgrade) && connection_has_token(headers, "upgrade")
 }

@@ -142,6 +142,7 @@ impl Route {
 
     /// Makes of a request what its upstream is to get: what rules say of headers, then another host, then another path. What
     /// host and path were is told to the upstream if `insert_original` says so.
+    #[inline(always)]
     pub fn finalize_request_headers(
         &self,
         headers: &mut HeaderMap,
@@ -163,6 +164,7 @@ impl Route {
     }
 
     /// Does what rules say to the headers of a response to `request`.
+    #[inline(always)]
     pub fn finalize_response_headers(
         &self,
         headers: &mut HeaderMap,

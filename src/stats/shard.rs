@@ -28,7 +28,7 @@ pub fn current_shard() -> usize {
 
 /// Adds to a cell of the calling thread's element of `shards`: a plain load and store if the element
 /// is its own, an atomic addition if it is the shared one.
-#[inline]
+#[inline(always)]
 pub(super) fn add_to<S>(shards: &[S], amount: u64, cell: impl Fn(&S) -> &AtomicU64) {
     let shard = current_shard();
     match shards.get(shard) {

@@ -196,6 +196,7 @@ impl StreamInfoImpl {
     }
 
     /// Says which host was chosen for the request.
+    #[inline(always)]
     pub fn set_upstream_host(&self, host: &Rc<WorkerHost>) {
         *self.upstream_host.borrow_mut() = Some(host.clone());
     }
@@ -206,6 +207,7 @@ impl StreamInfoImpl {
     }
 
     /// Sets the cluster of the request.
+    #[inline(always)]
     pub fn set_upstream_cluster_info(&self, cluster: &Local<ClusterInfoImpl>) {
         *self.upstream_cluster_info.borrow_mut() = Some(cluster.clone());
     }

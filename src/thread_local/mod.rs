@@ -155,7 +155,7 @@ impl<T: 'static> SlotImpl<T> {
     }
 
     /// This thread's copy; `None` before it is built and after shutdown.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self) -> Option<Rc<T>> {
         DATA.with_borrow(|slots| slots.get(self.index).cloned().flatten())?.downcast().ok()
     }

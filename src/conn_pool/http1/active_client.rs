@@ -161,6 +161,7 @@ impl ActiveClient {
         self.stream_wrapper.borrow().as_ref().is_some_and(|w| w.decode_complete.get())
     }
 
+    #[inline(always)]
     pub(super) fn clear_stream_wrapper(&self) {
         if let Some(wrapper) = self.stream_wrapper.borrow_mut().take() {
             wrapper.release();

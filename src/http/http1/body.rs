@@ -35,6 +35,7 @@ pub(super) const BAD_TRANSFER_ENCODING: HeadError = HeadError {
 /// Reads Content-Length and Transfer-Encoding; refuses what two parsers could read differently.
 ///
 /// With `allow_chunked_length`, a Content-Length beside `chunked` is tolerated: the caller removes it.
+#[inline(always)]
 pub(super) fn framing(headers: &HeaderMap, allow_chunked_length: bool) -> Result<Framing, HeadError> {
     if let Some(encoding) = headers.get(HeaderId::TransferEncoding) {
         let tolerated = allow_chunked_length && encoding.eq_ignore_ascii_case(b"chunked");

@@ -184,7 +184,7 @@ const METHODS: &[&[u8]] = &[
 const MAX_FIELDS: usize = 60_000;
 
 /// The first line, without its line end, and what is behind it. A CR anywhere else is refused.
-#[inline]
+#[inline(always)]
 fn first_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     // Nearly all have no control characters.
     let (line, behind) = head.split_at(fields::text_end(head));

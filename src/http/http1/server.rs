@@ -311,6 +311,7 @@ impl ServerConnectionImpl {
         self.base.protocol.get() == Protocol::Http10 && self.config.settings.accept_http_10
     }
 
+    #[inline(always)]
     fn on_encode_complete(&self) {
         let complete = self.active_request.borrow().as_ref().is_some_and(|r| r.remote_complete.get());
         trace::instant(Stage::CodecEncodeComplete, Some(self.base.id()), 0, complete.into(), 0);
@@ -398,8 +399,10 @@ impl ActiveRequest {
     /// Writes what needs no framing; after `end` the request is done.
     fn send_plain(&self, data: &mut Buffer, end: bool) {
         let Some(codec) = self.codec.upgrade() else { return };
-        codec.write(data);
-        data.clear(); // where the connection takes no more
+        if !data.is_empty() {
+            codec.write(data);
+            data.clear(); // where the connection takes no more
+        }
         if end {
             codec.on_encode_complete();
         }

@@ -143,6 +143,7 @@ impl ConnectionImpl {
 
     /// Hands `data` to the filters. The connection does not have it meanwhile, so that whatever they do to it finds nothing
     /// borrowed; what they leave is kept. Returns how many bytes that is.
+    #[inline(always)]
     fn offer(&self, from: usize, mut data: Buffer) -> usize {
         self.filter_manager.on_continue_reading(from, &mut data, self.read_end_stream.get());
         self.leave_to_read(data)

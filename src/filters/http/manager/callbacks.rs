@@ -201,6 +201,7 @@ impl FilterCallbacks<Decode> {
     }
 
     /// Sends the response's headers.
+    #[inline(always)]
     pub fn encode_headers(&self, headers: HeaderMapPtr, end_stream: bool, details: &'static str) {
         self.with(|manager| {
             if !Encode::is_over(manager) {
@@ -212,6 +213,7 @@ impl FilterCallbacks<Decode> {
     }
 
     /// Sends a piece of the response's body.
+    #[inline(always)]
     pub fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
         self.with(|manager| manager.encode_data(data, end_stream));
     }
@@ -238,11 +240,13 @@ impl FilterCallbacks<Decode> {
     }
 
     /// Subscribes to the downstream's watermarks; at most one subscriber a stream.
+    #[inline(always)]
     pub fn add_downstream_watermark_callbacks(&self, callbacks: Weak<dyn DownstreamWatermarkCallbacks>) {
         self.with(|manager| manager.set_watermark_callbacks(Some(callbacks)));
     }
 
     /// Ends the subscription.
+    #[inline(always)]
     pub fn remove_downstream_watermark_callbacks(&self) {
         self.with(|manager| manager.set_watermark_callbacks(None));
     }

@@ -206,12 +206,14 @@ impl FilterManager {
     }
 
     /// The request's headers are as the filters are to see them, or as they are when it is refused before.
+    #[inline(always)]
     pub fn request_headers_initialized(&self, headers: &HeaderMap) {
         self.state.is_head.set(headers.get(HeaderId::Method) == Some(b"HEAD"));
         self.state.is_grpc.set(utility::has_grpc_content_type(headers));
     }
 
     /// Notes whether what has come is the end of the request.
+    #[inline(always)]
     pub fn maybe_end_decode(&self, end_stream: bool) {
         self.decoding.complete.set(end_stream);
         if end_stream {
@@ -326,9 +328,11 @@ impl FilterManager {
         }
     }
 
+    #[inline(always)]
     pub(super) fn set_watermark_callbacks(&self, callbacks: Option<Weak<dyn DownstreamWatermarkCallbacks>>) {
-        *self.watermark_callbacks.borrow_mut() = callbacks.clone();
-        if let Some(callbacks) = callbacks.and_then(|c| c.upgrade()) {
+        let to_tell = if self.high_watermark_count.get() > 0 { callbacks.clone() } else { None };
+        *self.watermark_callbacks.borrow_mut() = callbacks;
+        if let Some(callbacks) = to_tell.and_then(|c| c.upgrade()) {
             for _ in 0..self.high_watermark_count.get() {
                 callbacks.on_above_write_buffer_high_watermark();
             }

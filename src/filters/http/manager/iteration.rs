@@ -214,8 +214,15 @@ impl FilterManager {
     }
 
     /// Passes on what a filter has added: a body behind headers that were the end, or trailers behind such data.
+    #[inline(always)]
     fn pass_added<D: Direction>(&self, adder: Option<usize>, behind_headers: bool) {
-        let Some(index) = adder else { return };
+        if let Some(index) = adder {
+            self.pass_what_was_added::<D>(index, behind_headers);
+        }
+    }
+
+    #[cold]
+    fn pass_what_was_added<D: Direction>(&self, index: usize, behind_headers: bool) {
         if behind_headers {
             D::half(self).filters()[index].state.fake_stop();
             return self.common_continue::<D>(index);

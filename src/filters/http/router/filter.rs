@@ -72,6 +72,7 @@ pub struct Filter {
 
 impl Filter {
     /// A filter for one stream.
+    #[inline(always)]
     pub fn new(config: Local<FilterConfig>) -> Rc<Self> {
         Rc::new_cyclic(|weak| Filter {
             weak: weak.clone(),
@@ -213,6 +214,7 @@ impl Filter {
     }
 
     /// Counts a response status, the upstream's or one made here.
+    #[inline(always)]
     fn charge_upstream_code(&self, status: u16, host: Option<&Rc<WorkerHost>>, canary: bool) {
         let Some(cluster) = self.cluster().filter(|_| self.emits_dynamic_stats()) else { return };
         cluster.code_stats().charge_response(status, &self.origin(host, canary));
@@ -353,6 +355,7 @@ impl Filter {
     }
 
     /// The whole request has been seen: from here the response is timed.
+    #[inline(always)]
     fn on_request_complete(&self) {
         let timeout = self.timeout.get().global;
         self.passed(Stage::OnRequestComplete, timeout.as_millis() as u64, 0);

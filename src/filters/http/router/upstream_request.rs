@@ -262,6 +262,7 @@ impl UpstreamRequest {
         parent.on_per_try_timeout();
     }
 
+    #[inline(always)]
     fn on_host_selected(&self, parent: &Filter, host: &Rc<WorkerHost>) {
         *self.host.borrow_mut() = Some(host.clone());
         note_host(parent, host);

@@ -122,9 +122,16 @@ impl ConnectionManagerImpl {
 
     /// Closes a connection that is to close and has no stream left; `skip_delay` where the peer has
     /// nothing more to send that a close could collide with.
+    #[inline(always)]
     fn check_for_deferred_close(&self, skip_delay: bool) {
-        let closing = self.drain_state.get() == DrainState::Closing && !self.has_streams();
-        if closing && !self.codec.get().is_some_and(|codec| codec.wants_to_write()) {
+        if self.drain_state.get() == DrainState::Closing {
+            self.close_without_streams(skip_delay);
+        }
+    }
+
+    #[cold]
+    fn close_without_streams(&self, skip_delay: bool) {
+        if !self.has_streams() && !self.codec.get().is_some_and(|codec| codec.wants_to_write()) {
             self.close(if skip_delay {
                 ConnectionCloseType::FlushWrite
             } else {
