@@ -163,7 +163,7 @@ fn values(text: &[u8]) {
         let valid = url::is_valid(text, is_connect);
         let authority = if is_connect { url::is_host_and_port(text).then_some(text) } else { host_of(text) };
         if let Some(authority) = authority.filter(|_| valid) {
-            assert!(!authority.is_empty() && authority.iter().all(url::is_authority_byte));
+            assert!(!authority.is_empty() && url::has_authority_bytes(authority));
             assert!(!authority.contains(&b'@'), "{}", authority.escape_ascii());
         }
     }
