@@ -1,7 +1,7 @@
 //! [`Writer`]: puts something together in memory that has room for all of it.
 //!
-//! Stands where Envoy's codec reserves memory for a head and copies into it (`StreamEncoderImpl::reserveBuffer` and
-//! `copyToBuffer` of `source/common/http/http1/codec_impl.cc`).
+//! Stands where Envoy's codec reserves memory for a head and copies into it (`ConnectionImpl::reserveBuffer` and
+//! `ConnectionImpl::copyToBuffer` of `source/common/http/http1/codec_impl.cc`).
 
 use std::ops::Range;
 
