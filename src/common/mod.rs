@@ -1,6 +1,7 @@
 //! What any floor may need and what knows none of them.
 
 pub mod appended;
+pub mod backoff_strategy;
 mod callback_manager;
 pub mod free_lists;
 pub mod linked_list;

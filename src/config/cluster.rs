@@ -197,7 +197,6 @@ fn read_extension(r: &mut MessageReader<'_>) -> Result<Option<UpstreamHttpProtoc
 
 message! {
     /// Limits of a cluster, per priority.
-    #[derive(Eq)]
     pub struct CircuitBreakers = "envoy.config.cluster.v3.CircuitBreakers" {
         /// As given; the first of a priority counts.
         pub thresholds: Vec<Thresholds>,
@@ -214,7 +213,6 @@ impl CircuitBreakers {
 
 message! {
     /// Limits of one priority; 0 allows nothing.
-    #[derive(Eq)]
     pub struct Thresholds = "envoy.config.cluster.v3.CircuitBreakers.Thresholds" {
         /// What they are for.
         pub priority: RoutingPriority,
@@ -226,10 +224,22 @@ message! {
         pub max_requests: u32 = 1024,
         /// Retries in flight, default 3.
         pub max_retries: u32 = 3,
+        /// Instead of `max_retries`.
+        pub retry_budget: Option<RetryBudget>,
         /// Keep the `remaining_*` gauges; default false.
         pub track_remaining: bool,
         /// `None` is no limit.
         pub max_connection_pools: Option<u32>,
+    }
+}
+
+message! {
+    /// How many retries there may be at a time.
+    pub struct RetryBudget = "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget" {
+        /// Of the requests in flight and waiting, default 20.
+        pub budget_percent: Percent = Percent { value: 20.0 },
+        /// But always so many, default 3.
+        pub min_retry_concurrency: u32 = 3,
     }
 }
 

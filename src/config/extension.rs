@@ -33,6 +33,8 @@ pub enum Category {
     NetworkFilters,
     /// How a host is chosen.
     LoadBalancingPolicies,
+    /// Which hosts are not wanted for another try.
+    RetryHostPredicates,
     /// The transports of connections that were accepted.
     DownstreamTransportSockets,
     /// The transports of connections to hosts.
@@ -41,7 +43,7 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 10] = [
+    pub const ALL: [Category; 11] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
@@ -50,6 +52,7 @@ impl Category {
         Category::NetworkFilters,
         Category::Formatters,
         Category::LoadBalancingPolicies,
+        Category::RetryHostPredicates,
         Category::DownstreamTransportSockets,
         Category::UpstreamTransportSockets,
     ];
@@ -66,6 +69,7 @@ impl Category {
             Category::ListenerFilters => "envoy.filters.listener",
             Category::NetworkFilters => "envoy.filters.network",
             Category::LoadBalancingPolicies => "envoy.load_balancing_policies",
+            Category::RetryHostPredicates => "envoy.retry_host_predicates",
             Category::DownstreamTransportSockets => "envoy.transport_sockets.downstream",
             Category::UpstreamTransportSockets => "envoy.transport_sockets.upstream",
         }

@@ -45,6 +45,12 @@ impl FieldValue for Vec<u16> {
     }
 }
 
+impl FieldValue for Vec<u32> {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
+        r.u32s(name).ok()
+    }
+}
+
 impl FieldValue for Vec<String> {
     fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
         r.strings(name).ok()

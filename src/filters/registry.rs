@@ -12,6 +12,7 @@ use crate::config::extension::{Category, Extensions, TypedFactory};
 use crate::formatter::CommandParserFactory;
 use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
 use crate::upstream::load_balancer::{self, LoadBalancerFactory};
+use crate::upstream::retry::{self, RetryHostPredicateFactory};
 use crate::upstream::{self, ClusterFactory};
 
 /// All that legate has, in the order of their names.
@@ -24,6 +25,7 @@ pub static LINKED: Registry = Registry {
     listener_filters: &[],
     network_filters: &[&network::http_connection_manager::FACTORY],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
+    retry_host_predicates: &[&retry::OMIT_CANARY_HOSTS, &retry::PREVIOUS_HOSTS],
     downstream_transport_sockets: &[&RAW_BUFFER],
     upstream_transport_sockets: &[&RAW_BUFFER],
 };
@@ -47,6 +49,8 @@ pub struct Registry {
     pub network_filters: &'static [&'static NamedNetworkFilterConfigFactory],
     /// How a host is chosen.
     pub load_balancing_policies: &'static [&'static LoadBalancerFactory],
+    /// Which hosts are not wanted for another try.
+    pub retry_host_predicates: &'static [&'static RetryHostPredicateFactory],
     /// The transports of connections that were accepted.
     pub downstream_transport_sockets: &'static [&'static TransportSocketConfigFactory],
     /// The transports of connections to hosts.
@@ -68,6 +72,7 @@ impl Extensions for Registry {
             Category::ListenerFilters => upcast(self.listener_filters),
             Category::NetworkFilters => upcast(self.network_filters),
             Category::LoadBalancingPolicies => upcast(self.load_balancing_policies),
+            Category::RetryHostPredicates => upcast(self.retry_host_predicates),
             Category::DownstreamTransportSockets => upcast(self.downstream_transport_sockets),
             Category::UpstreamTransportSockets => upcast(self.upstream_transport_sockets),
         }

@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::RouteRequest;
 use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::PerFilterConfigs;
+use super::retry_policy::RetryPolicyImpl;
 use super::route::RouteImpl;
 use super::virtual_host::{Found, VirtualHostImpl};
 use crate::config::ConfigError;
@@ -36,6 +38,14 @@ pub struct ConfigImpl {
 /// Parts of domains with the virtual hosts that have them, by their lengths, the longest first.
 type Wildcards = Vec<(usize, HashMap<Vec<u8>, usize>)>;
 
+/// What a virtual host says of tries, for those of its routes that do not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Retries {
+    pub policy: Option<Arc<RetryPolicyImpl>>,
+    pub hedge_on_per_try_timeout: bool,
+    pub buffer_limit: Option<u32>,
+}
+
 /// What is said so far down in a table.
 pub(super) struct Level<'a> {
     pub headers: HeaderParsersOfLevels,
@@ -43,6 +53,7 @@ pub(super) struct Level<'a> {
     /// The rules for headers of a route come behind those of its virtual host.
     pub most_specific_wins: bool,
     pub max_direct_body: u32,
+    pub retries: Retries,
     pub runtime: Option<&'a LoaderImpl>,
 }
 
@@ -52,6 +63,7 @@ impl<'a> Level<'a> {
         Ok(Level {
             headers: self.headers.with(headers, self.most_specific_wins)?,
             per_filter_configs: self.per_filter_configs.with(&filters.0)?,
+            retries: self.retries.clone(),
             ..*self
         })
     }
@@ -88,6 +100,7 @@ impl ConfigImpl {
             per_filter_configs: PerFilterConfigs::default(),
             most_specific_wins: config.most_specific_header_mutations_wins,
             max_direct_body: config.max_direct_response_body_size_bytes,
+            retries: Retries::default(),
             runtime,
         };
         let here = none.with(&config.headers, &config.typed_per_filter_config)?;

@@ -9,6 +9,7 @@ mod direct_response;
 mod header_parser;
 mod path_index;
 mod per_filter_config;
+mod retry_policy;
 mod rewrite;
 mod route;
 mod route_config_provider;
@@ -23,6 +24,7 @@ pub use config::ConfigImpl;
 pub use direct_response::DirectResponseEntry;
 pub use header_parser::HeaderParser;
 pub use per_filter_config::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
+pub use retry_policy::{RetryOn, RetryPolicyImpl};
 pub use rewrite::update_authority;
 pub use route::{RouteEntry, RouteImpl};
 pub use route_config_provider::{

@@ -2,14 +2,16 @@
 //!
 //! Mirrors `RouteEntryImplBase` in Envoy's `source/common/router/config_impl.cc`, whose kinds are [`RouteMatch`]'s.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::RouteRequest;
 use super::cluster_specifier::ClusterSpecifier;
-use super::config::Level;
+use super::config::{Level, Retries};
 use super::direct_response::DirectResponseEntry;
 use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::PerFilterConfigs;
+use super::retry_policy::RetryPolicyImpl;
 use super::route_match::RouteMatch;
 use super::shadow_policy::ShadowPolicy;
 use crate::config::ConfigError;
@@ -42,6 +44,7 @@ pub struct RouteEntry {
     pub(super) append_x_forwarded_host: bool,
     upgrades: Box<[(Box<str>, bool)]>,
     shadow_policies: Box<[ShadowPolicy]>,
+    retries: Retries,
     /// The status when there is no such cluster.
     pub cluster_not_found_response_code: u16,
     /// The time for the whole response once the request is complete; zero is none.
@@ -54,7 +57,7 @@ pub struct RouteEntry {
 
 impl RouteEntry {
     /// One to a cluster, of which nothing else is said.
-    fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
+    pub fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
         RouteEntry {
             cluster: ClusterSpecifier::Cluster(name.clone()),
             path_rewrite: PathRewrite::None,
@@ -62,6 +65,7 @@ impl RouteEntry {
             append_x_forwarded_host: false,
             upgrades: Box::default(),
             shadow_policies: Box::default(),
+            retries: Retries::default(),
             cluster_not_found_response_code: 503,
             timeout,
             idle_timeout: None,
@@ -73,6 +77,23 @@ impl RouteEntry {
     #[inline]
     pub fn shadow_policies(&self) -> &[ShadowPolicy] {
         &self.shadow_policies
+    }
+
+    /// Which answers are not taken; `None` where nothing is said of it.
+    #[inline]
+    pub fn retry_policy(&self) -> Option<&Arc<RetryPolicyImpl>> {
+        self.retries.policy.as_ref()
+    }
+
+    /// Whether a try whose time is over goes on beside the next one.
+    #[inline]
+    pub fn hedge_on_per_try_timeout(&self) -> bool {
+        self.retries.hedge_on_per_try_timeout
+    }
+
+    /// How many bytes of a body are kept for the next try; `None` where nothing is said of it.
+    pub fn retry_buffer_limit(&self) -> Option<u32> {
+        self.retries.buffer_limit
     }
 
     /// Whether an upgrade is let through; `None` where the connection manager decides.
@@ -111,6 +132,19 @@ impl RouteImpl {
                 upgrades: (route.upgrade_configs.iter())
                     .map(|upgrade| (upgrade.upgrade_type.as_str().into(), upgrade.enabled))
                     .collect(),
+                retries: Retries {
+                    policy: match &route.retry_policy {
+                        Some(policy) => {
+                            Some(RetryPolicyImpl::new(policy).map_err(|error| error.within("route"))?)
+                        }
+                        None => here.retries.policy,
+                    },
+                    hedge_on_per_try_timeout: match &route.hedge_policy {
+                        Some(policy) => policy.hedge_on_per_try_timeout,
+                        None => here.retries.hedge_on_per_try_timeout,
+                    },
+                    buffer_limit: config.per_request_buffer_limit_bytes.or(here.retries.buffer_limit),
+                },
                 append_x_forwarded_host: route.append_x_forwarded_host,
                 cluster_not_found_response_code: route.cluster_not_found_response_code,
                 timeout: route.timeout,

@@ -1,8 +1,9 @@
 //! A virtual host: its routes, tried in order.
 
 use super::RouteRequest;
-use super::config::Level;
+use super::config::{Level, Retries};
 use super::path_index::PathIndex;
+use super::retry_policy::RetryPolicyImpl;
 use super::route::RouteImpl;
 use crate::config::ConfigError;
 use crate::config::route::{self, TlsRequirementType};
@@ -17,6 +18,7 @@ pub struct VirtualHostImpl {
     require_tls: TlsRequirementType,
     include_request_attempt_count: bool,
     include_attempt_count_in_response: bool,
+    include_is_timeout_retry_header: bool,
 }
 
 /// What a virtual host has for a request.
@@ -34,7 +36,13 @@ impl VirtualHostImpl {
     /// # Errors
     /// As [`RouteImpl::new`].
     pub(super) fn new(config: &route::VirtualHost, table: &Level<'_>) -> Result<Self, ConfigError> {
-        let here = table.with(&config.headers, &config.typed_per_filter_config)?;
+        let mut here = table.with(&config.headers, &config.typed_per_filter_config)?;
+        here.retries = Retries {
+            policy: config.retry_policy.as_ref().map(RetryPolicyImpl::new).transpose()?,
+            hedge_on_per_try_timeout: (config.hedge_policy.as_ref())
+                .is_some_and(|policy| policy.hedge_on_per_try_timeout),
+            buffer_limit: config.per_request_buffer_limit_bytes,
+        };
         let route =
             |(i, route)| RouteImpl::new(route, &here).map_err(|error| error.within(&format!("routes[{i}]")));
         let routes: Vec<_> = config.routes.iter().enumerate().map(route).collect::<Result<_, _>>()?;
@@ -45,6 +53,7 @@ impl VirtualHostImpl {
             require_tls: config.require_tls,
             include_request_attempt_count: config.include_request_attempt_count,
             include_attempt_count_in_response: config.include_attempt_count_in_response,
+            include_is_timeout_retry_header: config.include_is_timeout_retry_header,
         })
     }
 
@@ -57,6 +66,7 @@ impl VirtualHostImpl {
             require_tls: TlsRequirementType::None,
             include_request_attempt_count: false,
             include_attempt_count_in_response: false,
+            include_is_timeout_retry_header: false,
         }
     }
 
@@ -78,6 +88,11 @@ impl VirtualHostImpl {
     /// Whether responses say to the client how often the request was tried.
     pub fn include_attempt_count_in_response(&self) -> bool {
         self.include_attempt_count_in_response
+    }
+
+    /// Whether a try says to the upstream if it follows one whose time was over.
+    pub fn include_is_timeout_retry_header(&self) -> bool {
+        self.include_is_timeout_retry_header
     }
 
     /// The first route that takes this request (Envoy: `getRouteFromEntries`).

@@ -6,6 +6,7 @@
 //! no layer can change, nobody is told of anything.
 
 mod entry;
+mod integer;
 mod layers;
 mod loader;
 mod share;
@@ -14,6 +15,7 @@ mod snapshot;
 mod test_folder;
 
 pub use entry::{Denominator, Entry, FractionalPercent};
+pub use integer::RuntimeInteger;
 pub use layers::OverrideLayer;
 pub use loader::{LoaderImpl, NoAdminLayer, RuntimeUser};
 pub use share::RuntimeShare;

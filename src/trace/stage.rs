@@ -267,10 +267,17 @@ stages! {
     OnUpstreamTrailers timed 6 "Filter::onUpstreamTrailers" "" "" "source/common/router/router.cc" "src/filters/http/router/filter/response.rs",
     OnUpstreamReset timed 6 "Filter::onUpstreamReset" "reason" "" "source/common/router/router.cc" "src/filters/http/router/filter/response.rs"
         => Router Debug Streams "upstream reset: reset reason {reason}",
+    MaybeRetryReset timed 6 "Filter::maybeRetryReset" "reason status" "" "source/common/router/router.cc" "src/filters/http/router/filter/retry.rs",
+    ShouldRetry same 6 "RetryStateImpl::shouldRetry" "status left" "" "source/common/router/retry_state_impl.cc" "src/filters/http/router/retry_state.rs",
+    EnableBackoffTimer same 6 "RetryStateImpl::enableBackoffTimer" "ms" "event_add" "source/common/router/retry_state_impl.cc" "src/filters/http/router/retry_state.rs",
+    SetupRetry same 6 "Filter::setupRetry" "end" "" "source/common/router/router.cc" "src/filters/http/router/filter/retry.rs"
+        => Router Debug Streams "performing retry",
+    DoRetry timed 4 "Filter::doRetry" "attempt" "event_add" "source/common/router/router.cc" "src/filters/http/router/filter/retry.rs",
     OnUpstreamAbort timed 7 "Filter::onUpstreamAbort" "status started" "" "source/common/router/router.cc" "src/filters/http/router/filter/response.rs",
     OnResponseTimeout timed 6 "Filter::onResponseTimeout" "" "event_add" "source/common/router/router.cc" "src/filters/http/router/filter/response.rs"
         => Router Debug Streams "upstream timeout",
     PerTryTimeout timed 6 "UpstreamRequest::onPerTryTimeout" "" "event_add" "source/common/router/router.cc" "src/filters/http/router/upstream_request.rs",
+    PerTryIdleTimeout timed 6 "UpstreamRequest::onPerTryIdleTimeout" "" "event_add" "source/common/router/upstream_request.cc" "src/filters/http/router/upstream_request.rs",
     UpstreamMaxDuration timed 7 "UpstreamRequest::onStreamMaxDurationReached" "" "event_add" "source/common/router/upstream_request.cc" "src/filters/http/router/upstream_request.rs",
     DownstreamAboveWatermark timed 6 "DownstreamWatermarkManager::onAboveWriteBufferHighWatermark" "" "" "source/common/router/router.cc" "src/filters/http/router/upstream_request.rs",
     DownstreamBelowWatermark timed 6 "DownstreamWatermarkManager::onBelowWriteBufferLowWatermark" "" "" "source/common/router/router.cc" "src/filters/http/router/upstream_request.rs",

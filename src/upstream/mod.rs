@@ -26,6 +26,7 @@ mod host_stats;
 pub mod load_balancer;
 mod priority_set;
 mod resource_manager;
+pub mod retry;
 mod static_cluster;
 #[cfg(test)]
 pub(crate) mod test_support;

@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::config::cluster::Thresholds;
+use crate::config::cluster::{RetryBudget, Thresholds};
 use crate::config::core::RoutingPriority;
 use crate::stats::{GaugeRef, Scope};
 
@@ -77,6 +77,7 @@ pub struct ResourceManagerImpl {
     counts: [Count; 5],
     open: OpenGauges,
     remaining: Option<RemainingGauges>,
+    retry_budget: Option<RetryBudget>,
 }
 
 /// How much of a resource is taken.
@@ -128,6 +129,7 @@ impl ResourceManagerImpl {
             counts: limits(thresholds).map(|(_, _, max)| Count::new(max)),
             open: OpenGauges::new(scope),
             remaining: thresholds.track_remaining.then(|| RemainingGauges::new(scope)),
+            retry_budget: thresholds.retry_budget.clone(),
         };
         for resource in KINDS.map(|kind| manager.of(kind)) {
             if let Some(remaining) = resource.remaining() {
@@ -170,6 +172,13 @@ impl ResourceManagerImpl {
     #[inline]
     pub fn connection_pools(&self) -> Resource<'_> {
         self.of(Kind::ConnectionPools)
+    }
+
+    /// How many retries there may be now (Envoy 1.40: `RetryBudgetImpl::max`).
+    fn budgeted(&self, budget: &RetryBudget) -> u64 {
+        let active = self.requests().count() + self.pending_requests().count();
+        let share = budget.budget_percent.value / 100.0 * active as f64;
+        (share as u64).max(budget.min_retry_concurrency.into())
     }
 
     /// Sets the limits anew: `limit` is given the name of each, as runtime has it, and what is configured.
@@ -223,6 +232,8 @@ impl<'a> Resource<'a> {
             Kind::Connections => gauges.remaining_cx(),
             Kind::PendingRequests => gauges.remaining_pending(),
             Kind::Requests => gauges.remaining_rq(),
+            // What a budget leaves depends on what else there is: Envoy says 0.
+            Kind::Retries if self.manager.retry_budget.is_some() => return None,
             Kind::Retries => gauges.remaining_retries(),
             Kind::ConnectionPools => gauges.remaining_cx_pools(),
         })
@@ -231,7 +242,10 @@ impl<'a> Resource<'a> {
     /// Whether the limit is not reached yet.
     #[inline]
     pub fn can_create(self) -> bool {
-        self.count() < self.max()
+        match (self.kind, &self.manager.retry_budget) {
+            (Kind::Retries, Some(budget)) => self.count() < self.manager.budgeted(budget),
+            _ => self.count() < self.max(),
+        }
     }
 
     /// Changes the limit, and the gauges with it. What another thread takes at that moment may be missing from them until the
@@ -315,6 +329,7 @@ impl<'a> Resource<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::core::Percent;
     use crate::stats::{Store, register_thread};
 
     fn manager(thresholds: &Thresholds) -> (ResourceManagerImpl, Scope) {
@@ -353,6 +368,28 @@ mod tests {
         assert_eq!((retries.count(), gauges()), (1, (1, 0)));
         retries.dec();
         assert_eq!(gauges(), (0, 1));
+    }
+
+    #[test]
+    fn a_budget_grows_with_the_requests() {
+        let budget = RetryBudget { budget_percent: Percent { value: 50.0 }, min_retry_concurrency: 1 };
+        let thresholds = Thresholds { retry_budget: Some(budget), max_retries: 0, ..Thresholds::default() };
+        let (manager, _scope) = manager(&thresholds);
+        let allowed = || {
+            let retries = manager.retries();
+            let before = retries.count();
+            while retries.can_create() {
+                retries.inc();
+            }
+            let allowed = retries.count();
+            (before..allowed).for_each(|_| retries.dec());
+            allowed
+        };
+        assert_eq!(allowed(), 1);
+        (0..5).for_each(|_| manager.requests().inc());
+        assert_eq!(allowed(), 2);
+        (0..3).for_each(|_| manager.pending_requests().inc());
+        assert_eq!(allowed(), 4);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The parts of the end-to-end tests' harness that these tests stand on.
 
+#[path = "../e2e/harness/action.rs"]
+pub mod action;
 #[path = "../e2e/harness/admin.rs"]
 pub mod admin;
 #[path = "../e2e/harness/board.rs"]

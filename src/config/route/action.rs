@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::PerFilterConfig;
 use super::header_rules::{HeaderRules, read_rules};
+use super::retry::{HedgePolicy, RetryPolicy};
 use super::rewrite::{HostRewrite, PathRewrite, read_host_rewrite, read_path_rewrite};
 use crate::config::core::{DataSource, RoutingPriority, RuntimeFractionalPercent};
 use crate::config::error::ConfigError;
@@ -28,6 +29,10 @@ message! {
         /// Instead of the connection manager's `stream_idle_timeout`; zero switches
         /// it off.
         pub idle_timeout: Option<Duration>,
+        /// Whether requests are tried again.
+        pub retry_policy: Option<RetryPolicy>,
+        /// Whether a try whose time is over goes on.
+        pub hedge_policy: Option<HedgePolicy>,
         /// Which circuit breakers and pool.
         pub priority: RoutingPriority,
         /// Who else gets a copy of the requests.

@@ -5,6 +5,7 @@
 
 mod action;
 mod header_rules;
+mod retry;
 mod rewrite;
 mod route_match;
 
@@ -13,6 +14,10 @@ pub use action::{
     RouteAction, WeightedCluster,
 };
 pub use header_rules::{AppendAction, HeaderMutations, HeaderRules, HeaderValueOption};
+pub use retry::{
+    HedgePolicy, RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
+    RetryPolicy,
+};
 pub use rewrite::{HostRewrite, PathRewrite};
 pub use route_match::{CookieMatcher, ParameterMatch, PathMatch, QueryParameterMatcher, RouteMatch};
 
@@ -132,6 +137,14 @@ message! {
         pub include_request_attempt_count: bool,
         /// Send it downstream; default false.
         pub include_attempt_count_in_response: bool,
+        /// Tell the upstream whether a try follows one whose time was over; default false.
+        pub include_is_timeout_retry_header: bool,
+        /// Of those routes that say nothing of it.
+        pub retry_policy: Option<RetryPolicy>,
+        /// Of those routes that say nothing of it.
+        pub hedge_policy: Option<HedgePolicy>,
+        /// How much of a request's body is kept for the next try; of those routes that say nothing of it.
+        pub per_request_buffer_limit_bytes: Option<u32>,
         /// Which clients have to use TLS.
         pub require_tls: TlsRequirementType,
         /// What is done to headers.
@@ -152,6 +165,8 @@ message! {
         pub headers: HeaderRules => read_rules,
         /// What a trace would call its requests: there are no traces yet.
         pub decorator: Option<Decorator>,
+        /// How much of a request's body is kept for the next try.
+        pub per_request_buffer_limit_bytes: Option<u32>,
         /// `match` in the API.
         pub route_match: RouteMatch => read_match,
         /// What to do with a matching request.

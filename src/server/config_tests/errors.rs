@@ -86,7 +86,8 @@ fn all_that_is_wrong_is_found_fields_first() {
     cluster["connect_timeout"] = json!("soon");
     cluster["type"] = json!("EDS");
     cluster["outlier_detection"] = json!({});
-    cluster["circuit_breakers"] = json!({"thresholds": [{"max_retries": "many"}, {"retry_budget": {}}]});
+    cluster["circuit_breakers"] =
+        json!({"thresholds": [{"max_retries": "many"}, {"max_connections": 1}], "per_host_thresholds": [{}]});
     let manager = document.pointer_mut(MANAGER).unwrap();
     manager["codec_type"] = json!("HTTP2");
     manager["stat_prefix"] = json!("");
@@ -109,7 +110,7 @@ fn all_that_is_wrong_is_found_fields_first() {
         format!("{HCM}.codec_type: HTTP2 is not supported yet"),
         format!("{cluster}.outlier_detection: this field is not supported yet"),
         format!("{cluster}.type: EDS is not supported yet"),
-        format!("{cluster}.circuit_breakers.thresholds[1].retry_budget: this field is not supported yet"),
+        format!("{cluster}.circuit_breakers.per_host_thresholds: this field is not supported yet"),
     ];
     let values = [
         "stats_flush_interval: expected a duration".to_string(),

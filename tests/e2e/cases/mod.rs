@@ -27,6 +27,7 @@ mod resets;
 mod resources;
 mod response_bodies;
 mod response_heads;
+mod retries;
 mod routes;
 mod runtime;
 mod signals;

@@ -1,5 +1,7 @@
 //! What the two ends of one case have seen so far, so that each can wait for the other.
 
+use super::action::Action;
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,8 @@ pub struct Seen {
     pub client: Vec<u8>,
     /// The client saw the end, or a reset.
     pub client_closed: bool,
+    /// What the upstream does with its next requests, on whichever connection they come.
+    pub answers: VecDeque<Vec<Action>>,
     /// In the order of their acceptance.
     pub upstreams: Vec<UpstreamSeen>,
     /// The case is over: every thread returns.

@@ -1,6 +1,6 @@
 //! One case: what is configured, what is sent, what the upstream does, and what has to come of it.
 
-use super::upstream::Action;
+use super::action::Action;
 use serde_json::{Value, json};
 
 /// One thing that the client does.
@@ -60,6 +60,8 @@ pub struct Case {
     pub hcm: Value,
     /// Merged over the cluster's configuration.
     pub cluster: Value,
+    /// Beside the upstream, in front of it.
+    pub other_hosts: Vec<Value>,
     /// Of the client.
     pub steps: Vec<Step>,
     /// Of the upstream, per connection.
@@ -79,6 +81,7 @@ impl Case {
             listener: json!({}),
             hcm: json!({}),
             cluster: json!({}),
+            other_hosts: Vec::new(),
             steps: Vec::new(),
             scripts: vec![vec![Action::Serve]],
             expect,

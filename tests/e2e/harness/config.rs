@@ -35,7 +35,13 @@ pub fn bootstrap(cases: &[&Case], ports: &[u16], refusing: &RefusingPort, direct
         .iter()
         .zip(ports)
         .enumerate()
-        .map(|(i, (case, port))| merged(cluster(&prefix(i), Some(*port)), &case.cluster))
+        .map(|(i, (case, port))| {
+            let mut cluster = merged(cluster(&prefix(i), Some(*port)), &case.cluster);
+            if let Some(hosts) = cluster.pointer_mut("/load_assignment/endpoints/0/lb_endpoints") {
+                hosts.as_array_mut().expect("a list").splice(0..0, case.other_hosts.clone());
+            }
+            cluster
+        })
         .collect();
     clusters.push(cluster("refused", Some(refusing.port)));
     clusters.push(cluster("nohosts", None));

@@ -1,5 +1,6 @@
 //! What the cases stand on: proxies, scripted upstreams, raw clients, and the comparison of bytes.
 
+mod action;
 mod admin;
 mod board;
 mod case;
@@ -14,6 +15,7 @@ mod runner;
 mod upstream;
 mod wire;
 
+pub use action::Action;
 pub use admin::ParsedReply;
 pub use board::{PATIENCE, Seen};
 pub use case::{Case, End, Step};
@@ -27,5 +29,4 @@ pub use nginx::Nginx;
 pub use pairs::Pairs;
 pub use proxy::{Kind, Launch, Proxy, new_directory};
 pub use runner::{Site, proxies, run};
-pub use upstream::Action;
 pub use wire::{Wire, serve_each};

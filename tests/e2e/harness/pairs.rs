@@ -2,13 +2,13 @@
 //!
 //! For what has many small cases, such as routes, and where Envoy says best what to expect.
 
+use super::action::Action;
 use super::board::{PATIENCE, Seen};
 use super::case::Case;
 use super::client::Client;
 use super::expect::{normalize, printable};
 use super::proxy::Kind;
 use super::runner::{Site, proxies};
-use super::upstream::Action;
 use serde_json::Value;
 use std::fs;
 use std::thread;
@@ -35,6 +35,11 @@ pub struct Pairs {
     requests: Vec<String>,
     answer: Vec<u8>,
     has_copies: bool,
+    /// What the first upstream does with each request in turn.
+    told: Vec<Vec<Vec<Action>>>,
+    has_statistics: bool,
+    cluster: Value,
+    other_hosts: Vec<Value>,
 }
 
 impl Pairs {
@@ -44,9 +49,43 @@ impl Pairs {
         self
     }
 
+    /// What was counted of the clusters has to be the same, too.
+    pub fn with_statistics(mut self) -> Pairs {
+        self.has_statistics = true;
+        self
+    }
+
+    /// This is merged over the first cluster.
+    pub fn cluster(mut self, cluster: Value) -> Pairs {
+        self.cluster = cluster;
+        self
+    }
+
+    /// The first cluster has these hosts, too.
+    pub fn other_hosts(mut self, hosts: impl IntoIterator<Item = Value>) -> Pairs {
+        self.other_hosts = hosts.into_iter().collect();
+        self
+    }
+
+    /// As [`Pairs::raw`]; the first upstream does with the first request that comes of it what the first answer says, and so on.
+    pub fn told(mut self, request: String, answers: impl IntoIterator<Item = Vec<Action>>) -> Pairs {
+        self.told.resize(self.requests.len(), Vec::new());
+        self.told.push(answers.into_iter().collect());
+        self.raw(request)
+    }
+
     /// To a listener whose connection manager has this merged over it.
     pub fn new(hcm: Value) -> Pairs {
-        Pairs { hcm, requests: Vec::new(), answer: super::upstream::SERVED.to_vec(), has_copies: false }
+        Pairs {
+            hcm,
+            requests: Vec::new(),
+            answer: super::upstream::SERVED.to_vec(),
+            has_copies: false,
+            told: Vec::new(),
+            has_statistics: false,
+            cluster: Value::Null,
+            other_hosts: Vec::new(),
+        }
     }
 
     /// What upstreams answer.
@@ -76,7 +115,8 @@ impl Pairs {
         });
         let [(_, ours), (_, theirs)] = outcomes.as_slice() else { return };
         let mut misfits = Vec::new();
-        for ((request, ours), theirs) in self.requests.iter().zip(ours).zip(theirs) {
+        let end = ["in the end".to_string()];
+        for ((request, ours), theirs) in self.requests.iter().chain(&end).zip(ours).zip(theirs) {
             let mut differs = |what: &str, ours: &str, theirs: &str| {
                 if ours != theirs {
                     let request = printable(request.as_bytes());
@@ -96,14 +136,22 @@ impl Pairs {
         let mut cases: Vec<Case> =
             (0..CLUSTERS).map(|i| Case::new(format!("cluster {i}")).scripts([script.clone()])).collect();
         cases[0] = cases[0].clone().hcm(self.hcm.clone());
+        if !self.cluster.is_null() {
+            cases[0] = cases[0].clone().cluster(self.cluster.clone());
+        }
+        cases[0].other_hosts.clone_from(&self.other_hosts);
+        if !self.told.is_empty() {
+            cases[0] = cases[0].clone().scripts([vec![Action::AsTold]]);
+        }
         let cases: Vec<&Case> = cases.iter().collect();
         let site = Site::start(kind, &cases);
         let got = |seen: &Seen| seen.upstreams.iter().flat_map(|u| u.received.clone()).collect::<Vec<u8>>();
         let mut before = vec![0; CLUSTERS];
         let mut outcomes = Vec::new();
-        for request in &self.requests {
+        for (index, request) in self.requests.iter().enumerate() {
             let board = &site.boards[0];
             board.update(|seen| {
+                seen.answers = self.told.get(index).cloned().unwrap_or_default().into();
                 seen.client.clear();
                 seen.client_closed = false;
             });
@@ -117,7 +165,7 @@ impl Pairs {
                 let all = board.look(got);
                 let new = all[*before..].to_vec();
                 *before = all.len();
-                printable(&normalize(&new))
+                without_rest(&printable(&normalize(&new)))
             });
             let upstream = upstream.collect();
             let reply = board.look(|seen| printable(&normalize(&seen.client)));
@@ -126,8 +174,45 @@ impl Pairs {
         for (outcome, line) in outcomes.iter_mut().zip(log_lines(&site, self.requests.len())) {
             outcome.log = line;
         }
+        if self.has_statistics {
+            let log = statistics(&site);
+            outcomes.push(Outcome { reply: String::new(), upstream: Vec::new(), log });
+        }
         outcomes
     }
+}
+
+/// What is left of a long time for a request that is tried again, in seconds.
+fn without_rest(text: &str) -> String {
+    let name = "x-envoy-expected-rq-timeout-ms: ";
+    let mut parts = text.split(name);
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |all, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        let milliseconds: u64 = part[..part.len() - rest.len()].parse().unwrap_or(0);
+        match milliseconds {
+            0..1000 => format!("{all}{name}{part}"),
+            long => format!("{all}{name}{}s{rest}", long.div_ceil(1000)),
+        }
+    })
+}
+
+/// What was counted of the clusters, without what depends on the moment.
+fn statistics(site: &Site) -> String {
+    thread::sleep(SETTLE); // the last connections are closed
+    let stats = site.proxy.admin.stats();
+    let wanted = |name: &&String| {
+        let changing =
+            ["_time", "_bytes", "_ms", "_length", "membership", "cx_http", "cx_connect", "cx_active"];
+        let of_clusters = name.starts_with("cluster.") && !changing.iter().any(|part| name.contains(part));
+        of_clusters && (name.contains("_rq_") || name.contains("retry") || name.contains("_cx_"))
+    };
+    let mut lines: Vec<String> = (stats.keys().filter(wanted))
+        .filter(|name| stats[*name] != 0)
+        .map(|name| format!("{name} {}", stats[name]))
+        .collect();
+    lines.sort();
+    lines.join("\n    ")
 }
 
 /// So many lines of the access log, or those that there are, without what differs from run to run.

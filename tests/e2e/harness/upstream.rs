@@ -1,5 +1,6 @@
 //! A scripted upstream: it records what it gets byte by byte and plays what a case says.
 
+use super::action::Action;
 use super::board::{Board, PATIENCE, contains};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{ErrorKind, Read, Write};
@@ -7,27 +8,6 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-/// One thing that a connection of the upstream does.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Wait for the end of the next request head.
-    Head,
-    /// Wait for these bytes behind what was waited for last.
-    Until(Vec<u8>),
-    /// Send these bytes.
-    Send(Vec<u8>),
-    /// Wait until the client of the case has got these bytes.
-    ClientHas(Vec<u8>),
-    /// Close.
-    Close,
-    /// Close with a reset.
-    Reset,
-    /// Say that no more bytes will come.
-    FinishWriting,
-    /// Answer every complete request with `ok` from here on.
-    Serve,
-}
 
 /// The answer of [`Action::Serve`].
 pub const SERVED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -91,27 +71,58 @@ impl Connection {
         let _ = self.stream.set_nodelay(true);
         let _ = self.stream.set_read_timeout(Some(Duration::from_millis(20)));
         for action in script {
-            match action {
-                Action::Head => self.wait_for(b"\r\n\r\n"),
-                Action::Until(bytes) => self.wait_for(bytes),
-                Action::Send(bytes) => {
-                    let _ = self.stream.write_all(bytes); // a proxy that has gone is seen by the case
-                }
-                Action::ClientHas(bytes) => {
-                    self.board.wait(PATIENCE, |seen| contains(&seen.client, bytes));
-                }
-                Action::Close => return,
-                Action::Reset => return self.reset(),
-                Action::FinishWriting => {
-                    let _ = self.stream.shutdown(Shutdown::Write);
-                }
-                Action::Serve => self.serve(),
+            if !self.act(action) {
+                return;
             }
         }
         while self.read() {}
     }
 
-    fn reset(self) {
+    /// False where the connection is over.
+    fn act(&mut self, action: &Action) -> bool {
+        match action {
+            Action::Head => self.wait_for(b"\r\n\r\n"),
+            Action::Until(bytes) => self.wait_for(bytes),
+            Action::Send(bytes) => {
+                let _ = self.stream.write_all(bytes); // a proxy that has gone is seen by the case
+            }
+            Action::ClientHas(bytes) => {
+                self.board.wait(PATIENCE, |seen| contains(&seen.client, bytes));
+            }
+            Action::Close => return false,
+            Action::Reset => {
+                self.reset();
+                return false;
+            }
+            Action::FinishWriting => {
+                let _ = self.stream.shutdown(Shutdown::Write);
+            }
+            Action::Serve => self.serve(),
+            Action::AsTold => return self.do_as_told(),
+        }
+        true
+    }
+
+    fn do_as_told(&mut self) -> bool {
+        loop {
+            let complete =
+                self.board.look(|seen| request_length(&seen.upstreams[self.index].received[self.position..]));
+            let Some(length) = complete else {
+                if self.read() {
+                    continue;
+                }
+                return false;
+            };
+            self.position += length;
+            let served = || vec![Action::Send(SERVED.to_vec())];
+            let answer = self.board.update(|seen| seen.answers.pop_front()).unwrap_or_else(served);
+            if !answer.iter().all(|action| self.act(action)) {
+                return false;
+            }
+        }
+    }
+
+    fn reset(&self) {
         let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         setsockopt(&self.stream, sockopt::Linger, &at_once).expect("SO_LINGER");
     }

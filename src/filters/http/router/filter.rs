@@ -1,12 +1,14 @@
 //! The router filter of one stream.
 
 mod response;
+mod retry;
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use self::retry::Retries;
 use super::FilterConfig;
 use super::timeout::{TimeoutData, final_timeout};
 use super::upstream_request::UpstreamRequest;
@@ -27,15 +29,11 @@ use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry, update
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::load_balancer::LoadBalancerContext;
-use crate::upstream::{ClusterInfoImpl, ClusterName, ResponseOrigin, WorkerHost};
+use crate::upstream::{ClusterInfoImpl, ClusterName, HostImpl, ResponseOrigin, WorkerHost};
 
-/// Request headers that the router takes for itself.
-const RETRY_HEADERS: &[HeaderId] = &[
-    HeaderId::EnvoyRetryOn,
-    HeaderId::EnvoyRetryGrpcOn,
-    HeaderId::EnvoyMaxRetries,
-    HeaderId::EnvoyHedgeOnPerTryTimeout,
-];
+/// What the timers are for.
+const RESPONSE: u8 = 0;
+const RETRY: u8 = 1;
 
 /// See the module's description.
 pub struct Filter {
@@ -51,8 +49,12 @@ pub struct Filter {
     pub(super) shadows: OnceCell<Vec<Rc<AsyncStreamImpl>>>,
     downstream_headers: RefCell<Option<HeaderMapPtr>>,
     downstream_trailers: RefCell<Option<HeaderMapPtr>>,
+    /// The newest try.
     upstream_request: RefCell<Option<Rc<UpstreamRequest>>>,
+    /// Of a request that may be tried more than once.
+    retries: OnceCell<Box<Retries>>,
     pub(super) timeout: Cell<TimeoutData>,
+    hedge_on_per_try_timeout: Cell<bool>,
     timeout_response_code: Cell<u16>,
     response_timeout: Timeout,
     downstream_request_complete_time: Cell<Option<Instant>>,
@@ -86,7 +88,9 @@ impl Filter {
             downstream_headers: RefCell::default(),
             downstream_trailers: RefCell::default(),
             upstream_request: RefCell::default(),
+            retries: OnceCell::new(),
             timeout: Cell::default(),
+            hedge_on_per_try_timeout: Cell::new(false),
             timeout_response_code: Cell::new(504),
             response_timeout: Timeout::default(),
             downstream_request_complete_time: Cell::new(None),
@@ -144,6 +148,11 @@ impl Filter {
 
     pub(super) fn per_try_timeout(&self) -> Duration {
         self.timeout.get().per_try
+    }
+
+    pub(super) fn per_try_idle_timeout(&self) -> Duration {
+        let entry = self.route.get().and_then(|route| route.route_entry());
+        entry.and_then(RouteEntry::retry_policy).map_or(Duration::ZERO, |policy| policy.per_try_idle_timeout)
     }
 
     fn send_local_reply(&self, status: u16, body: &str, details: impl Into<Cow<'static, str>>) {
@@ -321,9 +330,11 @@ impl Filter {
     }
 
     fn prepare_headers(&self, headers: &mut HeaderMap, route: &RouteConstSharedPtr, entry: &RouteEntry) {
+        self.hedge_on_per_try_timeout.set(hedges_on_per_try_timeout(entry, headers));
         self.timeout.set(final_timeout(
-            entry.timeout,
+            entry,
             headers,
+            self.hedge_on_per_try_timeout.get(),
             !self.config.suppress_envoy_headers,
             self.config.respect_expected_rq_timeout,
         ));
@@ -337,21 +348,24 @@ impl Filter {
         if let Some(info) = self.stream_info() {
             route.finalize_request_headers(headers, info, !self.config.suppress_envoy_headers);
         }
-        RETRY_HEADERS.iter().for_each(|&id| headers.remove(id));
+        self.create_retry_state(entry, headers);
     }
 
-    /// Gives the request the name of the host that it goes to, where its route says so.
-    pub(super) fn rewrite_host(&self, headers: &mut HeaderMap, host: &WorkerHost) {
-        let Some(entry) = self.route.get().and_then(|route| route.route_entry()) else { return };
-        if entry.auto_host_rewrite() && !host.hostname().is_empty() {
-            let insert_original = !self.config.suppress_envoy_headers;
-            update_authority(
-                headers,
-                host.hostname().as_bytes(),
-                entry.append_x_forwarded_host(),
-                insert_original,
-            );
+    /// The request as `host` gets it: with its name, where the route says so.
+    pub(super) fn headers_for(&self, headers: HeaderMapPtr, host: &WorkerHost) -> HeaderMapPtr {
+        let Some(entry) = self.route.get().and_then(|route| route.route_entry()) else { return headers };
+        if !entry.auto_host_rewrite() || host.hostname().is_empty() {
+            return headers;
         }
+        // The next try has another name.
+        let headers = if self.may_retry() { headers.borrow().clone().shared() } else { headers };
+        update_authority(
+            &mut headers.borrow_mut(),
+            host.hostname().as_bytes(),
+            entry.append_x_forwarded_host(),
+            !self.config.suppress_envoy_headers,
+        );
+        headers
     }
 
     /// The whole request has been seen: from here the response is timed.
@@ -362,29 +376,40 @@ impl Filter {
         self.downstream_end_stream.set(true);
         self.downstream_request_complete_time.set(Some(event::now()));
         // The request may have failed at once.
-        if self.upstream_request.borrow().is_none() || timeout.is_zero() {
+        let (Some(request), Some(callbacks)) = (self.upstream_request(), self.callbacks()) else { return };
+        request.on_request_complete(self);
+        if timeout.is_zero() {
             return;
         }
-        let Some(callbacks) = self.callbacks() else { return };
-        self.response_timeout.enable(callbacks.dispatcher(), self.weak.clone(), 0, timeout);
+        self.response_timeout.enable(callbacks.dispatcher(), self.weak.clone(), RESPONSE, timeout);
     }
 
     /// Lets go of the upstream request and the timers.
     fn cleanup(&self) {
         let request = self.upstream_request.borrow_mut().take();
         if let Some(request) = request {
-            if let Some(info) = self.stream_info() {
-                request.copy_timing(info);
-            }
-            request.clear_request_encoder();
+            self.let_go(&request);
+        }
+        if let Some(retries) = self.retries.get() {
+            retries.end();
         }
         self.response_timeout.disable();
+    }
+
+    fn let_go(&self, request: &UpstreamRequest) {
+        if let Some(info) = self.stream_info() {
+            request.copy_timing(info);
+        }
+        request.clear_request_encoder();
     }
 }
 
 impl TimeoutCallbacks for Filter {
-    fn on_timeout(&self, _which: u8) {
-        self.on_response_timeout();
+    fn on_timeout(&self, which: u8) {
+        match which {
+            RETRY => self.do_retry(),
+            _ => self.on_response_timeout(),
+        }
     }
 }
 
@@ -395,6 +420,23 @@ impl LoadBalancerContext for Filter {
 
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
         self.downstream_headers.borrow().clone()
+    }
+
+    fn should_select_another_host(&self, host: &HostImpl) -> bool {
+        self.wants_other_host(host)
+    }
+
+    fn host_selection_retry_count(&self) -> u32 {
+        self.host_selections()
+    }
+}
+
+/// Envoy 1.40: `FilterUtility::finalHedgingParams`.
+fn hedges_on_per_try_timeout(entry: &RouteEntry, headers: &HeaderMap) -> bool {
+    match headers.get(HeaderId::EnvoyHedgeOnPerTryTimeout) {
+        Some(b"true") => true,
+        Some(b"false") => false,
+        _ => entry.hedge_on_per_try_timeout(),
     }
 }
 
@@ -435,9 +477,15 @@ impl StreamDecoderFilter for Filter {
     fn decode_data(&self, data: &mut Buffer, end_stream: bool) -> FilterDataStatus {
         let _stage = self.stage(Stage::RouterDecodeData, data.len() as u64, end_stream.into());
         self.shadow_data(data, end_stream);
+        let kept = self.keeps_request_data(data);
         match self.upstream_request() {
+            Some(request) if kept => request.encode_data(&mut data.duplicate(), end_stream),
             Some(request) => request.encode_data(data, end_stream),
+            None if kept => {}
             None => data.clear(),
+        }
+        if let Some(callbacks) = self.callbacks().filter(|_| kept) {
+            callbacks.add_decoded_data(data, true);
         }
         if end_stream {
             self.on_request_complete();
@@ -469,6 +517,9 @@ impl StreamDecoderFilter for Filter {
         self.reset_shadows();
         if let Some(request) = self.upstream_request() {
             request.reset_stream();
+        }
+        if let Some(retries) = self.retries.get() {
+            retries.older().iter().for_each(|request| request.reset_stream());
         }
         self.cleanup();
     }

@@ -1,10 +1,11 @@
 //! The router: the last HTTP filter, which sends the request to an upstream.
 //!
-//! Mirrors Envoy's `source/common/router/router.cc`. Retries, shadowing, redirects and hash policies come
+//! Mirrors Envoy's `source/common/router/router.cc`. Hash policies come
 //! with the routes that ask for them.
 
 mod filter;
 mod message;
+mod retry_state;
 mod shadow;
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,11 @@ use std::sync::{Arc, OnceLock};
 use crate::cluster_manager::ClusterManager;
 use crate::common::Local;
 use crate::config::ConfigError;
+use crate::config::core::{Denominator, FractionalPercent};
 use crate::config::reader::FromMessage;
 use crate::filters::FactoryContext;
 use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilterConfig, NamedHttpFilterConfigFactory};
+use crate::runtime::{LoaderImpl, RuntimeInteger, RuntimeShare};
 use crate::stats::Scope;
 use crate::stats_struct;
 
@@ -51,6 +54,9 @@ pub struct FilterConfig {
     emit_dynamic_stats: bool,
     suppress_envoy_headers: bool,
     respect_expected_rq_timeout: bool,
+    /// Whether the runtime lets requests be tried again, and how long the first pause is, in milliseconds.
+    use_retry: Arc<RuntimeShare>,
+    base_retry_backoff_ms: Arc<RuntimeInteger>,
     /// For requests of the proxy's own.
     async_client: AsyncClientConfig,
 }
@@ -68,6 +74,15 @@ impl AsyncClientConfig {
     }
 }
 
+fn use_retry(runtime: Option<&LoaderImpl>) -> Arc<RuntimeShare> {
+    let all = FractionalPercent { numerator: 100, denominator: Denominator::Hundred };
+    RuntimeShare::new("upstream.use_retry", all, runtime)
+}
+
+fn base_retry_backoff_ms(runtime: Option<&LoaderImpl>) -> Arc<RuntimeInteger> {
+    RuntimeInteger::new("upstream.base_retry_backoff_ms", 25, runtime)
+}
+
 impl FilterConfig {
     /// That of the routers of requests of the proxy's own (Envoy: `AsyncClientImpl`).
     fn for_async_client(&self) -> Local<FilterConfig> {
@@ -80,6 +95,8 @@ impl FilterConfig {
                 emit_dynamic_stats: true,
                 suppress_envoy_headers: false,
                 respect_expected_rq_timeout: false,
+                use_retry: self.use_retry.clone(),
+                base_retry_backoff_ms: self.base_retry_backoff_ms.clone(),
                 async_client: AsyncClientConfig::new(&client.root_scope, client.local_address.clone()),
             })
         });
@@ -115,6 +132,8 @@ impl HttpFilterConfig for RouterConfig {
                 emit_dynamic_stats: self.dynamic_stats,
                 suppress_envoy_headers: self.suppress_envoy_headers,
                 respect_expected_rq_timeout: self.respect_expected_rq_timeout,
+                use_retry: use_retry(Some(&context.server.runtime)),
+                base_retry_backoff_ms: base_retry_backoff_ms(Some(&context.server.runtime)),
                 async_client: AsyncClientConfig::new(
                     &context.server.stats.root_scope(),
                     context.server.local_address.as_string_without_port(),

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::http::{HeaderId, HeaderMap};
+use crate::router::RouteEntry;
 
 /// The timeouts of a request; zero is none.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -14,16 +15,19 @@ pub(super) struct TimeoutData {
     pub per_try: Duration,
 }
 
-/// The route's timeout, overridden by the request's headers, which are taken out: with `respect_expected`
+/// The route's timeouts, overridden by the request's headers, which are taken out: with `respect_expected`
 /// first of all by what a proxy in front expects. Tells the upstream what it has left unless
 /// `insert_expected` is off.
 pub(super) fn final_timeout(
-    route_timeout: Duration,
+    entry: &RouteEntry,
     headers: &mut HeaderMap,
+    hedges: bool,
     insert_expected: bool,
     respect_expected: bool,
 ) -> TimeoutData {
-    let mut timeout = TimeoutData { global: route_timeout, per_try: Duration::ZERO };
+    let route_timeout = entry.timeout;
+    let per_try = entry.retry_policy().map_or(Duration::ZERO, |policy| policy.per_try_timeout);
+    let mut timeout = TimeoutData { global: route_timeout, per_try };
     if respect_expected && headers.has(HeaderId::EnvoyExpectedRequestTimeoutMs) {
         timeout.global =
             milliseconds(headers, HeaderId::EnvoyExpectedRequestTimeoutMs).unwrap_or(route_timeout);
@@ -33,15 +37,31 @@ pub(super) fn final_timeout(
     if let Some(per_try) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestPerTryTimeoutMs) {
         timeout.per_try = per_try;
     }
-    if timeout.per_try >= timeout.global {
+    if timeout.per_try >= timeout.global && !timeout.global.is_zero() {
         timeout.per_try = Duration::ZERO;
     }
-    let expected = if timeout.per_try.is_zero() { timeout.global } else { timeout.per_try };
-    if insert_expected && !expected.is_zero() {
-        // 0 would say that there is no limit.
-        headers.set_int(HeaderId::EnvoyExpectedRequestTimeoutMs, (expected.as_millis() as u64).max(1));
-    }
+    set_timeout_headers(Duration::ZERO, &timeout, hedges, headers, insert_expected);
     timeout
+}
+
+/// Tells the upstream how much time it has, of which some has gone: that of a try, unless that goes on when its time is
+/// over.
+pub(super) fn set_timeout_headers(
+    elapsed: Duration,
+    timeout: &TimeoutData,
+    hedges: bool,
+    headers: &mut HeaderMap,
+    insert_expected: bool,
+) {
+    let mut expected = if hedges || timeout.per_try.is_zero() { timeout.global } else { timeout.per_try };
+    if !insert_expected || expected.is_zero() {
+        return;
+    }
+    if !timeout.global.is_zero() {
+        expected = expected.min(timeout.global.saturating_sub(elapsed));
+    }
+    // 0 would say that there is no limit.
+    headers.set_int(HeaderId::EnvoyExpectedRequestTimeoutMs, (expected.as_millis() as u64).max(1));
 }
 
 fn take_milliseconds(headers: &mut HeaderMap, id: HeaderId) -> Option<Duration> {
@@ -60,13 +80,18 @@ fn milliseconds(headers: &HeaderMap, id: HeaderId) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::ClusterName;
+
+    fn entry(timeout: Duration) -> RouteEntry {
+        RouteEntry::to_cluster(&ClusterName::of("c"), timeout)
+    }
 
     fn timeouts(fields: &[(&str, &str)]) -> (u64, u64, Option<String>) {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.add(name, value.as_bytes());
         }
-        let data = final_timeout(Duration::from_secs(15), &mut headers, true, false);
+        let data = final_timeout(&entry(Duration::from_secs(15)), &mut headers, false, true, false);
         assert!(!headers.has(HeaderId::EnvoyUpstreamRequestTimeoutMs));
         let expected = headers.get_str(HeaderId::EnvoyExpectedRequestTimeoutMs).map(str::to_string);
         (data.global.as_millis() as u64, data.per_try.as_millis() as u64, expected)
@@ -77,7 +102,7 @@ mod tests {
         let timeouts = |fields: &[(&str, &str)]| {
             let mut headers = HeaderMap::new();
             fields.iter().for_each(|(name, value)| headers.add(name, value.as_bytes()));
-            let data = final_timeout(Duration::from_secs(15), &mut headers, true, true);
+            let data = final_timeout(&entry(Duration::from_secs(15)), &mut headers, false, true, true);
             data.global.as_millis()
         };
         let (global, expected) = ("x-envoy-upstream-rq-timeout-ms", "x-envoy-expected-rq-timeout-ms");
@@ -89,7 +114,7 @@ mod tests {
     #[test]
     fn less_than_a_millisecond_is_not_told_as_no_limit() {
         let mut headers = HeaderMap::new();
-        let timeout = final_timeout(Duration::from_micros(900), &mut headers, true, false);
+        let timeout = final_timeout(&entry(Duration::from_micros(900)), &mut headers, false, true, false);
         assert_eq!(timeout.global, Duration::from_micros(900));
         assert_eq!(headers.get_str(HeaderId::EnvoyExpectedRequestTimeoutMs), Some("1"));
     }
@@ -102,6 +127,7 @@ mod tests {
         assert_eq!(timeouts(&[(global, "7"), (per_try, "5")]), (7, 5, Some("5".into())));
         assert_eq!(timeouts(&[(global, "7"), (per_try, "7")]), (7, 0, Some("7".into())));
         assert_eq!(timeouts(&[(global, "bad")]), (15000, 0, Some("15000".into())));
-        assert_eq!(timeouts(&[(global, "0"), (per_try, "5")]), (0, 0, None));
+        assert_eq!(timeouts(&[(global, "0"), (per_try, "5")]), (0, 5, Some("5".into())));
+        assert_eq!(timeouts(&[(global, "0")]), (0, 0, None));
     }
 }

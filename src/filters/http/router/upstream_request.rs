@@ -22,6 +22,7 @@ use crate::upstream::load_balancer::LoadBalancerContext;
 /// What a try's timers are for.
 const PER_TRY: u8 = 0;
 const MAX_DURATION: u8 = 1;
+const PER_TRY_IDLE: u8 = 2;
 
 /// See the module's description.
 pub(super) struct UpstreamRequest {
@@ -37,11 +38,17 @@ pub(super) struct UpstreamRequest {
     /// What follows the head waits until the upstream has agreed.
     paused_for_tunnel: Cell<bool>,
     per_try_timeout: Timeout,
+    per_try_idle_timeout: Timeout,
     max_stream_duration_timer: Timeout,
     encode_complete: Cell<bool>,
     encode_trailers: Cell<bool>,
     calling_encode_headers: Cell<bool>,
     seen_1xx_headers: Cell<bool>,
+    awaiting_headers: Cell<bool>,
+    /// Another try is under way, or waited for, in place of this one.
+    retried: Cell<bool>,
+    /// The times of the try begin when the request is complete.
+    awaiting_request_complete: Cell<bool>,
     deferred_reset_reason: Cell<Option<StreamResetReason>>,
     first_tx: Cell<Option<Instant>>,
     last_tx: Cell<Option<Instant>>,
@@ -62,11 +69,15 @@ impl UpstreamRequest {
             buffered_request_body: RefCell::default(),
             paused_for_tunnel: Cell::new(false),
             per_try_timeout: Timeout::default(),
+            per_try_idle_timeout: Timeout::default(),
             max_stream_duration_timer: Timeout::default(),
             encode_complete: Cell::new(false),
             encode_trailers: Cell::new(false),
             calling_encode_headers: Cell::new(false),
             seen_1xx_headers: Cell::new(false),
+            awaiting_headers: Cell::new(true),
+            retried: Cell::new(false),
+            awaiting_request_complete: Cell::new(false),
             deferred_reset_reason: Cell::new(None),
             first_tx: Cell::new(None),
             last_tx: Cell::new(None),
@@ -88,6 +99,31 @@ impl UpstreamRequest {
     /// The host that serves the request, once there is one.
     pub(super) fn host(&self) -> Option<Rc<WorkerHost>> {
         self.host.borrow().clone()
+    }
+
+    /// Whether the head of the response is still to come.
+    pub(super) fn awaiting_headers(&self) -> bool {
+        self.awaiting_headers.get()
+    }
+
+    /// Whether the whole request has been sent, or waits to be.
+    pub(super) fn encode_complete(&self) -> bool {
+        self.encode_complete.get()
+    }
+
+    /// Whether something of the request has been sent.
+    pub(super) fn has_sent(&self) -> bool {
+        self.first_tx.get().is_some()
+    }
+
+    /// Whether there is another try in place of this one.
+    pub(super) fn retried(&self) -> bool {
+        self.retried.get()
+    }
+
+    /// Says that there is.
+    pub(super) fn set_retried(&self) {
+        self.retried.set(true);
     }
 
     /// Passes the times of this try on to the stream's record.
@@ -196,7 +232,11 @@ impl UpstreamRequest {
 
     fn set_request_encoder(&self, encoder: Rc<dyn StreamEncoder>) {
         *self.request_encoder.borrow_mut() = Some(encoder);
-        // From here on the downstream's watermarks reach the upstream connection.
+        self.follow_downstream_watermarks();
+    }
+
+    /// From here on the downstream's watermarks reach the upstream connection.
+    pub(super) fn follow_downstream_watermarks(&self) {
         self.with_parent(|parent| {
             if let Some(callbacks) = parent.callbacks() {
                 let watermarks: Weak<dyn DownstreamWatermarkCallbacks> = self.weak.clone();
@@ -215,10 +255,39 @@ impl UpstreamRequest {
         }
     }
 
+    /// The request is complete, and the times of a try that has a connection begin.
+    pub(super) fn on_request_complete(&self, parent: &Filter) {
+        if self.awaiting_request_complete.get() {
+            self.setup_per_try_timeout(parent);
+        }
+    }
+
     fn setup_per_try_timeout(&self, parent: &Filter) {
         let timeout = parent.per_try_timeout();
-        let Some(callbacks) = parent.callbacks().filter(|_| !timeout.is_zero()) else { return };
-        self.per_try_timeout.enable(callbacks.dispatcher(), self.weak.clone(), PER_TRY, timeout);
+        let Some(callbacks) = parent.callbacks() else { return };
+        if !timeout.is_zero() {
+            self.per_try_timeout.enable(callbacks.dispatcher(), self.weak.clone(), PER_TRY, timeout);
+        }
+        let idle = parent.per_try_idle_timeout();
+        if !idle.is_zero() {
+            self.per_try_idle_timeout.enable(callbacks.dispatcher(), self.weak.clone(), PER_TRY_IDLE, idle);
+        }
+    }
+
+    /// Something has come: the next pause begins.
+    fn reset_per_try_idle_timer(&self) {
+        if self.per_try_idle_timeout.disable() {
+            self.with_parent(|parent| {
+                let Some(callbacks) = parent.callbacks() else { return };
+                let (dispatcher, this) = (callbacks.dispatcher(), self.weak.clone());
+                self.per_try_idle_timeout.enable(
+                    dispatcher,
+                    this,
+                    PER_TRY_IDLE,
+                    parent.per_try_idle_timeout(),
+                );
+            });
+        }
     }
 
     fn setup_max_stream_duration(&self, parent: &Filter) {
@@ -235,7 +304,7 @@ impl UpstreamRequest {
             cluster.stats().upstream_rq_max_duration_reached().inc();
         }
         self.reset_stream();
-        parent.on_stream_max_duration_reached();
+        parent.on_stream_max_duration_reached(self);
     }
 
     fn on_per_try_timeout(&self) {
@@ -252,19 +321,20 @@ impl UpstreamRequest {
         }
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "upstream per try timeout");
         self.passed(Stage::PerTryTimeout, 0, 0);
-        if let Some(cluster) = parent.cluster() {
-            cluster.stats().upstream_rq_per_try_timeout().inc();
-        }
-        if let Some(host) = self.host() {
-            host.stats().rq_timeout().inc();
-        }
-        self.reset_stream();
-        parent.on_per_try_timeout();
+        parent.on_per_try_timeout(self, false);
+    }
+
+    fn on_per_try_idle_timeout(&self) {
+        let Some(parent) = self.parent.upgrade() else { return };
+        envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "upstream per try idle timeout");
+        self.passed(Stage::PerTryIdleTimeout, 0, 0);
+        parent.on_per_try_timeout(self, true);
     }
 
     #[inline(always)]
     fn on_host_selected(&self, parent: &Filter, host: &Rc<WorkerHost>) {
         *self.host.borrow_mut() = Some(host.clone());
+        parent.on_upstream_host_selected(host);
         note_host(parent, host);
     }
 
@@ -294,9 +364,9 @@ impl UpstreamRequest {
 
     /// Sends what there is of the request.
     fn send_request(&self, parent: &Filter, encoder: &Rc<dyn StreamEncoder>) {
-        let Some(headers) = parent.downstream_headers() else { return };
+        let Some(mut headers) = parent.downstream_headers() else { return };
         if let Some(host) = self.host() {
-            parent.rewrite_host(&mut headers.borrow_mut(), &host);
+            headers = parent.headers_for(headers, &host);
         }
         self.paused_for_tunnel.set(tunnel::waits_for_answer(&headers.borrow()));
         let has_body = self.buffered_request_body.borrow().is_some();
@@ -354,6 +424,7 @@ impl TimeoutCallbacks for UpstreamRequest {
     fn on_timeout(&self, which: u8) {
         match which {
             PER_TRY => self.on_per_try_timeout(),
+            PER_TRY_IDLE => self.on_per_try_idle_timeout(),
             _ => self.on_stream_max_duration_reached(),
         }
     }
@@ -369,7 +440,11 @@ impl Callbacks for UpstreamRequest {
         }
         let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
         encoder.stream().add_callbacks(callbacks);
-        self.setup_per_try_timeout(&parent);
+        if parent.downstream_end_stream.get() {
+            self.setup_per_try_timeout(&parent);
+        } else {
+            self.awaiting_request_complete.set(true);
+        }
         self.setup_max_stream_duration(&parent);
         drop(self.pool_handle.borrow_mut().take());
         self.set_request_encoder(encoder.clone());
@@ -394,7 +469,7 @@ impl Callbacks for UpstreamRequest {
             self.with_parent(|parent| self.on_host_selected(parent, host));
         }
         drop(self.pool_handle.borrow_mut().take());
-        self.with_parent(|parent| parent.on_upstream_reset(reset_reason, transport_failure_reason));
+        self.with_parent(|parent| parent.on_upstream_reset(reset_reason, transport_failure_reason, self));
     }
 }
 
@@ -430,8 +505,10 @@ impl StreamDecoder for UpstreamRequest {
         if self.paused_for_tunnel.get() && self.end_tunnel_pause(&headers, status) {
             return;
         }
+        self.awaiting_headers.set(false);
+        self.reset_per_try_idle_timer();
         let host = self.host();
-        self.with_parent(|parent| parent.on_upstream_headers(headers, host.as_ref(), end_stream));
+        self.with_parent(|parent| parent.on_upstream_headers(headers, self, host.as_ref(), end_stream));
     }
 
     fn decode_data(&self, data: &mut Buffer, end_stream: bool) {
@@ -439,6 +516,7 @@ impl StreamDecoder for UpstreamRequest {
         if end_stream {
             self.note_rx(true);
         }
+        self.reset_per_try_idle_timer();
         let host = self.host();
         self.with_parent(|parent| parent.on_upstream_data(data, host.as_ref(), end_stream));
     }
@@ -454,8 +532,8 @@ impl StreamDecoder for UpstreamRequest {
         if self.seen_1xx_headers.replace(true) {
             return;
         }
-        let host = self.host();
-        self.with_parent(|parent| parent.on_upstream_1xx_headers(headers, host.as_ref()));
+        self.reset_per_try_idle_timer();
+        self.with_parent(|parent| parent.on_upstream_1xx_headers(headers, self));
     }
 }
 
@@ -467,7 +545,7 @@ impl StreamCallbacks for UpstreamRequest {
             self.deferred_reset_reason.set(Some(reason));
             return;
         }
-        self.with_parent(|parent| parent.on_upstream_reset(reason, ""));
+        self.with_parent(|parent| parent.on_upstream_reset(reason, "", self));
     }
 
     fn on_above_write_buffer_high_watermark(&self) {

@@ -6,9 +6,11 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::Filter;
+use super::retry::Verdict;
 use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::event;
+use crate::filters::http::router::upstream_request::UpstreamRequest;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamResetReason, codes, utility};
 use crate::stream_info::ResponseFlag;
 use crate::trace::{self, Stage, log_stage, stage};
@@ -17,19 +19,26 @@ use crate::upstream::WorkerHost;
 impl Filter {
     pub(super) fn on_response_timeout(&self) {
         let _stage = stage!(scope OnResponseTimeout(self.connection_id.get(), self.stream_id.get()));
-        if let Some(cluster) = self.cluster() {
-            cluster.stats().upstream_rq_timeout().inc();
-        }
-        if let Some(request) = self.upstream_request() {
+        for request in self.upstream_requests() {
+            if let Some(cluster) = self.cluster() {
+                cluster.stats().upstream_rq_timeout().inc();
+            }
             if let Some(host) = request.host() {
                 host.stats().rq_timeout().inc();
             }
+            if request.awaiting_headers() {
+                self.charge_upstream_abort(self.timeout_response_code.get(), false, &request);
+            }
             request.reset_stream();
+            self.remove_upstream_request(&request);
         }
         self.on_upstream_timeout_abort("response_timeout");
     }
 
-    pub(in super::super) fn on_stream_max_duration_reached(&self) {
+    pub(in super::super) fn on_stream_max_duration_reached(&self, request: &UpstreamRequest) {
+        if self.maybe_retry_reset(StreamResetReason::LocalReset, request, false) {
+            return;
+        }
         self.cleanup();
         self.set_response_flag(ResponseFlag::UpstreamMaxStreamDurationReached);
         let body = "upstream max stream duration reached";
@@ -37,8 +46,30 @@ impl Filter {
         self.send_local_reply(status, body, "upstream_max_stream_duration_reached");
     }
 
-    pub(in super::super) fn on_per_try_timeout(&self) {
-        self.on_upstream_timeout_abort("upstream_per_try_timeout");
+    /// The time of a try is over, or of a pause in it.
+    pub(in super::super) fn on_per_try_timeout(&self, request: &UpstreamRequest, idle: bool) {
+        if self.hedge_on_per_try_timeout.get() {
+            return self.on_soft_per_try_timeout(request);
+        }
+        if let Some(cluster) = self.cluster() {
+            let stats = cluster.stats();
+            match idle {
+                false => stats.upstream_rq_per_try_timeout().inc(),
+                true => stats.upstream_rq_per_try_idle_timeout().inc(),
+            }
+        }
+        if let Some(host) = request.host() {
+            host.stats().rq_timeout().inc();
+        }
+        request.reset_stream();
+        if self.maybe_retry_reset(StreamResetReason::LocalReset, request, true) {
+            return;
+        }
+        self.charge_upstream_abort(self.timeout_response_code.get(), false, request);
+        self.on_upstream_timeout_abort(match idle {
+            false => "upstream_per_try_timeout",
+            true => "upstream_per_try_idle_timeout",
+        });
     }
 
     fn on_upstream_timeout_abort(&self, details: &'static str) {
@@ -57,7 +88,6 @@ impl Filter {
         details: Cow<'static, str>,
     ) {
         self.passed(Stage::OnUpstreamAbort, status.into(), self.downstream_response_started.get().into());
-        self.charge_upstream_abort(status, dropped);
         self.cleanup();
         if let Some(info) = self.stream_info() {
             info.set_response_flag(flag);
@@ -75,8 +105,8 @@ impl Filter {
     }
 
     /// Counts what takes the place of the response, unless that has begun: its status is counted already.
-    fn charge_upstream_abort(&self, status: u16, dropped: bool) {
-        let host = self.upstream_request().and_then(|request| request.host());
+    fn charge_upstream_abort(&self, status: u16, dropped: bool, request: &UpstreamRequest) {
+        let host = request.host();
         if self.downstream_response_started.get() {
             if let Some(host) = host.filter(|_| self.grpc_success_deferred.get()) {
                 host.stats().rq_error().inc();
@@ -95,15 +125,27 @@ impl Filter {
         &self,
         reason: StreamResetReason,
         transport_failure_reason: &str,
+        request: &UpstreamRequest,
     ) {
         log_stage!(OnUpstreamReset(self.connection_id.get(), self.stream_id.get()), reason = reason.as_str());
         let _stage = self.stage(Stage::OnUpstreamReset, reason as u64, 0);
-        let body = format!(
-            "upstream connect error or disconnect/reset before headers. reset reason: {}",
-            reason.as_str()
-        );
+        if self.maybe_retry_reset(reason, request, false) {
+            return;
+        }
         let status = if reason == StreamResetReason::ProtocolError { 502 } else { 503 };
         let dropped = reason == StreamResetReason::Overflow;
+        self.charge_upstream_abort(status, dropped, request);
+        if self.may_retry() {
+            self.remove_upstream_request(request);
+            if self.others_may_answer() {
+                return;
+            }
+        }
+        let body = format!(
+            "upstream connect error or disconnect/reset before headers. {}reset reason: {}",
+            if self.is_retry() { "retried and the latest " } else { "" },
+            reason.as_str()
+        );
         if let Some(info) = self.stream_info().filter(|_| !transport_failure_reason.is_empty()) {
             info.set_upstream_transport_failure_reason(transport_failure_reason);
         }
@@ -122,11 +164,9 @@ impl Filter {
     }
 
     /// An informational head counts as the begin of the response, whether or not it is passed on.
-    pub(in super::super) fn on_upstream_1xx_headers(
-        &self,
-        headers: HeaderMapPtr,
-        host: Option<&Rc<WorkerHost>>,
-    ) {
+    pub(in super::super) fn on_upstream_1xx_headers(&self, headers: HeaderMapPtr, request: &UpstreamRequest) {
+        let host = request.host();
+        let host = host.as_ref();
         envoy_stream_log!(
             Router,
             debug,
@@ -137,6 +177,8 @@ impl Filter {
         let (status, canary) = (headers.borrow().status(), is_canary(&headers.borrow(), host));
         self.charge_upstream_code(status, host, canary);
         self.downstream_response_started.set(true);
+        self.reset_other_upstreams(request);
+        self.end_retries();
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_1xx_headers(headers);
         }
@@ -145,12 +187,16 @@ impl Filter {
     pub(in super::super) fn on_upstream_headers(
         &self,
         headers: HeaderMapPtr,
+        request: &UpstreamRequest,
         host: Option<&Rc<WorkerHost>>,
         end_stream: bool,
     ) {
         let (conn, stream) = (self.connection_id.get(), self.stream_id.get());
         let status = trace::detail(|| headers.borrow().status().into());
         let _stage = stage!(scope OnUpstreamHeaders(conn, stream), status = status, end = end_stream);
+        if self.may_retry() && !self.takes_response(request, &headers.borrow(), end_stream) {
+            return;
+        }
         let status = {
             let mut headers = headers.borrow_mut();
             // A response that came before the end of the request was not timed.
@@ -170,6 +216,7 @@ impl Filter {
         }
         self.downstream_response_started.set(true);
         self.response_head_passed.set(true);
+        self.reset_other_upstreams(request);
         if end_stream {
             self.on_upstream_complete(host);
         }
@@ -192,6 +239,25 @@ impl Filter {
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_headers(headers.clone(), true, "websocket_handshake_unsuccessful");
         }
+    }
+
+    /// Whether the client gets this response; else the try is over.
+    fn takes_response(&self, request: &UpstreamRequest, headers: &HeaderMap, end_stream: bool) -> bool {
+        match self.retry_headers(request, headers, end_stream) {
+            Verdict::Retried => return false,
+            // Another try may do better.
+            Verdict::CouldNotRetry if self.others_may_answer() => {
+                if let Some(host) = request.host() {
+                    host.stats().rq_error().inc();
+                }
+                request.reset_stream();
+                self.remove_upstream_request(request);
+                return false;
+            }
+            Verdict::CouldNotRetry | Verdict::Taken => {}
+        }
+        self.end_retries();
+        true
     }
 
     fn finalize_response_headers(&self, headers: &mut HeaderMap) {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::super::{AsyncClientConfig, Filter, FilterConfig, RouterStats};
+use super::super::{AsyncClientConfig, Filter, FilterConfig, RouterStats, base_retry_backoff_ms, use_retry};
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::common::Local;
@@ -392,6 +392,8 @@ impl Fixture {
             emit_dynamic_stats: true,
             suppress_envoy_headers: false,
             respect_expected_rq_timeout: false,
+            use_retry: use_retry(None),
+            base_retry_backoff_ms: base_retry_backoff_ms(None),
             async_client: AsyncClientConfig::new(&stats.root_scope(), String::new()),
         }));
         let routes = RouteTable::new(Arc::new(ConfigImpl::new(&hcm.route_config, None).unwrap()));

@@ -90,6 +90,7 @@ fn timeouts_of_a_try() {
     let late = "out.504 out.D(upstream request timeout)! end 504 UT upstream_per_try_timeout";
     let counted = [ASKED, "rq_per_try_timeout+1 host.rq_timeout+1", ERROR, &code("", 504)];
     f.check(&format!("pool:ready {target}! wait"), &format!("ask up.H(1ms)! up.reset {late}"), &counted);
-    // It runs while the request does.
-    f.check(&format!("pool:ready {target} wait"), &format!("ask up.H(1ms) up.reset {late}"), &counted);
+    // It begins when the request is complete.
+    let seen = format!("ask up.H(1ms) up.D(x)! up.reset {late}");
+    f.check(&format!("pool:ready {target} D(x)! wait"), &seen, &counted);
 }
