@@ -9,6 +9,7 @@ mod local;
 pub mod re2;
 pub mod regex;
 mod ticks;
+pub mod token_bucket;
 mod utc_time;
 
 pub use callback_manager::{CallbackHandle, CallbackManager};

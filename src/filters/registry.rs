@@ -21,7 +21,12 @@ pub static LINKED: Registry = Registry {
     access_log_filters: &[],
     clusters: &[&upstream::STATIC_CLUSTER],
     formatters: &[],
-    http_filters: &[&http::buffer::FACTORY, &http::header_mutation::FACTORY, &http::router::FACTORY],
+    http_filters: &[
+        &http::buffer::FACTORY,
+        &http::fault::FACTORY,
+        &http::header_mutation::FACTORY,
+        &http::router::FACTORY,
+    ],
     listener_filters: &[],
     network_filters: &[&network::http_connection_manager::FACTORY],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],

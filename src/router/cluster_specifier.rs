@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::RouteRequest;
+use super::config::Level;
 use super::header_parser::HeaderParser;
 use super::per_filter_config::PerFilterConfigs;
 use crate::config::ConfigError;
@@ -50,16 +51,13 @@ enum WeightedClusterName {
 }
 
 impl ClusterSpecifier {
-    pub(super) fn new(
-        config: &route::ClusterSpecifier,
-        per_filter_configs: &PerFilterConfigs,
-    ) -> Result<Self, ConfigError> {
+    pub(super) fn new(config: &route::ClusterSpecifier, route: &Level<'_>) -> Result<Self, ConfigError> {
         Ok(match config {
             route::ClusterSpecifier::Cluster(name) => ClusterSpecifier::Cluster(ClusterName::of(name)),
             route::ClusterSpecifier::Header(name) => ClusterSpecifier::Header(HeaderName::new(name)),
             route::ClusterSpecifier::Weighted(weighted) => {
                 let one = |(i, cluster): (usize, &route::ClusterWeight)| {
-                    WeightedCluster::new(cluster, per_filter_configs)
+                    WeightedCluster::new(cluster, route)
                         .map_err(|error| error.within(&format!("weighted_clusters.clusters[{i}]")))
                 };
                 ClusterSpecifier::Weighted(WeightedClusters {
@@ -138,10 +136,7 @@ impl WeightedClusters {
 }
 
 impl WeightedCluster {
-    fn new(
-        config: &route::ClusterWeight,
-        per_filter_configs: &PerFilterConfigs,
-    ) -> Result<Self, ConfigError> {
+    fn new(config: &route::ClusterWeight, route: &Level<'_>) -> Result<Self, ConfigError> {
         Ok(WeightedCluster {
             weight: config.weight.unwrap_or(0).into(),
             cluster: match config.name.is_empty() {
@@ -150,7 +145,9 @@ impl WeightedCluster {
             },
             request_headers: HeaderParser::configure(&config.headers.request, "request_headers_to_add")?,
             response_headers: HeaderParser::configure(&config.headers.response, "response_headers_to_add")?,
-            per_filter_configs: per_filter_configs.with(&config.typed_per_filter_config.0)?,
+            per_filter_configs: route
+                .per_filter_configs
+                .with(&config.typed_per_filter_config.0, route.context)?,
             host_rewrite: config.host_rewrite_literal.clone(),
         })
     }

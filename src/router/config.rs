@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::RouteRequest;
 use super::header_parser::HeaderParsersOfLevels;
-use super::per_filter_config::PerFilterConfigs;
+use super::per_filter_config::{PerFilterConfigs, RouteFactoryContext};
 use super::retry_policy::RetryPolicyImpl;
 use super::route::RouteImpl;
 use super::virtual_host::{Found, VirtualHostImpl};
@@ -53,8 +53,8 @@ pub(super) struct Level<'a> {
     /// The rules for headers of a route come behind those of its virtual host.
     pub most_specific_wins: bool,
     pub max_direct_body: u32,
+    pub context: Option<RouteFactoryContext<'a>>,
     pub retries: Retries,
-    pub runtime: Option<&'a LoaderImpl>,
 }
 
 impl<'a> Level<'a> {
@@ -62,10 +62,15 @@ impl<'a> Level<'a> {
     pub fn with(&self, headers: &HeaderRules, filters: &PerFilterConfig) -> Result<Level<'a>, ConfigError> {
         Ok(Level {
             headers: self.headers.with(headers, self.most_specific_wins)?,
-            per_filter_configs: self.per_filter_configs.with(&filters.0)?,
+            per_filter_configs: self.per_filter_configs.with(&filters.0, self.context)?,
             retries: self.retries.clone(),
             ..*self
         })
+    }
+
+    /// Settings that may change, if there are such.
+    pub fn runtime(&self) -> Option<&'a LoaderImpl> {
+        self.context.map(|context| context.runtime)
     }
 }
 
@@ -85,11 +90,14 @@ impl Default for ConfigImpl {
 }
 
 impl ConfigImpl {
-    /// Builds the table. Without `runtime` its shares are those of the configuration for ever.
+    /// Builds the table. Without `context` its shares are those of the configuration for ever.
     ///
     /// # Errors
     /// As [`VirtualHostImpl::new`].
-    pub fn new(config: &RouteConfiguration, runtime: Option<&LoaderImpl>) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: &RouteConfiguration,
+        context: Option<RouteFactoryContext<'_>>,
+    ) -> Result<Self, ConfigError> {
         let mut table = ConfigImpl {
             name: config.name.clone(),
             ignore_port: config.ignore_port_in_host_matching,
@@ -100,8 +108,8 @@ impl ConfigImpl {
             per_filter_configs: PerFilterConfigs::default(),
             most_specific_wins: config.most_specific_header_mutations_wins,
             max_direct_body: config.max_direct_response_body_size_bytes,
+            context,
             retries: Retries::default(),
-            runtime,
         };
         let here = none.with(&config.headers, &config.typed_per_filter_config)?;
         for (i, host) in config.virtual_hosts.iter().enumerate() {

@@ -23,7 +23,10 @@ use crate::http::HeaderMap;
 pub use config::ConfigImpl;
 pub use direct_response::DirectResponseEntry;
 pub use header_parser::HeaderParser;
-pub use per_filter_config::{RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory};
+pub use per_filter_config::{
+    OfTable, RouteFactoryContext, RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory,
+    RouteSpecificFilterConfigOfTable,
+};
 pub use retry_policy::{RetryOn, RetryPolicyImpl};
 pub use rewrite::update_authority;
 pub use route::{RouteEntry, RouteImpl};

@@ -120,14 +120,15 @@ impl RouteImpl {
     /// A body file that cannot be read, a body that is too long, or a value of a header that is no format.
     pub(super) fn new(config: &route::Route, host: &Level<'_>) -> Result<Self, ConfigError> {
         let here = host.with(&config.headers, &config.typed_per_filter_config)?;
+        let runtime = here.runtime();
         let action = match &config.action {
             Action::Route(route) => RouteAction::Route(Box::new(RouteEntry {
-                cluster: ClusterSpecifier::new(&route.cluster, &here.per_filter_configs)
+                cluster: ClusterSpecifier::new(&route.cluster, &here)
                     .map_err(|error| error.within("route"))?,
                 path_rewrite: route.path_rewrite.clone(),
                 host_rewrite: route.host_rewrite.clone(),
                 shadow_policies: (route.request_mirror_policies.iter())
-                    .map(|policy| ShadowPolicy::new(policy, here.runtime))
+                    .map(|policy| ShadowPolicy::new(policy, runtime))
                     .collect(),
                 upgrades: (route.upgrade_configs.iter())
                     .map(|upgrade| (upgrade.upgrade_type.as_str().into(), upgrade.enabled))
@@ -160,7 +161,7 @@ impl RouteImpl {
         };
         Ok(RouteImpl {
             name: config.name.clone(),
-            route_match: RouteMatch::new(&config.route_match, here.runtime),
+            route_match: RouteMatch::new(&config.route_match, runtime),
             action,
             headers: here.headers,
             per_filter_configs: here.per_filter_configs,

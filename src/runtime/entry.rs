@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::config::yaml;
+use crate::config::{core, yaml};
 
 /// A share in parts of a hundred, of ten thousand or of a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,17 @@ pub enum Denominator {
     TenThousand = 10_000,
     /// 1 000 000.
     Million = 1_000_000,
+}
+
+impl From<core::FractionalPercent> for FractionalPercent {
+    fn from(config: core::FractionalPercent) -> Self {
+        let denominator = match config.denominator {
+            core::Denominator::Hundred => Denominator::Hundred,
+            core::Denominator::TenThousand => Denominator::TenThousand,
+            core::Denominator::Million => Denominator::Million,
+        };
+        FractionalPercent { numerator: config.numerator, denominator }
+    }
 }
 
 impl FractionalPercent {
@@ -96,6 +107,15 @@ impl Entry {
             Err(_) => entry.read(&Value::String(text.to_string())),
         }
         entry
+    }
+
+    /// A share, which may be a whole number of percent.
+    pub fn percent(&self) -> Option<FractionalPercent> {
+        let of_number = |number: u64| FractionalPercent {
+            numerator: number.min(100) as u32,
+            denominator: Denominator::Hundred,
+        };
+        self.fractional_percent_value.or_else(|| self.uint_value.map(of_number))
     }
 
     fn read(&mut self, value: &Value) {

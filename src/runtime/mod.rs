@@ -9,6 +9,7 @@ mod entry;
 mod integer;
 mod layers;
 mod loader;
+mod overrides;
 mod share;
 mod snapshot;
 #[cfg(test)]
@@ -18,5 +19,6 @@ pub use entry::{Denominator, Entry, FractionalPercent};
 pub use integer::RuntimeInteger;
 pub use layers::OverrideLayer;
 pub use loader::{LoaderImpl, NoAdminLayer, RuntimeUser};
+pub use overrides::{IntegerOverride, PercentOverride};
 pub use share::RuntimeShare;
 pub use snapshot::SnapshotImpl;

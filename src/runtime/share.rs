@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Denominator, FractionalPercent, LoaderImpl, RuntimeUser, SnapshotImpl};
+use super::{FractionalPercent, LoaderImpl, RuntimeUser, SnapshotImpl};
 use crate::config::core;
 
 /// As the runtime has it now, or the configuration.
@@ -18,12 +18,7 @@ pub struct RuntimeShare {
 impl RuntimeShare {
     /// What the configuration says, until the runtime says something else; without a key it never does.
     pub fn new(key: &str, default: core::FractionalPercent, runtime: Option<&LoaderImpl>) -> Arc<Self> {
-        let denominator = match default.denominator {
-            core::Denominator::Hundred => Denominator::Hundred,
-            core::Denominator::TenThousand => Denominator::TenThousand,
-            core::Denominator::Million => Denominator::Million,
-        };
-        let default = FractionalPercent { numerator: default.numerator, denominator };
+        let default = FractionalPercent::from(default);
         let share =
             Arc::new(RuntimeShare { key: key.to_string(), default, value: AtomicU64::new(packed(default)) });
         if let Some(runtime) = runtime.filter(|_| !key.is_empty()) {

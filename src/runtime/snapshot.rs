@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::entry::{Denominator, Entry, FractionalPercent};
+use super::entry::{Entry, FractionalPercent};
 use super::layers::OverrideLayer;
 
 /// Immutable; shared by all threads.
@@ -69,12 +69,12 @@ impl SnapshotImpl {
 
     /// The share under a key, which may be a whole number of percent.
     pub fn get_percent(&self, key: &str, default: FractionalPercent) -> FractionalPercent {
-        let Some(entry) = self.entry(key) else { return default };
-        let of_number = |number: u64| FractionalPercent {
-            numerator: number.min(100) as u32,
-            denominator: Denominator::Hundred,
-        };
-        entry.fractional_percent_value.or_else(|| entry.uint_value.map(of_number)).unwrap_or(default)
+        self.find_percent(key).unwrap_or(default)
+    }
+
+    /// The share under a key, if there is one.
+    pub fn find_percent(&self, key: &str) -> Option<FractionalPercent> {
+        self.entry(key).and_then(Entry::percent)
     }
 
     /// Whether `random` is in the share under a key.
@@ -86,6 +86,7 @@ impl SnapshotImpl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Denominator;
     use serde_json::json;
 
     fn layer(name: &str, values: serde_json::Value) -> OverrideLayer {

@@ -6,6 +6,7 @@
 pub mod async_client;
 pub mod buffer;
 mod factory;
+pub mod fault;
 pub mod header_mutation;
 pub mod manager;
 pub mod router;

@@ -98,13 +98,15 @@ fn all_that_is_wrong_is_found_fields_first() {
     let cluster = "static_resources.clusters[0]";
     let host = format!("{HCM}.route_config.virtual_hosts[0]");
     let found = errors(document);
+    let http_filters =
+        ["buffer.v3.Buffer", "fault.v3.HTTPFault", "header_mutation.v3.HeaderMutation", "router.v3.Router"];
+    let http_filters = http_filters.map(|name| format!("envoy.extensions.filters.http.{name}"));
     let fields = [
         "tracing: this field is not supported yet".to_string(),
         format!("{HCM}.tracing: this field is not supported yet"),
         format!(
-            "{HCM}.http_filters[0].typed_config.@type: unknown or unsupported type 'a.B', supported here: \
-                 envoy.extensions.filters.http.buffer.v3.Buffer, \
-                 envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, envoy.extensions.filters.http.router.v3.Router"
+            "{HCM}.http_filters[0].typed_config.@type: unknown or unsupported type 'a.B', supported here: {}",
+            http_filters.join(", ")
         ),
         format!("{HCM}.http_filters[0].y: unknown field"),
         format!("{HCM}.codec_type: HTTP2 is not supported yet"),

@@ -4,7 +4,7 @@ use crate::harness::Pairs;
 use serde_json::{Value, json};
 
 /// A chain of one filter before the router, and routes with what they say to it.
-fn chain(name: &str, config: Value, routes: Value) -> Value {
+pub fn chain(name: &str, config: Value, routes: Value) -> Value {
     let router = json!({"name": "envoy.filters.http.router",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}});
     json!({

@@ -10,6 +10,7 @@ mod connection_fields;
 mod content_length;
 mod curl;
 mod draining;
+mod fault;
 mod faults;
 mod forwarded;
 mod guard_dog;

@@ -27,8 +27,14 @@ impl RefusingPort {
     }
 }
 
-/// The bootstrap for cases whose upstreams listen on `ports`.
-pub fn bootstrap(cases: &[&Case], ports: &[u16], refusing: &RefusingPort, directory: &Path) -> Value {
+/// The bootstrap for cases whose upstreams listen on `ports`, with `over` merged over it.
+pub fn bootstrap(
+    cases: &[&Case],
+    ports: &[u16],
+    refusing: &RefusingPort,
+    directory: &Path,
+    over: &Value,
+) -> Value {
     let listeners: Vec<Value> =
         cases.iter().enumerate().map(|(i, case)| listener(&prefix(i), case, directory)).collect();
     let mut clusters: Vec<Value> = cases
@@ -48,16 +54,17 @@ pub fn bootstrap(cases: &[&Case], ports: &[u16], refusing: &RefusingPort, direct
     let none = json!({"max_requests": 0, "max_pending_requests": 0});
     let full = json!({"circuit_breakers": {"thresholds": [none]}});
     clusters.push(merged(cluster("full", Some(refusing.port)), &full));
-    json!({
+    let bootstrap = json!({
         "admin": {"address": address(0)},
         "static_resources": {"listeners": listeners, "clusters": clusters},
-    })
+    });
+    merged(bootstrap, over)
 }
 
 /// A bootstrap of one case, of which only what legate answers by itself can be asked.
 pub fn minimal(directory: &Path) -> Value {
     let nobody = RefusingPort::new();
-    bootstrap(&[&Case::new("minimal")], &[nobody.port], &nobody, directory)
+    bootstrap(&[&Case::new("minimal")], &[nobody.port], &nobody, directory, &json!({}))
 }
 
 /// Name of a case's listener and cluster, and its prefix in stats.

@@ -3,13 +3,15 @@
 //! For what has many small cases, such as routes, and where Envoy says best what to expect.
 
 use super::action::Action;
+use super::admin::ParsedReply;
 use super::board::{PATIENCE, Seen};
 use super::case::Case;
 use super::client::Client;
 use super::expect::{normalize, printable};
-use super::proxy::Kind;
+use super::proxy::{Kind, Launch};
 use super::runner::{Site, proxies};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,7 +29,11 @@ struct Outcome {
     /// What each cluster got.
     upstream: Vec<String>,
     log: String,
+    is_slow: bool,
 }
+
+/// Counters and gauges by name.
+type Statistics = HashMap<String, u64>;
 
 /// Requests to one listener.
 pub struct Pairs {
@@ -40,6 +46,10 @@ pub struct Pairs {
     has_statistics: bool,
     cluster: Value,
     other_hosts: Vec<Value>,
+    bootstrap: Value,
+    statistics: Vec<&'static str>,
+    slow: Option<Duration>,
+    whole: bool,
 }
 
 impl Pairs {
@@ -74,6 +84,30 @@ impl Pairs {
         self.raw(request)
     }
 
+    /// This is merged over the bootstrap.
+    pub fn bootstrap(mut self, value: Value) -> Pairs {
+        self.bootstrap = value;
+        self
+    }
+
+    /// Counters and gauges whose names begin so are the same in the end.
+    pub fn statistics(mut self, prefixes: &[&'static str]) -> Pairs {
+        self.statistics = prefixes.to_vec();
+        self
+    }
+
+    /// The same requests take longer than this.
+    pub fn slow(mut self, time: Duration) -> Pairs {
+        self.slow = Some(time);
+        self
+    }
+
+    /// How an answer is cut into chunks does not count.
+    pub fn whole(mut self) -> Pairs {
+        self.whole = true;
+        self
+    }
+
     /// To a listener whose connection manager has this merged over it.
     pub fn new(hcm: Value) -> Pairs {
         Pairs {
@@ -85,6 +119,10 @@ impl Pairs {
             has_statistics: false,
             cluster: Value::Null,
             other_hosts: Vec::new(),
+            bootstrap: json!({}),
+            statistics: Vec::new(),
+            slow: None,
+            whole: false,
         }
     }
 
@@ -108,13 +146,21 @@ impl Pairs {
     /// Runs them all.
     pub fn run(&self) {
         let kinds = proxies();
-        let outcomes: Vec<(Kind, Vec<Outcome>)> = thread::scope(|scope| {
+        let outcomes: Vec<(Vec<Outcome>, Statistics)> = thread::scope(|scope| {
             let runs: Vec<_> =
-                kinds.into_iter().map(|kind| (kind, scope.spawn(move || self.run_against(kind)))).collect();
-            runs.into_iter().map(|(kind, run)| (kind, run.join().expect("the requests ran"))).collect()
+                kinds.into_iter().map(|kind| scope.spawn(move || self.run_against(kind))).collect();
+            runs.into_iter().map(|run| run.join().expect("the requests ran")).collect()
         });
-        let [(_, ours), (_, theirs)] = outcomes.as_slice() else { return };
-        let mut misfits = Vec::new();
+        let [(ours, our_statistics), (theirs, their_statistics)] = outcomes.as_slice() else { return };
+        let mut misfits: Vec<String> = our_statistics
+            .keys()
+            .chain(their_statistics.keys())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(|name| (name, our_statistics.get(name), their_statistics.get(name)))
+            .filter(|(_, ours, theirs)| ours != theirs)
+            .map(|(name, ours, theirs)| format!("{name} is {ours:?} instead of {theirs:?}"))
+            .collect();
         let end = ["in the end".to_string()];
         for ((request, ours), theirs) in self.requests.iter().chain(&end).zip(ours).zip(theirs) {
             let mut differs = |what: &str, ours: &str, theirs: &str| {
@@ -126,11 +172,20 @@ impl Pairs {
             differs("client gets", &ours.reply, &theirs.reply);
             differs("upstream gets", &ours.upstream.join("  &  "), &theirs.upstream.join("  &  "));
             differs("logs", &ours.log, &theirs.log);
+            differs("is slow:", &ours.is_slow.to_string(), &theirs.is_slow.to_string());
         }
         assert!(misfits.is_empty(), "{} misfits\n{}", misfits.len(), misfits.join("\n"));
     }
 
-    fn run_against(&self, kind: Kind) -> Vec<Outcome> {
+    fn shown(&self, reply: &[u8]) -> String {
+        let bytes = normalize(reply);
+        match ParsedReply::parse(&bytes).filter(|_| self.whole) {
+            Some(reply) => format!("{} {:?} {}", reply.status, reply.headers, printable(&reply.body)),
+            None => printable(&bytes),
+        }
+    }
+
+    fn run_against(&self, kind: Kind) -> (Vec<Outcome>, Statistics) {
         let answer = [Action::Head, Action::Send(self.answer.clone())];
         let script: Vec<Action> = answer.iter().cycle().take(2 * self.requests.len()).cloned().collect();
         let mut cases: Vec<Case> =
@@ -144,7 +199,7 @@ impl Pairs {
             cases[0] = cases[0].clone().scripts([vec![Action::AsTold]]);
         }
         let cases: Vec<&Case> = cases.iter().collect();
-        let site = Site::start(kind, &cases);
+        let site = Site::start_over(kind, &cases, Launch::default(), &self.bootstrap);
         let got = |seen: &Seen| seen.upstreams.iter().flat_map(|u| u.received.clone()).collect::<Vec<u8>>();
         let mut before = vec![0; CLUSTERS];
         let mut outcomes = Vec::new();
@@ -156,8 +211,10 @@ impl Pairs {
                 seen.client_closed = false;
             });
             let mut client = Client::connect(site.port(0), board).expect("a connection");
+            let start = Instant::now();
             client.send(request.as_bytes());
             board.wait(PATIENCE, |seen| seen.client_closed);
+            let is_slow = self.slow.is_some_and(|time| start.elapsed() > time);
             if self.has_copies {
                 thread::sleep(SETTLE); // nobody says that a copy has come, or that none will
             }
@@ -168,17 +225,19 @@ impl Pairs {
                 without_rest(&printable(&normalize(&new)))
             });
             let upstream = upstream.collect();
-            let reply = board.look(|seen| printable(&normalize(&seen.client)));
-            outcomes.push(Outcome { reply, upstream, log: String::new() });
+            let reply = board.look(|seen| self.shown(&seen.client));
+            outcomes.push(Outcome { reply, upstream, log: String::new(), is_slow });
         }
         for (outcome, line) in outcomes.iter_mut().zip(log_lines(&site, self.requests.len())) {
             outcome.log = line;
         }
         if self.has_statistics {
             let log = statistics(&site);
-            outcomes.push(Outcome { reply: String::new(), upstream: Vec::new(), log });
+            outcomes.push(Outcome { reply: String::new(), upstream: Vec::new(), log, is_slow: false });
         }
-        outcomes
+        let mut statistics = site.proxy.admin.stats();
+        statistics.retain(|name, _| self.statistics.iter().any(|prefix| name.starts_with(prefix)));
+        (outcomes, statistics)
     }
 }
 

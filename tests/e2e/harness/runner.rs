@@ -7,6 +7,7 @@ use super::config::{self, RefusingPort};
 use super::expect::{DIRECT, expand, normalize, printable};
 use super::proxy::{Kind, Launch, Proxy, new_directory};
 use super::upstream::Upstream;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,11 @@ impl Site {
 
     /// Starts upstreams, and the proxy in a way of its own.
     pub fn start_with(kind: Kind, cases: &[&Case], launch: Launch) -> Site {
+        Site::start_over(kind, cases, launch, &json!({}))
+    }
+
+    /// Starts upstreams, and the proxy in a way of its own with `over` merged over its bootstrap.
+    pub fn start_over(kind: Kind, cases: &[&Case], launch: Launch, over: &Value) -> Site {
         let boards: Vec<Arc<Board>> = cases.iter().map(|_| Arc::default()).collect();
         let upstreams: Vec<Upstream> = cases
             .iter()
@@ -80,7 +86,7 @@ impl Site {
         let ports: Vec<u16> = upstreams.iter().map(Upstream::port).collect();
         let refusing = RefusingPort::new();
         let directory = new_directory(kind);
-        let bootstrap = config::bootstrap(cases, &ports, &refusing, &directory);
+        let bootstrap = config::bootstrap(cases, &ports, &refusing, &directory, over);
         let proxy = Proxy::start(kind, &bootstrap, directory.clone(), launch);
         Site { proxy, boards, directory, _upstreams: upstreams, _refusing: refusing }
     }

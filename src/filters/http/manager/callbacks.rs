@@ -110,6 +110,21 @@ impl<D: Direction> FilterCallbacks<D> {
         self.with(|manager| manager.send_local_reply(status, body, modify_headers, details));
     }
 
+    /// As [`send_local_reply`](Self::send_local_reply), where a gRPC client gets this status instead of the one that
+    /// stands for `status`.
+    pub fn send_local_reply_with_grpc_status(
+        &self,
+        status: u16,
+        body: &str,
+        modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
+        grpc_status: Option<u32>,
+        details: Cow<'static, str>,
+    ) {
+        self.with(|manager| {
+            manager.send_local_reply_with_grpc_status(status, body, modify_headers, grpc_status, details);
+        });
+    }
+
     fn common_continue(&self) {
         self.with(|manager| manager.common_continue::<D>(self.index));
     }

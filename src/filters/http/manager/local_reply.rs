@@ -16,6 +16,7 @@ use crate::trace::Stage;
 /// An answer made here.
 pub(super) struct LocalReply {
     status: u16,
+    grpc_status: Option<u32>,
     headers: HeaderMap,
     body: Option<Buffer>,
 }
@@ -36,11 +37,24 @@ impl FilterManager {
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
         details: Cow<'static, str>,
     ) {
+        self.send_local_reply_with_grpc_status(status, body, modify_headers, None, details);
+    }
+
+    /// As [`send_local_reply`](Self::send_local_reply), where a gRPC client gets this status instead of the one that
+    /// stands for `status`.
+    pub(super) fn send_local_reply_with_grpc_status(
+        &self,
+        status: u16,
+        body: &str,
+        modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
+        grpc_status: Option<u32>,
+        details: Cow<'static, str>,
+    ) {
         if Encode::is_over(self) {
             return;
         }
         self.stream_info().set_response_code_details(details);
-        let reply = self.make_local_reply(status, body, modify_headers);
+        let reply = self.make_local_reply(status, body, modify_headers, grpc_status);
         let direct = self.encoding.headers.borrow().is_some() || self.state.in_encode_1xx.get();
         if !direct && self.state.calls.get() > 0 {
             *self.asked.borrow_mut() = Some(Asked::Reply(Box::new(reply)));
@@ -83,7 +97,7 @@ impl FilterManager {
     }
 
     fn send(&self, reply: LocalReply, direct: bool) {
-        let reset = self.on_local_reply(reply.status);
+        let reset = self.on_local_reply(reply.status, reply.grpc_status);
         if self.state.destroyed.get() {
             return;
         }
@@ -116,10 +130,9 @@ impl FilterManager {
     }
 
     /// Tells of the answer all who may want to know; true when a filter has the stream reset instead.
-    fn on_local_reply(&self, status: u16) -> bool {
+    fn on_local_reply(&self, status: u16, grpc_status: Option<u32>) -> bool {
         self.with_host(|host| host.on_local_reply(status));
         let details = self.stream_info().response_code_details().to_owned();
-        let grpc_status = self.state.is_grpc.get().then(|| utility::http_to_grpc_status(status));
         let mut data = LocalReplyData { code: status, grpc_status, details: &details, reset_imminent: false };
         for filter in self.decoding.filters() {
             let status = filter.handle.on_local_reply(&data);
@@ -148,6 +161,7 @@ impl FilterManager {
         status: u16,
         body: &str,
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
+        grpc_status: Option<u32>,
     ) -> LocalReply {
         let mut headers = HeaderMap::new();
         let (grpc, is_head) = (self.state.is_grpc.get(), self.state.is_head.get());
@@ -160,10 +174,11 @@ impl FilterManager {
             LocalReplyContent { status, body: body.into(), content_type: None, is_json_line: false };
         self.with_host(|host| host.rewrite_local_reply(&mut headers, &mut content));
         let LocalReplyContent { status, body, content_type, is_json_line } = content;
-        if grpc {
+        let grpc_status = grpc.then(|| grpc_status.unwrap_or_else(|| utility::http_to_grpc_status(status)));
+        if let Some(grpc_status) = grpc_status {
             headers.set_status(200);
             headers.set(HeaderId::ContentType, b"application/grpc");
-            headers.set_int(HeaderId::GrpcStatus, utility::http_to_grpc_status(status).into());
+            headers.set_int(HeaderId::GrpcStatus, grpc_status.into());
             if !body.is_empty() && !is_head {
                 let line = body.strip_suffix('\n').filter(|_| is_json_line);
                 let message = line.unwrap_or(&body);
@@ -177,6 +192,6 @@ impl FilterManager {
             }
         }
         let body = (!body.is_empty() && !is_head && !grpc).then(|| Buffer::from(&*body));
-        LocalReply { status, headers, body }
+        LocalReply { status, grpc_status, headers, body }
     }
 }

@@ -21,7 +21,8 @@ use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings, ServerCodecConfig};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
 use crate::router::{
-    ConfigImpl, Route, RouteConfigProvider, RouteConfigProviderFactory, RouteTable, static_provider,
+    ConfigImpl, Route, RouteConfigProvider, RouteConfigProviderFactory, RouteFactoryContext, RouteTable,
+    static_provider,
 };
 use crate::runtime::{Denominator, FractionalPercent};
 use crate::stats::Scope;
@@ -175,6 +176,7 @@ impl ConnectionManagerConfig {
         };
         let common = &config.common_http_protocol_options;
         let http1 = &config.http_protocol_options;
+        let route_context = RouteFactoryContext { runtime: &server.runtime, stats: &server.stats };
         let log_context = AccessLogFactoryContext {
             access_log_manager: &server.access_log_manager,
             runtime: &server.runtime,
@@ -195,7 +197,7 @@ impl ConnectionManagerConfig {
                 &context.listener_scope.create_scope(&prefix),
             ),
             route_config_provider: static_provider(Arc::new(
-                ConfigImpl::new(&config.route_config, Some(&server.runtime))
+                ConfigImpl::new(&config.route_config, Some(route_context))
                     .map_err(|error| error.within("route_config"))?,
             )),
             filter_factories: process(&config.http_filters).map_err(|error| error.within("http_filters"))?,
