@@ -25,6 +25,7 @@ pub static LINKED: Registry = Registry {
         &http::buffer::FACTORY,
         &http::fault::FACTORY,
         &http::header_mutation::FACTORY,
+        &http::local_ratelimit::FACTORY,
         &http::router::FACTORY,
     ],
     listener_filters: &[],

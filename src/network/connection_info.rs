@@ -3,7 +3,8 @@
 //! Mirrors `ConnectionInfoProvider` of Envoy 1.40's `envoy/network/socket.h`; in 1.1 each stream is given a copy of it all.
 //! It begins as the socket's, and there is one for every connection that is open: addresses are kept small.
 
-use std::cell::{Cell, OnceCell};
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 
@@ -29,6 +30,7 @@ struct Other {
     remote: OnceCell<Address>,
     local: OnceCell<Option<Address>>,
     ssl_connection: OnceCell<Rc<dyn SslConnectionInfo>>,
+    attached: RefCell<Vec<(&'static str, Rc<dyn Any>)>>,
 }
 
 impl ConnectionInfoProvider {
@@ -99,6 +101,19 @@ impl ConnectionInfoProvider {
     /// Says what TLS the connection has, once.
     pub fn set_ssl_connection(&self, ssl: Rc<dyn SslConnectionInfo>) {
         self.other().ssl_connection.get_or_init(|| ssl);
+    }
+
+    /// What was attached to the connection under this name; otherwise what `make` makes is, for as long as there is the
+    /// connection. (Envoy: `FilterState` with `LifeSpan::Connection`.)
+    pub fn attached<T: Any>(&self, name: &'static str, make: impl FnOnce() -> Rc<T>) -> Rc<T> {
+        let of_name = |attached: &&(&'static str, Rc<dyn Any>)| attached.0 == name;
+        let found = self.other().attached.borrow().iter().find(of_name).map(|(_, object)| object.clone());
+        if let Some(object) = found.and_then(|object| object.downcast().ok()) {
+            return object;
+        }
+        let object = make();
+        self.other().attached.borrow_mut().push((name, object.clone()));
+        object
     }
 
     fn other(&self) -> &Other {

@@ -90,6 +90,12 @@ impl<'a> MessageReader<'a> {
         Ok(value.and_then(|value| self.enum_value(name, self.field_path(name), value, table)))
     }
 
+    /// The number of an enum's value, of which all are supported.
+    pub fn enum_number(&mut self, name: &str) -> Result<Option<i32>, ConfigError> {
+        let known = self.context.api().enumeration(self.type_of(name));
+        self.enumeration(name, known.as_ref().map_or(&[][..], |known| &known.values))
+    }
+
     /// A list of enums.
     pub fn enumerations<T: Copy>(&mut self, name: &str, table: &EnumTable<T>) -> Result<Vec<T>, ConfigError> {
         let items = self.items(name)?.into_iter();

@@ -98,8 +98,13 @@ fn all_that_is_wrong_is_found_fields_first() {
     let cluster = "static_resources.clusters[0]";
     let host = format!("{HCM}.route_config.virtual_hosts[0]");
     let found = errors(document);
-    let http_filters =
-        ["buffer.v3.Buffer", "fault.v3.HTTPFault", "header_mutation.v3.HeaderMutation", "router.v3.Router"];
+    let http_filters = [
+        "buffer.v3.Buffer",
+        "fault.v3.HTTPFault",
+        "header_mutation.v3.HeaderMutation",
+        "local_ratelimit.v3.LocalRateLimit",
+        "router.v3.Router",
+    ];
     let http_filters = http_filters.map(|name| format!("envoy.extensions.filters.http.{name}"));
     let fields = [
         "tracing: this field is not supported yet".to_string(),

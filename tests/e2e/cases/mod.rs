@@ -18,6 +18,7 @@ mod http10;
 mod http_filters;
 mod informational;
 mod limits;
+mod local_ratelimit;
 mod local_replies;
 mod manager_options;
 mod memory;

@@ -75,8 +75,8 @@ pub fn expand(text: &[u8]) -> Vec<u8> {
     result
 }
 
-/// Takes out what differs from run to run: the values of date and of the upstream's service time, and
-/// request ids that are UUIDs.
+/// Takes out what differs from run to run: the values of date and of the upstream's service time, request ids that are
+/// UUIDs, and what is left of an hour.
 pub fn normalize(bytes: &[u8]) -> Vec<u8> {
     let mut result = Vec::with_capacity(bytes.len());
     for line in bytes.split_inclusive(|&b| b == b'\n') {
@@ -93,6 +93,15 @@ fn normal_line(line: &[u8]) -> Option<&'static [u8]> {
     if let Some(value) = line.strip_prefix(b"x-envoy-upstream-service-time: ") {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         return digits.then_some(b"x-envoy-upstream-service-time: <T>\r\n");
+    }
+    for (name, normal) in [
+        (&b"x-ratelimit-reset: "[..], &b"x-ratelimit-reset: <HOUR>\r\n"[..]),
+        (b"retry-after: ", b"retry-after: <HOUR>\r\n"),
+    ] {
+        if let Some(value) = line.strip_prefix(name) {
+            let seconds = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+            return seconds.filter(|seconds| (3500..=3600).contains(seconds)).map(|_: u32| normal);
+        }
     }
     let value = line.strip_prefix(b"x-request-id: ")?;
     let groups: Vec<usize> = value.split(|&b| b == b'-').map(<[u8]>::len).collect();

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// The clusters that routes may lead to: `case0`, `case1` and so on.
 pub const CLUSTERS: usize = 3;
 
+/// Between requests of which one waits for the answer to the other.
+const NEXT: &str = "\0";
+
 /// How long a copy may take after the answer.
 const SETTLE: Duration = Duration::from_millis(60);
 
@@ -137,6 +140,17 @@ impl Pairs {
         self.raw(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n"))
     }
 
+    /// GETs of these paths of `h` on one connection, each when the one before has been answered.
+    pub fn one_by_one(self, paths: &[&str]) -> Pairs {
+        let last = paths.len() - 1;
+        let one = |(i, path): (usize, &&str)| {
+            let close = if i == last { "connection: close\r\n" } else { "" };
+            format!("GET {path} HTTP/1.1\r\nhost: h\r\n{close}\r\n")
+        };
+        let all: Vec<_> = paths.iter().enumerate().map(one).collect();
+        self.raw(all.join(NEXT))
+    }
+
     /// Whatever this is. It has to ask for the connection to be closed.
     pub fn raw(mut self, request: String) -> Pairs {
         self.requests.push(request);
@@ -187,7 +201,8 @@ impl Pairs {
 
     fn run_against(&self, kind: Kind) -> (Vec<Outcome>, Statistics) {
         let answer = [Action::Head, Action::Send(self.answer.clone())];
-        let script: Vec<Action> = answer.iter().cycle().take(2 * self.requests.len()).cloned().collect();
+        let count: usize = self.requests.iter().map(|request| request.split(NEXT).count()).sum();
+        let script: Vec<Action> = answer.iter().cycle().take(2 * count).cloned().collect();
         let mut cases: Vec<Case> =
             (0..CLUSTERS).map(|i| Case::new(format!("cluster {i}")).scripts([script.clone()])).collect();
         cases[0] = cases[0].clone().hcm(self.hcm.clone());
@@ -212,7 +227,10 @@ impl Pairs {
             });
             let mut client = Client::connect(site.port(0), board).expect("a connection");
             let start = Instant::now();
-            client.send(request.as_bytes());
+            for (i, request) in request.split(NEXT).enumerate() {
+                board.wait(PATIENCE, |seen| replies(&seen.client) >= i);
+                client.send(request.as_bytes());
+            }
             board.wait(PATIENCE, |seen| seen.client_closed);
             let is_slow = self.slow.is_some_and(|time| start.elapsed() > time);
             if self.has_copies {
@@ -290,4 +308,19 @@ fn log_lines(site: &Site, count: usize) -> Vec<String> {
         let line = |line: &str| line.split(' ').map(word).collect::<Vec<_>>().join(" ");
         return text.lines().take(complete).map(line).collect();
     }
+}
+
+/// How many complete answers these bytes are, if all of them say how long they are.
+fn replies(mut bytes: &[u8]) -> usize {
+    for count in 0.. {
+        let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+        let Some(head) = text.find("\r\n\r\n") else { return count };
+        let length = text[..head].lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
+        match bytes.get(head + 4 + length..) {
+            Some(rest) => bytes = rest,
+            None => return count,
+        }
+    }
+    unreachable!("as many answers as there are numbers")
 }
