@@ -23,8 +23,14 @@ pub enum Category {
     Clusters,
     /// Commands of formats.
     Formatters,
+    /// What is done to a request's headers before anything else.
+    EarlyHeaderMutations,
     /// Filters on the streams of a connection manager.
     HttpFilters,
+    /// Where the client's address comes from.
+    OriginalIpDetections,
+    /// How requests get their ids.
+    RequestIds,
     /// What a route says to one of those; of legate's alone.
     RouteFilterConfigs,
     /// Filters on accepted sockets.
@@ -43,7 +49,7 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 11] = [
+    pub const ALL: [Category; 14] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
@@ -51,7 +57,10 @@ impl Category {
         Category::ListenerFilters,
         Category::NetworkFilters,
         Category::Formatters,
+        Category::EarlyHeaderMutations,
+        Category::OriginalIpDetections,
         Category::LoadBalancingPolicies,
+        Category::RequestIds,
         Category::RetryHostPredicates,
         Category::DownstreamTransportSockets,
         Category::UpstreamTransportSockets,
@@ -64,7 +73,10 @@ impl Category {
             Category::AccessLogFilters => "envoy.access_loggers.extension_filters",
             Category::Clusters => "envoy.clusters",
             Category::Formatters => "envoy.formatter",
+            Category::EarlyHeaderMutations => "envoy.http.early_header_mutation",
             Category::HttpFilters => "envoy.filters.http",
+            Category::OriginalIpDetections => "envoy.http.original_ip_detection",
+            Category::RequestIds => "envoy.request_id",
             Category::RouteFilterConfigs => "envoy.filters.http.route",
             Category::ListenerFilters => "envoy.filters.listener",
             Category::NetworkFilters => "envoy.filters.network",
@@ -250,6 +262,22 @@ impl MessageReader<'_> {
         self.has(name).then(|| self.typed_config(name, category)).transpose()
     }
 
+    /// The configuration of an extension of `category`, in the `TypedExtensionConfig` of this name.
+    ///
+    /// # Errors
+    /// As [`MessageReader::typed_config`].
+    pub fn extension(&mut self, name: &str, category: Category) -> Result<Option<TypedConfig>, ConfigError> {
+        self.message_with(name, |r| read_extension(r, category))
+    }
+
+    /// The configurations of extensions of `category`, in the list of `TypedExtensionConfig`s of this name.
+    ///
+    /// # Errors
+    /// As [`MessageReader::typed_config`].
+    pub fn extensions_of(&mut self, name: &str, category: Category) -> Result<Vec<TypedConfig>, ConfigError> {
+        self.messages_with(name, |r| read_extension(r, category))
+    }
+
     /// As [`MessageReader::typed_config`], and `None` where no extension reads its type.
     ///
     /// # Errors
@@ -309,6 +337,11 @@ impl MessageReader<'_> {
         let Some(extension) = self.enumeration(name, &table)? else { return Ok(None) };
         self.named_config(extension, category).transpose()
     }
+}
+
+fn read_extension(r: &mut MessageReader<'_>, category: Category) -> Result<TypedConfig, ConfigError> {
+    r.string("name")?;
+    r.typed_config("typed_config", category)
 }
 
 fn read_any(

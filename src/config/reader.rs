@@ -362,10 +362,30 @@ impl<'a> MessageReader<'a> {
 
     /// A list of messages.
     pub fn messages<T: FromMessage>(&mut self, name: &str) -> Result<Vec<T>, ConfigError> {
+        self.messages_with(name, T::read)
+    }
+
+    /// A list of messages that `read` reads.
+    pub fn messages_with<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&mut MessageReader<'_>) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, ConfigError> {
         let items = self.items(name)?.into_iter();
         let type_name = self.type_of(name);
-        let mut all: Vec<T> =
-            items.filter_map(|(path, value)| self.read_at(type_name, value, path).ok()).collect();
+        let one = |(path, value): (String, &Value)| match MessageReader::new(
+            self.context,
+            type_name,
+            value,
+            path,
+        ) {
+            Ok(reader) => reader.read_with(&read).ok(),
+            Err(error) => {
+                self.context.note(error);
+                None
+            }
+        };
+        let mut all: Vec<T> = items.filter_map(one).collect();
         // What is configured stays, and of thousands of clusters.
         all.shrink_to_fit();
         Ok(all)

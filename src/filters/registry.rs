@@ -6,7 +6,10 @@
 
 use super::http::{self, NamedHttpFilterConfigFactory};
 use super::listener::NamedListenerFilterConfigFactory;
-use super::network::{self, NamedNetworkFilterConfigFactory};
+use super::network::NamedNetworkFilterConfigFactory;
+use super::network::http_connection_manager::{
+    self, EarlyHeaderMutationFactory, OriginalIpDetectionFactory, RequestIdFactory,
+};
 use crate::access_log::{self, AccessLogInstanceFactory, ExtensionFilterFactory};
 use crate::config::extension::{Category, Extensions, TypedFactory};
 use crate::formatter::CommandParserFactory;
@@ -21,6 +24,7 @@ pub static LINKED: Registry = Registry {
     access_log_filters: &[],
     clusters: &[&upstream::STATIC_CLUSTER],
     formatters: &[],
+    early_header_mutations: &[&http_connection_manager::HEADER_MUTATION],
     http_filters: &[
         &http::buffer::FACTORY,
         &http::fault::FACTORY,
@@ -28,8 +32,10 @@ pub static LINKED: Registry = Registry {
         &http::local_ratelimit::FACTORY,
         &http::router::FACTORY,
     ],
+    original_ip_detections: &[&http_connection_manager::CUSTOM_HEADER, &http_connection_manager::XFF],
+    request_ids: &[&http_connection_manager::UUID],
     listener_filters: &[],
-    network_filters: &[&network::http_connection_manager::FACTORY],
+    network_filters: &[&http_connection_manager::FACTORY],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
     retry_host_predicates: &[&retry::OMIT_CANARY_HOSTS, &retry::PREVIOUS_HOSTS],
     downstream_transport_sockets: &[&RAW_BUFFER],
@@ -47,8 +53,14 @@ pub struct Registry {
     pub clusters: &'static [&'static ClusterFactory],
     /// Commands of formats.
     pub formatters: &'static [&'static CommandParserFactory],
+    /// What is done to a request's headers before anything else.
+    pub early_header_mutations: &'static [&'static EarlyHeaderMutationFactory],
     /// Filters on the streams of a connection manager.
     pub http_filters: &'static [&'static NamedHttpFilterConfigFactory],
+    /// Where the client's address comes from.
+    pub original_ip_detections: &'static [&'static OriginalIpDetectionFactory],
+    /// How requests get their ids.
+    pub request_ids: &'static [&'static RequestIdFactory],
     /// Filters on accepted sockets.
     pub listener_filters: &'static [&'static NamedListenerFilterConfigFactory],
     /// Filters on connections.
@@ -70,6 +82,9 @@ impl Extensions for Registry {
             Category::AccessLogFilters => upcast(self.access_log_filters),
             Category::Clusters => upcast(self.clusters),
             Category::Formatters => upcast(self.formatters),
+            Category::EarlyHeaderMutations => upcast(self.early_header_mutations),
+            Category::OriginalIpDetections => upcast(self.original_ip_detections),
+            Category::RequestIds => upcast(self.request_ids),
             Category::HttpFilters => upcast(self.http_filters),
             Category::RouteFilterConfigs => {
                 let of_routes = self.http_filters.iter().filter_map(|filter| filter.route_factory());

@@ -52,6 +52,14 @@ impl HeaderParser {
         })))
     }
 
+    /// One that adds a single field.
+    ///
+    /// # Errors
+    /// Its value is no format.
+    pub(super) fn of_one(option: &HeaderValueOption) -> Result<Arc<Self>, String> {
+        Ok(Arc::new(HeaderParser { to_remove: Box::default(), to_add: [Entry::new(option)?].into() }))
+    }
+
     /// Applies the rules to the headers of a request.
     pub fn evaluate_request(&self, headers: &mut HeaderMap, info: &StreamInfoImpl) {
         self.evaluate(headers, None, info);

@@ -6,6 +6,7 @@
 mod cluster_specifier;
 mod config;
 mod direct_response;
+mod header_mutations;
 mod header_parser;
 mod path_index;
 mod per_filter_config;
@@ -22,6 +23,7 @@ use crate::http::HeaderMap;
 
 pub use config::ConfigImpl;
 pub use direct_response::DirectResponseEntry;
+pub use header_mutations::HeaderMutations;
 pub use header_parser::HeaderParser;
 pub use per_filter_config::{
     OfTable, RouteFactoryContext, RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory,

@@ -1,6 +1,7 @@
 //! What is done to headers: `envoy.config.core.v3.HeaderValueOption`, and names to remove.
 
 use crate::config::error::ConfigError;
+use crate::config::header_matcher::StringMatcher;
 use crate::config::reader::{EnumTable, FromMessage, MessageReader};
 
 /// What a level of a route table does to the headers of requests and of responses.
@@ -79,6 +80,32 @@ impl FromMessage for HeaderValueOption {
         })?;
         let (name, value) = header.unwrap_or_default();
         Ok(HeaderValueOption { name, value, append_action, keep_empty_value })
+    }
+}
+
+/// One change of headers: `envoy.config.common.mutation_rules.v3.HeaderMutation`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderMutation {
+    /// Fields of this name, which is in lower case, go.
+    Remove(String),
+    /// Fields of such names go.
+    RemoveOnMatch(StringMatcher),
+    /// A field is added.
+    Append(HeaderValueOption),
+}
+
+impl FromMessage for HeaderMutation {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        Ok(match r.exactly_one(&["remove", "append", "remove_on_match"])? {
+            "remove" => HeaderMutation::Remove(r.string("remove")?.to_ascii_lowercase()),
+            "append" => HeaderMutation::Append(r.required_message("append")?),
+            _ => {
+                let matcher = r.message_with("remove_on_match", |r| r.required_message("key_matcher"))?;
+                HeaderMutation::RemoveOnMatch(
+                    matcher.ok_or_else(|| r.error("remove_on_match", "value is required"))?,
+                )
+            }
+        })
     }
 }
 

@@ -13,7 +13,7 @@ pub use action::{
     ClusterSpecifier, ClusterWeight, DirectResponseAction, PathRedirect, RedirectAction, RequestMirrorPolicy,
     RouteAction, WeightedCluster,
 };
-pub use header_rules::{AppendAction, HeaderMutations, HeaderRules, HeaderValueOption};
+pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
 pub use retry::{
     HedgePolicy, RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
     RetryPolicy,

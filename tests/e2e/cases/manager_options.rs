@@ -93,3 +93,200 @@ fn local_replies() {
             .run();
     }
 }
+
+/// An extension of the configuration.
+fn extension(name: &str, kind: &str, config: Value) -> Value {
+    let mut config = config;
+    config["@type"] = format!("type.googleapis.com/envoy.extensions.{kind}").into();
+    json!({"name": name, "typed_config": config})
+}
+
+#[test]
+fn early_header_mutations() {
+    let mutation = |list: Value| {
+        extension(
+            "m",
+            "http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            json!({"mutations": list}),
+        )
+    };
+    let append = |name: &str, value: &str, action: &str| json!({"append": {"header": {"key": name, "value": value}, "append_action": action}});
+    let first = mutation(json!([
+        append("x-early", "%REQ(:path)%|%PROTOCOL%|%ROUTE_NAME%", "APPEND_IF_EXISTS_OR_ADD"),
+        append("x-forwarded-for", "9.9.9.9", "ADD_IF_ABSENT"),
+        {"remove": "X-Gone"},
+        {"remove_on_match": {"key_matcher": {"prefix": "x-many"}}},
+        append("x-gone", "new", "APPEND_IF_EXISTS_OR_ADD"),
+        append("x-envoy-retry-on", "5xx", "OVERWRITE_IF_EXISTS_OR_ADD"),
+    ]));
+    let second = mutation(json!([append("x-copy", "%REQ(x-early)%", "OVERWRITE_IF_EXISTS_OR_ADD")]));
+    for remote in [false, true] {
+        let options = json!({"early_header_mutation_extensions": [first.clone(), second.clone()], "use_remote_address": remote});
+        Pairs::new(with_routes(options))
+            .get("h", "/up", "")
+            .get("h", "/up", "x-gone: 1\r\nx-many-1: 1\r\nx-many-2: 2\r\nx-early: 0\r\n")
+            .get("h", "/direct", "x-forwarded-for: 1.1.1.1\r\n")
+            .run();
+    }
+}
+
+#[test]
+fn original_addresses() {
+    let xff = |config: Value| extension("xff", "http.original_ip_detection.xff.v3.XffConfig", config);
+    let custom = |config: Value| {
+        extension("custom", "http.original_ip_detection.custom_header.v3.CustomHeaderConfig", config)
+    };
+    let range = |prefix: &str, len: u32| json!({"address_prefix": prefix, "prefix_len": len});
+    let internal = json!({"cidr_ranges": [range("10.0.0.0", 8)]});
+    let trusted = json!({"cidrs": [range("127.0.0.0", 8), range("10.1.0.0", 16)]});
+    let foreign = json!({"cidrs": [range("192.168.0.0", 16)]});
+    for extensions in [
+        json!([xff(json!({"xff_num_trusted_hops": 1}))]),
+        json!([xff(json!({"skip_xff_append": false}))]),
+        json!([xff(json!({"xff_trusted_cidrs": trusted}))]),
+        json!([xff(json!({"xff_trusted_cidrs": trusted, "skip_xff_append": false}))]),
+        json!([xff(json!({"xff_trusted_cidrs": foreign}))]),
+        json!([custom(json!({"header_name": "X-Real-IP"})), xff(json!({}))]),
+        json!([custom(
+            json!({"header_name": "x-real-ip", "allow_extension_to_set_address_as_trusted": true})
+        )]),
+        json!([
+            custom(json!({"header_name": "x-real-ip", "reject_with_status": {"code": "Unauthorized"}})),
+            xff(json!({}))
+        ]),
+        json!([custom(json!({"header_name": "x-real-ip", "reject_with_status": {"code": "OK"}}))]),
+    ] {
+        let mut options = with_routes(
+            json!({"original_ip_detection_extensions": extensions, "internal_address_config": internal}),
+        );
+        options["route_config"]["request_headers_to_add"] =
+            json!([{"header": {"key": "x-remote", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}}]);
+        let mut pairs = Pairs::new(options).statistics(&["http.case0.downstream_rq_rejected"]);
+        for xff in [
+            "",
+            "10.2.0.1",
+            "1.1.1.1",
+            "1.1.1.1, 10.1.0.1",
+            "1.1.1.1,2.2.2.2, 10.1.0.1",
+            "10.1.0.1,10.1.0.2",
+            "bad",
+            "bad,10.1.0.1",
+            ", 1.1.1.1 ,,10.1.0.1",
+        ] {
+            for real in ["", "10.3.0.1", "nonsense", "::1"] {
+                let line = |name: &str, value: &str| match value {
+                    "" => String::new(),
+                    value => format!("{name}: {value}\r\n"),
+                };
+                pairs = pairs.get("h", "/up", &(line("x-forwarded-for", xff) + &line("x-real-ip", real)));
+            }
+        }
+        pairs.run();
+    }
+}
+
+#[test]
+fn request_ids() {
+    let uuid = |config: Value| json!({"typed_config": extension("", "request_id.uuid.v3.UuidRequestIdConfig", config)["typed_config"]});
+    for options in [
+        json!({}),
+        json!({"request_id_extension": uuid(json!({"pack_trace_reason": false}))}),
+        json!({"request_id_extension": uuid(json!({"use_request_id_for_trace_sampling": false}))}),
+    ] {
+        for (remote, keep) in [(false, false), (true, true)] {
+            let mut options = with_routes(options.clone());
+            options["use_remote_address"] = remote.into();
+            options["preserve_external_request_id"] = keep.into();
+            options["always_set_request_id_in_response"] = true.into();
+            Pairs::new(options)
+                .get("h", "/up", "x-request-id: 01234567-89ab-9def-8123-456789abcdef\r\n")
+                .get("h", "/up", "x-request-id: 01234567-89ab-adef-8123-456789abcdef\r\n")
+                .get("h", "/up", "x-request-id: mine\r\n")
+                .get("h", "/up", "x-request-id: mine-and-not-thine-forever\r\n")
+                .run();
+        }
+    }
+}
+
+#[test]
+fn proxy_status() {
+    for config in [
+        json!({}),
+        json!({"literal_proxy_name": "me"}),
+        json!({"use_node_id": true, "remove_response_flags": true}),
+        json!({"remove_details": true, "set_recommended_response_code": true}),
+        json!({"remove_connection_termination_details": true, "set_recommended_response_code": true}),
+    ] {
+        let options = with_routes(json!({"proxy_status_config": config, "server_name": "named"}));
+        let mut pairs = Pairs::new(options).bootstrap(json!({"node": {"id": "node", "cluster": "c"}}));
+        for path in ["/none", "/direct", "/refused", "/nohosts", "/up"] {
+            pairs = pairs.get("h", path, "").get("h", path, "content-type: application/grpc\r\n");
+        }
+        pairs
+            .raw("GET / HTTP/1.1\r\nbad header: x\r\nhost: h\r\n\r\n".into())
+            .raw("GET / HTTP/1.1\r\nconnection: close\r\n\r\n".into())
+            .run();
+        Pairs::new(json!({"proxy_status_config": config}))
+            .answer("HTTP/1.1 200 OK\r\nproxy-status: other; error=x\r\ncontent-length: 1\r\n\r\n")
+            .get("h", "/short", "")
+            .get("h", "/full", "")
+            .run();
+        Pairs::new(json!({"proxy_status_config": config})).answer("nonsense\r\n\r\n").get("h", "/", "").run();
+        Pairs::new(json!({"proxy_status_config": config}))
+            .answer("HTTP/1.1 200 OK\r\n")
+            .get("h", "/short", "")
+            .run();
+    }
+}
+
+#[test]
+fn certificates_and_ports() {
+    for details in ["SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"] {
+        let options = json!({"forward_client_cert_details": details, "set_current_client_cert_details": {"subject": true, "cert": true}});
+        Pairs::new(with_routes(options))
+            .get("h", "/up", "x-forwarded-client-cert: By=a\r\n")
+            .get("h", "/up", "")
+            .run();
+    }
+    let on_port = |regex: &str| {
+        json!({"match": {"prefix": "/", "headers": [{"name": "x-forwarded-port", "string_match": {"safe_regex": {"regex": regex}}}]},
+        "direct_response": {"status": 200, "body": {"inline_string": regex}}})
+    };
+    for remote in [false, true] {
+        let routes = json!([on_port("1"), on_port("[0-9]{4,5}"), on_port(".*")]);
+        let options = json!({"append_x_forwarded_port": true, "use_remote_address": remote, "append_local_overload": true,
+            "stream_flush_timeout": "1s", "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": routes}]}});
+        Pairs::new(options)
+            .get("h", "/", "")
+            .get("h", "/", "x-forwarded-port: 1\r\n")
+            .get("h", "/", "x-forwarded-port: z\r\n")
+            .run();
+    }
+}
+
+#[test]
+fn access_log_options() {
+    let log =
+        "%ACCESS_LOG_TYPE% %RESPONSE_CODE% %RESPONSE_FLAGS% %REQ(:path)% %UPSTREAM_CLUSTER% %ROUTE_NAME%\n";
+    for (lines, options) in [
+        (
+            9,
+            json!({"access_log_options": {"flush_access_log_on_new_request": true, "flush_log_on_tunnel_successfully_established": true}}),
+        ),
+        (8, json!({"flush_access_log_on_new_request": true})),
+    ] {
+        let mut options = with_routes(options);
+        options["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
+        let pairs = Pairs::new(options)
+            .log_format(log)
+            .log_lines(lines)
+            .answer("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+        let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
+        pairs
+            .get("h", "/none", "")
+            .get("h", "/direct", "")
+            .get("h", "/refused", "")
+            .raw(format!("GET /up HTTP/1.1\r\nhost: h\r\n{upgrade}\r\n"))
+            .run();
+    }
+}

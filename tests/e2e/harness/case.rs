@@ -58,6 +58,8 @@ pub struct Case {
     pub listener: Value,
     /// Merged over the connection manager's configuration.
     pub hcm: Value,
+    /// Of the access log, if it is another.
+    pub log_format: Option<String>,
     /// Merged over the cluster's configuration.
     pub cluster: Value,
     /// Beside the upstream, in front of it.
@@ -80,6 +82,7 @@ impl Case {
             name: name.into(),
             listener: json!({}),
             hcm: json!({}),
+            log_format: None,
             cluster: json!({}),
             other_hosts: Vec::new(),
             steps: Vec::new(),

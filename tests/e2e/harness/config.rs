@@ -82,10 +82,11 @@ fn address(port: u16) -> Value {
 }
 
 fn listener(prefix: &str, case: &Case, directory: &Path) -> Value {
+    let format = case.log_format.as_deref().unwrap_or(LOG_FORMAT);
     let log = json!({
         "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
         "path": access_log(directory, prefix).to_string_lossy(),
-        "log_format": {"text_format_source": {"inline_string": LOG_FORMAT}},
+        "log_format": {"text_format_source": {"inline_string": format}},
     });
     let router = json!({
         "name": "envoy.filters.http.router",

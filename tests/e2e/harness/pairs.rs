@@ -53,6 +53,9 @@ pub struct Pairs {
     statistics: Vec<&'static str>,
     slow: Option<Duration>,
     whole: bool,
+    log_format: Option<String>,
+    /// In all; `None` for one of each request.
+    log_lines: Option<usize>,
 }
 
 impl Pairs {
@@ -111,6 +114,18 @@ impl Pairs {
         self
     }
 
+    /// The access log has these lines.
+    pub fn log_format(mut self, format: &str) -> Pairs {
+        self.log_format = Some(format.to_string());
+        self
+    }
+
+    /// The access log has so many lines in all.
+    pub fn log_lines(mut self, count: usize) -> Pairs {
+        self.log_lines = Some(count);
+        self
+    }
+
     /// To a listener whose connection manager has this merged over it.
     pub fn new(hcm: Value) -> Pairs {
         Pairs {
@@ -126,6 +141,8 @@ impl Pairs {
             statistics: Vec::new(),
             slow: None,
             whole: false,
+            log_format: None,
+            log_lines: None,
         }
     }
 
@@ -175,7 +192,7 @@ impl Pairs {
             .filter(|(_, ours, theirs)| ours != theirs)
             .map(|(name, ours, theirs)| format!("{name} is {ours:?} instead of {theirs:?}"))
             .collect();
-        let end = ["in the end".to_string()];
+        let end = ["in the end".to_string(), "in the end".to_string()];
         for ((request, ours), theirs) in self.requests.iter().chain(&end).zip(ours).zip(theirs) {
             let mut differs = |what: &str, ours: &str, theirs: &str| {
                 if ours != theirs {
@@ -210,6 +227,7 @@ impl Pairs {
             cases[0] = cases[0].clone().cluster(self.cluster.clone());
         }
         cases[0].other_hosts.clone_from(&self.other_hosts);
+        cases[0].log_format.clone_from(&self.log_format);
         if !self.told.is_empty() {
             cases[0] = cases[0].clone().scripts([vec![Action::AsTold]]);
         }
@@ -246,8 +264,12 @@ impl Pairs {
             let reply = board.look(|seen| self.shown(&seen.client));
             outcomes.push(Outcome { reply, upstream, log: String::new(), is_slow });
         }
-        for (outcome, line) in outcomes.iter_mut().zip(log_lines(&site, self.requests.len())) {
-            outcome.log = line;
+        let lines = log_lines(&site, self.log_lines.unwrap_or(self.requests.len()));
+        if self.log_lines.is_some() {
+            let log = lines.join("\n    ");
+            outcomes.push(Outcome { reply: String::new(), upstream: Vec::new(), log, is_slow: false });
+        } else {
+            outcomes.iter_mut().zip(lines).for_each(|(outcome, line)| outcome.log = line);
         }
         if self.has_statistics {
             let log = statistics(&site);

@@ -13,71 +13,28 @@ use super::{
 };
 use crate::buffer::Buffer;
 use crate::config::ConfigError;
-use crate::config::header_matcher::StringMatcher;
 use crate::config::reader::{FromMessage, MessageReader};
-use crate::config::route::{HeaderMutations, HeaderValueOption};
 use crate::filters::FactoryContext;
-use crate::http::header_utility::match_string;
-use crate::http::{HeaderMap, HeaderMapPtr};
-use crate::router::{HeaderParser, RouteConstSharedPtr};
+use crate::http::HeaderMapPtr;
+use crate::router::{HeaderMutations, RouteConstSharedPtr};
 use crate::stats::Scope;
-use crate::stream_info::StreamInfoImpl;
 
 /// What the filter, or a route, says.
 #[derive(Debug)]
 pub struct HeaderMutationConfig {
-    request: Vec<Mutation>,
-    response: Vec<Mutation>,
+    request: HeaderMutations,
+    response: HeaderMutations,
     /// What routes say comes in the order from the table to the route, so that the route has the last word.
     most_specific_wins: bool,
 }
 
-/// One change.
-#[derive(Debug)]
-enum Mutation {
-    Remove(String),
-    RemoveOnMatch(StringMatcher),
-    Append(Arc<HeaderParser>),
-}
-
-impl FromMessage for Mutation {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        match r.exactly_one(&["remove", "append", "remove_on_match"])? {
-            "remove" => Ok(Mutation::Remove(r.string("remove")?.to_ascii_lowercase())),
-            "append" => {
-                let option: HeaderValueOption = r.required_message("append")?;
-                let one = HeaderMutations { to_add: vec![option], to_remove: Vec::new() };
-                let parser = HeaderParser::configure(&one, "append").map_err(|error| {
-                    let path = error.path().replacen("append[0]", "append", 1);
-                    r.error(&path, error.message())
-                })?;
-                parser.map(Mutation::Append).ok_or_else(|| r.error("append", "value is required"))
-            }
-            _ => {
-                let matcher = r.message_with("remove_on_match", |r| r.required_message("key_matcher"))?;
-                matcher
-                    .map(Mutation::RemoveOnMatch)
-                    .ok_or_else(|| r.error("remove_on_match", "value is required"))
-            }
-        }
-    }
-}
-
-impl Mutation {
-    fn apply(&self, headers: &mut HeaderMap, response_to: Option<Option<&HeaderMap>>, info: &StreamInfoImpl) {
-        match self {
-            Mutation::Remove(name) => headers.remove_by_name(name.as_bytes()),
-            Mutation::RemoveOnMatch(matcher) => headers.remove_if(|name| match_string(name, matcher)),
-            Mutation::Append(parser) => match response_to {
-                None => parser.evaluate_request(headers, info),
-                Some(request) => parser.evaluate_response(headers, request, info),
-            },
-        }
-    }
-}
-
-fn read_mutations(r: &mut MessageReader<'_>) -> Result<(Vec<Mutation>, Vec<Mutation>), ConfigError> {
-    Ok((r.messages("request_mutations")?, r.messages("response_mutations")?))
+/// Those of requests, and those of responses.
+fn read_mutations(r: &mut MessageReader<'_>) -> Result<(HeaderMutations, HeaderMutations), ConfigError> {
+    let mut read = |name: &str| {
+        let made = HeaderMutations::new(&r.messages(name)?, name);
+        made.map_err(|error| r.error(error.path(), error.message()))
+    };
+    Ok((read("request_mutations")?, read("response_mutations")?))
 }
 
 impl FromMessage for HeaderMutationConfig {
@@ -170,7 +127,7 @@ impl StreamDecoderFilter for HeaderMutationFilter {
         let (route, info) = (callbacks.route(), callbacks.stream_info());
         let headers = &mut headers.borrow_mut();
         self.each(route.as_ref(), |config| {
-            config.request.iter().for_each(|mutation| mutation.apply(headers, None, info));
+            config.request.evaluate_request(headers, info);
         });
         FilterHeadersStatus::Continue
     }
@@ -195,8 +152,7 @@ impl StreamEncoderFilter for HeaderMutationFilter {
         let request = self.request.get().and_then(|request| request.try_borrow().ok());
         let headers = &mut headers.borrow_mut();
         self.each(route.as_ref(), |config| {
-            let apply = |mutation: &Mutation| mutation.apply(headers, Some(request.as_deref()), info);
-            config.response.iter().for_each(apply);
+            config.response.evaluate_response(headers, request.as_deref(), info);
         });
         FilterHeadersStatus::Continue
     }

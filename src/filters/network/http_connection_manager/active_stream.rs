@@ -32,6 +32,7 @@ const IDLE: u8 = 0;
 const REQUEST: u8 = 1;
 const REQUEST_HEADER: u8 = 2;
 const MAX_DURATION: u8 = 3;
+const ACCESS_LOG: u8 = 4;
 
 /// See the module's description.
 pub struct ActiveStream {
@@ -57,6 +58,7 @@ pub struct ActiveStream {
     request_timer: Timeout,
     request_header_timer: Timeout,
     max_duration_timer: Timeout,
+    access_log_timer: Timeout,
     state: StreamState,
 }
 
@@ -127,6 +129,7 @@ impl ActiveStream {
             request_timer: Timeout::default(),
             request_header_timer: Timeout::default(),
             max_duration_timer: Timeout::default(),
+            access_log_timer: Timeout::default(),
             state: StreamState::default(),
             config,
         });
@@ -146,6 +149,13 @@ impl ActiveStream {
         self.arm(&self.request_timer, REQUEST, config.request_timeout);
         self.arm(&self.request_header_timer, REQUEST_HEADER, config.request_headers_timeout);
         self.arm(&self.max_duration_timer, MAX_DURATION, config.max_stream_duration.unwrap_or_default());
+        self.arm_access_log_timer();
+    }
+
+    fn arm_access_log_timer(&self) {
+        if let Some(interval) = self.config.access_log_options.access_log_flush_interval {
+            self.arm(&self.access_log_timer, ACCESS_LOG, interval);
+        }
     }
 
     /// Zero is no timeout.
@@ -235,6 +245,36 @@ impl ActiveStream {
         envoy_stream_log!(Http, debug, self.connection_id, self.stream_id, "doEndStream() resetting stream");
     }
 
+    /// Tells the access logs of the stream, and those filters that log.
+    pub(super) fn log(&self, log_type: AccessLogType) {
+        let manager = &self.filter_manager;
+        let handlers = manager.access_log_handlers();
+        if self.config.access_logs.is_empty() && handlers.is_empty() {
+            return;
+        }
+        let (request, response) = (manager.request_headers(), manager.response_headers());
+        let trailers = manager.response_trailers();
+        let (request, response, trailers) = (
+            request.as_ref().map(|h| h.borrow()),
+            response.as_ref().map(|h| h.borrow()),
+            trailers.as_ref().map(|h| h.borrow()),
+        );
+        let context = LogContext {
+            request_headers: request.as_deref(),
+            response_headers: response.as_deref(),
+            response_trailers: trailers.as_deref(),
+            local_reply_body: "",
+            log_type,
+            stream_info: self.stream_info(),
+        };
+        for log in &self.config.access_logs {
+            log.log(&context);
+        }
+        for handler in handlers {
+            handler.log(&context);
+        }
+    }
+
     /// Whether the connection's timer is for this stream, too.
     pub(super) fn is_watched(&self) -> bool {
         self.is_watched.get()
@@ -308,6 +348,7 @@ impl ActiveStream {
             &self.request_timer,
             &self.request_header_timer,
             &self.max_duration_timer,
+            &self.access_log_timer,
         ] {
             timer.disable();
         }
@@ -322,7 +363,11 @@ impl TimeoutCallbacks for ActiveStream {
             IDLE => self.on_idle_timeout(),
             REQUEST => self.on_request_timeout(),
             REQUEST_HEADER => self.on_request_header_timeout(),
-            _ => self.on_max_stream_duration(),
+            MAX_DURATION => self.on_max_stream_duration(),
+            _ => {
+                self.log(AccessLogType::DownstreamPeriodic);
+                self.arm_access_log_timer();
+            }
         }
     }
 }
@@ -390,31 +435,6 @@ impl Drop for ActiveStream {
         if self.state.successful_upgrade.get() {
             self.config.stats.downstream_cx_upgrades_active.dec();
         }
-        let manager = &self.filter_manager;
-        let handlers = manager.access_log_handlers();
-        if self.config.access_logs.is_empty() && handlers.is_empty() {
-            return;
-        }
-        let (request, response) = (manager.request_headers(), manager.response_headers());
-        let trailers = manager.response_trailers();
-        let (request, response, trailers) = (
-            request.as_ref().map(|h| h.borrow()),
-            response.as_ref().map(|h| h.borrow()),
-            trailers.as_ref().map(|h| h.borrow()),
-        );
-        let context = LogContext {
-            request_headers: request.as_deref(),
-            response_headers: response.as_deref(),
-            response_trailers: trailers.as_deref(),
-            local_reply_body: "",
-            log_type: AccessLogType::DownstreamEnd,
-            stream_info: info,
-        };
-        for log in &self.config.access_logs {
-            log.log(&context);
-        }
-        for handler in handlers {
-            handler.log(&context);
-        }
+        self.log(AccessLogType::DownstreamEnd);
     }
 }

@@ -2,17 +2,26 @@
 //!
 //! Mirrors Envoy's `source/extensions/filters/network/http_connection_manager/config.cc`.
 
+use std::fmt::Debug;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::early_header_mutation::EarlyHeaderMutation;
 use super::local_reply::LocalReply;
-use super::message::{HttpConnectionManager, PathWithEscapedSlashesAction, ServerHeaderTransformation};
+use super::message::{
+    AccessLogOptions, ForwardClientCertDetails, HttpConnectionManager, PathWithEscapedSlashesAction,
+    ServerHeaderTransformation,
+};
+use super::original_ip_detection::OriginalIpDetection;
+use super::proxy_status::ProxyStatus;
+use super::request_id::UuidRequestIdConfig;
 use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 use crate::access_log::{AccessLogFactoryContext, InstanceSharedPtr};
 use crate::cluster_manager::ClusterManager;
 use crate::config::ConfigError;
+use crate::config::extension::TypedConfig;
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::filters::FactoryContext;
@@ -61,6 +70,15 @@ pub struct ConnectionManagerConfig {
     pub(super) use_remote_address: bool,
     pub(super) xff_num_trusted_hops: u32,
     pub(super) skip_xff_append: bool,
+    pub(super) append_x_forwarded_port: bool,
+    pub(super) early_header_mutations: Vec<Arc<dyn EarlyHeaderMutation>>,
+    /// None for `x-forwarded-for`.
+    pub(super) original_ip_detections: Vec<Arc<dyn OriginalIpDetection>>,
+    pub(super) keeps_client_cert: bool,
+    pub(super) proxy_status: Option<ProxyStatus>,
+    pub(super) access_log_options: AccessLogOptions,
+    pub(super) http1_safe_max_connection_duration: bool,
+    pub(super) request_id: UuidRequestIdConfig,
     pub(super) generate_request_id: bool,
     pub(super) preserve_external_request_id: bool,
     pub(super) always_set_request_id_in_response: bool,
@@ -260,6 +278,17 @@ impl ConnectionManagerConfig {
             use_remote_address: config.use_remote_address,
             xff_num_trusted_hops: config.xff_num_trusted_hops,
             skip_xff_append: config.skip_xff_append,
+            append_x_forwarded_port: config.append_x_forwarded_port,
+            early_header_mutations: made(&config.early_header_mutation_extensions)?,
+            original_ip_detections: made(&config.original_ip_detection_extensions)?,
+            // No client has shown a certificate.
+            keeps_client_cert: config.forward_client_cert_details
+                == ForwardClientCertDetails::AlwaysForwardOnly,
+            proxy_status: (config.proxy_status_config.as_ref())
+                .map(|status| ProxyStatus::new(status, &config.server_name, &server.service_node)),
+            access_log_options: config.access_log_options.clone(),
+            http1_safe_max_connection_duration: config.http1_safe_max_connection_duration,
+            request_id: config.request_id_extension.clone(),
             generate_request_id: config.generate_request_id,
             preserve_external_request_id: config.preserve_external_request_id,
             always_set_request_id_in_response: config.always_set_request_id_in_response,
@@ -285,6 +314,13 @@ impl ConnectionManagerConfig {
             None => self.unix_sockets_internal,
         }
     }
+}
+
+/// What extensions have made of their configurations.
+fn made<F: ?Sized + Debug + Send + Sync + 'static>(
+    configs: &[TypedConfig],
+) -> Result<Vec<Arc<F>>, ConfigError> {
+    configs.iter().map(|config| config.get::<F>().cloned()).collect()
 }
 
 fn process_filter(

@@ -284,7 +284,9 @@ impl ConnectionManagerImpl {
         self.max_duration_reached.set(true);
         if self.codec().is_none() {
             self.close(ConnectionCloseType::FlushWrite);
-        } else if self.drain_state.get() == DrainState::NotDraining {
+        } else if self.drain_state.get() == DrainState::NotDraining
+            && (self.is_multiplexed() || !self.config.http1_safe_max_connection_duration)
+        {
             self.start_drain_sequence();
         }
     }

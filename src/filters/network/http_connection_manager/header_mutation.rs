@@ -9,9 +9,10 @@ use std::ops::RangeInclusive;
 use super::active_stream::RequestTraits;
 use super::config::ConnectionManagerConfig;
 use super::message::PathWithEscapedSlashesAction;
-use crate::config::address::parse_internet_address;
+use super::original_ip_detection::{Detected, last_address_from_xff};
 use crate::http::{HeaderId, HeaderMap, path_utility, utility};
 use crate::network::{Address, ConnectionImpl};
+use crate::stream_info::StreamInfoImpl;
 
 /// Removed from requests that do not come from inside.
 const EXTERNAL_REMOVED: &[HeaderId] = &[
@@ -43,25 +44,40 @@ const EDGE_REMOVED: &[HeaderId] = &[
 const ENVOY_FIELDS: RangeInclusive<HeaderId> =
     HeaderId::EnvoyAttemptCount..=HeaderId::EnvoyUpstreamStreamDurationMs;
 
+const FORWARDED_PORT: &str = "x-forwarded-port";
+
 /// Makes a request fit to be routed and sent on; returns the address that it counts as coming from.
+///
+/// # Errors
+/// Where no address is found the request may have to be answered with this status.
 pub(super) fn mutate_request_headers(
     headers: &mut HeaderMap,
     connection: &ConnectionImpl,
     config: &ConnectionManagerConfig,
-) -> Address {
+    info: &StreamInfoImpl,
+) -> Result<Address, u16> {
+    // The first that has had enough ends it.
+    let _ = config.early_header_mutations.iter().all(|mutation| mutation.mutate(headers, info));
     remove_hop_by_hop(headers);
     headers.remove(HeaderId::EnvoyInternalRequest);
 
     let peer = connection.remote_address();
-    let (trusted, single) = trusted_address(headers, &peer, config);
+    let Detected { address: trusted, allow_trusted_address_checks: single, reject_with, skip_xff_append } =
+        trusted_address(headers, &peer, config);
+    if let Some(status) = reject_with {
+        return Err(status);
+    }
+    if !skip_xff_append {
+        append_forwarded_for(headers, &peer, config);
+    }
     if config.use_remote_address {
-        if !config.skip_xff_append {
-            append_forwarded_for(headers, &peer, config);
-        }
         // A trusted proxy in front knows better which scheme the client used.
         if config.xff_num_trusted_hops == 0 {
             headers.set(HeaderId::ForwardedProto, b"http");
         }
+    }
+    if config.append_x_forwarded_port {
+        append_forwarded_port(headers, connection, config);
     }
     if !headers.has(HeaderId::ForwardedProto) {
         headers.set(HeaderId::ForwardedProto, b"http");
@@ -89,13 +105,13 @@ pub(super) fn mutate_request_headers(
     if edge && let Some(address @ Address::Ip(_)) = &trusted {
         headers.set(HeaderId::EnvoyExternalAddress, address.as_string_without_port().as_bytes());
     }
-    let wants_id = headers.get(HeaderId::RequestId).is_none_or(<[u8]>::is_empty)
-        || (edge && !config.preserve_external_request_id);
-    if config.generate_request_id && wants_id {
-        headers.set(HeaderId::RequestId, &random_uuid());
+    if config.generate_request_id {
+        config.request_id.set(headers, edge, config.preserve_external_request_id);
     }
-    headers.remove(HeaderId::ForwardedClientCert);
-    trusted.unwrap_or(peer)
+    if !config.keeps_client_cert {
+        headers.remove(HeaderId::ForwardedClientCert);
+    }
+    Ok(trusted.unwrap_or(peer))
 }
 
 /// Removes the fields that speak of this hop alone.
@@ -117,26 +133,35 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// The address to trust, and whether the request has passed no other proxy.
-fn trusted_address(
-    headers: &HeaderMap,
-    peer: &Address,
-    config: &ConnectionManagerConfig,
-) -> (Option<Address>, bool) {
+fn trusted_address(headers: &HeaderMap, peer: &Address, config: &ConnectionManagerConfig) -> Detected {
     let hops = config.xff_num_trusted_hops;
     if config.use_remote_address {
         let single = !headers.has(HeaderId::ForwardedFor);
-        let address = (hops > 0).then(|| address_from_xff(headers, hops - 1).0).flatten();
-        return (Some(address.unwrap_or_else(|| peer.clone())), single);
+        let address = (hops > 0).then(|| last_address_from_xff(headers, hops - 1).0).flatten();
+        return Detected {
+            address: Some(address.unwrap_or_else(|| peer.clone())),
+            allow_trusted_address_checks: single,
+            reject_with: None,
+            skip_xff_append: config.skip_xff_append,
+        };
     }
-    address_from_xff(headers, hops)
-}
-
-/// The address in x-forwarded-for with `skip` entries behind it.
-fn address_from_xff(headers: &HeaderMap, skip: u32) -> (Option<Address>, bool) {
-    let Some(value) = headers.get_str(HeaderId::ForwardedFor) else { return (None, false) };
-    let single = !value.contains(',') && skip == 0;
-    let entry = value.rsplit(',').nth(skip as usize);
-    (entry.and_then(|entry| parse_internet_address(entry.trim(), 0)).map(Address::Ip), single)
+    if config.original_ip_detections.is_empty() {
+        let (address, single) = last_address_from_xff(headers, hops);
+        return Detected {
+            address,
+            allow_trusted_address_checks: single,
+            reject_with: None,
+            skip_xff_append: true,
+        };
+    }
+    let mut last = Detected::default();
+    for detection in &config.original_ip_detections {
+        last = detection.detect(headers, peer);
+        if last.address.is_some() || last.reject_with.is_some() {
+            break;
+        }
+    }
+    last
 }
 
 /// Appends the peer to x-forwarded-for; for a peer on this machine, the machine's own address. The peer of
@@ -145,6 +170,23 @@ fn append_forwarded_for(headers: &mut HeaderMap, peer: &Address, config: &Connec
     let Some(ip) = peer.ip() else { return };
     let address = if ip.ip().is_loopback() { &config.local_address } else { peer };
     headers.append(HeaderId::ForwardedFor, address.as_string_without_port().as_bytes(), ",");
+}
+
+/// Says which port the client asked, unless who is trusted says so.
+fn append_forwarded_port(
+    headers: &mut HeaderMap,
+    connection: &ConnectionImpl,
+    config: &ConnectionManagerConfig,
+) {
+    let Some(port) = connection.local_address().as_ref().and_then(|address| Some(address.ip()?.port()))
+    else {
+        return;
+    };
+    let is_trusted = !config.use_remote_address || config.xff_num_trusted_hops > 0;
+    if !is_trusted || headers.get_all(FORWARDED_PORT).next().is_none() {
+        headers.remove_by_name(FORWARDED_PORT.as_bytes());
+        headers.add(FORWARDED_PORT, port.to_string().as_bytes());
+    }
 }
 
 fn add_identity(headers: &mut HeaderMap, config: &ConnectionManagerConfig) {
@@ -186,34 +228,6 @@ pub(super) fn mutate_response_headers(headers: &mut HeaderMap, request: Option<&
     if !via.is_empty() {
         headers.append(HeaderId::Via, via.as_bytes(), ", ");
     }
-}
-
-/// A version 4 UUID in its text form.
-fn random_uuid() -> [u8; 36] {
-    let random = fastrand::u128(..);
-    let bits = random & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let [first, second, third, last] =
-        [bits >> 96, bits >> 64, bits >> 32, bits].map(|bits| hex_digits(bits as u32));
-    let mut text = [b'-'; 36];
-    text[..8].copy_from_slice(&first);
-    text[9..13].copy_from_slice(&second[..4]);
-    text[14..18].copy_from_slice(&second[4..]);
-    text[19..23].copy_from_slice(&third[..4]);
-    text[24..28].copy_from_slice(&third[4..]);
-    text[28..].copy_from_slice(&last);
-    text
-}
-
-/// A number's digits, all of them worked out at a time.
-#[inline(always)]
-fn hex_digits(number: u32) -> [u8; 8] {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let apart = u64::from(number);
-    let apart = (apart | apart << 16) & 0x0000_ffff_0000_ffff;
-    let apart = (apart | apart << 8) & 0x00ff_00ff_00ff_00ff;
-    let apart = (apart | apart << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-    let is_letter = (apart + 6 * ONES) >> 4 & ONES;
-    (apart + u64::from(b'0') * ONES + is_letter * u64::from(b'a' - 10 - b'0')).to_be_bytes()
 }
 
 /// Why a request with a path like this goes no further.
@@ -291,24 +305,6 @@ mod tests {
     }
 
     #[test]
-    fn uuids_have_their_form() {
-        let text = String::from_utf8(random_uuid().to_vec()).unwrap();
-        let parts: Vec<usize> = text.split('-').map(str::len).collect();
-        assert_eq!(parts, [8, 4, 4, 4, 12]);
-        assert_eq!(&text[14..15], "4");
-        assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"));
-        assert!(text.bytes().all(|b| matches!(b, b'-' | b'0'..=b'9' | b'a'..=b'f')));
-        assert_ne!(random_uuid(), random_uuid());
-    }
-
-    #[test]
-    fn digits_are_those_of_the_number() {
-        for number in [0, 0x0123_4567, 0x89ab_cdef, u32::MAX].into_iter().chain((0..32).map(|bit| 1 << bit)) {
-            assert_eq!(&hex_digits(number), format!("{number:08x}").as_bytes());
-        }
-    }
-
-    #[test]
     fn hop_by_hop_fields_and_what_connection_names_are_removed() {
         let mut h = HeaderMap::new();
         for (name, value) in [
@@ -324,17 +320,5 @@ mod tests {
         assert!(utility::sanitize_connection(&mut h));
         remove_hop_by_hop(&mut h);
         assert_eq!(h.to_string(), "'bar', '2'\n'te', 'trailers'\n");
-    }
-
-    #[test]
-    fn xff_entries_are_counted_from_the_right() {
-        let mut h = HeaderMap::new();
-        let ip = |h: &HeaderMap, skip| address_from_xff(h, skip).0.map(|a| a.as_string_without_port());
-        assert_eq!(ip(&h, 0), None);
-        h.set(HeaderId::ForwardedFor, b"1.1.1.1, 2.2.2.2,bad");
-        assert_eq!(ip(&h, 0), None);
-        assert_eq!(ip(&h, 1).as_deref(), Some("2.2.2.2"));
-        assert_eq!(ip(&h, 2).as_deref(), Some("1.1.1.1"));
-        assert_eq!(ip(&h, 3), None);
     }
 }

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use super::local_reply::LocalReplyConfig;
+use super::proxy_status::ProxyStatusConfig;
+use super::request_id::UuidRequestIdConfig;
 use crate::config::AccessLog;
 use crate::config::address::CidrRange;
+use crate::config::error::ConfigError;
+use crate::config::extension::{Category, TypedConfig};
 use crate::config::protocol_options::{Http1ProtocolOptions, HttpProtocolOptions};
 use crate::config::reader::{EnumTable, MessageReader};
 use crate::config::route::RouteConfiguration;
@@ -87,6 +91,130 @@ message! {
         pub scheme_header_transformation: SchemeHeaderTransformation,
         /// A bad request ends its stream alone, where the connection can go on; default false.
         pub stream_error_on_invalid_http_message: bool,
+        /// What is done to headers before anything else, in order.
+        pub early_header_mutation_extensions: Vec<TypedConfig> => read_early_mutations,
+        /// Where the client's address comes from: the first that finds one. None is `x-forwarded-for`.
+        pub original_ip_detection_extensions: Vec<TypedConfig> => read_ip_detections,
+        /// How requests get their ids.
+        pub request_id_extension: UuidRequestIdConfig => read_request_id,
+        /// Answers that are made here say what went wrong; `None` is not at all.
+        pub proxy_status_config: Option<ProxyStatusConfig>,
+        /// When streams that have not ended are logged.
+        pub access_log_options: AccessLogOptions => read_access_log_options,
+        /// A connection that is old enough is closed behind its next response, and not before.
+        pub http1_safe_max_connection_duration: bool,
+        /// What becomes of `x-forwarded-client-cert`.
+        pub forward_client_cert_details: ForwardClientCertDetails,
+        /// What is said of a client's certificate: there are none yet.
+        pub set_current_client_cert_details: Option<ClientCertDetails>,
+        /// Say in `x-forwarded-port` which port the client asked; default false.
+        pub append_x_forwarded_port: bool,
+        /// Say that this proxy has too much to do: which it never has.
+        pub append_local_overload: bool,
+        /// Without meaning where responses are written as they come, as those of HTTP/1.
+        pub stream_flush_timeout: Option<Duration>,
+    }
+}
+
+fn read_early_mutations(r: &mut MessageReader<'_>, name: &str) -> Result<Vec<TypedConfig>, ConfigError> {
+    r.extensions_of(name, Category::EarlyHeaderMutations)
+}
+
+fn read_ip_detections(r: &mut MessageReader<'_>, name: &str) -> Result<Vec<TypedConfig>, ConfigError> {
+    let detections = r.extensions_of(name, Category::OriginalIpDetections)?;
+    if !detections.is_empty() {
+        let more = [
+            ("use_remote_address", r.opt_bool("use_remote_address")?.unwrap_or(false)),
+            ("xff_num_trusted_hops", r.u32("xff_num_trusted_hops")? > 0),
+        ];
+        for (other, _) in more.iter().filter(|(_, is_set)| *is_set) {
+            r.refuse(name, format!("Original IP detection extensions and {other} may not be mixed"));
+        }
+    }
+    Ok(detections)
+}
+
+fn read_request_id(r: &mut MessageReader<'_>, name: &str) -> Result<UuidRequestIdConfig, ConfigError> {
+    let extension = r.message_with(name, |r| r.opt_typed_config("typed_config", Category::RequestIds))?;
+    match extension.flatten() {
+        Some(config) => Ok((**config.get::<UuidRequestIdConfig>()?).clone()),
+        None => Ok(UuidRequestIdConfig::default()),
+    }
+}
+
+message! {
+    /// When streams that have not ended are logged.
+    #[derive(Eq)]
+    pub struct AccessLogOptions = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions" {
+        /// Each time that so much time has passed.
+        pub access_log_flush_interval: Option<Duration>,
+        /// When their requests have come.
+        pub flush_access_log_on_new_request: bool,
+        /// When they have become tunnels.
+        pub flush_log_on_tunnel_successfully_established: bool,
+    }
+}
+
+/// Two of them may stand in the connection manager itself instead.
+fn read_access_log_options(r: &mut MessageReader<'_>, name: &str) -> Result<AccessLogOptions, ConfigError> {
+    let options: Option<AccessLogOptions> = r.message(name)?;
+    let old = AccessLogOptions {
+        access_log_flush_interval: r.duration("access_log_flush_interval")?,
+        flush_access_log_on_new_request: r.bool("flush_access_log_on_new_request")?,
+        ..AccessLogOptions::default()
+    };
+    if options.is_some() {
+        let both = [
+            ("access_log_flush_interval", old.access_log_flush_interval.is_some()),
+            ("flush_access_log_on_new_request", old.flush_access_log_on_new_request),
+        ];
+        for (other, _) in both.iter().filter(|(_, is_set)| *is_set) {
+            r.refuse(other, format!("Only one of {other} or access_log_options can be specified."));
+        }
+    }
+    Ok(options.unwrap_or(old))
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForwardClientCertDetails {
+    /// It goes.
+    #[default]
+    Sanitize,
+    /// It stays where the client has shown a certificate.
+    ForwardOnly,
+    /// The same, and the client's is told behind it.
+    AppendForward,
+    /// The client's is told instead of it.
+    SanitizeSet,
+    /// It stays.
+    AlwaysForwardOnly,
+}
+
+impl ForwardClientCertDetails {
+    const TABLE: &EnumTable<Self> = &[
+        ("SANITIZE", Self::Sanitize),
+        ("FORWARD_ONLY", Self::ForwardOnly),
+        ("APPEND_FORWARD", Self::AppendForward),
+        ("SANITIZE_SET", Self::SanitizeSet),
+        ("ALWAYS_FORWARD_ONLY", Self::AlwaysForwardOnly),
+    ];
+}
+
+message! {
+    /// What is said of a client's certificate.
+    #[derive(Eq)]
+    pub struct ClientCertDetails = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails" {
+        /// Its subject.
+        pub subject: Option<bool>,
+        /// All of it.
+        pub cert: bool,
+        /// Those that vouch for it, too.
+        pub chain: bool,
+        /// Its names in DNS.
+        pub dns: bool,
+        /// Its URIs.
+        pub uri: bool,
     }
 }
 
@@ -243,4 +371,4 @@ message! {
     }
 }
 
-enum_fields! { CodecType, ServerHeaderTransformation, PathWithEscapedSlashesAction }
+enum_fields! { CodecType, ServerHeaderTransformation, PathWithEscapedSlashesAction, ForwardClientCertDetails }

@@ -6,9 +6,13 @@
 mod active_stream;
 mod config;
 mod conn_manager;
+mod early_header_mutation;
 mod header_mutation;
 mod local_reply;
 mod message;
+mod original_ip_detection;
+mod proxy_status;
+mod request_id;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -27,7 +31,10 @@ use crate::network::{NetworkFilterFactory, NetworkFilterFactoryCb};
 pub use active_stream::ActiveStream;
 pub use config::{ConnectionManagerConfig, WorkerConfig};
 pub use conn_manager::ConnectionManagerImpl;
+pub use early_header_mutation::{EarlyHeaderMutationFactory, HEADER_MUTATION};
 pub use message::{CodecType, HttpConnectionManager, InternalAddressConfig, ServerHeaderTransformation};
+pub use original_ip_detection::{CUSTOM_HEADER, OriginalIpDetectionFactory, XFF};
+pub use request_id::{RequestIdFactory, UUID};
 pub use stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 
 /// The connection manager among the extensions.

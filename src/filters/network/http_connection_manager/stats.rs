@@ -44,6 +44,7 @@ stats_struct! {
             downstream_rq_non_relative_path,
             downstream_rq_overload_close,
             downstream_rq_redirected_with_normalized_path,
+            downstream_rq_rejected_via_ip_detection,
             downstream_rq_response_before_rq_complete,
             downstream_rq_rx_reset,
             downstream_rq_timeout,

@@ -4,6 +4,7 @@
 //! are those of 1.40.
 
 use super::ActiveStream;
+use crate::config::access_log::AccessLogType;
 use crate::filters::http::FilterFactoryCb;
 use crate::filters::http::manager::FilterManagerCallbacks;
 use crate::filters::network::http_connection_manager::header_mutation::{self, BadPath};
@@ -146,13 +147,37 @@ impl ActiveStream {
         }
         if let Some(connection) = manager.connection().filter(|_| is_new) {
             self.passed(Stage::MutateRequestHeaders, 0);
-            let remote =
-                header_mutation::mutate_request_headers(&mut headers.borrow_mut(), &connection, &self.config);
-            self.stream_info().set_downstream_remote_address(Some(remote));
+            let info = self.stream_info();
+            let remote = header_mutation::mutate_request_headers(
+                &mut headers.borrow_mut(),
+                &connection,
+                &self.config,
+                info,
+            );
+            match remote {
+                Ok(remote) => info.set_downstream_remote_address(Some(remote)),
+                Err(status) => {
+                    self.note_request_traits(&headers.borrow());
+                    self.config.stats.downstream_rq_rejected_via_ip_detection.inc();
+                    self.filter_manager.send_local_reply(
+                        status,
+                        "",
+                        None,
+                        "rejecting_because_detection_failed".into(),
+                    );
+                    return;
+                }
+            }
         }
         self.note_request_traits(&headers.borrow());
         let route = self.route();
         self.filter_manager.create_filter_chain();
+        if self.config.access_log_options.flush_access_log_on_new_request {
+            if let Some(route) = &route {
+                self.note_cluster(route);
+            }
+            self.log(AccessLogType::DownstreamStart);
+        }
         if let Some(route) = &route {
             if self.state.upgrade_rejected.get() {
                 self.config.stats.downstream_rq_ws_on_non_ws_route.inc();

@@ -7,13 +7,14 @@ use std::rc::Rc;
 use super::super::message::ServerHeaderTransformation;
 use super::ActiveStream;
 use crate::buffer::Buffer;
+use crate::config::access_log::AccessLogType;
 use crate::envoy_stream_log;
 use crate::event;
 use crate::filters::http::FilterChainFactoryCallbacks;
 use crate::filters::http::manager::{FilterManager, FilterManagerCallbacks, LocalReplyContent};
 use crate::filters::network::http_connection_manager::conn_manager::{ConnectionManagerImpl, DrainState};
 use crate::filters::network::http_connection_manager::header_mutation;
-use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, codes, utility};
 use crate::network::ConnectionImpl;
 use crate::router::{RouteConstSharedPtr, RouteRequest};
 use crate::trace::{Stage, log_stage};
@@ -57,6 +58,9 @@ impl ActiveStream {
         }
         self.passed(Stage::MutateResponseHeaders, 0);
         header_mutation::mutate_response_headers(&mut headers, Some(&self.request_traits), &self.config.via);
+        if let Some(status) = &self.config.proxy_status {
+            status.apply(&mut headers, self.stream_info());
+        }
         if self.config.always_set_request_id_in_response
             && let Some(id) = &*self.request_traits.id.borrow()
         {
@@ -89,6 +93,13 @@ impl ActiveStream {
                 manager.drain_state.set(DrainState::Closing);
             }
             stats.downstream_rq_response_before_rq_complete.inc();
+        }
+    }
+
+    fn is_tunnel_established(&self, response: &HeaderMap) -> bool {
+        match self.request_traits.is_connect.get() {
+            true => codes::is_2xx(response.status()),
+            false => self.request_traits.is_upgrade.get() && utility::is_upgrade(response),
         }
     }
 
@@ -168,6 +179,11 @@ impl FilterManagerCallbacks for ActiveStream {
             headers = headers.borrow()
         );
         self.stream_info().first_downstream_tx_byte_sent.set(Some(event::now()));
+        if self.config.access_log_options.flush_log_on_tunnel_successfully_established
+            && self.is_tunnel_established(&headers.borrow())
+        {
+            self.log(AccessLogType::DownstreamTunnelSuccessfullyEstablished);
+        }
         if let Some(encoder) = self.response_encoder() {
             encoder.encode_headers(headers, end_stream);
         }
