@@ -352,6 +352,7 @@ impl World {
             service_cluster: String::new(),
             service_zone: String::new(),
             service_node: String::new(),
+            health_check_failed: Arc::default(),
             stats: stats.clone(),
         };
         let managers = managers(&bootstrap, &context, &stats, &dispatcher);

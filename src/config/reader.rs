@@ -405,6 +405,17 @@ impl<'a> MessageReader<'a> {
         Ok(entries.iter().map(entry).collect())
     }
 
+    /// The messages in a map field with their keys.
+    pub fn message_map<T: FromMessage>(&mut self, name: &str) -> Result<Vec<(String, T)>, ConfigError> {
+        let entry = self.field(name).and_then(|field| self.context.api().map_entry(field));
+        let type_name = entry.and_then(|entry| Some(entry.field("value")?.type_name)).unwrap_or("");
+        let entries = self.map(name)?.into_iter();
+        let read = |(key, path, value): (&str, _, _)| {
+            Some((key.to_string(), self.read_at(type_name, value, path).ok()?))
+        };
+        Ok(entries.filter_map(read).collect())
+    }
+
     /// A `google.protobuf.Any`: the message's full type name and a reader for its
     /// fields. It has to be present.
     pub fn any(&mut self, name: &str) -> Result<(&'a str, MessageReader<'a>), ConfigError> {

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManager;
@@ -34,6 +35,8 @@ pub struct ServerFactoryContext {
     pub service_zone: String,
     /// The node's name, for x-envoy-downstream-service-node.
     pub service_node: String,
+    /// Whether the admin has the server fail its health checks.
+    pub health_check_failed: Arc<AtomicBool>,
 }
 
 /// What a listener gives to its filters.

@@ -29,6 +29,7 @@ pub static LINKED: Registry = Registry {
         &http::buffer::FACTORY,
         &http::fault::FACTORY,
         &http::header_mutation::FACTORY,
+        &http::health_check::FACTORY,
         &http::local_ratelimit::FACTORY,
         &http::router::FACTORY,
     ],

@@ -36,6 +36,7 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
     let clusters = &bootstrap.static_resources.clusters;
     let cluster_manager =
         ClusterManagerImpl::new(clusters, &stats, &tls, &runtime).map_err(|error| vec![error])?;
+    let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
     let context = ServerFactoryContext {
         cluster_manager: cluster_manager.handle(),
         runtime,
@@ -45,9 +46,9 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
         service_cluster,
         service_zone: String::new(),
         service_node: String::new(),
+        health_check_failed: drain_manager.health_check_failed().clone(),
         stats,
     };
-    let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
     let init_manager = ManagerImpl::new("Server");
     let mut taken = TakenAddresses::default();
     let mut errors = Vec::new();

@@ -68,7 +68,7 @@ impl DrainProgress {
 /// Shared by all threads: a drain is started by the main thread and asked about by workers.
 pub struct DrainManagerImpl {
     settings: DrainSettings,
-    health_check_failed: AtomicBool,
+    health_check_failed: Arc<AtomicBool>,
     inbound: Arc<DrainProgress>,
     all: Arc<DrainProgress>,
 }
@@ -78,10 +78,15 @@ impl DrainManagerImpl {
     pub fn new(drain_time: Duration, strategy: DrainStrategy) -> Arc<Self> {
         Arc::new(DrainManagerImpl {
             settings: DrainSettings { drain_time: drain_time.as_secs(), strategy },
-            health_check_failed: AtomicBool::new(false),
+            health_check_failed: Arc::default(),
             inbound: Arc::default(),
             all: Arc::default(),
         })
+    }
+
+    /// Whether the server fails its health checks.
+    pub fn health_check_failed(&self) -> &Arc<AtomicBool> {
+        &self.health_check_failed
     }
 
     /// The server fails, or passes again, its health checks.

@@ -116,6 +116,7 @@ impl InstanceImpl {
         envoy_log!(Config, info, "loading {} cluster(s)", clusters);
         let cluster_manager =
             ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats_store, &tls, &runtime)?;
+        let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
         let context = ServerFactoryContext {
             stats: stats_store.clone(),
             cluster_manager: cluster_manager.handle(),
@@ -130,6 +131,7 @@ impl InstanceImpl {
             service_cluster,
             service_node: or_else(&options.service_node, &bootstrap.node.id),
             service_zone: or_else(&options.service_zone, &bootstrap.node.locality.zone),
+            health_check_failed: drain_manager.health_check_failed().clone(),
         };
         let watchdogs = &bootstrap.watchdogs;
         let main_thread_guard_dog =
@@ -140,7 +142,7 @@ impl InstanceImpl {
             listener_manager: ListenerManagerImpl::new(&stats_store, workers, &init_manager),
             init_manager,
             run_helper: RefCell::default(),
-            drain_manager: DrainManagerImpl::new(options.drain_time, options.drain_strategy),
+            drain_manager,
             handler: ConnectionHandlerImpl::new("main_thread", &dispatcher),
             start,
             start_time: SystemTime::now(),

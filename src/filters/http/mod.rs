@@ -8,6 +8,7 @@ pub mod buffer;
 mod factory;
 pub mod fault;
 pub mod header_mutation;
+pub mod health_check;
 pub mod local_ratelimit;
 pub mod manager;
 pub mod router;

@@ -102,6 +102,7 @@ fn all_that_is_wrong_is_found_fields_first() {
         "buffer.v3.Buffer",
         "fault.v3.HTTPFault",
         "header_mutation.v3.HeaderMutation",
+        "health_check.v3.HealthCheck",
         "local_ratelimit.v3.LocalRateLimit",
         "router.v3.Router",
     ];

@@ -61,6 +61,7 @@ impl Fixture {
             service_cluster: String::new(),
             service_zone: String::new(),
             service_node: String::new(),
+            health_check_failed: Arc::default(),
             stats: store.clone(),
         };
         let init_manager = ManagerImpl::new("Server");

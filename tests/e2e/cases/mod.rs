@@ -14,6 +14,7 @@ mod fault;
 mod faults;
 mod forwarded;
 mod guard_dog;
+mod health_check;
 mod http10;
 mod http_filters;
 mod informational;

@@ -64,9 +64,18 @@ pub struct Admin {
 impl Admin {
     /// Gets a page; `None` if the interface does not answer (yet).
     pub fn get(&self, path: &str) -> Option<ParsedReply> {
+        self.ask("GET", path)
+    }
+
+    /// Asks for something to be done; `None` as for [`Admin::get`].
+    pub fn post(&self, path: &str) -> Option<ParsedReply> {
+        self.ask("POST", path)
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Option<ParsedReply> {
         let mut stream = TcpStream::connect(self.address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).ok()?;

@@ -56,6 +56,7 @@ pub struct Pairs {
     log_format: Option<String>,
     /// In all; `None` for one of each request.
     log_lines: Option<usize>,
+    post: Option<&'static str>,
 }
 
 impl Pairs {
@@ -108,6 +109,12 @@ impl Pairs {
         self
     }
 
+    /// The admin is asked for this before.
+    pub fn post(mut self, path: &'static str) -> Pairs {
+        self.post = Some(path);
+        self
+    }
+
     /// How an answer is cut into chunks does not count.
     pub fn whole(mut self) -> Pairs {
         self.whole = true;
@@ -143,6 +150,7 @@ impl Pairs {
             whole: false,
             log_format: None,
             log_lines: None,
+            post: None,
         }
     }
 
@@ -233,6 +241,9 @@ impl Pairs {
         }
         let cases: Vec<&Case> = cases.iter().collect();
         let site = Site::start_over(kind, &cases, Launch::default(), &self.bootstrap);
+        if let Some(path) = self.post {
+            site.proxy.admin.post(path).expect("the admin's answer");
+        }
         let got = |seen: &Seen| seen.upstreams.iter().flat_map(|u| u.received.clone()).collect::<Vec<u8>>();
         let mut before = vec![0; CLUSTERS];
         let mut outcomes = Vec::new();

@@ -505,6 +505,7 @@ impl Fixture {
             service_cluster: String::new(),
             service_zone: String::new(),
             service_node: String::new(),
+            health_check_failed: Arc::default(),
             stats: stats.clone(),
         };
         let config = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).unwrap();
