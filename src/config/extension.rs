@@ -31,6 +31,8 @@ pub enum Category {
     OriginalIpDetections,
     /// How requests get their ids.
     RequestIds,
+    /// How the names of fields are written.
+    StatefulHeaderFormatters,
     /// What a route says to one of those; of legate's alone.
     RouteFilterConfigs,
     /// Filters on accepted sockets.
@@ -49,7 +51,7 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 14] = [
+    pub const ALL: [Category; 15] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
@@ -59,6 +61,7 @@ impl Category {
         Category::Formatters,
         Category::EarlyHeaderMutations,
         Category::OriginalIpDetections,
+        Category::StatefulHeaderFormatters,
         Category::LoadBalancingPolicies,
         Category::RequestIds,
         Category::RetryHostPredicates,
@@ -77,6 +80,7 @@ impl Category {
             Category::HttpFilters => "envoy.filters.http",
             Category::OriginalIpDetections => "envoy.http.original_ip_detection",
             Category::RequestIds => "envoy.request_id",
+            Category::StatefulHeaderFormatters => "envoy.http.stateful_header_formatters",
             Category::RouteFilterConfigs => "envoy.filters.http.route",
             Category::ListenerFilters => "envoy.filters.listener",
             Category::NetworkFilters => "envoy.filters.network",

@@ -52,7 +52,7 @@ pub use cluster::Cluster;
 pub use error::{ConfigError, ConfigErrors};
 pub use extension::{Extensions, NoExtensions, TypedConfig};
 pub use listener::{Filter, FilterChain, Listener, ListenerFilter};
-pub use protocol_options::HeadersWithUnderscoresAction;
+pub use protocol_options::{HeaderKeyFormat, HeadersWithUnderscoresAction};
 pub use reader::UnknownFields;
 pub use route::{Action, PathMatch, Route, RouteConfiguration, VirtualHost};
 

@@ -2,6 +2,7 @@
 //! `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`.
 
 use super::error::ConfigError;
+use super::extension::Category;
 use super::reader::{EnumTable, FromMessage, MessageReader};
 use crate::{enum_fields, message};
 use std::time::Duration;
@@ -65,6 +66,49 @@ message! {
         /// Whether an invalid message resets only its stream; `None` leaves it to
         /// the connection manager's own setting, whose default is false.
         pub override_stream_error_on_invalid_http_message: Option<bool>,
+        /// How names of fields are written; `None` is in lower case.
+        pub header_key_format: Option<HeaderKeyFormat> => read_key_format,
+    }
+}
+
+/// How names of fields are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderKeyFormat {
+    /// Each word begins with a large letter.
+    ProperCaseWords,
+    /// As they came: `envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig`.
+    PreserveCase {
+        /// A response keeps its reason phrase, too.
+        forward_reason_phrase: bool,
+        /// Names that did not come are written in proper case.
+        proper_case_on_envoy_headers: bool,
+    },
+}
+
+fn read_key_format(r: &mut MessageReader<'_>, name: &str) -> Result<Option<HeaderKeyFormat>, ConfigError> {
+    let format =
+        r.message_with(name, |r| match r.exactly_one(&["proper_case_words", "stateful_formatter"])? {
+            "proper_case_words" => {
+                r.message_with("proper_case_words", |_| Ok(()))?;
+                Ok(Some(HeaderKeyFormat::ProperCaseWords))
+            }
+            name => {
+                let formatter = r.extension(name, Category::StatefulHeaderFormatters)?;
+                formatter.map(|formatter| Ok(**formatter.get::<HeaderKeyFormat>()?)).transpose()
+            }
+        })?;
+    Ok(format.flatten())
+}
+
+impl FromMessage for HeaderKeyFormat {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        const ON_ENVOY_HEADERS: &EnumTable<bool> = &[("DEFAULT", false), ("PROPER_CASE", true)];
+        Ok(HeaderKeyFormat::PreserveCase {
+            forward_reason_phrase: r.bool("forward_reason_phrase")?,
+            proper_case_on_envoy_headers: r
+                .enumeration("formatter_type_on_envoy_headers", ON_ENVOY_HEADERS)?
+                .unwrap_or(false),
+        })
     }
 }
 

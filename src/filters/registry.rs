@@ -11,8 +11,10 @@ use super::network::http_connection_manager::{
     self, EarlyHeaderMutationFactory, OriginalIpDetectionFactory, RequestIdFactory,
 };
 use crate::access_log::{self, AccessLogInstanceFactory, ExtensionFilterFactory};
-use crate::config::extension::{Category, Extensions, TypedFactory};
+use crate::config::HeaderKeyFormat;
+use crate::config::extension::{Category, Extensions, Factory, TypedFactory};
 use crate::formatter::CommandParserFactory;
+use crate::http::http1::PRESERVE_CASE;
 use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
 use crate::upstream::load_balancer::{self, LoadBalancerFactory};
 use crate::upstream::retry::{self, RetryHostPredicateFactory};
@@ -35,6 +37,7 @@ pub static LINKED: Registry = Registry {
     ],
     original_ip_detections: &[&http_connection_manager::CUSTOM_HEADER, &http_connection_manager::XFF],
     request_ids: &[&http_connection_manager::UUID],
+    stateful_header_formatters: &[&PRESERVE_CASE],
     listener_filters: &[],
     network_filters: &[&http_connection_manager::FACTORY],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
@@ -62,6 +65,8 @@ pub struct Registry {
     pub original_ip_detections: &'static [&'static OriginalIpDetectionFactory],
     /// How requests get their ids.
     pub request_ids: &'static [&'static RequestIdFactory],
+    /// How the names of fields are written.
+    pub stateful_header_formatters: &'static [&'static Factory<HeaderKeyFormat>],
     /// Filters on accepted sockets.
     pub listener_filters: &'static [&'static NamedListenerFilterConfigFactory],
     /// Filters on connections.
@@ -86,6 +91,7 @@ impl Extensions for Registry {
             Category::EarlyHeaderMutations => upcast(self.early_header_mutations),
             Category::OriginalIpDetections => upcast(self.original_ip_detections),
             Category::RequestIds => upcast(self.request_ids),
+            Category::StatefulHeaderFormatters => upcast(self.stateful_header_formatters),
             Category::HttpFilters => upcast(self.http_filters),
             Category::RouteFilterConfigs => {
                 let of_routes = self.http_filters.iter().filter_map(|filter| filter.route_factory());

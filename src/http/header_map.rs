@@ -15,6 +15,7 @@ use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 
 use super::headers::{COUNT, HeaderId, LONGEST, Repeat};
+use super::http1::OriginalNames;
 use crate::buffer::Writer;
 
 /// Headers shared between the stages of one stream.
@@ -87,6 +88,8 @@ pub struct HeaderMap {
     live: usize,
     /// Bytes of the arena that no field uses.
     wasted: usize,
+    /// How the names were written, for who is to write them so again.
+    original_names: Option<Rc<OriginalNames>>,
 }
 
 impl Default for HeaderMap {
@@ -102,7 +105,7 @@ impl HeaderMap {
         let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
         let (arena, entries) =
             pooled.unwrap_or_else(|| (Vec::with_capacity(NEW_ARENA), Vec::with_capacity(NEW_ENTRIES)));
-        HeaderMap { arena, entries, first: [NONE; COUNT], live: 0, wasted: 0 }
+        HeaderMap { arena, entries, first: [NONE; COUNT], live: 0, wasted: 0, original_names: None }
     }
 
     /// Wraps the map for sharing.
@@ -380,6 +383,14 @@ impl HeaderMap {
         self.compact();
     }
 
+    pub(super) fn original_names(&self) -> Option<&OriginalNames> {
+        self.original_names.as_deref()
+    }
+
+    pub(super) fn set_original_names(&mut self, names: Rc<OriginalNames>) {
+        self.original_names = Some(names);
+    }
+
     /// Removes the fields whose names are `unwanted`.
     pub fn remove_if(&mut self, unwanted: impl Fn(&[u8]) -> bool) {
         for i in 0..self.entries.len() {
@@ -494,6 +505,7 @@ impl Clone for HeaderMap {
         copy.entries.extend_from_slice(&self.entries);
         copy.first = self.first;
         (copy.live, copy.wasted) = (self.live, self.wasted);
+        copy.original_names.clone_from(&self.original_names);
         copy
     }
 }

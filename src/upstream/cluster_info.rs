@@ -11,6 +11,7 @@ use super::{
     ClusterMembershipStats, ClusterName, ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority,
 };
 use crate::config::ConfigError;
+use crate::config::HeaderKeyFormat;
 use crate::config::address::SocketAddress;
 use crate::config::cluster::Cluster;
 use crate::config::core::TcpKeepalive;
@@ -185,6 +186,11 @@ impl ClusterInfoImpl {
     /// Whether HTTP/1 trailers are passed on.
     pub fn enable_trailers(&self) -> bool {
         self.config.http_protocol_options.http_protocol_options.enable_trailers
+    }
+
+    /// How the names of fields are written.
+    pub fn header_key_format(&self) -> Option<HeaderKeyFormat> {
+        self.config.http_protocol_options.http_protocol_options.header_key_format
     }
 
     /// Whether to speak to the hosts what the downstream speaks.

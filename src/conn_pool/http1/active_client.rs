@@ -57,7 +57,12 @@ impl ActiveClient {
             max_bytes: MAX_RESPONSE_HEADERS_BYTES,
             max_count: cluster.max_response_headers_count() as usize,
         };
-        let codec = ClientConnectionImpl::new(connection.connection(), limits, cluster.enable_trailers());
+        let codec = ClientConnectionImpl::new(
+            connection.connection(),
+            limits,
+            cluster.enable_trailers(),
+            cluster.header_key_format(),
+        );
         trace::instant(Stage::CodecClientProd, Some(connection.id()), 0, 0, 0);
         let client = Rc::new_cyclic(|weak: &Weak<ActiveClient>| {
             let callbacks: Weak<dyn CodecClientCallbacks> = weak.clone();

@@ -10,7 +10,9 @@ use super::chunk::ChunkDecoder;
 use super::connection::{CodecStream, ConnectionImpl, Decoded, Head, State};
 use super::encoder::MessageEncoder;
 use super::head::{self, HeadError, HeadLimits, StatusLine};
+use super::header_key_format;
 use crate::buffer::Buffer;
+use crate::config::HeaderKeyFormat;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::codes;
@@ -32,6 +34,7 @@ pub struct ClientConnectionImpl {
     weak: Weak<ClientConnectionImpl>,
     base: ConnectionImpl,
     enable_trailers: bool,
+    header_key_format: Option<HeaderKeyFormat>,
     pending_response: RefCell<Option<PendingResponse>>,
 }
 
@@ -61,11 +64,13 @@ impl ClientConnectionImpl {
         connection: &Rc<network::ConnectionImpl>,
         limits: HeadLimits,
         enable_trailers: bool,
+        header_key_format: Option<HeaderKeyFormat>,
     ) -> Rc<Self> {
         Rc::new_cyclic(|weak| ClientConnectionImpl {
             weak: weak.clone(),
             base: ConnectionImpl::new(connection, limits),
             enable_trailers,
+            header_key_format,
             pending_response: RefCell::default(),
         })
     }
@@ -124,7 +129,7 @@ impl ClientConnectionImpl {
     }
 
     fn decode_head(&self, data: &mut Buffer, head: Head<StatusLine>) -> Result<(), DecodeError> {
-        self.base.take_head(data, &head, Stage::ClientHeadersComplete);
+        self.base.take_head(data, &head, self.header_key_format, Stage::ClientHeadersComplete);
         self.on_headers_complete(head.headers, head.line)
     }
 
@@ -358,6 +363,7 @@ impl StreamEncoder for RequestEncoder {
             };
             self.asks_for.set(asks_for);
             self.encoder.encode_request_head(output, &headers, end_stream, asks_for != AsksFor::Response);
+            header_key_format::apply(codec.header_key_format, &headers, output);
             let conn = Some(codec.base.id());
             trace::instant(Stage::EncodeRequestHead, conn, 0, output.len() as u64, end_stream.into());
         });

@@ -10,7 +10,9 @@ use std::rc::{Rc, Weak};
 use super::body::BodyState;
 use super::chunk::ChunkStatus;
 use super::head::{self, HeadError, HeadLimits, HeadScanner};
+use super::header_key_format;
 use crate::buffer::Buffer;
+use crate::config::HeaderKeyFormat;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::{HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks, StreamResetReason};
@@ -235,8 +237,17 @@ impl ConnectionImpl {
     }
 
     /// Takes a head that was read out of `data`, and records `stage`.
-    pub(super) fn take_head<L>(&self, data: &mut Buffer, head: &Head<L>, stage: Stage) {
+    pub(super) fn take_head<L>(
+        &self,
+        data: &mut Buffer,
+        head: &Head<L>,
+        format: Option<HeaderKeyFormat>,
+        stage: Stage,
+    ) {
         let bytes = &data.front()[..head.length];
+        if format.is_some() {
+            header_key_format::remember(format, bytes, &mut head.headers.borrow_mut());
+        }
         head::on_headers_complete(self.id, bytes, head.headers.borrow().len(), stage);
         data.drain(head.length);
     }

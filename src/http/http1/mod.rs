@@ -13,6 +13,7 @@ mod connection;
 mod encoder;
 mod fields;
 mod head;
+mod header_key_format;
 mod request_head;
 mod server;
 #[cfg(test)]
@@ -21,4 +22,6 @@ mod tests;
 pub use client::ClientConnectionImpl;
 pub use codec_stats::CodecStats;
 pub use head::HeadLimits;
+pub(super) use header_key_format::OriginalNames;
+pub use header_key_format::PRESERVE_CASE;
 pub use server::{Http1Settings, ServerCodecConfig, ServerConnectionImpl};

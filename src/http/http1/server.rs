@@ -10,9 +10,10 @@ use super::codec_stats::CodecStats;
 use super::connection::{CodecStream, ConnectionImpl, Decoded, Head, State};
 use super::encoder::MessageEncoder;
 use super::head::{self, HeadError, HeadLimits, RequestLine};
+use super::header_key_format;
 use super::request_head::{self, RequestHead};
 use crate::buffer::Buffer;
-use crate::config::HeadersWithUnderscoresAction;
+use crate::config::{HeaderKeyFormat, HeadersWithUnderscoresAction};
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::codes;
@@ -38,6 +39,8 @@ pub struct Http1Settings {
     pub enable_trailers: bool,
     /// Whether Content-Length beside `Transfer-Encoding: chunked` is dropped instead of refused.
     pub allow_chunked_length: bool,
+    /// How the names of fields are written.
+    pub header_key_format: Option<HeaderKeyFormat>,
     /// What is done with fields whose names have underscores.
     pub headers_with_underscores_action: HeadersWithUnderscoresAction,
 }
@@ -51,6 +54,7 @@ impl Default for Http1Settings {
             default_host_for_http_10: String::new(),
             enable_trailers: false,
             allow_chunked_length: false,
+            header_key_format: None,
             headers_with_underscores_action: HeadersWithUnderscoresAction::Allow,
         }
     }
@@ -176,7 +180,12 @@ impl ServerConnectionImpl {
 
     /// Passes a head on; true where the message is complete with it.
     fn decode_head(&self, data: &mut Buffer, head: Head<RequestLine>) -> Result<bool, HeadError> {
-        self.base.take_head(data, &head, Stage::ServerHeadersComplete);
+        self.base.take_head(
+            data,
+            &head,
+            self.config.settings.header_key_format,
+            Stage::ServerHeadersComplete,
+        );
         self.base.protocol.set(head.line.protocol);
         if let Some(request) = &*self.active_request.borrow() {
             request.response_to_head.set(head.line.is_head);
@@ -426,6 +435,7 @@ impl StreamEncoder for ActiveRequest {
                 tunnel,
                 (protocol, as_http_10),
             );
+            header_key_format::apply(codec.config.settings.header_key_format, &headers, output);
             let (conn, length) = (Some(codec.base.id()), output.len() as u64);
             trace::instant(Stage::EncodeResponseHead, conn, 0, length, end_stream.into());
             if end_stream {
@@ -457,7 +467,9 @@ impl StreamEncoder for ActiveRequest {
         self.send(false, |codec, output| {
             let status = trace::detail(|| headers.borrow().status().into());
             trace::instant(Stage::EncodeInterimHead, Some(codec.base.id()), 0, status, 0);
-            self.encoder.encode_1xx_head(output, &headers.borrow(), codec.writes_http_10());
+            let headers = headers.borrow();
+            self.encoder.encode_1xx_head(output, &headers, codec.writes_http_10());
+            header_key_format::apply(codec.config.settings.header_key_format, &headers, output);
         });
     }
 

@@ -290,3 +290,52 @@ fn access_log_options() {
             .run();
     }
 }
+
+/// What a cluster has that speaks HTTP/1 so.
+fn http1(options: Value) -> Value {
+    json!({"typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http_protocol_options": options}}}})
+}
+
+#[test]
+fn names_of_fields() {
+    let preserve = |config: Value| {
+        json!({"header_key_format": {"stateful_formatter":
+        extension("p", "http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", config)}})
+    };
+    let proper = json!({"header_key_format": {"proper_case_words": {}}});
+    let both = json!({"forward_reason_phrase": true, "formatter_type_on_envoy_headers": "PROPER_CASE"});
+    for (down, up) in [
+        (proper.clone(), json!({})),
+        (json!({}), proper.clone()),
+        (proper.clone(), proper.clone()),
+        (preserve(json!({})), preserve(json!({}))),
+        (preserve(json!({})), json!({})),
+        (json!({}), preserve(json!({}))),
+        (preserve(both.clone()), preserve(both)),
+        (preserve(json!({"forward_reason_phrase": true})), proper),
+    ] {
+        let mut options = with_routes(json!({"http_protocol_options": down}));
+        options["route_config"]["request_headers_to_add"] =
+            json!([{"header": {"key": "X-Added", "value": "1"}}]);
+        options["route_config"]["response_headers_to_add"] =
+            json!([{"header": {"key": "X-Added", "value": "1"}}]);
+        options["route_config"]["virtual_hosts"][0]["routes"][4]["route"]["cluster"] = "case0".into();
+        let answers = [
+            "HTTP/1.1 200 Fine So\r\nX-aB: 1\r\nCONTENT-LENGTH: 2\r\nx-AB: 2\r\nX-B_c.d: 1\r\n\r\nok",
+            "HTTP/1.1 404\r\nEtag: X-Y: z\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 204 x\r\n\r\n",
+        ];
+        for answer in answers {
+            Pairs::new(options.clone())
+                .cluster(http1(up.clone()))
+                .answer(answer)
+                .raw("GET /up HTTP/1.1\r\nHOST: h\r\nX-Foo: a\r\nx-FOO: b\r\nX-9a-b_c!d: X: y\r\nConnection: close\r\nX-Forwarded-Proto: http\r\n\r\n".into())
+                .raw("POST /up HTTP/1.1\r\nhost: h\r\nCONNECTION: close\r\n\r\n".into())
+                .raw("HEAD /none HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".into())
+                .get("h", "/direct", "")
+                .run();
+        }
+    }
+}

@@ -80,8 +80,12 @@ pub fn expand(text: &[u8]) -> Vec<u8> {
 pub fn normalize(bytes: &[u8]) -> Vec<u8> {
     let mut result = Vec::with_capacity(bytes.len());
     for line in bytes.split_inclusive(|&b| b == b'\n') {
-        let replaced = line.strip_suffix(b"\r\n").and_then(normal_line);
-        result.extend_from_slice(replaced.unwrap_or(line));
+        let name = line.iter().position(|&b| b == b':').unwrap_or(line.len());
+        // Names are told as they are written.
+        let known = [&line[..name].to_ascii_lowercase(), &line[name..]].concat();
+        result.extend_from_slice(&line[..name]);
+        let replaced = known.strip_suffix(b"\r\n").and_then(normal_line);
+        result.extend_from_slice(replaced.map_or(&line[name..], |normal| &normal[name..]));
     }
     result
 }

@@ -242,6 +242,7 @@ impl ConnectionManagerConfig {
                     default_host_for_http_10: http1.default_host_for_http_10.clone(),
                     enable_trailers: http1.enable_trailers,
                     allow_chunked_length: http1.allow_chunked_length,
+                    header_key_format: http1.header_key_format,
                     headers_with_underscores_action: common.headers_with_underscores_action,
                 },
                 stats: CodecStats::new(&server.stats.root_scope().create_scope("http1.")),
