@@ -8,6 +8,7 @@ mod codec_client;
 mod codec_helper;
 pub mod codes;
 mod date_provider;
+pub mod grpc_timeout;
 mod header_map;
 mod header_name;
 pub mod header_utility;

@@ -17,6 +17,7 @@ use crate::config::ConfigError;
 use crate::config::route::{HeaderRules, PerFilterConfig, RouteConfiguration};
 use crate::http::HeaderId;
 use crate::runtime::LoaderImpl;
+use crate::stats::Scope;
 
 /// A table; the default one has no routes.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(super) struct Level<'a> {
     pub max_direct_body: u32,
     pub context: Option<RouteFactoryContext<'a>>,
     pub retries: Retries,
+    /// Of the statistics of a virtual host.
+    pub host_scope: Option<&'a Scope>,
 }
 
 impl<'a> Level<'a> {
@@ -110,6 +113,7 @@ impl ConfigImpl {
             max_direct_body: config.max_direct_response_body_size_bytes,
             context,
             retries: Retries::default(),
+            host_scope: None,
         };
         let here = none.with(&config.headers, &config.typed_per_filter_config)?;
         for (i, host) in config.virtual_hosts.iter().enumerate() {

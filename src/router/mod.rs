@@ -10,6 +10,7 @@ mod header_mutations;
 mod header_parser;
 mod path_index;
 mod per_filter_config;
+mod request_stats;
 mod retry_policy;
 mod rewrite;
 mod route;
@@ -17,6 +18,7 @@ mod route_config_provider;
 mod route_match;
 mod shadow_policy;
 mod snapshot;
+mod virtual_cluster;
 mod virtual_host;
 
 use crate::http::HeaderMap;
@@ -29,6 +31,7 @@ pub use per_filter_config::{
     OfTable, RouteFactoryContext, RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory,
     RouteSpecificFilterConfigOfTable,
 };
+pub use request_stats::{RequestCounters, RequestCounting, RequestStats};
 pub use retry_policy::{RetryOn, RetryPolicyImpl};
 pub use rewrite::update_authority;
 pub use route::{RouteEntry, RouteImpl};

@@ -11,11 +11,12 @@ use super::config::{Level, Retries};
 use super::direct_response::DirectResponseEntry;
 use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::PerFilterConfigs;
+use super::request_stats::RequestStats;
 use super::retry_policy::RetryPolicyImpl;
 use super::route_match::RouteMatch;
 use super::shadow_policy::ShadowPolicy;
 use crate::config::ConfigError;
-use crate::config::route::{self, Action, HostRewrite, PathRewrite};
+use crate::config::route::{self, Action, HostRewrite, MaxStreamDuration, PathRewrite};
 use crate::http::HeaderMap;
 use crate::upstream::{ClusterName, ResourcePriority};
 
@@ -27,6 +28,8 @@ pub struct RouteImpl {
     action: RouteAction,
     pub(super) headers: HeaderParsersOfLevels,
     pub(super) per_filter_configs: PerFilterConfigs,
+    /// What is counted of its requests.
+    stats: Option<Box<RequestStats>>,
 }
 
 #[derive(Debug)]
@@ -49,10 +52,23 @@ pub struct RouteEntry {
     pub cluster_not_found_response_code: u16,
     /// The time for the whole response once the request is complete; zero is none.
     pub timeout: Duration,
+    /// How long a stream may last.
+    pub max_stream_duration: Option<Box<MaxStreamDuration>>,
+    /// How long requests of gRPC may wait.
+    pub grpc_timeout: Option<Box<GrpcTimeout>>,
     /// Overrides the stream idle timeout; zero turns it off.
     pub idle_timeout: Option<Duration>,
     /// Which circuit breakers apply.
     pub priority: ResourcePriority,
+}
+
+/// How long requests of gRPC may wait, which they say themselves.
+#[derive(Debug)]
+pub struct GrpcTimeout {
+    /// No longer than this, but for zero.
+    pub max: Duration,
+    /// What is taken off.
+    pub offset: Duration,
 }
 
 impl RouteEntry {
@@ -68,6 +84,8 @@ impl RouteEntry {
             retries: Retries::default(),
             cluster_not_found_response_code: 503,
             timeout,
+            max_stream_duration: None,
+            grpc_timeout: None,
             idle_timeout: None,
             priority: ResourcePriority::Default,
         }
@@ -149,6 +167,10 @@ impl RouteImpl {
                 append_x_forwarded_host: route.append_x_forwarded_host,
                 cluster_not_found_response_code: route.cluster_not_found_response_code,
                 timeout: route.timeout,
+                max_stream_duration: route.max_stream_duration.clone().map(Box::new),
+                grpc_timeout: (route.max_grpc_timeout).map(|max| {
+                    Box::new(GrpcTimeout { max, offset: route.grpc_timeout_offset.unwrap_or_default() })
+                }),
                 idle_timeout: route.idle_timeout,
                 priority: route.priority.into(),
             })),
@@ -163,6 +185,9 @@ impl RouteImpl {
             name: config.name.clone(),
             route_match: RouteMatch::new(&config.route_match, runtime),
             action,
+            stats: here.host_scope.filter(|_| !config.stat_prefix.is_empty()).map(|host| {
+                Box::new(RequestStats::new(&host.create_scope(&format!("route.{}.", config.stat_prefix))))
+            }),
             headers: here.headers,
             per_filter_configs: here.per_filter_configs,
         })
@@ -184,12 +209,19 @@ impl RouteImpl {
             action: RouteAction::DirectResponse(DirectResponseEntry::of_ssl_redirect()),
             headers: HeaderParsersOfLevels::default(),
             per_filter_configs: PerFilterConfigs::default(),
+            stats: None,
         }
     }
 
     /// The route's name; may be empty.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is counted of its requests, where that is asked for.
+    #[inline]
+    pub fn stats(&self) -> Option<&RequestStats> {
+        self.stats.as_deref()
     }
 
     pub(super) fn route_match(&self) -> &RouteMatch {

@@ -5,6 +5,7 @@ use super::config::{Level, Retries};
 use super::path_index::PathIndex;
 use super::retry_policy::RetryPolicyImpl;
 use super::route::RouteImpl;
+use super::virtual_cluster::VirtualClusters;
 use crate::config::ConfigError;
 use crate::config::route::{self, TlsRequirementType};
 use crate::http::HeaderId;
@@ -19,6 +20,7 @@ pub struct VirtualHostImpl {
     include_request_attempt_count: bool,
     include_attempt_count_in_response: bool,
     include_is_timeout_retry_header: bool,
+    virtual_clusters: VirtualClusters,
 }
 
 /// What a virtual host has for a request.
@@ -43,6 +45,11 @@ impl VirtualHostImpl {
                 .is_some_and(|policy| policy.hedge_on_per_try_timeout),
             buffer_limit: config.per_request_buffer_limit_bytes,
         };
+        let is_counted = !config.virtual_clusters.is_empty()
+            || config.routes.iter().any(|route| !route.stat_prefix.is_empty());
+        let scope = (here.context.filter(|_| is_counted))
+            .map(|context| context.stats.root_scope().create_scope(&format!("vhost.{}.", config.name)));
+        here.host_scope = scope.as_ref();
         let route =
             |(i, route)| RouteImpl::new(route, &here).map_err(|error| error.within(&format!("routes[{i}]")));
         let routes: Vec<_> = config.routes.iter().enumerate().map(route).collect::<Result<_, _>>()?;
@@ -54,6 +61,7 @@ impl VirtualHostImpl {
             include_request_attempt_count: config.include_request_attempt_count,
             include_attempt_count_in_response: config.include_attempt_count_in_response,
             include_is_timeout_retry_header: config.include_is_timeout_retry_header,
+            virtual_clusters: VirtualClusters::new(&config.virtual_clusters, scope.as_ref()),
         })
     }
 
@@ -67,6 +75,7 @@ impl VirtualHostImpl {
             include_request_attempt_count: false,
             include_attempt_count_in_response: false,
             include_is_timeout_retry_header: false,
+            virtual_clusters: VirtualClusters::default(),
         }
     }
 
@@ -93,6 +102,10 @@ impl VirtualHostImpl {
     /// Whether a try says to the upstream if it follows one whose time was over.
     pub fn include_is_timeout_retry_header(&self) -> bool {
         self.include_is_timeout_retry_header
+    }
+
+    pub(super) fn virtual_clusters(&self) -> &VirtualClusters {
+        &self.virtual_clusters
     }
 
     /// The first route that takes this request (Envoy: `getRouteFromEntries`).

@@ -4,7 +4,7 @@
 //! per response. Here the counters of a status are looked up when it is first seen in a cluster, and
 //! kept: per hundred statuses a short list that only grows, read without a lock.
 //!
-//! Left out: statistics of virtual clusters and of alternative names (`x-envoy-upstream-alt-stat-name`).
+//! Those of virtual clusters and of routes are of the same make. Left out: statistics of alternative names (`x-envoy-upstream-alt-stat-name`).
 
 use std::sync::OnceLock;
 
@@ -112,6 +112,11 @@ impl CodeStats {
     /// Counts a response in one category only.
     pub fn charge_basic(&self, category: CodeStatsCategory, status: u16) {
         self.count(self.entry(status), category);
+    }
+
+    /// Records how long a response took in one category only, that of all.
+    pub fn charge_basic_timing(&self, milliseconds: u64) {
+        self.time(All).record(milliseconds);
     }
 
     /// Records how long a response took, in milliseconds.

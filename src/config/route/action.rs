@@ -29,6 +29,14 @@ message! {
         /// Instead of the connection manager's `stream_idle_timeout`; zero switches
         /// it off.
         pub idle_timeout: Option<Duration>,
+        /// For the stream as a whole; `None` leaves it to the connection manager.
+        pub max_stream_duration: Option<MaxStreamDuration>,
+        /// Requests of gRPC say themselves for how long they wait, up to this; zero is for any time.
+        pub max_grpc_timeout: Option<Duration>,
+        /// What is taken off that.
+        pub grpc_timeout_offset: Option<Duration>,
+        /// Without meaning where responses are written as they come, as those of HTTP/1.
+        pub flush_timeout: Option<Duration>,
         /// Whether requests are tried again.
         pub retry_policy: Option<RetryPolicy>,
         /// Whether a try whose time is over goes on.
@@ -39,6 +47,19 @@ message! {
         pub request_mirror_policies: Vec<RequestMirrorPolicy>,
         /// Which upgrades are let through, in place of what the connection manager says.
         pub upgrade_configs: Vec<UpgradeConfig>,
+    }
+}
+
+message! {
+    /// How long a stream may last.
+    #[derive(Eq)]
+    pub struct MaxStreamDuration = "envoy.config.route.v3.RouteAction.MaxStreamDuration" {
+        /// Zero is for ever; `None` leaves it to the connection manager.
+        pub max_stream_duration: Option<Duration>,
+        /// Requests of gRPC say it themselves, up to this; zero is for any time.
+        pub grpc_timeout_header_max: Option<Duration>,
+        /// What is taken off what they say.
+        pub grpc_timeout_header_offset: Option<Duration>,
     }
 }
 

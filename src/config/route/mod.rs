@@ -10,8 +10,8 @@ mod rewrite;
 mod route_match;
 
 pub use action::{
-    ClusterSpecifier, ClusterWeight, DirectResponseAction, PathRedirect, RedirectAction, RequestMirrorPolicy,
-    RouteAction, WeightedCluster,
+    ClusterSpecifier, ClusterWeight, DirectResponseAction, MaxStreamDuration, PathRedirect, RedirectAction,
+    RequestMirrorPolicy, RouteAction, WeightedCluster,
 };
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
 pub use retry::{
@@ -25,6 +25,7 @@ use header_rules::read_rules;
 
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
+use super::header_matcher::HeaderMatcher;
 use super::message::FieldValue;
 use super::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message, one_of};
@@ -151,6 +152,25 @@ message! {
         pub headers: HeaderRules => read_rules,
         /// What it says to HTTP filters.
         pub typed_per_filter_config: PerFilterConfig,
+        /// Requests that are counted by themselves.
+        pub virtual_clusters: Vec<VirtualCluster>,
+    }
+}
+
+message! {
+    /// Requests that are counted by themselves.
+    #[derive(Eq)]
+    pub struct VirtualCluster = "envoy.config.route.v3.VirtualCluster", checked by check_virtual_cluster {
+        /// Those with all of these headers.
+        pub headers: Vec<HeaderMatcher>,
+        /// Never empty; used in stats.
+        pub name: String,
+    }
+}
+
+fn check_virtual_cluster(r: &MessageReader<'_>, cluster: &VirtualCluster) {
+    if cluster.headers.is_empty() {
+        r.refuse("headers", "virtual clusters must define 'headers'");
     }
 }
 
@@ -159,6 +179,8 @@ message! {
     pub message Route = "envoy.config.route.v3.Route" {
         /// May be empty; used in logs.
         pub name: String,
+        /// Its requests are counted by themselves, under this name; empty for no.
+        pub stat_prefix: String,
         /// What it says to HTTP filters.
         pub typed_per_filter_config: PerFilterConfig,
         /// What is done to headers.

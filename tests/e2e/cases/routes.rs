@@ -509,3 +509,125 @@ fn mirrors() {
         .raw("POST /all HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n".into())
         .run();
 }
+
+#[test]
+fn durations_of_streams() {
+    let grpc = "content-type: application/grpc\r\n";
+    let route = |path: &str, more: Value| {
+        let mut route = json!({"cluster": "case1"});
+        more.as_object().expect("an object").iter().for_each(|(name, value)| route[name] = value.clone());
+        json!({"match": {"prefix": path}, "route": route})
+    };
+    let mut config = routes(json!([
+        route("/d", json!({"max_stream_duration": {"max_stream_duration": "9s"}})),
+        route("/zero", json!({"max_stream_duration": {"max_stream_duration": "0s"}})),
+        route("/none", json!({"max_stream_duration": {}, "timeout": "3s"})),
+        route(
+            "/max",
+            json!({"max_stream_duration": {"max_stream_duration": "9s", "grpc_timeout_header_max": "7s"}})
+        ),
+        route(
+            "/any",
+            json!({"max_stream_duration": {"grpc_timeout_header_max": "0s", "grpc_timeout_header_offset": "1s"}})
+        ),
+        route("/old", json!({"max_grpc_timeout": "7s", "grpc_timeout_offset": "1s"})),
+        route("/older", json!({"max_grpc_timeout": "0s"})),
+        route(
+            "/both",
+            json!({"max_grpc_timeout": "5s", "max_stream_duration": {"grpc_timeout_header_max": "7s"}})
+        ),
+    ]));
+    for limit in [None, Some("8s")] {
+        if let Some(limit) = limit {
+            config["common_http_protocol_options"] = json!({"max_stream_duration": limit});
+        }
+        let mut pairs = Pairs::new(config.clone());
+        for path in ["/d", "/zero", "/none", "/max", "/any", "/old", "/older", "/both"] {
+            for timeout in ["", "5S", "500m", "20S", "0S", "bad", "7000001u", "1n"] {
+                // What is shorter than an answer takes is for others to compare.
+                let told =
+                    matches!(timeout, "1n" | "0S" | "500m") && matches!(path, "/max" | "/any" | "/both");
+                let line = match timeout {
+                    "" => String::new(),
+                    _ if told => continue,
+                    timeout => format!("grpc-timeout: {timeout}\r\n"),
+                };
+                let short = timeout == "1n" && path.starts_with("/old");
+                if !short {
+                    pairs = pairs.get("h", path, &format!("{grpc}{line}"));
+                }
+                pairs = pairs.get("h", path, &line);
+            }
+        }
+        pairs.run();
+    }
+    let slow = routes(json!([
+        route("/d", json!({"max_stream_duration": {"max_stream_duration": "0.1s"}})),
+        route("/g", json!({"max_stream_duration": {"grpc_timeout_header_max": "0.1s"}})),
+    ]));
+    Pairs::new(slow)
+        .answer("HTTP/1.1 200")
+        .get("h", "/d", "")
+        .get("h", "/d", grpc)
+        .get("h", "/g", &format!("{grpc}grpc-timeout: 1S\r\n"))
+        .statistics(&["http.case0.downstream_rq_max"])
+        .run();
+}
+
+#[test]
+fn requests_are_counted_by_themselves() {
+    let route = |path: &str, more: Value| {
+        let mut route = json!({"match": {"prefix": path}, "route": {"cluster": "case0"}});
+        more.as_object().expect("an object").iter().for_each(|(name, value)| route[name] = value.clone());
+        route
+    };
+    let to = |cluster: &str, more: Value| {
+        let mut route = json!({"cluster": cluster});
+        more.as_object().expect("an object").iter().for_each(|(name, value)| route[name] = value.clone());
+        json!({"route": route})
+    };
+    let mut slow = to("case0", json!({"timeout": "0.1s"}));
+    slow["stat_prefix"] = "slow".into();
+    let retried = to("refused", json!({"retry_policy": {"retry_on": "connect-failure", "num_retries": 2}}));
+    let list = json!([
+        route("/slow", slow),
+        route("/prefixed", json!({"stat_prefix": "a.b"})),
+        route("/retried", retried),
+        route("/nohosts", to("nohosts", json!({}))),
+        route("/full", to("full", json!({}))),
+        route("/nowhere", to("nowhere", json!({}))),
+        {"match": {"prefix": "/direct"}, "direct_response": {"status": 200}, "stat_prefix": "direct"},
+        route("/", json!({})),
+    ]);
+    let header = |name: &str, kind: &str, text: &str| json!({"name": name, "string_match": {kind: text}});
+    let clusters = json!([
+        {"name": "posts", "headers": [header(":method", "exact", "POST")]},
+        {"name": "prefixed", "headers": [header(":path", "prefix", "/prefixed")]},
+        {"name": "slow", "headers": [header(":path", "contains", "slow"), header("x", "exact", "1")]},
+        {"name": "unused", "headers": [header("x-unused", "exact", "1")]},
+        {"name": "retried", "headers": [header(":path", "prefix", "/retried")]},
+    ]);
+    let config = json!({"route_config": {"validate_clusters": false, "virtual_hosts": [
+        {"name": "v", "domains": ["h"], "routes": list, "virtual_clusters": clusters},
+        {"name": "w", "domains": ["*"], "routes": list},
+    ]}});
+    for answer in
+        ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"]
+    {
+        let mut pairs = Pairs::new(config.clone()).answer(answer).statistics(&["vhost."]);
+        for host in ["h", "other"] {
+            for path in ["/a", "/prefixed", "/retried", "/nohosts", "/full", "/nowhere", "/direct", "/none"] {
+                pairs = pairs.get(host, path, "").raw(format!(
+                    "POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+                ));
+            }
+        }
+        pairs.run();
+    }
+    Pairs::new(config)
+        .answer("HTTP/1.1 200")
+        .get("h", "/slow", "x: 1\r\n")
+        .get("h", "/slow", "")
+        .statistics(&["vhost."])
+        .run();
+}

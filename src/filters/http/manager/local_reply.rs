@@ -42,7 +42,7 @@ impl FilterManager {
 
     /// As [`send_local_reply`](Self::send_local_reply), where a gRPC client gets this status instead of the one that
     /// stands for `status`.
-    pub(super) fn send_local_reply_with_grpc_status(
+    pub fn send_local_reply_with_grpc_status(
         &self,
         status: u16,
         body: &str,

@@ -25,7 +25,9 @@ use crate::filters::http::{
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, codes, utility};
 use crate::network::ConnectionImpl;
-use crate::router::{DirectResponseEntry, RouteConstSharedPtr, RouteEntry, update_authority};
+use crate::router::{
+    DirectResponseEntry, RequestCounting, RequestStats, RouteConstSharedPtr, RouteEntry, update_authority,
+};
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::load_balancer::LoadBalancerContext;
@@ -45,6 +47,8 @@ pub struct Filter {
     cluster: OnceCell<Rc<ClusterEntry>>,
     /// Of a request that goes to a cluster.
     route: OnceCell<RouteConstSharedPtr>,
+    /// Where it is counted, beside the cluster.
+    counting: OnceCell<RequestCounting>,
     /// Copies of a request whose body is still to come.
     pub(super) shadows: OnceCell<Vec<Rc<AsyncStreamImpl>>>,
     downstream_headers: RefCell<Option<HeaderMapPtr>>,
@@ -84,6 +88,7 @@ impl Filter {
             stream_id: Cell::new(0),
             cluster: OnceCell::new(),
             route: OnceCell::new(),
+            counting: OnceCell::new(),
             shadows: OnceCell::new(),
             downstream_headers: RefCell::default(),
             downstream_trailers: RefCell::default(),
@@ -227,10 +232,19 @@ impl Filter {
     fn charge_upstream_code(&self, status: u16, host: Option<&Rc<WorkerHost>>, canary: bool) {
         let Some(cluster) = self.cluster().filter(|_| self.emits_dynamic_stats()) else { return };
         cluster.code_stats().charge_response(status, &self.origin(host, canary));
+        self.count_beside_cluster(|stats| stats.charge_response(status));
         if let Some(host) = host
             && codes::is_5xx(status)
         {
             host.stats().rq_error().inc();
+        }
+    }
+
+    /// Counts something of the request for its virtual cluster and its route, where they have statistics.
+    #[inline]
+    pub(super) fn count_beside_cluster(&self, count: impl Fn(&RequestStats)) {
+        if let Some(counting) = self.counting.get() {
+            counting.each(count);
         }
     }
 
@@ -269,6 +283,9 @@ impl Filter {
             return self.unknown_cluster(name, entry);
         };
         let cluster = self.cluster.get_or_init(|| cluster);
+        if let Some(counting) = RequestCounting::of(route, &headers.borrow()) {
+            self.counting.get_or_init(|| counting);
+        }
         envoy_stream_log!(
             Router,
             debug,

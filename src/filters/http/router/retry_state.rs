@@ -13,7 +13,8 @@ use crate::common::Local;
 use crate::common::backoff_strategy::{JitteredBackOffStrategy, jittered_lower_bound_ms};
 use crate::event::{Dispatcher, Timeout, TimeoutCallbacks};
 use crate::http::{HeaderId, HeaderMap, HeaderName, StreamResetReason, codes};
-use crate::router::{RetryOn, RetryPolicyImpl, RouteEntry};
+use crate::router::{RequestCounters, RequestCounting, RetryOn, RetryPolicyImpl, RouteEntry};
+use crate::stats::Counter;
 use crate::trace::{self, Ids, Stage};
 use crate::upstream::retry::RetryHostPredicate;
 use crate::upstream::{ClusterInfoImpl, HostImpl, ResourcePriority, WorkerHost};
@@ -57,6 +58,7 @@ pub(super) struct RetryStateImpl {
     config: Local<FilterConfig>,
     policy: Arc<RetryPolicyImpl>,
     cluster: Local<ClusterInfoImpl>,
+    counting: Option<RequestCounting>,
     priority: ResourcePriority,
     ids: Ids,
     retry_on: RetryOn,
@@ -126,6 +128,7 @@ impl RetryStateImpl {
             config: config.clone(),
             policy: policy.clone(),
             cluster: cluster.clone(),
+            counting: None,
             priority,
             ids,
             retry_on,
@@ -266,10 +269,24 @@ impl RetryStateImpl {
         if status == RetryStatus::Yes {
             self.cluster.resource_manager(self.priority).retries().inc();
             self.cluster.stats().upstream_rq_retry().inc();
+            self.count(|counters| &counters.upstream_rq_retry);
             self.armed.set(true);
             self.enable_backoff_timer(decision, asked, callbacks, which);
         }
         status
+    }
+
+    /// Where the request is counted, beside its cluster.
+    pub(super) fn count_for(mut self, counting: Option<RequestCounting>) -> Self {
+        self.counting = counting;
+        self
+    }
+
+    /// Counts for the request's virtual cluster and its route, where they have statistics.
+    fn count(&self, counter: impl Fn(&RequestCounters) -> &Counter) {
+        if let Some(counting) = &self.counting {
+            counting.each(|stats| counter(stats.counters()).inc());
+        }
     }
 
     fn retry_status(&self, decision: RetryDecision) -> RetryStatus {
@@ -278,17 +295,20 @@ impl RetryStateImpl {
         if decision == RetryDecision::NoRetry {
             if retried {
                 stats.upstream_rq_retry_success().inc();
+                self.count(|counters| &counters.upstream_rq_retry_success);
             }
             return RetryStatus::No;
         }
         let Some(left) = self.retries_remaining.get().checked_sub(1) else {
             stats.upstream_rq_retry_limit_exceeded().inc();
+            self.count(|counters| &counters.upstream_rq_retry_limit_exceeded);
             return RetryStatus::NoRetryLimitExceeded;
         };
         // Also one that is refused now is used up.
         self.retries_remaining.set(left);
         if !self.cluster.resource_manager(self.priority).retries().can_create() {
             stats.upstream_rq_retry_overflow().inc();
+            self.count(|counters| &counters.upstream_rq_retry_overflow);
             return RetryStatus::NoOverflow;
         }
         match self.config.use_retry.is_in(fastrand::u64(..)) {

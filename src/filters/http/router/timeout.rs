@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::http::{HeaderId, HeaderMap};
+use crate::http::{HeaderId, HeaderMap, grpc_timeout, utility};
 use crate::router::RouteEntry;
 
 /// The timeouts of a request; zero is none.
@@ -13,6 +13,8 @@ pub(super) struct TimeoutData {
     pub global: Duration,
     /// For each try, from the moment it has a connection.
     pub per_try: Duration,
+    /// The upstream is told in the way of gRPC, too.
+    pub is_told_grpc: bool,
 }
 
 /// The route's timeouts, overridden by the request's headers, which are taken out: with `respect_expected`
@@ -25,9 +27,18 @@ pub(super) fn final_timeout(
     insert_expected: bool,
     respect_expected: bool,
 ) -> TimeoutData {
-    let route_timeout = entry.timeout;
+    let grpc = entry.grpc_timeout.as_deref().filter(|_| utility::has_grpc_content_type(headers));
+    let route_timeout = match (entry.max_stream_duration.is_some(), grpc) {
+        // The connection manager sees to it.
+        (true, _) => Duration::ZERO,
+        (_, Some(grpc)) => {
+            grpc_timeout::limited(grpc_timeout::get(headers).unwrap_or_default(), grpc.max, grpc.offset)
+        }
+        _ => entry.timeout,
+    };
+    let is_told_grpc = grpc.is_some() && entry.max_stream_duration.is_none();
     let per_try = entry.retry_policy().map_or(Duration::ZERO, |policy| policy.per_try_timeout);
-    let mut timeout = TimeoutData { global: route_timeout, per_try };
+    let mut timeout = TimeoutData { global: route_timeout, per_try, is_told_grpc };
     if respect_expected && headers.has(HeaderId::EnvoyExpectedRequestTimeoutMs) {
         timeout.global =
             milliseconds(headers, HeaderId::EnvoyExpectedRequestTimeoutMs).unwrap_or(route_timeout);
@@ -54,14 +65,20 @@ pub(super) fn set_timeout_headers(
     insert_expected: bool,
 ) {
     let mut expected = if hedges || timeout.per_try.is_zero() { timeout.global } else { timeout.per_try };
-    if !insert_expected || expected.is_zero() {
+    if expected.is_zero() {
         return;
     }
     if !timeout.global.is_zero() {
         expected = expected.min(timeout.global.saturating_sub(elapsed));
     }
     // 0 would say that there is no limit.
-    headers.set_int(HeaderId::EnvoyExpectedRequestTimeoutMs, (expected.as_millis() as u64).max(1));
+    let expected = (expected.as_millis() as u64).max(1);
+    if insert_expected {
+        headers.set_int(HeaderId::EnvoyExpectedRequestTimeoutMs, expected);
+    }
+    if timeout.is_told_grpc {
+        grpc_timeout::set(headers, Duration::from_millis(expected));
+    }
 }
 
 fn take_milliseconds(headers: &mut HeaderMap, id: HeaderId) -> Option<Duration> {

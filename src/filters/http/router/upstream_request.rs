@@ -435,6 +435,7 @@ impl Callbacks for UpstreamRequest {
         let _stage = stage!(scope OnPoolReady(self.connection_id, self.stream_id));
         let Some(parent) = self.parent.upgrade() else { return };
         self.on_host_selected(&parent, host);
+        parent.count_beside_cluster(|stats| stats.counters().upstream_rq_total.inc());
         if let Some(info) = parent.stream_info() {
             info.upstream_local_address.set(encoder.stream().connection_local_address());
         }

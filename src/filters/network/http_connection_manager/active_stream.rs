@@ -34,6 +34,9 @@ const REQUEST_HEADER: u8 = 2;
 const MAX_DURATION: u8 = 3;
 const ACCESS_LOG: u8 = 4;
 
+/// What a request of gRPC that takes too long is told.
+const GRPC_DEADLINE_EXCEEDED: u32 = 4;
+
 /// See the module's description.
 pub struct ActiveStream {
     weak: Weak<ActiveStream>,
@@ -325,10 +328,11 @@ impl ActiveStream {
         self.passed(Stage::StreamMaxDuration, 0);
         self.config.stats.downstream_rq_max_duration_reached.inc();
         let status = codes::request_timeout_code(self.remote_complete());
-        self.filter_manager.send_local_reply(
+        self.filter_manager.send_local_reply_with_grpc_status(
             status,
             "downstream duration timeout",
             None,
+            Some(GRPC_DEADLINE_EXCEEDED),
             "max_duration_timeout".into(),
         );
     }

@@ -22,6 +22,7 @@ impl Filter {
         for request in self.upstream_requests() {
             if let Some(cluster) = self.cluster() {
                 cluster.stats().upstream_rq_timeout().inc();
+                self.count_beside_cluster(|stats| stats.counters().upstream_rq_timeout.inc());
             }
             if let Some(host) = request.host() {
                 host.stats().rq_timeout().inc();
@@ -334,6 +335,7 @@ impl Filter {
         {
             let elapsed = event::now().duration_since(complete).as_millis() as u64;
             cluster.code_stats().charge_timing(elapsed, &self.origin(host, self.canary.get()));
+            self.count_beside_cluster(|stats| stats.charge_timing(elapsed));
         }
         self.cleanup();
     }

@@ -74,6 +74,7 @@ impl Filter {
         let ids = Ids { connection: self.connection_id.get(), stream: self.stream_id.get() };
         let state =
             RetryStateImpl::create(&self.config, entry, headers, cluster.info(), callbacks.dispatcher(), ids);
+        let state = state.map(|state| state.count_for(self.counting.get().cloned()));
         if state.is_some() {
             self.retries
                 .get_or_init(|| Box::new(Retries { state: RefCell::new(state), ..Retries::default() }));

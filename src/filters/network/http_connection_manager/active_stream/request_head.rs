@@ -3,12 +3,14 @@
 //! Mirrors `ActiveStream::decodeHeaders` of Envoy's `source/common/http/conn_manager_impl.cc`; the checks
 //! are those of 1.40.
 
+use std::time::Duration;
+
 use super::ActiveStream;
 use crate::config::access_log::AccessLogType;
 use crate::filters::http::FilterFactoryCb;
 use crate::filters::http::manager::FilterManagerCallbacks;
 use crate::filters::network::http_connection_manager::header_mutation::{self, BadPath};
-use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, grpc_timeout, utility};
 use crate::router::RouteConstSharedPtr;
 use crate::trace::{self, Stage, log_stage};
 
@@ -96,6 +98,37 @@ impl ActiveStream {
         self.idle_timeout.set(timeout);
         self.is_watched.set(false);
         self.arm(&self.stream_idle_timer, super::IDLE, timeout);
+    }
+
+    /// The route, or for gRPC the request itself, may say for how long the stream may last in place of the connection
+    /// manager (Envoy: `refreshDurationTimeout`).
+    fn refresh_duration_timeout(&self, route: &RouteConstSharedPtr) {
+        let Some(entry) = route.route_entry() else { return };
+        let Some(limits) = &entry.max_stream_duration else { return };
+        let Some(headers) = self.filter_manager.request_headers() else { return };
+        let mut headers = headers.borrow_mut();
+        let said = grpc_timeout::get(&headers).zip(limits.grpc_timeout_header_max);
+        let timeout = match said {
+            Some((said, max)) => {
+                let said = if max.is_zero() { said } else { said.min(max) };
+                said.saturating_sub(limits.grpc_timeout_header_offset.unwrap_or_default())
+            }
+            None => match limits.max_stream_duration.or(self.config.max_stream_duration) {
+                None | Some(Duration::ZERO) => {
+                    if self.max_duration_timer.disable() && utility::has_grpc_content_type(&headers) {
+                        headers.remove(HeaderId::GrpcTimeout);
+                    }
+                    return;
+                }
+                Some(duration) => duration,
+            },
+        };
+        if utility::has_grpc_content_type(&headers) {
+            grpc_timeout::set(&mut headers, timeout);
+        }
+        // Some of it has gone, and what is over now ends at once.
+        let left = timeout.saturating_sub(self.stream_info().start_time_monotonic().elapsed());
+        self.arm(&self.max_duration_timer, super::MAX_DURATION, left.max(Duration::from_nanos(1)));
     }
 
     /// Has the log name the cluster of a request that does not come as far as the router, which does so otherwise.
@@ -187,6 +220,7 @@ impl ActiveStream {
                 return;
             }
             self.apply_route_idle_timeout(route);
+            self.refresh_duration_timeout(route);
         }
         self.filter_manager.decode_headers(&headers, end_stream);
         self.passed(Stage::ResetIdleTimer, 0);
