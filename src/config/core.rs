@@ -163,4 +163,15 @@ message! {
     }
 }
 
+message! {
+    /// A yes or no that the runtime may have another one for.
+    #[derive(Eq)]
+    pub struct RuntimeFeatureFlag = "envoy.config.core.v3.RuntimeFeatureFlag" {
+        /// Where it has none; has to be there.
+        pub default_value: Option<bool>,
+        /// Its name there.
+        pub runtime_key: String,
+    }
+}
+
 enum_fields! { RoutingPriority, Denominator }

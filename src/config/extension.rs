@@ -21,6 +21,10 @@ pub enum Category {
     AccessLogFilters,
     /// Where the hosts of a cluster come from.
     Clusters,
+    /// What makes bodies smaller.
+    Compressors,
+    /// What makes them as they were.
+    Decompressors,
     /// Commands of formats.
     Formatters,
     /// What is done to a request's headers before anything else.
@@ -51,10 +55,12 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 15] = [
+    pub const ALL: [Category; 17] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
+        Category::Compressors,
+        Category::Decompressors,
         Category::HttpFilters,
         Category::ListenerFilters,
         Category::NetworkFilters,
@@ -75,6 +81,8 @@ impl Category {
             Category::AccessLoggers => "envoy.access_loggers",
             Category::AccessLogFilters => "envoy.access_loggers.extension_filters",
             Category::Clusters => "envoy.clusters",
+            Category::Compressors => "envoy.compression.compressor",
+            Category::Decompressors => "envoy.compression.decompressor",
             Category::Formatters => "envoy.formatter",
             Category::EarlyHeaderMutations => "envoy.http.early_header_mutation",
             Category::HttpFilters => "envoy.filters.http",

@@ -2,6 +2,7 @@
 //!
 //! Mirrors Envoy's `source/extensions/filters/` and the connection manager of `source/common/http/`.
 
+pub mod compression;
 mod factory_context;
 pub mod http;
 pub mod listener;

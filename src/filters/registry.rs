@@ -4,6 +4,7 @@
 //! its build has linked. Here the list is all there is: documents are read with it, and the start-up log and
 //! `/server_info` are made from it.
 
+use super::compression::{self, CompressorLibrary, DecompressorLibrary};
 use super::http::{self, NamedHttpFilterConfigFactory};
 use super::listener::NamedListenerFilterConfigFactory;
 use super::network::NamedNetworkFilterConfigFactory;
@@ -25,10 +26,14 @@ pub static LINKED: Registry = Registry {
     access_loggers: &[&access_log::FILE, &access_log::STDERR, &access_log::STDOUT],
     access_log_filters: &[],
     clusters: &[&upstream::STATIC_CLUSTER],
+    compressors: &[&compression::GZIP_COMPRESSOR],
+    decompressors: &[&compression::GZIP_DECOMPRESSOR],
     formatters: &[],
     early_header_mutations: &[&http_connection_manager::HEADER_MUTATION],
     http_filters: &[
         &http::buffer::FACTORY,
+        &http::compressor::FACTORY,
+        &http::decompressor::FACTORY,
         &http::fault::FACTORY,
         &http::header_mutation::FACTORY,
         &http::health_check::FACTORY,
@@ -55,6 +60,10 @@ pub struct Registry {
     pub access_log_filters: &'static [&'static ExtensionFilterFactory],
     /// Where the hosts of a cluster come from.
     pub clusters: &'static [&'static ClusterFactory],
+    /// What makes bodies smaller.
+    pub compressors: &'static [&'static CompressorLibrary],
+    /// What makes them as they were.
+    pub decompressors: &'static [&'static DecompressorLibrary],
     /// Commands of formats.
     pub formatters: &'static [&'static CommandParserFactory],
     /// What is done to a request's headers before anything else.
@@ -87,6 +96,8 @@ impl Extensions for Registry {
             Category::AccessLoggers => upcast(self.access_loggers),
             Category::AccessLogFilters => upcast(self.access_log_filters),
             Category::Clusters => upcast(self.clusters),
+            Category::Compressors => upcast(self.compressors),
+            Category::Decompressors => upcast(self.decompressors),
             Category::Formatters => upcast(self.formatters),
             Category::EarlyHeaderMutations => upcast(self.early_header_mutations),
             Category::OriginalIpDetections => upcast(self.original_ip_detections),

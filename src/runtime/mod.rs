@@ -6,6 +6,7 @@
 //! no layer can change, nobody is told of anything.
 
 mod entry;
+mod flag;
 mod integer;
 mod layers;
 mod loader;
@@ -16,6 +17,7 @@ mod snapshot;
 mod test_folder;
 
 pub use entry::{Denominator, Entry, FractionalPercent};
+pub use flag::FeatureFlag;
 pub use integer::RuntimeInteger;
 pub use layers::OverrideLayer;
 pub use loader::{LoaderImpl, NoAdminLayer, RuntimeUser};

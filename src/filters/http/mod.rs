@@ -5,6 +5,8 @@
 
 pub mod async_client;
 pub mod buffer;
+pub mod compressor;
+pub mod decompressor;
 mod factory;
 pub mod fault;
 pub mod header_mutation;

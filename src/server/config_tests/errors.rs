@@ -100,6 +100,8 @@ fn all_that_is_wrong_is_found_fields_first() {
     let found = errors(document);
     let http_filters = [
         "buffer.v3.Buffer",
+        "compressor.v3.Compressor",
+        "decompressor.v3.Decompressor",
         "fault.v3.HTTPFault",
         "header_mutation.v3.HeaderMutation",
         "health_check.v3.HealthCheck",

@@ -5,6 +5,7 @@ mod addresses;
 mod admin;
 mod chunks;
 mod closing;
+mod compression;
 mod config_dump;
 mod connection_fields;
 mod content_length;

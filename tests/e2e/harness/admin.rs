@@ -41,7 +41,8 @@ impl ParsedReply {
     }
 }
 
-fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+/// What chunks say; `None` if they are none.
+pub fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let end = rest.windows(2).position(|w| w == b"\r\n")?;

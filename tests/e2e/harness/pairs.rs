@@ -3,7 +3,7 @@
 //! For what has many small cases, such as routes, and where Envoy says best what to expect.
 
 use super::action::Action;
-use super::admin::ParsedReply;
+use super::admin::dechunk;
 use super::board::{PATIENCE, Seen};
 use super::case::Case;
 use super::client::Client;
@@ -115,7 +115,7 @@ impl Pairs {
         self
     }
 
-    /// How an answer is cut into chunks does not count.
+    /// How bodies are cut into chunks, or compressed, does not count.
     pub fn whole(mut self) -> Pairs {
         self.whole = true;
         self
@@ -216,12 +216,9 @@ impl Pairs {
         assert!(misfits.is_empty(), "{} misfits\n{}", misfits.len(), misfits.join("\n"));
     }
 
-    fn shown(&self, reply: &[u8]) -> String {
-        let bytes = normalize(reply);
-        match ParsedReply::parse(&bytes).filter(|_| self.whole) {
-            Some(reply) => format!("{} {:?} {}", reply.status, reply.headers, printable(&reply.body)),
-            None => printable(&bytes),
-        }
+    fn shown(&self, message: &[u8]) -> String {
+        let bytes = normalize(message);
+        printable(&Some(&bytes).filter(|_| self.whole).and_then(|bytes| opened(bytes)).unwrap_or(bytes))
     }
 
     fn run_against(&self, kind: Kind) -> (Vec<Outcome>, Statistics) {
@@ -269,7 +266,7 @@ impl Pairs {
                 let all = board.look(got);
                 let new = all[*before..].to_vec();
                 *before = all.len();
-                without_rest(&printable(&normalize(&new)))
+                without_rest(&self.shown(&new))
             });
             let upstream = upstream.collect();
             let reply = board.look(|seen| self.shown(&seen.client));
@@ -287,7 +284,9 @@ impl Pairs {
             outcomes.push(Outcome { reply: String::new(), upstream: Vec::new(), log, is_slow: false });
         }
         let mut statistics = site.proxy.admin.stats();
-        statistics.retain(|name, _| self.statistics.iter().any(|prefix| name.starts_with(prefix)));
+        statistics.retain(|name, _| {
+            self.statistics.iter().any(|prefix| name.starts_with(prefix)) && !is_other_library(name)
+        });
         (outcomes, statistics)
     }
 }
@@ -356,4 +355,29 @@ fn replies(mut bytes: &[u8]) -> usize {
         }
     }
     unreachable!("as many answers as there are numbers")
+}
+
+/// Whether it says how small a body has become, which libraries may differ in.
+fn is_other_library(name: &str) -> bool {
+    name.contains(".compressor.") && name.ends_with("total_compressed_bytes")
+}
+
+/// A message with its body in one piece, and as it was before it was compressed; `None` if it is not to be read so.
+fn opened(bytes: &[u8]) -> Option<Vec<u8>> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let has = |line: &str| head.lines().any(|other| other.eq_ignore_ascii_case(line));
+    let body = &bytes[end..];
+    let body = if has("transfer-encoding: chunked") { dechunk(body)? } else { body.to_vec() };
+    let body = if has("content-encoding: gzip") { gunzip(&body)? } else { body };
+    Some([head.as_bytes(), &body].concat())
+}
+
+fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut output = vec![0; 1 << 20];
+    let mut inflate = zlib_rs::Inflate::new(true, 15 + 16);
+    let status = inflate.decompress(bytes, &mut output, zlib_rs::InflateFlush::Finish).ok()?;
+    output.truncate(inflate.total_out() as usize);
+    let rest = &bytes[inflate.total_in() as usize..];
+    (status == zlib_rs::Status::StreamEnd).then(|| [&output, rest].concat())
 }
