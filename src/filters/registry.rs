@@ -26,8 +26,8 @@ pub static LINKED: Registry = Registry {
     access_loggers: &[&access_log::FILE, &access_log::STDERR, &access_log::STDOUT],
     access_log_filters: &[],
     clusters: &[&upstream::STATIC_CLUSTER],
-    compressors: &[&compression::GZIP_COMPRESSOR],
-    decompressors: &[&compression::GZIP_DECOMPRESSOR],
+    compressors: &[&compression::BROTLI_COMPRESSOR, &compression::GZIP_COMPRESSOR],
+    decompressors: &[&compression::BROTLI_DECOMPRESSOR, &compression::GZIP_DECOMPRESSOR],
     formatters: &[],
     early_header_mutations: &[&http_connection_manager::HEADER_MUTATION],
     http_filters: &[

@@ -251,72 +251,37 @@ impl Decompressor for ZlibDecompressorImpl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filters::compression::tests::{compressed, decompressed, there_and_back};
     use crate::stats::Store;
-
-    fn compressed(factory: &GzipCompressor, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
-        let mut compressor = factory.create_compressor();
-        let last = pieces.len() - 1;
-        let one = |(i, piece): (usize, &&[u8])| {
-            let mut buffer = Buffer::from(*piece);
-            compressor.compress(&mut buffer, i == last);
-            buffer.to_vec()
-        };
-        pieces.iter().enumerate().map(one).collect()
-    }
-
-    fn text(length: usize) -> Vec<u8> {
-        let mut random = fastrand::Rng::with_seed(length as u64);
-        (0..length).map(|_| b'a' + random.u8(..8)).collect()
-    }
 
     #[test]
     fn what_was_compressed_comes_back_piece_by_piece() {
-        let store = Store::new(1);
+        let normal = GzipCompressor::default();
         for config in [
-            GzipCompressor::default(),
-            GzipCompressor { window_bits: 9, memory_level: 1, ..GzipCompressor::default() },
-            GzipCompressor {
-                window_bits: 15,
-                memory_level: 9,
-                chunk_size: 65_536,
-                ..GzipCompressor::default()
-            },
-            GzipCompressor { compression_level: CompressionLevel(9), ..GzipCompressor::default() },
-            GzipCompressor {
-                compression_strategy: CompressionStrategy(Strategy::HuffmanOnly),
-                ..GzipCompressor::default()
-            },
+            normal.clone(),
+            GzipCompressor { window_bits: 9, memory_level: 1, ..normal.clone() },
+            GzipCompressor { window_bits: 15, memory_level: 9, chunk_size: 65_536, ..normal.clone() },
+            GzipCompressor { compression_level: CompressionLevel(9), ..normal.clone() },
+            GzipCompressor { compression_strategy: CompressionStrategy(Strategy::HuffmanOnly), ..normal },
         ] {
-            let texts = [text(10), Vec::new(), text(100_000), text(4096)];
-            let pieces = compressed(&config, &texts.each_ref().map(|text| &text[..]));
-            let mut decompressor = GzipDecompressor::default().create_decompressor(&store.root_scope())();
-            for (piece, text) in pieces.iter().zip(&texts) {
-                let mut output = Buffer::default();
-                decompressor.decompress(&Buffer::from(&piece[..]), &mut output);
-                assert_eq!(output.to_vec(), *text);
-            }
+            there_and_back(&config, &GzipDecompressor::default());
         }
     }
 
     #[test]
     fn what_is_wrong_is_counted() {
         let store = Store::new(1);
-        // Statistics are there for as long as somebody has them.
         let counted = ZlibDecompressorStats::new(&store.root_scope());
         let errors = || counted.zlib_data_error.value();
-        let decompress = |input: &[u8], config: &GzipDecompressor| {
-            let mut output = Buffer::default();
-            let mut decompressor = config.create_decompressor(&store.root_scope())();
-            decompressor.decompress(&Buffer::from(input), &mut output);
-            output.len()
-        };
-        assert_eq!((decompress(b"no gzip", &GzipDecompressor::default()), errors()), (0, 1));
+        let normal = GzipDecompressor::default();
+        let decompress = |input: &[u8], config| decompressed(config, &store, &[input])[0].len();
+        assert_eq!((decompress(b"no gzip", &normal), errors()), (0, 1));
         let config = GzipCompressor { window_bits: 15, ..GzipCompressor::default() };
         let zeros = compressed(&config, &[&[0; 1 << 20]]).concat();
-        let came = decompress(&zeros, &GzipDecompressor::default());
+        let came = decompress(&zeros, &normal);
         assert!(came < 1 << 20 && came > 100 * zeros.len(), "{came} of {}", zeros.len());
         assert_eq!(errors(), 2);
-        let patient = GzipDecompressor { max_inflate_ratio: 2000, ..GzipDecompressor::default() };
+        let patient = GzipDecompressor { max_inflate_ratio: 2000, ..normal };
         assert_eq!((decompress(&zeros, &patient), errors()), (1 << 20, 2));
     }
 }

@@ -3,7 +3,10 @@
 //! Stands where Envoy 1.40 has the interfaces of `envoy/compression/`. Each library is an extension, which filters name in
 //! their configuration.
 
+mod brotli;
 mod gzip;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 
@@ -11,6 +14,7 @@ use crate::buffer::Buffer;
 use crate::config::extension::Factory;
 use crate::stats::Scope;
 
+pub use self::brotli::{BROTLI_COMPRESSOR, BROTLI_DECOMPRESSOR};
 pub use gzip::{GZIP_COMPRESSOR, GZIP_DECOMPRESSOR};
 
 /// Reads the configuration of what makes bodies smaller.
@@ -28,8 +32,12 @@ pub trait Compressor {
 pub trait CompressorFactory: Debug + Send + Sync {
     /// One for a body.
     fn create_compressor(&self) -> Box<dyn Compressor>;
-    /// The name in `content-encoding`, and of its statistics.
+    /// The name in `content-encoding`.
     fn content_encoding(&self) -> &'static str;
+    /// The name of its statistics.
+    fn stats_prefix(&self) -> &'static str {
+        self.content_encoding()
+    }
 }
 
 /// Makes one body as it was.
@@ -45,6 +53,10 @@ pub type CreateDecompressor = Box<dyn Fn() -> Box<dyn Decompressor> + Send + Syn
 pub trait DecompressorFactory: Debug + Send + Sync {
     /// What makes one for a body; what is wrong with bodies is counted in `scope`, from the first one on.
     fn create_decompressor(&self, scope: &Scope) -> CreateDecompressor;
-    /// The name in `content-encoding`, and of its statistics.
+    /// The name in `content-encoding`.
     fn content_encoding(&self) -> &'static str;
+    /// The name of its statistics.
+    fn stats_prefix(&self) -> &'static str {
+        self.content_encoding()
+    }
 }

@@ -315,3 +315,77 @@ fn responses_with_trailers() {
         }
     }
 }
+
+/// Every library, by what its extension is called.
+const LIBRARIES: [(&str, &str); 2] = [("gzip", "Gzip"), ("brotli", "Brotli")];
+
+fn library(name: &str, message: &str, does: &str, more: Value) -> Value {
+    let mut config = more;
+    config["@type"] = of(&format!("compression.{name}.{does}.v3.{message}")).into();
+    json!({"name": name, "typed_config": config})
+}
+
+#[test]
+fn every_library() {
+    let all_ways = json!({"request_direction_config": {"common_config": {"min_content_length": 1}}});
+    // Not so small that it is taken for a bomb.
+    let body = (1..1000).map(|number| number.to_string()).collect::<String>();
+    for (name, message) in LIBRARIES {
+        let mut first = all_ways.clone();
+        first["compressor_library"] = library(name, message, "compressor", json!({}));
+        let only = chain("c", compressor(first.clone()), json!([to("/")]));
+        let ungz = json!({"decompressor_library": library(name, message, "decompressor", json!({}))});
+        let mut both = only.clone();
+        let second = json!({"name": "d", "typed_config": decompressor(ungz)});
+        both["http_filters"].as_array_mut().expect("filters").insert(1, second);
+        for config in [only, both] {
+            for answered in [
+                answer("content-type: text/plain\r\n", 50_000),
+                answer(&format!("content-encoding: {name}\r\n"), 400),
+            ] {
+                Pairs::new(config.clone())
+                    .answer(&answered)
+                    .statistics(STATISTICS)
+                    .whole()
+                    .get("h", "/", "accept-encoding: gzip, br, zstd\r\n")
+                    .get("h", "/", "accept-encoding: *\r\n")
+                    .get("h", "/", "accept-encoding: deflate\r\n")
+                    .raw(format!("POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+                    .raw("POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-encoding: br\r\ncontent-length: 5\r\n\r\nwrong".into())
+                    .run();
+            }
+        }
+    }
+}
+
+#[test]
+fn libraries_compete() {
+    for chosen in LIBRARIES {
+        let filters = LIBRARIES.map(|(name, message)| {
+            let more = json!({"compressor_library": library(name, message, "compressor", json!({})),
+                "choose_first": chosen.0 == name, "content_type": if name == "gzip" { json!(["a/b", "a/gzip"]) } else { json!(["a/b", "a/br"]) }});
+            json!({"name": name, "typed_config": compressor(more)})
+        });
+        let mut config = chain("x", json!({}), json!([to("/")]));
+        let router = config["http_filters"][1].clone();
+        config["http_filters"] = filters.into_iter().chain([router]).collect();
+        for content_type in ["content-type: a/b\r\n", "content-type: a/gzip\r\n", "content-type: a/br\r\n"] {
+            let mut pairs =
+                Pairs::new(config.clone()).answer(&answer(content_type, 400)).statistics(STATISTICS).whole();
+            for lines in [
+                "gzip, br",
+                "br, gzip",
+                "gzip;q=0.5, br;q=0.4",
+                "gzip;q=0.5, br;q=0.5, identity;q=0.5",
+                "identity, br, gzip",
+                "*",
+                "gzip;q=0, *",
+                "br",
+                "deflate",
+            ] {
+                pairs = pairs.get("h", "/", &format!("accept-encoding: {lines}\r\n"));
+            }
+            pairs.get("h", "/", "").run();
+        }
+    }
+}

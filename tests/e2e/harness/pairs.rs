@@ -369,8 +369,18 @@ fn opened(bytes: &[u8]) -> Option<Vec<u8>> {
     let has = |line: &str| head.lines().any(|other| other.eq_ignore_ascii_case(line));
     let body = &bytes[end..];
     let body = if has("transfer-encoding: chunked") { dechunk(body)? } else { body.to_vec() };
-    let body = if has("content-encoding: gzip") { gunzip(&body)? } else { body };
+    let body = match () {
+        () if has("content-encoding: gzip") => gunzip(&body)?,
+        () if has("content-encoding: br") => unbrotli(&body)?,
+        () => body,
+    };
     Some([head.as_bytes(), &body].concat())
+}
+
+fn unbrotli(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut output = Vec::new();
+    brotli::BrotliDecompress(&mut &*bytes, &mut output).ok()?;
+    Some(output)
 }
 
 fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {

@@ -146,7 +146,7 @@ impl CompressorFilterConfig {
         runtime: &LoaderImpl,
     ) -> Result<Self, ConfigError> {
         let library = config.compressor_library.typed_config.get::<dyn CompressorFactory>()?;
-        let prefix = format!("compressor.{}.{}.", config.compressor_library.name, library.content_encoding());
+        let prefix = format!("compressor.{}.{}.", config.compressor_library.name, library.stats_prefix());
         let scope = scope.create_scope(&prefix);
         let response = config.response_direction_config.clone().unwrap_or_else(|| of_old_fields(config));
         let response_prefix = if config.response_direction_config.is_some() { "response." } else { "" };

@@ -120,7 +120,7 @@ impl HttpFilterConfig for DecompressorConfig {
     ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
         let Library { name, typed_config } = &self.decompressor_library;
         let library = typed_config.get::<dyn DecompressorFactory>()?;
-        let scope = scope.create_scope(&format!("decompressor.{name}.{}.", library.content_encoding()));
+        let scope = scope.create_scope(&format!("decompressor.{name}.{}.", library.stats_prefix()));
         let runtime = &context.server.runtime;
         let request = &self.request_direction_config;
         let response = &self.response_direction_config.common_config;
