@@ -3,9 +3,9 @@
 
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
-use super::reader::{EnumTable, MessageReader};
+use super::reader::{EnumTable, FromMessage, MessageReader};
 use crate::{enum_fields, message, one_of};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 message! {
     /// Who a proxy is.
@@ -100,6 +100,27 @@ message! {
     pub struct Percent = "envoy.type.v3.Percent" {
         /// 0..=100.
         pub value: f64,
+    }
+}
+
+/// What is said of something, to those who look for their names in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// By names of filters.
+    pub filter_metadata: Map<String, Value>,
+}
+
+impl FromMessage for Metadata {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let mut filter_metadata = Map::new();
+        for (name, path, value) in r.map("filter_metadata")? {
+            match value {
+                Value::Object(_) => _ = filter_metadata.insert(name.to_string(), value.clone()),
+                Value::Null => {}
+                _ => r.refuse_at(path, "expected an object"),
+            }
+        }
+        Ok(Metadata { filter_metadata })
     }
 }
 

@@ -33,6 +33,10 @@ pub enum Category {
     HttpFilters,
     /// Where the client's address comes from.
     OriginalIpDetections,
+    /// Which paths a route is for.
+    PathMatchers,
+    /// What becomes of paths.
+    PathRewriters,
     /// How requests get their ids.
     RequestIds,
     /// How the names of fields are written.
@@ -55,7 +59,7 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 17] = [
+    pub const ALL: [Category; 19] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
@@ -69,6 +73,8 @@ impl Category {
         Category::OriginalIpDetections,
         Category::StatefulHeaderFormatters,
         Category::LoadBalancingPolicies,
+        Category::PathMatchers,
+        Category::PathRewriters,
         Category::RequestIds,
         Category::RetryHostPredicates,
         Category::DownstreamTransportSockets,
@@ -87,6 +93,8 @@ impl Category {
             Category::EarlyHeaderMutations => "envoy.http.early_header_mutation",
             Category::HttpFilters => "envoy.filters.http",
             Category::OriginalIpDetections => "envoy.http.original_ip_detection",
+            Category::PathMatchers => "envoy.path.match",
+            Category::PathRewriters => "envoy.path.rewrite",
             Category::RequestIds => "envoy.request_id",
             Category::StatefulHeaderFormatters => "envoy.http.stateful_header_formatters",
             Category::RouteFilterConfigs => "envoy.filters.http.route",

@@ -125,6 +125,11 @@ impl<'a> MessageReader<'a> {
         self.context.note(self.error(name, message));
     }
 
+    /// Notes an error about what is at `path` and goes on.
+    pub fn refuse_at(&self, path: String, message: impl Into<String>) {
+        self.context.note(ConfigError::new(path, message));
+    }
+
     /// Notes that the field `name`, or its value, is not supported, and goes on.
     pub fn refuse_field(&self, name: &str, message: impl Into<String>) {
         self.context.note(self.error(name, message).of_kind(Kind::Field));

@@ -17,6 +17,7 @@ use crate::config::extension::{Category, Extensions, Factory, TypedFactory};
 use crate::formatter::CommandParserFactory;
 use crate::http::http1::PRESERVE_CASE;
 use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
+use crate::router::{self, UriTemplate, UriTemplateRewrite};
 use crate::upstream::load_balancer::{self, LoadBalancerFactory};
 use crate::upstream::retry::{self, RetryHostPredicateFactory};
 use crate::upstream::{self, ClusterFactory};
@@ -41,6 +42,8 @@ pub static LINKED: Registry = Registry {
         &http::router::FACTORY,
     ],
     original_ip_detections: &[&http_connection_manager::CUSTOM_HEADER, &http_connection_manager::XFF],
+    path_matchers: &[&router::PATH_MATCH],
+    path_rewriters: &[&router::PATH_REWRITE],
     request_ids: &[&http_connection_manager::UUID],
     stateful_header_formatters: &[&PRESERVE_CASE],
     listener_filters: &[],
@@ -72,6 +75,10 @@ pub struct Registry {
     pub http_filters: &'static [&'static NamedHttpFilterConfigFactory],
     /// Where the client's address comes from.
     pub original_ip_detections: &'static [&'static OriginalIpDetectionFactory],
+    /// Which paths a route is for.
+    pub path_matchers: &'static [&'static Factory<UriTemplate>],
+    /// What becomes of paths.
+    pub path_rewriters: &'static [&'static Factory<UriTemplateRewrite>],
     /// How requests get their ids.
     pub request_ids: &'static [&'static RequestIdFactory],
     /// How the names of fields are written.
@@ -101,6 +108,8 @@ impl Extensions for Registry {
             Category::Formatters => upcast(self.formatters),
             Category::EarlyHeaderMutations => upcast(self.early_header_mutations),
             Category::OriginalIpDetections => upcast(self.original_ip_detections),
+            Category::PathMatchers => upcast(self.path_matchers),
+            Category::PathRewriters => upcast(self.path_rewriters),
             Category::RequestIds => upcast(self.request_ids),
             Category::StatefulHeaderFormatters => upcast(self.stateful_header_formatters),
             Category::HttpFilters => upcast(self.http_filters),

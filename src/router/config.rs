@@ -12,10 +12,11 @@ use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::{PerFilterConfigs, RouteFactoryContext};
 use super::retry_policy::RetryPolicyImpl;
 use super::route::RouteImpl;
+use super::shadow_policy::ShadowPolicy;
 use super::virtual_host::{Found, VirtualHostImpl};
 use crate::config::ConfigError;
 use crate::config::route::{HeaderRules, PerFilterConfig, RouteConfiguration};
-use crate::http::HeaderId;
+use crate::http::{HeaderId, HeaderName};
 use crate::runtime::LoaderImpl;
 use crate::stats::Scope;
 
@@ -27,6 +28,9 @@ pub struct ConfigImpl {
     /// What the virtual hosts have for clients that have to use TLS.
     ssl_redirect: RouteImpl,
     ignore_port: bool,
+    /// The header that names the domain in place of the host.
+    vhost_header: Option<HeaderName>,
+    internal_only_headers: Box<[Box<str>]>,
     /// Indexes into `virtual_hosts`.
     exact: HashMap<Vec<u8>, usize>,
     /// `*suffix` domains without the star.
@@ -56,6 +60,9 @@ pub(super) struct Level<'a> {
     pub max_direct_body: u32,
     pub context: Option<RouteFactoryContext<'a>>,
     pub retries: Retries,
+    pub ignores_path_parameters: bool,
+    /// Who gets copies of the requests of routes that say nothing of it.
+    pub shadow_policies: Arc<[ShadowPolicy]>,
     /// Of the statistics of a virtual host.
     pub host_scope: Option<&'a Scope>,
 }
@@ -67,6 +74,7 @@ impl<'a> Level<'a> {
             headers: self.headers.with(headers, self.most_specific_wins)?,
             per_filter_configs: self.per_filter_configs.with(&filters.0, self.context)?,
             retries: self.retries.clone(),
+            shadow_policies: self.shadow_policies.clone(),
             ..*self
         })
     }
@@ -84,6 +92,8 @@ impl Default for ConfigImpl {
             virtual_hosts: Vec::new(),
             ssl_redirect: RouteImpl::ssl_redirect(),
             ignore_port: false,
+            vhost_header: None,
+            internal_only_headers: Box::default(),
             exact: HashMap::new(),
             suffixes: Vec::new(),
             prefixes: Vec::new(),
@@ -104,6 +114,10 @@ impl ConfigImpl {
         let mut table = ConfigImpl {
             name: config.name.clone(),
             ignore_port: config.ignore_port_in_host_matching,
+            vhost_header: (!config.vhost_header.is_empty()).then(|| HeaderName::new(&config.vhost_header)),
+            internal_only_headers: (config.internal_only_headers.iter())
+                .map(|name| name.to_ascii_lowercase().into())
+                .collect(),
             ..ConfigImpl::default()
         };
         let none = Level {
@@ -114,8 +128,12 @@ impl ConfigImpl {
             context,
             retries: Retries::default(),
             host_scope: None,
+            ignores_path_parameters: config.ignore_path_parameters_in_path_matching,
+            shadow_policies: Arc::default(),
         };
-        let here = none.with(&config.headers, &config.typed_per_filter_config)?;
+        let mut here = none.with(&config.headers, &config.typed_per_filter_config)?;
+        here.shadow_policies =
+            ShadowPolicy::list(&config.request_mirror_policies, &here.shadow_policies, here.runtime())?;
         for (i, host) in config.virtual_hosts.iter().enumerate() {
             let built = VirtualHostImpl::new(host, &here);
             table.virtual_hosts.push(built.map_err(|e| e.within(&format!("virtual_hosts[{i}]")))?);
@@ -148,6 +166,12 @@ impl ConfigImpl {
         &self.name
     }
 
+    /// Headers that requests from outside lose.
+    #[inline]
+    pub fn internal_only_headers(&self) -> &[Box<str>] {
+        &self.internal_only_headers
+    }
+
     /// The virtual hosts, in the order of the configuration.
     pub fn virtual_hosts(&self) -> &[VirtualHostImpl] {
         &self.virtual_hosts
@@ -173,7 +197,11 @@ impl ConfigImpl {
         if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
             return self.default;
         }
-        let Some(host) = request.headers.get(HeaderId::Authority) else { return self.default };
+        let host = match &self.vhost_header {
+            None => request.headers.get(HeaderId::Authority),
+            Some(name) => Some(name.find(request.headers)?),
+        };
+        let Some(host) = host else { return self.default };
         let host = lower_case(if self.ignore_port { without_port(host) } else { host });
         let found = self
             .exact

@@ -18,6 +18,7 @@ mod route_config_provider;
 mod route_match;
 mod shadow_policy;
 mod snapshot;
+mod uri_template;
 mod virtual_cluster;
 mod virtual_host;
 
@@ -40,6 +41,7 @@ pub use route_config_provider::{
 };
 pub use shadow_policy::ShadowPolicy;
 pub use snapshot::{Route, RouteConstSharedPtr, RouteTable};
+pub use uri_template::{PATH_MATCH, PATH_REWRITE, UriTemplate, UriTemplateRewrite};
 pub use virtual_host::VirtualHostImpl;
 
 /// What a route is looked up for.

@@ -36,7 +36,7 @@ impl PathIndex {
         for (place, route) in routes.enumerate() {
             let place = place as u32;
             match route.path() {
-                PathMatch::Path(path) if route.is_case_sensitive() => {
+                PathMatch::Path(path) if route.is_case_sensitive() && !route.ignores_parameters() => {
                     index.exact.entry(path.as_bytes().into()).or_default().push(place);
                 }
                 PathMatch::Prefix(prefix) | PathMatch::SeparatedPrefix(prefix)

@@ -4,6 +4,7 @@
 //! `source/common/router/config_impl.cc`, and `Utility::updateAuthority` of `source/common/http/utility.cc`.
 
 use super::route_match::{RouteMatch, plain};
+use super::uri_template::UriTemplateRewrite;
 use crate::config::route::{HostRewrite, PathRewrite};
 use crate::http::{HeaderId, HeaderMap};
 
@@ -24,6 +25,16 @@ pub(super) fn rewrite_path(
         PathRewrite::Regex(substitution) => {
             let before = plain(path);
             let mut new = substitution.replace_all(before);
+            new.extend_from_slice(&path[before.len()..]);
+            new
+        }
+        PathRewrite::Policy(policy) => {
+            let before = plain(path);
+            let rewrite = policy.get::<UriTemplateRewrite>().ok().zip(matched.template());
+            let Some(mut new) = rewrite.and_then(|(rewrite, template)| rewrite.rewrite(template, before))
+            else {
+                return;
+            };
             new.extend_from_slice(&path[before.len()..]);
             new
         }

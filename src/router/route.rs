@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::RouteRequest;
 use super::cluster_specifier::ClusterSpecifier;
 use super::config::{Level, Retries};
@@ -15,10 +17,17 @@ use super::request_stats::RequestStats;
 use super::retry_policy::RetryPolicyImpl;
 use super::route_match::RouteMatch;
 use super::shadow_policy::ShadowPolicy;
+use super::uri_template::UriTemplateRewrite;
 use crate::config::ConfigError;
-use crate::config::route::{self, Action, HostRewrite, MaxStreamDuration, PathRewrite};
+use crate::config::route::{
+    self, Action, CorsPolicy, HostRewrite, MaxStreamDuration, PathRewrite, RateLimit,
+};
 use crate::http::HeaderMap;
 use crate::upstream::{ClusterName, ResourcePriority};
+
+/// What is said of a template that nothing is taken from.
+const NO_TEMPLATE: &str = "unable to use envoy.path.rewrite.uri_template.uri_template_rewriter extension without \
+    envoy.path.match.uri_template.uri_template_matcher extension";
 
 /// A route of a virtual host.
 #[derive(Debug)]
@@ -28,6 +37,7 @@ pub struct RouteImpl {
     action: RouteAction,
     pub(super) headers: HeaderParsersOfLevels,
     pub(super) per_filter_configs: PerFilterConfigs,
+    metadata: Map<String, Value>,
     /// What is counted of its requests.
     stats: Option<Box<RequestStats>>,
 }
@@ -46,7 +56,13 @@ pub struct RouteEntry {
     pub(super) host_rewrite: HostRewrite,
     pub(super) append_x_forwarded_host: bool,
     upgrades: Box<[(Box<str>, bool)]>,
-    shadow_policies: Box<[ShadowPolicy]>,
+    shadow_policies: Arc<[ShadowPolicy]>,
+    /// By what its requests are counted, for filters that do so.
+    pub rate_limits: Box<[RateLimit]>,
+    /// By what the virtual host says, too.
+    pub include_vh_rate_limits: bool,
+    /// Which pages may ask, for the cors filter.
+    pub cors: Option<Box<CorsPolicy>>,
     retries: Retries,
     /// The status when there is no such cluster.
     pub cluster_not_found_response_code: u16,
@@ -80,7 +96,10 @@ impl RouteEntry {
             host_rewrite: HostRewrite::None,
             append_x_forwarded_host: false,
             upgrades: Box::default(),
-            shadow_policies: Box::default(),
+            shadow_policies: Arc::default(),
+            rate_limits: Box::default(),
+            include_vh_rate_limits: true,
+            cors: None,
             retries: Retries::default(),
             cluster_not_found_response_code: 503,
             timeout,
@@ -139,15 +158,32 @@ impl RouteImpl {
     pub(super) fn new(config: &route::Route, host: &Level<'_>) -> Result<Self, ConfigError> {
         let here = host.with(&config.headers, &config.typed_per_filter_config)?;
         let runtime = here.runtime();
+        let route_match = RouteMatch::new(&config.route_match, here.ignores_path_parameters, runtime);
+        if let Action::Route(route) = &config.action
+            && let PathRewrite::Policy(policy) = &route.path_rewrite
+        {
+            let rewrite = policy.get::<UriTemplateRewrite>()?;
+            let checked = match route_match.template() {
+                Some(template) => rewrite.check(template),
+                None => Err(NO_TEMPLATE.to_string()),
+            };
+            checked.map_err(|message| ConfigError::new("route.path_rewrite_policy", message))?;
+        }
         let action = match &config.action {
             Action::Route(route) => RouteAction::Route(Box::new(RouteEntry {
                 cluster: ClusterSpecifier::new(&route.cluster, &here)
                     .map_err(|error| error.within("route"))?,
                 path_rewrite: route.path_rewrite.clone(),
                 host_rewrite: route.host_rewrite.clone(),
-                shadow_policies: (route.request_mirror_policies.iter())
-                    .map(|policy| ShadowPolicy::new(policy, runtime))
-                    .collect(),
+                shadow_policies: ShadowPolicy::list(
+                    &route.request_mirror_policies,
+                    &here.shadow_policies,
+                    runtime,
+                )
+                .map_err(|error| error.within("route"))?,
+                rate_limits: route.rate_limits.clone().into(),
+                include_vh_rate_limits: route.include_vh_rate_limits.unwrap_or(route.rate_limits.is_empty()),
+                cors: route.cors.clone().map(Box::new),
                 upgrades: (route.upgrade_configs.iter())
                     .map(|upgrade| (upgrade.upgrade_type.as_str().into(), upgrade.enabled))
                     .collect(),
@@ -183,8 +219,9 @@ impl RouteImpl {
         };
         Ok(RouteImpl {
             name: config.name.clone(),
-            route_match: RouteMatch::new(&config.route_match, runtime),
+            route_match,
             action,
+            metadata: config.metadata.filter_metadata.clone(),
             stats: here.host_scope.filter(|_| !config.stat_prefix.is_empty()).map(|host| {
                 Box::new(RequestStats::new(&host.create_scope(&format!("route.{}.", config.stat_prefix))))
             }),
@@ -209,6 +246,7 @@ impl RouteImpl {
             action: RouteAction::DirectResponse(DirectResponseEntry::of_ssl_redirect()),
             headers: HeaderParsersOfLevels::default(),
             per_filter_configs: PerFilterConfigs::default(),
+            metadata: Map::new(),
             stats: None,
         }
     }
@@ -216,6 +254,11 @@ impl RouteImpl {
     /// The route's name; may be empty.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is said of it, by names of filters.
+    pub fn metadata(&self) -> &Map<String, Value> {
+        &self.metadata
     }
 
     /// What is counted of its requests, where that is asked for.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::RouteRequest;
+use super::uri_template::UriTemplate;
 use crate::config::route::{self, CookieMatcher, ParameterMatch, PathMatch, QueryParameterMatcher};
 use crate::http::header_utility::{HeaderMatcher, match_string};
 use crate::http::{HeaderId, HeaderMap, utility};
@@ -16,6 +17,8 @@ use crate::runtime::{LoaderImpl, RuntimeShare};
 pub(super) struct RouteMatch {
     path: PathMatch,
     case_sensitive: bool,
+    /// What is behind a `;` does not count.
+    ignores_parameters: bool,
     /// What hardly any route asks for.
     more: Option<Box<More>>,
 }
@@ -24,15 +27,22 @@ pub(super) struct RouteMatch {
 struct More {
     runtime_fraction: Option<Arc<RuntimeShare>>,
     grpc: bool,
+    /// It has to have shown a certificate, which nobody has.
+    is_for_nobody: bool,
     headers: Box<[HeaderMatcher]>,
     query_parameters: Box<[QueryParameterMatcher]>,
     cookies: Box<[CookieMatcher]>,
 }
 
 impl RouteMatch {
-    pub(super) fn new(config: &route::RouteMatch, runtime: Option<&LoaderImpl>) -> Self {
+    pub(super) fn new(
+        config: &route::RouteMatch,
+        ignores_parameters: bool,
+        runtime: Option<&LoaderImpl>,
+    ) -> Self {
         let more = config.runtime_fraction.is_some()
             || config.grpc
+            || config.tls_context.is_some()
             || !config.headers.is_empty()
             || !config.query_parameters.is_empty()
             || !config.cookies.is_empty();
@@ -43,22 +53,39 @@ impl RouteMatch {
                     .as_ref()
                     .map(|share| RuntimeShare::new(&share.runtime_key, share.default_value, runtime)),
                 grpc: config.grpc,
+                is_for_nobody: (config.tls_context.as_ref())
+                    .is_some_and(|tls| tls.presented == Some(true) || tls.validated == Some(true)),
                 headers: config.headers.iter().map(HeaderMatcher::new).collect(),
                 query_parameters: config.query_parameters.clone().into(),
                 cookies: config.cookies.clone().into(),
             })
         });
-        RouteMatch { path: config.path.clone(), case_sensitive: config.case_sensitive, more }
+        RouteMatch {
+            path: config.path.clone(),
+            case_sensitive: config.case_sensitive,
+            ignores_parameters,
+            more,
+        }
     }
 
     /// All of them.
     pub(super) fn any() -> Self {
-        RouteMatch { path: PathMatch::Prefix(String::new()), case_sensitive: true, more: None }
+        RouteMatch {
+            path: PathMatch::Prefix(String::new()),
+            case_sensitive: true,
+            ignores_parameters: false,
+            more: None,
+        }
     }
 
     /// How the path is compared.
     pub(super) fn path(&self) -> &PathMatch {
         &self.path
+    }
+
+    /// Whether what is behind a `;` does not count.
+    pub(super) fn ignores_parameters(&self) -> bool {
+        self.ignores_parameters
     }
 
     pub(super) fn is_case_sensitive(&self) -> bool {
@@ -76,7 +103,10 @@ impl RouteMatch {
         }
         // A CONNECT has no path.
         let Some(path) = headers.get(HeaderId::Path) else { return false };
-        let path = plain(path);
+        let mut path = plain(path);
+        if self.ignores_parameters {
+            path = &path[..memchr::memchr(b';', path).unwrap_or(path.len())];
+        }
         match &self.path {
             PathMatch::Prefix(prefix) => self.begins(path, prefix),
             PathMatch::Path(exact) => self.equal(path, exact.as_bytes()),
@@ -84,14 +114,25 @@ impl RouteMatch {
             PathMatch::SeparatedPrefix(prefix) => {
                 self.begins(path, prefix) && matches!(path.get(prefix.len()), None | Some(b'/'))
             }
+            PathMatch::Policy(policy) => {
+                policy.0.get::<UriTemplate>().is_ok_and(|template| template.matches(path))
+            }
             PathMatch::Connect(_) => false,
+        }
+    }
+
+    /// The template that it is compared with, if it is one.
+    pub(super) fn template(&self) -> Option<&UriTemplate> {
+        match &self.path {
+            PathMatch::Policy(policy) => policy.0.get::<UriTemplate>().ok().map(|template| &**template),
+            _ => None,
         }
     }
 
     /// The part of a matched path that a rewrite of it replaces.
     pub(super) fn matched<'a>(&self, path: &'a [u8]) -> &'a [u8] {
         match &self.path {
-            PathMatch::Prefix(prefix) | PathMatch::SeparatedPrefix(prefix) => {
+            PathMatch::Prefix(prefix) | PathMatch::SeparatedPrefix(prefix) | PathMatch::Path(prefix) => {
                 &path[..prefix.len().min(path.len())]
             }
             _ => plain(path),
@@ -111,6 +152,7 @@ impl More {
     fn matches(&self, request: &RouteRequest<'_>) -> bool {
         let headers = request.headers;
         self.runtime_fraction.as_ref().is_none_or(|share| share.is_in(request.random))
+            && !self.is_for_nobody
             && (!self.grpc || utility::has_grpc_content_type(headers))
             && self.headers.iter().all(|matcher| matcher.matches(Some(headers)))
             && self.query_parameters.iter().all(|matcher| matches_parameter(matcher, headers))

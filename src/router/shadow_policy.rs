@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use super::RouteRequest;
+use super::{HeaderMutations, RouteRequest};
+use crate::config::ConfigError;
 use crate::config::route::RequestMirrorPolicy;
 use crate::http::{HeaderId, HeaderMap, HeaderName};
 use crate::runtime::{LoaderImpl, RuntimeShare};
+use crate::stream_info::StreamInfoImpl;
 use crate::upstream::ClusterName;
 
 /// See the module's description.
@@ -18,6 +20,7 @@ pub struct ShadowPolicy {
     share: Option<Arc<RuntimeShare>>,
     disable_host_suffix: bool,
     host_rewrite: String,
+    mutations: HeaderMutations,
 }
 
 #[derive(Debug)]
@@ -27,8 +30,14 @@ enum Cluster {
 }
 
 impl ShadowPolicy {
-    pub(super) fn new(config: &RequestMirrorPolicy, runtime: Option<&LoaderImpl>) -> Self {
-        ShadowPolicy {
+    /// # Errors
+    /// A value of a header that is no format.
+    pub(super) fn new(
+        config: &RequestMirrorPolicy,
+        runtime: Option<&LoaderImpl>,
+    ) -> Result<Self, ConfigError> {
+        Ok(ShadowPolicy {
+            mutations: HeaderMutations::new(&config.request_headers_mutations, "request_headers_mutations")?,
             cluster: match config.cluster.is_empty() {
                 true => Cluster::Header(HeaderName::new(&config.cluster_header)),
                 false => Cluster::Name(ClusterName::of(&config.cluster)),
@@ -37,7 +46,23 @@ impl ShadowPolicy {
                 .map(|share| RuntimeShare::new(&share.runtime_key, share.default_value, runtime)),
             disable_host_suffix: config.disable_shadow_host_suffix_append,
             host_rewrite: config.host_rewrite_literal.clone(),
+        })
+    }
+
+    /// Those of a list; without any what stands above it counts.
+    pub(super) fn list(
+        config: &[RequestMirrorPolicy],
+        above: &Arc<[ShadowPolicy]>,
+        runtime: Option<&LoaderImpl>,
+    ) -> Result<Arc<[ShadowPolicy]>, ConfigError> {
+        if config.is_empty() {
+            return Ok(above.clone());
         }
+        let one = |(i, policy)| {
+            let within = |error: ConfigError| error.within(&format!("request_mirror_policies[{i}]"));
+            ShadowPolicy::new(policy, runtime).map_err(within)
+        };
+        config.iter().enumerate().map(one).collect()
     }
 
     /// The cluster that gets a copy of this request, if any does.
@@ -55,7 +80,8 @@ impl ShadowPolicy {
     }
 
     /// Says in the copy's head that it is one (Envoy: `ShadowWriterImpl::shadow`).
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub fn apply(&self, headers: &mut HeaderMap, info: &StreamInfoImpl) {
+        self.mutations.evaluate_request(headers, info);
         if !self.host_rewrite.is_empty() {
             headers.set(HeaderId::Authority, self.host_rewrite.as_bytes());
             return;

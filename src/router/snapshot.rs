@@ -44,6 +44,12 @@ impl RouteTable {
         RouteTable(Rc::new(OnWorker { config, taken }))
     }
 
+    /// The table.
+    #[inline]
+    pub fn config(&self) -> &ConfigImpl {
+        &self.0.config
+    }
+
     /// The route that a request takes.
     pub fn route(&self, request: &RouteRequest<'_>) -> Option<RouteConstSharedPtr> {
         let config = &self.0.config;

@@ -1,13 +1,16 @@
 //! A virtual host: its routes, tried in order.
 
+use serde_json::{Map, Value};
+
 use super::RouteRequest;
 use super::config::{Level, Retries};
 use super::path_index::PathIndex;
 use super::retry_policy::RetryPolicyImpl;
 use super::route::RouteImpl;
+use super::shadow_policy::ShadowPolicy;
 use super::virtual_cluster::VirtualClusters;
 use crate::config::ConfigError;
-use crate::config::route::{self, TlsRequirementType};
+use crate::config::route::{self, CorsPolicy, RateLimit, TlsRequirementType};
 use crate::http::HeaderId;
 
 /// A virtual host of a route configuration.
@@ -21,6 +24,9 @@ pub struct VirtualHostImpl {
     include_attempt_count_in_response: bool,
     include_is_timeout_retry_header: bool,
     virtual_clusters: VirtualClusters,
+    rate_limits: Box<[RateLimit]>,
+    cors: Option<Box<CorsPolicy>>,
+    metadata: Map<String, Value>,
 }
 
 /// What a virtual host has for a request.
@@ -45,6 +51,8 @@ impl VirtualHostImpl {
                 .is_some_and(|policy| policy.hedge_on_per_try_timeout),
             buffer_limit: config.per_request_buffer_limit_bytes,
         };
+        here.shadow_policies =
+            ShadowPolicy::list(&config.request_mirror_policies, &here.shadow_policies, here.runtime())?;
         let is_counted = !config.virtual_clusters.is_empty()
             || config.routes.iter().any(|route| !route.stat_prefix.is_empty());
         let scope = (here.context.filter(|_| is_counted))
@@ -62,6 +70,9 @@ impl VirtualHostImpl {
             include_attempt_count_in_response: config.include_attempt_count_in_response,
             include_is_timeout_retry_header: config.include_is_timeout_retry_header,
             virtual_clusters: VirtualClusters::new(&config.virtual_clusters, scope.as_ref()),
+            rate_limits: config.rate_limits.clone().into(),
+            cors: config.cors.clone().map(Box::new),
+            metadata: config.metadata.filter_metadata.clone(),
         })
     }
 
@@ -76,6 +87,9 @@ impl VirtualHostImpl {
             include_attempt_count_in_response: false,
             include_is_timeout_retry_header: false,
             virtual_clusters: VirtualClusters::default(),
+            rate_limits: Box::default(),
+            cors: None,
+            metadata: Map::new(),
         }
     }
 
@@ -102,6 +116,21 @@ impl VirtualHostImpl {
     /// Whether a try says to the upstream if it follows one whose time was over.
     pub fn include_is_timeout_retry_header(&self) -> bool {
         self.include_is_timeout_retry_header
+    }
+
+    /// By what its requests are counted, for filters that do so.
+    pub fn rate_limits(&self) -> &[RateLimit] {
+        &self.rate_limits
+    }
+
+    /// Which pages may ask, for the cors filter.
+    pub fn cors(&self) -> Option<&CorsPolicy> {
+        self.cors.as_deref()
+    }
+
+    /// What is said of it, by names of filters.
+    pub fn metadata(&self) -> &Map<String, Value> {
+        &self.metadata
     }
 
     pub(super) fn virtual_clusters(&self) -> &VirtualClusters {

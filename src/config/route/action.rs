@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use super::PerFilterConfig;
-use super::header_rules::{HeaderRules, read_rules};
+use super::cors::CorsPolicy;
+use super::header_rules::{HeaderMutation, HeaderRules, read_rules};
+use super::rate_limit::RateLimit;
 use super::retry::{HedgePolicy, RetryPolicy};
-use super::rewrite::{HostRewrite, PathRewrite, read_host_rewrite, read_path_rewrite};
-use crate::config::core::{DataSource, RoutingPriority, RuntimeFractionalPercent};
+use super::rewrite::{
+    HostRewrite, PathRewrite, read_host_rewrite, read_path_rewrite, read_route_path_rewrite,
+};
+use crate::config::core::{DataSource, Metadata, RoutingPriority, RuntimeFractionalPercent};
 use crate::config::error::ConfigError;
 use crate::config::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message, one_of};
@@ -19,7 +23,7 @@ message! {
         /// Status when there is no such cluster: 503 (default), 404 or 500.
         pub cluster_not_found_response_code: u16 => read_not_found,
         /// What becomes of the path.
-        pub path_rewrite: PathRewrite => read_path_rewrite,
+        pub path_rewrite: PathRewrite => read_route_path_rewrite,
         /// What becomes of the host.
         pub host_rewrite: HostRewrite => read_host_rewrite,
         /// Say in `x-forwarded-host` what the host was.
@@ -37,6 +41,14 @@ message! {
         pub grpc_timeout_offset: Option<Duration>,
         /// Without meaning where responses are written as they come, as those of HTTP/1.
         pub flush_timeout: Option<Duration>,
+        /// Which pages may ask, for the cors filter.
+        pub cors: Option<CorsPolicy>,
+        /// By what its requests are counted, for filters that do so.
+        pub rate_limits: Vec<RateLimit>,
+        /// By what the virtual host says, too; `None` where there is nothing else.
+        pub include_vh_rate_limits: Option<bool>,
+        /// Which hosts may be chosen, for balancers that choose by metadata.
+        pub metadata_match: Option<Metadata>,
         /// Whether requests are tried again.
         pub retry_policy: Option<RetryPolicy>,
         /// Whether a try whose time is over goes on.
@@ -86,6 +98,8 @@ message! {
         pub runtime_fraction: Option<RuntimeFractionalPercent>,
         /// Whether they are traced: there are no traces yet.
         pub trace_sampled: Option<bool>,
+        /// What is done to its headers.
+        pub request_headers_mutations: Vec<HeaderMutation>,
         /// The host is not said to be a shadow.
         pub disable_shadow_host_suffix_append: bool,
         /// What the host becomes; empty for what it is.
@@ -169,6 +183,8 @@ message! {
         pub typed_per_filter_config: PerFilterConfig,
         /// What the host becomes; empty for what the route says.
         pub host_rewrite_literal: String,
+        /// Which hosts may be chosen, for balancers that choose by metadata.
+        pub metadata_match: Option<Metadata>,
     }
 }
 
@@ -191,7 +207,6 @@ fn read_not_found(r: &mut MessageReader<'_>, name: &str) -> Result<u16, ConfigEr
 
 message! {
     /// Sends a client elsewhere.
-    #[derive(Eq)]
     pub message RedirectAction = "envoy.config.route.v3.RedirectAction" {
         /// Another scheme; empty for that of the request.
         pub scheme: String => read_scheme,
@@ -217,7 +232,7 @@ fn read_scheme(r: &mut MessageReader<'_>, _: &str) -> Result<String, ConfigError
 }
 
 /// What becomes of the path of who is sent elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum PathRedirect {
     /// It stays, or is rewritten.
     Rewrite(PathRewrite),

@@ -4,7 +4,9 @@
 //! so that the error can name the field.
 
 mod action;
+mod cors;
 mod header_rules;
+mod rate_limit;
 mod retry;
 mod rewrite;
 mod route_match;
@@ -13,16 +15,21 @@ pub use action::{
     ClusterSpecifier, ClusterWeight, DirectResponseAction, MaxStreamDuration, PathRedirect, RedirectAction,
     RequestMirrorPolicy, RouteAction, WeightedCluster,
 };
+pub use cors::CorsPolicy;
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
+pub use rate_limit::{RateLimit, RateLimitAction};
 pub use retry::{
     HedgePolicy, RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
     RetryPolicy,
 };
 pub use rewrite::{HostRewrite, PathRewrite};
-pub use route_match::{CookieMatcher, ParameterMatch, PathMatch, QueryParameterMatcher, RouteMatch};
+pub use route_match::{
+    CookieMatcher, ParameterMatch, PathMatch, PathMatchPolicy, QueryParameterMatcher, RouteMatch,
+};
 
 use header_rules::read_rules;
 
+use super::core::Metadata;
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::header_matcher::HeaderMatcher;
@@ -52,6 +59,16 @@ message! {
         pub most_specific_header_mutations_wins: bool,
         /// Requests are for a domain whatever port they name.
         pub ignore_port_in_host_matching: bool,
+        /// Who else gets a copy of the requests of virtual hosts that say nothing of it.
+        pub request_mirror_policies: Vec<RequestMirrorPolicy>,
+        /// Headers that requests from outside lose, in any case.
+        pub internal_only_headers: Vec<String>,
+        /// The header that names the domain; empty for the host.
+        pub vhost_header: String,
+        /// What is behind a `;` in a path is not compared.
+        pub ignore_path_parameters_in_path_matching: bool,
+        /// What is said of it, for logs.
+        pub metadata: Metadata,
         /// How long the body of a direct response may be, in bytes.
         pub max_direct_response_body_size_bytes: u32 = MAX_DIRECT_RESPONSE_BODY_BYTES,
     }
@@ -154,6 +171,14 @@ message! {
         pub typed_per_filter_config: PerFilterConfig,
         /// Requests that are counted by themselves.
         pub virtual_clusters: Vec<VirtualCluster>,
+        /// Who else gets a copy of the requests of routes that say nothing of it.
+        pub request_mirror_policies: Vec<RequestMirrorPolicy>,
+        /// Which pages may ask, for the cors filter.
+        pub cors: Option<CorsPolicy>,
+        /// By what its requests are counted, for filters that do so.
+        pub rate_limits: Vec<RateLimit>,
+        /// What is said of it, for logs.
+        pub metadata: Metadata,
     }
 }
 
@@ -185,6 +210,8 @@ message! {
         pub typed_per_filter_config: PerFilterConfig,
         /// What is done to headers.
         pub headers: HeaderRules => read_rules,
+        /// What is said of it, for logs.
+        pub metadata: Metadata,
         /// What a trace would call its requests: there are no traces yet.
         pub decorator: Option<Decorator>,
         /// How much of a request's body is kept for the next try.

@@ -2,6 +2,7 @@
 
 use crate::common::regex::Substitution;
 use crate::config::error::ConfigError;
+use crate::config::extension::{Category, TypedConfig};
 use crate::config::reader::{FromMessage, MessageReader};
 
 /// `envoy.type.matcher.v3.RegexMatchAndSubstitute`.
@@ -18,7 +19,7 @@ impl FromMessage for Substitution {
 }
 
 /// What becomes of the path.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum PathRewrite {
     /// It stays.
     #[default]
@@ -27,14 +28,34 @@ pub enum PathRewrite {
     Prefix(String),
     /// Parts of it, without its query, are replaced.
     Regex(Substitution),
+    /// An extension makes another of it.
+    Policy(TypedConfig),
 }
+
+/// That of a route to a cluster, which may be an extension's.
+pub(super) fn read_route_path_rewrite(
+    r: &mut MessageReader<'_>,
+    name: &str,
+) -> Result<PathRewrite, ConfigError> {
+    let rewrite = read_path_rewrite(r, name)?;
+    match r.extension("path_rewrite_policy", Category::PathRewriters)? {
+        None => Ok(rewrite),
+        Some(policy) => {
+            if rewrite != PathRewrite::None {
+                r.refuse("path_rewrite_policy", TWO_REWRITES);
+            }
+            Ok(PathRewrite::Policy(policy))
+        }
+    }
+}
+
+const TWO_REWRITES: &str = "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy";
 
 pub(super) fn read_path_rewrite(r: &mut MessageReader<'_>, _: &str) -> Result<PathRewrite, ConfigError> {
     let prefix = r.string("prefix_rewrite")?;
     let regex: Option<Substitution> = r.message("regex_rewrite")?;
     if !prefix.is_empty() && regex.is_some() {
-        let message = "Specify only one of prefix_rewrite, regex_rewrite or path_rewrite_policy";
-        r.refuse("regex_rewrite", message);
+        r.refuse("regex_rewrite", TWO_REWRITES);
     }
     Ok(match regex {
         Some(regex) => PathRewrite::Regex(regex),

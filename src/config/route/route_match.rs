@@ -3,13 +3,13 @@
 use crate::common::regex::CompiledMatcher;
 use crate::config::core::RuntimeFractionalPercent;
 use crate::config::error::ConfigError;
+use crate::config::extension::{Category, TypedConfig};
 use crate::config::header_matcher::{HeaderMatcher, StringMatcher};
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::{message, one_of};
 
 message! {
     /// Which requests a route is for.
-    #[derive(Eq)]
     pub message RouteMatch = "envoy.config.route.v3.RouteMatch" {
         /// Default true.
         pub case_sensitive: bool = true,
@@ -23,6 +23,8 @@ message! {
         pub cookies: Vec<CookieMatcher>,
         /// Those of gRPC.
         pub grpc: bool => read_grpc,
+        /// What the client has shown of itself.
+        pub tls_context: Option<TlsContextMatch>,
         /// What the path has to be.
         pub path: PathMatch => PathMatch::read_member,
     }
@@ -34,7 +36,6 @@ fn read_grpc(r: &mut MessageReader<'_>, name: &str) -> Result<bool, ConfigError>
 
 one_of! {
     /// How a path, without its query, is compared.
-    #[derive(Eq)]
     pub enum PathMatch {
         /// It starts with this.
         Prefix(String) = "prefix",
@@ -44,6 +45,8 @@ one_of! {
         Regex(CompiledMatcher) = "safe_regex",
         /// It is this, or has a slash behind it.
         SeparatedPrefix(String) = "path_separated_prefix",
+        /// An extension takes it.
+        Policy(PathMatchPolicy) = "path_match_policy",
         /// Any: the request is a CONNECT.
         Connect(ConnectMatcher) = "connect_matcher",
     }
@@ -53,6 +56,28 @@ message! {
     /// There is nothing to be said of it.
     #[derive(Eq)]
     pub struct ConnectMatcher = "envoy.config.route.v3.RouteMatch.ConnectMatcher" {}
+}
+
+/// An extension that takes paths.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PathMatchPolicy(pub TypedConfig);
+
+impl FromMessage for PathMatchPolicy {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        r.string("name")?;
+        Ok(PathMatchPolicy(r.typed_config("typed_config", Category::PathMatchers)?))
+    }
+}
+
+message! {
+    /// What a client has shown of itself.
+    #[derive(Eq)]
+    pub struct TlsContextMatch = "envoy.config.route.v3.RouteMatch.TlsContextMatchOptions" {
+        /// A certificate, or none.
+        pub presented: Option<bool>,
+        /// One that is to be trusted, or none.
+        pub validated: Option<bool>,
+    }
 }
 
 /// What a parameter of the query has to be.

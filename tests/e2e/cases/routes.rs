@@ -631,3 +631,191 @@ fn requests_are_counted_by_themselves() {
         .statistics(&["vhost."])
         .run();
 }
+
+/// An extension of the configuration.
+fn extension(kind: &str, config: Value) -> Value {
+    let mut config = config;
+    config["@type"] = format!("type.googleapis.com/envoy.extensions.{kind}").into();
+    json!({"name": "x", "typed_config": config})
+}
+
+#[test]
+fn templates_of_paths() {
+    let matches = |template: &str| json!({"path_match_policy": extension("path.match.uri_template.v3.UriTemplateMatchConfig", json!({"path_template": template}))});
+    let to = |template: &str, rewrite: &str| {
+        json!({"match": matches(template), "route": {"cluster": "case1",
+            "path_rewrite_policy": extension("path.rewrite.uri_template.v3.UriTemplateRewriteConfig", json!({"path_template_rewrite": rewrite}))}})
+    };
+    let config = routes(json!([
+        to("/v/{country}/{lang=*}/x", "/{lang}-{country}"),
+        to("/w/{a}/{rest=**}", "/{rest}/{a}"),
+        to("/api/{seg=cat/*/toy}/{b}", "/{b}/{seg}"),
+        to("/v2/**", "/all"),
+        to("/{file}.m3u8", "/list/{file}"),
+        to("/q/{a=**}/end", "/{a}"),
+        says("literal", matches("/only/$this(.)+a=b,c;d:e@")),
+        says("slash", matches("/dir/")),
+        says("star", matches("/star/*/b")),
+        says("root", matches("/")),
+    ]));
+    let asked = [
+        "/v/us/en/x",
+        "/v/us/en/x?a=b",
+        "/v/us/en/x/",
+        "/v//en/x",
+        "/v/u/e/n/x",
+        "/v/%2f/en/x",
+        "/w/1/2/3",
+        "/w/1/",
+        "/w/1",
+        "/w/a/b?c/d",
+        "/api/cat/7/toy/z",
+        "/api/cat/7/8/toy/z",
+        "/v2/",
+        "/v2",
+        "/v2/a/b",
+        "/a.m3u8",
+        "/a/b.m3u8",
+        "/am3u8",
+        "/q/1/2/end",
+        "/q//end",
+        "/q/end",
+        "/only/$this(.)+a=b,c;d:e@",
+        "/only/$thisx",
+        "/dir/",
+        "/dir",
+        "/star/a/b",
+        "/star//b",
+        "/star/*/b",
+        "/",
+        "/?x",
+        "/V/us/en/x",
+        "/v/us/en/x#f",
+        "/w/a{b/c",
+    ];
+    asked.iter().fold(Pairs::new(config), |pairs, path| pairs.get("h", path, "")).run();
+}
+
+#[test]
+fn what_tables_say_of_their_routes() {
+    let mutation = |key: &str, value: &str| json!({"append": {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}});
+    let mirror = |cluster: &str, more: Value| {
+        let mut mirror = json!({"cluster": cluster});
+        more.as_object().expect("an object").iter().for_each(|(name, value)| mirror[name] = value.clone());
+        mirror
+    };
+    let changed = json!({"request_headers_mutations": [mutation("x-m", "%REQ(:path)%|%REQ(:authority)%"), {"remove": "x-gone"}]});
+    let mut hosted = changed.clone();
+    hosted["host_rewrite_literal"] = "elsewhere".into();
+    let to = |path: &str, mirrors: Value| {
+        json!({"match": {"prefix": path}, "route": {"cluster": "case1", "request_mirror_policies": mirrors,
+        "rate_limits": [{"stage": 1, "actions": [{"request_headers": {"header_name": "a", "descriptor_key": "b"}}, {"remote_address": {}}, {"generic_key": {"descriptor_value": "g"}}]}],
+        "include_vh_rate_limits": false, "metadata_match": {"filter_metadata": {"envoy.lb": {"a": "b"}}}, "flush_timeout": "1s"},
+        "metadata": {"filter_metadata": {"f": {"k": [1, "v"]}}}})
+    };
+    let list =
+        json!([to("/own", json!([mirror("case0", changed), mirror("case2", hosted)])), to("/", json!([]))]);
+    let host = |name: &str, more: Value| {
+        let mut host = json!({"name": name, "domains": [name], "routes": list});
+        more.as_object().expect("an object").iter().for_each(|(name, value)| host[name] = value.clone());
+        host
+    };
+    let config = json!({"route_config": {
+    "request_mirror_policies": [mirror("case2", json!({"disable_shadow_host_suffix_append": true}))],
+    "internal_only_headers": ["X-Internal", "x-other"],
+    "metadata": {"filter_metadata": {"t": {}}},
+    "virtual_hosts": [
+        host("v", json!({"request_mirror_policies": [mirror("case2", json!({}))], "metadata": {"filter_metadata": {"h": {"x": true}}},
+            "rate_limits": [{"actions": [{"destination_cluster": {}}]}]})),
+        host("w", json!({})),
+    ]}});
+    let internal = json!({"internal_address_config": {"cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}});
+    for more in [json!({}), internal] {
+        let mut config = config.clone();
+        more.as_object().expect("an object").iter().for_each(|(name, value)| config[name] = value.clone());
+        let mut pairs = Pairs::new(config).with_copies();
+        for path in ["/own", "/other"] {
+            for host in ["v", "w"] {
+                pairs = pairs.get(host, path, "x-gone: 1\r\nx-m: 1\r\n").get(
+                    host,
+                    path,
+                    "x-internal: 1\r\nx-other: 2\r\nx-forwarded-for: 10.0.0.1\r\n",
+                );
+            }
+        }
+        pairs.run();
+    }
+}
+
+#[test]
+fn other_ways_to_find_a_route() {
+    let host = |name: &str, domains: Value, routes: Value| json!({"name": name, "domains": domains, "routes": routes});
+    let any = |text: &str| json!([says(text, json!({"prefix": "/"}))]);
+    let named = json!({"route_config": {"vhost_header": "X-Vhost", "virtual_hosts": [
+        host("a", json!(["a.com"]), any("a")), host("b", json!(["*.b.com"]), any("b")), host("c", json!(["*"]), any("c"))]}});
+    let mut with_ports = named.clone();
+    with_ports["route_config"]["ignore_port_in_host_matching"] = true.into();
+    let mut unnamed = named.clone();
+    unnamed["route_config"]["virtual_hosts"].as_array_mut().expect("a list").pop();
+    for config in [named, with_ports, unnamed] {
+        let mut pairs = Pairs::new(config);
+        for value in ["", "a.com", "A.com", "x.b.com", "a.com:80", "other"] {
+            pairs = pairs.get("a.com", "/", &format!("x-vhost: {value}\r\n"));
+        }
+        pairs.get("a.com", "/", "").get("x", "/", "x-vhost: a.com\r\nx-vhost: x.b.com\r\n").run();
+    }
+    let parameters = json!([
+        says("exact", json!({"path": "/exact"})),
+        says("with", json!({"path": "/with;x"})),
+        says("prefix", json!({"prefix": "/pre;fix"})),
+        says("prefix of", json!({"prefix": "/pre"})),
+        says("regex", json!({"safe_regex": {"regex": "/r/[a-z]+"}})),
+        says("separated", json!({"path_separated_prefix": "/sep"})),
+        {"match": {"prefix": "/up"}, "route": {"cluster": "case1", "prefix_rewrite": "/down"}},
+        {"match": {"path": "/whole"}, "route": {"cluster": "case1", "prefix_rewrite": "/down"}},
+        says("8", json!({"path": "/8"})), says("9", json!({"path": "/9"})), says("10", json!({"prefix": "/10"})),
+    ]);
+    for count in [8, 11] {
+        let few: Vec<Value> = parameters.as_array().expect("a list")[..count].to_vec();
+        let mut config = routes(json!(few));
+        config["route_config"]["ignore_path_parameters_in_path_matching"] = true.into();
+        let mut pairs = Pairs::new(config);
+        for path in [
+            "/exact",
+            "/exact;a",
+            "/exact;a?q",
+            "/exact?q;a",
+            "/with;x",
+            "/with",
+            "/pre;fix",
+            "/pre;other",
+            "/r/ab;1",
+            "/r/ab1",
+            "/sep;x",
+            "/sep/a;b",
+            "/sepa;",
+            "/up;a/b?c",
+            "/whole;a?b",
+            "/;",
+            ";/",
+            "/8;",
+            "/10;1",
+        ] {
+            pairs = pairs.get("h", path, "");
+        }
+        pairs.run();
+    }
+    let tls =
+        |presented: Value| says(&presented.to_string(), json!({"prefix": "/", "tls_context": presented}));
+    for presented in [
+        json!({}),
+        json!({"presented": false}),
+        json!({"presented": true}),
+        json!({"validated": false}),
+        json!({"validated": true, "presented": false}),
+    ] {
+        Pairs::new(routes(json!([tls(presented), says("other", json!({"prefix": "/"}))])))
+            .get("h", "/", "")
+            .run();
+    }
+}

@@ -27,7 +27,7 @@ impl Filter {
                 continue;
             }
             let mut copy = headers.clone();
-            policy.apply(&mut copy);
+            policy.apply(&mut copy, info);
             self.passed(Stage::MaybeDoShadowing, end_stream.into(), 0);
             shadows.push(AsyncStreamImpl::start(
                 callbacks.dispatcher(),

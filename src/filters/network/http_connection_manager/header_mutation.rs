@@ -55,6 +55,7 @@ pub(super) fn mutate_request_headers(
     connection: &ConnectionImpl,
     config: &ConnectionManagerConfig,
     info: &StreamInfoImpl,
+    internal_only: &[Box<str>],
 ) -> Result<Address, u16> {
     // The first that has had enough ends it.
     let _ = config.early_header_mutations.iter().all(|mutation| mutation.mutate(headers, info));
@@ -100,6 +101,9 @@ pub(super) fn mutate_request_headers(
             EDGE_REMOVED.iter().for_each(|&id| headers.remove(id));
         }
         EXTERNAL_REMOVED.iter().for_each(|&id| headers.remove(id));
+    }
+    if !internal {
+        internal_only.iter().for_each(|name| headers.remove_by_name(name.as_bytes()));
     }
     add_identity(headers, config);
     if edge && let Some(address @ Address::Ip(_)) = &trusted {

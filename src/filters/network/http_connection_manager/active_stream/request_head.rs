@@ -186,6 +186,7 @@ impl ActiveStream {
                 &connection,
                 &self.config,
                 info,
+                self.route_table().config().internal_only_headers(),
             );
             match remote {
                 Ok(remote) => info.set_downstream_remote_address(Some(remote)),
