@@ -11,6 +11,7 @@ pub mod regex;
 mod ticks;
 pub mod token_bucket;
 mod utc_time;
+pub mod xxhash;
 
 pub use callback_manager::{CallbackHandle, CallbackManager};
 pub use local::Local;

@@ -20,6 +20,7 @@ mod header_operator;
 mod json_formatter;
 mod json_text;
 mod operator;
+mod request_operator;
 mod ssl_operator;
 mod state_operator;
 mod substitution_format_string;

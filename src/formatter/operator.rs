@@ -4,16 +4,17 @@
 //! `http_specific_formatter.cc`.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::command_parser::{Command, FormatterProvider, Written};
 use super::context::Context;
 use super::date_format::DateFormat;
 use super::header_operator::{HeaderOperator, HeaderSource};
+use super::request_operator::RequestOperator;
 use super::ssl_operator::{self, SslText};
 use super::state_operator::StateOperator;
 use crate::common::UtcTime;
-use crate::http::HeaderId;
+use crate::http::{HeaderId, Protocol};
 use crate::network::Address;
 use crate::stream_info::{ResponseFlag, Route, StreamInfoImpl};
 use crate::upstream::ClusterInfoImpl;
@@ -32,6 +33,10 @@ pub(super) enum Operator {
     /// A text of the downstream's TLS.
     Ssl(SslText),
     State(StateOperator),
+    Request(RequestOperator),
+    EmitTime(DateFormat),
+    /// Of what there is nothing here.
+    Nothing,
     Plain(Field),
 }
 
@@ -43,6 +48,8 @@ pub(super) enum AddressOf {
     DownstreamDirectRemote,
     UpstreamLocal,
     UpstreamHost,
+    /// That of the host, once there is a connection.
+    UpstreamRemote,
 }
 
 /// How much of an address.
@@ -76,7 +83,43 @@ pub(super) enum Field {
     ConnectionId,
     StreamId,
     RequestedServerName,
+    UpstreamProtocol,
+    /// With its port, or without.
+    UpstreamHostName(bool),
+    /// There are none of what TCP counts.
+    Zero,
 }
+
+/// What there is nothing of without traces, or without TLS upstream.
+const ALWAYS_NOTHING: [&str; 27] = [
+    "TRACE_ID",
+    "SPAN_ID",
+    "ROUNDTRIP_DURATION",
+    "DOWNSTREAM_HANDSHAKE_DURATION",
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
+    "DOWNSTREAM_TLS_VERSION",
+    "DOWNSTREAM_TLS_CIPHER",
+    "DOWNSTREAM_TLS_SESSION_ID",
+    "DOWNSTREAM_PEER_ISSUER",
+    "DOWNSTREAM_PEER_FINGERPRINT_1",
+    "DOWNSTREAM_PEER_IP_SAN",
+    "DOWNSTREAM_LOCAL_IP_SAN",
+    "DOWNSTREAM_PEER_EMAIL_SAN",
+    "DOWNSTREAM_LOCAL_EMAIL_SAN",
+    "TLS_JA3_FINGERPRINT",
+    "TLS_JA4_FINGERPRINT",
+    "UPSTREAM_TLS_VERSION",
+    "UPSTREAM_TLS_CIPHER",
+    "UPSTREAM_TLS_SESSION_ID",
+    "UPSTREAM_PEER_ISSUER",
+    "UPSTREAM_PEER_SUBJECT",
+    "UPSTREAM_PEER_CERT",
+    "UPSTREAM_PEER_URI_SAN",
+    "UPSTREAM_PEER_DNS_SAN",
+    "UPSTREAM_PEER_IP_SAN",
+    "UPSTREAM_LOCAL_URI_SAN",
+    "UPSTREAM_LOCAL_DNS_SAN",
+];
 
 impl Operator {
     /// The operator of that command.
@@ -95,12 +138,22 @@ impl Operator {
         if let Some(operator) = StateOperator::new(command) {
             return operator.map(Operator::State);
         }
-        if matches!(name, "START_TIME" | "RESPONSE_CODE_DETAILS") {
+        if let Some(operator) = RequestOperator::new(command) {
+            return operator.map(Operator::Request);
+        }
+        if ALWAYS_NOTHING.contains(&name) {
+            return match (argument, max_length) {
+                ("", None) => Ok(Operator::Nothing),
+                _ => Err(format!("{name} does not take any parameters or length")),
+            };
+        }
+        if matches!(name, "START_TIME" | "EMIT_TIME" | "RESPONSE_CODE_DETAILS") {
             if max_length.is_some() {
                 return Err(format!("{name} does not allow length to be specified."));
             }
             return Ok(match name {
                 "START_TIME" => Operator::StartTime(DateFormat::parse(argument)?),
+                "EMIT_TIME" => Operator::EmitTime(DateFormat::parse(argument)?),
                 _ => Operator::ResponseCodeDetails { allow_whitespaces: argument == "ALLOW_WHITESPACES" },
             });
         }
@@ -135,6 +188,10 @@ impl Operator {
             "CONNECTION_ID" => Field::ConnectionId,
             "STREAM_ID" => Field::StreamId,
             "REQUESTED_SERVER_NAME" => Field::RequestedServerName,
+            "UPSTREAM_PROTOCOL" => Field::UpstreamProtocol,
+            "UPSTREAM_HOST_NAME" => Field::UpstreamHostName(true),
+            "UPSTREAM_HOST_NAME_WITHOUT_PORT" => Field::UpstreamHostName(false),
+            "BYTES_RETRANSMITTED" | "PACKETS_RETRANSMITTED" => Field::Zero,
             "HOSTNAME" => return Some(Operator::Hostname(hostname())),
             "UPSTREAM_HOST" => return Some(Operator::Address(AddressOf::UpstreamHost, AddressPart::Whole)),
             _ => return Operator::address(name).or_else(|| ssl_operator::find(name).map(Operator::Ssl)),
@@ -143,8 +200,11 @@ impl Operator {
     }
 
     fn address(name: &str) -> Option<Operator> {
-        const NAMES: [(&str, AddressOf); 4] = [
+        const NAMES: [(&str, AddressOf); 6] = [
             ("DOWNSTREAM_LOCAL_", AddressOf::DownstreamLocal),
+            // Nothing has it changed.
+            ("DOWNSTREAM_DIRECT_LOCAL_", AddressOf::DownstreamLocal),
+            ("UPSTREAM_REMOTE_", AddressOf::UpstreamRemote),
             ("DOWNSTREAM_REMOTE_", AddressOf::DownstreamRemote),
             ("DOWNSTREAM_DIRECT_REMOTE_", AddressOf::DownstreamDirectRemote),
             ("UPSTREAM_LOCAL_", AddressOf::UpstreamLocal),
@@ -170,6 +230,12 @@ impl FormatterProvider for Operator {
                 format.write(line, &UtcTime::new(info.start_time()));
                 Written::Text
             }
+            Operator::EmitTime(format) => {
+                format.write(line, &UtcTime::new(SystemTime::now()));
+                Written::Text
+            }
+            Operator::Request(operator) => operator.write(line, context),
+            Operator::Nothing => Written::Nothing,
             Operator::ResponseCodeDetails { allow_whitespaces } => {
                 write_details(line, &info.response_code_details(), *allow_whitespaces)
             }
@@ -192,6 +258,10 @@ impl AddressOf {
             AddressOf::DownstreamDirectRemote => info.downstream_connection().map(|c| c.remote_address()),
             AddressOf::UpstreamLocal => peek(&info.upstream_local_address),
             AddressOf::UpstreamHost => info.upstream_host().map(|host| host.address().clone()),
+            AddressOf::UpstreamRemote => {
+                peek(&info.upstream_local_address)?;
+                AddressOf::UpstreamHost.get(info)
+            }
         }
     }
 }
@@ -241,8 +311,28 @@ impl Field {
             },
             // Known only from TLS.
             Field::RequestedServerName => Written::Nothing,
+            Field::UpstreamProtocol => {
+                let connected = peek(&info.upstream_local_address).is_some();
+                write_optional(line, connected.then(|| Protocol::Http11.as_str()))
+            }
+            Field::UpstreamHostName(with_port) => write_host_name(line, info, with_port),
+            Field::Zero => write_number(line, 0),
         }
     }
+}
+
+/// The host's name, or its address.
+fn write_host_name(line: &mut Vec<u8>, info: &StreamInfoImpl, with_port: bool) -> Written {
+    let Some(host) = info.upstream_host() else { return Written::Nothing };
+    let name = match host.hostname() {
+        "" if with_port => host.address().to_string(),
+        "" => host.address().as_string_without_port().to_string(),
+        name => {
+            let end = name.rfind(':').filter(|_| !with_port);
+            name[..end.unwrap_or(name.len())].to_string()
+        }
+    };
+    write_text(line, &name)
 }
 
 fn write_optional(line: &mut Vec<u8>, text: Option<&str>) -> Written {
@@ -255,7 +345,7 @@ fn write_text(line: &mut Vec<u8>, text: &str) -> Written {
     if text.is_empty() { Written::Nothing } else { Written::Text }
 }
 
-fn write_number(line: &mut Vec<u8>, number: u64) -> Written {
+pub(super) fn write_number(line: &mut Vec<u8>, number: u64) -> Written {
     line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     Written::Json
 }

@@ -15,6 +15,8 @@ use crate::stream_info::StreamInfoImpl;
 pub(super) enum StateOperator {
     /// A filter's metadata, or a value in it.
     DynamicMetadata { filter: Box<str>, path: Vec<Box<str>>, max_length: Option<usize> },
+    /// What a route, or a virtual host, has to say; or a value in it.
+    OfRoute { of_host: bool, filter: Box<str>, path: Vec<Box<str>>, max_length: Option<usize> },
     /// An object's text.
     FilterState { key: Box<str>, is_plain: bool, max_length: Option<usize> },
 }
@@ -27,7 +29,9 @@ impl StateOperator {
     pub(super) fn new(command: &Command<'_>) -> Option<Result<StateOperator, String>> {
         match command.name {
             "DYNAMIC_METADATA" => Some(StateOperator::dynamic_metadata(command)),
-            "FILTER_STATE" => Some(StateOperator::filter_state(command)),
+            "METADATA" => Some(StateOperator::metadata(command)),
+            // Nothing is left there.
+            "FILTER_STATE" | "UPSTREAM_FILTER_STATE" => Some(StateOperator::filter_state(command)),
             _ => None,
         }
     }
@@ -39,6 +43,23 @@ impl StateOperator {
         let mut keys = command.argument.split(':').map(Box::from);
         let filter = keys.next().unwrap_or_default();
         Ok(StateOperator::DynamicMetadata { filter, path: keys.collect(), max_length: command.max_length })
+    }
+
+    fn metadata(command: &Command<'_>) -> Result<StateOperator, String> {
+        let (of, rest) = command.argument.split_once(':').unwrap_or((command.argument, ""));
+        let mut keys = rest.split(':').map(Box::from);
+        let filter = keys.next().unwrap_or_default();
+        let (path, max_length) = (keys.collect(), command.max_length);
+        match of {
+            "DYNAMIC" => Ok(StateOperator::DynamicMetadata { filter, path, max_length }),
+            "ROUTE" | "VIRTUAL_HOST" => {
+                Ok(StateOperator::OfRoute { of_host: of == "VIRTUAL_HOST", filter, path, max_length })
+            }
+            "CLUSTER" | "UPSTREAM_HOST" | "LISTENER" | "LISTENER_FILTER_CHAIN" => {
+                Err(format!("{of} is not supported yet"))
+            }
+            _ => Err(format!("{of} is not supported type of metadata")),
+        }
     }
 
     fn filter_state(command: &Command<'_>) -> Result<StateOperator, String> {
@@ -55,7 +76,7 @@ impl StateOperator {
             let text = "Invalid filter state serialize type, FIELD should be used with the field name.";
             return Err(text.to_string());
         }
-        let is_plain = form == "PLAIN";
+        let is_plain = form == "PLAIN" && command.name == "FILTER_STATE";
         Ok(StateOperator::FilterState { key: key.into(), is_plain, max_length: command.max_length })
     }
 
@@ -64,18 +85,17 @@ impl StateOperator {
         let start = line.len();
         let (written, max_length) = match self {
             StateOperator::DynamicMetadata { filter, path, max_length } => {
-                let written = match info.dynamic_metadata(filter, path) {
-                    None | Some(Value::Null) => Written::Nothing,
-                    Some(Value::String(text)) => {
-                        line.extend_from_slice(text.as_bytes());
-                        Written::Text
-                    }
-                    Some(value) => {
-                        write_value(line, &value);
-                        Written::Json
-                    }
-                };
-                (written, max_length)
+                (write_metadata(line, info.dynamic_metadata(filter, path).as_ref()), max_length)
+            }
+            StateOperator::OfRoute { of_host, filter, path, max_length } => {
+                let route = info.route();
+                let all = route.as_deref().and_then(|route| match of_host {
+                    true => route.virtual_host_metadata(),
+                    false => route.metadata(),
+                });
+                let value = all.and_then(|all| all.get(&**filter));
+                let value = path.iter().fold(value, |value, key| value?.get(&**key));
+                (write_metadata(line, value), max_length)
             }
             StateOperator::FilterState { key, is_plain, max_length } => {
                 let object = info.filter_state().filter(|_| *is_plain).and_then(|state| state.get_data(key));
@@ -90,5 +110,19 @@ impl StateOperator {
             _ => {}
         }
         written
+    }
+}
+
+fn write_metadata(line: &mut Vec<u8>, value: Option<&Value>) -> Written {
+    match value {
+        None | Some(Value::Null) => Written::Nothing,
+        Some(Value::String(text)) => {
+            line.extend_from_slice(text.as_bytes());
+            Written::Text
+        }
+        Some(value) => {
+            write_value(line, value);
+            Written::Json
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::RouteRequest;
 use super::config::Level;
+use super::hash_policy::HashPolicyImpl;
 use super::header_parser::HeaderParser;
 use super::per_filter_config::PerFilterConfigs;
 use crate::config::ConfigError;
@@ -29,7 +30,15 @@ pub(super) struct WeightedClusters {
     clusters: Box<[WeightedCluster]>,
     total: u64,
     /// Where the number comes from instead of chance.
-    header: Option<HeaderName>,
+    random_value: RandomValue,
+}
+
+#[derive(Debug)]
+enum RandomValue {
+    Random,
+    Header(HeaderName),
+    /// That of requests that belong together.
+    Hash,
 }
 
 /// One of several clusters.
@@ -67,18 +76,20 @@ impl ClusterSpecifier {
                         .iter()
                         .map(|cluster| u64::from(cluster.weight.unwrap_or(0)))
                         .sum(),
-                    header: Some(&weighted.header_name)
-                        .filter(|name| !name.is_empty())
-                        .map(|n| HeaderName::new(n)),
+                    random_value: match &weighted.random_value {
+                        route::RandomValue::Random => RandomValue::Random,
+                        route::RandomValue::Header(name) => RandomValue::Header(HeaderName::new(name)),
+                        route::RandomValue::Hash => RandomValue::Hash,
+                    },
                 })
             }
         })
     }
 
     /// The one of several that a request goes to.
-    pub(super) fn pick(&self, request: &RouteRequest<'_>) -> Option<usize> {
+    pub(super) fn pick(&self, request: &RouteRequest<'_>, hash: Option<&HashPolicyImpl>) -> Option<usize> {
         match self {
-            ClusterSpecifier::Weighted(weighted) => Some(weighted.pick(request)),
+            ClusterSpecifier::Weighted(weighted) => Some(weighted.pick(request, hash)),
             _ => None,
         }
     }
@@ -120,10 +131,17 @@ impl ClusterSpecifier {
 }
 
 impl WeightedClusters {
-    /// The first whose share the number is in; the number is the header's, if it has one, or the stream's own.
-    fn pick(&self, request: &RouteRequest<'_>) -> usize {
-        let given = self.header.as_ref().and_then(|name| name.find(request.headers));
-        let given = given.and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+    /// The first whose share the number is in; without one of the request it is the stream's own.
+    fn pick(&self, request: &RouteRequest<'_>, hash: Option<&HashPolicyImpl>) -> usize {
+        let given = match &self.random_value {
+            RandomValue::Random => None,
+            RandomValue::Header(name) => name
+                .find(request.headers)
+                .and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok()),
+            RandomValue::Hash => {
+                hash.and_then(|hash| hash.generate_hash(request.headers, request.info, None))
+            }
+        };
         let mut left = given.unwrap_or(request.random) % self.total.max(1);
         for (i, cluster) in self.clusters.iter().enumerate() {
             match left.checked_sub(cluster.weight) {

@@ -264,7 +264,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.set(HeaderId::Authority, host.as_bytes());
         headers.set(HeaderId::Path, path.as_bytes());
-        let (host, Found::Route(route)) = table.find_route(&RouteRequest { headers: &headers, random: 0 })?
+        let (host, Found::Route(route)) =
+            table.find_route(&RouteRequest { headers: &headers, random: 0, info: None })?
         else {
             return None;
         };

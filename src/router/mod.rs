@@ -6,6 +6,7 @@
 mod cluster_specifier;
 mod config;
 mod direct_response;
+mod hash_policy;
 mod header_mutations;
 mod header_parser;
 mod path_index;
@@ -23,9 +24,11 @@ mod virtual_cluster;
 mod virtual_host;
 
 use crate::http::HeaderMap;
+use crate::stream_info::StreamInfoImpl;
 
 pub use config::ConfigImpl;
 pub use direct_response::DirectResponseEntry;
+pub use hash_policy::{HashPolicyImpl, make_set_cookie};
 pub use header_mutations::HeaderMutations;
 pub use header_parser::HeaderParser;
 pub use per_filter_config::{
@@ -51,4 +54,6 @@ pub struct RouteRequest<'a> {
     pub headers: &'a HeaderMap,
     /// The number of the stream by which chance decides, always the same for the same stream.
     pub random: u64,
+    /// What is known of the stream, if anything.
+    pub info: Option<&'a StreamInfoImpl>,
 }

@@ -11,6 +11,7 @@ use super::RouteRequest;
 use super::cluster_specifier::ClusterSpecifier;
 use super::config::{Level, Retries};
 use super::direct_response::DirectResponseEntry;
+use super::hash_policy::HashPolicyImpl;
 use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::PerFilterConfigs;
 use super::request_stats::RequestStats;
@@ -57,6 +58,7 @@ pub struct RouteEntry {
     pub(super) append_x_forwarded_host: bool,
     upgrades: Box<[(Box<str>, bool)]>,
     shadow_policies: Arc<[ShadowPolicy]>,
+    hash_policy: Option<Box<HashPolicyImpl>>,
     /// By what its requests are counted, for filters that do so.
     pub rate_limits: Box<[RateLimit]>,
     /// By what the virtual host says, too.
@@ -97,6 +99,7 @@ impl RouteEntry {
             append_x_forwarded_host: false,
             upgrades: Box::default(),
             shadow_policies: Arc::default(),
+            hash_policy: None,
             rate_limits: Box::default(),
             include_vh_rate_limits: true,
             cors: None,
@@ -108,6 +111,11 @@ impl RouteEntry {
             idle_timeout: None,
             priority: ResourcePriority::Default,
         }
+    }
+
+    /// Which of its requests belong together, where that is said.
+    pub fn hash_policy(&self) -> Option<&HashPolicyImpl> {
+        self.hash_policy.as_deref()
     }
 
     /// Who else gets a copy of its requests.
@@ -181,6 +189,7 @@ impl RouteImpl {
                     runtime,
                 )
                 .map_err(|error| error.within("route"))?,
+                hash_policy: HashPolicyImpl::new(&route.hash_policy).map(Box::new),
                 rate_limits: route.rate_limits.clone().into(),
                 include_vh_rate_limits: route.include_vh_rate_limits.unwrap_or(route.rate_limits.is_empty()),
                 cors: route.cors.clone().map(Box::new),

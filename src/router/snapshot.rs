@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::cluster_specifier::WeightedCluster;
 use super::rewrite::{rewrite_path, rewritten_host, update_authority};
 use super::virtual_host::Found;
@@ -102,8 +104,9 @@ impl Route {
 
     /// The route to the cluster that is picked for, or named by, this request, if there is something to pick.
     fn cluster_entry(&self, request: &RouteRequest<'_>) -> Option<RouteConstSharedPtr> {
-        let cluster = &self.route_entry()?.cluster;
-        let Some(picked) = cluster.pick(request) else {
+        let entry = self.route_entry()?;
+        let cluster = &entry.cluster;
+        let Some(picked) = cluster.pick(request, entry.hash_policy()) else {
             return cluster
                 .cluster_name(None)
                 .is_none()
@@ -213,5 +216,13 @@ impl stream_info::Route for Route {
 
     fn virtual_host_name(&self) -> &str {
         self.virtual_host().name()
+    }
+
+    fn metadata(&self) -> Option<&Map<String, Value>> {
+        Some(RouteImpl::metadata(self))
+    }
+
+    fn virtual_host_metadata(&self) -> Option<&Map<String, Value>> {
+        Some(self.virtual_host().metadata())
     }
 }

@@ -14,6 +14,11 @@ pub trait Object: Any {
     fn serialize_as_string(&self) -> Option<String> {
         None
     }
+
+    /// What requests are balanced by that have it; `None` for nothing.
+    fn hash(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Objects by name.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::PerFilterConfig;
 use super::cors::CorsPolicy;
+use super::hash_policy::HashPolicy;
 use super::header_rules::{HeaderMutation, HeaderRules, read_rules};
 use super::rate_limit::RateLimit;
 use super::retry::{HedgePolicy, RetryPolicy};
@@ -41,6 +42,8 @@ message! {
         pub grpc_timeout_offset: Option<Duration>,
         /// Without meaning where responses are written as they come, as those of HTTP/1.
         pub flush_timeout: Option<Duration>,
+        /// Which of its requests belong together.
+        pub hash_policy: Vec<HashPolicy>,
         /// Which pages may ask, for the cors filter.
         pub cors: Option<CorsPolicy>,
         /// By what its requests are counted, for filters that do so.
@@ -157,9 +160,32 @@ message! {
         pub total_weight: Option<u32>,
         /// Before the names of clusters in the runtime's keys; empty for none.
         pub runtime_key_prefix: String,
-        /// The header whose number is taken instead of a random one.
-        pub header_name: String,
+        /// What is taken instead of a random number.
+        pub random_value: RandomValue => read_random_value,
     }
+}
+
+/// What is taken instead of a random number, if that can be had.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RandomValue {
+    /// Nothing.
+    #[default]
+    Random,
+    /// The number in this header.
+    Header(String),
+    /// That of the requests that belong together.
+    Hash,
+}
+
+fn read_random_value(r: &mut MessageReader<'_>, _: &str) -> Result<RandomValue, ConfigError> {
+    Ok(match r.at_most_one(&["header_name", "use_hash_policy"])? {
+        Some("header_name") => match r.string("header_name")? {
+            name if name.is_empty() => RandomValue::Random,
+            name => RandomValue::Header(name),
+        },
+        Some(_) if r.opt_bool("use_hash_policy")? == Some(true) => RandomValue::Hash,
+        _ => RandomValue::Random,
+    })
 }
 
 fn check_weights(r: &MessageReader<'_>, weighted: &WeightedCluster) {

@@ -5,6 +5,7 @@
 
 mod action;
 mod cors;
+mod hash_policy;
 mod header_rules;
 mod rate_limit;
 mod retry;
@@ -12,10 +13,11 @@ mod rewrite;
 mod route_match;
 
 pub use action::{
-    ClusterSpecifier, ClusterWeight, DirectResponseAction, MaxStreamDuration, PathRedirect, RedirectAction,
-    RequestMirrorPolicy, RouteAction, WeightedCluster,
+    ClusterSpecifier, ClusterWeight, DirectResponseAction, MaxStreamDuration, PathRedirect, RandomValue,
+    RedirectAction, RequestMirrorPolicy, RouteAction, WeightedCluster,
 };
 pub use cors::CorsPolicy;
+pub use hash_policy::{CookieAttribute, HashPolicy, HashedBy, HashedCookie};
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
 pub use rate_limit::{RateLimit, RateLimitAction};
 pub use retry::{

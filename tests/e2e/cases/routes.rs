@@ -819,3 +819,123 @@ fn other_ways_to_find_a_route() {
             .run();
     }
 }
+
+#[test]
+fn requests_that_belong_together() {
+    let header = |name: &str| json!({"header": {"header_name": name}});
+    let of = |policies: Value| {
+        let clusters = json!([{"name": "case1", "weight": 1}, {"name": "case2", "weight": 2}, {"name": "case0", "weight": 3}]);
+        routes(json!([{"match": {"prefix": "/"}, "route": {"hash_policy": policies,
+            "weighted_clusters": {"clusters": clusters, "use_hash_policy": true}}}]))
+    };
+    for policies in [
+        json!([header("x-a"), {"header": {"header_name": "x-b", "regex_rewrite": {"pattern": {"regex": "[0-9]+"}, "substitution": "n"}}}]),
+        json!([{"header": {"header_name": "x-a"}, "terminal": true}, header("x-b"), {"query_parameter": {"name": "q"}}]),
+        json!([{"cookie": {"name": "c", "ttl": "5s"}}, {"connection_properties": {"source_ip": true}}]),
+        json!([{"query_parameter": {"name": "q"}}, {"filter_state": {"key": "none"}}, {"connection_properties": {"source_ip": true}}]),
+    ] {
+        let mut pairs = Pairs::new(of(policies));
+        for i in 0..12 {
+            let lines = [
+                format!("x-a: {i}\r\n"),
+                format!("x-a: {i}\r\nx-b: {}\r\nx-a: z\r\n", i * 3),
+                format!("x-a: \r\ncookie: b=1; c=\"v{i}\"; d=2\r\nx-forwarded-for: 1.2.3.{i}\r\n"),
+                format!("x-a: 1\r\nx-b: a{i}\r\nx-forwarded-for: ::{i}\r\ncookie: c=\r\n"),
+            ];
+            pairs = lines.iter().fold(pairs, |pairs, line| pairs.get("h", &format!("/?q={i}&q=2"), line));
+        }
+        // A client that is known by nothing goes anywhere.
+        pairs.run();
+    }
+}
+
+#[test]
+fn what_can_be_told_of_a_request() {
+    let operators = [
+        "%ENVIRONMENT(NO_SUCH_NAME)%",
+        "%ENVIRONMENT(HOME)%",
+        "%ENVIRONMENT(HOME):2%",
+        "%PATH%",
+        "%PATH(WQ)%",
+        "%PATH(NQ)%",
+        "%PATH(WQ:ORIG)%",
+        "%PATH(NQ:PATH)%",
+        "%PATH(NQ:ORIG_OR_PATH):5%",
+        "%QUERY_PARAM(a)%",
+        "%QUERY_PARAM(b):2%",
+        "%QUERY_PARAMS%",
+        "%QUERY_PARAMS(DECODED)%",
+        "%QUERY_PARAMS(ORIG):3%",
+        "%TRACE_ID%",
+        "%SPAN_ID%",
+        "%UPSTREAM_PROTOCOL%",
+        "%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
+        "%DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT%",
+        "%BYTES_RETRANSMITTED%",
+        "%GRPC_STATUS%",
+        "%GRPC_STATUS(SNAKE_STRING)%",
+        "%GRPC_STATUS(NUMBER)%",
+        "%GRPC_STATUS_NUMBER%",
+        "%REQUEST_HEADERS_BYTES%",
+        "%RESPONSE_TRAILERS_BYTES%",
+        "%METADATA(ROUTE:f)%",
+        "%METADATA(ROUTE:f:k)%",
+        "%METADATA(ROUTE:f:m:n):3%",
+        "%METADATA(VIRTUAL_HOST:f:s)%",
+        "%METADATA(VIRTUAL_HOST:f:none)%",
+        "%METADATA(DYNAMIC:f)%",
+        "%METADATA(ROUTE)%",
+        "%UPSTREAM_FILTER_STATE(x)%",
+        "%REQUESTED_SERVER_NAME(SNI_FIRST)%",
+        "%REQUESTED_SERVER_NAME(HOST_FIRST:ORIG)%",
+        "%REQUESTED_SERVER_NAME(SNI_ONLY:HOST)%",
+        "%COMMON_DURATION(DS_RX_BEG:no_such:us)%",
+        "%DOWNSTREAM_TLS_VERSION%",
+        "%UPSTREAM_PEER_SUBJECT%",
+        "%ROUNDTRIP_DURATION%",
+        "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+    ];
+    let format = operators.join(" | ") + "\n";
+    let json_format: serde_json::Map<String, Value> =
+        operators.iter().map(|operator| (operator.replace('%', ""), (*operator).into())).collect();
+    let route = |path: &str, cluster: &str| {
+        json!({"match": {"prefix": path}, "route": {"cluster": cluster, "prefix_rewrite": "/new/longer", "host_rewrite_literal": "other"},
+        "metadata": {"filter_metadata": {"f": {"k": "value", "m": {"n": [1, 2]}}}}})
+    };
+    let table = json!({"virtual_hosts": [{"name": "v", "domains": ["*"], "metadata": {"filter_metadata": {"f": {"s": 1.5, "none": null}}},
+        "routes": [route("/up", "case1"), route("/refused", "refused"), route("/nohosts", "nohosts"), says("direct", json!({"prefix": "/direct"}))]}]});
+    let ask = |pairs: Pairs| {
+        [
+            "/up",
+            "/up?a=1&b=%41bc&a=2",
+            "/up/x?a",
+            "/up?c=%zz%4",
+            "/up?a=%4z%z4%%41+b%",
+            "/refused?b=1",
+            "/nohosts",
+            "/direct?a=%2F",
+        ]
+        .iter()
+        .fold(pairs, |pairs, path| {
+            pairs.get("h", path, "x-forwarded-for: 1.1.1.1\r\n").get(
+                "h:80",
+                path,
+                "content-type: application/grpc\r\n",
+            )
+        })
+    };
+    let config = json!({"route_config": table, "generate_request_id": false});
+    ask(Pairs::new(config.clone()).log_format(&format)).run();
+    for status in ["0", "1", "4", "16", "17", "x", "-1"] {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\ngrpc-status: {status}\r\n\r\n");
+        Pairs::new(config.clone())
+            .log_format(&format)
+            .answer(&answer)
+            .get("h", "/up", "content-type: application/grpc\r\n")
+            .run();
+    }
+    let mut local = config;
+    local["local_reply_config"] = json!({"body_format": {"json_format": json_format}});
+    ask(Pairs::new(local)).run();
+}

@@ -15,6 +15,8 @@ use super::upstream_request::UpstreamRequest;
 use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterEntry;
 use crate::common::Local;
+use crate::common::xxhash::xxh64;
+use crate::config::route::HashedCookie;
 use crate::conn_pool;
 use crate::envoy_stream_log;
 use crate::event::{self, Timeout, TimeoutCallbacks};
@@ -26,7 +28,8 @@ use crate::filters::http::{
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, codes, utility};
 use crate::network::ConnectionImpl;
 use crate::router::{
-    DirectResponseEntry, RequestCounting, RequestStats, RouteConstSharedPtr, RouteEntry, update_authority,
+    DirectResponseEntry, RequestCounting, RequestStats, RouteConstSharedPtr, RouteEntry, make_set_cookie,
+    update_authority,
 };
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
@@ -49,6 +52,8 @@ pub struct Filter {
     route: OnceCell<RouteConstSharedPtr>,
     /// Where it is counted, beside the cluster.
     counting: OnceCell<RequestCounting>,
+    /// Those that the client gets.
+    set_cookies: OnceCell<RefCell<Vec<String>>>,
     /// Copies of a request whose body is still to come.
     pub(super) shadows: OnceCell<Vec<Rc<AsyncStreamImpl>>>,
     downstream_headers: RefCell<Option<HeaderMapPtr>>,
@@ -89,6 +94,7 @@ impl Filter {
             cluster: OnceCell::new(),
             route: OnceCell::new(),
             counting: OnceCell::new(),
+            set_cookies: OnceCell::new(),
             shadows: OnceCell::new(),
             downstream_headers: RefCell::default(),
             downstream_trailers: RefCell::default(),
@@ -306,8 +312,8 @@ impl Filter {
             info.attempt_count.set(1);
         }
         self.route.get_or_init(|| route.clone());
-        let Some(pool) = self.conn_pool(cluster, entry) else { return self.no_healthy_upstream() };
         self.prepare_headers(&mut headers.borrow_mut(), route, entry);
+        let Some(pool) = self.conn_pool(cluster, entry) else { return self.no_healthy_upstream() };
         envoy_stream_log!(
             Router,
             debug,
@@ -435,6 +441,14 @@ impl LoadBalancerContext for Filter {
         self.callbacks()?.connection()
     }
 
+    fn compute_hash_key(&self) -> Option<u64> {
+        let policy = self.hashed_route()?;
+        let headers = self.downstream_headers.borrow().clone()?;
+        let headers = headers.try_borrow().ok()?;
+        let add_cookie = |cookie: &HashedCookie| self.add_downstream_cookie(cookie);
+        policy.route_entry()?.hash_policy()?.generate_hash(&headers, self.stream_info(), Some(&add_cookie))
+    }
+
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
         self.downstream_headers.borrow().clone()
     }
@@ -445,6 +459,31 @@ impl LoadBalancerContext for Filter {
 
     fn host_selection_retry_count(&self) -> u32 {
         self.host_selections()
+    }
+}
+
+impl Filter {
+    fn hashed_route(&self) -> Option<&RouteConstSharedPtr> {
+        self.route
+            .get()
+            .filter(|route| route.route_entry().is_some_and(|entry| entry.hash_policy().is_some()))
+    }
+
+    /// Gives the client a cookie, the same for all requests of its connection; what its value is.
+    fn add_downstream_cookie(&self, cookie: &HashedCookie) -> Option<String> {
+        let connection = self.callbacks()?.connection()?;
+        let local = connection.local_address().map(|address| address.to_string()).unwrap_or_default();
+        let value =
+            format!("{:016x}", xxh64(format!("{}{local}", connection.remote_address()).as_bytes(), 0));
+        let cookies = self.set_cookies.get_or_init(RefCell::default);
+        cookies.borrow_mut().push(make_set_cookie(cookie, &value));
+        Some(value)
+    }
+
+    /// Tells the client the cookies that it gets.
+    pub(super) fn set_downstream_cookies(&self, headers: &mut HeaderMap) {
+        let Some(cookies) = self.set_cookies.get() else { return };
+        cookies.borrow().iter().for_each(|cookie| headers.add("set-cookie", cookie.as_bytes()));
     }
 }
 

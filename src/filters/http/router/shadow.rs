@@ -18,7 +18,7 @@ impl Filter {
     /// Begins the copies that the route asks for.
     pub(super) fn start_shadows(&self, entry: &RouteEntry, headers: &HeaderMap, end_stream: bool) {
         let (Some(callbacks), Some(info)) = (self.callbacks(), self.stream_info()) else { return };
-        let request = RouteRequest { headers, random: info.stream_id.get() };
+        let request = RouteRequest { headers, random: info.stream_id.get(), info: Some(info) };
         let mut shadows = Vec::new();
         for policy in entry.shadow_policies() {
             let Some(cluster) = policy.should_shadow(&request) else { continue };

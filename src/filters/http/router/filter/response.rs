@@ -266,6 +266,7 @@ impl Filter {
         info.response_code.set(Some(headers.status()));
         let request = self.downstream_headers.borrow().clone();
         route.finalize_response_headers(headers, request.as_ref().map(|r| r.borrow()).as_deref(), info);
+        self.set_downstream_cookies(headers);
         self.add_attempt_count(headers);
     }
 

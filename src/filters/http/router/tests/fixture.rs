@@ -346,7 +346,7 @@ impl FilterManagerCallbacks for Host {
     fn route(&self) -> Option<RouteConstSharedPtr> {
         let headers = self.manager.request_headers()?;
         let headers = headers.borrow();
-        self.routes.route(&RouteRequest { headers: &headers, random: 0 })
+        self.routes.route(&RouteRequest { headers: &headers, random: 0, info: None })
     }
 
     fn clear_route_cache(&self) {}

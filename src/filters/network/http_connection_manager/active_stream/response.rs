@@ -17,6 +17,7 @@ use crate::filters::network::http_connection_manager::header_mutation;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, codes, utility};
 use crate::network::ConnectionImpl;
 use crate::router::{RouteConstSharedPtr, RouteRequest};
+use crate::stream_info::StreamInfoImpl;
 use crate::trace::{Stage, log_stage};
 
 impl ActiveStream {
@@ -251,7 +252,8 @@ impl FilterManagerCallbacks for ActiveStream {
             Some(Err(_)) => return self.cached_route.borrow().clone(),
             Some(Ok(headers)) => {
                 let random = self.stream_info().stream_id.get();
-                self.route_table().route(&RouteRequest { headers: &headers, random })
+                let info: &StreamInfoImpl = self.stream_info();
+                self.route_table().route(&RouteRequest { headers: &headers, random, info: Some(info) })
             }
             None => None,
         };
