@@ -11,6 +11,7 @@ mod header_mutations;
 mod header_parser;
 mod path_index;
 mod per_filter_config;
+mod rate_limit;
 mod request_stats;
 mod retry_policy;
 mod rewrite;
@@ -35,6 +36,7 @@ pub use per_filter_config::{
     OfTable, RouteFactoryContext, RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory,
     RouteSpecificFilterConfigOfTable,
 };
+pub use rate_limit::{Descriptor, RateLimitPolicyEntryImpl};
 pub use request_stats::{RequestCounters, RequestCounting, RequestStats};
 pub use retry_policy::{RetryOn, RetryPolicyImpl};
 pub use rewrite::update_authority;

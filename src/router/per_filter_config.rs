@@ -24,6 +24,8 @@ pub struct RouteFactoryContext<'a> {
     pub runtime: &'a LoaderImpl,
     /// All statistics.
     pub stats: &'a Arc<Store>,
+    /// The local cluster's name.
+    pub service_cluster: &'a str,
 }
 
 /// What becomes of a configuration of a route where its table is built: for one that goes by the runtime, or has

@@ -160,7 +160,7 @@ impl More {
     }
 }
 
-fn matches_parameter(matcher: &QueryParameterMatcher, headers: &HeaderMap) -> bool {
+pub(super) fn matches_parameter(matcher: &QueryParameterMatcher, headers: &HeaderMap) -> bool {
     let path = headers.get(HeaderId::Path).unwrap_or_default();
     let value = utility::query_parameter(path, matcher.name.as_bytes());
     match &matcher.matches {

@@ -19,7 +19,7 @@ pub use action::{
 pub use cors::CorsPolicy;
 pub use hash_policy::{CookieAttribute, HashPolicy, HashedBy, HashedCookie};
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
-pub use rate_limit::{RateLimit, RateLimitAction};
+pub use rate_limit::{MaskedRemoteAddress, RateLimit, RateLimitAction};
 pub use retry::{
     HedgePolicy, RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
     RetryPolicy,

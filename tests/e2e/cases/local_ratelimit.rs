@@ -124,3 +124,84 @@ fn tokens_come_back() {
         pairs.run();
     }
 }
+
+/// A bucket of requests that are described so.
+fn descriptor(entries: &[(&str, &str)], tokens: u32, more: Value) -> Value {
+    let mut descriptor = more;
+    descriptor["entries"] = entries.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+    let interval = if tokens > 2 { "1800s" } else { "3600s" };
+    descriptor["token_bucket"] = json!({"max_tokens": tokens, "fill_interval": interval});
+    descriptor
+}
+
+#[test]
+fn requests_that_are_described() {
+    let header = |name: &str, key: &str, skip: bool| json!({"request_headers": {"header_name": name, "descriptor_key": key, "skip_if_absent": skip}});
+    let query = |name: &str, key: &str, skip: bool| json!({"query_parameters": {"query_parameter_name": name, "descriptor_key": key, "skip_if_absent": skip}});
+    let limits = json!([
+        {"actions": [{"generic_key": {"descriptor_value": "all"}}]},
+        {"actions": [{"generic_key": {"descriptor_value": "b", "descriptor_key": "a"}}, {"source_cluster": {}}, {"destination_cluster": {}}]},
+        {"actions": [header("x-user", "user", false), header("x-more", "more", true)]},
+        {"actions": [header(":path", "path", false)]},
+        {"actions": [query("q", "query", false), query("r", "other", true)]},
+        {"actions": [{"remote_address": {}}]},
+        {"actions": [{"masked_remote_address": {"v4_prefix_mask_len": 8}}]},
+        {"actions": [{"header_value_match": {"descriptor_value": "yes", "headers": [{"name": "x-is", "present_match": true}]}}]},
+        {"actions": [{"header_value_match": {"descriptor_value": "no", "descriptor_key": "is", "expect_match": false,
+            "headers": [{"name": "x-is", "present_match": true}]}}]},
+        {"actions": [{"query_parameter_value_match": {"descriptor_value": "one", "query_parameters": [
+            {"name": "q", "string_match": {"exact": "1"}}]}}]},
+        {"actions": [{"generic_key": {"descriptor_value": "later"}}], "apply_on_stream_done": true},
+    ]);
+    let cases = [
+        vec![descriptor(&[("generic_key", "all")], 2, json!({}))],
+        vec![descriptor(&[("generic_key", "all")], 3, json!({"shadow_mode": true}))],
+        vec![
+            descriptor(&[("generic_key", "all")], 20, json!({})),
+            descriptor(&[("user", "1")], 1, json!({})),
+        ],
+        vec![descriptor(
+            &[("a", "b"), ("source_cluster", "mine"), ("destination_cluster", "case1")],
+            1,
+            json!({}),
+        )],
+        vec![
+            descriptor(&[("user", "1"), ("more", "2")], 1, json!({})),
+            descriptor(&[("user", "1")], 1, json!({})),
+        ],
+        vec![descriptor(&[("path", "/?q=1")], 1, json!({}))],
+        vec![
+            descriptor(&[("query", "1")], 1, json!({})),
+            descriptor(&[("query", "1"), ("other", "2")], 1, json!({})),
+        ],
+        vec![descriptor(&[("remote_address", "127.0.0.1")], 2, json!({}))],
+        vec![descriptor(&[("masked_remote_address", "127.0.0.0/8")], 2, json!({}))],
+        vec![descriptor(&[("header_match", "yes")], 1, json!({})), descriptor(&[("is", "no")], 2, json!({}))],
+        vec![descriptor(&[("query_match", "one")], 1, json!({}))],
+        vec![descriptor(&[("generic_key", "later")], 1, json!({}))],
+        vec![descriptor(&[("generic_key", "other")], 1, json!({}))],
+    ];
+    let node = json!({"node": {"id": "n", "cluster": "mine"}});
+    for descriptors in cases {
+        for always in [true, false] {
+            let more = json!({"descriptors": descriptors, "rate_limits": limits, "always_consume_default_token_bucket": always,
+                "enable_x_ratelimit_headers": "DRAFT_VERSION_03", "request_headers_to_add_when_not_enforced": [{"header": {"key": "x-late", "value": "1"}}]});
+            let config = chain("l", limit(7, more), json!([to("/")]));
+            let mut pairs = Pairs::new(config).statistics(STATISTICS).bootstrap(node.clone());
+            for (path, lines) in [
+                ("/", ""),
+                ("/", "x-user: 1\r\n"),
+                ("/", "x-user: 1\r\nx-more: 2\r\n"),
+                ("/?q=1", "x-is: 1\r\n"),
+                ("/?q=1&r=2", ""),
+                ("/?q=1", "x-user: 1\r\n"),
+                ("/?q=1&r=2", "x-user: 1\r\nx-more: 2\r\nx-is: 1\r\n"),
+                ("/", ""),
+                ("/", ""),
+            ] {
+                pairs = pairs.get("h", path, lines);
+            }
+            pairs.run();
+        }
+    }
+}

@@ -9,10 +9,11 @@ use super::message::{LocalRateLimit, XRateLimitHeaders};
 use crate::config::ConfigError;
 use crate::config::core::RuntimeFractionalPercent;
 use crate::config::route::{HeaderMutations, HeaderValueOption};
-use crate::network::ConnectionInfoProvider;
-use crate::router::{HeaderParser, RouteFactoryContext};
+use crate::http::HeaderMap;
+use crate::router::{Descriptor, HeaderParser, RateLimitPolicyEntryImpl, Route, RouteFactoryContext};
 use crate::runtime::RuntimeShare;
 use crate::stats_struct;
+use crate::stream_info::StreamInfoImpl;
 
 stats_struct! {
     /// `<stat_prefix>.http_local_rate_limit.`
@@ -41,6 +42,8 @@ pub(super) struct FilterConfig {
     filter_enabled: Option<Arc<RuntimeShare>>,
     filter_enforced: Option<Arc<RuntimeShare>>,
     limiter: LocalRateLimiterImpl,
+    rate_limits: Vec<RateLimitPolicyEntryImpl>,
+    service_cluster: String,
 }
 
 impl FilterConfig {
@@ -67,7 +70,13 @@ impl FilterConfig {
             )?,
             filter_enabled: share(&config.filter_enabled),
             filter_enforced: share(&config.filter_enforced),
-            limiter: LocalRateLimiterImpl::new(config.token_bucket.as_ref()),
+            limiter: LocalRateLimiterImpl::new(config),
+            // Those that are counted at the end of a stream are none of this filter's.
+            rate_limits: (config.rate_limits.iter())
+                .filter(|limit| !limit.apply_on_stream_done && !config.descriptors.is_empty())
+                .map(RateLimitPolicyEntryImpl::new)
+                .collect(),
+            service_cluster: context.service_cluster.to_string(),
             config: config.clone(),
         })
     }
@@ -88,12 +97,22 @@ impl FilterConfig {
         self.config.enable_retry_after_header
     }
 
-    pub fn request_allowed(&self, connection: Option<&Rc<ConnectionInfoProvider>>) -> limiter::Result {
-        match connection.filter(|_| self.config.local_rate_limit_per_downstream_connection) {
-            None => self.limiter.request_allowed(),
+    pub fn request_allowed(
+        &self,
+        route: Option<&Route>,
+        headers: &HeaderMap,
+        info: &StreamInfoImpl,
+    ) -> limiter::Result {
+        let describe = |limit: &RateLimitPolicyEntryImpl| {
+            limit.populate_descriptor(route, &self.service_cluster, headers, info)
+        };
+        let request: Vec<Descriptor> = self.rate_limits.iter().filter_map(describe).collect();
+        let own = self.config.local_rate_limit_per_downstream_connection;
+        match info.downstream_connection().filter(|_| own) {
+            None => self.limiter.request_allowed(&request),
             Some(connection) => {
-                let make = || Rc::new(LocalRateLimiterImpl::new(self.config.token_bucket.as_ref()));
-                connection.attached(PER_CONNECTION, make).request_allowed()
+                let make = || Rc::new(LocalRateLimiterImpl::new(&self.config));
+                connection.attached(PER_CONNECTION, make).request_allowed(&request)
             }
         }
     }

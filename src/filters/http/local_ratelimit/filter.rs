@@ -70,7 +70,7 @@ impl StreamDecoderFilter for Filter {
             return FilterHeadersStatus::Continue;
         }
         config.stats.enabled.inc();
-        let result = config.request_allowed(callbacks.stream_info().downstream_connection());
+        let result = config.request_allowed(route.as_deref(), &headers.borrow(), callbacks.stream_info());
         if let Some(bucket) = result.token_bucket {
             self.token_bucket.get_or_init(|| bucket);
         }
@@ -79,6 +79,10 @@ impl StreamDecoderFilter for Filter {
             return FilterHeadersStatus::Continue;
         }
         config.stats.rate_limited.inc();
+        if result.shadow_mode {
+            config.stats.shadow_mode.inc();
+            return FilterHeadersStatus::Continue;
+        }
         if !config.enforced() {
             if let Some(parser) = &config.request_headers {
                 parser.evaluate_request(&mut headers.borrow_mut(), callbacks.stream_info());

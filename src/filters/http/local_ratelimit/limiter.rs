@@ -5,30 +5,36 @@
 
 use std::sync::Arc;
 
-use super::message::TokenBucket;
+use super::message::{LocalRateLimit, LocalRateLimitDescriptor, TokenBucket};
 use crate::common::token_bucket::AtomicTokenBucketImpl;
+use crate::router::Descriptor;
 
 /// A bucket, which all workers may share.
 #[derive(Debug)]
-pub(super) struct RateLimitTokenBucket(AtomicTokenBucketImpl);
+pub(super) struct RateLimitTokenBucket {
+    bucket: AtomicTokenBucketImpl,
+    /// Requests that are too many are only counted.
+    shadow_mode: bool,
+}
 
 impl RateLimitTokenBucket {
-    fn new(config: &TokenBucket) -> Arc<Self> {
+    fn new(config: &TokenBucket, shadow_mode: bool) -> Arc<Self> {
         let fill_rate = f64::from(config.tokens_per_fill) / config.fill_interval.as_secs_f64();
-        Arc::new(RateLimitTokenBucket(AtomicTokenBucketImpl::new(config.max_tokens.into(), fill_rate)))
+        let bucket = AtomicTokenBucketImpl::new(config.max_tokens.into(), fill_rate);
+        Arc::new(RateLimitTokenBucket { bucket, shadow_mode })
     }
 
     pub fn max_tokens(&self) -> u64 {
-        self.0.max_tokens()
+        self.bucket.max_tokens()
     }
 
     pub fn remaining_tokens(&self) -> u64 {
-        self.0.remaining_tokens() as u64
+        self.bucket.remaining_tokens() as u64
     }
 
     /// When the next one comes, in seconds that have begun.
     pub fn reset_seconds(&self) -> u64 {
-        let next = self.0.next_token_available();
+        let next = self.bucket.next_token_available();
         next.as_secs() + u64::from(next.subsec_nanos() > 0)
     }
 }
@@ -37,24 +43,58 @@ impl RateLimitTokenBucket {
 #[derive(Debug)]
 pub(super) struct LocalRateLimiterImpl {
     default_token_bucket: Option<Arc<RateLimitTokenBucket>>,
+    /// The slowest first: it is the one that most likely has nothing left.
+    descriptors: Vec<(Descriptor, Arc<RateLimitTokenBucket>)>,
+    always_consume_default_token_bucket: bool,
 }
 
 /// What becomes of a request.
 pub(super) struct Result {
     pub allowed: bool,
+    /// It is not, but this is only counted.
+    pub shadow_mode: bool,
     /// The bucket that the client is told of.
     pub token_bucket: Option<Arc<RateLimitTokenBucket>>,
 }
 
 impl LocalRateLimiterImpl {
-    pub fn new(token_bucket: Option<&TokenBucket>) -> Self {
-        LocalRateLimiterImpl { default_token_bucket: token_bucket.map(RateLimitTokenBucket::new) }
+    pub fn new(config: &LocalRateLimit) -> Self {
+        let descriptor = |descriptor: &LocalRateLimitDescriptor| {
+            let entries = descriptor.entries.iter().map(|entry| (entry.key.clone(), entry.value.clone()));
+            let bucket = RateLimitTokenBucket::new(&descriptor.token_bucket, descriptor.shadow_mode);
+            (entries.collect(), bucket)
+        };
+        let mut descriptors: Vec<(Descriptor, _)> = config.descriptors.iter().map(descriptor).collect();
+        descriptors.sort_by(|(_, a), (_, b)| a.bucket.fill_rate().total_cmp(&b.bucket.fill_rate()));
+        let bucket = config.token_bucket.as_ref();
+        LocalRateLimiterImpl {
+            default_token_bucket: bucket.map(|bucket| RateLimitTokenBucket::new(bucket, false)),
+            descriptors,
+            always_consume_default_token_bucket: config.always_consume_default_token_bucket,
+        }
     }
 
-    pub fn request_allowed(&self) -> Result {
-        let Some(bucket) = &self.default_token_bucket else {
-            return Result { allowed: true, token_bucket: None };
-        };
-        Result { allowed: bucket.0.consume(1), token_bucket: Some(bucket.clone()) }
+    /// Of a request that is described so.
+    pub fn request_allowed(&self, request: &[Descriptor]) -> Result {
+        let matched = || self.descriptors.iter().filter(|(entries, _)| request.contains(entries));
+        let mut shadowed = None;
+        for (_, bucket) in matched() {
+            if bucket.bucket.consume(1) {
+                continue;
+            }
+            if !bucket.shadow_mode {
+                return Result { allowed: false, shadow_mode: false, token_bucket: Some(bucket.clone()) };
+            }
+            shadowed.get_or_insert(bucket);
+        }
+        let first = matched().next().map(|(_, bucket)| bucket);
+        let default = self.default_token_bucket.as_ref();
+        if let Some(default) = default.filter(|_| first.is_none() || self.always_consume_default_token_bucket)
+            && !default.bucket.consume(1)
+        {
+            return Result { allowed: false, shadow_mode: false, token_bucket: Some(default.clone()) };
+        }
+        let (allowed, bucket) = (shadowed.is_none(), shadowed.or(first).or(default));
+        Result { allowed, shadow_mode: !allowed, token_bucket: bucket.cloned() }
     }
 }

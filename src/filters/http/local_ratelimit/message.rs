@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::ConfigError;
 use crate::config::core::RuntimeFractionalPercent;
 use crate::config::reader::MessageReader;
-use crate::config::route::HeaderValueOption;
+use crate::config::route::{HeaderValueOption, RateLimit};
 use crate::{enum_fields, message};
 
 message! {
@@ -26,6 +26,12 @@ message! {
         pub request_headers_to_add_when_not_enforced: Vec<HeaderValueOption>,
         /// What is told to clients that are refused.
         pub response_headers_to_add: Vec<HeaderValueOption>,
+        /// Those that are described so have buckets of their own.
+        pub descriptors: Vec<LocalRateLimitDescriptor>,
+        /// What requests are described by.
+        pub rate_limits: Vec<RateLimit>,
+        /// They take from the bucket of all, too.
+        pub always_consume_default_token_bucket: bool = true,
         /// Each connection has a bucket of its own.
         pub local_rate_limit_per_downstream_connection: bool,
         /// Clients are told how many requests they have left.
@@ -41,6 +47,27 @@ message! {
 fn check(r: &mut MessageReader<'_>, config: &LocalRateLimit) {
     if config.token_bucket.is_some_and(|bucket| bucket.fill_interval < Duration::from_millis(50)) {
         r.refuse("token_bucket.fill_interval", "local rate limit token bucket fill timer must be >= 50ms");
+    }
+    for (i, limit) in config.rate_limits.iter().enumerate() {
+        if limit.stage != 0 || !limit.disable_key.is_empty() {
+            let message = "'stage' field and 'disable_key' field are not supported";
+            r.refuse(&format!("rate_limits[{i}]"), message);
+        }
+    }
+    for (i, descriptor) in config.descriptors.iter().enumerate() {
+        let here = format!("descriptors[{i}]");
+        if descriptor.token_bucket.fill_interval < Duration::from_millis(50) {
+            let message = "local rate limit descriptor token bucket fill timer must be >= 50ms";
+            r.refuse(&format!("{here}.token_bucket.fill_interval"), message);
+        }
+        if config.descriptors[..i].iter().any(|other| other.entries == descriptor.entries) {
+            let entry = |entry: &Entry| format!("{}={}", entry.key, entry.value);
+            let entries = descriptor.entries.iter().map(entry).collect::<Vec<_>>().join(",");
+            r.refuse(&here, format!("duplicate descriptor in the local rate descriptor: {entries}"));
+        }
+        if descriptor.entries.iter().any(|entry| entry.value.is_empty()) {
+            r.refuse_field(&format!("{here}.entries"), "an entry for any value is not supported yet");
+        }
     }
 }
 
@@ -58,6 +85,30 @@ message! {
         pub tokens_per_fill: u32 = 1,
         /// In this time.
         pub fill_interval: Duration,
+    }
+}
+
+message! {
+    /// A bucket of those that are described so.
+    #[derive(Eq)]
+    pub struct LocalRateLimitDescriptor = "envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor" {
+        /// How.
+        pub entries: Vec<Entry>,
+        /// How many there may be.
+        pub token_bucket: TokenBucket,
+        /// Those that are too many are only counted.
+        pub shadow_mode: bool,
+    }
+}
+
+message! {
+    /// A part of a description.
+    #[derive(Eq)]
+    pub struct Entry = "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry" {
+        /// What it is of.
+        pub key: String,
+        /// What it is.
+        pub value: String,
     }
 }
 

@@ -66,7 +66,11 @@ impl HttpFilterConfig for LocalRateLimit {
         context: &FactoryContext<'_>,
     ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
         let server = context.server;
-        let context = RouteFactoryContext { runtime: &server.runtime, stats: &server.stats };
+        let context = RouteFactoryContext {
+            runtime: &server.runtime,
+            stats: &server.stats,
+            service_cluster: &server.service_cluster,
+        };
         Ok(Arc::new(Settings { name: name.into(), config: Arc::new(FilterConfig::new(self, context)?) }))
     }
 }

@@ -194,7 +194,11 @@ impl ConnectionManagerConfig {
         };
         let common = &config.common_http_protocol_options;
         let http1 = &config.http_protocol_options;
-        let route_context = RouteFactoryContext { runtime: &server.runtime, stats: &server.stats };
+        let route_context = RouteFactoryContext {
+            runtime: &server.runtime,
+            stats: &server.stats,
+            service_cluster: &server.service_cluster,
+        };
         let log_context = AccessLogFactoryContext {
             access_log_manager: &server.access_log_manager,
             runtime: &server.runtime,

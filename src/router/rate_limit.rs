@@ -1,0 +1,162 @@
+//! By what requests are counted.
+//!
+//! Mirrors Envoy's `source/common/router/router_ratelimit.cc`, with the actions that 1.40 has.
+
+use std::net::IpAddr;
+
+use super::Route;
+use super::route_match::matches_parameter;
+use crate::config::route::{self, RateLimitAction};
+use crate::http::header_utility::HeaderMatcher;
+use crate::http::{HeaderId, HeaderMap, HeaderName, utility};
+use crate::stream_info::StreamInfoImpl;
+
+/// What a request is described by: keys with their values.
+pub type Descriptor = Vec<(String, String)>;
+
+/// What is said of one way to count.
+#[derive(Debug)]
+pub struct RateLimitPolicyEntryImpl {
+    actions: Box<[Action]>,
+}
+
+#[derive(Debug)]
+struct Action {
+    config: RateLimitAction,
+    /// Of those that look at headers.
+    headers: Vec<HeaderMatcher>,
+    name: Option<HeaderName>,
+}
+
+impl RateLimitPolicyEntryImpl {
+    /// As the configuration has it.
+    pub fn new(config: &route::RateLimit) -> Self {
+        let action = |action: &RateLimitAction| Action {
+            headers: match action {
+                RateLimitAction::HeaderValueMatch(these) => {
+                    these.headers.iter().map(HeaderMatcher::new).collect()
+                }
+                _ => Vec::new(),
+            },
+            name: match action {
+                RateLimitAction::RequestHeaders(header) => Some(HeaderName::new(&header.header_name)),
+                _ => None,
+            },
+            config: action.clone(),
+        };
+        RateLimitPolicyEntryImpl { actions: config.actions.iter().map(action).collect() }
+    }
+
+    /// What describes a request; `None` where some of it cannot be had.
+    pub fn populate_descriptor(
+        &self,
+        route: Option<&Route>,
+        local_service_cluster: &str,
+        headers: &HeaderMap,
+        info: &StreamInfoImpl,
+    ) -> Option<Descriptor> {
+        let mut descriptor = Descriptor::new();
+        for action in &self.actions {
+            descriptor.extend(action.populate(route, local_service_cluster, headers, info)?);
+        }
+        Some(descriptor)
+    }
+}
+
+impl Action {
+    /// A part of the description, or none that is needed; `None` where there would have to be one.
+    fn populate(
+        &self,
+        route: Option<&Route>,
+        local_service_cluster: &str,
+        headers: &HeaderMap,
+        info: &StreamInfoImpl,
+    ) -> Option<Option<(String, String)>> {
+        let path = || headers.get(HeaderId::Path).unwrap_or_default();
+        let (key, value) = match &self.config {
+            RateLimitAction::SourceCluster(_) => ("source_cluster", local_service_cluster.to_string()),
+            RateLimitAction::DestinationCluster(_) => {
+                ("destination_cluster", route?.cluster_name()?.text().to_string())
+            }
+            RateLimitAction::RequestHeaders(header) => {
+                match self.name.as_ref().and_then(|name| name.find(headers)) {
+                    Some(value) => (&header.descriptor_key[..], text(value)),
+                    None => return header.skip_if_absent.then_some(None),
+                }
+            }
+            RateLimitAction::QueryParameters(parameter) => {
+                match utility::query_parameter(path(), parameter.query_parameter_name.as_bytes()) {
+                    Some(value) => (&parameter.descriptor_key[..], text(value)),
+                    None => return parameter.skip_if_absent.then_some(None),
+                }
+            }
+            RateLimitAction::RemoteAddress(_) => ("remote_address", remote_ip(info)?.to_string()),
+            RateLimitAction::MaskedRemoteAddress(mask) => {
+                ("masked_remote_address", masked(remote_ip(info)?, mask))
+            }
+            RateLimitAction::GenericKey(generic) => {
+                (or(&generic.descriptor_key, "generic_key"), generic.descriptor_value.clone())
+            }
+            RateLimitAction::HeaderValueMatch(these) => {
+                let is_match = self.headers.iter().all(|matcher| matcher.matches(Some(headers)));
+                (is_match == these.expect_match).then_some(())?;
+                (or(&these.descriptor_key, "header_match"), these.descriptor_value.clone())
+            }
+            RateLimitAction::QueryParameterValueMatch(these) => {
+                let is_match =
+                    these.query_parameters.iter().all(|matcher| matches_parameter(matcher, headers));
+                (is_match == these.expect_match).then_some(())?;
+                (or(&these.descriptor_key, "query_match"), these.descriptor_value.clone())
+            }
+        };
+        Some(Some((key.to_string(), value)))
+    }
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
+
+fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
+    if text.is_empty() { otherwise } else { text }
+}
+
+fn remote_ip(info: &StreamInfoImpl) -> Option<IpAddr> {
+    Some(info.downstream_remote_address()?.ip()?.ip())
+}
+
+/// The network that an address is in.
+fn masked(ip: IpAddr, mask: &route::MaskedRemoteAddress) -> String {
+    match ip {
+        IpAddr::V4(v4) => {
+            let length = mask.v4_prefix_mask_len.min(32);
+            let bits = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+            format!("{}/{length}", std::net::Ipv4Addr::from_bits(v4.to_bits() & bits))
+        }
+        IpAddr::V6(v6) => {
+            let length = mask.v6_prefix_mask_len.min(128);
+            let bits = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+            format!("{}/{length}", std::net::Ipv6Addr::from_bits(v6.to_bits() & bits))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        let of = |ip: &str, v4_prefix_mask_len, v6_prefix_mask_len| {
+            masked(
+                ip.parse().unwrap(),
+                &route::MaskedRemoteAddress { v4_prefix_mask_len, v6_prefix_mask_len },
+            )
+        };
+        assert_eq!(of("10.1.2.3", 24, 0), "10.1.2.0/24");
+        assert_eq!(of("10.1.2.3", 32, 0), "10.1.2.3/32");
+        assert_eq!(of("10.1.2.3", 0, 0), "0.0.0.0/0");
+        assert_eq!(of("fd00::1:2", 0, 112), "fd00::1:0/112");
+        assert_eq!(of("fd00::1:2", 0, 0), "::/0");
+    }
+}
