@@ -308,26 +308,26 @@ impl MessageReader<'_> {
         category: Category,
     ) -> Result<Option<TypedConfig>, ConfigError> {
         let (type_name, config) = self.any(name)?;
-        let factories = self.extensions().factories(category);
-        let is_known = factories.iter().any(|factory| factory.config_types().contains(&type_name));
-        is_known.then(|| read_any(type_name, config, category)).transpose()
+        let is_known = config.is_known(type_name, category);
+        is_known.then(|| config.read_any(type_name, category)).transpose()
     }
 
-    /// The configurations of extensions in a map of `Any`s, with their keys.
+    fn is_known(&self, type_name: &str, category: Category) -> bool {
+        let factories = self.extensions().factories(category);
+        factories.iter().any(|factory| factory.config_types().contains(&type_name))
+    }
+
+    /// Whether this is a message of the API that no extension of `category` reads.
+    pub fn is_left_out(&self, type_name: &str, category: Category) -> bool {
+        self.is_of_the_api() && !self.is_known(type_name, category)
+    }
+
+    /// The configuration of an extension of `category`: this message, which is of that type.
     ///
     /// # Errors
-    /// Never; what is wrong is noted, and left out.
-    pub fn typed_configs(
-        &mut self,
-        name: &str,
-        category: Category,
-    ) -> Result<Vec<(String, TypedConfig)>, ConfigError> {
-        let mut configs = Vec::new();
-        for (key, path, value) in self.map(name)? {
-            let Ok((type_name, config)) = self.any_at(value, path) else { continue };
-            configs.extend(read_any(type_name, config, category).map(|config| (key.to_string(), config)));
-        }
-        Ok(configs)
+    /// No extension reads its type, or it is wrong.
+    pub fn read_any(self, type_name: &str, category: Category) -> Result<TypedConfig, ConfigError> {
+        read_any(type_name, self, category)
     }
 
     /// The extension of `category` that is known under this name, as this message says more of it.

@@ -105,6 +105,11 @@ impl<'a> MessageReader<'a> {
         self.message.as_ref().is_none_or(|message| message.name == type_name)
     }
 
+    /// Whether the API has the message's type.
+    pub fn is_of_the_api(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// Full path of this message.
     pub fn path(&self) -> &str {
         &self.path

@@ -101,6 +101,16 @@ impl ClusterSpecifier {
         }
     }
 
+    /// Whether streams to one of several clusters are made without some filters.
+    pub(super) fn disables_filters(&self) -> bool {
+        match self {
+            ClusterSpecifier::Weighted(weighted) => {
+                weighted.clusters.iter().any(|cluster| cluster.per_filter_configs.disables_any())
+            }
+            _ => false,
+        }
+    }
+
     /// How many there are to pick one of.
     pub(super) fn num_weighted(&self) -> usize {
         match self {
@@ -163,9 +173,8 @@ impl WeightedCluster {
             },
             request_headers: HeaderParser::configure(&config.headers.request, "request_headers_to_add")?,
             response_headers: HeaderParser::configure(&config.headers.response, "response_headers_to_add")?,
-            per_filter_configs: route
-                .per_filter_configs
-                .with(&config.typed_per_filter_config.0, route.context)?,
+            per_filter_configs: (route.per_filter_configs)
+                .with(&config.typed_per_filter_config, route.context)?,
             host_rewrite: config.host_rewrite_literal.clone(),
         })
     }

@@ -72,7 +72,7 @@ impl<'a> Level<'a> {
     pub fn with(&self, headers: &HeaderRules, filters: &PerFilterConfig) -> Result<Level<'a>, ConfigError> {
         Ok(Level {
             headers: self.headers.with(headers, self.most_specific_wins)?,
-            per_filter_configs: self.per_filter_configs.with(&filters.0, self.context)?,
+            per_filter_configs: self.per_filter_configs.with(filters, self.context)?,
             retries: self.retries.clone(),
             shadow_policies: self.shadow_policies.clone(),
             ..*self
@@ -177,14 +177,20 @@ impl ConfigImpl {
         &self.virtual_hosts
     }
 
+    /// Whether streams of some of its routes are made without some filters.
+    pub(super) fn disables_filters(&self) -> bool {
+        self.virtual_hosts.iter().flat_map(|host| host.routes()).any(RouteImpl::disables_filters)
+    }
+
     pub(super) fn ssl_redirect(&self) -> &RouteImpl {
         &self.ssl_redirect
     }
 
     /// The place of the virtual host for a request, and what it has for it.
     pub(super) fn find_route(&self, request: &RouteRequest<'_>) -> Option<(usize, Found)> {
-        // As Envoy: where it is not known whether the client used TLS, no route is safe to take.
-        if request.headers.get(HeaderId::ForwardedProto).is_some_and(<[u8]>::is_empty) {
+        // As Envoy: where it is not known whether the client used TLS, no route is safe to take. So it is with a request that
+        // was refused before it was known.
+        if request.headers.get(HeaderId::ForwardedProto).is_none_or(<[u8]>::is_empty) {
             return None;
         }
         let host = self.find_virtual_host(request)?;
@@ -264,6 +270,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.set(HeaderId::Authority, host.as_bytes());
         headers.set(HeaderId::Path, path.as_bytes());
+        headers.set(HeaderId::ForwardedProto, b"http");
         let (host, Found::Route(route)) =
             table.find_route(&RouteRequest { headers: &headers, random: 0, info: None })?
         else {

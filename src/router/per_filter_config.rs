@@ -1,7 +1,8 @@
 //! What routes say to HTTP filters.
 //!
-//! Mirrors `PerFilterConfigs` of Envoy's `source/common/router/config_impl.h`. A route knows what its virtual host and
-//! its table say as well, so that a request asks in one place.
+//! Mirrors `PerFilterConfigs` of Envoy's `source/common/router/config_impl.h`, with what 1.40 added: filters that streams of
+//! a route are made without, or with where they are made without otherwise. A route knows what its virtual host and its table
+//! say as well, so that a request asks in one place.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 
 use crate::config::ConfigError;
 use crate::config::extension::{Factory, TypedConfig};
+use crate::config::route::PerFilterConfig;
+use crate::envoy_log;
 use crate::runtime::LoaderImpl;
 use crate::stats::Store;
 
@@ -57,7 +60,14 @@ pub type RouteSpecificFilterConfigFactory = Factory<dyn RouteSpecificFilterConfi
 
 /// What all levels say to all filters, from the table down to the route.
 #[derive(Debug, Clone, Default)]
-pub struct PerFilterConfigs(Vec<(String, Arc<dyn RouteSpecificFilterConfig>)>);
+pub struct PerFilterConfigs(Vec<(String, FilterConfig)>);
+
+/// What one level says to one filter.
+#[derive(Debug, Clone)]
+struct FilterConfig {
+    disabled: bool,
+    config: Option<Arc<dyn RouteSpecificFilterConfig>>,
+}
 
 impl PerFilterConfigs {
     /// With what a level further down says.
@@ -66,28 +76,57 @@ impl PerFilterConfigs {
     /// One of `configs` was not read for a route.
     pub(super) fn with(
         &self,
-        configs: &[(String, TypedConfig)],
+        configs: &PerFilterConfig,
         context: Option<RouteFactoryContext<'_>>,
     ) -> Result<Self, ConfigError> {
         let mut all = self.clone();
-        for (name, config) in configs {
-            let config = config.get::<dyn RouteSpecificFilterConfig>()?;
-            let of_table = (&**config as &dyn Any).downcast_ref::<OfTable>().zip(context);
-            let config = match of_table {
-                Some((config, context)) => config
-                    .0
-                    .create(context)
-                    .map_err(|error| error.within(&format!("typed_per_filter_config[{name:?}]")))?,
-                None => config.clone(),
-            };
-            all.0.push((name.clone(), config));
+        for (name, said) in &configs.0 {
+            if let Some(type_name) = &said.left_out {
+                log_left_out(name, type_name);
+            }
+            let within = |error: ConfigError| error.within(&format!("typed_per_filter_config[{name:?}]"));
+            let create = |config| create(config, context).map_err(within);
+            let config = said.config.as_ref().map(create).transpose()?;
+            all.0.push((name.clone(), FilterConfig { disabled: said.disabled, config }));
         }
         Ok(all)
     }
 
+    fn to_filter(&self, name: &str) -> impl DoubleEndedIterator<Item = &FilterConfig> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, said)| said)
+    }
+
     /// What is said to the filter called `name`, the most specific last.
     pub(super) fn all<T: Any>(&self, name: &str) -> impl DoubleEndedIterator<Item = &T> {
-        let to_filter = self.0.iter().filter(move |(key, _)| key == name);
-        to_filter.filter_map(|(_, config)| (&**config as &dyn Any).downcast_ref())
+        self.to_filter(name).filter_map(|said| (&**said.config.as_ref()? as &dyn Any).downcast_ref())
     }
+
+    /// Whether streams are made without the filter called `name`; `None` where nothing is said to it.
+    pub(super) fn disabled(&self, name: &str) -> Option<bool> {
+        self.to_filter(name).next_back().map(|said| said.disabled)
+    }
+
+    /// Whether streams are made without any filter that they have otherwise.
+    pub(super) fn disables_any(&self) -> bool {
+        self.0.iter().any(|(_, said)| said.disabled)
+    }
+}
+
+fn create(
+    config: &TypedConfig,
+    context: Option<RouteFactoryContext<'_>>,
+) -> Result<Arc<dyn RouteSpecificFilterConfig>, ConfigError> {
+    let config = config.get::<dyn RouteSpecificFilterConfig>()?;
+    let of_table = (&**config as &dyn Any).downcast_ref::<OfTable>().zip(context);
+    of_table.map_or_else(|| Ok(config.clone()), |(of_table, context)| of_table.0.create(context))
+}
+
+fn log_left_out(name: &str, type_name: &str) {
+    envoy_log!(
+        Http,
+        warn,
+        "Can't find a registered implementation for http filter '{}' with type URL: '{}'",
+        name,
+        type_name
+    );
 }

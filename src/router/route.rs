@@ -260,6 +260,12 @@ impl RouteImpl {
         }
     }
 
+    /// Whether its streams, or some of them, are made without some filters.
+    pub(super) fn disables_filters(&self) -> bool {
+        let of_clusters = || self.route_entry().is_some_and(|entry| entry.cluster.disables_filters());
+        self.per_filter_configs.disables_any() || of_clusters()
+    }
+
     /// The route's name; may be empty.
     pub fn name(&self) -> &str {
         &self.name

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::cluster_specifier::WeightedCluster;
+use super::per_filter_config::PerFilterConfigs;
 use super::rewrite::{rewrite_path, rewritten_host, update_authority};
 use super::virtual_host::Found;
 use super::{ConfigImpl, RouteImpl, RouteRequest, VirtualHostImpl};
@@ -44,6 +45,11 @@ impl RouteTable {
         };
         let taken = config.virtual_hosts().iter().map(none).collect();
         RouteTable(Rc::new(OnWorker { config, taken }))
+    }
+
+    /// Whether streams of some of its routes are made without some filters.
+    pub fn disables_filters(&self) -> bool {
+        self.0.config.disables_filters()
     }
 
     /// The table.
@@ -193,7 +199,16 @@ impl Route {
 
     /// What each of them says to the filter of this name, the most specific last, for one that adds it up.
     pub fn filter_configs<T: Any>(&self, name: &str) -> impl DoubleEndedIterator<Item = &T> {
-        self.weighted().map_or(&self.per_filter_configs, |weighted| &weighted.per_filter_configs).all(name)
+        self.per_filter_configs().all(name)
+    }
+
+    /// Whether its streams are made without the filter of this name; `None` where the connection manager decides.
+    pub fn filter_disabled(&self, name: &str) -> Option<bool> {
+        self.per_filter_configs().disabled(name)
+    }
+
+    fn per_filter_configs(&self) -> &PerFilterConfigs {
+        self.weighted().map_or(&self.per_filter_configs, |weighted| &weighted.per_filter_configs)
     }
 }
 

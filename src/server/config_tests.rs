@@ -312,7 +312,7 @@ fn the_router_has_to_be_last() {
     let filters = base().pointer(MANAGER).unwrap()["http_filters"].clone();
     let twice = json!([filters[0], filters[0]]);
     let error = refuse(with(MANAGER, "http_filters", twice));
-    let want = format!("{HCM}.http_filters[0]: terminal filter named router of type envoy.");
+    let want = format!("{HCM}.http_filters[0]: Error: terminal filter named router of type envoy.");
     assert!(error.starts_with(&want), "{error}");
 }
 

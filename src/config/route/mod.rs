@@ -7,6 +7,7 @@ mod action;
 mod cors;
 mod hash_policy;
 mod header_rules;
+mod per_filter_config;
 mod rate_limit;
 mod retry;
 mod rewrite;
@@ -19,6 +20,7 @@ pub use action::{
 pub use cors::CorsPolicy;
 pub use hash_policy::{CookieAttribute, HashPolicy, HashedBy, HashedCookie};
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
+pub use per_filter_config::{FilterConfig, PerFilterConfig};
 pub use rate_limit::{MaskedRemoteAddress, RateLimit, RateLimitAction};
 pub use retry::{
     HedgePolicy, RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
@@ -33,9 +35,7 @@ use header_rules::read_rules;
 
 use super::core::Metadata;
 use super::error::ConfigError;
-use super::extension::{Category, TypedConfig};
 use super::header_matcher::HeaderMatcher;
-use super::message::FieldValue;
 use super::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message, one_of};
 use std::collections::HashSet;
@@ -249,16 +249,6 @@ one_of! {
         Redirect(RedirectAction) = "redirect",
         /// Answer at once.
         DirectResponse(DirectResponseAction) = "direct_response",
-    }
-}
-
-/// What a level of a route table says to HTTP filters, by their names.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PerFilterConfig(pub Vec<(String, TypedConfig)>);
-
-impl FieldValue for PerFilterConfig {
-    fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {
-        r.typed_configs(name, Category::RouteFilterConfigs).ok().map(Self)
     }
 }
 

@@ -35,20 +35,37 @@ message! {
     pub message HttpFilter = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter" {
         /// Never empty.
         pub name: String,
-        /// What it is.
-        pub typed_config: TypedConfig => read_http_filter,
+        /// Streams are made without it, unless their route says something to it.
+        pub disabled: bool,
+        /// A proxy that does not have it goes without.
+        pub is_optional: bool,
+        /// What it is; `None` where it is not there, and need not be.
+        pub typed_config: Option<TypedConfig> => read_http_filter,
     }
 }
 
-fn read_http_filter(r: &mut MessageReader<'_>, name: &str) -> Result<TypedConfig, ConfigError> {
-    r.typed_config(name, Category::HttpFilters)
+fn read_http_filter(r: &mut MessageReader<'_>, name: &str) -> Result<Option<TypedConfig>, ConfigError> {
+    let is_optional = r.bool("is_optional")?;
+    if is_optional && !r.has(name) {
+        return Ok(None);
+    }
+    let (type_name, config) = r.any(name)?;
+    if is_optional && config.is_left_out(type_name, Category::HttpFilters) {
+        return Ok(None);
+    }
+    config.read_any(type_name, Category::HttpFilters).map(Some)
 }
 
 impl HttpFilter {
     /// A filter as if it had been read, by an extension of this name.
     pub fn of(name: &'static str, config: impl HttpFilterConfig) -> Self {
         let config: Arc<dyn HttpFilterConfig> = Arc::new(config);
-        HttpFilter { name: name.to_string(), typed_config: TypedConfig::new(name, config) }
+        HttpFilter {
+            name: name.to_string(),
+            disabled: false,
+            is_optional: false,
+            typed_config: Some(TypedConfig::new(name, config)),
+        }
     }
 }
 

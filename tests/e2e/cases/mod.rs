@@ -13,6 +13,7 @@ mod curl;
 mod draining;
 mod fault;
 mod faults;
+mod filter_config;
 mod forwarded;
 mod guard_dog;
 mod health_check;

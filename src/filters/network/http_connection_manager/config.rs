@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::early_header_mutation::EarlyHeaderMutation;
+use super::filter_chain::{FilterChain, process_filters};
 use super::local_reply::LocalReply;
 use super::message::{
     AccessLogOptions, ForwardClientCertDetails, HttpConnectionManager, PathWithEscapedSlashesAction,
@@ -22,10 +23,9 @@ use crate::access_log::{AccessLogFactoryContext, InstanceSharedPtr};
 use crate::cluster_manager::ClusterManager;
 use crate::config::ConfigError;
 use crate::config::extension::TypedConfig;
-use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::filters::FactoryContext;
-use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilter, HttpFilterConfig};
+use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilter};
 use crate::http::DateProvider;
 use crate::http::http1::{CodecStats, HeadLimits, Http1Settings, ServerCodecConfig};
 use crate::network::{Address, CidrRange, ConnectionStats, DrainDecision};
@@ -34,7 +34,6 @@ use crate::router::{
     static_provider,
 };
 use crate::runtime::{Denominator, FractionalPercent};
-use crate::stats::Scope;
 use crate::thread_local::SlotImpl;
 
 /// See the module's description. Durations of zero mean "off", but for that of connections.
@@ -43,7 +42,7 @@ pub struct ConnectionManagerConfig {
     pub(super) listener_stats: ConnectionManagerListenerStats,
     pub(super) connection_stats: Arc<ConnectionStats>,
     pub(super) route_config_provider: RouteConfigProviderFactory,
-    filter_factories: Vec<Arc<dyn FilterFactory>>,
+    filter_factories: FilterChain<Arc<dyn FilterFactory>>,
     upgrades: Vec<Upgrade<Arc<dyn FilterFactory>>>,
     pub(super) local_reply: Option<LocalReply>,
     pub(super) access_logs: Vec<InstanceSharedPtr>,
@@ -107,7 +106,9 @@ pub struct WorkerConfig {
     pub(super) route_config_provider: Box<dyn RouteConfigProvider>,
     /// The provider's table, if it is the only one.
     pub(super) static_routes: Option<RouteTable>,
-    pub(super) filters: Vec<FilterFactoryCb>,
+    /// Some of its routes change which filters a stream has.
+    pub(super) routes_disable_filters: bool,
+    pub(super) filters: FilterChain<FilterFactoryCb>,
     upgrades: Vec<Upgrade<FilterFactoryCb>>,
 }
 
@@ -116,7 +117,7 @@ struct Upgrade<T> {
     upgrade_type: String,
     allow: bool,
     /// `None` for those of all other streams.
-    filters: Option<Vec<T>>,
+    filters: Option<FilterChain<T>>,
 }
 
 impl<T> Upgrade<T> {
@@ -124,7 +125,7 @@ impl<T> Upgrade<T> {
         Upgrade {
             upgrade_type: self.upgrade_type.clone(),
             allow: self.allow,
-            filters: self.filters.as_ref().map(|filters| filters.iter().map(make).collect()),
+            filters: self.filters.as_ref().map(|filters| filters.map(make)),
         }
     }
 }
@@ -133,10 +134,12 @@ impl WorkerConfig {
     /// For the calling worker, whose loop is `dispatcher`.
     pub fn new(shared: Arc<ConnectionManagerConfig>, dispatcher: &Rc<Dispatcher>) -> Rc<Self> {
         let route_config_provider = (shared.route_config_provider)();
+        let static_routes = route_config_provider.is_static().then(|| route_config_provider.config());
         Rc::new(WorkerConfig {
-            static_routes: route_config_provider.is_static().then(|| route_config_provider.config()),
+            routes_disable_filters: static_routes.as_ref().is_none_or(RouteTable::disables_filters),
+            static_routes,
             route_config_provider,
-            filters: shared.filter_factories.iter().map(|factory| factory.on_worker()).collect(),
+            filters: shared.filter_factories.map(|factory| factory.on_worker()),
             upgrades: shared
                 .upgrades
                 .iter()
@@ -153,7 +156,7 @@ impl WorkerConfig {
         &self,
         upgrade_type: &[u8],
         route: Option<&Route>,
-    ) -> Option<&[FilterFactoryCb]> {
+    ) -> Option<&FilterChain<FilterFactoryCb>> {
         let of_route = route.and_then(|route| route.route_entry()?.allows_upgrade(upgrade_type));
         let is_it =
             |upgrade: &&Upgrade<_>| upgrade.upgrade_type.as_bytes().eq_ignore_ascii_case(upgrade_type);
@@ -182,10 +185,7 @@ impl ConnectionManagerConfig {
         let server = context.server;
         let prefix = format!("http.{}.", config.stat_prefix);
         let scope = server.stats.root_scope().create_scope(&prefix);
-        let process = |filters: &[HttpFilter]| {
-            let all = filters.iter().enumerate();
-            all.map(|(i, filter)| process_filter(i, filter, &scope, context)).collect::<Result<Vec<_>, _>>()
-        };
+        let process = |filters: &[HttpFilter]| process_filters(filters, &scope, context);
         let stats = ConnectionManagerStats::new(&scope);
         let runtime = server.runtime.snapshot();
         let from_runtime = |what: &str, default| {
@@ -326,23 +326,6 @@ fn made<F: ?Sized + Debug + Send + Sync + 'static>(
     configs: &[TypedConfig],
 ) -> Result<Vec<Arc<F>>, ConfigError> {
     configs.iter().map(|config| config.get::<F>().cloned()).collect()
-}
-
-fn process_filter(
-    index: usize,
-    filter: &HttpFilter,
-    scope: &Scope,
-    context: &FactoryContext<'_>,
-) -> Result<Arc<dyn FilterFactory>, ConfigError> {
-    if context.is_logged {
-        envoy_log!(Config, debug, "    http filter #{}", index);
-        envoy_log!(Config, debug, "      name: {}", filter.name);
-    }
-    let factory = filter
-        .typed_config
-        .get::<dyn HttpFilterConfig>()
-        .and_then(|config| config.create_filter_factory(&filter.name, scope, context));
-    factory.map_err(|error| error.within("typed_config").within(&format!("[{index}]")))
 }
 
 fn connection_stats(stats: &ConnectionManagerStats) -> ConnectionStats {

@@ -282,7 +282,6 @@ impl ServerHeaderTransformation {
     ];
 }
 
-/// A terminal filter answers every request, so nothing can come after it.
 fn check_filters(r: &MessageReader<'_>, manager: &HttpConnectionManager) {
     if r.is_all_of("http_filters", &manager.http_filters) {
         check_terminal(r, "http_filters", &manager.http_filters);
@@ -300,14 +299,24 @@ fn check_filters(r: &MessageReader<'_>, manager: &HttpConnectionManager) {
     }
 }
 
+/// A terminal filter stands at the end of each chain, and nowhere else.
 fn check_terminal(r: &MessageReader<'_>, path: &str, filters: &[HttpFilter]) {
-    let early = filters.iter().rev().skip(1).rev().enumerate();
-    for (i, filter) in early.filter(|(_, filter)| filter.typed_config.is_terminal()) {
-        let message = format!(
-            "terminal filter named {} of type {} must be the last filter in a http filter chain.",
-            filter.name,
-            filter.typed_config.extension(),
-        );
+    for (i, filter) in filters.iter().enumerate() {
+        let Some(config) = &filter.typed_config else { continue };
+        let (name, extension) = (&filter.name, config.extension());
+        let is_last = i + 1 == filters.len();
+        let message = match (config.is_terminal(), is_last) {
+            (true, false) => format!(
+                "Error: terminal filter named {name} of type {extension} must be the last filter in a http filter chain."
+            ),
+            (false, true) => format!(
+                "Error: non-terminal filter named {name} of type {extension} is the last filter in a http filter chain."
+            ),
+            (true, true) if filter.disabled => format!(
+                "Error: the last (terminal) filter ({name}) in the chain cannot be disabled by default."
+            ),
+            _ => continue,
+        };
         r.refuse(&format!("{path}[{i}]"), message);
     }
 }

@@ -7,6 +7,7 @@ mod active_stream;
 mod config;
 mod conn_manager;
 mod early_header_mutation;
+mod filter_chain;
 mod header_mutation;
 mod local_reply;
 mod message;

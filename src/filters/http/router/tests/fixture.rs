@@ -548,6 +548,7 @@ fn request(target: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.set(HeaderId::Method, b"GET");
     headers.set(HeaderId::Authority, b"host");
+    headers.set(HeaderId::ForwardedProto, b"http");
     headers.set(HeaderId::Scheme, b"http");
     headers.set(HeaderId::Path, path.as_bytes());
     for (name, value) in fields.split('&').filter_map(|field| field.split_once('=')) {

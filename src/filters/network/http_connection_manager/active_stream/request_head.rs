@@ -9,6 +9,7 @@ use super::ActiveStream;
 use crate::config::access_log::AccessLogType;
 use crate::filters::http::FilterFactoryCb;
 use crate::filters::http::manager::FilterManagerCallbacks;
+use crate::filters::network::http_connection_manager::filter_chain::FilterChain;
 use crate::filters::network::http_connection_manager::header_mutation::{self, BadPath};
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, grpc_timeout, utility};
 use crate::router::RouteConstSharedPtr;
@@ -69,7 +70,7 @@ impl ActiveStream {
     }
 
     /// The filters of the upgrade that the request asks for, if it is let through.
-    pub(super) fn upgrade_filters(&self) -> Option<&[FilterFactoryCb]> {
+    pub(super) fn upgrade_filters(&self) -> Option<&FilterChain<FilterFactoryCb>> {
         let headers = self.filter_manager.request_headers()?;
         let headers = headers.borrow();
         let upgrade_type = headers.get(HeaderId::Upgrade).unwrap_or(b"CONNECT");

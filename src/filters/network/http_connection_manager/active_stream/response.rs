@@ -132,8 +132,14 @@ impl FilterManagerCallbacks for ActiveStream {
                 &self.config.filters
             }
         };
-        self.passed(Stage::CreateFilterChain, filters.len() as u64);
-        filters.iter().for_each(|create| create(callbacks));
+        if !self.config.routes_disable_filters && filters.is_whole() {
+            self.passed(Stage::CreateFilterChain, filters.len() as u64);
+            filters.create(callbacks);
+            return;
+        }
+        let route = self.cached_route.borrow().clone();
+        self.passed(Stage::CreateFilterChain, filters.enabled(route.as_deref()).count() as u64);
+        filters.enabled(route.as_deref()).for_each(|create| create(callbacks));
     }
 
     fn encode_1xx_headers(&self, headers: &HeaderMapPtr) {

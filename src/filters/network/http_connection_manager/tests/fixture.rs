@@ -597,6 +597,7 @@ impl Fixture {
                 let mut headers = HeaderMap::new();
                 headers.set(HeaderId::Method, if step.starts_with('P') { b"HEAD" } else { b"GET" });
                 headers.set(HeaderId::Authority, b"host");
+                headers.set(HeaderId::ForwardedProto, b"http");
                 headers.set(HeaderId::Path, b"/");
                 if step.starts_with('G') {
                     headers.set(HeaderId::ContentType, b"application/grpc");
