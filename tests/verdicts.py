@@ -34,6 +34,14 @@ def header(key, value, **more):
     return {"header": {"key": key, "value": value}, **more}
 
 
+def extension(kind, **config):
+    return {"name": "x", "typed_config": {"@type": "type.googleapis.com/envoy.extensions." + kind, **config}}
+
+
+def mutation(key, value):
+    return {"append": {"header": {"key": key, "value": value}, "append_action": "ADD_IF_ABSENT"}}
+
+
 def rules():
     return {
         "request_headers_to_add": [
@@ -61,7 +69,29 @@ def base():
                    "host_rewrite_literal": "h", "append_x_forwarded_host": True,
                    "cluster_not_found_response_code": "NOT_FOUND", "upgrade_configs": [{"upgrade_type": "websocket", "enabled": True}],
                    "request_mirror_policies": [{"cluster": "b", "runtime_fraction": {"default_value": {"numerator": 5}}}]},
-         "decorator": {"operation": "o"}, **rules()},
+         "decorator": {"operation": "o"}, "stat_prefix": "counted", "metadata": {"filter_metadata": {"f": {"k": ["v", 1]}}}, **rules()},
+        {"match": {"path_match_policy": extension("path.match.uri_template.v3.UriTemplateMatchConfig", path_template="/t/{id}/{rest=**}"),
+                   "tls_context": {"presented": False}},
+         "route": {"cluster": "a", "path_rewrite_policy": extension("path.rewrite.uri_template.v3.UriTemplateRewriteConfig", path_template_rewrite="/{rest}/{id}"),
+                   "max_stream_duration": {"max_stream_duration": "9s", "grpc_timeout_header_max": "5s", "grpc_timeout_header_offset": "1s"},
+                   "hash_policy": [{"header": {"header_name": "x-h", "regex_rewrite": regex("a", "b")}, "terminal": True},
+                                   {"cookie": {"name": "c", "ttl": "5s", "path": "/", "attributes": [{"name": "Secure", "value": "x"}]}},
+                                   {"connection_properties": {"source_ip": True}}, {"query_parameter": {"name": "q"}},
+                                   {"filter_state": {"key": "k"}}],
+                   "rate_limits": [{"stage": 1, "disable_key": "d", "actions": [
+                       {"request_headers": {"header_name": "h", "descriptor_key": "k", "skip_if_absent": True}}, {"remote_address": {}},
+                       {"generic_key": {"descriptor_value": "v", "descriptor_key": "k"}}, {"source_cluster": {}}, {"destination_cluster": {}},
+                       {"header_value_match": {"descriptor_value": "v", "headers": [{"name": "h", "present_match": True}], "expect_match": False}},
+                       {"masked_remote_address": {"v4_prefix_mask_len": 24, "v6_prefix_mask_len": 64}},
+                       {"query_parameter_value_match": {"descriptor_value": "v", "query_parameters": [{"name": "q", "present_match": True}]}}]}],
+                   "include_vh_rate_limits": True, "flush_timeout": "1s", "metadata_match": {"filter_metadata": {"envoy.lb": {"a": "b"}}},
+                   "cors": {"allow_origin_string_match": [{"exact": "a"}], "allow_methods": "GET", "max_age": "1", "allow_credentials": True,
+                            "filter_enabled": {"default_value": {"numerator": 100}}},
+                   "request_mirror_policies": [{"cluster": "b", "request_headers_mutations": [mutation("x-m", "%REQ(:path)%"), {"remove": "x-g"}],
+                                                "host_rewrite_literal": "m"}]}},
+        {"match": {"prefix": "/grpc"}, "route": {"cluster": "a", "max_grpc_timeout": "5s", "grpc_timeout_offset": "1s"}},
+        {"match": {"prefix": "/hashed"}, "route": {"hash_policy": [{"header": {"header_name": "x"}}], "weighted_clusters": {
+            "clusters": [{"name": "a", "weight": 1}, {"name": "b", "weight": 1}], "use_hash_policy": True}}},
         {"match": {"path": "/p"}, "redirect": {"host_redirect": "h", "port_redirect": 8443, "path_redirect": "/n",
                                                "response_code": "FOUND", "strip_query": True, "https_redirect": True}},
         {"match": {"safe_regex": regex("/r/.*")}, "direct_response": {"status": 200, "body": {"inline_string": "x"}}},
@@ -74,17 +104,23 @@ def base():
     ]
     hosts = [
         {"name": "v", "domains": ["a.com", "*.b.com", "c.*"], "routes": routes, "require_tls": "NONE",
-         "include_request_attempt_count": True, "include_attempt_count_in_response": True, **rules()},
+         "include_request_attempt_count": True, "include_attempt_count_in_response": True,
+         "virtual_clusters": [{"name": "vc", "headers": [{"name": ":method", **string("exact", "GET")}]}],
+         "request_mirror_policies": [{"cluster": "b"}], "rate_limits": [{"actions": [{"remote_address": {}}]}],
+         "metadata": {"filter_metadata": {"h": {}}}, **rules()},
         {"name": "w", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "b", "auto_host_rewrite": True}}]},
     ]
     manager = {
         "@type": HCM, "stat_prefix": "s", "codec_type": "AUTO",
         "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}],
         "route_config": {"name": "r", "virtual_hosts": hosts, "most_specific_header_mutations_wins": True,
-                         "ignore_port_in_host_matching": True, "max_direct_response_body_size_bytes": 100, **rules()},
+                         "ignore_port_in_host_matching": True, "max_direct_response_body_size_bytes": 100,
+                         "internal_only_headers": ["x-int"], "ignore_path_parameters_in_path_matching": True,
+                         "request_mirror_policies": [{"cluster": "a", "disable_shadow_host_suffix_append": True}], **rules()},
         "upgrade_configs": [{"upgrade_type": "websocket", "enabled": False}],
         "access_log": [{"name": "f", "typed_config": {"@type": FILE_LOG, "path": "/dev/null", "log_format": {
-            "text_format_source": {"inline_string": "%PROTOCOL% %RESP(x)%\n"}}}}],
+            "text_format_source": {"inline_string": "%PROTOCOL% %RESP(x)% %PATH(NQ:ORIG)% %QUERY_PARAM(a)% %QUERY_PARAMS(DECODED)% %GRPC_STATUS(NUMBER)% "
+                "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)% %METADATA(ROUTE:f:k)% %ENVIRONMENT(HOME)% %EMIT_TIME(%Y)%\n"}}}}],
         "local_reply_config": {"mappers": [{"filter": {"status_code_filter": {"comparison": {
             "op": "GE", "value": {"default_value": 400, "runtime_key": "x"}}}}, "status_code": 444,
             "body": {"inline_string": "b"}, "headers_to_add": [header("x-l", "l")]}],
@@ -95,6 +131,16 @@ def base():
         "stream_idle_timeout": "5s", "request_timeout": "1s", "drain_timeout": "1s", "delayed_close_timeout": "1s",
         "server_header_transformation": "APPEND_IF_ABSENT", "server_name": "n",
         "common_http_protocol_options": {"idle_timeout": "5s", "max_headers_count": 50, "max_stream_duration": "9s"},
+        "http_protocol_options": {"header_key_format": {"stateful_formatter": extension(
+            "http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig", forward_reason_phrase=True,
+            formatter_type_on_envoy_headers="PROPER_CASE")}, "accept_http_10": True},
+        "early_header_mutation_extensions": [extension("http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=[
+            mutation("x-early", "%PROTOCOL%"), {"remove": "x-g"}, {"remove_on_match": {"key_matcher": {"prefix": "x-many"}}}])],
+        "request_id_extension": {"typed_config": extension("request_id.uuid.v3.UuidRequestIdConfig", pack_trace_reason=False)["typed_config"]},
+        "proxy_status_config": {"remove_details": True, "literal_proxy_name": "p", "set_recommended_response_code": True},
+        "access_log_options": {"access_log_flush_interval": "1s", "flush_access_log_on_new_request": True},
+        "http1_safe_max_connection_duration": True, "forward_client_cert_details": "SANITIZE_SET",
+        "set_current_client_cert_details": {"subject": True, "uri": True}, "append_x_forwarded_port": True,
         "internal_address_config": {"unix_sockets": True, "cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]},
     }
     cluster = lambda name: {"name": name, "connect_timeout": "1s", "load_assignment": {"cluster_name": name, "endpoints": [

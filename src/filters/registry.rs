@@ -14,7 +14,7 @@ use super::network::http_connection_manager::{
 use crate::access_log::{self, AccessLogInstanceFactory, ExtensionFilterFactory};
 use crate::config::HeaderKeyFormat;
 use crate::config::extension::{Category, Extensions, Factory, TypedFactory};
-use crate::formatter::CommandParserFactory;
+use crate::formatter::{CommandParserFactory, REQ_WITHOUT_QUERY};
 use crate::http::http1::PRESERVE_CASE;
 use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
 use crate::router::{self, UriTemplate, UriTemplateRewrite};
@@ -29,7 +29,7 @@ pub static LINKED: Registry = Registry {
     clusters: &[&upstream::STATIC_CLUSTER],
     compressors: &[&compression::BROTLI_COMPRESSOR, &compression::GZIP_COMPRESSOR],
     decompressors: &[&compression::BROTLI_DECOMPRESSOR, &compression::GZIP_DECOMPRESSOR],
-    formatters: &[],
+    formatters: &[&REQ_WITHOUT_QUERY],
     early_header_mutations: &[&http_connection_manager::HEADER_MUTATION],
     http_filters: &[
         &http::buffer::FACTORY,

@@ -88,21 +88,24 @@ fn check_table(r: &MessageReader<'_>, table: &RouteConfiguration) {
         check_domains(r, &table.name, &table.virtual_hosts);
     }
     if table.validate_clusters {
-        name_clusters(r, &table.virtual_hosts);
+        name_clusters(r, table);
     }
 }
 
 /// Has the clusters looked for that routes lead to.
-fn name_clusters(r: &MessageReader<'_>, virtual_hosts: &[VirtualHost]) {
-    for (i, virtual_host) in virtual_hosts.iter().enumerate() {
+fn name_clusters(r: &MessageReader<'_>, table: &RouteConfiguration) {
+    for (i, virtual_host) in table.virtual_hosts.iter().enumerate() {
         for (j, route) in virtual_host.routes.iter().enumerate() {
             let Action::Route(action) = &route.action else { continue };
             let path = format!("virtual_hosts[{i}].routes[{j}].route");
-            for (k, mirror) in action.request_mirror_policies.iter().enumerate() {
-                if !mirror.cluster.is_empty() {
-                    let path = format!("{path}.request_mirror_policies[{k}].cluster");
-                    r.names_cluster(&path, "route: unknown shadow cluster", &mirror.cluster);
-                }
+            // The first that says something of it counts.
+            let mirrors = [
+                (format!("{path}."), &action.request_mirror_policies),
+                (format!("virtual_hosts[{i}]."), &virtual_host.request_mirror_policies),
+                (String::new(), &table.request_mirror_policies),
+            ];
+            if let Some((place, mirrors)) = mirrors.iter().find(|(_, mirrors)| !mirrors.is_empty()) {
+                name_mirrors(r, place, mirrors);
             }
             match &action.cluster {
                 ClusterSpecifier::Cluster(name) => {
@@ -119,6 +122,13 @@ fn name_clusters(r: &MessageReader<'_>, virtual_hosts: &[VirtualHost]) {
                 }
             }
         }
+    }
+}
+
+fn name_mirrors(r: &MessageReader<'_>, place: &str, mirrors: &[RequestMirrorPolicy]) {
+    for (k, mirror) in mirrors.iter().enumerate().filter(|(_, mirror)| !mirror.cluster.is_empty()) {
+        let path = format!("{place}request_mirror_policies[{k}].cluster");
+        r.names_cluster(&path, "route: unknown shadow cluster", &mirror.cluster);
     }
 }
 

@@ -44,7 +44,8 @@ fn files_and_their_formats() {
         (
             json!({"json_format": {}, "formatters": [{"name": "m", "typed_config": {"@type": "x/envoy.extensions.formatter.metadata.v3.Metadata"}}]}),
             "formatters[0].typed_config.@type: unknown or unsupported type \
-             'envoy.extensions.formatter.metadata.v3.Metadata', supported here: none",
+             'envoy.extensions.formatter.metadata.v3.Metadata', supported here: \
+             envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
         ),
     ] {
         let dot = if want.starts_with(':') { "" } else { "." };

@@ -56,6 +56,17 @@ fn by_count_or_age() {
                 "common_http_protocol_options": {"max_connection_duration": "0.2s"}, "drain_timeout": "0.1s",
             }))
             .closed(),
+        Case::new("an old connection that is closed behind an answer alone")
+            .hcm(json!({
+                "common_http_protocol_options": {"max_connection_duration": "0.2s"}, "drain_timeout": "0.001s",
+                "http1_safe_max_connection_duration": true,
+            }))
+            .send(direct())
+            .reply(reply)
+            .then(Step::Stat("http.{}.downstream_cx_max_duration_reached", 1))
+            .send(direct())
+            .reply(last)
+            .closed(),
         Case::new("a connection that is old from the start")
             .hcm(json!({"common_http_protocol_options": {"max_connection_duration": "0s"}}))
             .then(Step::Stat("http.{}.downstream_cx_max_duration_reached", 1))

@@ -927,6 +927,16 @@ fn what_can_be_told_of_a_request() {
     };
     let config = json!({"route_config": table, "generate_request_id": false});
     ask(Pairs::new(config.clone()).log_format(&format)).run();
+    let bare = [
+        "%REQ_WITHOUT_QUERY(:path)%",
+        "%REQ_WITHOUT_QUERY(x-none?:PATH):4%",
+        "%REQ_WITHOUT_QUERY(x-none)%",
+        "%REQ_WITHOUT_QUERY(x?y)%",
+    ];
+    let mut replies = config.clone();
+    replies["local_reply_config"] = json!({"body_format": {"formatters": [extension("formatter.req_without_query.v3.ReqWithoutQuery", json!({}))],
+        "text_format_source": {"inline_string": bare.join("|")}}});
+    ask(Pairs::new(replies)).get("h", "/direct?a", "x: 1?2\r\n").run();
     for status in ["0", "1", "4", "16", "17", "x", "-1"] {
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\ngrpc-status: {status}\r\n\r\n");
         Pairs::new(config.clone())
