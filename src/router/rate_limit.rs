@@ -17,6 +17,12 @@ pub type Descriptor = Vec<(String, String)>;
 /// What is said of one way to count.
 #[derive(Debug)]
 pub struct RateLimitPolicyEntryImpl {
+    /// For the filters of this stage.
+    pub stage: u32,
+    /// Part of the runtime's key that switches it off; empty for none.
+    pub disable_key: Box<str>,
+    /// It is counted when the stream ends.
+    pub apply_on_stream_done: bool,
     actions: Box<[Action]>,
 }
 
@@ -44,7 +50,17 @@ impl RateLimitPolicyEntryImpl {
             },
             config: action.clone(),
         };
-        RateLimitPolicyEntryImpl { actions: config.actions.iter().map(action).collect() }
+        RateLimitPolicyEntryImpl {
+            stage: config.stage,
+            disable_key: config.disable_key.as_str().into(),
+            apply_on_stream_done: config.apply_on_stream_done,
+            actions: config.actions.iter().map(action).collect(),
+        }
+    }
+
+    /// Several, as routes and virtual hosts have them.
+    pub(super) fn all(configs: &[route::RateLimit]) -> Box<[Self]> {
+        configs.iter().map(Self::new).collect()
     }
 
     /// What describes a request; `None` where some of it cannot be had.

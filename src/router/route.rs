@@ -14,15 +14,14 @@ use super::direct_response::DirectResponseEntry;
 use super::hash_policy::HashPolicyImpl;
 use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::PerFilterConfigs;
+use super::rate_limit::RateLimitPolicyEntryImpl;
 use super::request_stats::RequestStats;
 use super::retry_policy::RetryPolicyImpl;
 use super::route_match::RouteMatch;
 use super::shadow_policy::ShadowPolicy;
 use super::uri_template::UriTemplateRewrite;
 use crate::config::ConfigError;
-use crate::config::route::{
-    self, Action, CorsPolicy, HostRewrite, MaxStreamDuration, PathRewrite, RateLimit,
-};
+use crate::config::route::{self, Action, CorsPolicy, HostRewrite, MaxStreamDuration, PathRewrite};
 use crate::http::HeaderMap;
 use crate::upstream::{ClusterName, ResourcePriority};
 
@@ -60,7 +59,7 @@ pub struct RouteEntry {
     shadow_policies: Arc<[ShadowPolicy]>,
     hash_policy: Option<Box<HashPolicyImpl>>,
     /// By what its requests are counted, for filters that do so.
-    pub rate_limits: Box<[RateLimit]>,
+    pub rate_limits: Box<[RateLimitPolicyEntryImpl]>,
     /// By what the virtual host says, too.
     pub include_vh_rate_limits: bool,
     /// Which pages may ask, for the cors filter.
@@ -190,7 +189,7 @@ impl RouteImpl {
                 )
                 .map_err(|error| error.within("route"))?,
                 hash_policy: HashPolicyImpl::new(&route.hash_policy).map(Box::new),
-                rate_limits: route.rate_limits.clone().into(),
+                rate_limits: RateLimitPolicyEntryImpl::all(&route.rate_limits),
                 include_vh_rate_limits: route.include_vh_rate_limits.unwrap_or(route.rate_limits.is_empty()),
                 cors: route.cors.clone().map(Box::new),
                 upgrades: (route.upgrade_configs.iter())

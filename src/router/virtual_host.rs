@@ -5,12 +5,13 @@ use serde_json::{Map, Value};
 use super::RouteRequest;
 use super::config::{Level, Retries};
 use super::path_index::PathIndex;
+use super::rate_limit::RateLimitPolicyEntryImpl;
 use super::retry_policy::RetryPolicyImpl;
 use super::route::RouteImpl;
 use super::shadow_policy::ShadowPolicy;
 use super::virtual_cluster::VirtualClusters;
 use crate::config::ConfigError;
-use crate::config::route::{self, CorsPolicy, RateLimit, TlsRequirementType};
+use crate::config::route::{self, CorsPolicy, TlsRequirementType};
 use crate::http::HeaderId;
 
 /// A virtual host of a route configuration.
@@ -24,7 +25,7 @@ pub struct VirtualHostImpl {
     include_attempt_count_in_response: bool,
     include_is_timeout_retry_header: bool,
     virtual_clusters: VirtualClusters,
-    rate_limits: Box<[RateLimit]>,
+    rate_limits: Box<[RateLimitPolicyEntryImpl]>,
     cors: Option<Box<CorsPolicy>>,
     metadata: Map<String, Value>,
 }
@@ -70,7 +71,7 @@ impl VirtualHostImpl {
             include_attempt_count_in_response: config.include_attempt_count_in_response,
             include_is_timeout_retry_header: config.include_is_timeout_retry_header,
             virtual_clusters: VirtualClusters::new(&config.virtual_clusters, scope.as_ref()),
-            rate_limits: config.rate_limits.clone().into(),
+            rate_limits: RateLimitPolicyEntryImpl::all(&config.rate_limits),
             cors: config.cors.clone().map(Box::new),
             metadata: config.metadata.filter_metadata.clone(),
         })
@@ -119,7 +120,7 @@ impl VirtualHostImpl {
     }
 
     /// By what its requests are counted, for filters that do so.
-    pub fn rate_limits(&self) -> &[RateLimit] {
+    pub fn rate_limits(&self) -> &[RateLimitPolicyEntryImpl] {
         &self.rate_limits
     }
 

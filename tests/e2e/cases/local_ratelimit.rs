@@ -205,3 +205,60 @@ fn requests_that_are_described() {
         }
     }
 }
+
+#[test]
+fn routes_describe_requests() {
+    let says = |words: &[(&str, u32)]| -> Value {
+        let one = |(word, stage): &(&str, u32)| json!({"stage": stage, "actions": [{"generic_key": {"descriptor_value": word}}]});
+        words.iter().map(one).collect()
+    };
+    let mut disabled = says(&[("route", 0)]);
+    disabled[0]["disable_key"] = "x".into();
+    let mut late = says(&[("route", 0)]);
+    late[0]["apply_on_stream_done"] = true.into();
+    let route = |prefix: &str, limits: Value, include: Value| {
+        json!({"match": {"prefix": prefix},
+        "route": {"cluster": "case1", "rate_limits": limits, "include_vh_rate_limits": include}})
+    };
+    let routes = json!([
+        route("/both", says(&[("route", 0), ("other", 0)]), json!(null)),
+        route("/included", says(&[("route", 0)]), json!(true)),
+        route("/excluded", says(&[("route", 0)]), json!(false)),
+        route("/only", json!([]), json!(true)),
+        route("/not", json!([]), json!(false)),
+        route("/stage", says(&[("route", 1)]), json!(null)),
+        route("/disabled", disabled, json!(null)),
+        route("/late", late, json!(null)),
+        {"match": {"prefix": "/direct"}, "direct_response": {"status": 200}},
+        to("/"),
+    ]);
+    for option in ["OVERRIDE", "INCLUDE", "IGNORE"] {
+        for stage in [0, 1] {
+            let descriptors = json!([
+                descriptor(&[("generic_key", "host")], 6, json!({})),
+                descriptor(&[("generic_key", "route")], 5, json!({})),
+                descriptor(&[("generic_key", "other")], 2, json!({})),
+            ]);
+            let more = json!({"descriptors": descriptors, "vh_rate_limits": option, "stage": stage,
+                "always_consume_default_token_bucket": false, "enable_x_ratelimit_headers": "DRAFT_VERSION_03"});
+            let mut config = chain("l", limit(4, more), routes.clone());
+            config["route_config"]["virtual_hosts"][0]["rate_limits"] = says(&[("host", 0), ("host", 1)]);
+            let mut pairs = Pairs::new(config).statistics(STATISTICS);
+            for path in [
+                "/both",
+                "/included",
+                "/excluded",
+                "/only",
+                "/not",
+                "/stage",
+                "/disabled",
+                "/late",
+                "/direct",
+                "/nothing",
+            ] {
+                pairs = pairs.get("h", path, "").get("h", path, "");
+            }
+            pairs.run();
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::limiter::{self, LocalRateLimiterImpl};
-use super::message::{LocalRateLimit, XRateLimitHeaders};
+use super::message::{LocalRateLimit, VhRateLimits, XRateLimitHeaders};
 use crate::config::ConfigError;
 use crate::config::core::RuntimeFractionalPercent;
 use crate::config::route::{HeaderMutations, HeaderValueOption};
@@ -71,11 +71,7 @@ impl FilterConfig {
             filter_enabled: share(&config.filter_enabled),
             filter_enforced: share(&config.filter_enforced),
             limiter: LocalRateLimiterImpl::new(config),
-            // Those that are counted at the end of a stream are none of this filter's.
-            rate_limits: (config.rate_limits.iter())
-                .filter(|limit| !limit.apply_on_stream_done && !config.descriptors.is_empty())
-                .map(RateLimitPolicyEntryImpl::new)
-                .collect(),
+            rate_limits: config.rate_limits.iter().map(RateLimitPolicyEntryImpl::new).collect(),
             service_cluster: context.service_cluster.to_string(),
             config: config.clone(),
         })
@@ -97,16 +93,47 @@ impl FilterConfig {
         self.config.enable_retry_after_header
     }
 
+    /// What the request is described by.
+    fn populate_descriptors(
+        &self,
+        route: Option<&Route>,
+        headers: &HeaderMap,
+        info: &StreamInfoImpl,
+    ) -> Vec<Descriptor> {
+        let describe = |limit: &RateLimitPolicyEntryImpl| {
+            limit.populate_descriptor(route, &self.service_cluster, headers, info)
+        };
+        if self.config.descriptors.is_empty() {
+            return Vec::new();
+        }
+        if !self.rate_limits.is_empty() {
+            // Those that are counted at the end of a stream are none of this filter's.
+            let own = self.rate_limits.iter().filter(|limit| !limit.apply_on_stream_done);
+            return own.filter_map(describe).collect();
+        }
+        let Some((route, entry)) = route.and_then(|route| Some((route, route.route_entry()?))) else {
+            return Vec::new();
+        };
+        let includes_host = entry.include_vh_rate_limits
+            || match self.config.vh_rate_limits {
+                VhRateLimits::Include => true,
+                VhRateLimits::Ignore => false,
+                VhRateLimits::Override => entry.rate_limits.is_empty(),
+            };
+        let of_host = if includes_host { route.virtual_host().rate_limits() } else { &[] };
+        let of_stage = |limit: &&RateLimitPolicyEntryImpl| {
+            limit.stage == self.config.stage && limit.disable_key.is_empty()
+        };
+        entry.rate_limits.iter().chain(of_host).filter(of_stage).filter_map(describe).collect()
+    }
+
     pub fn request_allowed(
         &self,
         route: Option<&Route>,
         headers: &HeaderMap,
         info: &StreamInfoImpl,
     ) -> limiter::Result {
-        let describe = |limit: &RateLimitPolicyEntryImpl| {
-            limit.populate_descriptor(route, &self.service_cluster, headers, info)
-        };
-        let request: Vec<Descriptor> = self.rate_limits.iter().filter_map(describe).collect();
+        let request = self.populate_descriptors(route, headers, info);
         let own = self.config.local_rate_limit_per_downstream_connection;
         match info.downstream_connection().filter(|_| own) {
             None => self.limiter.request_allowed(&request),

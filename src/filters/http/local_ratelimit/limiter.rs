@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::message::{LocalRateLimit, LocalRateLimitDescriptor, TokenBucket};
 use crate::common::token_bucket::AtomicTokenBucketImpl;
 use crate::router::Descriptor;
@@ -43,7 +45,6 @@ impl RateLimitTokenBucket {
 #[derive(Debug)]
 pub(super) struct LocalRateLimiterImpl {
     default_token_bucket: Option<Arc<RateLimitTokenBucket>>,
-    /// The slowest first: it is the one that most likely has nothing left.
     descriptors: Vec<(Descriptor, Arc<RateLimitTokenBucket>)>,
     always_consume_default_token_bucket: bool,
 }
@@ -64,21 +65,24 @@ impl LocalRateLimiterImpl {
             let bucket = RateLimitTokenBucket::new(&descriptor.token_bucket, descriptor.shadow_mode);
             (entries.collect(), bucket)
         };
-        let mut descriptors: Vec<(Descriptor, _)> = config.descriptors.iter().map(descriptor).collect();
-        descriptors.sort_by(|(_, a), (_, b)| a.bucket.fill_rate().total_cmp(&b.bucket.fill_rate()));
         let bucket = config.token_bucket.as_ref();
         LocalRateLimiterImpl {
             default_token_bucket: bucket.map(|bucket| RateLimitTokenBucket::new(bucket, false)),
-            descriptors,
+            descriptors: config.descriptors.iter().map(descriptor).collect(),
             always_consume_default_token_bucket: config.always_consume_default_token_bucket,
         }
     }
 
     /// Of a request that is described so.
     pub fn request_allowed(&self, request: &[Descriptor]) -> Result {
-        let matched = || self.descriptors.iter().filter(|(entries, _)| request.contains(entries));
+        let of = |described: &Descriptor| {
+            self.descriptors.iter().find(|(entries, _)| entries == described).map(|(_, bucket)| bucket)
+        };
+        let mut matched: SmallVec<[_; 8]> = request.iter().filter_map(of).collect();
+        // The slowest first: it is the one that most likely has nothing left.
+        matched.sort_by(|a, b| a.bucket.fill_rate().total_cmp(&b.bucket.fill_rate()));
         let mut shadowed = None;
-        for (_, bucket) in matched() {
+        for bucket in matched.iter().copied() {
             if bucket.bucket.consume(1) {
                 continue;
             }
@@ -87,7 +91,7 @@ impl LocalRateLimiterImpl {
             }
             shadowed.get_or_insert(bucket);
         }
-        let first = matched().next().map(|(_, bucket)| bucket);
+        let first = matched.first().copied();
         let default = self.default_token_bucket.as_ref();
         if let Some(default) = default.filter(|_| first.is_none() || self.always_consume_default_token_bucket)
             && !default.bucket.consume(1)

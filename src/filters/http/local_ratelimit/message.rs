@@ -28,8 +28,12 @@ message! {
         pub response_headers_to_add: Vec<HeaderValueOption>,
         /// Those that are described so have buckets of their own.
         pub descriptors: Vec<LocalRateLimitDescriptor>,
-        /// What requests are described by.
+        /// What requests are described by, instead of what routes say.
         pub rate_limits: Vec<RateLimit>,
+        /// What routes say to this stage.
+        pub stage: u32,
+        /// Whether what virtual hosts say counts, too.
+        pub vh_rate_limits: VhRateLimits,
         /// They take from the bucket of all, too.
         pub always_consume_default_token_bucket: bool = true,
         /// Each connection has a bucket of its own.
@@ -112,6 +116,23 @@ message! {
     }
 }
 
+/// Whether what a virtual host says counts, where its route does not want it to anyway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum VhRateLimits {
+    /// Where the route says nothing.
+    #[default]
+    Override,
+    /// It does.
+    Include,
+    /// It does not.
+    Ignore,
+}
+
+impl VhRateLimits {
+    const TABLE: &crate::config::reader::EnumTable<Self> =
+        &[("OVERRIDE", Self::Override), ("INCLUDE", Self::Include), ("IGNORE", Self::Ignore)];
+}
+
 /// Whether clients are told how many requests they have left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum XRateLimitHeaders {
@@ -127,4 +148,4 @@ impl XRateLimitHeaders {
         &[("OFF", Self::Off), ("DRAFT_VERSION_03", Self::DraftVersion03)];
 }
 
-enum_fields! { XRateLimitHeaders }
+enum_fields! { VhRateLimits, XRateLimitHeaders }
