@@ -94,7 +94,8 @@ def base():
             "clusters": [{"name": "a", "weight": 1}, {"name": "b", "weight": 1}], "use_hash_policy": True}}},
         {"match": {"path": "/p"}, "redirect": {"host_redirect": "h", "port_redirect": 8443, "path_redirect": "/n",
                                                "response_code": "FOUND", "strip_query": True, "https_redirect": True}},
-        {"match": {"safe_regex": regex("/r/.*")}, "direct_response": {"status": 200, "body": {"inline_string": "x"}}},
+        {"match": {"safe_regex": regex("/r/.*")}, "direct_response": {"status": 200, "body": {"inline_string": "x"},
+            "body_format": {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "text/x"}}},
         {"match": {"path_separated_prefix": "/s"}, "route": {"weighted_clusters": {
             "clusters": [{"name": "a", "weight": 1, **rules()}, {"name": "b", "weight": 2, "host_rewrite_literal": "w"}],
             "header_name": "x-random"}, "regex_rewrite": regex("^/s(.*)$", "\\1")}},

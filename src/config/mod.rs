@@ -26,6 +26,7 @@ pub mod endpoint;
 pub mod error;
 pub mod extension;
 pub(crate) mod field_mask;
+pub mod format;
 pub mod header_matcher;
 pub mod json;
 pub mod listener;

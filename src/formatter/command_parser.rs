@@ -5,12 +5,9 @@
 //! and the JSON form need one method, and no value of its own is made.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use super::context::Context;
-use crate::config::ConfigError;
-use crate::config::extension::{Category, Factory, TypedConfig};
-use crate::config::reader::{FromMessage, MessageReader};
+use crate::config::extension::Factory;
 
 /// A command between its two percent signs: `%NAME(ARGUMENT):LENGTH%`.
 #[derive(Clone, Copy, Debug)]
@@ -49,20 +46,4 @@ pub enum Written {
     Json,
     /// The same, of which a text has so many bytes at most.
     JsonUpTo(usize),
-}
-
-/// A `TypedExtensionConfig` that names a command parser.
-pub(super) struct FormatterExtension(TypedConfig);
-
-impl FormatterExtension {
-    pub(super) fn parser(&self) -> Result<Arc<dyn CommandParser>, ConfigError> {
-        self.0.get::<dyn CommandParser>().cloned()
-    }
-}
-
-impl FromMessage for FormatterExtension {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        r.string("name")?;
-        Ok(FormatterExtension(r.typed_config("typed_config", Category::Formatters)?))
-    }
 }

@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::command_parser::{CommandParser, FormatterExtension};
+use super::command_parser::CommandParser;
 use super::json_formatter::JsonFormatter;
 use super::substitution_formatter::{Formatter, TextFormatter};
+use crate::config::ConfigError;
+use crate::config::format::{FormatPattern, FormatSource};
 use crate::config::reader::{FromMessage, MessageReader};
-use crate::config::{ConfigError, DataSource};
 
 /// A format, and what its texts are.
 #[derive(Debug, Clone)]
@@ -23,45 +22,33 @@ pub struct SubstitutionFormatString {
     pub content_type: String,
 }
 
-impl FromMessage for SubstitutionFormatString {
-    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let content_type = r.string("content_type")?;
-        let omit_empty_values = r.bool("omit_empty_values")?;
-        // Has no effect: keys are always sorted.
-        r.message_with("json_format_options", |r| r.bool("sort_properties"))?;
-        let extensions: Vec<FormatterExtension> = r.messages("formatters")?;
-        let parsers =
-            extensions.iter().map(FormatterExtension::parser).collect::<Result<Vec<_>, ConfigError>>()?;
-        let text = |r: &MessageReader<'_>, place: &str, format: &str| {
-            let formatter = TextFormatter::new(format, omit_empty_values, &parsers);
-            formatter.map(Formatter::Text).map_err(|message| r.error(place, message))
+impl SubstitutionFormatString {
+    /// Parses a format.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its path in the configuration's message.
+    pub fn new(source: &FormatSource) -> Result<Self, ConfigError> {
+        let parsers = source.formatters.iter().map(|config| config.get::<dyn CommandParser>().cloned());
+        let parsers = parsers.collect::<Result<Vec<_>, ConfigError>>()?;
+        let formatter = match &source.pattern {
+            FormatPattern::Text(place, text) => TextFormatter::new(text, source.omit_empty_values, &parsers)
+                .map(Formatter::Text)
+                .map_err(|message| ConfigError::new(*place, message))?,
+            FormatPattern::Json(pattern) => Formatter::Json(
+                JsonFormatter::new(pattern, source.omit_empty_values, &parsers)
+                    .map_err(|error| error.within("json_format"))?,
+            ),
         };
-        let formatter = match r.exactly_one(&["text_format_source", "text_format", "json_format"])? {
-            "text_format" => {
-                let format = r.string("text_format")?;
-                text(r, "text_format", &format)?
-            }
-            "json_format" => Formatter::Json(read_json_format(r, omit_empty_values, &parsers)?),
-            _ => match r.required_message("text_format_source")? {
-                DataSource::InlineString(format) => text(r, "text_format_source.inline_string", &format)?,
-                DataSource::Filename(_) => {
-                    r.refuse_field("text_format_source", "only inline_string is supported yet");
-                    text(r, "text_format_source", "")?
-                }
-            },
-        };
-        Ok(SubstitutionFormatString { formatter: Arc::new(formatter), content_type })
+        Ok(SubstitutionFormatString {
+            formatter: Arc::new(formatter),
+            content_type: source.content_type.clone(),
+        })
     }
 }
 
-fn read_json_format(
-    r: &mut MessageReader<'_>,
-    omit_empty_values: bool,
-    parsers: &[Arc<dyn CommandParser>],
-) -> Result<JsonFormatter, ConfigError> {
-    let Some(Value::Object(pattern)) = r.value("json_format")? else {
-        return Err(r.error("json_format", "expected an object"));
-    };
-    JsonFormatter::new(pattern, omit_empty_values, parsers)
-        .map_err(|error| error.within(&r.field_path("json_format")))
+impl FromMessage for SubstitutionFormatString {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        let source = FormatSource::read(r)?;
+        Self::new(&source).map_err(|error| r.error(error.path(), error.message()))
+    }
 }

@@ -3,11 +3,15 @@
 //! Mirrors `DirectResponseEntry` and `SslRedirector` of Envoy's `source/common/router/config_impl.cc`, and `Utility::newUri`
 //! of 1.40's `source/common/http/utility.cc`.
 
+use std::borrow::Cow;
+
 use super::rewrite::rewrite_path;
 use super::route_match::RouteMatch;
 use crate::config::route::{PathRedirect, RedirectAction};
 use crate::config::{ConfigError, DataSource, route};
+use crate::formatter::{Context, Formatter, SubstitutionFormatString};
 use crate::http::{HeaderId, HeaderMap};
+use crate::stream_info::StreamInfoImpl;
 
 /// What a route that answers by itself says.
 #[derive(Debug)]
@@ -16,6 +20,7 @@ pub struct DirectResponseEntry {
     pub status: u16,
     /// The body of the answer; may be empty.
     pub body: String,
+    format: Option<SubstitutionFormatString>,
     redirect: Option<Redirect>,
 }
 
@@ -34,17 +39,44 @@ impl DirectResponseEntry {
     pub(super) fn of_text(config: &route::DirectResponseAction, max_body: u32) -> Result<Self, ConfigError> {
         let body = read_body(config.body.as_ref(), max_body as usize);
         let body = body.map_err(|message| ConfigError::new("direct_response.body", message))?;
-        Ok(DirectResponseEntry { status: config.status, body, redirect: None })
+        let format = config.body_format.as_ref().map(SubstitutionFormatString::new).transpose();
+        let format = format.map_err(|error| error.within("direct_response.body_format"))?;
+        Ok(DirectResponseEntry { status: config.status, body, format, redirect: None })
     }
 
     pub(super) fn of_redirect(config: &RedirectAction) -> Self {
         let redirect = Some(Redirect::To(Box::new(config.clone())));
-        DirectResponseEntry { status: config.response_code as u16, body: String::new(), redirect }
+        DirectResponseEntry {
+            status: config.response_code as u16,
+            body: String::new(),
+            format: None,
+            redirect,
+        }
     }
 
     /// For clients that have to use TLS.
     pub(super) fn of_ssl_redirect() -> Self {
-        DirectResponseEntry { status: 301, body: String::new(), redirect: Some(Redirect::Ssl) }
+        DirectResponseEntry { status: 301, body: String::new(), format: None, redirect: Some(Redirect::Ssl) }
+    }
+
+    /// The body of the answer to a request.
+    pub fn body<'a>(&'a self, request: &HeaderMap, info: &StreamInfoImpl) -> Cow<'a, str> {
+        let Some(format) = &self.format else { return Cow::Borrowed(&self.body) };
+        let context =
+            Context { request_headers: Some(request), local_reply_body: &self.body, ..Context::new(info) };
+        let mut body = Vec::new();
+        format.formatter.format(&mut body, &context);
+        String::from_utf8_lossy(&body).into_owned().into()
+    }
+
+    /// The type of that; `None` for text.
+    pub fn content_type(&self) -> Option<&str> {
+        let format = self.format.as_ref()?;
+        match (&*format.content_type, &*format.formatter) {
+            ("", Formatter::Json(_)) => Some("application/json"),
+            ("", _) => None,
+            (given, _) => Some(given),
+        }
     }
 
     /// Where the answer has to say that the client is to go; `None` for nowhere.

@@ -13,6 +13,7 @@ use super::rewrite::{
 };
 use crate::config::core::{DataSource, Metadata, RoutingPriority, RuntimeFractionalPercent};
 use crate::config::error::ConfigError;
+use crate::config::format::FormatSource;
 use crate::config::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message, one_of};
 
@@ -302,12 +303,13 @@ impl RedirectResponseCode {
 
 message! {
     /// Answers at once.
-    #[derive(Eq)]
     pub struct DirectResponseAction = "envoy.config.route.v3.DirectResponseAction" {
         /// 200..=599.
         pub status: u16,
         /// `None` is an empty body; how long it may be is the route table's affair.
         pub body: Option<DataSource>,
+        /// How the body is put; `None` is as it is.
+        pub body_format: Option<FormatSource>,
     }
 }
 

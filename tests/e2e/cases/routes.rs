@@ -949,3 +949,38 @@ fn what_can_be_told_of_a_request() {
     local["local_reply_config"] = json!({"body_format": {"json_format": json_format}});
     ask(Pairs::new(local)).run();
 }
+
+#[test]
+fn direct_bodies_that_are_put() {
+    let direct = |path: &str, body: &str, format: Value| {
+        json!({"match": {"prefix": path}, "direct_response": {"status": 202,
+        "body": {"inline_string": body}, "body_format": format}, "response_headers_to_add": [{"header": {"key": "x-a", "value": "%REQ(:path)%"}}]})
+    };
+    let text = json!({"text_format_source": {"inline_string": "<%LOCAL_REPLY_BODY%|%REQ(:path)%|%RESPONSE_CODE%|%ROUTE_NAME%|%RESP(x-a)%>"}});
+    let mut typed = text.clone();
+    typed["content_type"] = "text/html".into();
+    let json_format = json!({"json_format": {"path": "%REQ(:path)%", "body": "%LOCAL_REPLY_BODY%", "n": "%BYTES_RECEIVED%"}});
+    let mut json_typed = json_format.clone();
+    json_typed["content_type"] = "application/x".into();
+    let config = routes(json!([
+        direct("/text", "body", text.clone()),
+        direct("/typed", "body", typed),
+        direct("/json", "body", json_format),
+        direct("/jtyped", "", json_typed),
+        direct("/none", "", text),
+        direct("/empty", "body", json!({"text_format_source": {"inline_string": ""}})),
+    ]));
+    let mut replied = config.clone();
+    replied["local_reply_config"] =
+        json!({"body_format": {"text_format_source": {"inline_string": "all: %LOCAL_REPLY_BODY%"}}});
+    for config in [config, replied] {
+        let mut pairs = Pairs::new(config);
+        for path in ["/text", "/typed?a", "/json", "/jtyped", "/none", "/empty"] {
+            pairs = pairs
+                .get("h", path, "")
+                .get("h", path, "content-type: application/grpc\r\n")
+                .raw(format!("HEAD {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"));
+        }
+        pairs.run();
+    }
+}

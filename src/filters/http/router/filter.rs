@@ -209,8 +209,12 @@ impl Filter {
                 response.set(HeaderId::Location, location);
             }
             route.finalize_response_headers(response, Some(&headers.borrow()), callbacks.stream_info());
+            if let Some(content_type) = entry.content_type() {
+                response.set(HeaderId::ContentType, content_type.as_bytes());
+            }
         };
-        callbacks.send_local_reply(entry.status, &entry.body, Some(&modify), "direct_response".into());
+        let body = entry.body(&headers.borrow(), callbacks.stream_info());
+        callbacks.send_local_reply(entry.status, &body, Some(&modify), "direct_response".into());
     }
 
     fn unknown_cluster(&self, name: &ClusterName, entry: &RouteEntry) {
