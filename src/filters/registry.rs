@@ -34,6 +34,8 @@ pub static LINKED: Registry = Registry {
     http_filters: &[
         &http::buffer::FACTORY,
         &http::compressor::FACTORY,
+        &http::cors::FACTORY,
+        &http::csrf::FACTORY,
         &http::decompressor::FACTORY,
         &http::fault::FACTORY,
         &http::header_mutation::FACTORY,

@@ -70,6 +70,19 @@ pub fn split_absolute(url: &[u8]) -> Option<(&[u8], &[u8])> {
     split_host_and_port(host_and_port).map(|_| (host_and_port, path))
 }
 
+/// Whether this may be where a link stood: an absolute URL without user information, or a reference relative to one; nothing
+/// of a page but the page (Envoy: `Utility::isValidRefererValue`).
+pub fn is_valid_referer(value: &[u8]) -> bool {
+    if let Some((_, path)) = split_absolute(value) {
+        let start = authority_start(value).unwrap_or(0);
+        let authority = &value[start..][..authority_end(&value[start..])];
+        return !authority.contains(&b'@') && !path.contains(&b'#');
+    }
+    let first_segment = value.split(|&b| b == b'/').next().unwrap_or_default();
+    let in_reference = |b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/?".contains(b);
+    !first_segment.contains(&b':') && value.iter().all(in_reference)
+}
+
 /// The scheme of an absolute URL, if it is one that is served.
 pub fn http_scheme(url: &[u8]) -> Option<&'static str> {
     let is = |scheme: &&str| {

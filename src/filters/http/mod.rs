@@ -6,6 +6,8 @@
 pub mod async_client;
 pub mod buffer;
 pub mod compressor;
+pub mod cors;
+pub mod csrf;
 pub mod decompressor;
 mod factory;
 pub mod fault;

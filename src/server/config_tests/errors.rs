@@ -101,6 +101,8 @@ fn all_that_is_wrong_is_found_fields_first() {
     let http_filters = [
         "buffer.v3.Buffer",
         "compressor.v3.Compressor",
+        "cors.v3.Cors",
+        "csrf.v3.CsrfPolicy",
         "decompressor.v3.Decompressor",
         "fault.v3.HTTPFault",
         "header_mutation.v3.HeaderMutation",

@@ -9,6 +9,8 @@ mod compression;
 mod config_dump;
 mod connection_fields;
 mod content_length;
+mod cors;
+mod csrf;
 mod curl;
 mod draining;
 mod fault;

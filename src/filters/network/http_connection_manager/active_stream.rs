@@ -255,6 +255,12 @@ impl ActiveStream {
         if self.config.access_logs.is_empty() && handlers.is_empty() {
             return;
         }
+        // A filter has answered before the router came to it.
+        if let Some(route) = &*self.cached_route.borrow()
+            && self.stream_info().upstream_cluster_info().is_none()
+        {
+            self.note_cluster(route);
+        }
         let (request, response) = (manager.request_headers(), manager.response_headers());
         let trailers = manager.response_trailers();
         let (request, response, trailers) = (

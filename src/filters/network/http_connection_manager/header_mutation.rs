@@ -10,7 +10,7 @@ use super::active_stream::RequestTraits;
 use super::config::ConnectionManagerConfig;
 use super::message::PathWithEscapedSlashesAction;
 use super::original_ip_detection::{Detected, last_address_from_xff};
-use crate::http::{HeaderId, HeaderMap, path_utility, utility};
+use crate::http::{HeaderId, HeaderMap, path_utility, url, utility};
 use crate::network::{Address, ConnectionImpl};
 use crate::stream_info::StreamInfoImpl;
 
@@ -61,6 +61,7 @@ pub(super) fn mutate_request_headers(
     let _ = config.early_header_mutations.iter().all(|mutation| mutation.mutate(headers, info));
     remove_hop_by_hop(headers);
     headers.remove(HeaderId::EnvoyInternalRequest);
+    sanitize_referer(headers);
 
     let peer = connection.remote_address();
     let Detected { address: trusted, allow_trusted_address_checks: single, reject_with, skip_xff_append } =
@@ -170,6 +171,17 @@ fn trusted_address(headers: &HeaderMap, peer: &Address, config: &ConnectionManag
 
 /// Appends the peer to x-forwarded-for; for a peer on this machine, the machine's own address. The peer of
 /// a pipe has no address to append.
+/// As 1.40: what is no place of a page is not passed on.
+fn sanitize_referer(headers: &mut HeaderMap) {
+    if !headers.has(HeaderId::Referer) {
+        return;
+    }
+    let is_valid = headers.get(HeaderId::Referer).is_some_and(url::is_valid_referer);
+    if !is_valid || headers.count(HeaderId::Referer) > 1 {
+        headers.remove(HeaderId::Referer);
+    }
+}
+
 fn append_forwarded_for(headers: &mut HeaderMap, peer: &Address, config: &ConnectionManagerConfig) {
     let Some(ip) = peer.ip() else { return };
     let address = if ip.ip().is_loopback() { &config.local_address } else { peer };
