@@ -27,8 +27,16 @@ pub static LINKED: Registry = Registry {
     access_loggers: &[&access_log::FILE, &access_log::STDERR, &access_log::STDOUT],
     access_log_filters: &[],
     clusters: &[&upstream::STATIC_CLUSTER],
-    compressors: &[&compression::BROTLI_COMPRESSOR, &compression::GZIP_COMPRESSOR],
-    decompressors: &[&compression::BROTLI_DECOMPRESSOR, &compression::GZIP_DECOMPRESSOR],
+    compressors: &[
+        &compression::BROTLI_COMPRESSOR,
+        &compression::GZIP_COMPRESSOR,
+        &compression::ZSTD_COMPRESSOR,
+    ],
+    decompressors: &[
+        &compression::BROTLI_DECOMPRESSOR,
+        &compression::GZIP_DECOMPRESSOR,
+        &compression::ZSTD_DECOMPRESSOR,
+    ],
     formatters: &[&REQ_WITHOUT_QUERY],
     early_header_mutations: &[&http_connection_manager::HEADER_MUTATION],
     http_filters: &[

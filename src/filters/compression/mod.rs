@@ -7,6 +7,7 @@ mod brotli;
 mod gzip;
 #[cfg(test)]
 mod tests;
+mod zstd;
 
 use std::fmt::Debug;
 
@@ -16,6 +17,7 @@ use crate::stats::Scope;
 
 pub use self::brotli::{BROTLI_COMPRESSOR, BROTLI_DECOMPRESSOR};
 pub use gzip::{GZIP_COMPRESSOR, GZIP_DECOMPRESSOR};
+pub use zstd::{ZSTD_COMPRESSOR, ZSTD_DECOMPRESSOR};
 
 /// Reads the configuration of what makes bodies smaller.
 pub type CompressorLibrary = Factory<dyn CompressorFactory>;

@@ -317,7 +317,7 @@ fn responses_with_trailers() {
 }
 
 /// Every library, by what its extension is called.
-const LIBRARIES: [(&str, &str); 2] = [("gzip", "Gzip"), ("brotli", "Brotli")];
+const LIBRARIES: [(&str, &str); 3] = [("gzip", "Gzip"), ("brotli", "Brotli"), ("zstd", "Zstd")];
 
 fn library(name: &str, message: &str, does: &str, more: Value) -> Value {
     let mut config = more;
@@ -374,7 +374,7 @@ fn libraries_compete() {
                 Pairs::new(config.clone()).answer(&answer(content_type, 400)).statistics(STATISTICS).whole();
             for lines in [
                 "gzip, br",
-                "br, gzip",
+                "br, gzip, zstd",
                 "gzip;q=0.5, br;q=0.4",
                 "gzip;q=0.5, br;q=0.5, identity;q=0.5",
                 "identity, br, gzip",

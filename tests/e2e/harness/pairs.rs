@@ -359,7 +359,7 @@ fn replies(mut bytes: &[u8]) -> usize {
 
 /// Whether it says how small a body has become, which libraries may differ in.
 fn is_other_library(name: &str) -> bool {
-    name.contains(".compressor.") && name.ends_with("total_compressed_bytes")
+    name.contains("compressor.") && name.ends_with("total_compressed_bytes")
 }
 
 /// A message with its body in one piece, and as it was before it was compressed; `None` if it is not to be read so.
@@ -372,6 +372,7 @@ fn opened(bytes: &[u8]) -> Option<Vec<u8>> {
     let body = match () {
         () if has("content-encoding: gzip") => gunzip(&body)?,
         () if has("content-encoding: br") => unbrotli(&body)?,
+        () if has("content-encoding: zstd") => unzstd(&body)?,
         () => body,
     };
     Some([head.as_bytes(), &body].concat())
@@ -380,6 +381,13 @@ fn opened(bytes: &[u8]) -> Option<Vec<u8>> {
 fn unbrotli(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut output = Vec::new();
     brotli::BrotliDecompress(&mut &*bytes, &mut output).ok()?;
+    Some(output)
+}
+
+fn unzstd(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut output = vec![0; 1 << 20];
+    let length = zstd_safe::decompress(&mut output[..], bytes).ok()?;
+    output.truncate(length);
     Some(output)
 }
 
