@@ -4,7 +4,7 @@
 //! per response. Here the counters of a status are looked up when it is first seen in a cluster, and
 //! kept: per hundred statuses a short list that only grows, read without a lock.
 //!
-//! Those of virtual clusters and of routes are of the same make. Left out: statistics of alternative names (`x-envoy-upstream-alt-stat-name`).
+//! Those of virtual clusters and of routes are of the same make.
 
 use std::sync::OnceLock;
 
@@ -59,6 +59,7 @@ pub struct CodeStats {
     lists: [Link; 6],
     times: [OnceLock<Histogram>; CATEGORIES],
     zones: OnceLock<Box<ZoneEntry>>,
+    alternatives: OnceLock<Box<AlternativeEntry>>,
 }
 
 type Link = OnceLock<Box<StatusEntry>>;
@@ -69,6 +70,13 @@ struct ZoneEntry {
     to: String,
     stats: CodeStats,
     next: OnceLock<Box<ZoneEntry>>,
+}
+
+/// The responses under another name.
+struct AlternativeEntry {
+    name: String,
+    stats: CodeStats,
+    next: OnceLock<Box<AlternativeEntry>>,
 }
 
 /// The counters of one status.
@@ -93,6 +101,22 @@ impl CodeStats {
             lists: Default::default(),
             times: Default::default(),
             zones: OnceLock::new(),
+            alternatives: OnceLock::new(),
+        }
+    }
+
+    /// Those of the same cluster under a name of its own, which requests from inside may ask for.
+    pub fn alternative(&self, name: &str) -> &CodeStats {
+        let mut link = &self.alternatives;
+        loop {
+            let entry = link.get_or_init(|| {
+                let stats = CodeStats::new(&self.scope.create_scope(&format!("{name}.")));
+                Box::new(AlternativeEntry { name: name.into(), stats, next: OnceLock::new() })
+            });
+            if entry.name == name {
+                return &entry.stats;
+            }
+            link = &entry.next;
         }
     }
 

@@ -35,6 +35,7 @@ mod resources;
 mod response_bodies;
 mod response_heads;
 mod retries;
+mod retries_in_time;
 mod routes;
 mod runtime;
 mod signals;

@@ -4,13 +4,13 @@ use crate::harness::{Action, Pairs};
 use serde_json::{Value, json};
 
 /// A GET that asks for its connection to be closed.
-fn get(path: &str, more: &str) -> String {
+pub(super) fn get(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n{more}\r\n")
 }
 
 /// A connection manager to whose routes `route` is said, and to whose virtual host `host`; requests from anywhere may say
 /// how they are to be tried.
-fn manager(route: Value, host: Value) -> Value {
+pub(super) fn manager(route: Value, host: Value) -> Value {
     let mut action = json!({"cluster": "case0"});
     merge(&mut action, &route);
     let mut virtual_host = json!({"name": "v", "domains": ["*"], "routes": [
@@ -27,7 +27,7 @@ fn manager(route: Value, host: Value) -> Value {
     })
 }
 
-fn merged(base: &Value, over: Value) -> Value {
+pub(super) fn merged(base: &Value, over: Value) -> Value {
     let mut result = base.clone();
     merge(&mut result, &over);
     result
@@ -40,18 +40,18 @@ fn merge(base: &mut Value, over: &Value) {
 }
 
 /// A retry policy with hardly a pause.
-fn policy(more: Value) -> Value {
+pub(super) fn policy(more: Value) -> Value {
     let quick = json!({"retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"}});
     json!({"retry_policy": merged(&quick, more)})
 }
 
 /// A response of this status, without a body.
-fn status(status: &str, fields: &str) -> Vec<Action> {
+pub(super) fn status(status: &str, fields: &str) -> Vec<Action> {
     vec![Action::Send(format!("HTTP/1.1 {status} X\r\n{fields}content-length: 0\r\n\r\n").into())]
 }
 
 /// One with a body.
-fn with_body(code: &str) -> Vec<Action> {
+pub(super) fn with_body(code: &str) -> Vec<Action> {
     vec![Action::Send(format!("HTTP/1.1 {code} X\r\ncontent-length: 4\r\n\r\nbody").into())]
 }
 
@@ -122,7 +122,7 @@ fn tries_that_end_without_an_answer() {
 }
 
 /// A bad answer: of the second try another one, and so on.
-fn bad(count: usize) -> Vec<Vec<Action>> {
+pub(super) fn bad(count: usize) -> Vec<Vec<Action>> {
     (0..count).map(|i| if i % 2 == 0 { status("503", "x-none: 1\r\n") } else { with_body("500") }).collect()
 }
 
@@ -244,7 +244,7 @@ fn breakers() {
 }
 
 /// A request with a body, in one piece.
-fn post(length: usize) -> String {
+pub(super) fn post(length: usize) -> String {
     let body = "b".repeat(length);
     format!("POST / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
 }

@@ -11,6 +11,8 @@ pub enum Action {
     Send(Vec<u8>),
     /// Wait until the client of the case has got these bytes.
     ClientHas(Vec<u8>),
+    /// Do nothing for so many milliseconds: a slow upstream.
+    Pause(u64),
     /// Close.
     Close,
     /// Close with a reset.

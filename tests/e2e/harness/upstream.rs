@@ -89,6 +89,7 @@ impl Connection {
             Action::ClientHas(bytes) => {
                 self.board.wait(PATIENCE, |seen| contains(&seen.client, bytes));
             }
+            Action::Pause(milliseconds) => thread::sleep(Duration::from_millis(*milliseconds)),
             Action::Close => return false,
             Action::Reset => {
                 self.reset();

@@ -60,6 +60,7 @@ pub struct Filter {
     downstream_trailers: RefCell<Option<HeaderMapPtr>>,
     /// The newest try.
     upstream_request: RefCell<Option<Rc<UpstreamRequest>>>,
+    alternative_name: OnceCell<Box<str>>,
     /// Of a request that may be tried more than once.
     retries: OnceCell<Box<Retries>>,
     pub(super) timeout: Cell<TimeoutData>,
@@ -99,6 +100,7 @@ impl Filter {
             downstream_headers: RefCell::default(),
             downstream_trailers: RefCell::default(),
             upstream_request: RefCell::default(),
+            alternative_name: OnceCell::new(),
             retries: OnceCell::new(),
             timeout: Cell::default(),
             hedge_on_per_try_timeout: Cell::new(false),
@@ -243,6 +245,9 @@ impl Filter {
         let Some(cluster) = self.cluster().filter(|_| self.emits_dynamic_stats()) else { return };
         cluster.code_stats().charge_response(status, &self.origin(host, canary));
         self.count_beside_cluster(|stats| stats.charge_response(status));
+        if let Some(name) = self.alternative_name.get() {
+            cluster.code_stats().alternative(name).charge_response(status, &self.origin(host, canary));
+        }
         if let Some(host) = host
             && codes::is_5xx(status)
         {
@@ -255,6 +260,15 @@ impl Filter {
     pub(super) fn count_beside_cluster(&self, count: impl Fn(&RequestStats)) {
         if let Some(counting) = self.counting.get() {
             counting.each(count);
+        }
+    }
+
+    /// Responses are counted under a name that the request brings, too.
+    #[inline(always)]
+    fn note_alternative_name(&self, headers: &mut HeaderMap) {
+        if let Some(name) = headers.get(HeaderId::EnvoyUpstreamAltStatName) {
+            self.alternative_name.get_or_init(|| String::from_utf8_lossy(name).into());
+            headers.remove(HeaderId::EnvoyUpstreamAltStatName);
         }
     }
 
@@ -308,7 +322,7 @@ impl Filter {
         if let Some(info) = self.stream_info() {
             info.set_upstream_cluster_info(cluster.info());
         }
-        headers.borrow_mut().remove(HeaderId::EnvoyUpstreamAltStatName);
+        self.note_alternative_name(&mut headers.borrow_mut());
         if cluster.info().maintenance_mode() {
             return self.maintenance_mode(cluster.info());
         }

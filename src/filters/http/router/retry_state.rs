@@ -53,6 +53,14 @@ pub(super) enum RetryDecision {
     RetryImmediately,
 }
 
+/// How the time until the next try was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Backoff {
+    None,
+    Exponential,
+    RateLimited,
+}
+
 /// See the module's description.
 pub(super) struct RetryStateImpl {
     config: Local<FilterConfig>,
@@ -71,6 +79,7 @@ pub(super) struct RetryStateImpl {
     backoff_strategy: RefCell<JitteredBackOffStrategy>,
     /// A retry is under way, or waited for, and has its place among those of the cluster.
     armed: Cell<bool>,
+    backoff: Cell<Backoff>,
     dispatcher: Rc<Dispatcher>,
     retry_timer: Timeout,
 }
@@ -145,6 +154,7 @@ impl RetryStateImpl {
                 policy.max_interval.unwrap_or_else(|| base.saturating_mul(10)),
             )),
             armed: Cell::new(false),
+            backoff: Cell::new(Backoff::None),
             dispatcher: dispatcher.clone(),
             retry_timer: Timeout::default(),
         }
@@ -268,8 +278,6 @@ impl RetryStateImpl {
         trace::instant(Stage::ShouldRetry, Some(connection), stream, status as u64, remaining);
         if status == RetryStatus::Yes {
             self.cluster.resource_manager(self.priority).retries().inc();
-            self.cluster.stats().upstream_rq_retry().inc();
-            self.count(|counters| &counters.upstream_rq_retry);
             self.armed.set(true);
             self.enable_backoff_timer(decision, asked, callbacks, which);
         }
@@ -324,20 +332,27 @@ impl RetryStateImpl {
         callbacks: Weak<dyn TimeoutCallbacks>,
         which: u8,
     ) {
-        let stats = self.cluster.stats();
-        let ms = match (decision, asked) {
-            (RetryDecision::RetryImmediately, _) => 0,
-            (_, Some(asked)) => {
-                stats.upstream_rq_retry_backoff_ratelimited().inc();
-                jittered_lower_bound_ms(asked, fastrand::u64(..))
-            }
-            (_, None) => {
-                stats.upstream_rq_retry_backoff_exponential().inc();
-                self.backoff_strategy.borrow_mut().next_back_off_ms(fastrand::u64(..))
-            }
+        let random = fastrand::u64(..);
+        let (kind, ms) = match (decision, asked) {
+            (RetryDecision::RetryImmediately, _) => (Backoff::None, 0),
+            (_, Some(asked)) => (Backoff::RateLimited, jittered_lower_bound_ms(asked, random)),
+            (_, None) => (Backoff::Exponential, self.backoff_strategy.borrow_mut().next_back_off_ms(random)),
         };
+        self.backoff.set(kind);
         trace::instant(Stage::EnableBackoffTimer, Some(self.ids.connection), self.ids.stream, ms, 0);
         self.retry_timer.enable_alone(&self.dispatcher, callbacks, which, Duration::from_millis(ms));
+    }
+
+    /// It is time for the next try, which is counted from here: the request may have been given up before.
+    pub(super) fn on_retry_timer(&self) {
+        let stats = self.cluster.stats();
+        stats.upstream_rq_retry().inc();
+        self.count(|counters| &counters.upstream_rq_retry);
+        match self.backoff.get() {
+            Backoff::None => {}
+            Backoff::Exponential => stats.upstream_rq_retry_backoff_exponential().inc(),
+            Backoff::RateLimited => stats.upstream_rq_retry_backoff_ratelimited().inc(),
+        }
     }
 
     /// Gives back the place of a retry; whether there was one.

@@ -335,7 +335,11 @@ impl Filter {
             && let Some(cluster) = self.cluster()
         {
             let elapsed = event::now().duration_since(complete).as_millis() as u64;
-            cluster.code_stats().charge_timing(elapsed, &self.origin(host, self.canary.get()));
+            let origin = self.origin(host, self.canary.get());
+            cluster.code_stats().charge_timing(elapsed, &origin);
+            if let Some(name) = self.alternative_name.get() {
+                cluster.code_stats().alternative(name).charge_timing(elapsed, &origin);
+            }
             self.count_beside_cluster(|stats| stats.charge_timing(elapsed));
         }
         self.cleanup();

@@ -276,6 +276,7 @@ impl Filter {
         let (Some(entry), Some(headers)) = (route.route_entry(), self.downstream_headers()) else { return };
         retries.is_retry.set(true);
         retries.pending.set(retries.pending.get().saturating_sub(1));
+        retries.with_state(RetryStateImpl::on_retry_timer);
         let attempts = callbacks.stream_info().attempt_count.get() + 1;
         callbacks.stream_info().attempt_count.set(attempts);
         let _stage = self.stage(Stage::DoRetry, attempts.into(), 0);
