@@ -47,6 +47,8 @@ pub enum Category {
     ListenerFilters,
     /// Filters on connections.
     NetworkFilters,
+    /// Which redirects may be followed.
+    InternalRedirectPredicates,
     /// How a host is chosen.
     LoadBalancingPolicies,
     /// Which hosts are not wanted for another try.
@@ -59,7 +61,7 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 19] = [
+    pub const ALL: [Category; 20] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
@@ -72,6 +74,7 @@ impl Category {
         Category::EarlyHeaderMutations,
         Category::OriginalIpDetections,
         Category::StatefulHeaderFormatters,
+        Category::InternalRedirectPredicates,
         Category::LoadBalancingPolicies,
         Category::PathMatchers,
         Category::PathRewriters,
@@ -100,6 +103,7 @@ impl Category {
             Category::RouteFilterConfigs => "envoy.filters.http.route",
             Category::ListenerFilters => "envoy.filters.listener",
             Category::NetworkFilters => "envoy.filters.network",
+            Category::InternalRedirectPredicates => "envoy.internal_redirect_predicates",
             Category::LoadBalancingPolicies => "envoy.load_balancing_policies",
             Category::RetryHostPredicates => "envoy.retry_host_predicates",
             Category::DownstreamTransportSockets => "envoy.transport_sockets.downstream",

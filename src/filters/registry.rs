@@ -17,7 +17,7 @@ use crate::config::extension::{Category, Extensions, Factory, TypedFactory};
 use crate::formatter::{CommandParserFactory, REQ_WITHOUT_QUERY};
 use crate::http::http1::PRESERVE_CASE;
 use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
-use crate::router::{self, UriTemplate, UriTemplateRewrite};
+use crate::router::{self, InternalRedirectPredicateFactory, UriTemplate, UriTemplateRewrite};
 use crate::upstream::load_balancer::{self, LoadBalancerFactory};
 use crate::upstream::retry::{self, RetryHostPredicateFactory};
 use crate::upstream::{self, ClusterFactory};
@@ -58,6 +58,11 @@ pub static LINKED: Registry = Registry {
     stateful_header_formatters: &[&PRESERVE_CASE],
     listener_filters: &[],
     network_filters: &[&http_connection_manager::FACTORY],
+    internal_redirect_predicates: &[
+        &router::ALLOW_LISTED_ROUTES,
+        &router::PREVIOUS_ROUTES,
+        &router::SAFE_CROSS_SCHEME,
+    ],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
     retry_host_predicates: &[&retry::OMIT_CANARY_HOSTS, &retry::PREVIOUS_HOSTS],
     downstream_transport_sockets: &[&RAW_BUFFER],
@@ -97,6 +102,8 @@ pub struct Registry {
     pub listener_filters: &'static [&'static NamedListenerFilterConfigFactory],
     /// Filters on connections.
     pub network_filters: &'static [&'static NamedNetworkFilterConfigFactory],
+    /// Which redirects may be followed.
+    pub internal_redirect_predicates: &'static [&'static InternalRedirectPredicateFactory],
     /// How a host is chosen.
     pub load_balancing_policies: &'static [&'static LoadBalancerFactory],
     /// Which hosts are not wanted for another try.
@@ -129,6 +136,7 @@ impl Extensions for Registry {
             }
             Category::ListenerFilters => upcast(self.listener_filters),
             Category::NetworkFilters => upcast(self.network_filters),
+            Category::InternalRedirectPredicates => upcast(self.internal_redirect_predicates),
             Category::LoadBalancingPolicies => upcast(self.load_balancing_policies),
             Category::RetryHostPredicates => upcast(self.retry_host_predicates),
             Category::DownstreamTransportSockets => upcast(self.downstream_transport_sockets),

@@ -195,7 +195,7 @@ fn an_upstream_response() {
     let host = test_support::host(&cluster, 45655, 1, HealthStatus::Unknown);
     info.set_upstream_host(&WorkerHost::new(host));
     info.upstream_local_address.set(address("127.0.0.1:47668"));
-    info.set_upstream_cluster_info(&Local::new(cluster));
+    info.set_upstream_cluster_info(Some(&Local::new(cluster)));
     info.attempt_count.set(1);
     info.last_upstream_tx_byte_sent.set(after_start(info, 2));
     info.first_upstream_rx_byte_received.set(after_start(info, 5));

@@ -23,6 +23,14 @@ impl HeaderName {
         }
     }
 
+    /// It, in lower case.
+    pub fn name(&self) -> &str {
+        match self {
+            HeaderName::Known(id) => id.name(),
+            HeaderName::Other(name) => name,
+        }
+    }
+
     /// The value of the first header of this name.
     pub fn find<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
         match self {

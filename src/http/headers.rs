@@ -106,6 +106,7 @@ known_headers! {
     EnvoyInternalRequest "x-envoy-internal" Comma,
     EnvoyIpTags "x-envoy-ip-tags" Comma,
     EnvoyMaxRetries "x-envoy-max-retries" Comma,
+    EnvoyOriginalHost "x-envoy-original-host" Comma,
     EnvoyOriginalPath "x-envoy-original-path" Comma,
     EnvoyOriginalUrl "x-envoy-original-url" Comma,
     EnvoyOverloaded "x-envoy-overloaded" Separate,

@@ -9,6 +9,7 @@ mod direct_response;
 mod hash_policy;
 mod header_mutations;
 mod header_parser;
+mod internal_redirect;
 mod path_index;
 mod per_filter_config;
 mod rate_limit;
@@ -32,6 +33,10 @@ pub use direct_response::DirectResponseEntry;
 pub use hash_policy::{HashPolicyImpl, make_set_cookie};
 pub use header_mutations::HeaderMutations;
 pub use header_parser::HeaderParser;
+pub use internal_redirect::{
+    ALLOW_LISTED_ROUTES, InternalRedirectPolicyImpl, InternalRedirectPredicateFactory, PREVIOUS_ROUTES,
+    SAFE_CROSS_SCHEME, Target,
+};
 pub use per_filter_config::{
     OfTable, RouteFactoryContext, RouteSpecificFilterConfig, RouteSpecificFilterConfigFactory,
     RouteSpecificFilterConfigOfTable,

@@ -61,8 +61,7 @@ pub(super) fn rewritten_host(rewrite: &HostRewrite, headers: &HeaderMap) -> Opti
 pub fn update_authority(headers: &mut HeaderMap, host: &[u8], append_forwarded: bool, insert_original: bool) {
     let old = headers.get(HeaderId::Authority).unwrap_or_default().to_vec();
     if insert_original {
-        headers.remove_by_name(b"x-envoy-original-host");
-        headers.add("x-envoy-original-host", &old);
+        headers.set(HeaderId::EnvoyOriginalHost, &old);
     }
     if append_forwarded && !old.is_empty() {
         let last = headers.get(HeaderId::ForwardedHost).and_then(|all| all.rsplit(|&b| b == b',').next());

@@ -13,6 +13,7 @@ use super::config::{Level, Retries};
 use super::direct_response::DirectResponseEntry;
 use super::hash_policy::HashPolicyImpl;
 use super::header_parser::HeaderParsersOfLevels;
+use super::internal_redirect::InternalRedirectPolicyImpl;
 use super::per_filter_config::PerFilterConfigs;
 use super::rate_limit::RateLimitPolicyEntryImpl;
 use super::request_stats::RequestStats;
@@ -65,6 +66,7 @@ pub struct RouteEntry {
     /// Which pages may ask, for the cors filter.
     pub cors: Option<Box<CorsPolicy>>,
     retries: Retries,
+    internal_redirect_policy: Option<Box<InternalRedirectPolicyImpl>>,
     /// The status when there is no such cluster.
     pub cluster_not_found_response_code: u16,
     /// The time for the whole response once the request is complete; zero is none.
@@ -103,6 +105,7 @@ impl RouteEntry {
             include_vh_rate_limits: true,
             cors: None,
             retries: Retries::default(),
+            internal_redirect_policy: None,
             cluster_not_found_response_code: 503,
             timeout,
             max_stream_duration: None,
@@ -138,6 +141,12 @@ impl RouteEntry {
     /// How many bytes of a body are kept for the next try; `None` where nothing is said of it.
     pub fn retry_buffer_limit(&self) -> Option<u32> {
         self.retries.buffer_limit
+    }
+
+    /// Which redirects of the upstream are followed here; `None` for none.
+    #[inline]
+    pub fn internal_redirect_policy(&self) -> Option<&InternalRedirectPolicyImpl> {
+        self.internal_redirect_policy.as_deref()
     }
 
     /// Whether an upgrade is let through; `None` where the connection manager decides.
@@ -208,6 +217,10 @@ impl RouteImpl {
                     },
                     buffer_limit: config.per_request_buffer_limit_bytes.or(here.retries.buffer_limit),
                 },
+                internal_redirect_policy: (route.internal_redirect_policy.as_ref())
+                    .map(|policy| InternalRedirectPolicyImpl::new(policy).map(Box::new))
+                    .transpose()
+                    .map_err(|error| error.within("route"))?,
                 append_x_forwarded_host: route.append_x_forwarded_host,
                 cluster_not_found_response_code: route.cluster_not_found_response_code,
                 timeout: route.timeout,

@@ -208,8 +208,8 @@ impl StreamInfoImpl {
 
     /// Sets the cluster of the request.
     #[inline(always)]
-    pub fn set_upstream_cluster_info(&self, cluster: &Local<ClusterInfoImpl>) {
-        *self.upstream_cluster_info.borrow_mut() = Some(cluster.clone());
+    pub fn set_upstream_cluster_info(&self, cluster: Option<&Local<ClusterInfoImpl>>) {
+        *self.upstream_cluster_info.borrow_mut() = cluster.cloned();
     }
 
     /// The route of the request, once it was looked up; `None` also when there is none.

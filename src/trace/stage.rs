@@ -272,6 +272,8 @@ stages! {
     EnableBackoffTimer same 6 "RetryStateImpl::enableBackoffTimer" "ms" "event_add" "source/common/router/retry_state_impl.cc" "src/filters/http/router/retry_state.rs",
     SetupRetry same 6 "Filter::setupRetry" "end" "" "source/common/router/router.cc" "src/filters/http/router/filter/retry.rs"
         => Router Debug Streams "performing retry",
+    SetupRedirect same 6 "Filter::setupRedirect" "redirects" "" "source/common/router/router.cc" "src/filters/http/router/filter/redirect.rs"
+        => Router Debug Streams "attempting internal redirect",
     DoRetry timed 4 "Filter::doRetry" "attempt" "event_add" "source/common/router/router.cc" "src/filters/http/router/filter/retry.rs",
     OnUpstreamAbort timed 7 "Filter::onUpstreamAbort" "status started" "" "source/common/router/router.cc" "src/filters/http/router/filter/response.rs",
     OnResponseTimeout timed 6 "Filter::onResponseTimeout" "" "event_add" "source/common/router/router.cc" "src/filters/http/router/filter/response.rs"

@@ -6,6 +6,7 @@ use super::PerFilterConfig;
 use super::cors::CorsPolicy;
 use super::hash_policy::HashPolicy;
 use super::header_rules::{HeaderMutation, HeaderRules, read_rules};
+use super::internal_redirect::InternalRedirectPolicy;
 use super::rate_limit::RateLimit;
 use super::retry::{HedgePolicy, RetryPolicy};
 use super::rewrite::{
@@ -57,6 +58,8 @@ message! {
         pub retry_policy: Option<RetryPolicy>,
         /// Whether a try whose time is over goes on.
         pub hedge_policy: Option<HedgePolicy>,
+        /// Which redirects of the upstream are followed here; `None` for none.
+        pub internal_redirect_policy: Option<InternalRedirectPolicy>,
         /// Which circuit breakers and pool.
         pub priority: RoutingPriority,
         /// Who else gets a copy of the requests.

@@ -73,7 +73,7 @@ impl FromMessage for HeaderValueOption {
         let keep_empty_value = r.bool("keep_empty_value")?;
         let header = r.message_with("header", |r| {
             let (name, value) = (r.string("key")?.to_ascii_lowercase(), r.string("value")?);
-            if name.starts_with(':') || name == "host" {
+            if !is_modifiable(&name) {
                 r.refuse("key", ":-prefixed or host headers may not be modified");
             }
             Ok((name, value))
@@ -81,6 +81,11 @@ impl FromMessage for HeaderValueOption {
         let (name, value) = header.unwrap_or_default();
         Ok(HeaderValueOption { name, value, append_action, keep_empty_value })
     }
+}
+
+/// Whether a header of this name may be changed (Envoy: `HeaderUtility::isModifiableHeader`).
+pub(super) fn is_modifiable(name: &str) -> bool {
+    !name.starts_with(':') && !name.eq_ignore_ascii_case("host")
 }
 
 /// One change of headers: `envoy.config.common.mutation_rules.v3.HeaderMutation`.
@@ -125,7 +130,7 @@ fn read_mutations(
     let to_add = r.messages(add)?;
     let to_remove: Vec<String> = r.strings(remove)?.iter().map(|name| name.to_ascii_lowercase()).collect();
     for (i, name) in to_remove.iter().enumerate() {
-        if name.starts_with(':') || name == "host" {
+        if !is_modifiable(name) {
             r.refuse(&format!("{remove}[{i}]"), ":-prefixed or host headers may not be removed");
         }
     }

@@ -7,6 +7,7 @@ mod action;
 mod cors;
 mod hash_policy;
 mod header_rules;
+mod internal_redirect;
 mod per_filter_config;
 mod rate_limit;
 mod retry;
@@ -20,6 +21,7 @@ pub use action::{
 pub use cors::CorsPolicy;
 pub use hash_policy::{CookieAttribute, HashPolicy, HashedBy, HashedCookie};
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
+pub use internal_redirect::{InternalRedirectPolicy, InternalRedirectPredicate};
 pub use per_filter_config::{FilterConfig, PerFilterConfig};
 pub use rate_limit::{MaskedRemoteAddress, RateLimit, RateLimitAction};
 pub use retry::{

@@ -22,6 +22,7 @@ mod health_check;
 mod http10;
 mod http_filters;
 mod informational;
+mod internal_redirects;
 mod limits;
 mod local_ratelimit;
 mod local_replies;

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::expect::{normalize, printable};
 use super::proxy::{Kind, Launch};
 use super::runner::{Site, proxies};
+use super::upstream::request_length;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -48,6 +49,8 @@ pub struct Pairs {
     told: Vec<Vec<Vec<Action>>>,
     has_statistics: bool,
     cluster: Value,
+    /// Of the listener's connections, in bytes.
+    limit: Option<u32>,
     other_hosts: Vec<Value>,
     bootstrap: Value,
     statistics: Vec<&'static str>,
@@ -75,6 +78,12 @@ impl Pairs {
     /// This is merged over the first cluster.
     pub fn cluster(mut self, cluster: Value) -> Pairs {
         self.cluster = cluster;
+        self
+    }
+
+    /// Connections of the listener keep so many bytes.
+    pub fn limit(mut self, bytes: u32) -> Pairs {
+        self.limit = Some(bytes);
         self
     }
 
@@ -143,6 +152,7 @@ impl Pairs {
             told: Vec::new(),
             has_statistics: false,
             cluster: Value::Null,
+            limit: None,
             other_hosts: Vec::new(),
             bootstrap: json!({}),
             statistics: Vec::new(),
@@ -231,6 +241,9 @@ impl Pairs {
         if !self.cluster.is_null() {
             cases[0] = cases[0].clone().cluster(self.cluster.clone());
         }
+        if let Some(limit) = self.limit {
+            cases[0] = cases[0].clone().listener(json!({"per_connection_buffer_limit_bytes": limit}));
+        }
         cases[0].other_hosts.clone_from(&self.other_hosts);
         cases[0].log_format.clone_from(&self.log_format);
         if !self.told.is_empty() {
@@ -241,8 +254,7 @@ impl Pairs {
         if let Some(path) = self.post {
             site.proxy.admin.post(path).expect("the admin's answer");
         }
-        let got = |seen: &Seen| seen.upstreams.iter().flat_map(|u| u.received.clone()).collect::<Vec<u8>>();
-        let mut before = vec![0; CLUSTERS];
+        let mut before = vec![Vec::new(); CLUSTERS];
         let mut outcomes = Vec::new();
         for (index, request) in self.requests.iter().enumerate() {
             let board = &site.boards[0];
@@ -263,10 +275,7 @@ impl Pairs {
                 thread::sleep(SETTLE); // nobody says that a copy has come, or that none will
             }
             let upstream = site.boards.iter().zip(&mut before).map(|(board, before)| {
-                let all = board.look(got);
-                let new = all[*before..].to_vec();
-                *before = all.len();
-                without_rest(&self.shown(&new))
+                board.look(|seen| new_requests(seen, before, |request| without_rest(&self.shown(request))))
             });
             let upstream = upstream.collect();
             let reply = board.look(|seen| self.shown(&seen.client));
@@ -291,7 +300,25 @@ impl Pairs {
     }
 }
 
-/// What is left of the time of a request, in quarters of a second: it is less for one that is tried again.
+/// What has come since `before`, over which connection whatever.
+fn new_requests(seen: &Seen, before: &mut Vec<usize>, shown: impl Fn(&[u8]) -> String) -> String {
+    before.resize(seen.upstreams.len(), 0);
+    let mut requests = Vec::new();
+    for (upstream, before) in seen.upstreams.iter().zip(&*before) {
+        let mut rest = &upstream.received[*before..];
+        while !rest.is_empty() {
+            let (request, others) = rest.split_at(request_length(rest).unwrap_or(rest.len()));
+            requests.push(shown(request));
+            rest = others;
+        }
+    }
+    // As they are written, and not by connection: which one is taken is the pool's business.
+    requests.sort_unstable();
+    *before = seen.upstreams.iter().map(|upstream| upstream.received.len()).collect();
+    requests.concat()
+}
+
+/// What is left of the time of a request, in seconds, or quarters if there are few: it is less for one that is tried again.
 fn without_rest(text: &str) -> String {
     let name = "x-envoy-expected-rq-timeout-ms: ";
     let mut parts = text.split(name);
@@ -299,7 +326,8 @@ fn without_rest(text: &str) -> String {
     parts.fold(first, |all, part| {
         let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
         let milliseconds: u64 = part[..part.len() - rest.len()].parse().unwrap_or(0);
-        format!("{all}{name}{}{rest}", milliseconds.div_ceil(250) * 250)
+        let step = if milliseconds > 1000 { 1000 } else { 250 };
+        format!("{all}{name}{}{rest}", milliseconds.div_ceil(step) * step)
     })
 }
 
@@ -311,7 +339,9 @@ fn statistics(site: &Site) -> String {
         let changing =
             ["_time", "_bytes", "_ms", "_length", "membership", "cx_http", "cx_connect", "cx_active"];
         let of_clusters = name.starts_with("cluster.") && !changing.iter().any(|part| name.contains(part));
-        of_clusters && (name.contains("_rq_") || name.contains("retry") || name.contains("_cx_"))
+        let is_redirect = name.contains("internal_redirect_");
+        is_redirect
+            || of_clusters && (name.contains("_rq_") || name.contains("retry") || name.contains("_cx_"))
     };
     let mut lines: Vec<String> = (stats.keys().filter(wanted))
         .filter(|name| stats[*name] != 0)

@@ -180,7 +180,7 @@ impl Connection {
 
 /// The length of the request at the start of `bytes`, once it is complete. Good enough for what a proxy
 /// writes.
-fn request_length(bytes: &[u8]) -> Option<usize> {
+pub(super) fn request_length(bytes: &[u8]) -> Option<usize> {
     let head = find(bytes, b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
     if text.contains("\r\ntransfer-encoding: chunked\r\n") {

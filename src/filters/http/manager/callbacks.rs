@@ -205,9 +205,9 @@ impl FilterCallbacks<Decode> {
 
     /// Begins anew with a request that has come completely, and what the filters have kept back of its body: for
     /// filters that have changed its headers. False where this cannot be done: the request goes on, or its response
-    /// has begun.
-    pub fn recreate_stream(&self) -> bool {
-        self.with(FilterManager::recreate_stream).unwrap_or_default()
+    /// has begun. `response` is what is told of this stream in its place.
+    pub fn recreate_stream(&self, response: Option<&HeaderMapPtr>) -> bool {
+        self.with(|manager| manager.recreate_stream(response)).unwrap_or_default()
     }
 
     /// Sends an informational (1xx) head.

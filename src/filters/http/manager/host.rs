@@ -38,6 +38,8 @@ pub trait FilterManagerCallbacks {
     fn can_recreate_stream(&self) -> bool {
         false
     }
+    /// Counts the status of a response that nobody gets.
+    fn charge_stats(&self, _status: u16) {}
     /// Begins anew with the request as it is now, and what the filters have kept back of its body; only called
     /// where this can be done.
     fn recreate_stream(&self) {}

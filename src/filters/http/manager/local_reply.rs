@@ -10,7 +10,7 @@ use super::direction::{Direction, Encode};
 use super::host::LocalReplyContent;
 use crate::buffer::Buffer;
 use crate::filters::http::{LocalErrorStatus, LocalReplyData};
-use crate::http::{HeaderId, HeaderMap, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, utility};
 use crate::trace::Stage;
 
 /// An answer made here.
@@ -85,11 +85,15 @@ impl FilterManager {
     }
 
     /// Begins anew, once no filter is being called; false where this cannot be done.
-    pub(super) fn recreate_stream(&self) -> bool {
+    pub(super) fn recreate_stream(&self, response: Option<&HeaderMapPtr>) -> bool {
         let complete = self.decoding.complete.get() && !self.state.response_headers_encoded.get();
         let can = complete && !Encode::is_over(self) && self.host().is_some_and(|h| h.can_recreate_stream());
         if can {
             self.stream_info().set_response_code_details("internal_redirect");
+            if let Some(response) = response {
+                *self.encoding.headers.borrow_mut() = Some(response.clone());
+                self.with_host(|host| host.charge_stats(response.borrow().status()));
+            }
             *self.asked.borrow_mut() = Some(Asked::RecreateStream);
             self.do_asked();
         }

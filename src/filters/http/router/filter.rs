@@ -1,5 +1,6 @@
 //! The router filter of one stream.
 
+mod redirect;
 mod response;
 mod retry;
 
@@ -66,6 +67,10 @@ pub struct Filter {
     pub(super) timeout: Cell<TimeoutData>,
     hedge_on_per_try_timeout: Cell<bool>,
     timeout_response_code: Cell<u16>,
+    /// There was more of the body than is kept.
+    request_buffer_overflowed: Cell<bool>,
+    /// The request begins anew, and nothing of the answer is left to come.
+    redirects_complete_stream: Cell<bool>,
     response_timeout: Timeout,
     downstream_request_complete_time: Cell<Option<Instant>>,
     pub(super) downstream_end_stream: Cell<bool>,
@@ -105,6 +110,8 @@ impl Filter {
             timeout: Cell::default(),
             hedge_on_per_try_timeout: Cell::new(false),
             timeout_response_code: Cell::new(504),
+            request_buffer_overflowed: Cell::new(false),
+            redirects_complete_stream: Cell::new(false),
             response_timeout: Timeout::default(),
             downstream_request_complete_time: Cell::new(None),
             downstream_end_stream: Cell::new(false),
@@ -320,7 +327,7 @@ impl Filter {
             String::from_utf8_lossy(headers.borrow().get(HeaderId::Path).unwrap_or_default())
         );
         if let Some(info) = self.stream_info() {
-            info.set_upstream_cluster_info(cluster.info());
+            info.set_upstream_cluster_info(Some(cluster.info()));
         }
         self.note_alternative_name(&mut headers.borrow_mut());
         if cluster.info().maintenance_mode() {
@@ -589,7 +596,7 @@ impl StreamDecoderFilter for Filter {
     fn on_destroy(&self) {
         self.passed(Stage::RouterDestroy, 0, 0);
         self.reset_shadows();
-        if let Some(request) = self.upstream_request() {
+        if let Some(request) = self.upstream_request().filter(|_| !self.redirects_complete_stream.get()) {
             request.reset_stream();
         }
         if let Some(retries) = self.retries.get() {

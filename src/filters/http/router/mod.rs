@@ -35,6 +35,11 @@ stats_struct! {
         counters: [
             no_cluster,
             no_route,
+            passthrough_internal_redirect_bad_location,
+            passthrough_internal_redirect_no_route,
+            passthrough_internal_redirect_predicate,
+            passthrough_internal_redirect_too_many_redirects,
+            passthrough_internal_redirect_unsafe_scheme,
             rq_direct_response,
             rq_redirect,
             rq_reset_after_downstream_response_started,

@@ -234,10 +234,15 @@ impl ActiveStream {
         Some((headers, body))
     }
 
-    /// Begins with a request that has passed another stream's filters, of which `info` is known.
-    pub(super) fn restart(&self, info: &StreamInfoImpl, headers: HeaderMap, body: Option<Buffer>) {
+    /// Begins with a request that has passed the filters of another stream.
+    pub(super) fn restart(&self, before: &ActiveStream, headers: HeaderMap, body: Option<Buffer>) {
+        let info = before.stream_info();
+        self.state.saw_connection_close.set(before.state.saw_connection_close.get());
         self.state.is_internally_created.set(true);
         self.stream_info().set_downstream_remote_address(info.downstream_remote_address());
+        if let Some(state) = info.filter_state() {
+            self.stream_info().make_filter_state().inherit(state);
+        }
         self.decode_headers(headers.shared(), body.is_none());
         if let Some(mut body) = body {
             self.decode_data(&mut body, true);

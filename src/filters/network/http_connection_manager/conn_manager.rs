@@ -206,7 +206,7 @@ impl ConnectionManagerImpl {
         self.do_deferred_stream_destroy(stream);
         if let Some((headers, body)) = request {
             let new = self.add_stream(encoder);
-            new.restart(stream.stream_info(), headers, body);
+            new.restart(stream, headers, body);
         }
     }
 

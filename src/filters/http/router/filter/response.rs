@@ -198,6 +198,9 @@ impl Filter {
         if self.may_retry() && !self.takes_response(request, &headers.borrow(), end_stream) {
             return;
         }
+        if self.redirects(&headers, end_stream) {
+            return;
+        }
         let status = {
             let mut headers = headers.borrow_mut();
             // A response that came before the end of the request was not timed.

@@ -324,10 +324,10 @@ impl Filter {
     /// Whether a piece of the request is to be kept for another try. If too much has been kept there will be none; the
     /// request is then answered if no try is under way, too.
     pub(super) fn keeps_request_data(&self, data: &Buffer) -> bool {
-        let (Some(retries), Some(callbacks)) = (self.retries.get(), self.callbacks()) else { return false };
-        if retries.with_state(RetryStateImpl::enabled) != Some(true) {
+        let state = self.retries.get().and_then(|retries| retries.with_state(RetryStateImpl::enabled));
+        let Some(callbacks) = self.callbacks().filter(|_| state == Some(true) || self.may_redirect()) else {
             return false;
-        }
+        };
         let limit = self.retry_buffer_limit();
         if callbacks.decoding_buffer_length() + data.len() <= limit {
             return true;
@@ -336,6 +336,7 @@ impl Filter {
             cluster.stats().retry_or_shadow_abandoned().inc();
         }
         self.end_retries();
+        self.request_buffer_overflowed.set(true);
         if self.upstream_request.borrow().is_none() {
             self.cleanup();
             let body = "exceeded request buffer limit while retrying upstream";

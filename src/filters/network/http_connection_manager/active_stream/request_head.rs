@@ -136,7 +136,7 @@ impl ActiveStream {
     pub(super) fn note_cluster(&self, route: &RouteConstSharedPtr) {
         let name = route.cluster_name();
         if let Some(cluster) = name.and_then(|name| self.config.cluster_manager.get(name)) {
-            self.stream_info().set_upstream_cluster_info(cluster.info());
+            self.stream_info().set_upstream_cluster_info(Some(cluster.info()));
         }
     }
 

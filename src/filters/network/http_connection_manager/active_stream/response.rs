@@ -21,18 +21,6 @@ use crate::stream_info::StreamInfoImpl;
 use crate::trace::{Stage, log_stage};
 
 impl ActiveStream {
-    pub(super) fn charge_stats(&self, status: u16) {
-        self.passed(Stage::ChargeStats, status.into());
-        self.stream_info().response_code.set(Some(status));
-        if self.stream_info().health_check.get() {
-            return;
-        }
-        self.config.stats.downstream_rq_completed.inc();
-        self.config.listener_stats.downstream_rq_completed.inc();
-        self.config.stats.charge_class(status);
-        self.config.listener_stats.charge_class(status);
-    }
-
     fn is_http_10(&self) -> bool {
         self.stream_info().protocol.get() == Some(Protocol::Http10)
     }
@@ -237,6 +225,18 @@ impl FilterManagerCallbacks for ActiveStream {
 
     fn can_recreate_stream(&self) -> bool {
         true
+    }
+
+    fn charge_stats(&self, status: u16) {
+        self.passed(Stage::ChargeStats, status.into());
+        self.stream_info().response_code.set(Some(status));
+        if self.stream_info().health_check.get() {
+            return;
+        }
+        self.config.stats.downstream_rq_completed.inc();
+        self.config.listener_stats.downstream_rq_completed.inc();
+        self.config.stats.charge_class(status);
+        self.config.listener_stats.charge_class(status);
     }
 
     fn recreate_stream(&self) {

@@ -200,8 +200,8 @@ impl Scripted {
             }
             // A stream made anew has the same filters, with the same scripts.
             "again" if FILTERS.with_borrow(|f| f.iter().filter(|f| f.name == self.name).count()) > 1 => {}
-            "again" => seen(format!("recreated={}", self.decoder().recreate_stream())),
-            "recreate" => seen(format!("recreated={}", self.decoder().recreate_stream())),
+            "again" => seen(format!("recreated={}", self.decoder().recreate_stream(None))),
+            "recreate" => seen(format!("recreated={}", self.decoder().recreate_stream(None))),
             "kept" => seen(format!("kept={}", self.decoder().decoding_buffer_length())),
             "reply" if encode => self.encoder().send_local_reply(403, "no", None, "denied".into()),
             "reply" => self.decoder().send_local_reply(403, "no", None, "denied".into()),
