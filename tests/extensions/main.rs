@@ -263,7 +263,8 @@ fn a_listener_filter() {
     assert_eq!(answer(&mut proxy, b"abc"), "", "turned away");
     let start = Instant::now();
     assert_eq!(answer(&mut proxy, b""), "", "the time is over");
-    assert!(start.elapsed() >= Duration::from_millis(300));
+    // The loop counts from when it woke up, which may have been a little before.
+    assert!(start.elapsed() >= Duration::from_millis(280));
     // Where that is said, it goes on all the same.
     let mut late = proxy.connect("patient");
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Envoy's predicates: of `source/extensions/internal_redirect/` in 1.40.
+//! The predicates of Envoy 1.40; 1.1 has none.
 
 use std::cell::RefCell;
 use std::rc::Rc;
