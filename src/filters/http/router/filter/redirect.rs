@@ -56,7 +56,7 @@ impl Filter {
         self.redirects_complete_stream.set(end_stream && complete);
         let redirects = complete
             && !self.request_buffer_overflowed.get()
-            && self.convert_request_headers(route, policy, &headers.borrow(), &callbacks)
+            && self.convert_request_headers(route, policy, &headers.borrow(), callbacks)
             && callbacks.recreate_stream(Some(headers));
         self.passed(Stage::SetupRedirect, redirects.into(), 0);
         match redirects {
