@@ -436,6 +436,19 @@ impl<'a> MessageReader<'a> {
         }
     }
 
+    /// The entries of a map whose values are messages of this type, those that can be read.
+    pub fn map_of<T: FromMessage>(
+        &mut self,
+        name: &str,
+        type_name: &str,
+    ) -> Result<Vec<(String, T)>, ConfigError> {
+        let entries = self.map(name)?.into_iter();
+        let read = |(key, path, value): (&str, String, &Value)| {
+            Some((key.to_string(), self.read_at(type_name, value, path).ok()?))
+        };
+        Ok(entries.filter_map(read).collect())
+    }
+
     /// An `Any` found elsewhere, for example as the value of a map.
     pub fn any_at(
         &self,

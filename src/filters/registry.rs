@@ -49,6 +49,7 @@ pub static LINKED: Registry = Registry {
         &http::header_mutation::FACTORY,
         &http::health_check::FACTORY,
         &http::local_ratelimit::FACTORY,
+        &http::rbac::FACTORY,
         &http::router::FACTORY,
     ],
     original_ip_detections: &[&http_connection_manager::CUSTOM_HEADER, &http_connection_manager::XFF],

@@ -15,6 +15,7 @@ pub mod header_mutation;
 pub mod health_check;
 pub mod local_ratelimit;
 pub mod manager;
+pub mod rbac;
 pub mod router;
 
 use std::rc::Rc;

@@ -108,6 +108,7 @@ fn all_that_is_wrong_is_found_fields_first() {
         "header_mutation.v3.HeaderMutation",
         "health_check.v3.HealthCheck",
         "local_ratelimit.v3.LocalRateLimit",
+        "rbac.v3.RBAC",
         "router.v3.Router",
     ];
     let http_filters = http_filters.map(|name| format!("envoy.extensions.filters.http.{name}"));

@@ -29,6 +29,7 @@ mod local_replies;
 mod manager_options;
 mod memory;
 mod normal;
+mod rbac;
 mod request_fields;
 mod request_line;
 mod resets;
