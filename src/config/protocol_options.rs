@@ -66,6 +66,8 @@ message! {
         /// Whether an invalid message resets only its stream; `None` leaves it to
         /// the connection manager's own setting, whose default is false.
         pub override_stream_error_on_invalid_http_message: Option<bool>,
+        /// Ask hosts for whole URLs; default false.
+        pub send_fully_qualified_url: bool,
         /// How names of fields are written; `None` is in lower case.
         pub header_key_format: Option<HeaderKeyFormat> => read_key_format,
     }

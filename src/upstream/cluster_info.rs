@@ -188,6 +188,11 @@ impl ClusterInfoImpl {
         self.config.http_protocol_options.http_protocol_options.enable_trailers
     }
 
+    /// Whether hosts are asked for whole URLs.
+    pub fn send_fully_qualified_url(&self) -> bool {
+        self.config.http_protocol_options.http_protocol_options.send_fully_qualified_url
+    }
+
     /// How the names of fields are written.
     pub fn header_key_format(&self) -> Option<HeaderKeyFormat> {
         self.config.http_protocol_options.http_protocol_options.header_key_format

@@ -62,6 +62,7 @@ impl ActiveClient {
             limits,
             cluster.enable_trailers(),
             cluster.header_key_format(),
+            cluster.send_fully_qualified_url(),
         );
         trace::instant(Stage::CodecClientProd, Some(connection.id()), 0, 0, 0);
         let client = Rc::new_cyclic(|weak: &Weak<ActiveClient>| {

@@ -35,6 +35,7 @@ pub struct ClientConnectionImpl {
     base: ConnectionImpl,
     enable_trailers: bool,
     header_key_format: Option<HeaderKeyFormat>,
+    send_fully_qualified_url: bool,
     pending_response: RefCell<Option<PendingResponse>>,
 }
 
@@ -65,12 +66,14 @@ impl ClientConnectionImpl {
         limits: HeadLimits,
         enable_trailers: bool,
         header_key_format: Option<HeaderKeyFormat>,
+        send_fully_qualified_url: bool,
     ) -> Rc<Self> {
         Rc::new_cyclic(|weak| ClientConnectionImpl {
             weak: weak.clone(),
             base: ConnectionImpl::new(connection, limits),
             enable_trailers,
             header_key_format,
+            send_fully_qualified_url,
             pending_response: RefCell::default(),
         })
     }
@@ -272,6 +275,18 @@ fn is_special_1xx(status: u16) -> bool {
     matches!(status, 100 | 102 | 103 | 104)
 }
 
+/// Puts scheme and host before the path of a request, whose head is all there is in `output`.
+fn fully_qualify(headers: &HeaderMap, output: &mut Buffer) {
+    let head = output.to_vec();
+    let path = memchr::memchr(b' ', &head).map_or(head.len(), |end| end + 1);
+    output.clear();
+    output.add(&head[..path]);
+    output.add(headers.get(HeaderId::Scheme).unwrap_or_default());
+    output.add(b"://");
+    output.add(headers.get(HeaderId::Authority).unwrap_or_default());
+    output.add(&head[path..]);
+}
+
 /// How a response ends.
 enum Completion {
     Headers(HeaderMapPtr),
@@ -363,6 +378,9 @@ impl StreamEncoder for RequestEncoder {
             };
             self.asks_for.set(asks_for);
             self.encoder.encode_request_head(output, &headers, end_stream, asks_for != AsksFor::Response);
+            if codec.send_fully_qualified_url && asks_for != AsksFor::Tunnel {
+                fully_qualify(&headers, output);
+            }
             header_key_format::apply(codec.header_key_format, &headers, output);
             let conn = Some(codec.base.id());
             trace::instant(Stage::EncodeRequestHead, conn, 0, output.len() as u64, end_stream.into());

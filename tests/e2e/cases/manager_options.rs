@@ -339,3 +339,21 @@ fn names_of_fields() {
         }
     }
 }
+
+#[test]
+fn whole_urls_for_hosts() {
+    for options in [
+        json!({"send_fully_qualified_url": true}),
+        json!({"send_fully_qualified_url": true, "header_key_format": {"proper_case_words": {}}}),
+    ] {
+        let mut config = with_routes(json!({"http_protocol_options": {"send_fully_qualified_url": true}}));
+        config["route_config"]["virtual_hosts"][0]["routes"][4]["route"] =
+            json!({"cluster": "case0", "prefix_rewrite": "/down"});
+        Pairs::new(config)
+            .cluster(http1(options))
+            .get("h", "/up", "")
+            .get("h:80", "/up/x?a=b", "x-forwarded-proto: https\r\n")
+            .raw("GET http://other/up HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n".into())
+            .run();
+    }
+}
