@@ -212,6 +212,39 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "bad-request", about: "a head that is none", play: bad_request, ..USUAL },
     Scenario { name: "http10", about: "a request in HTTP/1.0, which is refused", play: http10, ..USUAL },
     Scenario {
+        name: "retry",
+        about: "a response 503 that is not taken; the request is tried again",
+        configure: |bootstrap| bootstrap.set_route("retry_policy", &retry_on("5xx")),
+        play: retry,
+        ..USUAL
+    },
+    Scenario {
+        name: "per-try-timeout",
+        about: "the upstream does not answer within the 0.2 s of a try; the request is tried again",
+        configure: |bootstrap| {
+            let mut policy = retry_on("5xx");
+            policy["per_try_timeout"] = json!("0.2s");
+            bootstrap.set_route("retry_policy", &policy);
+        },
+        play: per_try_timeout,
+        ..USUAL
+    },
+    Scenario {
+        name: "redirect",
+        about: "a route that sends the client elsewhere; then one to the upstream",
+        configure: |bootstrap| {
+            let elsewhere =
+                json!({"host_redirect": "new.test", "path_redirect": "/new", "response_code": "FOUND"});
+            let action = json!({"cluster": bootstrap.cluster_name()});
+            bootstrap.set_routes(&json!([
+                {"match": {"prefix": "/old"}, "redirect": elsewhere},
+                {"match": {"prefix": "/"}, "route": action},
+            ]));
+        },
+        play: redirect,
+        ..USUAL
+    },
+    Scenario {
         name: "two-workers",
         about: "20 connections, spread over two workers by the kernel",
         mode: Mode::PerConnection,
@@ -461,6 +494,46 @@ fn connection_close(scene: &mut Scene) -> Played {
     refused.read_to_end()?;
     drop(refused);
     scene.proxy.settle();
+    Ok(vec![client, upstream])
+}
+
+/// A policy with hardly a pause.
+fn retry_on(words: &str) -> serde_json::Value {
+    let quick = json!({"base_interval": "0.001s", "max_interval": "0.001s"});
+    json!({"retry_on": words, "num_retries": 1, "retry_back_off": quick})
+}
+
+fn retry(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    upstream.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")?;
+    upstream.read_message()?;
+    scene.proxy.settle();
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+fn per_try_timeout(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut late = scene.request_on_new_upstream(&mut client, GET)?;
+    let mut upstream = scene.upstream.accept()?;
+    late.read_to_end()?;
+    upstream.read_message()?;
+    scene.proxy.settle();
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, late, upstream])
+}
+
+fn redirect(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    client.send(&GET.replacen("GET /", "GET /old", 1))?;
+    client.read_message()?;
+    scene.proxy.settle();
+    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
+    scene.respond(&mut upstream, &mut client, OK)?;
+    scene.finish(&mut client)?;
     Ok(vec![client, upstream])
 }
 
