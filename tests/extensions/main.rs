@@ -3,6 +3,7 @@
 //!
 //! The proxy is this test's own binary, started again.
 
+mod doorman;
 mod gate;
 mod greeting;
 mod late_cluster;
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 
 /// What this proxy has.
 static REGISTRY: Registry = Registry {
-    http_filters: &[&legate::filters::http::router::FACTORY, &greeting::FACTORY],
+    http_filters: &[&legate::filters::http::router::FACTORY, &doorman::FACTORY, &greeting::FACTORY],
     network_filters: &[&legate::filters::network::http_connection_manager::FACTORY, &shout::FACTORY],
     listener_filters: &[&gate::FACTORY],
     clusters: &[&legate::upstream::STATIC_CLUSTER, &late_cluster::FACTORY],
@@ -58,6 +59,8 @@ fn config(folder: &Path, upstream: u16) -> Value {
     let socket = |name: &str| json!({"pipe": {"path": folder.join(name)}});
     let greet = |text: &str| any("legate.test.Greeting", json!({"text": text}));
     let route = |prefix: &str, says: Value| json!({"match": {"prefix": prefix}, "route": {"cluster": "late"}, "typed_per_filter_config": says});
+    let on = any("envoy.config.route.v3.FilterConfig", json!({"config": {}}));
+    let door = any("legate.test.Doorman", json!({"header": "x-guest"}));
     let format = json!({
         "text_format_source": {"inline_string": "%CAPITAL_PATH%\n"},
         "formatters": [{"name": "c", "typed_config": any("legate.test.Capitals", json!({}))}],
@@ -73,9 +76,10 @@ fn config(folder: &Path, upstream: u16) -> Value {
         "route_config": {"virtual_hosts": [{
             "name": "v", "domains": ["*"],
             "typed_per_filter_config": {"greeter": greet("of the host")},
-            "routes": [route("/route", json!({"greeter": greet("of the route")})), route("/", json!({}))],
+            "routes": [route("/door", json!({"door": on})), route("/route", json!({"greeter": greet("of the route")})), route("/", json!({}))],
         }]},
         "http_filters": [
+            {"name": "door", "disabled": true, "typed_config": door},
             {"name": "plain", "typed_config": greet("of the filter")},
             {"name": "greeter", "typed_config": greet("never heard")},
             {"name": "r", "typed_config": any("envoy.extensions.filters.http.router.v3.Router", json!({}))},
@@ -152,8 +156,12 @@ impl Proxy {
 
     /// The answer to a request.
     fn get(&mut self, socket: &str, path: &str) -> String {
+        self.get_with(socket, path, "")
+    }
+
+    fn get_with(&mut self, socket: &str, path: &str, lines: &str) -> String {
         let mut stream = self.connect(socket);
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{lines}\r\n")
             .expect("a request sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
@@ -246,7 +254,24 @@ fn a_proxy_with_extensions_of_its_own_serves_and_tells_of_them() {
         assert!(start.elapsed() < PATIENCE, "{lines}");
     }
     let log = proxy.log();
-    assert!(log.contains("  filters.http: envoy.filters.http.router, legate.test.greeting\n"), "{log}");
+    assert!(
+        log.contains(
+            "  filters.http: envoy.filters.http.router, legate.test.doorman, legate.test.greeting\n"
+        ),
+        "{log}"
+    );
+}
+
+#[test]
+fn the_filter_of_the_guide() {
+    let mut proxy = Proxy::start("door", upstream());
+    for (path, lines, want) in [("/door", "", 403), ("/door", "x-guest: 1\r\n", 200), ("/", "", 200)] {
+        let answer = proxy.get_with("http", path, lines);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {want} ")), "{path} {lines}: {answer}");
+        assert_eq!(answer.ends_with("not on the list\n"), want == 403, "{answer}");
+    }
+    let stats = proxy.get("admin", "/stats?filter=doorman");
+    assert!(stats.contains("http.s.doorman.refused: 1\n"), "{stats}");
 }
 
 #[test]
