@@ -202,13 +202,13 @@ macro_rules! message {
     (@take $field:ident ($read:path)) => { $field? };
     (
         $(#[$attribute:meta])*
-        pub struct $name:ident = $message:literal $(, checked by $check:path)? {
+        pub struct $name:ident = $message:literal $(or $other:literal)* $(, checked by $check:path)? {
             $($(#[$field_attribute:meta])* pub $field:ident: $type:ty $(= $default:expr)? $(=> $read:path)?,)*
         }
     ) => {
         $crate::message! {
             $(#[$attribute])*
-            pub message $name = $message $(, checked by $check)? {
+            pub message $name = $message $(or $other)* $(, checked by $check)? {
                 $($(#[$field_attribute])* pub $field: $type $(= $default)? $(=> $read)?,)*
             }
         }
@@ -221,7 +221,7 @@ macro_rules! message {
     };
     (
         $(#[$attribute:meta])*
-        pub message $name:ident = $message:literal $(, checked by $check:path)? {
+        pub message $name:ident = $message:literal $(or $other:literal)* $(, checked by $check:path)? {
             $($(#[$field_attribute:meta])* pub $field:ident: $type:ty $(= $default:expr)? $(=> $read:path)?,)*
         }
     ) => {
@@ -235,7 +235,7 @@ macro_rules! message {
             fn read(
                 r: &mut $crate::config::reader::MessageReader<'_>,
             ) -> Result<Self, $crate::config::ConfigError> {
-                debug_assert!(r.is_of($message), concat!("what is read is no ", $message));
+                debug_assert!(r.is_of($message) $(|| r.is_of($other))*, concat!("what is read is no ", $message));
                 // All are asked for before one that is missing ends it.
                 $(let $field = $crate::message!(@read r stringify!($field), $type, ($($default)?) ($($read)?));)*
                 let message = Self { $($field: $crate::message!(@take $field ($($read)?)),)* };

@@ -12,6 +12,7 @@ use super::per_filter_config::PerFilterConfigs;
 use crate::config::ConfigError;
 use crate::config::route;
 use crate::http::{HeaderMap, HeaderName};
+use crate::runtime::IntegerOverride;
 use crate::upstream::ClusterName;
 
 /// Which cluster a route leads to.
@@ -28,7 +29,8 @@ pub(super) enum ClusterSpecifier {
 #[derive(Debug)]
 pub(super) struct WeightedClusters {
     clusters: Box<[WeightedCluster]>,
-    total: u64,
+    /// Unless the runtime may change it.
+    total: Option<u64>,
     /// Where the number comes from instead of chance.
     random_value: RandomValue,
 }
@@ -45,6 +47,8 @@ enum RandomValue {
 #[derive(Debug)]
 pub(super) struct WeightedCluster {
     weight: u64,
+    /// The runtime's, where that may have another.
+    other_weight: Option<Arc<IntegerOverride>>,
     cluster: WeightedClusterName,
     pub(super) request_headers: Option<Arc<HeaderParser>>,
     pub(super) response_headers: Option<Arc<HeaderParser>>,
@@ -65,23 +69,7 @@ impl ClusterSpecifier {
             route::ClusterSpecifier::Cluster(name) => ClusterSpecifier::Cluster(ClusterName::of(name)),
             route::ClusterSpecifier::Header(name) => ClusterSpecifier::Header(HeaderName::new(name)),
             route::ClusterSpecifier::Weighted(weighted) => {
-                let one = |(i, cluster): (usize, &route::ClusterWeight)| {
-                    WeightedCluster::new(cluster, route)
-                        .map_err(|error| error.within(&format!("weighted_clusters.clusters[{i}]")))
-                };
-                ClusterSpecifier::Weighted(WeightedClusters {
-                    clusters: weighted.clusters.iter().enumerate().map(one).collect::<Result<_, _>>()?,
-                    total: weighted
-                        .clusters
-                        .iter()
-                        .map(|cluster| u64::from(cluster.weight.unwrap_or(0)))
-                        .sum(),
-                    random_value: match &weighted.random_value {
-                        route::RandomValue::Random => RandomValue::Random,
-                        route::RandomValue::Header(name) => RandomValue::Header(HeaderName::new(name)),
-                        route::RandomValue::Hash => RandomValue::Hash,
-                    },
-                })
+                ClusterSpecifier::Weighted(WeightedClusters::new(weighted, route)?)
             }
         })
     }
@@ -141,6 +129,29 @@ impl ClusterSpecifier {
 }
 
 impl WeightedClusters {
+    fn new(config: &route::WeightedCluster, route: &Level<'_>) -> Result<Self, ConfigError> {
+        let prefix = &config.runtime_key_prefix;
+        let one = |(i, cluster): (usize, &route::ClusterWeight)| {
+            WeightedCluster::new(cluster, prefix, route)
+                .map_err(|error| error.within(&format!("weighted_clusters.clusters[{i}]")))
+        };
+        let clusters: Box<[_]> = config.clusters.iter().enumerate().map(one).collect::<Result<_, _>>()?;
+        let total = clusters.iter().map(WeightedCluster::weight).sum();
+        if total == 0 {
+            let message = "Sum of weights in the weighted_cluster must be greater than 0.";
+            return Err(ConfigError::new("weighted_clusters.clusters", message));
+        }
+        Ok(WeightedClusters {
+            clusters,
+            total: prefix.is_empty().then_some(total),
+            random_value: match &config.random_value {
+                route::RandomValue::Random => RandomValue::Random,
+                route::RandomValue::Header(name) => RandomValue::Header(HeaderName::new(name)),
+                route::RandomValue::Hash => RandomValue::Hash,
+            },
+        })
+    }
+
     /// The first whose share the number is in; without one of the request it is the stream's own.
     fn pick(&self, request: &RouteRequest<'_>, hash: Option<&HashPolicyImpl>) -> usize {
         let given = match &self.random_value {
@@ -152,9 +163,10 @@ impl WeightedClusters {
                 hash.and_then(|hash| hash.generate_hash(request.headers, request.info, None))
             }
         };
-        let mut left = given.unwrap_or(request.random) % self.total.max(1);
+        let total = self.total.unwrap_or_else(|| self.clusters.iter().map(WeightedCluster::weight).sum());
+        let mut left = given.unwrap_or(request.random) % total.max(1);
         for (i, cluster) in self.clusters.iter().enumerate() {
-            match left.checked_sub(cluster.weight) {
+            match left.checked_sub(cluster.weight()) {
                 Some(rest) => left = rest,
                 None => return i,
             }
@@ -164,9 +176,15 @@ impl WeightedClusters {
 }
 
 impl WeightedCluster {
-    fn new(config: &route::ClusterWeight, route: &Level<'_>) -> Result<Self, ConfigError> {
+    fn weight(&self) -> u64 {
+        self.other_weight.as_ref().map_or(self.weight, |other| other.get(self.weight))
+    }
+
+    fn new(config: &route::ClusterWeight, key_prefix: &str, route: &Level<'_>) -> Result<Self, ConfigError> {
+        let key = format!("{key_prefix}.{}", config.name);
         Ok(WeightedCluster {
             weight: config.weight.unwrap_or(0).into(),
+            other_weight: (!key_prefix.is_empty()).then(|| IntegerOverride::new(&key, route.runtime())),
             cluster: match config.name.is_empty() {
                 true => WeightedClusterName::Header(HeaderName::new(&config.cluster_header)),
                 false => WeightedClusterName::Cluster(ClusterName::of(&config.name)),

@@ -5,6 +5,7 @@
 
 mod cluster_specifier;
 mod config;
+mod cors_policy;
 mod direct_response;
 mod hash_policy;
 mod header_mutations;
@@ -29,6 +30,7 @@ use crate::http::HeaderMap;
 use crate::stream_info::StreamInfoImpl;
 
 pub use config::ConfigImpl;
+pub use cors_policy::CorsPolicyImpl;
 pub use direct_response::DirectResponseEntry;
 pub use hash_policy::{HashPolicyImpl, make_set_cookie};
 pub use header_mutations::HeaderMutations;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::RouteRequest;
 use super::cluster_specifier::ClusterSpecifier;
 use super::config::{Level, Retries};
+use super::cors_policy::CorsPolicyImpl;
 use super::direct_response::DirectResponseEntry;
 use super::hash_policy::HashPolicyImpl;
 use super::header_parser::HeaderParsersOfLevels;
@@ -22,7 +23,7 @@ use super::route_match::RouteMatch;
 use super::shadow_policy::ShadowPolicy;
 use super::uri_template::UriTemplateRewrite;
 use crate::config::ConfigError;
-use crate::config::route::{self, Action, CorsPolicy, HostRewrite, MaxStreamDuration, PathRewrite};
+use crate::config::route::{self, Action, HostRewrite, MaxStreamDuration, PathRewrite};
 use crate::http::HeaderMap;
 use crate::upstream::{ClusterName, ResourcePriority};
 
@@ -64,7 +65,7 @@ pub struct RouteEntry {
     /// By what the virtual host says, too.
     pub include_vh_rate_limits: bool,
     /// Which pages may ask, for the cors filter.
-    pub cors: Option<Box<CorsPolicy>>,
+    pub cors: Option<Arc<CorsPolicyImpl>>,
     retries: Retries,
     internal_redirect_policy: Option<Box<InternalRedirectPolicyImpl>>,
     /// The status when there is no such cluster.
@@ -200,7 +201,7 @@ impl RouteImpl {
                 hash_policy: HashPolicyImpl::new(&route.hash_policy).map(Box::new),
                 rate_limits: RateLimitPolicyEntryImpl::all(&route.rate_limits),
                 include_vh_rate_limits: route.include_vh_rate_limits.unwrap_or(route.rate_limits.is_empty()),
-                cors: route.cors.clone().map(Box::new),
+                cors: route.cors.as_ref().map(|cors| CorsPolicyImpl::new(cors, here.runtime())),
                 upgrades: (route.upgrade_configs.iter())
                     .map(|upgrade| (upgrade.upgrade_type.as_str().into(), upgrade.enabled))
                     .collect(),

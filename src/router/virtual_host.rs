@@ -1,9 +1,12 @@
 //! A virtual host: its routes, tried in order.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::RouteRequest;
 use super::config::{Level, Retries};
+use super::cors_policy::CorsPolicyImpl;
 use super::path_index::PathIndex;
 use super::rate_limit::RateLimitPolicyEntryImpl;
 use super::retry_policy::RetryPolicyImpl;
@@ -11,7 +14,7 @@ use super::route::RouteImpl;
 use super::shadow_policy::ShadowPolicy;
 use super::virtual_cluster::VirtualClusters;
 use crate::config::ConfigError;
-use crate::config::route::{self, CorsPolicy, TlsRequirementType};
+use crate::config::route::{self, TlsRequirementType};
 use crate::http::HeaderId;
 
 /// A virtual host of a route configuration.
@@ -26,7 +29,7 @@ pub struct VirtualHostImpl {
     include_is_timeout_retry_header: bool,
     virtual_clusters: VirtualClusters,
     rate_limits: Box<[RateLimitPolicyEntryImpl]>,
-    cors: Option<Box<CorsPolicy>>,
+    cors: Option<Arc<CorsPolicyImpl>>,
     metadata: Map<String, Value>,
 }
 
@@ -72,7 +75,7 @@ impl VirtualHostImpl {
             include_is_timeout_retry_header: config.include_is_timeout_retry_header,
             virtual_clusters: VirtualClusters::new(&config.virtual_clusters, scope.as_ref()),
             rate_limits: RateLimitPolicyEntryImpl::all(&config.rate_limits),
-            cors: config.cors.clone().map(Box::new),
+            cors: config.cors.as_ref().map(|cors| CorsPolicyImpl::new(cors, here.runtime())),
             metadata: config.metadata.filter_metadata.clone(),
         })
     }
@@ -125,7 +128,7 @@ impl VirtualHostImpl {
     }
 
     /// Which pages may ask, for the cors filter.
-    pub fn cors(&self) -> Option<&CorsPolicy> {
+    pub fn cors(&self) -> Option<&CorsPolicyImpl> {
         self.cors.as_deref()
     }
 

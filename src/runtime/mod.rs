@@ -7,7 +7,6 @@
 
 mod entry;
 mod flag;
-mod integer;
 mod layers;
 mod loader;
 mod overrides;
@@ -18,7 +17,6 @@ mod test_folder;
 
 pub use entry::{Denominator, Entry, FractionalPercent};
 pub use flag::FeatureFlag;
-pub use integer::RuntimeInteger;
 pub use layers::OverrideLayer;
 pub use loader::{LoaderImpl, NoAdminLayer, RuntimeUser};
 pub use overrides::{IntegerOverride, PercentOverride};

@@ -1,5 +1,4 @@
-//! [`IntegerOverride`] and [`PercentOverride`]: what the runtime has under a key, for those whose own value is not known
-//! before there is a request.
+//! [`IntegerOverride`] and [`PercentOverride`]: what the runtime has under a key, in place of another value.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,10 +16,12 @@ pub struct IntegerOverride {
 const NONE: u64 = u64::MAX;
 
 impl IntegerOverride {
-    /// What is under `key`, now and later.
-    pub fn new(key: &str, runtime: &LoaderImpl) -> Arc<Self> {
+    /// What is under `key`, now and later; without a runtime nothing ever is.
+    pub fn new(key: &str, runtime: Option<&LoaderImpl>) -> Arc<Self> {
         let number = Arc::new(IntegerOverride { key: key.to_string(), value: AtomicU64::new(NONE) });
-        runtime.add_user(&number);
+        if let Some(runtime) = runtime {
+            runtime.add_user(&number);
+        }
         number
     }
 
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn the_runtime_has_the_last_word() {
         let runtime = LoaderImpl::empty(&Store::new(1));
-        let number = IntegerOverride::new("number", &runtime);
+        let number = IntegerOverride::new("number", Some(&runtime));
         let share = PercentOverride::new("share", &runtime);
         let half = FractionalPercent { numerator: 1, denominator: Denominator::TenThousand };
         assert_eq!((number.get(5), share.get(half)), (5, half));

@@ -193,7 +193,9 @@ fn read_random_value(r: &mut MessageReader<'_>, _: &str) -> Result<RandomValue, 
 }
 
 fn check_weights(r: &MessageReader<'_>, weighted: &WeightedCluster) {
-    if !weighted.clusters.is_empty() && weighted.clusters.iter().all(|cluster| cluster.weight == Some(0)) {
+    // The runtime may have others, which the table asks for.
+    let is_known = weighted.runtime_key_prefix.is_empty() && !weighted.clusters.is_empty();
+    if is_known && weighted.clusters.iter().all(|cluster| cluster.weight == Some(0)) {
         r.refuse("clusters", "Sum of weights in the weighted_cluster must be greater than 0.");
     }
 }

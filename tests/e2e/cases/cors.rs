@@ -85,3 +85,40 @@ fn cors() {
     }
     pairs.get("h", "/whole", "origin:\r\n").run();
 }
+
+/// Of old a policy stood in a field of the route or of its virtual host.
+#[test]
+fn policies_of_old() {
+    let share = |percent: u32| json!({"default_value": {"numerator": percent}});
+    let mine = json!({"allow_origin_string_match": [{"exact": "http://a.com"}], "allow_methods": "GET", "max_age": "9"});
+    let mut off = mine.clone();
+    off["filter_enabled"] = share(0);
+    let route = |prefix: &str, cors: Value| json!({"match": {"prefix": prefix}, "route": {"cluster": "case1", "cors": cors}});
+    let mut both = route("/both", mine.clone());
+    both["typed_per_filter_config"] =
+        policy(json!({"allow_origin_string_match": [{"exact": "http://own.com"}]}));
+    let routes = || {
+        json!([route("/mine", mine.clone()), route("/off", off.clone()), route("/none", json!({})), both.clone(),
+            {"match": {"prefix": "/"}, "route": {"cluster": "case1"}}])
+    };
+    let of_host = json!({"allow_origin_string_match": [{"exact": "http://host.com"}], "expose_headers": "x-host",
+        "allow_headers": "x-a", "allow_credentials": true});
+    for cors in [None, Some(of_host)] {
+        let filter = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"});
+        let mut config = chain("cors", filter, routes());
+        if let Some(cors) = cors {
+            config["route_config"]["virtual_hosts"][0]["cors"] = cors;
+        }
+        let mut pairs = Pairs::new(config).statistics(&["http.case0.cors."]);
+        for path in ["/mine", "/off", "/none", "/both", "/"] {
+            for origin in ["http://a.com", "http://host.com", "http://own.com", "http://other"] {
+                let preflight = format!("origin: {origin}\r\naccess-control-request-method: GET\r\n");
+                let head = format!("OPTIONS {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n");
+                pairs = pairs
+                    .get("h", path, &format!("origin: {origin}\r\n"))
+                    .raw(format!("{head}{preflight}\r\n"));
+            }
+        }
+        pairs.run();
+    }
+}

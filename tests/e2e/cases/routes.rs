@@ -984,3 +984,23 @@ fn direct_bodies_that_are_put() {
         pairs.run();
     }
 }
+
+/// The runtime may have other weights.
+#[test]
+fn weights_of_the_runtime() {
+    let routes = |prefix: &str| {
+        let clusters = json!([{"name": "case0", "weight": 100}, {"name": "case1", "weight": 1}, {"name": "case2", "weight": 1}]);
+        json!([{"match": {"prefix": "/"}, "route": {"weighted_clusters":
+            {"clusters": clusters, "runtime_key_prefix": prefix, "header_name": "x-number"}}}])
+    };
+    let layer = json!({"w.case0": 0, "w.case2": 3, "v.case1": 5});
+    let runtime = json!({"layered_runtime": {"layers": [{"name": "l", "static_layer": layer}]}});
+    for prefix in ["w", "v", "u", ""] {
+        let hcm = json!({"route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": routes(prefix)}]}});
+        let mut pairs = Pairs::new(hcm).bootstrap(runtime.clone());
+        for number in [0, 1, 3, 4, 7, 99, 100, 101, 102, 104, 105, 106, 107] {
+            pairs = pairs.get("a", "/", &format!("x-number: {number}\r\n"));
+        }
+        pairs.run();
+    }
+}

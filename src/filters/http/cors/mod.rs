@@ -1,11 +1,14 @@
 //! The cors filter: tells browsers which pages may ask.
 //!
 //! Mirrors Envoy's `source/extensions/filters/http/cors/cors_filter.cc`. As in 1.40 a policy stands among what routes say to
-//! filters, and one that lacks something has it from the next level up.
+//! filters, and one that lacks something has it from the next level up; where nothing is said to the filter, the fields `cors` of
+//! the route and its virtual host count.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::{
     FilterDataStatus, FilterFactory, FilterFactoryCb, FilterHeadersStatus, FilterTrailersStatus,
@@ -14,17 +17,13 @@ use super::{
 };
 use crate::buffer::Buffer;
 use crate::config::ConfigError;
-use crate::config::core::RuntimeFractionalPercent;
 use crate::config::header_matcher::{Place, StringMatcher};
 use crate::config::reader::FromMessage;
+use crate::config::route::CorsPolicy;
 use crate::filters::FactoryContext;
 use crate::http::header_utility::match_string;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
-use crate::router::{
-    OfTable, Route, RouteConstSharedPtr, RouteFactoryContext, RouteSpecificFilterConfig,
-    RouteSpecificFilterConfigOfTable,
-};
-use crate::runtime::RuntimeShare;
+use crate::router::{CorsPolicyImpl, OfTable, Route, RouteConstSharedPtr};
 use crate::stats::Scope;
 use crate::{message, stats_struct};
 
@@ -34,33 +33,6 @@ message! {
     pub struct Cors = "envoy.extensions.filters.http.cors.v3.Cors" {}
 }
 
-message! {
-    /// What a route says.
-    #[derive(Eq)]
-    pub struct CorsPolicy = "envoy.extensions.filters.http.cors.v3.CorsPolicy" {
-        /// Pages from such places may ask.
-        pub allow_origin_string_match: Vec<StringMatcher>,
-        /// By these methods.
-        pub allow_methods: String,
-        /// With these headers.
-        pub allow_headers: String,
-        /// What they may see of answers.
-        pub expose_headers: String,
-        /// How long they may remember it.
-        pub max_age: String,
-        /// Whether with cookies.
-        pub allow_credentials: Option<bool>,
-        /// How many requests it holds for; absent for all.
-        pub filter_enabled: Option<RuntimeFractionalPercent>,
-        /// How many of the others are counted; absent for none.
-        pub shadow_enabled: Option<RuntimeFractionalPercent>,
-        /// Whether pages from outside may ask what is inside.
-        pub allow_private_network_access: Option<bool>,
-        /// Whether a preflight goes on where the page may not ask; absent for yes.
-        pub forward_not_matching_preflights: Option<bool>,
-    }
-}
-
 /// The cors filter among the extensions.
 pub static FACTORY: NamedHttpFilterConfigFactory = NamedHttpFilterConfigFactory::new(
     "envoy.filters.http.cors",
@@ -68,41 +40,6 @@ pub static FACTORY: NamedHttpFilterConfigFactory = NamedHttpFilterConfigFactory:
     |r| Ok(Arc::new(Cors::read(r)?)),
 )
 .per_route(&["envoy.extensions.filters.http.cors.v3.CorsPolicy"], |r| Ok(OfTable::of(CorsPolicy::read(r)?)));
-
-/// A policy that goes by the runtime.
-#[derive(Debug)]
-struct CorsPolicyImpl {
-    config: CorsPolicy,
-    filter_enabled: Option<Arc<RuntimeShare>>,
-    shadow_enabled: Option<Arc<RuntimeShare>>,
-}
-
-impl RouteSpecificFilterConfigOfTable for CorsPolicy {
-    fn create(
-        &self,
-        context: RouteFactoryContext<'_>,
-    ) -> Result<Arc<dyn RouteSpecificFilterConfig>, ConfigError> {
-        let share = |share: &Option<RuntimeFractionalPercent>| {
-            let share = share.as_ref()?;
-            Some(RuntimeShare::new(&share.runtime_key, share.default_value, Some(context.runtime)))
-        };
-        Ok(Arc::new(CorsPolicyImpl {
-            config: self.clone(),
-            filter_enabled: share(&self.filter_enabled),
-            shadow_enabled: share(&self.shadow_enabled),
-        }))
-    }
-}
-
-impl CorsPolicyImpl {
-    fn enabled(&self) -> bool {
-        self.filter_enabled.as_ref().is_none_or(|share| share.is_in(fastrand::u64(..)))
-    }
-
-    fn shadow_enabled(&self) -> bool {
-        self.shadow_enabled.as_ref().is_some_and(|share| share.is_in(fastrand::u64(..)))
-    }
-}
 
 stats_struct! {
     /// `http.<stat_prefix>.cors.`
@@ -156,39 +93,48 @@ struct CorsFilter {
     is_cors_request: Cell<bool>,
 }
 
-impl CorsFilter {
-    /// The policies of the request's route, the most specific first.
-    fn policies<'a>(&self, route: &'a Route) -> impl Iterator<Item = &'a CorsPolicyImpl> + use<'a> {
-        let all: Vec<&CorsPolicyImpl> = route.filter_configs(&self.config.name).rev().collect();
-        all.into_iter()
+/// The policies of a route, the most specific first.
+struct Policies<'a>(SmallVec<[&'a CorsPolicyImpl; 4]>);
+
+impl<'a> Policies<'a> {
+    /// What is said to the filter, or else what a route and its virtual host say of old.
+    fn of(route: &'a Route, filter: &str) -> Self {
+        let mut all: SmallVec<_> = route.filter_configs(filter).rev().collect();
+        if all.is_empty() {
+            all.extend(route.route_entry().and_then(|entry| entry.cors.as_deref()));
+            all.extend(route.virtual_host().cors());
+        }
+        Policies(all)
     }
 
     /// The first text that a policy has.
-    fn text<'a>(&self, route: &'a Route, of: impl Fn(&'a CorsPolicy) -> &'a String) -> Option<&'a str> {
-        self.policies(route).map(|policy| of(&policy.config).as_str()).find(|text| !text.is_empty())
+    fn text(&self, of: impl Fn(&'a CorsPolicy) -> &'a String) -> Option<&'a str> {
+        self.0.iter().map(|policy| of(&policy.config).as_str()).find(|text| !text.is_empty())
     }
 
     /// The first word that a policy says.
-    fn flag(&self, route: &Route, of: impl Fn(&CorsPolicy) -> Option<bool>) -> Option<bool> {
-        self.policies(route).find_map(|policy| of(&policy.config))
+    fn flag(&self, of: impl Fn(&CorsPolicy) -> Option<bool>) -> Option<bool> {
+        self.0.iter().find_map(|policy| of(&policy.config))
     }
 
-    fn is_origin_allowed(&self, route: &Route, origin: &[u8]) -> bool {
-        let origins = self.policies(route).map(|policy| &policy.config.allow_origin_string_match);
-        let first = origins.into_iter().find(|origins| !origins.is_empty());
+    fn is_origin_allowed(&self, origin: &[u8]) -> bool {
+        let mut origins = self.0.iter().map(|policy| &policy.config.allow_origin_string_match);
         let is_any =
             |allowed: &StringMatcher| allowed.text == "*" && !matches!(allowed.place, Place::Regex(_));
+        let first = origins.find(|origins| !origins.is_empty());
         first.is_some_and(|all| all.iter().any(|one| is_any(one) || match_string(origin, one)))
     }
+}
 
+impl CorsFilter {
     /// Answers a request that asks whether another one may come.
-    fn answer_preflight(&self, route: &Route, request: &HeaderMap, is_allowed: bool) {
+    fn answer_preflight(&self, policies: &Policies<'_>, request: &HeaderMap, is_allowed: bool) {
         let mut headers = HeaderMap::new();
         headers.set_status(200);
         if is_allowed {
             headers.set(HeaderId::AccessControlAllowOrigin, &self.origin.borrow());
         }
-        if self.flag(route, |policy| policy.allow_credentials) == Some(true) {
+        if policies.flag(|policy| policy.allow_credentials) == Some(true) {
             headers.set(HeaderId::AccessControlAllowCredentials, b"true");
         }
         let mut set = |id, text: Option<&str>| {
@@ -196,10 +142,10 @@ impl CorsFilter {
                 headers.set(id, text.as_bytes());
             }
         };
-        set(HeaderId::AccessControlAllowMethods, self.text(route, |policy| &policy.allow_methods));
-        set(HeaderId::AccessControlAllowHeaders, self.text(route, |policy| &policy.allow_headers));
-        set(HeaderId::AccessControlMaxAge, self.text(route, |policy| &policy.max_age));
-        if self.flag(route, |policy| policy.allow_private_network_access) == Some(true)
+        set(HeaderId::AccessControlAllowMethods, policies.text(|policy| &policy.allow_methods));
+        set(HeaderId::AccessControlAllowHeaders, policies.text(|policy| &policy.allow_headers));
+        set(HeaderId::AccessControlMaxAge, policies.text(|policy| &policy.max_age));
+        if policies.flag(|policy| policy.allow_private_network_access) == Some(true)
             && request.get_all("access-control-request-private-network").next() == Some(b"true")
         {
             headers.add("access-control-allow-private-network", b"true");
@@ -210,7 +156,8 @@ impl CorsFilter {
     }
 
     fn check(&self, route: &Route, headers: &HeaderMap) -> FilterHeadersStatus {
-        let Some(policy) = self.policies(route).next() else { return FilterHeadersStatus::Continue };
+        let policies = Policies::of(route, &self.config.name);
+        let Some(policy) = policies.0.first() else { return FilterHeadersStatus::Continue };
         if !policy.enabled() && !policy.shadow_enabled() {
             return FilterHeadersStatus::Continue;
         }
@@ -221,12 +168,12 @@ impl CorsFilter {
         let has_method =
             headers.get(HeaderId::AccessControlRequestMethod).is_some_and(|method| !method.is_empty());
         let is_preflight = headers.get(HeaderId::Method) == Some(b"OPTIONS") && has_method;
-        let is_allowed = self.is_origin_allowed(route, origin);
+        let is_allowed = policies.is_origin_allowed(origin);
         if is_allowed {
             self.config.stats.origin_valid.inc();
         } else {
             self.config.stats.origin_invalid.inc();
-            let goes_on = self.flag(route, |policy| policy.forward_not_matching_preflights);
+            let goes_on = policies.flag(|policy| policy.forward_not_matching_preflights);
             if goes_on.unwrap_or(true) {
                 return FilterHeadersStatus::Continue;
             }
@@ -238,7 +185,7 @@ impl CorsFilter {
         if !is_preflight {
             return FilterHeadersStatus::Continue;
         }
-        self.answer_preflight(route, headers, is_allowed);
+        self.answer_preflight(&policies, headers, is_allowed);
         FilterHeadersStatus::StopIteration
     }
 }
@@ -272,12 +219,13 @@ impl StreamEncoderFilter for CorsFilter {
     fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
         let route = self.route.borrow().clone().filter(|_| self.is_cors_request.get());
         let Some(route) = route else { return FilterHeadersStatus::Continue };
+        let policies = Policies::of(&route, &self.config.name);
         let mut headers = headers.borrow_mut();
         headers.set(HeaderId::AccessControlAllowOrigin, &self.origin.borrow());
-        if self.flag(&route, |policy| policy.allow_credentials) == Some(true) {
+        if policies.flag(|policy| policy.allow_credentials) == Some(true) {
             headers.set(HeaderId::AccessControlAllowCredentials, b"true");
         }
-        if let Some(text) = self.text(&route, |policy| &policy.expose_headers) {
+        if let Some(text) = policies.text(|policy| &policy.expose_headers) {
             headers.set(HeaderId::AccessControlExposeHeaders, text.as_bytes());
         }
         FilterHeadersStatus::Continue

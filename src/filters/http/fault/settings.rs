@@ -45,7 +45,7 @@ struct RuntimeKeys {
 impl FaultSettings {
     pub fn new(config: &HttpFault, runtime: &LoaderImpl) -> Self {
         let percent = |key: &str| PercentOverride::new(key, runtime);
-        let integer = |key: &str| IntegerOverride::new(key, runtime);
+        let integer = |key: &str| IntegerOverride::new(key, Some(runtime));
         let of_clusters = Arc::new(DownstreamClusterKeys::default());
         runtime.add_user(&of_clusters);
         FaultSettings {

@@ -22,7 +22,7 @@ use crate::config::core::{Denominator, FractionalPercent};
 use crate::config::reader::FromMessage;
 use crate::filters::FactoryContext;
 use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilterConfig, NamedHttpFilterConfigFactory};
-use crate::runtime::{LoaderImpl, RuntimeInteger, RuntimeShare};
+use crate::runtime::{IntegerOverride, LoaderImpl, RuntimeShare};
 use crate::stats::Scope;
 use crate::stats_struct;
 
@@ -61,7 +61,7 @@ pub struct FilterConfig {
     respect_expected_rq_timeout: bool,
     /// Whether the runtime lets requests be tried again, and how long the first pause is, in milliseconds.
     use_retry: Arc<RuntimeShare>,
-    base_retry_backoff_ms: Arc<RuntimeInteger>,
+    base_retry_backoff_ms: Arc<IntegerOverride>,
     /// For requests of the proxy's own.
     async_client: AsyncClientConfig,
 }
@@ -84,8 +84,8 @@ fn use_retry(runtime: Option<&LoaderImpl>) -> Arc<RuntimeShare> {
     RuntimeShare::new("upstream.use_retry", all, runtime)
 }
 
-fn base_retry_backoff_ms(runtime: Option<&LoaderImpl>) -> Arc<RuntimeInteger> {
-    RuntimeInteger::new("upstream.base_retry_backoff_ms", 25, runtime)
+fn base_retry_backoff_ms(runtime: Option<&LoaderImpl>) -> Arc<IntegerOverride> {
+    IntegerOverride::new("upstream.base_retry_backoff_ms", runtime)
 }
 
 impl FilterConfig {

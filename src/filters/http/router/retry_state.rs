@@ -29,6 +29,9 @@ const RETRY_HEADERS: &[HeaderId] = &[
     HeaderId::EnvoyRetriableStatusCodes,
 ];
 
+/// How long the first pause is at most, where nobody says.
+const BASE_RETRY_BACKOFF_MS: u64 = 25;
+
 /// What becomes of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum RetryStatus {
@@ -132,7 +135,8 @@ impl RetryStateImpl {
         let max_retries =
             headers.get_str(HeaderId::EnvoyMaxRetries).and_then(|text| text.parse::<u64>().ok());
         let max_retries = max_retries.filter(|_| !retry_on.is_empty()).map(|max| max as u32);
-        let base = policy.base_interval.unwrap_or_else(|| config.base_retry_backoff_ms.value());
+        let base =
+            policy.base_interval.unwrap_or_else(|| config.base_retry_backoff_ms.get(BASE_RETRY_BACKOFF_MS));
         RetryStateImpl {
             config: config.clone(),
             policy: policy.clone(),
