@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use legate::buffer::Buffer;
 use legate::config::ConfigError;
 use legate::filters::FactoryContext;
 use legate::filters::http::*;
@@ -50,11 +49,5 @@ impl StreamDecoderFilter for DoorFilter {
         let callbacks = self.1.get().expect("set before anything else");
         callbacks.send_local_reply(403, "not on the list\n", None, "doorman".into());
         FilterHeadersStatus::StopIteration
-    }
-    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
     }
 }

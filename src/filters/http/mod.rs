@@ -85,16 +85,20 @@ pub enum LocalErrorStatus {
     ContinueAndResetStream,
 }
 
-/// A filter on the way of the request.
+/// A filter on the way of the request. What it does not do itself passes through (Envoy: `PassThroughDecoderFilter`).
 pub trait StreamDecoderFilter {
     /// Called once, before anything else.
     fn set_decoder_filter_callbacks(&self, callbacks: StreamDecoderFilterCallbacks);
     /// The request's headers.
     fn decode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus;
     /// A piece of the request's body.
-    fn decode_data(&self, data: &mut Buffer, end_stream: bool) -> FilterDataStatus;
+    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
+        FilterDataStatus::Continue
+    }
     /// The request's trailers.
-    fn decode_trailers(&self, trailers: &HeaderMapPtr) -> FilterTrailersStatus;
+    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
+        FilterTrailersStatus::Continue
+    }
     /// The request has been passed to this filter completely.
     fn decode_complete(&self) {}
     /// The proxy is about to answer itself, by this filter's or another's wish.
@@ -105,20 +109,26 @@ pub trait StreamDecoderFilter {
     fn on_destroy(&self) {}
 }
 
-/// A filter on the way of the response.
+/// A filter on the way of the response. What it does not do itself passes through (Envoy: `PassThroughEncoderFilter`).
 pub trait StreamEncoderFilter {
     /// Called once, before anything else.
-    fn set_encoder_filter_callbacks(&self, callbacks: StreamEncoderFilterCallbacks);
+    fn set_encoder_filter_callbacks(&self, _callbacks: StreamEncoderFilterCallbacks) {}
     /// An informational (1xx) head before the response.
     fn encode_1xx_headers(&self, _headers: &HeaderMapPtr) -> FilterHeadersStatus {
         FilterHeadersStatus::Continue
     }
     /// The response's headers.
-    fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) -> FilterHeadersStatus;
+    fn encode_headers(&self, _headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
+        FilterHeadersStatus::Continue
+    }
     /// A piece of the response's body.
-    fn encode_data(&self, data: &mut Buffer, end_stream: bool) -> FilterDataStatus;
+    fn encode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
+        FilterDataStatus::Continue
+    }
     /// The response's trailers.
-    fn encode_trailers(&self, trailers: &HeaderMapPtr) -> FilterTrailersStatus;
+    fn encode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
+        FilterTrailersStatus::Continue
+    }
     /// The response has been passed to this filter completely.
     fn encode_complete(&self) {}
     /// The proxy is about to answer itself, by this filter's or another's wish; not called for a filter of both ways,

@@ -11,11 +11,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{
-    FilterDataStatus, FilterFactory, FilterFactoryCb, FilterHeadersStatus, FilterTrailersStatus,
-    HttpFilterConfig, NamedHttpFilterConfigFactory, StreamDecoderFilter, StreamDecoderFilterCallbacks,
-    StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    FilterFactory, FilterFactoryCb, FilterHeadersStatus, HttpFilterConfig, NamedHttpFilterConfigFactory,
+    StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter,
 };
-use crate::buffer::Buffer;
 use crate::config::ConfigError;
 use crate::config::header_matcher::{Place, StringMatcher};
 use crate::config::reader::FromMessage;
@@ -203,19 +201,9 @@ impl StreamDecoderFilter for CorsFilter {
         *self.route.borrow_mut() = Some(route.clone());
         self.check(&route, &headers.borrow())
     }
-
-    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
-    }
 }
 
 impl StreamEncoderFilter for CorsFilter {
-    fn set_encoder_filter_callbacks(&self, _callbacks: StreamEncoderFilterCallbacks) {}
-
     fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
         let route = self.route.borrow().clone().filter(|_| self.is_cors_request.get());
         let Some(route) = route else { return FilterHeadersStatus::Continue };
@@ -229,13 +217,5 @@ impl StreamEncoderFilter for CorsFilter {
             headers.set(HeaderId::AccessControlExposeHeaders, text.as_bytes());
         }
         FilterHeadersStatus::Continue
-    }
-
-    fn encode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn encode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
     }
 }

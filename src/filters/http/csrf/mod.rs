@@ -7,10 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{
-    FilterDataStatus, FilterFactory, FilterFactoryCb, FilterHeadersStatus, FilterTrailersStatus,
-    HttpFilterConfig, NamedHttpFilterConfigFactory, StreamDecoderFilter, StreamDecoderFilterCallbacks,
+    FilterFactory, FilterFactoryCb, FilterHeadersStatus, HttpFilterConfig, NamedHttpFilterConfigFactory,
+    StreamDecoderFilter, StreamDecoderFilterCallbacks,
 };
-use crate::buffer::Buffer;
 use crate::config::ConfigError;
 use crate::config::core::RuntimeFractionalPercent;
 use crate::config::header_matcher::StringMatcher;
@@ -194,13 +193,5 @@ impl StreamDecoderFilter for CsrfFilter {
         }
         callbacks.send_local_reply(403, "Invalid origin", None, "csrf_origin_mismatch".into());
         FilterHeadersStatus::StopIteration
-    }
-
-    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
     }
 }

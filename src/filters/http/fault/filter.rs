@@ -219,7 +219,8 @@ impl StreamDecoderFilter for FaultFilter {
             self.maybe_setup_response_rate_limit(callbacks, &headers);
         }
         self.request_headers.get_or_init(|| headers.clone());
-        if self.maybe_setup_delay(callbacks, &headers.borrow()) || self.maybe_do_abort(callbacks) {
+        let delayed = self.maybe_setup_delay(callbacks, &headers.borrow());
+        if delayed || self.maybe_do_abort(callbacks) {
             return FilterHeadersStatus::StopIteration;
         }
         FilterHeadersStatus::Continue
@@ -251,10 +252,6 @@ impl StreamDecoderFilter for FaultFilter {
 impl StreamEncoderFilter for FaultFilter {
     fn set_encoder_filter_callbacks(&self, callbacks: StreamEncoderFilterCallbacks) {
         self.encoder.get_or_init(|| Rc::new(callbacks));
-    }
-
-    fn encode_headers(&self, _headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
-        FilterHeadersStatus::Continue
     }
 
     fn encode_data(&self, data: &mut Buffer, end_stream: bool) -> FilterDataStatus {

@@ -7,11 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{
-    FilterDataStatus, FilterFactory, FilterFactoryCb, FilterHeadersStatus, FilterTrailersStatus,
-    HttpFilterConfig, NamedHttpFilterConfigFactory, StreamDecoderFilter, StreamDecoderFilterCallbacks,
-    StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    FilterFactory, FilterFactoryCb, FilterHeadersStatus, HttpFilterConfig, NamedHttpFilterConfigFactory,
+    StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
 };
-use crate::buffer::Buffer;
 use crate::config::ConfigError;
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::filters::FactoryContext;
@@ -131,14 +129,6 @@ impl StreamDecoderFilter for HeaderMutationFilter {
         });
         FilterHeadersStatus::Continue
     }
-
-    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
-    }
 }
 
 impl StreamEncoderFilter for HeaderMutationFilter {
@@ -155,13 +145,5 @@ impl StreamEncoderFilter for HeaderMutationFilter {
             config.response.evaluate_response(headers, request.as_deref(), info);
         });
         FilterHeadersStatus::Continue
-    }
-
-    fn encode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn encode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
     }
 }

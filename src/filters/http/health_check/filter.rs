@@ -8,7 +8,7 @@ use crate::buffer::Buffer;
 use crate::common::Local;
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
-    StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    StreamDecoderFilterCallbacks, StreamEncoderFilter,
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
 use crate::stream_info::ResponseFlag;
@@ -136,8 +136,6 @@ impl StreamDecoderFilter for HealthCheckFilter {
 }
 
 impl StreamEncoderFilter for HealthCheckFilter {
-    fn set_encoder_filter_callbacks(&self, _callbacks: StreamEncoderFilterCallbacks) {}
-
     fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
         let settings = &self.settings;
         let mut headers = headers.borrow_mut();
@@ -151,13 +149,5 @@ impl StreamEncoderFilter for HealthCheckFilter {
             headers.set(HeaderId::EnvoyImmediateHealthCheckFail, b"true");
         }
         FilterHeadersStatus::Continue
-    }
-
-    fn encode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn encode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
     }
 }

@@ -8,10 +8,8 @@ use std::sync::Arc;
 use super::config::FilterConfig;
 use super::limiter::RateLimitTokenBucket;
 use super::{RouteConfig, Settings};
-use crate::buffer::Buffer;
 use crate::filters::http::{
-    FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
-    StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    FilterHeadersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter,
 };
 use crate::http::{HeaderMap, HeaderMapPtr};
 use crate::stream_info::ResponseFlag;
@@ -93,19 +91,9 @@ impl StreamDecoderFilter for Filter {
         self.refuse(callbacks, headers);
         FilterHeadersStatus::StopIteration
     }
-
-    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
-    }
 }
 
 impl StreamEncoderFilter for Filter {
-    fn set_encoder_filter_callbacks(&self, _callbacks: StreamEncoderFilterCallbacks) {}
-
     fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
         let bucket = self.token_bucket.get().filter(|_| self.used_config().enable_x_rate_limit_headers());
         let Some(bucket) = bucket else { return FilterHeadersStatus::Continue };
@@ -118,13 +106,5 @@ impl StreamEncoderFilter for Filter {
             headers.add(name, value.to_string().as_bytes());
         }
         FilterHeadersStatus::Continue
-    }
-
-    fn encode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn encode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
     }
 }

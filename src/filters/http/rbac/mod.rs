@@ -18,10 +18,9 @@ use serde_json::{Map, Value};
 use self::engine::RoleBasedAccessControlEngineImpl;
 use self::message::{Rbac, RbacPerRoute, Rules};
 use super::{
-    FilterDataStatus, FilterFactory, FilterFactoryCb, FilterHeadersStatus, FilterTrailersStatus,
-    HttpFilterConfig, NamedHttpFilterConfigFactory, StreamDecoderFilter, StreamDecoderFilterCallbacks,
+    FilterFactory, FilterFactoryCb, FilterHeadersStatus, HttpFilterConfig, NamedHttpFilterConfigFactory,
+    StreamDecoderFilter, StreamDecoderFilterCallbacks,
 };
-use crate::buffer::Buffer;
 use crate::config::ConfigError;
 use crate::config::reader::FromMessage;
 use crate::filters::FactoryContext;
@@ -233,13 +232,5 @@ impl StreamDecoderFilter for RbacFilter {
         let details = format!("rbac_access_denied_matched_policy[{policy}]");
         callbacks.send_local_reply(403, "RBAC: access denied", None, details.into());
         FilterHeadersStatus::StopIteration
-    }
-
-    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
     }
 }

@@ -29,8 +29,8 @@ use crate::event::{Dispatcher, RunType};
 use crate::filters::LINKED;
 use crate::filters::http::manager::{FilterManager, FilterManagerCallbacks};
 use crate::filters::http::{
-    FilterChainFactoryCallbacks, FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus,
-    StreamDecoderFilter, StreamDecoderFilterCallbacks, StreamEncoderFilter, StreamEncoderFilterCallbacks,
+    FilterChainFactoryCallbacks, FilterHeadersStatus, StreamDecoderFilter, StreamDecoderFilterCallbacks,
+    StreamEncoderFilter,
 };
 use crate::filters::network::http_connection_manager::HttpConnectionManager;
 use crate::http::{
@@ -252,30 +252,12 @@ impl StreamDecoderFilter for Front {
     fn decode_headers(&self, _headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
         FilterHeadersStatus::Continue
     }
-
-    fn decode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn decode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
-    }
 }
 
 impl StreamEncoderFilter for Front {
-    fn set_encoder_filter_callbacks(&self, _callbacks: StreamEncoderFilterCallbacks) {}
-
     fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
         headers.borrow_mut().set(HeaderId::Via, b"front");
         FilterHeadersStatus::Continue
-    }
-
-    fn encode_data(&self, _data: &mut Buffer, _end_stream: bool) -> FilterDataStatus {
-        FilterDataStatus::Continue
-    }
-
-    fn encode_trailers(&self, _trailers: &HeaderMapPtr) -> FilterTrailersStatus {
-        FilterTrailersStatus::Continue
     }
 }
 
