@@ -76,7 +76,7 @@ const PLAIN: Stream = Stream(Some(200), 5, &[], &[]);
 fn takes(filter: &FilterPtr, stream: &Stream) -> bool {
     let info = StreamInfoImpl::new();
     info.response_code.set(stream.0);
-    info.request_complete.set(Some(info.start_time_monotonic() + Duration::from_millis(stream.1)));
+    info.request_complete.set(Some(info.start_time_monotonic().after(Duration::from_millis(stream.1))));
     stream.2.iter().for_each(|flag| info.set_response_flag(*flag));
     let mut headers = HeaderMap::new();
     stream.3.iter().for_each(|(name, value)| headers.add(name, value.as_bytes()));

@@ -4,7 +4,7 @@
 //! `http_specific_formatter.cc`.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::command_parser::{Command, FormatterProvider, Written};
 use super::context::Context;
@@ -14,6 +14,7 @@ use super::request_operator::RequestOperator;
 use super::ssl_operator::{self, SslText};
 use super::state_operator::StateOperator;
 use crate::common::UtcTime;
+use crate::event::Moment;
 use crate::http::{HeaderId, Protocol};
 use crate::network::Address;
 use crate::stream_info::{ResponseFlag, Route, StreamInfoImpl};
@@ -354,9 +355,9 @@ fn write_milliseconds(line: &mut Vec<u8>, duration: Duration) -> Written {
     write_number(line, duration.as_millis() as u64)
 }
 
-fn write_time(line: &mut Vec<u8>, from: Option<Instant>, to: Option<Instant>) -> Written {
+fn write_time(line: &mut Vec<u8>, from: Option<Moment>, to: Option<Moment>) -> Written {
     match (from, to) {
-        (Some(from), Some(to)) => write_milliseconds(line, to.saturating_duration_since(from)),
+        (Some(from), Some(to)) => write_milliseconds(line, to.since(from)),
         _ => Written::Nothing,
     }
 }

@@ -4,11 +4,10 @@
 //! Mirrors the classes of Envoy 1.40's `source/common/formatter/http_specific_formatter.cc`, and `CommonDurationFormatter`
 //! of `source/common/formatter/stream_info_formatter.cc`.
 
-use std::time::Instant;
-
 use super::command_parser::{Command, Written};
 use super::context::Context;
 use super::operator::write_number;
+use crate::event::Moment;
 use crate::http::{HeaderId, HeaderMap, utility};
 use crate::stream_info::StreamInfoImpl;
 
@@ -26,7 +25,7 @@ pub(super) enum RequestOperator {
     /// `%ENVIRONMENT(...)%`
     Environment(Box<[u8]>),
     /// `%COMMON_DURATION(...)%`
-    Duration { from: Moment, to: Moment, unit: u128 },
+    Duration { from: TimePoint, to: TimePoint, unit: u128 },
     /// `%GRPC_STATUS(...)%`
     GrpcStatus(GrpcStatusForm),
     /// `%REQUEST_HEADERS_BYTES%` and its like.
@@ -50,9 +49,9 @@ pub(super) enum GrpcStatusForm {
 }
 
 /// A moment of a stream; `None` for one that nothing sets.
-type Moment = Option<Noted>;
+type TimePoint = Option<Noted>;
 
-type Noted = fn(&StreamInfoImpl) -> Option<Instant>;
+type Noted = fn(&StreamInfoImpl) -> Option<Moment>;
 
 /// The moments that have names.
 const MOMENTS: [(&str, Noted); 8] = [
@@ -137,9 +136,9 @@ impl RequestOperator {
             }
             RequestOperator::Environment(value) => write_up_to(line, Some(value), None),
             RequestOperator::Duration { from, to, unit } => {
-                let at = |moment: &Moment| moment.and_then(|moment| moment(context.stream_info));
-                match at(from).zip(at(to)).and_then(|(from, to)| to.checked_duration_since(from)) {
-                    Some(time) => write_number(line, (time.as_nanos() / unit) as u64),
+                let at = |moment: &TimePoint| moment.and_then(|moment| moment(context.stream_info));
+                match at(from).zip(at(to)).filter(|(from, to)| from <= to) {
+                    Some((from, to)) => write_number(line, (to.since(from).as_nanos() / unit) as u64),
                     None => Written::Nothing,
                 }
             }

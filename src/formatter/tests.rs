@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
@@ -10,6 +10,7 @@ use super::*;
 use crate::common::Local;
 use crate::config::access_log::AccessLogType;
 use crate::config::endpoint::HealthStatus;
+use crate::event::Moment;
 use crate::http::{HeaderMap, Protocol};
 use crate::network::{Address, ConnectionInfoProvider, SslConnectionInfo};
 use crate::stream_info::{Object, ResponseFlag, Route, StreamInfoImpl};
@@ -86,8 +87,8 @@ fn headers(fields: &[(&str, &str)]) -> Option<HeaderMap> {
     Some(map)
 }
 
-fn after_start(info: &StreamInfoImpl, milliseconds: u64) -> Option<Instant> {
-    Some(info.start_time_monotonic() + Duration::from_millis(milliseconds))
+fn after_start(info: &StreamInfoImpl, milliseconds: u64) -> Option<Moment> {
+    Some(info.start_time_monotonic().after(Duration::from_millis(milliseconds)))
 }
 
 /// What is known of every stream whose head could be read.

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
     ClientConnection, CodecCallbacks, CodecError, HeaderMapPtr, Protocol, StreamCallbacks, StreamDecoder,
@@ -14,7 +14,7 @@ use super::{
 use crate::buffer::Buffer;
 use crate::common::linked_list::{Arena, NodeKey, Only};
 use crate::envoy_conn_log;
-use crate::event::{self, Timeout, TimeoutCallbacks};
+use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
 use crate::network::{
     ClientConnectionImpl, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl,
     FilterStatus, ReadFilter, ReadFilterCallbacks,
@@ -40,7 +40,7 @@ pub struct CodecClient {
     idle_timeout: Option<Duration>,
     /// Left alone while requests come and go: when it ends it looks how long there was none.
     idle_timer: Timeout,
-    idle_since: Cell<Instant>,
+    idle_since: Cell<Moment>,
     /// The newest at the front.
     active_requests: Arena<ActiveRequest, Only>,
     connected: Cell<bool>,
@@ -186,7 +186,7 @@ impl CodecClient {
 
     fn on_idle_timer(&self) {
         let Some(timeout) = self.idle_timeout.filter(|_| self.num_active_requests() == 0) else { return };
-        let left = timeout.saturating_sub(event::now().duration_since(self.idle_since.get()));
+        let left = timeout.saturating_sub(self.idle_since.get().elapsed());
         // The loop's timers have a resolution of a millisecond.
         if left > Duration::from_millis(1) {
             self.idle_timer.enable_alone(self.connection.dispatcher(), self.weak.clone(), 0, left);

@@ -109,6 +109,7 @@ impl HeaderMap {
     }
 
     /// Wraps the map for sharing.
+    #[inline(always)]
     pub fn shared(self) -> HeaderMapPtr {
         Rc::new(RefCell::new(self))
     }
@@ -299,7 +300,10 @@ impl HeaderMap {
 
     /// Replaces the value with a number.
     pub fn set_int(&mut self, id: HeaderId, value: u64) {
-        self.set(id, itoa::Buffer::new().format(value).as_bytes());
+        match value {
+            0..10 => self.set(id, &[b'0' + value as u8]),
+            _ => self.set(id, itoa::Buffer::new().format(value).as_bytes()),
+        }
     }
 
     /// Appends to the value behind `delimiter`, or adds the field; unless it does not fit.

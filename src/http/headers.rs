@@ -3,6 +3,8 @@
 //! Mirrors Envoy's inline ("O(1)") headers of `include/envoy/http/header_map.h` and the names of
 //! `source/common/http/headers.h`.
 
+use std::ops::RangeInclusive;
+
 use crate::buffer::Writer;
 
 /// How values of one name given twice are kept.
@@ -101,29 +103,41 @@ known_headers! {
     EnvoyExpectedRequestTimeoutMs "x-envoy-expected-rq-timeout-ms" Comma,
     EnvoyExternalAddress "x-envoy-external-address" Comma,
     EnvoyForceTrace "x-envoy-force-trace" Comma,
-    EnvoyHedgeOnPerTryTimeout "x-envoy-hedge-on-per-try-timeout" Comma,
     EnvoyImmediateHealthCheckFail "x-envoy-immediate-health-check-fail" Comma,
     EnvoyInternalRequest "x-envoy-internal" Comma,
     EnvoyIpTags "x-envoy-ip-tags" Comma,
-    EnvoyMaxRetries "x-envoy-max-retries" Comma,
     EnvoyOriginalHost "x-envoy-original-host" Comma,
     EnvoyOriginalPath "x-envoy-original-path" Comma,
     EnvoyOriginalUrl "x-envoy-original-url" Comma,
     EnvoyOverloaded "x-envoy-overloaded" Separate,
     EnvoyRateLimited "x-envoy-ratelimited" Comma,
+    EnvoyUpstreamCanary "x-envoy-upstream-canary" Comma,
+    EnvoyUpstreamHealthCheckedCluster "x-envoy-upstream-healthchecked-cluster" Comma,
+    EnvoyUpstreamServiceTime "x-envoy-upstream-service-time" Comma,
+    EnvoyUpstreamStreamDurationMs "x-envoy-upstream-stream-duration-ms" Comma,
+    EnvoyHedgeOnPerTryTimeout "x-envoy-hedge-on-per-try-timeout" Comma,
+    EnvoyMaxRetries "x-envoy-max-retries" Comma,
     EnvoyRetriableHeaderNames "x-envoy-retriable-header-names" Comma,
     EnvoyRetriableStatusCodes "x-envoy-retriable-status-codes" Comma,
     EnvoyRetryGrpcOn "x-envoy-retry-grpc-on" Comma,
     EnvoyRetryOn "x-envoy-retry-on" Comma,
     EnvoyUpstreamAltStatName "x-envoy-upstream-alt-stat-name" Comma,
-    EnvoyUpstreamCanary "x-envoy-upstream-canary" Comma,
-    EnvoyUpstreamHealthCheckedCluster "x-envoy-upstream-healthchecked-cluster" Comma,
     EnvoyUpstreamRequestPerTryTimeoutMs "x-envoy-upstream-rq-per-try-timeout-ms" Comma,
     EnvoyUpstreamRequestTimeoutAltResponse "x-envoy-upstream-rq-timeout-alt-response" Comma,
     EnvoyUpstreamRequestTimeoutMs "x-envoy-upstream-rq-timeout-ms" Comma,
-    EnvoyUpstreamServiceTime "x-envoy-upstream-service-time" Comma,
-    EnvoyUpstreamStreamDurationMs "x-envoy-upstream-stream-duration-ms" Comma,
 }
+
+/// Where all that a request tells the router, and the upstream is not to see, is among the known names.
+pub const ROUTER_FIELDS: RangeInclusive<HeaderId> =
+    HeaderId::EnvoyHedgeOnPerTryTimeout..=HeaderId::EnvoyUpstreamRequestTimeoutMs;
+
+/// As much of it as is about tries.
+pub const RETRY_FIELDS: RangeInclusive<HeaderId> =
+    HeaderId::EnvoyHedgeOnPerTryTimeout..=HeaderId::EnvoyRetryOn;
+
+/// All names that begin with `x-envoy-`.
+pub const ENVOY_FIELDS: RangeInclusive<HeaderId> =
+    HeaderId::EnvoyAttemptCount..=HeaderId::EnvoyUpstreamRequestTimeoutMs;
 
 /// The number of known names.
 pub(super) const COUNT: usize = KNOWN.len();
@@ -282,6 +296,15 @@ mod tests {
             let mut field = Buffer::new();
             field.write_with(name.len() + 2, |out| id.begin_field(out));
             assert_eq!(field.to_vec(), format!("{name}: ").into_bytes());
+        }
+        let ranges = [
+            ("x-envoy-", ENVOY_FIELDS),
+            ("x-envoy-retr", RETRY_FIELDS),
+            ("x-envoy-upstream-rq-", ROUTER_FIELDS),
+        ];
+        for (begin, range) in ranges {
+            let is_in = |id: HeaderId| (*range.start() as u8..=*range.end() as u8).contains(&(id as u8));
+            assert!(KNOWN.iter().all(|(id, name, _)| !name.starts_with(begin) || is_in(*id)), "{begin}");
         }
         assert_eq!(HeaderId::find(b"x-unknown"), None);
         assert_eq!(HeaderId::find(b""), None);

@@ -28,4 +28,4 @@ pub use date_provider::DateProvider;
 use header_map::HeadFields;
 pub use header_map::{HeaderMap, HeaderMapFull, HeaderMapPtr};
 pub use header_name::HeaderName;
-pub use headers::HeaderId;
+pub use headers::{ENVOY_FIELDS, HeaderId, RETRY_FIELDS, ROUTER_FIELDS};

@@ -24,9 +24,9 @@ use crate::stats::Scope;
 #[derive(Debug)]
 pub struct ConfigImpl {
     name: String,
-    virtual_hosts: Vec<VirtualHostImpl>,
+    virtual_hosts: Vec<Arc<VirtualHostImpl>>,
     /// What the virtual hosts have for clients that have to use TLS.
-    ssl_redirect: RouteImpl,
+    ssl_redirect: Arc<RouteImpl>,
     ignore_port: bool,
     /// The header that names the domain in place of the host.
     vhost_header: Option<HeaderName>,
@@ -90,7 +90,7 @@ impl Default for ConfigImpl {
         ConfigImpl {
             name: String::new(),
             virtual_hosts: Vec::new(),
-            ssl_redirect: RouteImpl::ssl_redirect(),
+            ssl_redirect: Arc::new(RouteImpl::ssl_redirect()),
             ignore_port: false,
             vhost_header: None,
             internal_only_headers: Box::default(),
@@ -136,17 +136,12 @@ impl ConfigImpl {
             ShadowPolicy::list(&config.request_mirror_policies, &here.shadow_policies, here.runtime())?;
         for (i, host) in config.virtual_hosts.iter().enumerate() {
             let built = VirtualHostImpl::new(host, &here);
-            table.virtual_hosts.push(built.map_err(|e| e.within(&format!("virtual_hosts[{i}]")))?);
+            table.virtual_hosts.push(Arc::new(built.map_err(|e| e.within(&format!("virtual_hosts[{i}]")))?));
             for domain in &host.domains {
                 table.add_domain(domain.to_ascii_lowercase().as_bytes(), i);
             }
         }
         Ok(table)
-    }
-
-    /// A table of one virtual host, which is found by nobody.
-    pub(super) fn of_virtual_host(host: VirtualHostImpl) -> Self {
-        ConfigImpl { virtual_hosts: vec![host], ..ConfigImpl::default() }
     }
 
     fn add_domain(&mut self, domain: &[u8], index: usize) {
@@ -173,16 +168,16 @@ impl ConfigImpl {
     }
 
     /// The virtual hosts, in the order of the configuration.
-    pub fn virtual_hosts(&self) -> &[VirtualHostImpl] {
+    pub fn virtual_hosts(&self) -> &[Arc<VirtualHostImpl>] {
         &self.virtual_hosts
     }
 
     /// Whether streams of some of its routes are made without some filters.
     pub(super) fn disables_filters(&self) -> bool {
-        self.virtual_hosts.iter().flat_map(|host| host.routes()).any(RouteImpl::disables_filters)
+        self.virtual_hosts.iter().flat_map(|host| host.routes()).any(|route| route.disables_filters())
     }
 
-    pub(super) fn ssl_redirect(&self) -> &RouteImpl {
+    pub(super) fn ssl_redirect(&self) -> &Arc<RouteImpl> {
         &self.ssl_redirect
     }
 

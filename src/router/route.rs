@@ -72,6 +72,8 @@ pub struct RouteEntry {
     pub cluster_not_found_response_code: u16,
     /// The time for the whole response once the request is complete; zero is none.
     pub timeout: Duration,
+    /// It, in milliseconds, as upstreams are told; `None` for none.
+    pub expected_timeout: Option<Box<str>>,
     /// How long a stream may last.
     pub max_stream_duration: Option<Box<MaxStreamDuration>>,
     /// How long requests of gRPC may wait.
@@ -109,6 +111,7 @@ impl RouteEntry {
             internal_redirect_policy: None,
             cluster_not_found_response_code: 503,
             timeout,
+            expected_timeout: expected_timeout(timeout),
             max_stream_duration: None,
             grpc_timeout: None,
             idle_timeout: None,
@@ -165,6 +168,11 @@ impl RouteEntry {
     pub fn append_x_forwarded_host(&self) -> bool {
         self.append_x_forwarded_host
     }
+}
+
+/// Less than a millisecond would say that there is no limit.
+fn expected_timeout(timeout: Duration) -> Option<Box<str>> {
+    (!timeout.is_zero()).then(|| timeout.as_millis().max(1).to_string().into())
 }
 
 impl RouteImpl {
@@ -225,6 +233,7 @@ impl RouteImpl {
                 append_x_forwarded_host: route.append_x_forwarded_host,
                 cluster_not_found_response_code: route.cluster_not_found_response_code,
                 timeout: route.timeout,
+                expected_timeout: expected_timeout(route.timeout),
                 max_stream_duration: route.max_stream_duration.clone().map(Box::new),
                 grpc_timeout: (route.max_grpc_timeout).map(|max| {
                     Box::new(GrpcTimeout { max, offset: route.grpc_timeout_offset.unwrap_or_default() })

@@ -39,7 +39,7 @@ struct Taken {
 impl RouteTable {
     /// A handle for the calling worker.
     pub fn new(config: Arc<ConfigImpl>) -> Self {
-        let none = |host: &VirtualHostImpl| Taken {
+        let none = |host: &Arc<VirtualHostImpl>| Taken {
             routes: host.routes().iter().map(|_| OnceCell::new()).collect(),
             ssl_redirect: OnceCell::new(),
         };
@@ -63,13 +63,14 @@ impl RouteTable {
         let config = &self.0.config;
         let (virtual_host, found) = config.find_route(request)?;
         let taken = &self.0.taken[virtual_host];
-        let make = |place| Rc::new(Route::new(config, virtual_host, place));
+        let host = &config.virtual_hosts()[virtual_host];
+        let make = |route: &Arc<RouteImpl>| Rc::new(Route::new(host, route));
         Some(match found {
             Found::Route(place) => {
-                let route = taken.routes[place].get_or_init(|| make(Some(place)));
+                let route = taken.routes[place].get_or_init(|| make(&host.routes()[place]));
                 route.cluster_entry(request).unwrap_or_else(|| route.clone())
             }
-            Found::SslRedirect => taken.ssl_redirect.get_or_init(|| make(None)).clone(),
+            Found::SslRedirect => taken.ssl_redirect.get_or_init(|| make(config.ssl_redirect())).clone(),
         })
     }
 }
@@ -77,12 +78,10 @@ impl RouteTable {
 /// A route that a stream has, for as long as it wants.
 pub type RouteConstSharedPtr = Rc<Route>;
 
-/// A route, with the table that it is in. Where it leads to one of several clusters this is the route to one of them.
+/// A route, with the virtual host that it is of. Where it leads to one of several clusters this is the route to one of them.
 pub struct Route {
-    config: Arc<ConfigImpl>,
-    virtual_host: u32,
-    /// `None` for the one that sends clients to TLS.
-    route: Option<u32>,
+    virtual_host: Arc<VirtualHostImpl>,
+    route: Arc<RouteImpl>,
     weighted: Option<u32>,
     /// The cluster's name as the request had it.
     named: Option<ClusterName>,
@@ -93,15 +92,14 @@ pub struct Route {
 impl Route {
     /// The route of a request of the proxy's own.
     pub fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
-        let host = VirtualHostImpl::of_route(RouteImpl::to_cluster(name, timeout));
-        Route::new(&Arc::new(ConfigImpl::of_virtual_host(host)), 0, Some(0))
+        let host = Arc::new(VirtualHostImpl::of_route(RouteImpl::to_cluster(name, timeout)));
+        Route::new(&host, &host.routes()[0])
     }
 
-    fn new(config: &Arc<ConfigImpl>, virtual_host: usize, route: Option<usize>) -> Self {
+    fn new(virtual_host: &Arc<VirtualHostImpl>, route: &Arc<RouteImpl>) -> Self {
         Route {
-            config: config.clone(),
-            virtual_host: virtual_host as u32,
-            route: route.map(|place| place as u32),
+            virtual_host: virtual_host.clone(),
+            route: route.clone(),
             weighted: None,
             named: None,
             entries: OnceCell::new(),
@@ -123,25 +121,25 @@ impl Route {
         }
         let none = || (0..cluster.num_weighted()).map(|_| OnceCell::new()).collect();
         let entry = self.entries.get_or_init(none)[picked].get_or_init(|| {
-            let route =
-                Route::new(&self.config, self.virtual_host as usize, self.route.map(|place| place as usize));
-            Rc::new(Route { weighted: Some(picked as u32), ..route })
+            Rc::new(Route { weighted: Some(picked as u32), ..Route::new(&self.virtual_host, &self.route) })
         });
         Some(entry.clone())
     }
 
     /// The route of this one request, which names its cluster.
     fn named_by(&self, headers: &HeaderMap, weighted: Option<usize>) -> Self {
-        let route =
-            Route::new(&self.config, self.virtual_host as usize, self.route.map(|place| place as usize));
         let named = self.route_entry().map(|entry| entry.cluster.named_by(weighted, headers));
-        Route { weighted: weighted.map(|index| index as u32), named, ..route }
+        Route {
+            weighted: weighted.map(|index| index as u32),
+            named,
+            ..Route::new(&self.virtual_host, &self.route)
+        }
     }
 
     /// The virtual host that the route is of.
     #[inline]
     pub fn virtual_host(&self) -> &VirtualHostImpl {
-        &self.config.virtual_hosts()[self.virtual_host as usize]
+        &self.virtual_host
     }
 
     fn weighted(&self) -> Option<&WeightedCluster> {
@@ -217,10 +215,7 @@ impl Deref for Route {
 
     #[inline]
     fn deref(&self) -> &RouteImpl {
-        match self.route {
-            Some(place) => &self.virtual_host().routes()[place as usize],
-            None => self.config.ssl_redirect(),
-        }
+        &self.route
     }
 }
 

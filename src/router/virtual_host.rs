@@ -21,7 +21,7 @@ use crate::http::HeaderId;
 #[derive(Debug)]
 pub struct VirtualHostImpl {
     name: String,
-    routes: Vec<RouteImpl>,
+    routes: Vec<Arc<RouteImpl>>,
     index: Option<PathIndex>,
     require_tls: TlsRequirementType,
     include_request_attempt_count: bool,
@@ -64,10 +64,15 @@ impl VirtualHostImpl {
         here.host_scope = scope.as_ref();
         let route =
             |(i, route)| RouteImpl::new(route, &here).map_err(|error| error.within(&format!("routes[{i}]")));
-        let routes: Vec<_> = config.routes.iter().enumerate().map(route).collect::<Result<_, _>>()?;
+        let routes: Vec<_> = config
+            .routes
+            .iter()
+            .enumerate()
+            .map(|each| route(each).map(Arc::new))
+            .collect::<Result<_, _>>()?;
         Ok(VirtualHostImpl {
             name: config.name.clone(),
-            index: PathIndex::new(routes.iter().map(RouteImpl::route_match)),
+            index: PathIndex::new(routes.iter().map(|route: &Arc<RouteImpl>| route.route_match())),
             routes,
             require_tls: config.require_tls,
             include_request_attempt_count: config.include_request_attempt_count,
@@ -84,7 +89,7 @@ impl VirtualHostImpl {
     pub(super) fn of_route(route: RouteImpl) -> Self {
         VirtualHostImpl {
             name: String::new(),
-            routes: vec![route],
+            routes: vec![Arc::new(route)],
             index: None,
             require_tls: TlsRequirementType::None,
             include_request_attempt_count: false,
@@ -103,7 +108,7 @@ impl VirtualHostImpl {
     }
 
     /// Its routes, in order.
-    pub fn routes(&self) -> &[RouteImpl] {
+    pub fn routes(&self) -> &[Arc<RouteImpl>] {
         &self.routes
     }
 

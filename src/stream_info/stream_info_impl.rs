@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use super::{FilterState, ResponseFlag, Route};
 use crate::common::Local;
-use crate::event;
+use crate::event::{self, Moment};
 use crate::http::Protocol;
 use crate::network::{Address, ConnectionInfoProvider, SslConnectionInfo};
 use crate::upstream::{ClusterInfoImpl, WorkerHost};
@@ -29,7 +29,7 @@ type Metadata = BTreeMap<String, serde_json::Map<String, Value>>;
 /// reading may serve several of them.
 pub struct StreamInfoImpl {
     start_time: SystemTime,
-    start_time_monotonic: Instant,
+    start_time_monotonic: Moment,
     /// The protocol of the request.
     pub protocol: Cell<Option<Protocol>>,
     /// The status sent downstream.
@@ -39,21 +39,21 @@ pub struct StreamInfoImpl {
     bytes_received: Cell<u64>,
     bytes_sent: Cell<u64>,
     /// The end of the request came in.
-    pub last_downstream_rx_byte_received: Cell<Option<Instant>>,
+    pub last_downstream_rx_byte_received: Cell<Option<Moment>>,
     /// The head of the request went to the upstream.
-    pub first_upstream_tx_byte_sent: Cell<Option<Instant>>,
+    pub first_upstream_tx_byte_sent: Cell<Option<Moment>>,
     /// The end of the request went to the upstream.
-    pub last_upstream_tx_byte_sent: Cell<Option<Instant>>,
+    pub last_upstream_tx_byte_sent: Cell<Option<Moment>>,
     /// The head of the response came from the upstream.
-    pub first_upstream_rx_byte_received: Cell<Option<Instant>>,
+    pub first_upstream_rx_byte_received: Cell<Option<Moment>>,
     /// The end of the response came from the upstream.
-    pub last_upstream_rx_byte_received: Cell<Option<Instant>>,
+    pub last_upstream_rx_byte_received: Cell<Option<Moment>>,
     /// The head of the response went out.
-    pub first_downstream_tx_byte_sent: Cell<Option<Instant>>,
+    pub first_downstream_tx_byte_sent: Cell<Option<Moment>>,
     /// The end of the response went out.
-    pub last_downstream_tx_byte_sent: Cell<Option<Instant>>,
+    pub last_downstream_tx_byte_sent: Cell<Option<Moment>>,
     /// The stream ended.
-    pub request_complete: Cell<Option<Instant>>,
+    pub request_complete: Cell<Option<Moment>>,
     downstream_connection: OnceCell<Rc<ConnectionInfoProvider>>,
     downstream_remote_address: RefCell<Option<Address>>,
     upstream_host: RefCell<Option<Rc<WorkerHost>>>,
@@ -119,14 +119,14 @@ impl StreamInfoImpl {
     }
 
     /// When the stream started, by the monotonic clock.
-    pub fn start_time_monotonic(&self) -> Instant {
+    pub fn start_time_monotonic(&self) -> Moment {
         self.start_time_monotonic
     }
 
     /// How long the stream took; for one that has not ended, how long it has been going on.
     pub fn duration(&self) -> Duration {
-        let end = self.request_complete.get().unwrap_or_else(Instant::now);
-        end.saturating_duration_since(self.start_time_monotonic)
+        let end = self.request_complete.get().unwrap_or_else(Moment::exact);
+        end.since(self.start_time_monotonic)
     }
 
     /// Sets a flag; flags add up.
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn the_duration_ends_with_the_request() {
         let info = StreamInfoImpl::new();
-        let end = info.start_time_monotonic() + Duration::from_millis(7);
+        let end = info.start_time_monotonic().after(Duration::from_millis(7));
         info.request_complete.set(Some(end));
         assert_eq!(info.duration(), Duration::from_millis(7));
     }

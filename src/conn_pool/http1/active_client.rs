@@ -3,14 +3,13 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
-use std::time::Instant;
 
 use super::pool::ConnPoolImpl;
 use crate::buffer::Buffer;
 use crate::common::linked_list::NodeKey;
 use crate::conn_pool::PoolFailureReason;
 use crate::envoy_conn_log;
-use crate::event::{Dispatcher, Timer};
+use crate::event::{Dispatcher, Moment, Timer};
 use crate::http::http1::{ClientConnectionImpl, HeadLimits};
 use crate::http::{
     CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Protocol, Stream, StreamCallbacks,
@@ -42,7 +41,7 @@ pub(super) struct ActiveClient {
     stream_wrapper: RefCell<Option<Rc<StreamWrapper>>>,
     /// Requests that the connection may still serve; 0 is no limit.
     remaining_requests: Cell<u64>,
-    start: Instant,
+    start: Moment,
 }
 
 impl ActiveClient {
@@ -51,7 +50,7 @@ impl ActiveClient {
         let base = &pool.base;
         let host = base.host.clone();
         let cluster = host.cluster();
-        pool.connect_start.set(Instant::now());
+        pool.connect_start.set(Moment::exact());
         let connection = host.create_connection(&base.dispatcher)?;
         let limits = HeadLimits {
             max_bytes: MAX_RESPONSE_HEADERS_BYTES,
@@ -84,7 +83,7 @@ impl ActiveClient {
                 draining: Cell::new(false),
                 stream_wrapper: RefCell::default(),
                 remaining_requests: Cell::new(cluster.max_requests_per_connection()),
-                start: Instant::now(),
+                start: Moment::exact(),
                 host: host.clone(),
             }
         });

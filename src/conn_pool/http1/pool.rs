@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
-use std::time::Instant;
 
 use Clients::{Busy, Ready};
 
@@ -12,7 +11,7 @@ use crate::conn_pool::base::{ConnPoolImplBase, Pool, Request};
 use crate::conn_pool::{
     Callbacks, Cancellable, DrainedCb, HttpInstance, IdleCb, Instance, PoolFailureReason,
 };
-use crate::event::{Dispatcher, Timer};
+use crate::event::{Dispatcher, Moment, Timer};
 use crate::http::{Protocol, StreamDecoder};
 use crate::network::ConnectionEvent;
 use crate::trace::{self, Ids, Stage, log_stage};
@@ -36,7 +35,7 @@ pub struct ConnPoolImpl {
     upstream_ready_timer: Timer,
     upstream_ready_enabled: Cell<bool>,
     /// One for the pool, as in Envoy: with several attempts under way all measure from the last start.
-    pub(super) connect_start: Cell<Instant>,
+    pub(super) connect_start: Cell<Moment>,
 }
 
 /// What a complete response leaves of its client. The numbers are for the recorder.
@@ -105,7 +104,7 @@ impl ConnPoolImpl {
                     }
                 }),
                 upstream_ready_enabled: Cell::new(false),
-                connect_start: Cell::new(Instant::now()),
+                connect_start: Cell::new(Moment::exact()),
             }
         })
     }

@@ -101,6 +101,7 @@ pub(super) struct State {
 
 impl FilterManager {
     /// A filter manager for the stream `host`, of which it is a part; the limit is that on data kept back, 0 is none.
+    #[inline(always)]
     pub fn new(
         host: Weak<dyn FilterManagerCallbacks>,
         dispatcher: &Rc<Dispatcher>,

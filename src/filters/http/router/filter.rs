@@ -7,7 +7,7 @@ mod retry;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::retry::Retries;
 use super::FilterConfig;
@@ -20,13 +20,13 @@ use crate::common::xxhash::xxh64;
 use crate::config::route::HashedCookie;
 use crate::conn_pool;
 use crate::envoy_stream_log;
-use crate::event::{self, Timeout, TimeoutCallbacks};
+use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
 use crate::filters::http::async_client::AsyncStreamImpl;
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
     StreamDecoderFilterCallbacks,
 };
-use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, codes, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, ROUTER_FIELDS, codes, utility};
 use crate::network::ConnectionImpl;
 use crate::router::{
     DirectResponseEntry, RequestCounting, RequestStats, RouteConstSharedPtr, RouteEntry, make_set_cookie,
@@ -72,7 +72,7 @@ pub struct Filter {
     /// The request begins anew, and nothing of the answer is left to come.
     redirects_complete_stream: Cell<bool>,
     response_timeout: Timeout,
-    downstream_request_complete_time: Cell<Option<Instant>>,
+    downstream_request_complete_time: Cell<Option<Moment>>,
     pub(super) downstream_end_stream: Cell<bool>,
     /// Some of a response has come, if only an informational head.
     downstream_response_started: Cell<bool>,
@@ -378,15 +378,22 @@ impl Filter {
     }
 
     fn prepare_headers(&self, headers: &mut HeaderMap, route: &RouteConstSharedPtr, entry: &RouteEntry) {
-        self.hedge_on_per_try_timeout.set(hedges_on_per_try_timeout(entry, headers));
+        // Most requests tell the router nothing, which is looked at once.
+        let told = headers.has_any(ROUTER_FIELDS);
+        let hedges = match told {
+            true => hedges_on_per_try_timeout(entry, headers),
+            false => entry.hedge_on_per_try_timeout(),
+        };
+        self.hedge_on_per_try_timeout.set(hedges);
         self.timeout.set(final_timeout(
             entry,
             headers,
-            self.hedge_on_per_try_timeout.get(),
+            told,
+            hedges,
             !self.config.suppress_envoy_headers,
             self.config.respect_expected_rq_timeout,
         ));
-        if headers.has(HeaderId::EnvoyUpstreamRequestTimeoutAltResponse) {
+        if told && headers.has(HeaderId::EnvoyUpstreamRequestTimeoutAltResponse) {
             self.timeout_response_code.set(204);
             headers.remove(HeaderId::EnvoyUpstreamRequestTimeoutAltResponse);
         }

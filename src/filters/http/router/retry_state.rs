@@ -12,21 +12,21 @@ use super::FilterConfig;
 use crate::common::Local;
 use crate::common::backoff_strategy::{JitteredBackOffStrategy, jittered_lower_bound_ms};
 use crate::event::{Dispatcher, Timeout, TimeoutCallbacks};
-use crate::http::{HeaderId, HeaderMap, HeaderName, StreamResetReason, codes};
+use crate::http::{HeaderId, HeaderMap, HeaderName, RETRY_FIELDS, StreamResetReason, codes};
 use crate::router::{RequestCounters, RequestCounting, RetryOn, RetryPolicyImpl, RouteEntry};
 use crate::stats::Counter;
 use crate::trace::{self, Ids, Stage};
 use crate::upstream::retry::RetryHostPredicate;
 use crate::upstream::{ClusterInfoImpl, HostImpl, ResourcePriority, WorkerHost};
 
-/// Request headers about tries, which are for the router alone.
+/// Request headers about tries, which are for the router alone: [`RETRY_FIELDS`].
 const RETRY_HEADERS: &[HeaderId] = &[
-    HeaderId::EnvoyRetryOn,
-    HeaderId::EnvoyRetryGrpcOn,
-    HeaderId::EnvoyMaxRetries,
     HeaderId::EnvoyHedgeOnPerTryTimeout,
+    HeaderId::EnvoyMaxRetries,
     HeaderId::EnvoyRetriableHeaderNames,
     HeaderId::EnvoyRetriableStatusCodes,
+    HeaderId::EnvoyRetryGrpcOn,
+    HeaderId::EnvoyRetryOn,
 ];
 
 /// How long the first pause is at most, where nobody says.
@@ -104,6 +104,10 @@ impl RetryStateImpl {
         ids: Ids,
     ) -> Option<Self> {
         let policy = entry.retry_policy();
+        let asks = headers.has_any(RETRY_FIELDS);
+        if policy.is_none() && !asks {
+            return None;
+        }
         let wanted = policy.is_some_and(|policy| !policy.retry_on.is_empty())
             || headers.has(HeaderId::EnvoyRetryOn)
             || headers.has(HeaderId::EnvoyRetryGrpcOn);
@@ -111,7 +115,9 @@ impl RetryStateImpl {
             let policy = policy.unwrap_or_else(|| RetryPolicyImpl::of_headers_alone());
             Self::new(config, policy, entry.priority, headers, cluster, dispatcher, ids)
         });
-        RETRY_HEADERS.iter().for_each(|&id| headers.remove(id));
+        if asks {
+            RETRY_HEADERS.iter().for_each(|&id| headers.remove(id));
+        }
         state
     }
 

@@ -18,11 +18,13 @@ pub(super) struct TimeoutData {
 }
 
 /// The route's timeouts, overridden by the request's headers, which are taken out: with `respect_expected`
-/// first of all by what a proxy in front expects. Tells the upstream what it has left unless
+/// first of all by what a proxy in front expects, and where the request has
+/// `told` the router something. Tells the upstream what it has left unless
 /// `insert_expected` is off.
 pub(super) fn final_timeout(
     entry: &RouteEntry,
     headers: &mut HeaderMap,
+    told: bool,
     hedges: bool,
     insert_expected: bool,
     respect_expected: bool,
@@ -42,16 +44,22 @@ pub(super) fn final_timeout(
     if respect_expected && headers.has(HeaderId::EnvoyExpectedRequestTimeoutMs) {
         timeout.global =
             milliseconds(headers, HeaderId::EnvoyExpectedRequestTimeoutMs).unwrap_or(route_timeout);
-    } else if let Some(global) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestTimeoutMs) {
+    } else if told && let Some(global) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestTimeoutMs) {
         timeout.global = global;
     }
-    if let Some(per_try) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestPerTryTimeoutMs) {
+    if told && let Some(per_try) = take_milliseconds(headers, HeaderId::EnvoyUpstreamRequestPerTryTimeoutMs) {
         timeout.per_try = per_try;
     }
     if timeout.per_try >= timeout.global && !timeout.global.is_zero() {
         timeout.per_try = Duration::ZERO;
     }
-    set_timeout_headers(Duration::ZERO, &timeout, hedges, headers, insert_expected);
+    let is_usual = timeout.global == entry.timeout && timeout.per_try.is_zero() && !timeout.is_told_grpc;
+    match &entry.expected_timeout {
+        Some(text) if is_usual && insert_expected => {
+            headers.set(HeaderId::EnvoyExpectedRequestTimeoutMs, text.as_bytes());
+        }
+        _ => set_timeout_headers(Duration::ZERO, &timeout, hedges, headers, insert_expected),
+    }
     timeout
 }
 
@@ -108,7 +116,7 @@ mod tests {
         for (name, value) in fields {
             headers.add(name, value.as_bytes());
         }
-        let data = final_timeout(&entry(Duration::from_secs(15)), &mut headers, false, true, false);
+        let data = final_timeout(&entry(Duration::from_secs(15)), &mut headers, true, false, true, false);
         assert!(!headers.has(HeaderId::EnvoyUpstreamRequestTimeoutMs));
         let expected = headers.get_str(HeaderId::EnvoyExpectedRequestTimeoutMs).map(str::to_string);
         (data.global.as_millis() as u64, data.per_try.as_millis() as u64, expected)
@@ -119,7 +127,7 @@ mod tests {
         let timeouts = |fields: &[(&str, &str)]| {
             let mut headers = HeaderMap::new();
             fields.iter().for_each(|(name, value)| headers.add(name, value.as_bytes()));
-            let data = final_timeout(&entry(Duration::from_secs(15)), &mut headers, false, true, true);
+            let data = final_timeout(&entry(Duration::from_secs(15)), &mut headers, true, false, true, true);
             data.global.as_millis()
         };
         let (global, expected) = ("x-envoy-upstream-rq-timeout-ms", "x-envoy-expected-rq-timeout-ms");
@@ -131,7 +139,8 @@ mod tests {
     #[test]
     fn less_than_a_millisecond_is_not_told_as_no_limit() {
         let mut headers = HeaderMap::new();
-        let timeout = final_timeout(&entry(Duration::from_micros(900)), &mut headers, false, true, false);
+        let timeout =
+            final_timeout(&entry(Duration::from_micros(900)), &mut headers, true, false, true, false);
         assert_eq!(timeout.global, Duration::from_micros(900));
         assert_eq!(headers.get_str(HeaderId::EnvoyExpectedRequestTimeoutMs), Some("1"));
     }

@@ -4,14 +4,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::Instant;
 
 use super::filter::Filter;
 use super::tunnel;
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::conn_pool::{Callbacks, Cancellable, HttpInstance, PoolFailureReason};
 use crate::envoy_stream_log;
-use crate::event::{self, Timeout, TimeoutCallbacks};
+use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
 use crate::filters::http::DownstreamWatermarkCallbacks;
 use crate::http::{HeaderId, HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason};
 use crate::stream_info::StreamInfoImpl;
@@ -50,10 +49,10 @@ pub(super) struct UpstreamRequest {
     /// The times of the try begin when the request is complete.
     awaiting_request_complete: Cell<bool>,
     deferred_reset_reason: Cell<Option<StreamResetReason>>,
-    first_tx: Cell<Option<Instant>>,
-    last_tx: Cell<Option<Instant>>,
-    first_rx: Cell<Option<Instant>>,
-    last_rx: Cell<Option<Instant>>,
+    first_tx: Cell<Option<Moment>>,
+    last_tx: Cell<Option<Moment>>,
+    first_rx: Cell<Option<Moment>>,
+    last_rx: Cell<Option<Moment>>,
 }
 
 impl UpstreamRequest {

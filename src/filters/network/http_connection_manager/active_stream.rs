@@ -9,7 +9,7 @@ mod response;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::config::WorkerConfig;
 use super::conn_manager::ConnectionManagerImpl;
@@ -17,7 +17,7 @@ use crate::access_log::LogContext;
 use crate::buffer::Buffer;
 use crate::config::access_log::AccessLogType;
 use crate::envoy_stream_log;
-use crate::event::{self, Timeout, TimeoutCallbacks};
+use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
 use crate::filters::http::manager::FilterManager;
 use crate::http::{
     HeaderMap, HeaderMapPtr, RequestDecoder, StreamCallbacks, StreamDecoder, StreamEncoder,
@@ -57,7 +57,7 @@ pub struct ActiveStream {
     /// The connection's timer is for this stream, too.
     is_watched: Cell<bool>,
     idle_timeout: Cell<Duration>,
-    last_activity: Cell<Instant>,
+    last_activity: Cell<Moment>,
     request_timer: Timeout,
     request_header_timer: Timeout,
     max_duration_timer: Timeout,
@@ -96,6 +96,7 @@ pub(super) struct RequestTraits {
 }
 
 impl ActiveStream {
+    #[inline(always)]
     pub(super) fn new(
         manager: &Weak<ConnectionManagerImpl>,
         parent: &ConnectionManagerImpl,
@@ -303,8 +304,7 @@ impl ActiveStream {
 
     /// Answers in place of a stream that was idle for too long; else says for how long it may yet be.
     pub(super) fn end_if_idle(&self) -> Option<Duration> {
-        let left =
-            self.idle_timeout.get().saturating_sub(event::now().duration_since(self.last_activity.get()));
+        let left = self.idle_timeout.get().saturating_sub(self.last_activity.get().elapsed());
         // The loop's timers have a resolution of a millisecond.
         if left > Duration::from_millis(1) {
             return Some(left);

@@ -4,13 +4,11 @@
 //! 1.1, with what 1.40 changed on the wire: fields that Connection names are removed, TE keeps
 //! only `trailers`, and addresses are internal only where the configuration says so.
 
-use std::ops::RangeInclusive;
-
 use super::active_stream::RequestTraits;
 use super::config::ConnectionManagerConfig;
 use super::message::PathWithEscapedSlashesAction;
 use super::original_ip_detection::{Detected, last_address_from_xff};
-use crate::http::{HeaderId, HeaderMap, path_utility, url, utility};
+use crate::http::{ENVOY_FIELDS, HeaderId, HeaderMap, path_utility, url, utility};
 use crate::network::{Address, ConnectionImpl};
 use crate::stream_info::StreamInfoImpl;
 
@@ -39,10 +37,6 @@ const EDGE_REMOVED: &[HeaderId] = &[
     HeaderId::EnvoyDownstreamServiceNode,
     HeaderId::EnvoyOriginalPath,
 ];
-
-/// Where the names of both lists are among those that are known, and of [`HeaderId::EnvoyInternalRequest`].
-const ENVOY_FIELDS: RangeInclusive<HeaderId> =
-    HeaderId::EnvoyAttemptCount..=HeaderId::EnvoyUpstreamStreamDurationMs;
 
 const FORWARDED_PORT: &str = "x-forwarded-port";
 

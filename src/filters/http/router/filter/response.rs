@@ -207,7 +207,7 @@ impl Filter {
             if let Some(complete) = self.downstream_request_complete_time.get()
                 && !self.config.suppress_envoy_headers
             {
-                let elapsed = event::now().duration_since(complete).as_millis() as u64;
+                let elapsed = event::now().milliseconds_since(complete);
                 headers.set_int(HeaderId::EnvoyUpstreamServiceTime, elapsed);
             }
             self.canary.set(is_canary(&headers, host));
@@ -337,7 +337,7 @@ impl Filter {
             && let Some(complete) = self.downstream_request_complete_time.get()
             && let Some(cluster) = self.cluster()
         {
-            let elapsed = event::now().duration_since(complete).as_millis() as u64;
+            let elapsed = event::now().milliseconds_since(complete);
             let origin = self.origin(host, self.canary.get());
             cluster.code_stats().charge_timing(elapsed, &origin);
             if let Some(name) = self.alternative_name.get() {

@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 
 use super::{Filter, RETRY};
 use crate::buffer::Buffer;
-use crate::event::{self, TimeoutCallbacks};
+use crate::event::{Moment, TimeoutCallbacks};
 use crate::filters::http::router::retry_state::{RetryDecision, RetryStateImpl, RetryStatus};
 use crate::filters::http::router::timeout::set_timeout_headers;
 use crate::filters::http::router::upstream_request::UpstreamRequest;
@@ -316,7 +316,7 @@ impl Filter {
             headers.add(IS_TIMEOUT_RETRY, follows_timeout);
         }
         let complete = self.downstream_request_complete_time.get();
-        let elapsed = complete.map(|complete| event::now().duration_since(complete)).unwrap_or_default();
+        let elapsed = complete.map(Moment::elapsed).unwrap_or_default();
         let (timeout, hedge) = (self.timeout.get(), self.hedge_on_per_try_timeout.get());
         set_timeout_headers(elapsed, &timeout, hedge, headers, !self.config.suppress_envoy_headers);
     }

@@ -212,7 +212,7 @@ impl FilterManagerCallbacks for ActiveStream {
         }
         let now = event::now();
         self.stream_info().last_downstream_tx_byte_sent.set(Some(now));
-        let elapsed = now.duration_since(self.stream_info().start_time_monotonic()).as_millis() as u64;
+        let elapsed = now.milliseconds_since(self.stream_info().start_time_monotonic());
         self.passed(Stage::MaybeEndEncode, elapsed);
         self.config.stats.downstream_rq_time.record(elapsed);
         self.do_end_stream();
