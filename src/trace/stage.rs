@@ -164,6 +164,11 @@ stages! {
     DecodeData same 3 "ActiveStream::decodeData" "bytes end" "" "source/common/http/conn_manager_impl.cc" "src/filters/network/http_connection_manager/active_stream.rs",
     DecodeTrailers timed 3 "ActiveStream::decodeTrailers" "" "" "source/common/http/conn_manager_impl.cc" "src/filters/network/http_connection_manager/active_stream.rs",
     SendLocalReply timed 3 "ActiveStream::sendLocalReply" "status" "" "source/common/http/conn_manager_impl.cc" "src/filters/http/manager/local_reply.rs",
+    CommonContinue same 3 "ActiveStreamFilterBase::commonContinue" "index" "" "source/common/http/conn_manager_impl.cc" "src/filters/http/manager/iteration.rs",
+    FaultDelay timed 3 "FaultFilter::decodeHeaders" "ms" "event_add" "source/extensions/filters/http/fault/fault_filter.cc" "src/filters/http/fault/filter.rs"
+        => Filter Debug Nobodys "fault: delaying request {ms}ms",
+    FaultDelayOver timed 3 "FaultFilter::postDelayInjection" "" "event_add" "source/extensions/filters/http/fault/fault_filter.cc" "src/filters/http/fault/filter.rs",
+    FaultAbort same 3 "FaultFilter::abortWithHTTPStatus" "status" "" "source/extensions/filters/http/fault/fault_filter.cc" "src/filters/http/fault/filter.rs",
     MaybeEndDecode same 3 "ActiveStream::maybeEndDecode" "" "" "source/common/http/conn_manager_impl.cc" "src/filters/http/manager/filter_manager.rs"
         => Http Debug Streams "request end stream",
     RefreshCachedRoute same 3 "ActiveStream::refreshCachedRoute" "" "" "source/common/http/conn_manager_impl.cc" "src/filters/network/http_connection_manager/active_stream/response.rs",

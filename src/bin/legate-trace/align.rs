@@ -26,11 +26,12 @@ pub fn align(mut envoy: &[Event], mut legate: &[Event]) -> Vec<Pair> {
     all
 }
 
-/// Two events of the same stage count for more when their details are equal, too.
+/// Two events of the same stage count for more when their details are equal, too, and when they name the same connection.
 fn score(envoy: &Event, legate: &Event) -> u32 {
+    let named = u32::from(envoy.conn.is_some());
     match envoy.same_stage(legate) {
-        true if envoy.differing_details(legate).is_empty() => 4,
-        true => 3,
+        true if envoy.differing_details(legate).is_empty() => 4 + named,
+        true => 3 + named,
         false => 0,
     }
 }

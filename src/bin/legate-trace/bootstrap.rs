@@ -8,13 +8,15 @@ use serde_json::{Map, Value, json};
 
 const BUILT_IN: &str = include_str!("envoy.yaml");
 /// Where the scenarios' requests go.
-const HOST: &str = "legate.test";
+pub const HOST: &str = "legate.test";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// A bootstrap under construction.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     root: Value,
+    /// Where further upstreams are.
+    others: Vec<SocketAddr>,
 }
 
 impl Bootstrap {
@@ -29,7 +31,7 @@ impl Bootstrap {
             None => BUILT_IN.to_string(),
         };
         let root = legate::config::yaml::parse_yaml(&text).map_err(|e| format!("{name}: {e}"))?;
-        let mut bootstrap = Bootstrap { root };
+        let mut bootstrap = Bootstrap { root, others: Vec::new() };
         if bootstrap.connection_managers().is_empty() {
             return Err(format!(
                 "{name}: static_resources.listeners: none has an HTTP connection manager with a route_config"
@@ -46,8 +48,9 @@ impl Bootstrap {
         Ok(bootstrap)
     }
 
-    /// Any free port for admin and listeners, and `upstream` for every endpoint.
-    pub fn set_addresses(&mut self, upstream: SocketAddr) {
+    /// Any free port for admin and listeners, and `upstream` for every endpoint; the others are for the scenario to use.
+    pub fn set_addresses(&mut self, upstream: SocketAddr, others: Vec<SocketAddr>) {
+        self.others = others;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         if !self.root["admin"].is_object() {
             self.root["admin"] = json!({});
@@ -64,6 +67,51 @@ impl Bootstrap {
                 "load_assignment".to_string(),
                 json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}),
             );
+        }
+    }
+
+    /// As when Envoy 1.1 was recorded with other players: the first cluster has another name, and the router adds its headers.
+    pub fn be_as_elsewhere(&mut self) {
+        const NAME: &str = "up";
+        if let Some(cluster) = self.clusters().into_iter().next() {
+            cluster.insert("name".to_string(), json!(NAME));
+            cluster.insert("load_assignment".to_string(), {
+                let mut endpoints = cluster["load_assignment"].clone();
+                endpoints["cluster_name"] = json!(NAME);
+                endpoints
+            });
+        }
+        self.set_route("cluster", &json!(NAME));
+        for manager in self.connection_managers() {
+            for filter in objects(manager.get_mut("http_filters")) {
+                if let Some(config) = filter.get_mut("typed_config").and_then(Value::as_object_mut) {
+                    config.remove("suppress_envoy_headers");
+                }
+            }
+        }
+    }
+
+    /// Gives the first cluster the further upstreams as endpoints, too. The first one has so much more weight than they have
+    /// that it is picked first, or as much.
+    pub fn add_endpoints(&mut self, weight_of_first: u32) {
+        let others: Vec<Value> =
+            self.others.iter().map(|other| json!({"endpoint": {"address": address(*other)}})).collect();
+        let Some(cluster) = self.clusters().into_iter().next() else { return };
+        let Some(cluster) = cluster.get_mut("load_assignment") else { return };
+        let Some(endpoints) = cluster.pointer_mut("/endpoints/0/lb_endpoints").and_then(Value::as_array_mut)
+        else {
+            return;
+        };
+        endpoints[0]["load_balancing_weight"] = json!(weight_of_first);
+        endpoints.extend(others);
+    }
+
+    /// Has every HTTP connection manager pass another filter first.
+    pub fn add_filter(&mut self, name: &str, config: &Value) {
+        for manager in self.connection_managers() {
+            if let Some(filters) = manager.get_mut("http_filters").and_then(Value::as_array_mut) {
+                filters.insert(0, json!({"name": name, "typed_config": config}));
+            }
         }
     }
 
@@ -189,15 +237,15 @@ mod tests {
 
     #[test]
     fn an_admin_that_is_none_is_replaced() {
-        let mut bootstrap = Bootstrap { root: json!({"admin": "nobody"}) };
-        bootstrap.set_addresses(([127, 0, 0, 1], 77).into());
+        let mut bootstrap = Bootstrap { root: json!({"admin": "nobody"}), others: vec![] };
+        bootstrap.set_addresses(([127, 0, 0, 1], 77).into(), vec![([127, 0, 0, 1], 78).into()]);
         assert_eq!(bootstrap.root["admin"]["address"]["socket_address"]["port_value"], 0);
     }
 
     #[test]
     fn fields_are_set_where_they_belong() {
         let mut bootstrap = Bootstrap::load(None).unwrap();
-        bootstrap.set_addresses(([127, 0, 0, 1], 77).into());
+        bootstrap.set_addresses(([127, 0, 0, 1], 77).into(), vec![([127, 0, 0, 1], 78).into()]);
         bootstrap.set_route("timeout", &json!("1s"));
         bootstrap.set_cluster("connect_timeout", &json!("2s"));
         bootstrap.set_upstream_http("max_requests_per_connection", &json!(3));
@@ -217,6 +265,25 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn what_was_recorded_elsewhere_has_other_names() {
+        let mut bootstrap = Bootstrap::load(None).unwrap();
+        bootstrap.set_addresses(([127, 0, 0, 1], 77).into(), vec![([127, 0, 0, 1], 78).into()]);
+        bootstrap.be_as_elsewhere();
+        bootstrap.add_endpoints(5);
+        bootstrap.add_filter("first", &json!({}));
+        let at = |path: &str| bootstrap.root.pointer(path).cloned().unwrap_or_default();
+        let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+        assert_eq!(at(&format!("{manager}/route_config/virtual_hosts/0/routes/0/route/cluster")), "up");
+        assert_eq!(at(&format!("{manager}/http_filters/0/name")), "first");
+        assert!(at(&format!("{manager}/http_filters/1/typed_config/suppress_envoy_headers")).is_null());
+        let cluster = "/static_resources/clusters/0";
+        assert_eq!(at(&format!("{cluster}/load_assignment/cluster_name")), at(&format!("{cluster}/name")));
+        let endpoints = format!("{cluster}/load_assignment/endpoints/0/lb_endpoints");
+        assert_eq!(at(&format!("{endpoints}/0/load_balancing_weight")), json!(5));
+        assert_eq!(at(&format!("{endpoints}/1/endpoint/address/socket_address/port_value")), json!(78));
     }
 
     #[test]

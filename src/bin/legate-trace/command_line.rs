@@ -9,7 +9,7 @@ use lexopt::ValueExt;
 use crate::interrupt;
 use crate::lanes::LaneId;
 use crate::report::Excerpt;
-use crate::scenarios::{self, SCENARIOS, Scenario};
+use crate::scenarios::{self, Scenario};
 
 const USAGE: &str = "\
 legate-trace lays what legate does beside what Envoy does, stage by stage.
@@ -49,8 +49,8 @@ a line that says why.
 
 Logs of your own are comparable when both proxies had the same configuration, one worker (--concurrency 1), one request after
 another, and the same port (one proxy after the other) or clients with a Host of their own. What the kernel decides is joined:
-whether bytes, a FIN and edges come together. In the router, suppress_envoy_headers: true keeps x-envoy-upstream-service-time
-away, whose length, and so the number of bytes, depends on the time.
+whether bytes, a FIN and edges come together. Beside legate's recording, suppress_envoy_headers: true in the router keeps
+x-envoy-upstream-service-time away, whose length, and so the number of bytes, depends on the time.
 
 Envoy is looked for in ENVOY_BIN, .venv and PATH, legate beside this program. Exit status: 0 when the traces are equal up to the
 documented differences, 1 when not, when a scenario gets stuck, or when a documented difference does not occur where it should,
@@ -287,7 +287,7 @@ fn read_part(excerpt: &mut Excerpt, name: &str, parser: &mut lexopt::Parser) -> 
 
 fn scenario_list() -> String {
     let mut out = String::new();
-    for Scenario { name, about, .. } in SCENARIOS {
+    for Scenario { name, about, .. } in scenarios::all() {
         let _ = writeln!(out, "{name:<28} {about}");
     }
     out

@@ -242,6 +242,8 @@ struct Reader<'a> {
     deferred: HashMap<String, usize>,
     /// What was connected to.
     addresses: Vec<String>,
+    /// What a duration in a head has made longer, of what is still to be written and to be sent.
+    durations: HashMap<LaneId, [usize; 2]>,
     ignored: usize,
     notes: Vec<String>,
 }
@@ -260,6 +262,7 @@ impl<'a> Reader<'a> {
             has_start: false,
             deferred: HashMap::new(),
             addresses: Vec::new(),
+            durations: HashMap::new(),
             ignored: 0,
             notes: Vec::new(),
         }
@@ -334,6 +337,7 @@ impl<'a> Reader<'a> {
         };
         let mut details = found.map(|(_, details)| details).unwrap_or_default();
         self.number_addresses(&mut details);
+        self.shorten(at, row, line, &mut details);
         if row.place == Place::Loop
             && let Some(size) = take_size(&mut details)
             && let Some(expected) = self.unexpected_size(line, row, size)
@@ -363,6 +367,30 @@ impl<'a> Reader<'a> {
                 self.push(LaneId::Pool(worker), own(details.clone()));
                 self.push(LaneId::Loop(worker), own(details));
             }
+        }
+    }
+
+    /// How many digits a duration has is a matter of time: bytes count as if it had one.
+    fn shorten(&mut self, at: LaneId, row: &Row, line: &LogLine, details: &mut Details) {
+        let which = match row.stage.as_str() {
+            "ActiveStream::encodeHeaders" => {
+                let value = line.text.split_once(DURATION).and_then(|(_, rest)| rest.split('\'').next());
+                let more = value.map_or(0, |value| value.len().saturating_sub(1));
+                self.durations.entry(at).or_default().iter_mut().for_each(|left| *left += more);
+                return;
+            }
+            "ConnectionImpl::write" => 0,
+            "RawBufferSocket::doWrite" => 1,
+            _ => return,
+        };
+        let Some(left) = self.durations.get_mut(&at).map(|both| std::mem::take(&mut both[which])) else {
+            return;
+        };
+        let bytes = details.iter_mut().find(|(name, _)| name == "bytes");
+        if let Some((_, bytes)) = bytes.filter(|_| left > 0)
+            && let Ok(number) = bytes.parse::<usize>()
+        {
+            *bytes = number.saturating_sub(left).to_string();
         }
     }
 
@@ -457,6 +485,9 @@ pub fn fold_deferred(trace: &mut Trace) {
         }
     }
 }
+
+/// What stands ahead of the duration's value in a list of fields.
+const DURATION: &str = "'x-envoy-upstream-service-time', '";
 
 const DISPATCHER: &str = "DispatcherImpl::";
 
@@ -574,6 +605,24 @@ mod tests {
         let end = "[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] exiting\n";
         let ended = read(&texts, &format!("{LOG}{end}"));
         assert_eq!(ended.lane(LaneId::Loop(2)).iter().filter(|event| !event.known).count(), 1);
+    }
+
+    #[test]
+    fn how_long_a_duration_is_does_not_count() {
+        let bytes = |value: &str, written: usize| {
+            let line = |text: &str| format!("[2026-01-01 00:00:00.000][2][debug]{text}\n");
+            let head = format!(
+                "[http] [a.rs:1] [C5][S77] encoding headers via codec (end_stream=true):\n{DURATION}{value}'"
+            );
+            let write = format!("[connection] [a.rs:1] [C5] writing {written} bytes, end_stream false");
+            let sent = format!("[connection] [a.rs:1] [C5] write returns: {written}");
+            let log = [&head, &write, &sent, &write].map(|text| line(text)).concat();
+            let trace = read(&StageTexts::built_in().unwrap(), &format!("{LOG}{log}"));
+            let events = trace.lane(LaneId::Downstream(1)).iter();
+            events.filter_map(|event| event.detail("bytes").map(str::to_string)).collect::<Vec<_>>()
+        };
+        assert_eq!(bytes("0", 50), ["50", "50", "50"]);
+        assert_eq!(bytes("501", 52), ["50", "50", "52"]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ use html::Page;
 use lanes::{ProxyKind, Trace};
 use report::Excerpt;
 use run::{Model, NotCompared};
-use scenarios::{SCENARIOS, Scenario};
+use scenarios::Scenario;
 use stage_texts::StageTexts;
 
 /// Equal up to the documented differences.
@@ -97,7 +97,7 @@ fn run_scenarios(command: &RunCommand) -> Result<u8, String> {
     };
     let chosen: Vec<&Scenario> = match command.scenario {
         Some(one) => vec![one],
-        None => SCENARIOS.iter().collect(),
+        None => scenarios::all().collect(),
     };
     let (mut comparisons, mut others) = (Vec::new(), Vec::new());
     let mut excerpt = command.excerpt.clone();

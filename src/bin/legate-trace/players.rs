@@ -211,26 +211,40 @@ impl Upstream {
     /// # Errors
     /// None comes.
     pub fn accept(&self) -> io::Result<Peer> {
+        accept_at_any([self])
+    }
+
+    /// A connection that waits, if there is one.
+    fn try_accept(&self) -> io::Result<Option<Peer>> {
         let listener =
             self.listener.as_ref().ok_or_else(|| io::Error::other("this upstream does not listen"))?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(false)?;
-                    return Peer::new(stream);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let text = format!("the proxy does not connect to the upstream for {PATIENCE:?}");
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-                }
-                Err(e) => return Err(e),
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                Peer::new(stream).map(Some)
             }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) => Err(e),
         }
     }
+}
+
+/// The proxy's next connection to whichever of these.
+///
+/// # Errors
+/// None comes.
+pub fn accept_at_any<'a>(upstreams: impl IntoIterator<Item = &'a Upstream> + Clone) -> io::Result<Peer> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        for upstream in upstreams.clone() {
+            if let Some(peer) = upstream.try_accept()? {
+                return Ok(peer);
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let text = format!("the proxy does not connect to the upstream for {PATIENCE:?}");
+    Err(io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
 fn bound_socket() -> io::Result<(OwnedFd, SocketAddr)> {

@@ -3,14 +3,14 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, HOST};
 use crate::compare::{Comparison, Terms, compare};
 use crate::differences::Difference;
 use crate::lanes::{self, ProxyKind, Trace};
-use crate::players::Upstream;
+use crate::players::{Upstream, UpstreamKind};
 use crate::proxy::{Launch, Proxy};
 use crate::recorder;
-use crate::scenarios::{Scenario, Scene};
+use crate::scenarios::{Recorded, Scenario, Scene};
 use crate::stage_texts::StageTexts;
 
 /// Where Envoy's side comes from.
@@ -153,9 +153,17 @@ impl Setting<'_> {
         directory: &Path,
         recorder: bool,
     ) -> Result<Trace, String> {
-        let upstream = Upstream::new(scenario.upstream).map_err(|e| format!("no upstream: {e}"))?;
+        let start = |kind: UpstreamKind| Upstream::new(kind).map_err(|e| format!("no upstream: {e}"));
+        let upstream = start(scenario.upstream)?;
+        let others: Vec<Upstream> =
+            scenario.others.iter().map(|kind| start(*kind)).collect::<Result<_, _>>()?;
         let mut bootstrap = Bootstrap::load(self.config)?;
-        bootstrap.set_addresses(upstream.address());
+        bootstrap.set_addresses(upstream.address(), others.iter().map(Upstream::address).collect());
+        let is_as_elsewhere =
+            scenario.recorded == Recorded::Elsewhere && matches!(self.envoy, Model::Recorded(_));
+        if is_as_elsewhere {
+            bootstrap.be_as_elsewhere();
+        }
         (scenario.configure)(&mut bootstrap);
         let stages = directory.join("stages.json");
         let options = [format!("--trace-stages={}", stages.display())];
@@ -173,7 +181,9 @@ impl Setting<'_> {
             proxy.admin("POST", "/trace?enable=y")?;
             proxy.settle();
         }
-        let played = (scenario.play)(&mut Scene { proxy: &mut proxy, upstream: &upstream });
+        let host = if is_as_elsewhere { "ref.test" } else { HOST };
+        let mut scene = Scene { proxy: &mut proxy, upstream: &upstream, others: &others, host };
+        let played = (scenario.play)(&mut scene);
         let log = proxy.log_text();
         // The proxy's own log goes on with what the end of the scenario's connections brings.
         std::fs::write(directory.join("trace.log"), &log)

@@ -9,6 +9,8 @@ use crate::compare::Mode;
 use crate::players::{Peer, Upstream, UpstreamKind};
 use crate::proxy::Proxy;
 
+mod traffic;
+
 type Step = Result<(), Box<dyn Error>>;
 /// The connections that are still open at the end; they are to be closed when the log has been read.
 type Played = Result<Vec<Peer>, Box<dyn Error>>;
@@ -25,10 +27,23 @@ pub struct Scenario {
     pub concurrency: u32,
     /// What the upstream's port does.
     pub upstream: UpstreamKind,
+    /// The ports of further upstreams, as `configure` has use for them.
+    pub others: &'static [UpstreamKind],
+    /// Whose requests 1.1 got when it was recorded.
+    pub recorded: Recorded,
     /// What it needs in the configuration.
     pub configure: fn(&mut Bootstrap),
     /// What happens.
     pub play: fn(&mut Scene) -> Played,
+}
+
+/// Who played a scenario when Envoy 1.1 was recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recorded {
+    /// The players here.
+    Here,
+    /// Others: their requests have another host, the cluster another name, and headers of Envoy's were not suppressed.
+    Elsewhere,
 }
 
 const USUAL: Scenario = Scenario {
@@ -37,12 +52,18 @@ const USUAL: Scenario = Scenario {
     mode: Mode::InOrder,
     concurrency: 1,
     upstream: UpstreamKind::Listening,
+    others: &[],
+    recorded: Recorded::Here,
     configure: |_| {},
     play: |_| Ok(Vec::new()),
 };
 
 /// All of them.
-pub const SCENARIOS: &[Scenario] = &[
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().chain(traffic::SCENARIOS)
+}
+
+const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "first-request",
         about: "the first request: a new connection on both sides",
@@ -212,39 +233,6 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "bad-request", about: "a head that is none", play: bad_request, ..USUAL },
     Scenario { name: "http10", about: "a request in HTTP/1.0, which is refused", play: http10, ..USUAL },
     Scenario {
-        name: "retry",
-        about: "a response 503 that is not taken; the request is tried again",
-        configure: |bootstrap| bootstrap.set_route("retry_policy", &retry_on("5xx")),
-        play: retry,
-        ..USUAL
-    },
-    Scenario {
-        name: "per-try-timeout",
-        about: "the upstream does not answer within the 0.2 s of a try; the request is tried again",
-        configure: |bootstrap| {
-            let mut policy = retry_on("5xx");
-            policy["per_try_timeout"] = json!("0.2s");
-            bootstrap.set_route("retry_policy", &policy);
-        },
-        play: per_try_timeout,
-        ..USUAL
-    },
-    Scenario {
-        name: "redirect",
-        about: "a route that sends the client elsewhere; then one to the upstream",
-        configure: |bootstrap| {
-            let elsewhere =
-                json!({"host_redirect": "new.test", "path_redirect": "/new", "response_code": "FOUND"});
-            let action = json!({"cluster": bootstrap.cluster_name()});
-            bootstrap.set_routes(&json!([
-                {"match": {"prefix": "/old"}, "redirect": elsewhere},
-                {"match": {"prefix": "/"}, "route": action},
-            ]));
-        },
-        play: redirect,
-        ..USUAL
-    },
-    Scenario {
         name: "two-workers",
         about: "20 connections, spread over two workers by the kernel",
         mode: Mode::PerConnection,
@@ -256,7 +244,7 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// The scenario of that name.
 pub fn named(name: &str) -> Option<&'static Scenario> {
-    SCENARIOS.iter().find(|scenario| scenario.name == name)
+    all().find(|scenario| scenario.name == name)
 }
 
 /// What a script can act on.
@@ -265,6 +253,10 @@ pub struct Scene<'a> {
     pub proxy: &'a mut Proxy,
     /// The upstream.
     pub upstream: &'a Upstream,
+    /// The further ones.
+    pub others: &'a [Upstream],
+    /// Whose clients these are.
+    pub host: &'a str,
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: legate.test\r\n\r\n";
@@ -497,46 +489,6 @@ fn connection_close(scene: &mut Scene) -> Played {
     Ok(vec![client, upstream])
 }
 
-/// A policy with hardly a pause.
-fn retry_on(words: &str) -> serde_json::Value {
-    let quick = json!({"base_interval": "0.001s", "max_interval": "0.001s"});
-    json!({"retry_on": words, "num_retries": 1, "retry_back_off": quick})
-}
-
-fn retry(scene: &mut Scene) -> Played {
-    let mut client = scene.client()?;
-    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
-    upstream.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")?;
-    upstream.read_message()?;
-    scene.proxy.settle();
-    scene.respond(&mut upstream, &mut client, OK)?;
-    scene.finish(&mut client)?;
-    Ok(vec![client, upstream])
-}
-
-fn per_try_timeout(scene: &mut Scene) -> Played {
-    let mut client = scene.client()?;
-    let mut late = scene.request_on_new_upstream(&mut client, GET)?;
-    let mut upstream = scene.upstream.accept()?;
-    late.read_to_end()?;
-    upstream.read_message()?;
-    scene.proxy.settle();
-    scene.respond(&mut upstream, &mut client, OK)?;
-    scene.finish(&mut client)?;
-    Ok(vec![client, late, upstream])
-}
-
-fn redirect(scene: &mut Scene) -> Played {
-    let mut client = scene.client()?;
-    client.send(&GET.replacen("GET /", "GET /old", 1))?;
-    client.read_message()?;
-    scene.proxy.settle();
-    let mut upstream = scene.request_on_new_upstream(&mut client, GET)?;
-    scene.respond(&mut upstream, &mut client, OK)?;
-    scene.finish(&mut client)?;
-    Ok(vec![client, upstream])
-}
-
 fn head_request(scene: &mut Scene) -> Played {
     let mut client = scene.client()?;
     let request = GET.replacen("GET", "HEAD", 1);
@@ -670,8 +622,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_found() {
-        for (index, scenario) in SCENARIOS.iter().enumerate() {
-            assert!(SCENARIOS[..index].iter().all(|s| s.name != scenario.name), "{} twice", scenario.name);
+        for (index, scenario) in all().enumerate() {
+            assert!(all().take(index).all(|s| s.name != scenario.name), "{} twice", scenario.name);
             assert_eq!(named(scenario.name).map(|s| s.about), Some(scenario.about));
         }
         assert!(named("nothing").is_none());

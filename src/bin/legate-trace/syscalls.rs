@@ -30,7 +30,7 @@ pub fn count(
 ) -> Result<Calls, String> {
     let upstream = Upstream::new(UpstreamKind::Listening).map_err(|e| format!("no upstream: {e}"))?;
     let mut bootstrap = Bootstrap::load(config)?;
-    bootstrap.set_addresses(upstream.address());
+    bootstrap.set_addresses(upstream.address(), Vec::new());
     std::fs::create_dir_all(directory).map_err(|e| format!("cannot make {}: {e}", directory.display()))?;
     let calls = directory.join("calls");
     let calls_name = calls.to_string_lossy().into_owned();

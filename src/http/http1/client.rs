@@ -221,9 +221,9 @@ impl ClientConnectionImpl {
     fn on_message_complete(&self, completion: Completion) {
         self.base.message_complete(Stage::ClientMessageComplete);
         self.base.expect(State::Head);
-        let Some(pending) = self.pending_response.borrow_mut().take() else { return };
         // Once for the codec, as above, and once for the client's side of it, as in Envoy.
         envoy_conn_log!(Http, trace, self.base.id(), "message complete");
+        let Some(pending) = self.pending_response.borrow_mut().take() else { return };
         self.resume_reading();
         let Some(decoder) = pending.decoder.upgrade() else { return };
         match completion {

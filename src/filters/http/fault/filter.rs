@@ -9,7 +9,6 @@ use super::settings::FaultSettings;
 use super::stream_rate_limiter::StreamRateLimiter;
 use super::{FaultFilterConfig, RouteSettings};
 use crate::buffer::Buffer;
-use crate::envoy_log;
 use crate::event::Timer;
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
@@ -18,6 +17,7 @@ use crate::filters::http::{
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
 use crate::router::RouteConstSharedPtr;
 use crate::stream_info::ResponseFlag;
+use crate::trace::{self, Stage, stage};
 
 pub(super) struct FaultFilter {
     me: Weak<FaultFilter>,
@@ -107,7 +107,7 @@ impl FaultFilter {
                 filter.post_delay_injection();
             }
         });
-        envoy_log!(Filter, debug, "fault: delaying request {}ms", duration);
+        stage!(FaultDelay(callbacks.connection_id(), callbacks.stream_id()), ms = duration);
         timer.enable_timer(Duration::from_millis(duration));
         *self.delay_timer.borrow_mut() = Some(timer);
         self.config.stats.delays_injected.inc();
@@ -119,6 +119,8 @@ impl FaultFilter {
     fn post_delay_injection(&self) {
         self.reset_timer_state();
         let Some(callbacks) = self.decoder.get() else { return };
+        let (id, stream_id) = (callbacks.connection_id(), callbacks.stream_id());
+        trace::instant(Stage::FaultDelayOver, Some(id), stream_id, 0, 0);
         if !self.maybe_do_abort(callbacks) {
             callbacks.continue_decoding();
         }
@@ -145,6 +147,8 @@ impl FaultFilter {
         let Some((status, grpc_status)) = status.filter(|_| self.try_inc_active_faults()) else {
             return false;
         };
+        let (id, stream_id) = (callbacks.connection_id(), callbacks.stream_id());
+        trace::instant(Stage::FaultAbort, Some(id), stream_id, status.into(), 0);
         self.config.stats.aborts_injected.inc();
         self.count_for_downstream_cluster("aborts_injected");
         self.mark(callbacks, ResponseFlag::FaultInjected);

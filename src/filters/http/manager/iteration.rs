@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::filters::http::FilterHeadersStatus;
 use crate::http::HeaderMapPtr;
+use crate::trace::{self, Stage};
 
 /// What passes the filters.
 pub(super) enum Frame<'a> {
@@ -254,6 +255,7 @@ impl FilterManager {
             return;
         }
         envoy_stream_log!(Http, trace, id, stream_id, "continuing filter chain: filter={:p}", filter);
+        trace::instant(Stage::CommonContinue, Some(id), stream_id, index as u64, 0);
         let from = if state.stopped_all() { index } else { index + 1 };
         state.iteration.set(IterationState::Continue);
         let headers = half.headers.borrow().clone();
