@@ -5,6 +5,7 @@
 # make instructions  instructions, allocations and locked instructions per request: legate, nginx, HAProxy; INSTRUCTIONS='--requests 1000,9000'
 # make loom    what threads share, in many orders of them; a part of make test
 # make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
+# make faults  hosts that die, connections that close, one connection for all, WebSockets while a listener drains; FAULTS='--seconds 60'
 # make chaos   random clients and upstreams for five minutes; CHAOS='--seconds 600 --seed 7'
 # make resets  what resets leave behind, as a table
 # make fuzz    random inputs for everything that reads bytes from outside, a minute a target; FUZZ='--seconds 600 --target server'
@@ -18,6 +19,7 @@ export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
 BENCH ?=
 SOAK ?=
+FAULTS ?=
 FUZZ ?=
 SYSCALLS ?=
 VERDICTS ?=
@@ -25,7 +27,7 @@ INSTRUCTIONS ?=
 DOCS ?=
 CHAOS ?=
 
-.PHONY: run build dist test bench soak chaos resets fuzz loom syscalls instructions verdicts docs-check clean
+.PHONY: run build dist test bench soak faults chaos resets fuzz loom syscalls instructions verdicts docs-check clean
 
 # src/main.rs is told the commit; `git --no-optional-locks` leaves the index alone.
 build dist: export LEGATE_REVISION = $(shell git --no-optional-locks rev-parse HEAD 2>/dev/null)
@@ -58,6 +60,10 @@ bench:
 soak:
 	@tests/setup.sh bench
 	@exec python3 tests/bench/run.py --soak $(SOAK)
+
+faults: dist
+	@tests/setup.sh bench
+	@exec python3 tests/bench/faults.py $(FAULTS)
 
 verdicts:
 	@tests/setup.sh test

@@ -24,6 +24,7 @@ mod http_filters;
 mod informational;
 mod internal_redirects;
 mod limits;
+mod load_faults;
 mod local_ratelimit;
 mod local_replies;
 mod manager_options;
