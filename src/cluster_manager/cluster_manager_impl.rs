@@ -14,6 +14,8 @@ use super::thread_local_update::ThreadLocalClusterUpdate;
 use crate::common::CallbackHandle;
 use crate::config::{self, ConfigError};
 use crate::envoy_log;
+use crate::event::DnsOptions;
+use crate::network::{DnsResolver, DnsResolverImpl};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
 use crate::stats_struct;
@@ -46,6 +48,7 @@ pub struct ClusterManagerImpl {
     weak: Weak<ClusterManagerImpl>,
     root: Scope,
     runtime: Rc<LoaderImpl>,
+    dns_resolver: Rc<dyn DnsResolver>,
     slot: SlotImpl<ThreadLocalClusterManagerImpl>,
     stats: ClusterManagerStats,
     active_clusters: RefCell<ClusterMap>,
@@ -91,6 +94,22 @@ impl ClusterManagerImpl {
         tls: &Arc<InstanceImpl>,
         runtime: &Rc<LoaderImpl>,
     ) -> Result<Rc<Self>, String> {
+        let manager = ClusterManagerImpl::for_validation(clusters, stats, tls, runtime)?;
+        manager.clusters().into_iter().for_each(|cluster| manager.init_helper.add_cluster(cluster));
+        manager.init_helper.on_static_load_complete();
+        Ok(manager)
+    }
+
+    /// As [`ClusterManagerImpl::new`], but the clusters stay as they are, without hosts: nobody is asked for any.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn for_validation(
+        clusters: &[Arc<config::Cluster>],
+        stats: &Arc<Store>,
+        tls: &Arc<InstanceImpl>,
+        runtime: &Rc<LoaderImpl>,
+    ) -> Result<Rc<Self>, String> {
         let _stage = trace::scope(Stage::ClusterManagerStarts, None, 0, clusters.len() as u64, 0);
         let root = stats.root_scope();
         let manager = Rc::new_cyclic(|weak: &Weak<ClusterManagerImpl>| {
@@ -101,6 +120,7 @@ impl ClusterManagerImpl {
                 stats: ClusterManagerStats::new(&root.create_scope("cluster_manager.")),
                 root,
                 runtime: runtime.clone(),
+                dns_resolver: DnsResolverImpl::new(&thread_local::dispatcher(), DnsOptions::default()),
                 active_clusters: RefCell::default(),
                 warming_clusters: RefCell::default(),
                 init_helper: ClusterManagerInitHelper::new(Box::new(move |cluster| {
@@ -127,8 +147,6 @@ impl ClusterManagerImpl {
         self.update_gauges();
         let infos: Vec<Arc<ClusterInfoImpl>> = clusters.iter().map(|c| c.info().clone()).collect();
         self.slot.set(move |dispatcher| ThreadLocalClusterManagerImpl::new(dispatcher, &infos));
-        clusters.into_iter().for_each(|cluster| self.init_helper.add_cluster(cluster));
-        self.init_helper.on_static_load_complete();
         Ok(())
     }
 
@@ -139,7 +157,12 @@ impl ClusterManagerImpl {
     ) -> Result<Rc<dyn Cluster>, ConfigError> {
         trace::instant(Stage::LoadCluster, None, 0, self.active_clusters.borrow().len() as u64, 0);
         let dispatcher = thread_local::dispatcher();
-        let context = ClusterFactoryContext { root: &self.root, dispatcher: &dispatcher, added_via_api };
+        let context = ClusterFactoryContext {
+            root: &self.root,
+            dispatcher: &dispatcher,
+            dns_resolver: &self.dns_resolver,
+            added_via_api,
+        };
         let cluster = create_cluster(config, &context)?;
         self.runtime.add_user(cluster.info());
         Ok(cluster)

@@ -27,10 +27,14 @@ impl SocketAddress {
 }
 
 fn check_socket_address(r: &mut MessageReader<'_>, socket: &SocketAddress) {
-    let ip = socket.to_socket_addr();
-    if ip.is_none() && !socket.address.is_empty() {
+    if socket.to_socket_addr().is_none() && !socket.address.is_empty() {
         r.refuse("address", malformed(&socket.address));
     }
+    check_ipv4_compat(r, socket);
+}
+
+pub(super) fn check_ipv4_compat(r: &mut MessageReader<'_>, socket: &SocketAddress) {
+    let ip = socket.to_socket_addr();
     if let Some(ip) = ip.filter(|ip| socket.ipv4_compat && !allows_ipv4_compat(ip.ip())) {
         let message =
             format!("Only IPv6 address '::' or valid IPv4-mapped IPv6 address can set ipv4_compat: {ip}");

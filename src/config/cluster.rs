@@ -1,7 +1,8 @@
 //! `envoy.config.cluster.v3`: clusters and their circuit breakers.
 
-use super::address::SocketAddress;
+use super::address::{Address, SocketAddress};
 use super::core::{self, Percent, RoutingPriority, TcpKeepalive};
+use super::dns::DnsFields;
 use super::endpoint::ClusterLoadAssignment;
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
@@ -18,7 +19,7 @@ pub const DEFAULT_BUFFER_LIMIT_BYTES: u32 = 1024 * 1024;
 
 message! {
     /// A named group of hosts.
-    pub message Cluster = "envoy.config.cluster.v3.Cluster" {
+    pub message Cluster = "envoy.config.cluster.v3.Cluster", checked by check_hosts {
         /// Never empty.
         pub name: String,
         /// Name used in stats instead of `name`, unless empty.
@@ -48,8 +49,30 @@ message! {
         pub transport_socket: Option<TypedConfig> => read_transport_socket,
         /// How a host is chosen.
         pub load_balancing_policy: TypedConfig => read_load_balancing_policy,
+        /// How names of hosts are looked up, if they are.
+        pub dns: DnsFields => DnsFields::of_cluster,
         /// Where the hosts come from.
         pub cluster_type: TypedConfig => read_cluster_type,
+    }
+}
+
+/// Where nothing is looked up, hosts are no names.
+fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
+    if cluster.cluster_type.extension() != STATIC {
+        return;
+    }
+    for (at, address) in cluster.load_assignment.iter().flat_map(ClusterLoadAssignment::addresses) {
+        if let Address::SocketAddress(socket) = address
+            && socket.to_socket_addr().is_none()
+            && !socket.address.is_empty()
+        {
+            let message = format!(
+                "malformed IP address: {}. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or \
+                 'LOGICAL_DNS'",
+                socket.address
+            );
+            r.refuse_at(r.field_path(&format!("load_assignment.{at}.socket_address.address")), message);
+        }
     }
 }
 

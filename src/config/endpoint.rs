@@ -1,7 +1,8 @@
 //! `envoy.config.endpoint.v3`: the hosts of a cluster.
 
-use super::address::Address;
+use super::address::{Address, SocketAddress, check_ipv4_compat};
 use super::core::Locality;
+use super::error::ConfigError;
 use super::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message};
 
@@ -18,6 +19,17 @@ message! {
         pub endpoints: Vec<LocalityLbEndpoints>,
         /// How they are balanced.
         pub policy: Policy,
+    }
+}
+
+impl ClusterLoadAssignment {
+    /// The addresses of all hosts, each with its place.
+    pub fn addresses(&self) -> impl Iterator<Item = (String, &Address)> {
+        self.endpoints.iter().enumerate().flat_map(|(i, group)| {
+            group.lb_endpoints.iter().enumerate().map(move |(j, host)| {
+                (format!("endpoints[{i}].lb_endpoints[{j}].endpoint.address"), &host.endpoint.address)
+            })
+        })
     }
 }
 
@@ -65,9 +77,47 @@ message! {
     pub message Endpoint = "envoy.config.endpoint.v3.Endpoint" {
         /// Name used for host rewrites; may be empty.
         pub hostname: String,
-        /// Where it listens.
-        pub address: Address => MessageReader::required_message,
+        /// Where it listens: an address or, where the cluster looks it up, a name.
+        pub address: Address => read_named_address,
     }
+}
+
+fn read_named_address(r: &mut MessageReader<'_>, name: &str) -> Result<Address, ConfigError> {
+    if !r.has(name) {
+        return r.required_message(name);
+    }
+    let address = r.message_with(name, |r| {
+        r.one_of(&[
+            ("socket_address", |r, name| {
+                let socket = r.required_message::<NamedSocketAddress>(name)?;
+                Ok(Address::SocketAddress(socket.into()))
+            }),
+            ("pipe", |r, name| Ok(Address::Pipe(r.required_message(name)?))),
+        ])
+    })?;
+    address.ok_or_else(|| r.noted())
+}
+
+message! {
+    /// As [`SocketAddress`], but it may be a name.
+    pub message NamedSocketAddress = "envoy.config.core.v3.SocketAddress", checked by check_named_address {
+        /// IPv4 or IPv6 literal, or a name.
+        pub address: String,
+        /// Where that is.
+        pub port_value: u16,
+        /// Whether an IPv6 socket also takes IPv4 (only `::` and mapped addresses).
+        pub ipv4_compat: bool,
+    }
+}
+
+impl From<NamedSocketAddress> for SocketAddress {
+    fn from(NamedSocketAddress { address, port_value, ipv4_compat }: NamedSocketAddress) -> Self {
+        SocketAddress { address, port_value, ipv4_compat }
+    }
+}
+
+fn check_named_address(r: &mut MessageReader<'_>, named: &NamedSocketAddress) {
+    check_ipv4_compat(r, &named.clone().into());
 }
 
 /// `core.v3.HealthStatus`.

@@ -21,6 +21,7 @@ pub mod cluster;
 mod context;
 pub mod core;
 pub(crate) mod descriptor;
+pub mod dns;
 pub mod document;
 pub mod endpoint;
 pub mod error;

@@ -307,7 +307,7 @@ impl<'a> MessageReader<'a> {
         let set = self.at_most_one(names)?;
         set.ok_or_else(|| {
             if names.first().is_some_and(|name| self.is_explained(name)) {
-                return ConfigError::new("", "").of_kind(Kind::Noted);
+                return self.noted();
             }
             let message = format!("one of {} is required", names.join(", "));
             self.lacks(ConfigError::new(self.path.clone(), message))
@@ -319,8 +319,13 @@ impl<'a> MessageReader<'a> {
         let names: Vec<&'static str> = members.iter().map(|(name, _)| *name).collect();
         let set = self.exactly_one(&names)?;
         let member = members.iter().find(|(name, _)| *name == set);
-        let noted = || ConfigError::new("", "").of_kind(Kind::Noted);
-        member.map_or_else(|| Err(noted()), |(name, read)| read(self, name))
+        let noted = self.noted();
+        member.map_or(Err(noted), |(name, read)| read(self, name))
+    }
+
+    /// Only says that there is no result: what is wrong has been noted.
+    pub(super) fn noted(&self) -> ConfigError {
+        ConfigError::new("", "").of_kind(Kind::Noted)
     }
 
     /// Whether it need not be said that the absent field `name` is required: a rule says it, or another
@@ -357,7 +362,7 @@ impl<'a> MessageReader<'a> {
     /// A message that must be present.
     pub fn required_message<T: FromMessage>(&mut self, name: &str) -> Result<T, ConfigError> {
         self.try_message(name)?.ok_or_else(|| match self.is_explained(name) {
-            true => ConfigError::new("", "").of_kind(Kind::Noted),
+            true => self.noted(),
             false => self.require(name, "value is required"),
         })
     }

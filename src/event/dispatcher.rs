@@ -17,7 +17,7 @@ use super::libevent::Base;
 use super::post_queue::{PostQueue, PostTarget};
 use super::timeout::TimeoutLists;
 use super::waker::{Waker, WakerHandle};
-use super::{AcceptedFd, FileEvent, Listener, Pulse, SignalEvent, Timer};
+use super::{AcceptedFd, DnsChannel, DnsOptions, FileEvent, Listener, Pulse, SignalEvent, Timer};
 use crate::envoy_log;
 use crate::trace::{self, Stage, log_stage};
 
@@ -145,6 +145,14 @@ impl Dispatcher {
         on_error: impl Fn(io::Error) + 'static,
     ) -> io::Result<Listener<S>> {
         Listener::new(&self.base, socket, on_accept, on_error)
+    }
+
+    /// Opens sockets to the DNS servers that `options` tell of.
+    ///
+    /// # Errors
+    /// There is no server that can be asked.
+    pub fn create_dns_channel(&self, options: &DnsOptions) -> io::Result<DnsChannel> {
+        DnsChannel::new(&self.base, options)
     }
 
     /// Runs `callback` in the loop for each arrival of `signal`. One dispatcher a process only.

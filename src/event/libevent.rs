@@ -132,6 +132,7 @@ pub(super) enum CallbackKind {
     Timer = 2,
     Signal = 3,
     Listener = 4,
+    Dns = 5,
 }
 
 /// Runs `f` at the border to C: a panic is kept, the loop broken, and nothing unwinds into libevent.

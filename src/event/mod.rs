@@ -18,6 +18,7 @@
 mod cell;
 mod clock;
 mod dispatcher;
+mod dns;
 mod epoll;
 mod ffi;
 mod file_event;
@@ -35,6 +36,10 @@ mod waker;
 pub use clock::Moment;
 pub use clock::now;
 pub use dispatcher::{DeferredDeletable, Dispatcher, DispatcherHandle, RunEnd, RunType};
+pub use dns::{
+    DnsAnswer, DnsCallback, DnsChannel, DnsError, DnsOptions, DnsQuery, DnsRecord, MAX_ADDRESSES,
+    WeakDnsChannel,
+};
 pub use file_event::{CLOSED, FileEvent, READ, WRITE};
 pub use libevent::global_init;
 pub use listener::{AcceptedFd, Listener};

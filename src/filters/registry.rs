@@ -26,7 +26,7 @@ use crate::upstream::{self, ClusterFactory};
 pub static LINKED: Registry = Registry {
     access_loggers: &[&access_log::FILE, &access_log::STDERR, &access_log::STDOUT],
     access_log_filters: &[],
-    clusters: &[&upstream::STATIC_CLUSTER],
+    clusters: &[&upstream::LOGICAL_DNS_CLUSTER, &upstream::STATIC_CLUSTER, &upstream::STRICT_DNS_CLUSTER],
     compressors: &[
         &compression::BROTLI_COMPRESSOR,
         &compression::GZIP_COMPRESSOR,

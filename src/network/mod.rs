@@ -9,6 +9,7 @@ mod client_connection;
 mod connection;
 mod connection_info;
 mod connection_types;
+mod dns;
 mod drain_decision;
 mod filter;
 mod filter_manager;
@@ -31,6 +32,7 @@ pub use connection_info::ConnectionInfoProvider;
 pub use connection_types::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionState, ConnectionStats,
 };
+pub use dns::{ActiveDnsQuery, DnsResolver, DnsResolverImpl, DnsResponse, ResolutionStatus, ResolveCb};
 pub use drain_decision::DrainDecision;
 pub use filter::{
     FilterStatus, NetworkFilterFactory, NetworkFilterFactoryCb, ReadFilter, ReadFilterCallbacks, WriteFilter,

@@ -10,6 +10,7 @@ use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::error::ConfigError;
 use crate::config::extension::Factory;
 use crate::event::Dispatcher;
+use crate::network::DnsResolver;
 use crate::stats::Scope;
 
 /// What the cluster manager gives to its clusters.
@@ -18,6 +19,8 @@ pub struct ClusterFactoryContext<'a> {
     pub root: &'a Scope,
     /// The main thread's loop.
     pub dispatcher: &'a Rc<Dispatcher>,
+    /// Who looks names up, unless a cluster has its own.
+    pub dns_resolver: &'a Rc<dyn DnsResolver>,
     /// Whether the cluster came from a discovery service and not from the bootstrap.
     pub added_via_api: bool,
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main thread                               worker
-//! StaticClusterImpl                         (one per cluster and worker)
+//! StaticClusterImpl, DnsClusterImpl         (one per cluster and worker)
 //!   PrioritySetImpl ──Arc<HostVectors>──>   PrioritySetImpl ──> RoundRobinLoadBalancer
 //!        │                                       │
 //!        └────────── HostImpl (shared) ──────────┘ (by a WorkerHost)
@@ -20,11 +20,14 @@ mod cluster_info;
 mod cluster_name;
 mod cluster_stats;
 mod code_stats;
+mod dns_cluster;
+mod dynamic_hosts;
 mod host;
 mod host_set;
 mod host_stats;
 pub mod load_balancer;
 mod priority_set;
+mod resolve_target;
 mod resource_manager;
 pub mod retry;
 mod static_cluster;
@@ -38,6 +41,7 @@ pub use cluster_info::ClusterInfoImpl;
 pub use cluster_name::ClusterName;
 pub use cluster_stats::{ClusterMembershipStats, ClusterStats};
 pub use code_stats::{CodeStats, CodeStatsCategory, ResponseOrigin};
+pub use dns_cluster::{DnsClusterImpl, LOGICAL_DNS_CLUSTER, STRICT_DNS_CLUSTER};
 pub use host::{Health, HealthFlag, HostImpl, HostSharedPtr};
 pub use host_set::{HostSetImpl, HostVectors};
 pub use host_stats::{HostStats, PrimitiveCounter, PrimitiveGauge};

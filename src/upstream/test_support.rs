@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::load_balancer::ROUND_ROBIN;
-use super::{ClusterInfoImpl, HostImpl, HostSharedPtr, STATIC_CLUSTER};
+use super::{
+    ClusterInfoImpl, HostImpl, HostSharedPtr, LOGICAL_DNS_CLUSTER, STATIC_CLUSTER, STRICT_DNS_CLUSTER,
+};
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::core::Locality;
 use crate::config::endpoint::HealthStatus;
@@ -20,7 +22,7 @@ pub struct OfThisFloor;
 impl Extensions for OfThisFloor {
     fn factories(&self, category: Category) -> Vec<&'static dyn TypedFactory> {
         match category {
-            Category::Clusters => vec![&STATIC_CLUSTER],
+            Category::Clusters => vec![&STATIC_CLUSTER, &STRICT_DNS_CLUSTER, &LOGICAL_DNS_CLUSTER],
             Category::LoadBalancingPolicies => vec![&ROUND_ROBIN],
             _ => Vec::new(),
         }

@@ -150,20 +150,31 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
     let path = "static_resources.clusters[0]";
     // What protobuf cannot tell from an absent value, and null, are not set.
     for (field, value) in [
-        ("respect_dns_ttl", json!(false)),
-        ("respectDnsTtl", json!("false")),
-        ("dns_lookup_family", json!("AUTO")),
-        ("dns_lookup_family", json!(0)),
+        ("connection_pool_per_downstream_connection", json!(false)),
+        ("connectionPoolPerDownstreamConnection", json!("false")),
+        ("protocol_selection", json!("USE_CONFIGURED_PROTOCOL")),
+        ("protocol_selection", json!(0)),
         ("health_checks", json!([])),
         ("transport_socket", Value::Null),
     ] {
         assert_eq!(cluster(field, value), [""; 0], "{field}");
     }
     for (field, value, want) in [
-        ("respect_dns_ttl", json!(true), "respect_dns_ttl: true is not supported yet"),
-        ("respectDnsTtl", json!("true"), "respect_dns_ttl: true is not supported yet"),
-        ("dns_lookup_family", json!("v4_only"), "dns_lookup_family: V4_ONLY is not supported yet"),
-        ("wait_for_warm_on_init", json!(false), "wait_for_warm_on_init: false is not supported yet"),
+        (
+            "connection_pool_per_downstream_connection",
+            json!(true),
+            "connection_pool_per_downstream_connection: true is not supported yet",
+        ),
+        (
+            "connectionPoolPerDownstreamConnection",
+            json!("true"),
+            "connection_pool_per_downstream_connection: true is not supported yet",
+        ),
+        (
+            "protocol_selection",
+            json!("use_downstream_protocol"),
+            "protocol_selection: USE_DOWNSTREAM_PROTOCOL is not supported yet",
+        ),
         ("health_checks", json!([{}]), "health_checks: this field is not supported yet"),
         ("outlierDetection", json!({}), "outlier_detection: this field is not supported yet"),
         ("transport_soket", json!({}), "transport_soket: unknown field, did you mean 'transport_socket'?"),

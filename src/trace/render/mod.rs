@@ -54,7 +54,7 @@ pub fn render(format: Format, threads: &[ThreadEvents]) -> String {
 }
 
 /// What a callback of the loop may be for, by its number in [`Stage::Callback`] events.
-pub(crate) const CALLBACK_KINDS: [&str; 5] = ["", "fd event", "timer", "signal", "listener"];
+pub(crate) const CALLBACK_KINDS: [&str; 6] = ["", "fd event", "timer", "signal", "listener", "dns"];
 
 fn info(event: &Event) -> &'static StageInfo {
     Stage::info(event.stage).unwrap_or(&STAGES[0])
