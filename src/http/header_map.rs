@@ -25,6 +25,8 @@ const NONE: u16 = u16::MAX;
 const REMOVED: u32 = u32::MAX;
 /// Idle arenas that a thread keeps.
 const POOL_MAPS: usize = 512;
+/// Shared maps that a thread keeps.
+const SHARED_MAPS: usize = 1024;
 /// What a new arena has room for.
 const NEW_ARENA: usize = 512;
 const NEW_ENTRIES: usize = 16;
@@ -43,6 +45,7 @@ const ROOM_FROM: usize = 128;
 
 thread_local! {
     static POOL: RefCell<Vec<(Vec<u8>, Vec<Entry>)>> = const { RefCell::new(Vec::new()) };
+    static SHARED: RefCell<Shared> = const { RefCell::new(Shared { maps: Vec::new(), next: 0 }) };
 }
 
 #[derive(Clone, Copy)]
@@ -72,6 +75,37 @@ impl Entry {
     /// Where the value and the room behind it end.
     fn end(&self) -> usize {
         self.value().end + self.value_room as usize
+    }
+}
+
+/// The maps of messages, each of which is used again once nobody else has it.
+struct Shared {
+    maps: Vec<HeaderMapPtr>,
+    /// Whose turn it is: who was given out the longest time ago.
+    next: usize,
+}
+
+impl Shared {
+    #[inline(always)]
+    fn take(&mut self) -> HeaderMapPtr {
+        let turn = if self.next < self.maps.len() { self.next } else { 0 };
+        self.next = turn + 1;
+        match self.maps.get(turn) {
+            Some(map) if Rc::strong_count(map) == 1 => {
+                map.borrow_mut().clear();
+                map.clone()
+            }
+            _ => self.make(),
+        }
+    }
+
+    #[cold]
+    fn make(&mut self) -> HeaderMapPtr {
+        let map = HeaderMap::new().shared();
+        if self.maps.len() < SHARED_MAPS {
+            self.maps.push(map.clone());
+        }
+        map
     }
 }
 
@@ -106,6 +140,25 @@ impl HeaderMap {
         let (arena, entries) =
             pooled.unwrap_or_else(|| (Vec::with_capacity(NEW_ARENA), Vec::with_capacity(NEW_ENTRIES)));
         HeaderMap { arena, entries, first: [NONE; COUNT], live: 0, wasted: 0, original_names: None }
+    }
+
+    /// No headers, in a map that may have been another message's.
+    #[inline(always)]
+    pub(super) fn new_shared() -> HeaderMapPtr {
+        SHARED.try_with(|shared| shared.borrow_mut().take()).unwrap_or_else(|_| HeaderMap::new().shared())
+    }
+
+    #[inline(always)]
+    fn clear(&mut self) {
+        if self.arena.capacity() > MAX_POOLED_ARENA || self.entries.capacity() > MAX_POOLED_ENTRIES {
+            *self = HeaderMap::new();
+            return;
+        }
+        self.arena.clear();
+        self.entries.clear();
+        self.first = [NONE; COUNT];
+        (self.live, self.wasted) = (0, 0);
+        self.original_names = None;
     }
 
     /// Wraps the map for sharing.

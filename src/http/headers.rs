@@ -175,6 +175,38 @@ const fn fields() -> [([u8; FIELD], u8); COUNT] {
 static PLACES: [u8; 512] = places();
 const EMPTY: u8 = u8::MAX;
 
+/// Names of up to this length are compared in one piece.
+const SHORT: usize = 16;
+
+/// The known names that are short, with zeros behind them; zero for one that is not.
+static SHORT_NAMES: [u128; COUNT] = short_names();
+
+const fn short_names() -> [u128; COUNT] {
+    let mut names = [0; COUNT];
+    let mut i = 0;
+    while i < COUNT {
+        let name = KNOWN[i].1.as_bytes();
+        let mut at = 0;
+        while name.len() <= SHORT && at < name.len() {
+            names[i] |= (name[at] as u128) << (8 * at);
+            at += 1;
+        }
+        i += 1;
+    }
+    names
+}
+
+/// By a number of bytes, a mask for so many.
+static FIRST_BYTES: [u128; SHORT + 1] = {
+    let mut masks = [0; SHORT + 1];
+    let mut length = 1;
+    while length <= SHORT {
+        masks[length] = masks[length - 1] << 8 | 0xff;
+        length += 1;
+    }
+    masks
+};
+
 /// In every letter the bit that upper case lacks. All other characters of known names have it.
 const CASE: u8 = 0x20;
 
@@ -254,8 +286,27 @@ impl HeaderId {
     }
 
     /// Finds a name (a token, or one with a colon in front) in any case.
-    #[inline(always)]
+    #[inline]
     pub fn find(name: &[u8]) -> Option<HeaderId> {
+        Self::find_by(name, |known| is_spelled(name, KNOWN[known].1.as_bytes()))
+    }
+
+    /// Finds the name of `length` bytes that `text` begins with. Where there is enough behind it, it is compared in one piece.
+    #[inline(always)]
+    pub(super) fn find_first(text: &[u8], length: usize) -> Option<HeaderId> {
+        let name = &text[..length];
+        match text.first_chunk() {
+            Some(begin) if length <= SHORT => {
+                let name_and_more = u128::from_le_bytes(*begin) | u128::from_ne_bytes([CASE; SHORT]);
+                let lower = name_and_more & FIRST_BYTES[length];
+                Self::find_by(name, |known| SHORT_NAMES[known] == lower)
+            }
+            _ => Self::find(name),
+        }
+    }
+
+    #[inline(always)]
+    fn find_by(name: &[u8], is_it: impl Fn(usize) -> bool) -> Option<HeaderId> {
         if name.is_empty() {
             return None;
         }
@@ -265,9 +316,8 @@ impl HeaderId {
             if candidate == EMPTY {
                 return None;
             }
-            let (id, text, _) = &KNOWN[candidate as usize];
-            if is_spelled(name, text.as_bytes()) {
-                return Some(*id);
+            if is_it(candidate as usize) {
+                return Some(KNOWN[candidate as usize].0);
             }
             place = (place + 1) % PLACES.len();
         }
@@ -306,6 +356,17 @@ mod tests {
             let is_in = |id: HeaderId| (*range.start() as u8..=*range.end() as u8).contains(&(id as u8));
             assert!(KNOWN.iter().all(|(id, name, _)| !name.starts_with(begin) || is_in(*id)), "{begin}");
         }
+        for (id, name, _) in KNOWN {
+            for behind in ["", ": a", ": ABCDEFGHIJKLMNOPQRSTUVWXYZ"] {
+                let text = [name.as_bytes(), behind.as_bytes()].concat();
+                assert_eq!(HeaderId::find_first(&text, name.len()), Some(*id), "{name}{behind}");
+                assert_eq!(HeaderId::find_first(&text.to_ascii_uppercase(), name.len()), Some(*id), "{name}");
+                let shorter = name.len() - 1;
+                assert_eq!(HeaderId::find_first(&text, shorter), HeaderId::find(&text[..shorter]), "{name}");
+            }
+        }
+        assert_eq!(HeaderId::find_first(b"", 0), None);
+        assert_eq!(HeaderId::find_first(b"abcdefghijklmnopqrstuvwxyz", 0), None);
         assert_eq!(HeaderId::find(b"x-unknown"), None);
         assert_eq!(HeaderId::find(b""), None);
         assert_eq!(HeaderId::find(&[b'a'; 500]), None);

@@ -19,6 +19,9 @@ pub(super) struct RouteMatch {
     case_sensitive: bool,
     /// What is behind a `;` does not count.
     ignores_parameters: bool,
+    /// The path that it is compared with has nothing in it that ends what counts of one: what begins with it needs no look
+    /// at where that is.
+    is_plain: bool,
     /// What hardly any route asks for.
     more: Option<Box<More>>,
 }
@@ -61,6 +64,12 @@ impl RouteMatch {
             })
         });
         RouteMatch {
+            is_plain: match &config.path {
+                PathMatch::Prefix(text) | PathMatch::SeparatedPrefix(text) | PathMatch::Path(text) => {
+                    plain(text.as_bytes()).len() == text.len() && !(ignores_parameters && text.contains(';'))
+                }
+                _ => false,
+            },
             path: config.path.clone(),
             case_sensitive: config.case_sensitive,
             ignores_parameters,
@@ -72,6 +81,7 @@ impl RouteMatch {
     pub(super) fn any() -> Self {
         RouteMatch {
             path: PathMatch::Prefix(String::new()),
+            is_plain: true,
             case_sensitive: true,
             ignores_parameters: false,
             more: None,
@@ -103,6 +113,9 @@ impl RouteMatch {
         }
         // A CONNECT has no path.
         let Some(path) = headers.get(HeaderId::Path) else { return false };
+        if let (PathMatch::Prefix(prefix), true) = (&self.path, self.is_plain) {
+            return self.begins(path, prefix);
+        }
         let mut path = plain(path);
         if self.ignores_parameters {
             path = &path[..memchr::memchr(b';', path).unwrap_or(path.len())];

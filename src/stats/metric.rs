@@ -42,7 +42,7 @@ impl<'a> CounterRef<'a> {
     }
 
     /// Adds `amount`, wrapping at 64 bits.
-    #[inline]
+    #[inline(always)]
     pub fn add(self, amount: u64) {
         if amount == 0 {
             self.block.touch(self.index as usize);

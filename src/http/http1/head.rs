@@ -331,14 +331,14 @@ fn read_fields<'a>(
     // What the map's joined value would not show: an empty one leaves no trace there.
     let (mut second_length, mut empty_encoding) = (false, false);
     let end = loop {
-        let (name, value) = match next_line(rest)? {
+        let (name, value, id) = match next_line(rest)? {
             Line::End(behind) => break fields.head().len() - behind.len(),
             Line::Field { name, value, rest: behind } => {
+                let id = HeaderId::find_first(rest, name.len());
                 rest = behind;
-                (name, value)
+                (name, value, id)
             }
         };
-        let id = HeaderId::find(name);
         if id.is_none() {
             check_name(name)?;
         }
