@@ -86,6 +86,11 @@ impl Moment {
 
     /// So much later.
     pub fn after(self, time: Duration) -> Moment {
-        Moment::new(self.0.get().saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+        self.after_nanoseconds(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    #[inline]
+    pub(super) fn after_nanoseconds(self, time: u64) -> Moment {
+        Moment(self.0.saturating_add(time))
     }
 }

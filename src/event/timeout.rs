@@ -157,6 +157,8 @@ struct Place {
 /// The timeouts of one length, oldest first.
 struct List {
     length: Duration,
+    /// The same in nanoseconds, at least the resolution.
+    wait: u64,
     oldest: u32,
     youngest: u32,
     timer: Timer,
@@ -184,8 +186,8 @@ impl TimeoutLists {
         let inner = &mut *self.inner.borrow_mut();
         let Some(index) = self.list(inner, length) else { return Err(callbacks) };
         // At least so long that what arms itself again when it runs waits for the next time.
-        let deadline = Moment::now().after(length.max(RESOLUTION));
         let list = &mut inner.lists[index];
+        let deadline = Moment::now().after_nanoseconds(list.wait);
         if !list.armed {
             list.armed = true;
             list.timer.enable_timer(length.max(RESOLUTION));
@@ -227,7 +229,7 @@ impl TimeoutLists {
             let unused = &mut inner.lists[index];
             unused.timer.disable_timer();
             unused.armed = false;
-            unused.length = length;
+            (unused.length, unused.wait) = (length, wait(length));
             return Some(index);
         }
         let index = inner.lists.len();
@@ -237,7 +239,14 @@ impl TimeoutLists {
                 lists.on_timer(index);
             }
         });
-        inner.lists.push(List { length, oldest: NONE, youngest: NONE, timer, armed: false });
+        inner.lists.push(List {
+            length,
+            wait: wait(length),
+            oldest: NONE,
+            youngest: NONE,
+            timer,
+            armed: false,
+        });
         Some(index)
     }
 
@@ -310,6 +319,10 @@ impl TimeoutLists {
             list.timer.enable_timer(left.max(RESOLUTION));
         }
     }
+}
+
+fn wait(length: Duration) -> u64 {
+    u64::try_from(length.max(RESOLUTION).as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Inner {

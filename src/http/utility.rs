@@ -10,7 +10,12 @@ pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a comma-separated value has `token` (in any case).
 #[inline(always)]
 pub fn has_token(value: Option<&[u8]>, token: &str) -> bool {
-    value.is_some_and(|value| names_token(value, token))
+    match value {
+        None => false,
+        // Most messages have it alone.
+        Some(b"keep-alive") => token.eq_ignore_ascii_case("keep-alive"),
+        Some(value) => names_token(value, token),
+    }
 }
 
 fn names_token(value: &[u8], token: &str) -> bool {
@@ -18,9 +23,8 @@ fn names_token(value: &[u8], token: &str) -> bool {
         return false;
     }
     let is_it = |t: &[u8]| t == token.as_bytes() || t.eq_ignore_ascii_case(token.as_bytes());
-    if value.len() == token.len() || value == b"keep-alive" {
-        // It is the only one there, as in most.
-        return is_it(value);
+    if value.len() == token.len() {
+        return is_it(value); // the only one there
     }
     tokens(value).any(is_it)
 }

@@ -24,10 +24,13 @@ impl Bin {
     /// The bin of `value`.
     #[inline]
     pub(super) fn of(value: u64) -> Bin {
-        let Some(decade) = value.checked_ilog10() else {
-            return Bin::Zero;
-        };
-        let two_digits = if decade == 0 { value * 10 } else { value / 10u64.pow(decade - 1) };
+        match value {
+            0 => return Bin::Zero,
+            1..10 => return Bin::Step { decade: 0, step: (value * 10 - 10) as u8 },
+            _ => {}
+        }
+        let decade = value.ilog10();
+        let two_digits = value / 10u64.pow(decade - 1);
         Bin::Step { decade: decade as u8, step: (two_digits - 10) as u8 }
     }
 

@@ -144,6 +144,7 @@ impl CodeStats {
     }
 
     /// Records how long a response took, in milliseconds.
+    #[inline]
     pub fn charge_timing(&self, milliseconds: u64, origin: &ResponseOrigin<'_>) {
         self.time(All).record(milliseconds);
         if origin.canary {
@@ -184,6 +185,7 @@ impl CodeStats {
         }
     }
 
+    #[inline(always)]
     fn count(&self, entry: &StatusEntry, category: CodeStatsCategory) {
         let counters = entry.categories[category as usize]
             .get_or_init(|| StatusCounters::new(&self.scope, category.prefix(), entry.status));

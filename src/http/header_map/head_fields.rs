@@ -15,11 +15,13 @@ pub(in crate::http) struct HeadFields<'a> {
     copied: usize,
     /// Where the last value ends.
     end: usize,
+    /// The content's length is there more than once.
+    second_length: bool,
 }
 
 impl<'a> HeadFields<'a> {
     pub fn new(map: &'a mut HeaderMap, head: &'a [u8]) -> Self {
-        HeadFields { map, head, copied: 0, end: 0 }
+        HeadFields { map, head, copied: 0, end: 0, second_length: false }
     }
 
     pub fn head(&self) -> &'a [u8] {
@@ -32,8 +34,8 @@ impl<'a> HeadFields<'a> {
         part.as_ptr() as usize - self.head.as_ptr() as usize
     }
 
-    pub fn has(&self, id: HeaderId) -> bool {
-        self.map.has(id)
+    pub fn has_second_length(&self) -> bool {
+        self.second_length
     }
 
     /// Adds a field of a known name, as [`HeaderMap::add_parsed`] does; its value is a part of the head.
@@ -71,6 +73,7 @@ impl<'a> HeadFields<'a> {
     /// A repeated one may be joined to the first one.
     #[cold]
     fn add_again(&mut self, id: HeaderId, value: &'a [u8]) -> Result<(), HeaderMapFull> {
+        self.second_length |= id == HeaderId::ContentLength;
         self.copy(self.end);
         self.end = self.place(value) + value.len();
         self.copied = self.end;

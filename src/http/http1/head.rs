@@ -329,7 +329,7 @@ fn read_fields<'a>(
     let most = limits.max_count.min(MAX_FIELDS);
     let (mut count, mut full) = (0, false);
     // What the map's joined value would not show: an empty one leaves no trace there.
-    let (mut second_length, mut empty_encoding) = (false, false);
+    let mut empty_encoding = false;
     let end = loop {
         let (name, value, id) = match next_line(rest)? {
             Line::End(behind) => break fields.head().len() - behind.len(),
@@ -350,8 +350,7 @@ fn read_fields<'a>(
             }
             continue;
         }
-        second_length |= id == Some(HeaderId::ContentLength) && fields.has(HeaderId::ContentLength);
-        empty_encoding |= id == Some(HeaderId::TransferEncoding) && value.is_empty();
+        empty_encoding |= value.is_empty() && id == Some(HeaderId::TransferEncoding);
         let added = match id {
             _ if full => continue,
             Some(id) => fields.add_known(id, value),
@@ -363,7 +362,7 @@ fn read_fields<'a>(
         Err(TOO_MANY_HEADERS)
     } else if full {
         Err(HEADERS_TOO_LARGE)
-    } else if second_length {
+    } else if fields.has_second_length() {
         Err(HeadError::bad("HPE_UNEXPECTED_CONTENT_LENGTH"))
     } else if empty_encoding {
         Err(BAD_TRANSFER_ENCODING)
