@@ -26,6 +26,7 @@ sys.dont_write_bytecode = True
 
 from procs import BenchError, Session, parse_cpus, raise_nofile
 from proxies import BODY, KINDS, ROOT, Lab, find_program
+from tables import FILTERS
 
 PATIENCE = 120  # for anything that a proxy has to do under valgrind
 REQUEST = "GET / HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n"
@@ -121,13 +122,14 @@ def read_profile(path):
     return total, by_name
 
 
-def one_life(lab, name, connections, count, program, addresses):
-    """(instructions, allocations, locked instructions) of the worker in a life with so many requests."""
+def one_life(lab, name, options, count, program, addresses):
+    """By thread the (instructions, allocations, locked instructions) of a life with so many requests."""
     profile = os.path.join(lab.session.subdir(f"{name}-{count}"), "profile")
     by_address = ["--dump-instr=yes", "--compress-pos=no"]
     valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes", *by_address, f"--callgrind-out-file={profile}"]
-    server = lab.start_proxy(name, valgrind, ARGUMENTS.get(name, []), PATIENCE)
-    load(server.port, connections, count)
+    more = {"hosts": options.virtual_hosts, "filters": FILTERS if options.filters else ""}
+    server = lab.start_proxy(name, valgrind, ARGUMENTS.get(name, []), PATIENCE, **more)
+    load(server.port, options.connections, count)
     process = server.child.process
     process.terminate()
     try:
@@ -136,21 +138,28 @@ def one_life(lab, name, connections, count, program, addresses):
         raise BenchError(f"{name} does not end") from None
     log = server.child.log_tail()
     lab.session.stop(server.child)
-    threads = [(*read_profile(path), path) for path in glob.glob(profile + "*")]
+    threads = {path.removeprefix(profile): (*read_profile(path), path) for path in glob.glob(profile + "*")}
     if not threads:
         raise BenchError(f"callgrind has written nothing about {name}:\n{log}")
-    total, calls, path = max(threads, key=lambda thread: thread[0])
-    allocations = sum(calls.get(function, 0) for function in ALLOCATING)
-    return total, allocations, count_locked(path, program, addresses)
+    return {
+        thread: (
+            total,
+            sum(calls.get(function, 0) for function in ALLOCATING),
+            count_locked(path, program, addresses),
+        )
+        for thread, (total, calls, path) in threads.items()
+    }
 
 
 def per_request(lab, name, options):
     few, many = options.requests
     program = os.path.realpath(find_program(name, options))
     addresses = locking(program)
-    lives = (one_life(lab, name, options.connections, count, program, addresses) for count in (few, many))
+    lives = (one_life(lab, name, options, count, program, addresses) for count in (few, many))
     less, more = lives
-    return tuple((b - a) / (many - few) for a, b in zip(less, more))
+    # The worker is who has done more: the main thread, which reads the configuration, does the same in both.
+    worker = max(less.keys() & more.keys(), key=lambda thread: more[thread][0] - less[thread][0])
+    return tuple((b - a) / (many - few) for a, b in zip(less[worker], more[worker]))
 
 
 def pair(text):
@@ -165,6 +174,8 @@ def arguments():
     parser.add_argument("--proxies", default="legate,nginx,haproxy", help="comma-separated")
     parser.add_argument("--requests", type=pair, default=(1000, 3000), metavar="FEW,MANY")
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--virtual-hosts", type=int, default=1, metavar="N")
+    parser.add_argument("--filters", action="store_true", help="five before the router (legate and Envoy)")
     parser.add_argument("--legate", metavar="PATH", help="use this binary and do not build one")
     parser.add_argument("--envoy", metavar="PATH")
     options = parser.parse_args()

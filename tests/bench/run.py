@@ -15,6 +15,7 @@ from idle import idle
 from procs import BenchError, Session, parse_cpus, raise_nofile
 from proxies import KINDS, ROOT, Lab, find_program, version_of
 from soak import soak
+from tables import tables
 
 DEFAULT_PROXIES = "legate,envoy,nginx,haproxy"
 
@@ -50,6 +51,9 @@ def arguments():
     p.add_argument("--soak-seconds", type=positive, default=300)
     p.add_argument("--soak-connections", type=positive, default=256)
     p.add_argument("--sample", type=positive, default=5, help="seconds between two looks at RSS during --soak")
+    p.add_argument("--virtual-hosts", type=numbers, metavar="N,N", help="instead: what a request costs each proxy with so"
+                   " many virtual hosts, by the CPU of the first number")
+    p.add_argument("--filters", action="store_true", help="with --virtual-hosts: also with five filters before the router")
     p.add_argument("--exec", metavar="COMMAND", help="start the first proxy, run this shell command with PROXY_PID,"
                    " PROXY_URL and ADMIN_URL in its environment, and stop")
     p.add_argument("--legate", metavar="PATH", help="use this binary and do not build one")
@@ -116,6 +120,11 @@ def execute(lab, name, command):
 def bench(lab, names, options, versions):
     """The comparison and the idle connections; returns the exit code."""
     print_conditions(lab, options, versions)
+    if options.virtual_hosts:
+        runs = tables(lab, names, options)
+        if options.json:
+            write_json(options, versions, {"runs": runs})
+        return 1 if any(run["error"] for run in runs) else 0
     runs = compare(lab, names, options)
     idle_names = [n for n in (names if options.idle_all else names[:1]) if n != "haproxy-tcp"]
     idle_results = idle(lab, idle_names, options.idle) if options.idle > 0 and idle_names else []

@@ -1,0 +1,30 @@
+"""Virtual hosts as each proxy is told of them. All lead to the same cluster."""
+
+# The host that the load asks for is one of them, in the middle; its port is not looked at.
+OWN = "127.0.0.1"
+
+
+def others(hosts):
+    """Names of the virtual hosts but for the one that is asked for: those before it, and those behind."""
+    names = [f"host-{number}.example.com" for number in range(hosts - 1)]
+    return names[: len(names) // 2], names[len(names) // 2 :]
+
+
+def envoy_hosts(hosts):
+    if hosts == 1:
+        return '\n            - { name: service, domains: ["*"], routes: [{ match: { prefix: "/" }, route: { cluster: service } }] }'
+    before, behind = others(hosts)
+    line = '\n            - {{ name: {0}, domains: [{1}], routes: [{{ match: {{ prefix: "/" }}, route: {{ cluster: service }} }}] }}'
+    own = line.format("service", OWN)
+    return "".join([*(line.format(name, name) for name in before), own, *(line.format(name, name) for name in behind)])
+
+
+def nginx_hosts(hosts, port):
+    before, behind = others(hosts)
+    server = "    server {{ listen 127.0.0.1:{1}; server_name {0}; location / {{ proxy_pass http://service; }} }}\n"
+    return "".join(server.format(name, port) for name in before + behind)
+
+
+def haproxy_hosts(hosts):
+    before, behind = others(hosts)
+    return "".join(f"{name} service\n" for name in [*before, OWN, *behind])
