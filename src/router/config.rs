@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
 use super::RouteRequest;
 use super::header_parser::HeaderParsersOfLevels;
 use super::per_filter_config::{PerFilterConfigs, RouteFactoryContext};
@@ -32,7 +34,7 @@ pub struct ConfigImpl {
     vhost_header: Option<HeaderName>,
     internal_only_headers: Box<[Box<str>]>,
     /// Indexes into `virtual_hosts`.
-    exact: HashMap<Vec<u8>, usize>,
+    exact: Hosts,
     /// `*suffix` domains without the star.
     suffixes: Wildcards,
     /// `prefix*` domains without the star.
@@ -41,7 +43,10 @@ pub struct ConfigImpl {
 }
 
 /// Parts of domains with the virtual hosts that have them, by their lengths, the longest first.
-type Wildcards = Vec<(usize, HashMap<Vec<u8>, usize>)>;
+type Wildcards = Vec<(usize, Hosts)>;
+
+/// The quick hash has no secret: who asks for hosts does not choose those that are there.
+type Hosts = HashMap<Vec<u8>, usize, FixedState>;
 
 /// What a virtual host says of tries, for those of its routes that do not.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +99,7 @@ impl Default for ConfigImpl {
             ignore_port: false,
             vhost_header: None,
             internal_only_headers: Box::default(),
-            exact: HashMap::new(),
+            exact: Hosts::default(),
             suffixes: Vec::new(),
             prefixes: Vec::new(),
             default: None,
@@ -216,7 +221,7 @@ impl ConfigImpl {
 fn add_wildcard(wildcards: &mut Wildcards, part: &[u8], index: usize) {
     let at = wildcards.iter().position(|(length, _)| *length <= part.len()).unwrap_or(wildcards.len());
     if wildcards.get(at).is_none_or(|(length, _)| *length != part.len()) {
-        wildcards.insert(at, (part.len(), HashMap::new()));
+        wildcards.insert(at, (part.len(), Hosts::default()));
     }
     wildcards[at].1.insert(part.to_vec(), index);
 }
