@@ -152,6 +152,8 @@ stages! {
         => Connection Debug Connections "triggered delayed close",
     Dispatch same 2 "ConnectionImpl::dispatch" "bytes" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/connection.rs"
         => Http Trace Connections "parsing {bytes} bytes",
+    DirectDispatch same 2 "ConnectionImpl::maybeDirectDispatch" "bytes" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/connection.rs"
+        => Http Trace Connections "direct-dispatched {bytes} bytes",
     ServerMessageBegin same 2 "ServerConnectionImpl::onMessageBegin" "" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/server.rs"
         => Http Trace Connections "message begin" of "ConnectionImpl::onMessageBeginBase",
     CompleteLastHeader same 2 "ConnectionImpl::completeLastHeader" "fields bytes" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/head.rs",
@@ -314,6 +316,11 @@ stages! {
     DestroyStream same 7 "ConnectionManagerImpl::doDeferredStreamDestroy" "left" "" "source/common/http/conn_manager_impl.cc" "src/filters/network/http_connection_manager/conn_manager.rs",
     MaybeDoShadowing same 7 "Filter::maybeDoShadowing" "end" "" "source/common/router/router.cc" "src/filters/http/router/shadow.rs",
     AsyncStreamSendHeaders same 7 "AsyncStreamImpl::sendHeaders" "" "end" "source/common/http/async_client_impl.cc" "src/filters/http/async_client.rs",
+    AsyncStreamEncodeHeaders same 7 "AsyncStreamImpl::encodeHeaders" "status end" "" "source/common/http/async_client_impl.cc" "src/filters/http/async_client.rs"
+        => Http Debug Nobodys "async http request response headers (end_stream={end}):\n{headers}",
+    AsyncStreamEncodeData same 7 "AsyncStreamImpl::encodeData" "bytes end" "" "source/common/http/async_client_impl.cc" "src/filters/http/async_client.rs"
+        => Http Trace Nobodys "async http request response data (length={bytes} end_stream={end})",
+    AsyncStreamEncodeTrailers same 7 "AsyncStreamImpl::encodeTrailers" "" "" "source/common/http/async_client_impl.cc" "src/filters/http/async_client.rs",
     AsyncStreamCleanup same 7 "AsyncStreamImpl::cleanup" "" "" "source/common/http/async_client_impl.cc" "src/filters/http/async_client.rs",
     RouterDestroy same 7 "Filter::onDestroy" "" "" "source/common/router/router.cc" "src/filters/http/router/filter.rs",
     ResetUpstreamRequest timed 7 "UpstreamRequest::resetStream" "waiting" "" "source/common/router/router.cc" "src/filters/http/router/upstream_request.rs"

@@ -106,6 +106,22 @@ impl Bootstrap {
         endpoints.extend(others);
     }
 
+    /// Adds a cluster for the first of the further upstreams.
+    pub fn add_cluster(&mut self, name: &str) {
+        let Some(mut cluster) = self.clusters().first().map(|first| Value::Object((*first).clone())) else {
+            return;
+        };
+        let at = address(self.others[0]);
+        cluster["name"] = json!(name);
+        cluster["load_assignment"] =
+            json!({"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": at}}]}]});
+        if let Some(clusters) =
+            self.root.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut)
+        {
+            clusters.push(cluster);
+        }
+    }
+
     /// Has every HTTP connection manager pass another filter first.
     pub fn add_filter(&mut self, name: &str, config: &Value) {
         for manager in self.connection_managers() {

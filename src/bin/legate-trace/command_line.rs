@@ -34,7 +34,7 @@ legate-trace lays what legate does beside what Envoy does, stage by stage.
 What run and compare print (this changes nothing else, above all not the exit status):
   --summary              only lanes with undocumented differences, as with --scenario all
   --reasons              below the summary, how often each reason of a documented difference occurs
-  --lane KIND            only lanes of that kind: downstream, upstream, pool, loop, start, main; may be
+  --lane KIND            only lanes of that kind: downstream, upstream, own, pool, loop, start, main; may be
                          repeated
   --from STAGE, --to STAGE   in each lane only the part from the first STAGE on, up to the next STAGE
   --html FILE            writes the same as a page, too

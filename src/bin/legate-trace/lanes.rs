@@ -17,6 +17,8 @@ pub enum LaneId {
     Downstream(usize),
     /// A connection to an upstream, by number.
     Upstream(usize),
+    /// A stream that the proxy itself began, by number.
+    Own(usize),
     /// The pools of a worker, by number.
     Pool(usize),
     /// The event loop of a worker, by number.
@@ -29,13 +31,14 @@ pub enum LaneId {
 
 impl LaneId {
     /// All that [`LaneId::kind`] returns.
-    pub const KINDS: [&str; 6] = ["downstream", "upstream", "pool", "loop", "start", "main"];
+    pub const KINDS: [&str; 7] = ["downstream", "upstream", "own", "pool", "loop", "start", "main"];
 
     /// What differences may name it by.
     pub fn kind(self) -> &'static str {
         match self {
             LaneId::Downstream(_) => "downstream",
             LaneId::Upstream(_) => "upstream",
+            LaneId::Own(_) => "own",
             LaneId::Pool(_) => "pool",
             LaneId::Loop(_) => "loop",
             LaneId::Start(_) => "start",
@@ -49,6 +52,7 @@ impl fmt::Display for LaneId {
         match self {
             LaneId::Downstream(n) => write!(f, "downstream connection {n}"),
             LaneId::Upstream(n) => write!(f, "upstream connection {n}"),
+            LaneId::Own(n) => write!(f, "stream of the proxy's own {n}"),
             LaneId::Pool(n) => write!(f, "pool of worker {n}"),
             LaneId::Loop(n) => write!(f, "loop of worker {n}"),
             LaneId::Start(0) => write!(f, "start of the main thread"),
@@ -105,6 +109,7 @@ impl fmt::Display for Event {
             let name = match conn {
                 LaneId::Upstream(n) => format!(" U{n}"),
                 LaneId::Downstream(n) => format!(" D{n}"),
+                LaneId::Own(n) => format!(" O{n}"),
                 _ => String::new(),
             };
             f.write_str(&name)?;
@@ -230,6 +235,10 @@ struct Reader<'a> {
     connections: HashMap<String, LaneId>,
     streams: HashMap<String, usize>,
     streams_of: HashMap<LaneId, usize>,
+    /// Streams that have no connection to a client, and are logged with the number 0 in its place.
+    own: HashMap<String, LaneId>,
+    /// The one that each worker was last at.
+    at_own: HashMap<String, LaneId>,
     /// Threads that have connections.
     workers: Vec<String>,
     /// The connection that each worker was last at.
@@ -255,6 +264,8 @@ impl<'a> Reader<'a> {
             connections: HashMap::new(),
             streams: HashMap::new(),
             streams_of: HashMap::new(),
+            own: HashMap::new(),
+            at_own: HashMap::new(),
             workers: Vec::new(),
             at: HashMap::new(),
             lanes: HashMap::new(),
@@ -279,8 +290,12 @@ impl<'a> Reader<'a> {
         };
         let upstream: HashSet<String> =
             lines.iter().filter(upstream).filter_map(|(line, _)| line.conn.clone()).collect();
+        self.number_own(lines, main);
         let (mut downstreams, mut upstreams) = (0, 0);
         for (line, _) in lines.iter().filter(|(line, _)| line.thread != main) {
+            if self.own_lane(line).is_some() {
+                continue;
+            }
             let Some(conn) = line.conn.as_ref() else { continue };
             if self.connections.contains_key(conn) {
                 continue;
@@ -305,6 +320,23 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A client's stream is first heard of when its head is complete, one of the proxy's own in the router.
+    fn number_own(&mut self, lines: &[Matched], main: &str) {
+        let mut heard_of = HashSet::new();
+        for (line, found) in lines.iter().filter(|(line, _)| line.thread != main) {
+            let Some(stream) = line.stream.as_ref().filter(|stream| heard_of.insert(stream.as_str())) else {
+                continue;
+            };
+            if self.row(found).is_some_and(|row| row.stage == ROUTED) {
+                self.own.insert(stream.clone(), LaneId::Own(self.own.len() + 1));
+            }
+        }
+    }
+
+    fn own_lane(&self, line: &LogLine) -> Option<LaneId> {
+        line.stream.as_ref().and_then(|stream| self.own.get(stream).copied())
+    }
+
     /// Whether what a worker says is more than what surrounds its start.
     fn counts(&self, line: &LogLine, found: &Option<(usize, Details)>) -> bool {
         let is_of_start = || self.row(found).is_some_and(|row| row.place == Place::Start);
@@ -325,7 +357,10 @@ impl<'a> Reader<'a> {
 
     fn worker(&mut self, line: &LogLine, found: Option<(usize, Details)>) {
         let worker = self.workers.iter().position(|w| *w == line.thread).unwrap_or(0) + 1;
-        let conn = line.conn.as_ref().and_then(|conn| self.connections.get(conn).copied());
+        let of_connection = || line.conn.as_ref().and_then(|conn| self.connections.get(conn).copied());
+        let own = self.own_lane(line);
+        self.at_own.extend(own.map(|own| (line.thread.clone(), own)));
+        let conn = own.or_else(of_connection);
         if let Some(conn) = conn {
             self.at.insert(line.thread.clone(), conn);
         }
@@ -351,6 +386,10 @@ impl<'a> Reader<'a> {
             Place::Main => {}
             Place::Connection | Place::Downstream | Place::Upstream => {
                 self.push(at, own(details));
+            }
+            Place::Own => {
+                let lane = self.at_own.get(&line.thread).copied().unwrap_or(at);
+                self.push(lane, own(details));
             }
             Place::Pool => self.push(LaneId::Pool(worker), event(row, line, stream, conn, details)),
             Place::ConnectionAndPool | Place::ConnectionAndLoop => {
@@ -470,6 +509,9 @@ fn sort_end(pool: &mut Vec<Event>) {
 }
 
 const CLUSTERS_GO: &str = "ThreadLocalClusterManagerImpl::~ThreadLocalClusterManagerImpl";
+
+/// What the router says first of a request.
+const ROUTED: &str = "Filter::decodeHeaders cluster";
 
 /// The last that the main thread says.
 const LAST_WORDS: &str = "InstanceImpl::terminate";
@@ -605,6 +647,27 @@ mod tests {
         let end = "[2026-01-01 00:00:00.000][1][info][main] [a.rs:1] exiting\n";
         let ended = read(&texts, &format!("{LOG}{end}"));
         assert_eq!(ended.lane(LaneId::Loop(2)).iter().filter(|event| !event.known).count(), 1);
+    }
+
+    #[test]
+    fn a_stream_that_no_client_began_has_a_lane_of_its_own() {
+        let line = |text: &str| format!("[2026-01-01 00:00:00.000][2][debug]{text}\n");
+        let log = [
+            "[http] [a.rs:1] [C5][S90] request headers complete (end_stream=true):",
+            "[router] [a.rs:1] [C5][S90] cluster 'a' match for URL '/'",
+            "[router] [a.rs:1] [C0][S91] cluster 'b' match for URL '/'",
+            "[router] [a.rs:1] [C5][S90] upstream headers complete: end_stream=true",
+            "[http] [a.rs:1] async http request response data (length=0 end_stream=true)",
+        ]
+        .map(line)
+        .concat();
+        let trace = read(&StageTexts::built_in().unwrap(), &format!("{LOG}{log}"));
+        let own: Vec<String> = trace.lane(LaneId::Own(1)).iter().map(Event::to_string).collect();
+        assert_eq!(
+            own,
+            [format!("{ROUTED} S1 cluster=b path=/"), "AsyncStreamImpl::encodeData bytes=0 end=true".into()]
+        );
+        assert_eq!(trace.downstream_by_worker, [1, 1], "C0 is no connection");
     }
 
     #[test]

@@ -109,6 +109,10 @@ pub fn read(text: &str) -> Result<Trace, String> {
         if event["stage"] == "CodecClient::CodecClient" {
             reader.upstream.extend(event["conn"].as_u64());
         }
+        if event["stage"] == "AsyncStreamImpl::sendHeaders" {
+            let id = event["stream"].as_str().unwrap_or_default();
+            reader.own.insert(id.to_string(), LaneId::Own(reader.own.len() + 1));
+        }
     }
     for (line, event) in &events {
         reader.event(*line, event);
@@ -124,6 +128,8 @@ struct Reader {
     upstream: Vec<u64>,
     connections: HashMap<u64, LaneId>,
     streams: HashMap<String, (LaneId, usize)>,
+    /// Streams of the proxy's own.
+    own: HashMap<String, LaneId>,
     /// Threads with connections, in the order of their first one.
     workers: Vec<usize>,
     downstream_by_worker: Vec<usize>,
@@ -137,11 +143,16 @@ impl Reader {
         if !is_worker || event["ph"] == "E" {
             return;
         }
-        let conn = event["conn"].as_u64().map(|id| self.connection(id, thread));
+        let own = event["stream"].as_str().and_then(|id| self.own.get(id).copied());
+        let conn = own.or_else(|| event["conn"].as_u64().map(|id| self.connection(id, thread)));
         let stream = event["stream"].as_str().map(|id| self.stream(id, conn));
         let (name, a) = (event["stage"].as_str().unwrap_or_default(), event["a"].as_u64().unwrap_or(0));
         // A read that found nothing is no line of a log that legate would write.
         if name == "RawBufferSocket::doRead" && a == 0 && event["b"] == 0 {
+            return;
+        }
+        // What a filter manager records of these is not logged.
+        if own.is_some() && name.starts_with("ActiveStream::") {
             return;
         }
         let Some(same) = Same::of(&self.texts, name, a) else { return };
@@ -160,7 +171,9 @@ impl Reader {
         let in_pool = || Event { conn: conn.filter(|_| same.whose != Whose::Nobodys), ..known.clone() };
         let worker = self.workers.iter().position(|w| *w == thread).map_or(1, |index| index + 1);
         match (same.place, conn) {
-            (Place::Connection | Place::Downstream | Place::Upstream, Some(lane)) => self.push(lane, known),
+            (Place::Connection | Place::Downstream | Place::Upstream | Place::Own, Some(lane)) => {
+                self.push(lane, known);
+            }
             (Place::ConnectionAndPool, Some(lane)) => {
                 self.push(LaneId::Pool(worker), in_pool());
                 self.push(lane, known);

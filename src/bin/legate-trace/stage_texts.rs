@@ -25,6 +25,8 @@ pub enum Place {
     Downstream,
     /// The same, and the connection is one to an upstream.
     Upstream,
+    /// The stream of the proxy's own that its thread was last at.
+    Own,
     /// The worker's connection pools.
     Pool,
     /// The connection, and the pools as well.
@@ -144,6 +146,7 @@ fn place_named(name: &str) -> Result<Place, String> {
         "conn" => Place::Connection,
         "down" => Place::Downstream,
         "up" => Place::Upstream,
+        "own" => Place::Own,
         "pool" => Place::Pool,
         "conn&pool" => Place::ConnectionAndPool,
         "conn&loop" => Place::ConnectionAndLoop,

@@ -12,10 +12,11 @@ use super::manager::{FilterManager, FilterManagerCallbacks};
 use super::router::{Filter, FilterConfig};
 use crate::buffer::Buffer;
 use crate::common::Local;
+use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
 use crate::router::{Route, RouteConstSharedPtr};
-use crate::trace::{self, Stage};
+use crate::trace::{self, Stage, log_stage};
 use crate::upstream::ClusterName;
 
 /// See the module's description. Nobody hears what it is answered.
@@ -49,7 +50,8 @@ impl AsyncStreamImpl {
                     (0, fastrand::u64(..)),
                     false,
                     buffer_limit,
-                ),
+                )
+                .without_logs_of_calls(),
                 router,
                 route: Rc::new(Route::to_cluster(cluster, timeout)),
                 keep: RefCell::default(),
@@ -58,16 +60,10 @@ impl AsyncStreamImpl {
         *stream.keep.borrow_mut() = stream.weak.upgrade();
         headers.set(HeaderId::EnvoyInternalRequest, b"true");
         headers.append(HeaderId::ForwardedFor, stream.router.local_address().as_bytes(), ",");
-        trace::instant(
-            Stage::AsyncStreamSendHeaders,
-            None,
-            stream.filter_manager.stream_id(),
-            0,
-            end_stream.into(),
-        );
+        stream.passed(Stage::AsyncStreamSendHeaders, 0, end_stream);
         let manager = &stream.filter_manager;
         manager.request_headers_initialized(&headers);
-        manager.maybe_end_decode(end_stream);
+        manager.set_remote_complete(end_stream);
         manager.create_filter_chain();
         manager.decode_headers(&headers.shared(), end_stream);
         stream
@@ -76,7 +72,7 @@ impl AsyncStreamImpl {
     /// Sends a piece of the body.
     pub fn send_data(&self, data: &mut Buffer, end_stream: bool) {
         if !self.filter_manager.is_destroyed() {
-            self.filter_manager.maybe_end_decode(end_stream);
+            self.filter_manager.set_remote_complete(end_stream);
             self.filter_manager.decode_data(data, end_stream);
         }
     }
@@ -84,7 +80,7 @@ impl AsyncStreamImpl {
     /// Sends trailers, which end the request.
     pub fn send_trailers(&self, trailers: HeaderMap) {
         if !self.filter_manager.is_destroyed() {
-            self.filter_manager.maybe_end_decode(true);
+            self.filter_manager.set_remote_complete(true);
             self.filter_manager.decode_trailers(trailers.shared());
         }
     }
@@ -94,11 +90,17 @@ impl AsyncStreamImpl {
         self.finish();
     }
 
+    /// Records that the stream has passed a stage.
+    fn passed(&self, stage: Stage, a: u64, end_stream: bool) {
+        let manager = &self.filter_manager;
+        trace::instant(stage, Some(manager.connection_id()), manager.stream_id(), a, end_stream.into());
+    }
+
     fn finish(&self) {
         if self.filter_manager.is_destroyed() {
             return;
         }
-        trace::instant(Stage::AsyncStreamCleanup, None, self.filter_manager.stream_id(), 0, 0);
+        self.passed(Stage::AsyncStreamCleanup, 0, false);
         self.filter_manager.destroy_filters();
         if let Some(this) = self.keep.borrow_mut().take() {
             self.filter_manager.dispatcher().deferred_delete(this);
@@ -117,15 +119,23 @@ impl FilterManagerCallbacks for AsyncStreamImpl {
 
     fn encode_1xx_headers(&self, _headers: &HeaderMapPtr) {}
 
-    fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) {
+    fn encode_headers(&self, headers: &HeaderMapPtr, end_stream: bool) {
+        let headers_to_log = headers.borrow();
+        log_stage!(AsyncStreamEncodeHeaders(), end = end_stream, headers = headers_to_log);
+        self.passed(Stage::AsyncStreamEncodeHeaders, headers_to_log.status().into(), end_stream);
         self.filter_manager.stream_info().response_code.set(Some(headers.borrow().status()));
     }
 
-    fn encode_data(&self, data: &mut Buffer, _end_stream: bool) {
+    fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
+        log_stage!(AsyncStreamEncodeData(), bytes = data.len(), end = end_stream);
+        self.passed(Stage::AsyncStreamEncodeData, data.len() as u64, end_stream);
         data.clear();
     }
 
-    fn encode_trailers(&self, _trailers: &HeaderMapPtr) {}
+    fn encode_trailers(&self, trailers: &HeaderMapPtr) {
+        envoy_log!(Http, debug, "async http request response trailers:\n{}", trailers.borrow());
+        self.passed(Stage::AsyncStreamEncodeTrailers, 0, true);
+    }
 
     fn end_stream(&self) {
         self.finish();

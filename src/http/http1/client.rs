@@ -98,14 +98,18 @@ impl ClientConnectionImpl {
             }
             if let Some(head) = self.base.read_whole_head(data, head::parse_response) {
                 self.on_message_begin();
-                self.decode_head(data, head)?;
+                if self.decode_head(data, head)? {
+                    return Ok(());
+                }
             } else {
                 match self.base.next(data)? {
                     None => return Ok(()),
                     Some(Decoded::Head(length)) => {
                         self.on_message_begin();
                         let head = self.base.read_head(data, length, head::parse_response)?;
-                        self.decode_head(data, head)?;
+                        if self.decode_head(data, head)? {
+                            return Ok(());
+                        }
                     }
                     Some(Decoded::Data { piece, last }) => self.decode_data(piece, last),
                     Some(Decoded::Trailers(length)) => self.decode_trailers(data, length)?,
@@ -131,12 +135,13 @@ impl ClientConnectionImpl {
         stage!(ClientMessageBegin(self.base.id()));
     }
 
-    fn decode_head(&self, data: &mut Buffer, head: Head<StatusLine>) -> Result<(), DecodeError> {
+    /// Passes a head on; true where a tunnel begins with it.
+    fn decode_head(&self, data: &mut Buffer, head: Head<StatusLine>) -> Result<bool, DecodeError> {
         self.base.take_head(data, &head, self.header_key_format, Stage::ClientHeadersComplete);
         self.on_headers_complete(head.headers, head.line)
     }
 
-    fn on_headers_complete(&self, headers: HeaderMapPtr, line: StatusLine) -> Result<(), DecodeError> {
+    fn on_headers_complete(&self, headers: HeaderMapPtr, line: StatusLine) -> Result<bool, DecodeError> {
         let framing = framing(&headers.borrow(), false)?;
         self.base.protocol.set(line.protocol);
         if line.status < 200 || line.status == 204 {
@@ -148,7 +153,7 @@ impl ClientConnectionImpl {
             } else {
                 self.with_decoder(|d| d.decode_headers(headers, false));
             }
-            return Ok(());
+            return Ok(false);
         }
         let next = self.what_follows(line.status, framing, &headers.borrow());
         self.base.expect(next);
@@ -156,8 +161,12 @@ impl ClientConnectionImpl {
             self.on_message_complete(Completion::Headers(headers));
         } else {
             self.with_decoder(|d| d.decode_headers(headers, false));
+            if matches!(next, State::Upgraded) {
+                self.base.pause_for_upgrade(Stage::ClientMessageComplete);
+                return Ok(true);
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn what_follows(&self, status: u16, framing: Framing, headers: &HeaderMap) -> State {

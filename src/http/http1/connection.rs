@@ -257,20 +257,45 @@ impl ConnectionImpl {
         HeadLimits { max_bytes: self.max_head_bytes as usize, max_count: self.max_head_count as usize }
     }
 
-    /// Has `decode` take what it can from `data`, and says so.
+    /// Has `decode` take what it can from `data`, and says so. It is to stop where a tunnel begins.
     #[inline]
     pub(super) fn dispatch<E>(
         &self,
         data: &mut Buffer,
-        decode: impl FnOnce(&mut Buffer) -> Result<(), E>,
+        decode: impl Fn(&mut Buffer) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = data.len();
         let _stage = stage!(scope Dispatch(self.id), bytes = before);
-        let result = decode(data);
-        if result.is_ok() {
-            envoy_conn_log!(Http, trace, self.id, "parsed {} bytes", before - data.len());
+        if matches!(self.state.get(), State::Upgraded) {
+            return self.direct_dispatch(data, decode);
         }
-        result
+        decode(data)?;
+        envoy_conn_log!(Http, trace, self.id, "parsed {} bytes", before - data.len());
+        match self.state.get() {
+            State::Upgraded => self.direct_dispatch(data, decode),
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes on what a tunnel brings, which may be nothing.
+    #[inline(never)]
+    fn direct_dispatch<E>(
+        &self,
+        data: &mut Buffer,
+        decode: impl Fn(&mut Buffer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let before = data.len();
+        if self.is_open() || data.is_empty() {
+            decode(data)?;
+        }
+        stage!(DirectDispatch(self.id), bytes = before - data.len());
+        Ok(())
+    }
+
+    /// Notes that with its head a message ends as one: what follows is a tunnel.
+    pub(super) fn pause_for_upgrade(&self, stage: Stage) {
+        self.message_complete(stage);
+        envoy_conn_log!(Http, trace, self.id, "Pausing parser due to upgrade.");
     }
 
     /// Notes that a message is complete.

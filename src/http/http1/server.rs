@@ -258,7 +258,11 @@ impl ServerConnectionImpl {
             }
             request.with_decoder(|d| d.decode_headers(headers, complete));
         }
-        Ok(complete)
+        if matches!(next, State::Upgraded) {
+            self.base.pause_for_upgrade(Stage::ServerMessageComplete);
+        }
+        // What follows the head of a tunnel is for another call.
+        Ok(complete || matches!(next, State::Upgraded))
     }
 
     fn apply_underscore_action(&self, headers: &mut HeaderMap) -> Result<(), HeadError> {

@@ -508,6 +508,11 @@ fn mirrors() {
         .raw("POST /all HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello".into())
         .raw("POST /all HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n".into())
         .run();
+    // Nothing is added for the copy that the request does not have.
+    let mut quiet = routes(json!([to("/all", json!({"cluster": "case2"}))]));
+    quiet["http_filters"] = json!([{"name": "router", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router", "suppress_envoy_headers": true}}]);
+    Pairs::new(quiet).with_copies().get("h", "/all", "").run();
 }
 
 #[test]

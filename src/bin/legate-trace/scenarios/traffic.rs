@@ -1,4 +1,4 @@
-//! The scenarios of traffic control: retries, redirects and filters. Envoy 1.1 was recorded with other players,
+//! The scenarios of traffic control: retries, mirrors, redirects, filters and tunnels. Envoy 1.1 was recorded with other players,
 //! whose requests and responses these are, to the byte.
 
 use serde_json::{Value, json};
@@ -52,6 +52,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..THERE
     },
     Scenario {
+        name: "mirror",
+        about: "a GET and a POST that are sent to another upstream, too, whose answers are thrown away",
+        others: &[UpstreamKind::Listening],
+        configure: |bootstrap| {
+            bootstrap.add_cluster("shadow");
+            bootstrap.set_route("request_mirror_policies", &json!([{"cluster": "shadow"}]));
+        },
+        play: mirror,
+        ..THERE
+    },
+    Scenario {
         name: "redirect",
         about: "a route that sends the client elsewhere; then one to the upstream",
         configure: |bootstrap| {
@@ -82,6 +93,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             fault(bootstrap, &json!({"delay": {"fixed_delay": "0.5s", "percentage": {"numerator": 100}}}));
         },
         play: |scene| answered_by_upstream(scene, "/"),
+        ..THERE
+    },
+    Scenario {
+        name: "websocket",
+        about: "a WebSocket on which two messages go either way, until the client closes",
+        configure: |bootstrap| {
+            bootstrap.set_connection_manager("upgrade_configs", &json!([{"upgrade_type": "websocket"}]));
+        },
+        play: websocket,
         ..THERE
     },
 ];
@@ -190,6 +210,27 @@ fn per_try_timeout(scene: &mut Scene) -> Played {
     Ok(vec![client, late, upstream])
 }
 
+fn mirror(scene: &mut Scene) -> Played {
+    let thrown_away = answer(200, "shadow\n");
+    let mut client = scene.client()?;
+    client.send(&scene.get("/a"))?;
+    let mut upstream = scene.upstream.accept()?;
+    let mut shadow = scene.others[0].accept()?;
+    upstream.read_message()?;
+    shadow.read_message()?;
+    scene.proxy.settle();
+    scene.send(&mut shadow, &thrown_away)?;
+    scene.say_hello(&mut upstream, &mut client)?;
+    client.send(&(scene.head("POST", "/b", "content-length: 5\r\n") + "first"))?;
+    upstream.read_message()?;
+    shadow.read_message()?;
+    scene.proxy.settle();
+    scene.send(&mut shadow, &thrown_away)?;
+    scene.say_hello(&mut upstream, &mut client)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream, shadow])
+}
+
 fn redirect(scene: &mut Scene) -> Played {
     let mut client = scene.client()?;
     client.send(&scene.get("/old"))?;
@@ -197,6 +238,26 @@ fn redirect(scene: &mut Scene) -> Played {
     scene.proxy.settle();
     let mut upstream = scene.request_on_new_upstream(&mut client, &scene.get("/x"))?;
     scene.say_hello(&mut upstream, &mut client)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+const WEBSOCKET: &str = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZQ==\r\nsec-websocket-version: 13\r\n";
+
+fn websocket(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let request = scene.head("GET", "/ws", WEBSOCKET);
+    let mut upstream = scene.request_on_new_upstream(&mut client, &request)?;
+    let accepted = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: x\r\n\r\n";
+    scene.respond(&mut upstream, &mut client, accepted)?;
+    for (message, echo) in [("hello", "HELLO"), ("again", "AGAIN")] {
+        client.send(message)?;
+        upstream.read_until(message)?;
+        scene.proxy.settle();
+        upstream.send(echo)?;
+        client.read_until(echo)?;
+        scene.proxy.settle();
+    }
     scene.finish(&mut client)?;
     Ok(vec![client, upstream])
 }

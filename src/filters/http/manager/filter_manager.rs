@@ -27,6 +27,7 @@ pub struct FilterManager {
     connection_id: u64,
     stream_id: u64,
     proxy_100_continue: bool,
+    pub(super) logs_calls: bool,
     stream_info: Rc<StreamInfoImpl>,
     pub(super) decoding: Half<dyn StreamDecoderFilter>,
     pub(super) encoding: Half<dyn StreamEncoderFilter>,
@@ -115,6 +116,7 @@ impl FilterManager {
             connection_id,
             stream_id,
             proxy_100_continue,
+            logs_calls: true,
             stream_info: Rc::new(StreamInfoImpl::new()),
             decoding: Half::default(),
             encoding: Half::default(),
@@ -126,6 +128,13 @@ impl FilterManager {
             watermark_callbacks: RefCell::default(),
             state: State::default(),
         }
+    }
+
+    /// Without a line in the log for each call to a filter: in Envoy a stream of the proxy's own has no filter manager, but calls its
+    /// router itself.
+    pub fn without_logs_of_calls(mut self) -> Self {
+        self.logs_calls = false;
+        self
     }
 
     pub(super) fn host(&self) -> Option<Rc<dyn FilterManagerCallbacks>> {
@@ -213,12 +222,20 @@ impl FilterManager {
         self.state.is_grpc.set(utility::has_grpc_content_type(headers));
     }
 
-    /// Notes whether what has come is the end of the request.
+    /// Notes whether what has come is the end of the request, and says so.
     #[inline(always)]
     pub fn maybe_end_decode(&self, end_stream: bool) {
-        self.decoding.complete.set(end_stream);
         if end_stream {
             stage!(MaybeEndDecode(self.connection_id, self.stream_id));
+        }
+        self.set_remote_complete(end_stream);
+    }
+
+    /// Notes whether what has come is the end of the request.
+    #[inline(always)]
+    pub fn set_remote_complete(&self, end_stream: bool) {
+        self.decoding.complete.set(end_stream);
+        if end_stream {
             self.stream_info.last_downstream_rx_byte_received.set(Some(event::now()));
         }
     }

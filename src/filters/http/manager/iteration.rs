@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::envoy_stream_log;
 use crate::filters::http::FilterHeadersStatus;
 use crate::http::HeaderMapPtr;
+use crate::logger::{self, Id, Level};
 use crate::trace::{self, Stage};
 
 /// What passes the filters.
@@ -166,16 +167,18 @@ impl FilterManager {
     }
 
     fn log_call<D: Direction>(&self, what: &str, filter: &ActiveFilter<D::Filter>, status: u32) {
-        envoy_stream_log!(
-            Http,
-            trace,
-            self.connection_id(),
-            self.stream_id(),
-            "{} called: filter={:p} status={}",
-            what,
-            filter,
-            status
-        );
+        if logger::enabled(Id::Http, Level::Trace) && self.logs_calls {
+            envoy_stream_log!(
+                Http,
+                trace,
+                self.connection_id(),
+                self.stream_id(),
+                "{} called: filter={:p} status={}",
+                what,
+                filter,
+                status
+            );
+        }
     }
 
     fn converted_to_headers_only<D: Direction>(&self) {

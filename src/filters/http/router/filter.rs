@@ -347,12 +347,12 @@ impl Filter {
             "router decoding headers:\n{}",
             headers.borrow()
         );
-        if !entry.shadow_policies().is_empty() {
-            self.start_shadows(entry, &headers.borrow(), end_stream);
-        }
         let request = UpstreamRequest::new(&self.weak, self);
         *self.upstream_request.borrow_mut() = Some(request.clone());
         request.encode_headers(&pool, end_stream);
+        if !entry.shadow_policies().is_empty() {
+            self.start_shadows(entry, &headers.borrow(), end_stream);
+        }
         if end_stream {
             self.on_request_complete();
         }

@@ -98,7 +98,7 @@ impl FilterConfig {
                 cluster_manager: self.cluster_manager.clone(),
                 zone: self.zone.clone(),
                 emit_dynamic_stats: true,
-                suppress_envoy_headers: false,
+                suppress_envoy_headers: true,
                 respect_expected_rq_timeout: false,
                 use_retry: self.use_retry.clone(),
                 base_retry_backoff_ms: self.base_retry_backoff_ms.clone(),
