@@ -1,7 +1,7 @@
 //! `envoy.config.cluster.v3`: clusters and their circuit breakers.
 
 use super::address::{Address, SocketAddress};
-use super::core::{self, Percent, RoutingPriority, TcpKeepalive};
+use super::core::{self, Metadata, Percent, RoutingPriority, TcpKeepalive};
 use super::dns::DnsFields;
 use super::endpoint::ClusterLoadAssignment;
 use super::error::ConfigError;
@@ -37,6 +37,8 @@ message! {
         pub http_protocol_options: UpstreamHttpProtocolOptions => read_http_protocol_options,
         /// How hosts are balanced, whichever policy it is.
         pub common_lb_config: CommonLbConfig,
+        /// What is said of it to those who look for their names in it.
+        pub metadata: Option<Metadata>,
         /// Of connections to the hosts.
         pub upstream_connection_options: UpstreamConnectionOptions,
         /// Where connections to the hosts come from.

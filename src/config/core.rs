@@ -110,6 +110,13 @@ pub struct Metadata {
     pub filter_metadata: Map<String, Value>,
 }
 
+impl Metadata {
+    /// What is said under `key` to those who look for `filter`.
+    pub fn value(&self, filter: &str, key: &str) -> Option<&Value> {
+        self.filter_metadata.get(filter)?.get(key)
+    }
+}
+
 impl FromMessage for Metadata {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let mut filter_metadata = Map::new();

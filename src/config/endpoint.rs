@@ -1,10 +1,11 @@
 //! `envoy.config.endpoint.v3`: the hosts of a cluster.
 
 use super::address::{Address, SocketAddress, check_ipv4_compat};
-use super::core::Locality;
+use super::core::{Locality, Metadata};
 use super::error::ConfigError;
 use super::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message};
+use std::sync::Arc;
 
 /// Envoy's `overprovisioning_factor` in percent.
 pub const DEFAULT_OVERPROVISIONING_FACTOR: u32 = 140;
@@ -55,6 +56,8 @@ message! {
         pub load_balancing_weight: Option<u32>,
         /// 0..=128, 0 is the first choice.
         pub priority: u32,
+        /// Not looked at, as in Envoy.
+        pub metadata: Option<Metadata>,
     }
 }
 
@@ -66,6 +69,8 @@ message! {
         pub health_status: HealthStatus,
         /// At least 1, default 1.
         pub load_balancing_weight: u32 = 1,
+        /// What is said of it to those who look for their names in it.
+        pub metadata: Option<Arc<Metadata>>,
         /// Who it is.
         pub endpoint: Endpoint => MessageReader::required_message,
     }

@@ -53,6 +53,8 @@ pub enum Category {
     LoadBalancingPolicies,
     /// Which hosts are not wanted for another try.
     RetryHostPredicates,
+    /// Which priorities are not wanted for another try.
+    RetryPriorities,
     /// The transports of connections that were accepted.
     DownstreamTransportSockets,
     /// The transports of connections to hosts.
@@ -61,7 +63,7 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 20] = [
+    pub const ALL: [Category; 21] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
@@ -80,6 +82,7 @@ impl Category {
         Category::PathRewriters,
         Category::RequestIds,
         Category::RetryHostPredicates,
+        Category::RetryPriorities,
         Category::DownstreamTransportSockets,
         Category::UpstreamTransportSockets,
     ];
@@ -106,6 +109,7 @@ impl Category {
             Category::InternalRedirectPredicates => "envoy.internal_redirect_predicates",
             Category::LoadBalancingPolicies => "envoy.load_balancing_policies",
             Category::RetryHostPredicates => "envoy.retry_host_predicates",
+            Category::RetryPriorities => "envoy.retry_priorities",
             Category::DownstreamTransportSockets => "envoy.transport_sockets.downstream",
             Category::UpstreamTransportSockets => "envoy.transport_sockets.upstream",
         }

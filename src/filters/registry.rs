@@ -19,7 +19,7 @@ use crate::http::http1::PRESERVE_CASE;
 use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
 use crate::router::{self, InternalRedirectPredicateFactory, UriTemplate, UriTemplateRewrite};
 use crate::upstream::load_balancer::{self, LoadBalancerFactory};
-use crate::upstream::retry::{self, RetryHostPredicateFactory};
+use crate::upstream::retry::{self, RetryHostPredicateFactory, RetryPriorityFactory};
 use crate::upstream::{self, ClusterFactory};
 
 /// All that legate has, in the order of their names.
@@ -65,7 +65,8 @@ pub static LINKED: Registry = Registry {
         &router::SAFE_CROSS_SCHEME,
     ],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
-    retry_host_predicates: &[&retry::OMIT_CANARY_HOSTS, &retry::PREVIOUS_HOSTS],
+    retry_host_predicates: &[&retry::OMIT_CANARY_HOSTS, &retry::OMIT_HOST_METADATA, &retry::PREVIOUS_HOSTS],
+    retry_priorities: &[&retry::PREVIOUS_PRIORITIES],
     downstream_transport_sockets: &[&RAW_BUFFER],
     upstream_transport_sockets: &[&RAW_BUFFER],
 };
@@ -109,6 +110,8 @@ pub struct Registry {
     pub load_balancing_policies: &'static [&'static LoadBalancerFactory],
     /// Which hosts are not wanted for another try.
     pub retry_host_predicates: &'static [&'static RetryHostPredicateFactory],
+    /// Which priorities are not wanted for another try.
+    pub retry_priorities: &'static [&'static RetryPriorityFactory],
     /// The transports of connections that were accepted.
     pub downstream_transport_sockets: &'static [&'static TransportSocketConfigFactory],
     /// The transports of connections to hosts.
@@ -140,6 +143,7 @@ impl Extensions for Registry {
             Category::InternalRedirectPredicates => upcast(self.internal_redirect_predicates),
             Category::LoadBalancingPolicies => upcast(self.load_balancing_policies),
             Category::RetryHostPredicates => upcast(self.retry_host_predicates),
+            Category::RetryPriorities => upcast(self.retry_priorities),
             Category::DownstreamTransportSockets => upcast(self.downstream_transport_sockets),
             Category::UpstreamTransportSockets => upcast(self.upstream_transport_sockets),
         }

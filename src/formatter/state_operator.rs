@@ -1,4 +1,4 @@
-//! [`StateOperator`]: `%DYNAMIC_METADATA(...)%` and `%FILTER_STATE(...)%`.
+//! [`StateOperator`]: `%DYNAMIC_METADATA(...)%`, `%UPSTREAM_METADATA(...)%` and `%FILTER_STATE(...)%`.
 //!
 //! Mirrors `MetadataFormatter` and `FilterStateFormatter` of Envoy 1.40's
 //! `source/common/formatter/stream_info_formatter.cc`. Of filter state, only plain text is printed: no object has a
@@ -8,17 +8,44 @@ use serde_json::Value;
 
 use super::command_parser::{Command, Written};
 use super::json_text::write_value;
-use crate::stream_info::StreamInfoImpl;
+use crate::stream_info::{Route, StreamInfoImpl};
 
 /// What filters have said of the stream, or left in it.
 #[derive(Debug)]
 pub(super) enum StateOperator {
     /// A filter's metadata, or a value in it.
     DynamicMetadata { filter: Box<str>, path: Vec<Box<str>>, max_length: Option<usize> },
-    /// What a route, or a virtual host, has to say; or a value in it.
-    OfRoute { of_host: bool, filter: Box<str>, path: Vec<Box<str>>, max_length: Option<usize> },
+    /// What a configuration has to say of something, or a value in it.
+    Configured { of: Configured, filter: Box<str>, path: Vec<Box<str>>, max_length: Option<usize> },
     /// An object's text.
     FilterState { key: Box<str>, is_plain: bool, max_length: Option<usize> },
+}
+
+/// What the configuration has to say something of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Configured {
+    Route,
+    VirtualHost,
+    Cluster,
+    UpstreamHost,
+}
+
+impl Configured {
+    /// What is said for `filter`, to who looks at it.
+    fn look<T>(self, info: &StreamInfoImpl, filter: &str, look: impl FnOnce(Option<&Value>) -> T) -> T {
+        let (route, cluster, host) = (info.route(), info.upstream_cluster_info(), info.upstream_host());
+        let all = match self {
+            Configured::Route => route.as_deref().and_then(Route::metadata),
+            Configured::VirtualHost => route.as_deref().and_then(Route::virtual_host_metadata),
+            Configured::Cluster => {
+                cluster.as_ref().and_then(|cluster| Some(&cluster.metadata()?.filter_metadata))
+            }
+            Configured::UpstreamHost => {
+                host.as_ref().and_then(|host| Some(&host.metadata()?.filter_metadata))
+            }
+        };
+        look(all.and_then(|all| all.get(filter)))
+    }
 }
 
 impl StateOperator {
@@ -28,7 +55,9 @@ impl StateOperator {
     /// Envoy's text for arguments that are missing or wrong.
     pub(super) fn new(command: &Command<'_>) -> Option<Result<StateOperator, String>> {
         match command.name {
-            "DYNAMIC_METADATA" => Some(StateOperator::dynamic_metadata(command)),
+            "DYNAMIC_METADATA" => Some(StateOperator::of_filter(command, None)),
+            "CLUSTER_METADATA" => Some(StateOperator::of_filter(command, Some(Configured::Cluster))),
+            "UPSTREAM_METADATA" => Some(StateOperator::of_filter(command, Some(Configured::UpstreamHost))),
             "METADATA" => Some(StateOperator::metadata(command)),
             // Nothing is left there.
             "FILTER_STATE" | "UPSTREAM_FILTER_STATE" => Some(StateOperator::filter_state(command)),
@@ -36,30 +65,38 @@ impl StateOperator {
         }
     }
 
-    fn dynamic_metadata(command: &Command<'_>) -> Result<StateOperator, String> {
+    fn of_filter(command: &Command<'_>, of: Option<Configured>) -> Result<StateOperator, String> {
         if command.argument.is_empty() {
             return Err(format!("{} requires parameters", command.name));
         }
-        let mut keys = command.argument.split(':').map(Box::from);
-        let filter = keys.next().unwrap_or_default();
-        Ok(StateOperator::DynamicMetadata { filter, path: keys.collect(), max_length: command.max_length })
+        if of.is_some() && command.max_length.is_some() {
+            return Err(format!("{} does not allow length to be specified.", command.name));
+        }
+        Ok(StateOperator::at(of, command.argument, command.max_length))
+    }
+
+    /// `of` is `None` for what filters have said.
+    fn at(of: Option<Configured>, argument: &str, max_length: Option<usize>) -> StateOperator {
+        let mut keys = argument.split(':').map(Box::from);
+        let (filter, path) = (keys.next().unwrap_or_default(), keys.collect());
+        match of {
+            None => StateOperator::DynamicMetadata { filter, path, max_length },
+            Some(of) => StateOperator::Configured { of, filter, path, max_length },
+        }
     }
 
     fn metadata(command: &Command<'_>) -> Result<StateOperator, String> {
         let (of, rest) = command.argument.split_once(':').unwrap_or((command.argument, ""));
-        let mut keys = rest.split(':').map(Box::from);
-        let filter = keys.next().unwrap_or_default();
-        let (path, max_length) = (keys.collect(), command.max_length);
-        match of {
-            "DYNAMIC" => Ok(StateOperator::DynamicMetadata { filter, path, max_length }),
-            "ROUTE" | "VIRTUAL_HOST" => {
-                Ok(StateOperator::OfRoute { of_host: of == "VIRTUAL_HOST", filter, path, max_length })
-            }
-            "CLUSTER" | "UPSTREAM_HOST" | "LISTENER" | "LISTENER_FILTER_CHAIN" => {
-                Err(format!("{of} is not supported yet"))
-            }
-            _ => Err(format!("{of} is not supported type of metadata")),
-        }
+        let configured = match of {
+            "DYNAMIC" => None,
+            "ROUTE" => Some(Configured::Route),
+            "VIRTUAL_HOST" => Some(Configured::VirtualHost),
+            "CLUSTER" => Some(Configured::Cluster),
+            "UPSTREAM_HOST" => Some(Configured::UpstreamHost),
+            "LISTENER" | "LISTENER_FILTER_CHAIN" => return Err(format!("{of} is not supported yet")),
+            _ => return Err(format!("{of} is not supported type of metadata")),
+        };
+        Ok(StateOperator::at(configured, rest, command.max_length))
     }
 
     fn filter_state(command: &Command<'_>) -> Result<StateOperator, String> {
@@ -87,15 +124,11 @@ impl StateOperator {
             StateOperator::DynamicMetadata { filter, path, max_length } => {
                 (write_metadata(line, info.dynamic_metadata(filter, path).as_ref()), max_length)
             }
-            StateOperator::OfRoute { of_host, filter, path, max_length } => {
-                let route = info.route();
-                let all = route.as_deref().and_then(|route| match of_host {
-                    true => route.virtual_host_metadata(),
-                    false => route.metadata(),
+            StateOperator::Configured { of, filter, path, max_length } => {
+                let written = of.look(info, filter, |value| {
+                    write_metadata(line, path.iter().fold(value, |value, key| value?.get(&**key)))
                 });
-                let value = all.and_then(|all| all.get(&**filter));
-                let value = path.iter().fold(value, |value, key| value?.get(&**key));
-                (write_metadata(line, value), max_length)
+                (written, max_length)
             }
             StateOperator::FilterState { key, is_plain, max_length } => {
                 let object = info.filter_state().filter(|_| *is_plain).and_then(|state| state.get_data(key));

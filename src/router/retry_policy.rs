@@ -10,7 +10,9 @@ use crate::config::ConfigError;
 use crate::config::route::{ResetHeaderFormat, RetryPolicy};
 use crate::http::header_utility::HeaderMatcher;
 use crate::http::{HeaderMap, HeaderName};
-use crate::upstream::retry::{RetryHostPredicate, RetryHostPredicateConfig};
+use crate::upstream::retry::{
+    RetryHostPredicate, RetryHostPredicateConfig, RetryPriority, RetryPriorityConfig,
+};
 
 /// Which answers are not taken: a bit for each word.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -122,6 +124,7 @@ pub struct RetryPolicyImpl {
     /// How often another host is asked for.
     pub host_selection_max_attempts: u32,
     host_predicates: Box<[Arc<dyn RetryHostPredicateConfig>]>,
+    priority: Option<Arc<dyn RetryPriorityConfig>>,
 }
 
 static OF_HEADERS_ALONE: LazyLock<Arc<RetryPolicyImpl>> = LazyLock::new(|| {
@@ -142,6 +145,7 @@ impl RetryPolicyImpl {
         let back_off = config.retry_back_off.as_ref();
         let rate_limited = config.rate_limited_retry_back_off.as_ref();
         let predicates = config.retry_host_predicate.iter().map(|predicate| predicate.config.get().cloned());
+        let priority = config.retry_priority.as_ref().map(|priority| priority.config.get().cloned());
         Ok(Arc::new(RetryPolicyImpl {
             retry_on: RetryOn::parse(&config.retry_on),
             num_retries: config.num_retries,
@@ -166,6 +170,7 @@ impl RetryPolicyImpl {
                 attempts => attempts,
             },
             host_predicates: predicates.collect::<Result<_, _>>()?,
+            priority: priority.transpose()?,
         }))
     }
 
@@ -183,6 +188,11 @@ impl RetryPolicyImpl {
     /// Which hosts one request does not want.
     pub fn host_predicates(&self) -> Box<[Box<dyn RetryHostPredicate>]> {
         self.host_predicates.iter().map(|predicate| predicate.create_host_predicate()).collect()
+    }
+
+    /// Which priorities one request wants.
+    pub fn retry_priority(&self) -> Option<Box<dyn RetryPriority>> {
+        self.priority.as_ref().map(|priority| priority.create_retry_priority())
     }
 
     /// For how many milliseconds a response asks not to be tried again, if it is to be listened to.

@@ -14,7 +14,7 @@ use crate::config::ConfigError;
 use crate::config::HeaderKeyFormat;
 use crate::config::address::SocketAddress;
 use crate::config::cluster::Cluster;
-use crate::config::core::TcpKeepalive;
+use crate::config::core::{Metadata, TcpKeepalive};
 use crate::network::{
     Address, ConnectionStats, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
     TransportSocketFactoryContext,
@@ -90,6 +90,11 @@ impl ClusterInfoImpl {
     /// What it was made from.
     pub fn config(&self) -> &Cluster {
         &self.config
+    }
+
+    /// What is said of it to those who look for their names in it.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.config.metadata.as_ref()
     }
 
     /// The name, by which threads find their part of the cluster.

@@ -8,12 +8,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
+use serde_json::Value;
+
 use super::{ClusterInfoImpl, HostStats};
-use crate::config::core::Locality;
+use crate::config::core::{Locality, Metadata};
 use crate::config::endpoint::HealthStatus;
 use crate::event::Dispatcher;
 use crate::network::{Address, ClientConnectionImpl};
 use crate::trace::{self, Stage};
+
+/// The name in metadata under which balancers look.
+pub const ENVOY_LB: &str = "envoy.lb";
 
 /// A host as everybody holds it. Two are the same host only if the pointer is the same.
 pub type HostSharedPtr = Arc<HostImpl>;
@@ -71,6 +76,8 @@ pub struct HostImpl {
     address: Address,
     /// `None` for one without parts.
     locality: Option<Box<Locality>>,
+    /// Hosts that have the same share it.
+    metadata: Option<Arc<Metadata>>,
     priority: AtomicU32,
     weight: AtomicU32,
     canary: AtomicBool,
@@ -95,6 +102,7 @@ impl HostImpl {
             hostname: hostname.into(),
             address,
             locality: (locality != NOWHERE).then(|| Box::new(locality)),
+            metadata: None,
             priority: AtomicU32::new(priority),
             weight: AtomicU32::new(weight.max(1)),
             canary: AtomicBool::new(false),
@@ -102,6 +110,22 @@ impl HostImpl {
         };
         host.set_eds_health(health_status);
         Arc::new(host)
+    }
+
+    /// The same host, of which this is said, too; whether it is a canary stands there. Nobody else has it yet.
+    #[must_use]
+    pub fn with_metadata(mut host: HostSharedPtr, metadata: Option<Arc<Metadata>>) -> HostSharedPtr {
+        let of_host = metadata.as_ref().and_then(|metadata| metadata.value(ENVOY_LB, "canary"));
+        host.set_canary(of_host.and_then(Value::as_bool).unwrap_or(false));
+        if let Some(host) = Arc::get_mut(&mut host) {
+            host.metadata = metadata;
+        }
+        host
+    }
+
+    /// What the configuration says of it.
+    pub fn metadata(&self) -> Option<&Arc<Metadata>> {
+        self.metadata.as_ref()
     }
 
     /// Where it listens.

@@ -6,13 +6,14 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::dns_cluster::DnsClusterImpl;
 use super::dynamic_hosts::update_dynamic_host_list;
 use super::{Cluster, HostImpl, HostSharedPtr};
 use crate::config::address;
-use crate::config::core::Locality;
+use crate::config::core::{Locality, Metadata};
 use crate::config::endpoint::{HealthStatus, LbEndpoint, LocalityLbEndpoints};
 use crate::envoy_log;
 use crate::event::{Dispatcher, Timer};
@@ -30,6 +31,7 @@ pub(super) struct ResolveTarget {
     priority: u32,
     weight: u32,
     health_status: HealthStatus,
+    metadata: Option<Arc<Metadata>>,
     resolve_timer: Timer,
     active_query: RefCell<Option<ActiveDnsQuery>>,
     hosts: RefCell<Vec<HostSharedPtr>>,
@@ -65,6 +67,7 @@ impl ResolveTarget {
                 priority: if is_logical { 0 } else { group.priority },
                 weight: host.load_balancing_weight,
                 health_status: host.health_status,
+                metadata: host.metadata.clone(),
                 resolve_timer: dispatcher.create_timer(move || {
                     if let Some(target) = target.upgrade() {
                         target.start_resolve();
@@ -193,7 +196,7 @@ impl ResolveTarget {
     }
 
     fn create_host(&self, cluster: &DnsClusterImpl, address: &Address) -> HostSharedPtr {
-        HostImpl::new(
+        let host = HostImpl::new(
             cluster.info().clone(),
             &self.hostname,
             address.clone(),
@@ -201,7 +204,8 @@ impl ResolveTarget {
             self.priority,
             self.weight,
             self.health_status,
-        )
+        );
+        HostImpl::with_metadata(host, self.metadata.clone())
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Cluster, ClusterFactory, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterTypeConfig,
-    HostImpl, HostSharedPtr, HostVectors, InitializePhase,
+    HostImpl, HostSharedPtr, HostVectors, InitializePhase, MetadataPool,
 };
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::endpoint::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints};
@@ -95,6 +95,7 @@ fn create_hosts(
     info: &Arc<ClusterInfoImpl>,
 ) -> Result<Vec<Vec<HostSharedPtr>>, ConfigError> {
     let mut priorities = Vec::new();
+    let mut pool = MetadataPool::default();
     for (i, group) in assignment.endpoints.iter().enumerate() {
         let priority = group.priority as usize;
         if priorities.len() <= priority {
@@ -105,7 +106,8 @@ fn create_hosts(
                 let path = format!("load_assignment.endpoints[{i}].lb_endpoints[{j}].endpoint.address");
                 ConfigError::new(path, "malformed IP address")
             })?;
-            priorities[priority].push(host);
+            let metadata = endpoint.metadata.as_ref().map(|metadata| pool.share(metadata));
+            priorities[priority].push(HostImpl::with_metadata(host, metadata));
         }
     }
     Ok(priorities)

@@ -22,6 +22,8 @@ message! {
         pub per_try_idle_timeout: Duration,
         /// Which hosts are not wanted.
         pub retry_host_predicate: Vec<RetryHostPredicate>,
+        /// Which priorities are wanted.
+        pub retry_priority: Option<RetryPriority>,
         /// How often another host is asked for; 0 is 1.
         pub host_selection_retry_max_attempts: u32 => read_attempts,
         /// Of `retriable-status-codes`.
@@ -53,6 +55,20 @@ message! {
 
 fn read_predicate(r: &mut MessageReader<'_>, _: &str) -> Result<TypedConfig, ConfigError> {
     r.typed_config("typed_config", Category::RetryHostPredicates)
+}
+
+message! {
+    /// Priorities that are wanted.
+    pub message RetryPriority = "envoy.config.route.v3.RetryPolicy.RetryPriority" {
+        /// For people.
+        pub name: String,
+        /// Which they are.
+        pub config: TypedConfig => read_priority,
+    }
+}
+
+fn read_priority(r: &mut MessageReader<'_>, _: &str) -> Result<TypedConfig, ConfigError> {
+    r.typed_config("typed_config", Category::RetryPriorities)
 }
 
 message! {

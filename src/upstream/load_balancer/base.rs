@@ -9,7 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::{HostAvailability, HostCounts, LoadBalancerContext, PriorityLoad};
-use crate::upstream::{ClusterInfoImpl, HostSetImpl, PrioritySetImpl};
+use crate::upstream::{ClusterInfoImpl, PrioritySetImpl};
 
 /// Which hosts of a priority are chosen from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl LoadBalancerBase {
     /// Takes over a change of hosts or of their health.
     pub fn recalculate(&self, priority_set: &PrioritySetImpl) {
         let host_sets = priority_set.host_sets_per_priority();
-        let counts: Vec<HostCounts> = host_sets.iter().map(count).collect();
+        let counts: Vec<HostCounts> = host_sets.iter().map(|set| HostCounts::of(set)).collect();
         self.load.replace(Rc::new(PriorityLoad::compute(&counts, self.info.healthy_panic_threshold())));
     }
 
@@ -92,16 +92,5 @@ fn choose_host_set(load: &PriorityLoad) -> (usize, HostAvailability) {
     match load.healthy[0] {
         100 => (0, HostAvailability::Healthy),
         _ => load.choose(fastrand::u64(..)),
-    }
-}
-
-fn count(host_set: &Rc<HostSetImpl>) -> HostCounts {
-    let vectors = host_set.vectors();
-    HostCounts {
-        total: vectors.hosts.len(),
-        healthy: vectors.healthy_hosts.len(),
-        degraded: vectors.degraded_hosts.len(),
-        excluded: vectors.excluded_hosts,
-        overprovisioning_factor: vectors.overprovisioning_factor,
     }
 }

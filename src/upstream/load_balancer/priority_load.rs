@@ -5,6 +5,8 @@
 //! count, and when every priority is in panic each one gets requests by its number of hosts. (In 1.1
 //! priority 0 gets all of them if no host is available.)
 
+use crate::upstream::HostSetImpl;
+
 /// The numbers of hosts of one priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostCounts {
@@ -57,6 +59,20 @@ impl PriorityLoad {
             load.healthy[0] = 100;
         }
         load
+    }
+
+    /// Without the priorities that are `excluded`; `None` if nobody is available in the others.
+    pub fn without(priorities: &[HostCounts], excluded: &[bool]) -> Option<Self> {
+        let availability = |available: fn(&HostCounts) -> usize| -> Vec<u32> {
+            let left = |i: usize| !excluded.get(i).copied().unwrap_or(false);
+            let of = |(i, p): (usize, &HostCounts)| if left(i) { p.availability(available(p)) } else { 0 };
+            priorities.iter().enumerate().map(of).collect()
+        };
+        let (healthy, degraded) = (availability(|p| p.healthy), availability(|p| p.degraded));
+        match healthy.iter().chain(&degraded).sum::<u32>().min(100) {
+            0 => None,
+            total => Some(Self::distribute(&healthy, &degraded, total)),
+        }
     }
 
     /// Fills the healthy hosts from the first priority on, then the degraded ones.
@@ -115,6 +131,18 @@ impl PriorityLoad {
 }
 
 impl HostCounts {
+    /// Those of now.
+    pub fn of(host_set: &HostSetImpl) -> Self {
+        let vectors = host_set.vectors();
+        HostCounts {
+            total: vectors.hosts.len(),
+            healthy: vectors.healthy_hosts.len(),
+            degraded: vectors.degraded_hosts.len(),
+            excluded: vectors.excluded_hosts,
+            overprovisioning_factor: vectors.overprovisioning_factor,
+        }
+    }
+
     /// Percent, at most 100.
     fn availability(&self, available: usize) -> u32 {
         let percent = u64::from(self.overprovisioning_factor) * available as u64;

@@ -1,18 +1,23 @@
-//! Which hosts are not wanted for another try.
+//! Which hosts and priorities are not wanted for another try.
 //!
-//! Mirrors `RetryHostPredicate` and its factory of Envoy's `include/envoy/upstream/retry.h`.
+//! Mirrors `RetryHostPredicate`, `RetryPriority` and their factories of Envoy's `include/envoy/upstream/retry.h`.
 
 mod omit_canary_hosts;
+mod omit_host_metadata;
 mod previous_hosts;
+mod previous_priorities;
 
 pub use omit_canary_hosts::OMIT_CANARY_HOSTS;
+pub use omit_host_metadata::OMIT_HOST_METADATA;
 pub use previous_hosts::PREVIOUS_HOSTS;
+pub use previous_priorities::PREVIOUS_PRIORITIES;
 
 use std::any::Any;
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use super::{HostImpl, WorkerHost};
+use super::load_balancer::PriorityLoad;
+use super::{HostImpl, PrioritySetImpl, WorkerHost};
 use crate::config::extension::Factory;
 
 /// Says of hosts whether they are wanted for the next try of one request.
@@ -31,3 +36,24 @@ pub trait RetryHostPredicateConfig: Any + Debug + Send + Sync {
 
 /// Reads the configuration of a predicate.
 pub type RetryHostPredicateFactory = Factory<dyn RetryHostPredicateConfig>;
+
+/// Says where the next try of one request may go.
+pub trait RetryPriority {
+    /// Another distribution over the priorities than `original`, if it is to be another.
+    fn determine_priority_load(
+        &self,
+        priority_set: &PrioritySetImpl,
+        original: &PriorityLoad,
+    ) -> Option<Rc<PriorityLoad>>;
+    /// This host has been tried.
+    fn on_host_attempted(&self, host: &HostImpl);
+}
+
+/// What a configuration says of it.
+pub trait RetryPriorityConfig: Any + Debug + Send + Sync {
+    /// Makes that of a request.
+    fn create_retry_priority(&self) -> Box<dyn RetryPriority>;
+}
+
+/// Reads the configuration of one.
+pub type RetryPriorityFactory = Factory<dyn RetryPriorityConfig>;

@@ -19,6 +19,7 @@ mod filter_config;
 mod forwarded;
 mod guard_dog;
 mod health_check;
+mod host_metadata;
 mod http10;
 mod http_filters;
 mod informational;

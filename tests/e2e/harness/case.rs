@@ -64,6 +64,10 @@ pub struct Case {
     pub cluster: Value,
     /// Beside the upstream, in front of it.
     pub other_hosts: Vec<Value>,
+    /// Merged over the upstream as a host.
+    pub host: Value,
+    /// Hosts of the first priority, which makes the upstream one of the second.
+    pub first_choice: Vec<Value>,
     /// Of the client.
     pub steps: Vec<Step>,
     /// Of the upstream, per connection.
@@ -85,6 +89,8 @@ impl Case {
             log_format: None,
             cluster: json!({}),
             other_hosts: Vec::new(),
+            host: json!({}),
+            first_choice: Vec::new(),
             steps: Vec::new(),
             scripts: vec![vec![Action::Serve]],
             expect,

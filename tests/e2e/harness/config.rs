@@ -43,8 +43,16 @@ pub fn bootstrap(
         .enumerate()
         .map(|(i, (case, port))| {
             let mut cluster = merged(cluster(&prefix(i), Some(*port)), &case.cluster);
+            if let Some(host) = cluster.pointer_mut("/load_assignment/endpoints/0/lb_endpoints/0") {
+                *host = merged(host.take(), &case.host);
+            }
             if let Some(hosts) = cluster.pointer_mut("/load_assignment/endpoints/0/lb_endpoints") {
                 hosts.as_array_mut().expect("a list").splice(0..0, case.other_hosts.clone());
+            }
+            if !case.first_choice.is_empty() {
+                let groups = cluster["load_assignment"]["endpoints"].as_array_mut().expect("a list");
+                groups[0]["priority"] = 1.into();
+                groups.push(json!({"lb_endpoints": case.first_choice}));
             }
             cluster
         })

@@ -52,6 +52,8 @@ pub struct Pairs {
     /// Of the listener's connections, in bytes.
     limit: Option<u32>,
     other_hosts: Vec<Value>,
+    host: Value,
+    first_choice: Vec<Value>,
     bootstrap: Value,
     statistics: Vec<&'static str>,
     slow: Option<Duration>,
@@ -90,6 +92,18 @@ impl Pairs {
     /// The first cluster has these hosts, too.
     pub fn other_hosts(mut self, hosts: impl IntoIterator<Item = Value>) -> Pairs {
         self.other_hosts = hosts.into_iter().collect();
+        self
+    }
+
+    /// This is merged over the first cluster's upstream as a host.
+    pub fn host(mut self, host: Value) -> Pairs {
+        self.host = host;
+        self
+    }
+
+    /// The first cluster has these hosts in its first priority, and its upstream in the second.
+    pub fn first_choice(mut self, hosts: impl IntoIterator<Item = Value>) -> Pairs {
+        self.first_choice = hosts.into_iter().collect();
         self
     }
 
@@ -154,6 +168,8 @@ impl Pairs {
             cluster: Value::Null,
             limit: None,
             other_hosts: Vec::new(),
+            host: json!({}),
+            first_choice: Vec::new(),
             bootstrap: json!({}),
             statistics: Vec::new(),
             slow: None,
@@ -245,6 +261,8 @@ impl Pairs {
             cases[0] = cases[0].clone().listener(json!({"per_connection_buffer_limit_bytes": limit}));
         }
         cases[0].other_hosts.clone_from(&self.other_hosts);
+        cases[0].host.clone_from(&self.host);
+        cases[0].first_choice.clone_from(&self.first_choice);
         cases[0].log_format.clone_from(&self.log_format);
         if !self.told.is_empty() {
             cases[0] = cases[0].clone().scripts([vec![Action::AsTold]]);

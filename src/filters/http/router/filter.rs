@@ -34,8 +34,8 @@ use crate::router::{
 };
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
-use crate::upstream::load_balancer::LoadBalancerContext;
-use crate::upstream::{ClusterInfoImpl, ClusterName, HostImpl, ResponseOrigin, WorkerHost};
+use crate::upstream::load_balancer::{LoadBalancerContext, PriorityLoad};
+use crate::upstream::{ClusterInfoImpl, ClusterName, HostImpl, PrioritySetImpl, ResponseOrigin, WorkerHost};
 
 /// What the timers are for.
 const RESPONSE: u8 = 0;
@@ -483,6 +483,14 @@ impl LoadBalancerContext for Filter {
 
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
         self.downstream_headers.borrow().clone()
+    }
+
+    fn determine_priority_load(
+        &self,
+        priority_set: &PrioritySetImpl,
+        original: &PriorityLoad,
+    ) -> Option<Rc<PriorityLoad>> {
+        self.retry_priority_load(priority_set, original)
     }
 
     fn should_select_another_host(&self, host: &HostImpl) -> bool {

@@ -16,8 +16,9 @@ use crate::http::{HeaderId, HeaderMap, HeaderName, RETRY_FIELDS, StreamResetReas
 use crate::router::{RequestCounters, RequestCounting, RetryOn, RetryPolicyImpl, RouteEntry};
 use crate::stats::Counter;
 use crate::trace::{self, Ids, Stage};
-use crate::upstream::retry::RetryHostPredicate;
-use crate::upstream::{ClusterInfoImpl, HostImpl, ResourcePriority, WorkerHost};
+use crate::upstream::load_balancer::PriorityLoad;
+use crate::upstream::retry::{RetryHostPredicate, RetryPriority};
+use crate::upstream::{ClusterInfoImpl, HostImpl, PrioritySetImpl, ResourcePriority, WorkerHost};
 
 /// Request headers about tries, which are for the router alone: [`RETRY_FIELDS`].
 const RETRY_HEADERS: &[HeaderId] = &[
@@ -79,6 +80,7 @@ pub(super) struct RetryStateImpl {
     /// Beside those of the policy.
     header_names: Box<[HeaderName]>,
     host_predicates: Box<[Box<dyn RetryHostPredicate>]>,
+    retry_priority: Option<Box<dyn RetryPriority>>,
     backoff_strategy: RefCell<JitteredBackOffStrategy>,
     /// A retry is under way, or waited for, and has its place among those of the cluster.
     armed: Cell<bool>,
@@ -159,6 +161,7 @@ impl RetryStateImpl {
                 .map(|name| HeaderName::new(&name.to_ascii_lowercase()))
                 .collect(),
             host_predicates: policy.host_predicates(),
+            retry_priority: policy.retry_priority(),
             backoff_strategy: RefCell::new(JitteredBackOffStrategy::new(
                 base,
                 policy.max_interval.unwrap_or_else(|| base.saturating_mul(10)),
@@ -377,6 +380,18 @@ impl RetryStateImpl {
     /// A host was chosen for a try.
     pub(super) fn on_host_attempted(&self, host: &Rc<WorkerHost>) {
         self.host_predicates.iter().for_each(|predicate| predicate.on_host_attempted(host));
+        if let Some(priority) = &self.retry_priority {
+            priority.on_host_attempted(host);
+        }
+    }
+
+    /// Where the next try may go, if the policy says it.
+    pub(super) fn priority_load_for_retry(
+        &self,
+        priority_set: &PrioritySetImpl,
+        original: &PriorityLoad,
+    ) -> Option<Rc<PriorityLoad>> {
+        self.retry_priority.as_ref()?.determine_priority_load(priority_set, original)
     }
 
     /// Whether another host than this one is wanted.

@@ -115,7 +115,8 @@ impl Filter {
             }
             return;
         }
-        self.charge_upstream_code(status, host.as_ref().filter(|_| !dropped), false);
+        let canary = host.as_ref().is_some_and(|host| host.canary());
+        self.charge_upstream_code(status, host.as_ref().filter(|_| !dropped), canary);
         if let Some(host) = host.filter(|_| !codes::is_5xx(status)) {
             host.stats().rq_error().inc();
         }
@@ -233,7 +234,8 @@ impl Filter {
     pub(in super::super) fn on_websocket_handshake_unsuccessful(&self, headers: &HeaderMapPtr) {
         self.finalize_response_headers(&mut headers.borrow_mut());
         let status = headers.borrow().status();
-        self.charge_upstream_code(status, self.upstream_request().and_then(|r| r.host()).as_ref(), false);
+        let host = self.upstream_request().and_then(|request| request.host());
+        self.charge_upstream_code(status, host.as_ref(), is_canary(&headers.borrow(), host.as_ref()));
         self.downstream_response_started.set(true);
         self.response_head_passed.set(true);
         if let Some(request) = self.upstream_request() {

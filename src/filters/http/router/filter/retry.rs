@@ -18,8 +18,8 @@ use crate::http::{HeaderId, HeaderMap, StreamResetReason};
 use crate::router::RouteEntry;
 use crate::stream_info::ResponseFlag;
 use crate::trace::{Ids, Stage, log_stage};
-use crate::upstream::load_balancer::LoadBalancerContext;
-use crate::upstream::{CodeStatsCategory, HostImpl, WorkerHost};
+use crate::upstream::load_balancer::{LoadBalancerContext, PriorityLoad};
+use crate::upstream::{CodeStatsCategory, HostImpl, PrioritySetImpl, WorkerHost};
 
 /// Tells the upstream whether a try follows one whose time was over.
 const IS_TIMEOUT_RETRY: &str = "x-envoy-is-timeout-retry";
@@ -368,6 +368,16 @@ impl Filter {
         retries
             .and_then(|retries| retries.with_state(|state| state.should_select_another_host(host)))
             .unwrap_or(false)
+    }
+
+    /// Where this try may go, if it is not the first one and the policy says it.
+    pub(super) fn retry_priority_load(
+        &self,
+        priority_set: &PrioritySetImpl,
+        original: &PriorityLoad,
+    ) -> Option<Rc<PriorityLoad>> {
+        let retries = self.retries.get().filter(|retries| retries.is_retry.get())?;
+        retries.with_state(|state| state.priority_load_for_retry(priority_set, original))?
     }
 
     /// How often another host is asked for.
