@@ -37,7 +37,7 @@ impl Settings {
         let specifier = LayerSpecifier::Static(values.as_object().unwrap().clone());
         let layers = vec![RuntimeLayer { name: "static".to_string(), specifier }];
         let runtime = LoaderImpl::new(LayeredRuntime { layers }, "", &stats);
-        let clusters = ClusterManagerImpl::new(&[], &stats, &tls, &runtime).unwrap();
+        let clusters = ClusterManagerImpl::new(&[], None, &stats, &tls, &runtime).unwrap();
         let files = AccessLogManager::new(&stats, Duration::from_secs(3600));
         Settings { runtime, clusters, files, stats }
     }

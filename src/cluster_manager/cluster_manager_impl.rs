@@ -14,8 +14,7 @@ use super::thread_local_update::ThreadLocalClusterUpdate;
 use crate::common::CallbackHandle;
 use crate::config::{self, ConfigError};
 use crate::envoy_log;
-use crate::event::DnsOptions;
-use crate::network::{DnsResolver, DnsResolverImpl};
+use crate::network::{DnsResolver, create_dns_resolver};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
 use crate::stats_struct;
@@ -84,17 +83,19 @@ impl ClusterData {
 }
 
 impl ClusterManagerImpl {
-    /// Loads the clusters of the configuration, tells the workers of them and initializes them.
+    /// Loads the clusters of the configuration, tells the workers of them and initializes them. `dns_resolver` says who looks
+    /// names up, unless a cluster does.
     ///
     /// # Errors
     /// Two clusters of one name, or a host without a usable address.
     pub fn new(
         clusters: &[Arc<config::Cluster>],
+        dns_resolver: Option<&config::TypedConfig>,
         stats: &Arc<Store>,
         tls: &Arc<InstanceImpl>,
         runtime: &Rc<LoaderImpl>,
     ) -> Result<Rc<Self>, String> {
-        let manager = ClusterManagerImpl::for_validation(clusters, stats, tls, runtime)?;
+        let manager = ClusterManagerImpl::for_validation(clusters, dns_resolver, stats, tls, runtime)?;
         manager.clusters().into_iter().for_each(|cluster| manager.init_helper.add_cluster(cluster));
         manager.init_helper.on_static_load_complete();
         Ok(manager)
@@ -106,12 +107,15 @@ impl ClusterManagerImpl {
     /// As there.
     pub fn for_validation(
         clusters: &[Arc<config::Cluster>],
+        dns_resolver: Option<&config::TypedConfig>,
         stats: &Arc<Store>,
         tls: &Arc<InstanceImpl>,
         runtime: &Rc<LoaderImpl>,
     ) -> Result<Rc<Self>, String> {
         let _stage = trace::scope(Stage::ClusterManagerStarts, None, 0, clusters.len() as u64, 0);
         let root = stats.root_scope();
+        let dns_resolver = create_dns_resolver(dns_resolver, &thread_local::dispatcher())
+            .map_err(|error| error.to_string())?;
         let manager = Rc::new_cyclic(|weak: &Weak<ClusterManagerImpl>| {
             let to_manager = weak.clone();
             ClusterManagerImpl {
@@ -120,7 +124,7 @@ impl ClusterManagerImpl {
                 stats: ClusterManagerStats::new(&root.create_scope("cluster_manager.")),
                 root,
                 runtime: runtime.clone(),
-                dns_resolver: DnsResolverImpl::new(&thread_local::dispatcher(), DnsOptions::default()),
+                dns_resolver,
                 active_clusters: RefCell::default(),
                 warming_clusters: RefCell::default(),
                 init_helper: ClusterManagerInitHelper::new(Box::new(move |cluster| {

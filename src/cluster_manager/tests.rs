@@ -36,7 +36,7 @@ fn clusters(configs: Value) -> Vec<Arc<config::Cluster>> {
 
 fn of(configs: &[Arc<config::Cluster>]) -> Result<Rc<ClusterManagerImpl>, String> {
     let (store, tls) = (Store::new(1), InstanceImpl::new());
-    ClusterManagerImpl::new(configs, &store, &tls, &LoaderImpl::empty(&store))
+    ClusterManagerImpl::new(configs, None, &store, &tls, &LoaderImpl::empty(&store))
 }
 
 /// A manager whose cluster `a` has as many hosts as there are listeners.
@@ -500,7 +500,7 @@ fn every_thread_has_its_own_pools() {
     let assignment = json!({ "cluster_name": "a", "endpoints": endpoints });
     let configs = clusters(json!([{ "name": "a", "load_assignment": assignment }]));
     let store = Store::new(1);
-    let manager = ClusterManagerImpl::new(&configs, &store, &tls, &LoaderImpl::empty(&store)).unwrap();
+    let manager = ClusterManagerImpl::new(&configs, None, &store, &tls, &LoaderImpl::empty(&store)).unwrap();
     let pool = |manager: &super::ClusterManager| {
         manager
             .get(&ClusterName::of("a"))

@@ -8,8 +8,10 @@ use super::access_log::AccessLog;
 use super::address::Address;
 use super::cluster::Cluster;
 use super::core::Node;
+use super::dns;
 use super::document::Document;
 use super::error::ConfigError;
+use super::extension::TypedConfig;
 use super::listener::Listener;
 use super::reader::MessageReader;
 use super::runtime::LayeredRuntime;
@@ -30,6 +32,8 @@ message! {
         pub admin: Option<Admin>,
         /// Settings for all clusters.
         pub cluster_manager: ClusterManager,
+        /// Who looks names up, for clusters that do not say; `None` is who does it with the machine's own settings.
+        pub dns_resolver: Option<TypedConfig> => dns::read_default_resolver,
         /// At least 1 ms and less than 5 min, default 5 s.
         pub stats_flush_interval: Duration = Duration::from_secs(5),
         /// How long a thread may stay away from its loop.

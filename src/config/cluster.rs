@@ -53,6 +53,8 @@ message! {
         pub load_balancing_policy: TypedConfig => read_load_balancing_policy,
         /// How names of hosts are looked up, if they are.
         pub dns: DnsFields => DnsFields::of_cluster,
+        /// Default true: the cluster is ready only when its hosts have been asked for.
+        pub wait_for_warm_on_init: bool = true,
         /// Where the hosts come from.
         pub cluster_type: TypedConfig => read_cluster_type,
     }

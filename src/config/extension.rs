@@ -25,6 +25,8 @@ pub enum Category {
     Compressors,
     /// What makes them as they were.
     Decompressors,
+    /// Who looks names up.
+    DnsResolvers,
     /// Commands of formats.
     Formatters,
     /// What is done to a request's headers before anything else.
@@ -63,7 +65,7 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 21] = [
+    pub const ALL: [Category; 22] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
@@ -78,6 +80,7 @@ impl Category {
         Category::StatefulHeaderFormatters,
         Category::InternalRedirectPredicates,
         Category::LoadBalancingPolicies,
+        Category::DnsResolvers,
         Category::PathMatchers,
         Category::PathRewriters,
         Category::RequestIds,
@@ -95,6 +98,7 @@ impl Category {
             Category::Clusters => "envoy.clusters",
             Category::Compressors => "envoy.compression.compressor",
             Category::Decompressors => "envoy.compression.decompressor",
+            Category::DnsResolvers => "envoy.network.dns_resolver",
             Category::Formatters => "envoy.formatter",
             Category::EarlyHeaderMutations => "envoy.http.early_header_mutation",
             Category::HttpFilters => "envoy.filters.http",

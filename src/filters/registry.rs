@@ -16,7 +16,7 @@ use crate::config::HeaderKeyFormat;
 use crate::config::extension::{Category, Extensions, Factory, TypedFactory};
 use crate::formatter::{CommandParserFactory, REQ_WITHOUT_QUERY};
 use crate::http::http1::PRESERVE_CASE;
-use crate::network::{RAW_BUFFER, TransportSocketConfigFactory};
+use crate::network::{CARES, DnsResolverFactory, RAW_BUFFER, TransportSocketConfigFactory};
 use crate::router::{self, InternalRedirectPredicateFactory, UriTemplate, UriTemplateRewrite};
 use crate::upstream::load_balancer::{self, LoadBalancerFactory};
 use crate::upstream::retry::{self, RetryHostPredicateFactory, RetryPriorityFactory};
@@ -26,7 +26,12 @@ use crate::upstream::{self, ClusterFactory};
 pub static LINKED: Registry = Registry {
     access_loggers: &[&access_log::FILE, &access_log::STDERR, &access_log::STDOUT],
     access_log_filters: &[],
-    clusters: &[&upstream::LOGICAL_DNS_CLUSTER, &upstream::STATIC_CLUSTER, &upstream::STRICT_DNS_CLUSTER],
+    clusters: &[
+        &upstream::LOGICAL_DNS_CLUSTER,
+        &upstream::STATIC_CLUSTER,
+        &upstream::STRICT_DNS_CLUSTER,
+        &upstream::DNS_CLUSTER,
+    ],
     compressors: &[
         &compression::BROTLI_COMPRESSOR,
         &compression::GZIP_COMPRESSOR,
@@ -65,6 +70,7 @@ pub static LINKED: Registry = Registry {
         &router::SAFE_CROSS_SCHEME,
     ],
     load_balancing_policies: &[&load_balancer::ROUND_ROBIN],
+    dns_resolvers: &[&CARES],
     retry_host_predicates: &[&retry::OMIT_CANARY_HOSTS, &retry::OMIT_HOST_METADATA, &retry::PREVIOUS_HOSTS],
     retry_priorities: &[&retry::PREVIOUS_PRIORITIES],
     downstream_transport_sockets: &[&RAW_BUFFER],
@@ -108,6 +114,8 @@ pub struct Registry {
     pub internal_redirect_predicates: &'static [&'static InternalRedirectPredicateFactory],
     /// How a host is chosen.
     pub load_balancing_policies: &'static [&'static LoadBalancerFactory],
+    /// Who looks names up.
+    pub dns_resolvers: &'static [&'static DnsResolverFactory],
     /// Which hosts are not wanted for another try.
     pub retry_host_predicates: &'static [&'static RetryHostPredicateFactory],
     /// Which priorities are not wanted for another try.
@@ -142,6 +150,7 @@ impl Extensions for Registry {
             Category::NetworkFilters => upcast(self.network_filters),
             Category::InternalRedirectPredicates => upcast(self.internal_redirect_predicates),
             Category::LoadBalancingPolicies => upcast(self.load_balancing_policies),
+            Category::DnsResolvers => upcast(self.dns_resolvers),
             Category::RetryHostPredicates => upcast(self.retry_host_predicates),
             Category::RetryPriorities => upcast(self.retry_priorities),
             Category::DownstreamTransportSockets => upcast(self.downstream_transport_sockets),

@@ -32,7 +32,10 @@ pub use connection_info::ConnectionInfoProvider;
 pub use connection_types::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionState, ConnectionStats,
 };
-pub use dns::{ActiveDnsQuery, DnsResolver, DnsResolverImpl, DnsResponse, ResolutionStatus, ResolveCb};
+pub use dns::{
+    ActiveDnsQuery, CARES, DnsResolver, DnsResolverConfig, DnsResolverFactory, DnsResolverImpl, DnsResponse,
+    ResolutionStatus, ResolveCb, create_dns_resolver,
+};
 pub use drain_decision::DrainDecision;
 pub use filter::{
     FilterStatus, NetworkFilterFactory, NetworkFilterFactoryCb, ReadFilter, ReadFilterCallbacks, WriteFilter,

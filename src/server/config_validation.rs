@@ -35,7 +35,8 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
     let runtime = LoaderImpl::new(runtime, &service_cluster, &stats);
     let clusters = &bootstrap.static_resources.clusters;
     let cluster_manager =
-        ClusterManagerImpl::for_validation(clusters, &stats, &tls, &runtime).map_err(|error| vec![error])?;
+        ClusterManagerImpl::for_validation(clusters, bootstrap.dns_resolver.as_ref(), &stats, &tls, &runtime)
+            .map_err(|error| vec![error])?;
     let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
     let context = ServerFactoryContext {
         cluster_manager: cluster_manager.handle(),

@@ -114,8 +114,13 @@ impl InstanceImpl {
         trace::instant(Stage::MainInitialize, None, 0, clusters as u64, listeners as u64);
         envoy_log!(Config, info, "loading {} static secret(s)", 0);
         envoy_log!(Config, info, "loading {} cluster(s)", clusters);
-        let cluster_manager =
-            ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats_store, &tls, &runtime)?;
+        let cluster_manager = ClusterManagerImpl::new(
+            &bootstrap.static_resources.clusters,
+            bootstrap.dns_resolver.as_ref(),
+            &stats_store,
+            &tls,
+            &runtime,
+        )?;
         let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
         let context = ServerFactoryContext {
             stats: stats_store.clone(),

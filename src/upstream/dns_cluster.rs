@@ -21,7 +21,7 @@ use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::dns::{DnsFields, RefreshRate};
 use crate::config::endpoint::ClusterLoadAssignment;
 use crate::config::error::ConfigError;
-use crate::network::DnsResolver;
+use crate::network::{DnsResolver, create_dns_resolver};
 use crate::trace::{self, Stage};
 
 /// Clusters with a host for each address.
@@ -33,6 +33,13 @@ pub static STRICT_DNS_CLUSTER: ClusterFactory =
 pub static LOGICAL_DNS_CLUSTER: ClusterFactory =
     ClusterFactory::new("envoy.cluster.logical_dns", &[], |_| Ok(Arc::new(OfFields { is_logical: true })))
         .or_around(|_| Ok(Arc::new(OfFields { is_logical: true })));
+
+/// Both, with a message of their own.
+pub static DNS_CLUSTER: ClusterFactory =
+    ClusterFactory::new("envoy.clusters.dns", &["envoy.extensions.clusters.dns.v3.DnsCluster"], |r| {
+        let is_logical = r.bool("all_addresses_in_single_endpoint")?;
+        Ok(Arc::new(OfMessage { fields: DnsFields::of_extension(r)?, is_logical }))
+    });
 
 /// What is to be said of it stands in the cluster's own fields.
 #[derive(Debug)]
@@ -46,8 +53,24 @@ impl ClusterTypeConfig for OfFields {
         cluster: &Arc<ClusterConfig>,
         context: &ClusterFactoryContext<'_>,
     ) -> Result<Rc<dyn Cluster>, ConfigError> {
-        let resolver = context.dns_resolver.clone();
-        Ok(DnsClusterImpl::new(cluster, &cluster.dns, self.is_logical, resolver, context)?)
+        Ok(DnsClusterImpl::new(cluster, &cluster.dns, self.is_logical, context)?)
+    }
+}
+
+/// What is to be said of it stands in a message.
+#[derive(Debug)]
+struct OfMessage {
+    fields: DnsFields,
+    is_logical: bool,
+}
+
+impl ClusterTypeConfig for OfMessage {
+    fn create(
+        &self,
+        cluster: &Arc<ClusterConfig>,
+        context: &ClusterFactoryContext<'_>,
+    ) -> Result<Rc<dyn Cluster>, ConfigError> {
+        Ok(DnsClusterImpl::new(cluster, &self.fields, self.is_logical, context)?)
     }
 }
 
@@ -72,12 +95,15 @@ impl DnsClusterImpl {
         config: &Arc<ClusterConfig>,
         fields: &DnsFields,
         is_logical: bool,
-        resolver: Rc<dyn DnsResolver>,
         context: &ClusterFactoryContext<'_>,
     ) -> Result<Rc<Self>, ConfigError> {
         let assignment = config.load_assignment.as_ref();
         check_endpoints(assignment, is_logical)?;
         let info = ClusterInfoImpl::new(config, context.root, context.added_via_api)?;
+        let resolver = match &fields.resolver {
+            Some(_) => create_dns_resolver(fields.resolver.as_ref(), context.dispatcher)?,
+            None => context.dns_resolver.clone(),
+        };
         let policy = assignment.map(|assignment| assignment.policy.clone()).unwrap_or_default();
         Ok(Rc::new_cyclic(|weak: &Weak<Self>| {
             let groups = assignment.into_iter().flat_map(|assignment| &assignment.endpoints);
@@ -156,7 +182,7 @@ impl Cluster for DnsClusterImpl {
         *self.initialize_callback.borrow_mut() = Some(callback);
         trace::instant(Stage::StartPreInitDns, None, 0, self.targets.len() as u64, 0);
         self.targets.iter().for_each(|target| target.start_resolve());
-        if self.targets.is_empty() || !self.fields.wait_for_warm_on_init {
+        if self.targets.is_empty() || !self.info().config().wait_for_warm_on_init {
             self.on_pre_init_complete();
         }
     }

@@ -43,7 +43,7 @@ pub use cluster_info::ClusterInfoImpl;
 pub use cluster_name::ClusterName;
 pub use cluster_stats::{ClusterMembershipStats, ClusterStats};
 pub use code_stats::{CodeStats, CodeStatsCategory, ResponseOrigin};
-pub use dns_cluster::{DnsClusterImpl, LOGICAL_DNS_CLUSTER, STRICT_DNS_CLUSTER};
+pub use dns_cluster::{DNS_CLUSTER, DnsClusterImpl, LOGICAL_DNS_CLUSTER, STRICT_DNS_CLUSTER};
 pub use host::{ENVOY_LB, Health, HealthFlag, HostImpl, HostSharedPtr};
 pub use host_set::{HostSetImpl, HostVectors};
 pub use host_stats::{HostStats, PrimitiveCounter, PrimitiveGauge};

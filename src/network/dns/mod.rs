@@ -3,9 +3,11 @@
 //! Mirrors Envoy's `include/envoy/network/dns.h`, with the lookups of 1.40: all five families, and an answer that says whether
 //! there was one.
 
+mod factory;
 mod hosts_file;
 mod resolver;
 
+pub use factory::{CARES, DnsResolverConfig, DnsResolverFactory, create_dns_resolver};
 pub use resolver::DnsResolverImpl;
 
 use std::any::Any;

@@ -49,7 +49,7 @@ impl Fixture {
         let worker = WorkerImpl::new(0, || {}).unwrap();
         tls.register_thread(worker.dispatcher().clone());
         let runtime = LoaderImpl::empty(&store);
-        let clusters = ClusterManagerImpl::new(&[], &store, &tls, &runtime).unwrap();
+        let clusters = ClusterManagerImpl::new(&[], None, &store, &tls, &runtime).unwrap();
         let date_provider = tls.allocate_slot();
         date_provider.set(|dispatcher| crate::http::DateProvider::new(dispatcher));
         let context = ServerFactoryContext {

@@ -56,8 +56,7 @@ impl Fixture {
             dns_resolver: &dns_resolver,
             added_via_api: false,
         };
-        let cluster =
-            DnsClusterImpl::new(&config, &config.dns, is_logical, dns_resolver.clone(), &context).unwrap();
+        let cluster = DnsClusterImpl::new(&config, &config.dns, is_logical, &context).unwrap();
         let initialized = Rc::new(Cell::new(0));
         let count = initialized.clone();
         cluster.initialize(Box::new(move || count.set(count.get() + 1)));

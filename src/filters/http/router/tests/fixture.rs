@@ -362,7 +362,8 @@ impl Fixture {
         let resources = &config.static_resources;
         let tls = thread_local::InstanceImpl::new();
         let clusters =
-            ClusterManagerImpl::new(&resources.clusters, &stats, &tls, &LoaderImpl::empty(&stats)).unwrap();
+            ClusterManagerImpl::new(&resources.clusters, None, &stats, &tls, &LoaderImpl::empty(&stats))
+                .unwrap();
         let hcm = HttpConnectionManager::of(&resources.listeners[0].filter_chains[0].filters[0]).unwrap();
         let first = clusters.clusters()[0].priority_set().host_sets_per_priority()[0].hosts()[0].clone();
         let pool = PlayedPool::new(WorkerHost::new(first.clone()));

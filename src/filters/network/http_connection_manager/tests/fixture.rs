@@ -495,7 +495,7 @@ impl Fixture {
         let stats = Store::new(1);
         let tls = thread_local::InstanceImpl::new();
         let runtime = LoaderImpl::empty(&stats);
-        let clusters = ClusterManagerImpl::new(&[], &stats, &tls, &runtime).unwrap();
+        let clusters = ClusterManagerImpl::new(&[], None, &stats, &tls, &runtime).unwrap();
         let server = ServerFactoryContext {
             cluster_manager: clusters.handle(),
             runtime,
