@@ -13,7 +13,6 @@ pub const DNS_ERR_NODATA: u32 = 70;
 pub const DNS_IPv4_A: u32 = 1;
 pub const DNS_IPv6_AAAA: u32 = 3;
 pub const DNS_QUERY_NO_SEARCH: u32 = 1;
-pub const DNS_OPTION_SEARCH: u32 = 1;
 pub const DNS_OPTION_NAMESERVERS: u32 = 2;
 pub const DNS_OPTION_MISC: u32 = 4;
 pub const DNS_OPTION_NAMESERVERS_NO_DEFAULT: u32 = 16;
@@ -76,5 +75,11 @@ unsafe extern "C" {
         base: *mut evdns_base,
         flags: ::core::ffi::c_int,
         filename: *const ::core::ffi::c_char,
+    ) -> ::core::ffi::c_int;
+    pub fn evdns_base_get_nameserver_addr(
+        base: *mut evdns_base,
+        idx: ::core::ffi::c_int,
+        sa: *mut sockaddr,
+        len: socklen_t,
     ) -> ::core::ffi::c_int;
 }

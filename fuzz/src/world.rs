@@ -341,8 +341,9 @@ impl World {
         date_provider.set(|dispatcher| DateProvider::new(dispatcher));
         let bootstrap = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).expect("a bootstrap");
         let runtime = LoaderImpl::empty(&stats);
-        let clusters = ClusterManagerImpl::new(&bootstrap.static_resources.clusters, &stats, &tls, &runtime)
-            .expect("clusters");
+        let clusters =
+            ClusterManagerImpl::new(&bootstrap.static_resources.clusters, None, &stats, &tls, &runtime)
+                .expect("clusters");
         let context = ServerFactoryContext {
             cluster_manager: clusters.handle(),
             runtime,

@@ -119,8 +119,8 @@ impl CaresDnsResolverConfig {
         if resolvers.is_empty() && r.is_of("envoy.config.cluster.v3.Cluster") {
             resolvers = r.messages("dns_resolvers")?;
         }
-        r.unsupported_if_true("use_tcp_for_dns_lookups")?;
-        let dns_resolver_options = resolution.dns_resolver_options;
+        let mut dns_resolver_options = resolution.dns_resolver_options;
+        dns_resolver_options.use_tcp_for_dns_lookups |= r.bool("use_tcp_for_dns_lookups")?;
         let config = CaresDnsResolverConfig { resolvers, dns_resolver_options, ..Default::default() };
         check_resolvers(r, &config);
         Ok(config)
@@ -139,8 +139,8 @@ message! {
     /// `envoy.config.core.v3.DnsResolverOptions`.
     #[derive(Eq)]
     pub struct DnsResolverOptions = "envoy.config.core.v3.DnsResolverOptions" {
-        /// Whether to ask by TCP alone.
-        pub use_tcp_for_dns_lookups: OnlyFalse,
+        /// Ask by TCP alone.
+        pub use_tcp_for_dns_lookups: bool,
         /// A name is not looked for in the domains of `/etc/resolv.conf`.
         pub no_default_search_domain: bool,
     }

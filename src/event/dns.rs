@@ -1,12 +1,14 @@
 //! Questions to DNS servers, by libevent's evdns.
 //!
 //! Stands where Envoy has c-ares. A [`DnsChannel`] is an `evdns_base`: a UDP socket for each server, and what has been asked.
-//! Answers come to a callback on the loop. Of an answer evdns keeps at most 32 addresses, and it asks by UDP alone.
+//! Answers come to a callback on the loop. Of an answer evdns keeps at most 32 addresses, and it asks by UDP alone; who wants
+//! more asks the same servers in another way.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -18,6 +20,9 @@ use super::libevent::{Base, CallbackKind, guarded};
 
 /// How many addresses of an answer evdns keeps.
 pub const MAX_ADDRESSES: usize = 32;
+
+/// Where servers listen that come without a port.
+const DNS_PORT: u16 = 53;
 
 /// The file that names the servers.
 const RESOLV_CONF: &CStr = c"/etc/resolv.conf";
@@ -33,8 +38,6 @@ pub struct DnsOptions {
     pub servers: Vec<SocketAddr>,
     /// `servers` are asked only where `/etc/resolv.conf` has none.
     pub servers_are_fallback: bool,
-    /// A name is not looked for in the domains of `/etc/resolv.conf`.
-    pub no_search: bool,
     /// How long to wait for an answer; `None` is as `/etc/resolv.conf` says, or evdns' 5 s.
     pub timeout: Option<Duration>,
     /// How often to ask; `None` is as `/etc/resolv.conf` says, or 3 times.
@@ -65,6 +68,8 @@ pub enum DnsError {
     Refused,
     /// What was asked for can be no name.
     NoName,
+    /// There is nobody to ask.
+    NoServer,
     /// Everything else, as evdns numbers it.
     Other(i32),
 }
@@ -91,7 +96,6 @@ struct Channel {
     raw: NonNull<ffi::evdns_base>,
     /// Behind the channel's events.
     base: Rc<Base>,
-    query_flags: c_int,
 }
 
 impl DnsChannel {
@@ -99,13 +103,12 @@ impl DnsChannel {
         // SAFETY: the base is alive, and lives longer than what is made here.
         let raw = unsafe { ffi::evdns_base_new(base.raw(), 0) };
         let Some(raw) = NonNull::new(raw) else { return Err(io::Error::other("no DNS client")) };
-        let query_flags = if options.no_search { ffi::DNS_QUERY_NO_SEARCH as c_int } else { 0 };
-        let inner = Rc::new(Channel { raw, base: base.clone(), query_flags });
+        let inner = Rc::new(Channel { raw, base: base.clone() });
         inner.configure(options)?;
         Ok(DnsChannel { inner })
     }
 
-    /// Asks for the addresses of `name`, which need not end in a dot. `None` for what can be no name: too long, or with a part
+    /// Asks for the addresses of `name`, as it is. `None` for what can be no name: too long, or with a part
     /// that is. `callback` is never called before this returns.
     pub fn query(&self, name: &str, record: DnsRecord, callback: DnsCallback) -> Option<DnsQuery> {
         let name = CString::new(name).ok()?;
@@ -119,7 +122,7 @@ impl DnsChannel {
             DnsRecord::A => ffi::evdns_base_resolve_ipv4,
             DnsRecord::Aaaa => ffi::evdns_base_resolve_ipv6,
         };
-        let (channel, flags) = (self.inner.raw.as_ptr(), self.inner.query_flags);
+        let (channel, flags) = (self.inner.raw.as_ptr(), ffi::DNS_QUERY_NO_SEARCH as c_int);
         // SAFETY: the channel is alive, the name is copied, and `arg` is the cell's count that `answer_cb` gives back.
         let raw = unsafe { ask(channel, name.as_ptr(), flags, Some(answer_cb), arg) };
         let Some(raw) = NonNull::new(raw) else {
@@ -128,6 +131,11 @@ impl DnsChannel {
             return None;
         };
         Some(DnsQuery { raw, channel: self.inner.clone(), cell })
+    }
+
+    /// The servers, in the order in which they are known.
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        (0..self.inner.servers()).filter_map(|i| self.inner.server(i)).collect()
     }
 
     /// A handle that does not keep it open.
@@ -152,9 +160,6 @@ impl WeakDnsChannel {
 impl Channel {
     fn configure(&self, options: &DnsOptions) -> io::Result<()> {
         let mut flags = ffi::DNS_OPTION_MISC;
-        if !options.no_search {
-            flags |= ffi::DNS_OPTION_SEARCH;
-        }
         if options.servers.is_empty() {
             flags |= ffi::DNS_OPTION_NAMESERVERS;
         } else if options.servers_are_fallback {
@@ -184,8 +189,23 @@ impl Channel {
         unsafe { ffi::evdns_base_count_nameservers(self.raw.as_ptr()) }
     }
 
+    fn server(&self, number: c_int) -> Option<SocketAddr> {
+        let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let size = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        let raw = address.as_mut_ptr().cast();
+        // SAFETY: the channel is alive, and there are `size` bytes to write to.
+        let length = unsafe { ffi::evdns_base_get_nameserver_addr(self.raw.as_ptr(), number, raw, size) };
+        let length = libc::socklen_t::try_from(length).ok()?;
+        // SAFETY: evdns has written an address of that length.
+        let address = unsafe { SockaddrStorage::from_raw(address.as_ptr().cast(), Some(length)) }?;
+        let v4 = || address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+        let v6 = || address.as_sockaddr_in6().map(|v6| SocketAddr::from(SocketAddrV6::from(*v6)));
+        v4().or_else(v6)
+    }
+
     fn add_server(&self, server: SocketAddr) {
-        let address = SockaddrStorage::from(server);
+        let port = if server.port() == 0 { DNS_PORT } else { server.port() };
+        let address = SockaddrStorage::from(SocketAddr::new(server.ip(), port));
         // SAFETY: the channel is alive, and the address, of that length, is copied.
         unsafe {
             ffi::evdns_base_nameserver_sockaddr_add(

@@ -34,7 +34,7 @@ pub use connection_types::{
 };
 pub use dns::{
     ActiveDnsQuery, CARES, DnsResolver, DnsResolverConfig, DnsResolverFactory, DnsResolverImpl, DnsResponse,
-    ResolutionStatus, ResolveCb, create_dns_resolver,
+    ResolutionStatus, ResolveCb, ResolverOptions, create_dns_resolver,
 };
 pub use drain_decision::DrainDecision;
 pub use filter::{

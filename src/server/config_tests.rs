@@ -563,7 +563,8 @@ fn extensions_are_named_by_type_by_name_or_by_an_enum() {
         (
             with(CLUSTER, "cluster_type", unknown.clone()),
             format!(
-                "{cluster}.cluster_type.typed_config.@type: unknown or unsupported type 'a.B', supported here: none"
+                "{cluster}.cluster_type.typed_config.@type: unknown or unsupported type 'a.B', supported here: \
+                 envoy.extensions.clusters.dns.v3.DnsCluster"
             ),
         ),
         (with(CLUSTER, "type", json!("EDS")), format!("{cluster}.type: EDS is not supported yet")),

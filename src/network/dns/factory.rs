@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DnsResolver, DnsResolverImpl};
+use super::{DnsResolver, DnsResolverImpl, ResolverOptions};
 use crate::config::dns::CaresDnsResolverConfig;
 use crate::config::error::ConfigError;
 use crate::config::extension::{Factory, TypedConfig};
+use crate::config::reader::FromMessage;
 use crate::event::{Dispatcher, DnsOptions};
 use crate::network::Address;
 
@@ -28,22 +29,23 @@ pub type DnsResolverFactory = Factory<dyn DnsResolverConfig>;
 pub static CARES: DnsResolverFactory = DnsResolverFactory::new(
     "envoy.network.dns_resolver.cares",
     &["envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"],
-    |r| {
-        let config: CaresDnsResolverConfig = crate::config::reader::FromMessage::read(r)?;
-        Ok(Arc::new(config))
-    },
+    |r| Ok(Arc::new(CaresDnsResolverConfig::read(r)?)),
 )
 .or_around(|r| Ok(Arc::new(CaresDnsResolverConfig::of_older_fields(r)?)));
 
 impl DnsResolverConfig for CaresDnsResolverConfig {
     fn create(&self, dispatcher: &Rc<Dispatcher>) -> Rc<dyn DnsResolver> {
         let server = |address| Address::configured(address)?.ip().copied();
-        let options = DnsOptions {
+        let servers = DnsOptions {
             servers: self.resolvers.iter().filter_map(server).collect(),
             servers_are_fallback: self.use_resolvers_as_fallback,
+            timeout: self.query_timeout_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            attempts: self.query_tries,
+        };
+        let options = ResolverOptions {
+            servers,
             no_search: self.dns_resolver_options.no_default_search_domain,
-            timeout: self.query_timeout_seconds.filter(|t| *t > 0).map(|t| Duration::from_secs(t.into())),
-            attempts: self.query_tries.filter(|tries| *tries > 0),
+            use_tcp: self.dns_resolver_options.use_tcp_for_dns_lookups,
         };
         DnsResolverImpl::new(dispatcher, options)
     }
@@ -59,6 +61,6 @@ pub fn create_dns_resolver(
 ) -> Result<Rc<dyn DnsResolver>, ConfigError> {
     match config {
         Some(config) => Ok(config.get::<dyn DnsResolverConfig>()?.create(dispatcher)),
-        None => Ok(DnsResolverImpl::new(dispatcher, DnsOptions::default())),
+        None => Ok(DnsResolverImpl::new(dispatcher, ResolverOptions::default())),
     }
 }

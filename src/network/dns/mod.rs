@@ -5,9 +5,14 @@
 
 mod factory;
 mod hosts_file;
+mod lookup;
+mod message;
 mod resolver;
+mod search;
+mod tcp_query;
 
 pub use factory::{CARES, DnsResolverConfig, DnsResolverFactory, create_dns_resolver};
+pub use lookup::ResolverOptions;
 pub use resolver::DnsResolverImpl;
 
 use std::any::Any;

@@ -1,20 +1,16 @@
-//! The resolver: looks on the machine, and then asks DNS servers.
+//! The resolver: which kinds of addresses are looked up, and what comes of it.
 //!
-//! Mirrors `DnsResolverImpl` of Envoy's `source/common/network/dns_impl.cc`, with evdns in the place of c-ares, and its
-//! lookups as in 1.40. A channel to the servers is open for as long as something is being asked, so that the next question
-//! comes from another port, and finds what has become of `/etc/resolv.conf`.
+//! Mirrors `DnsResolverImpl` of Envoy's `source/common/network/dns_impl.cc`, with the lookups of 1.40, and with evdns in the
+//! place of c-ares.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::time::Duration;
 
-use super::hosts_file;
+use super::lookup::{RecordLookup, ResolverOptions, Servers};
 use super::{ActiveDnsQuery, DnsResolver, DnsResponse, ResolutionStatus, ResolveCb};
 use crate::config::dns::DnsLookupFamily;
 use crate::envoy_log;
-use crate::event::{
-    Dispatcher, DnsAnswer, DnsChannel, DnsError, DnsOptions, DnsQuery, DnsRecord, WeakDnsChannel,
-};
+use crate::event::{Dispatcher, DnsAnswer, DnsError, DnsRecord};
 
 /// See the module's description.
 pub struct DnsResolverImpl {
@@ -23,9 +19,8 @@ pub struct DnsResolverImpl {
 
 impl DnsResolverImpl {
     /// One that asks as `options` say.
-    pub fn new(dispatcher: &Rc<Dispatcher>, options: DnsOptions) -> Rc<Self> {
-        let servers = Servers { dispatcher: Rc::downgrade(dispatcher), options, channel: RefCell::default() };
-        Rc::new(DnsResolverImpl { servers: Rc::new(servers) })
+    pub fn new(dispatcher: &Rc<Dispatcher>, options: ResolverOptions) -> Rc<Self> {
+        Rc::new(DnsResolverImpl { servers: Servers::new(dispatcher, options) })
     }
 }
 
@@ -38,26 +33,6 @@ impl DnsResolver for DnsResolverImpl {
     }
 }
 
-/// Whom to ask.
-struct Servers {
-    dispatcher: Weak<Dispatcher>,
-    options: DnsOptions,
-    channel: RefCell<WeakDnsChannel>,
-}
-
-impl Servers {
-    /// The channel that others are asking on, or a new one.
-    fn channel(&self) -> Option<DnsChannel> {
-        if let Some(channel) = self.channel.borrow().upgrade() {
-            return Some(channel);
-        }
-        let opened = self.dispatcher.upgrade()?.create_dns_channel(&self.options);
-        let channel = opened.inspect_err(|error| envoy_log!(Dns, warn, "cannot ask: {}", error)).ok()?;
-        *self.channel.borrow_mut() = channel.downgrade();
-        Some(channel)
-    }
-}
-
 /// A name that is being looked up.
 struct PendingResolution {
     weak: Weak<PendingResolution>,
@@ -66,11 +41,11 @@ struct PendingResolution {
     /// What is asked for when there is nothing of the other.
     second: Cell<Option<DnsRecord>>,
     family: DnsLookupFamily,
-    queries: RefCell<Vec<DnsQuery>>,
+    lookups: RefCell<Vec<Rc<RecordLookup>>>,
     /// How many answers are to come.
     waiting: Cell<usize>,
-    /// Somebody has answered.
-    is_answered: Cell<bool>,
+    /// Somebody who was asked does not know.
+    has_failed: Cell<bool>,
     found: RefCell<Vec<DnsResponse>>,
     callback: Cell<Option<ResolveCb>>,
     is_finished: Cell<bool>,
@@ -88,9 +63,9 @@ impl PendingResolution {
                 _ => None,
             }),
             family,
-            queries: RefCell::default(),
+            lookups: RefCell::default(),
             waiting: Cell::new(0),
-            is_answered: Cell::new(false),
+            has_failed: Cell::new(false),
             found: RefCell::default(),
             callback: Cell::new(Some(callback)),
             is_finished: Cell::new(false),
@@ -108,19 +83,14 @@ impl PendingResolution {
     }
 
     fn ask(&self, record: DnsRecord) {
-        if let Some(known) = hosts_file::look_up(&self.name, record) {
-            return self.on_answer(known.map(|addresses| DnsAnswer { addresses, ttl: Duration::ZERO }));
-        }
         let weak = self.weak.clone();
         let on_answer = Box::new(move |answer| {
             if let Some(resolution) = weak.upgrade() {
                 resolution.on_answer(answer);
             }
         });
-        let query = self.servers.channel().and_then(|channel| channel.query(&self.name, record, on_answer));
-        match query {
-            Some(query) => self.queries.borrow_mut().push(query),
-            None => self.on_answer(Err(DnsError::NoName)),
+        if let Some(lookup) = RecordLookup::start(&self.servers, &self.name, record, on_answer) {
+            self.lookups.borrow_mut().push(lookup);
         }
     }
 
@@ -128,17 +98,17 @@ impl PendingResolution {
         self.waiting.set(self.waiting.get() - 1);
         match answer {
             Ok(DnsAnswer { addresses, ttl }) => {
-                self.is_answered.set(true);
-                self.found
-                    .borrow_mut()
-                    .extend(addresses.into_iter().map(|address| DnsResponse { address, ttl }));
+                let of = |address| DnsResponse { address, ttl };
+                self.found.borrow_mut().extend(addresses.into_iter().map(of));
             }
             // That there is nothing is an answer.
             Err(error @ (DnsError::NotExist | DnsError::NoData)) => {
                 envoy_log!(Dns, debug, "dns resolution without records for {}: {:?}", self.name, error);
-                self.is_answered.set(true);
             }
-            Err(error) => envoy_log!(Dns, debug, "dns resolution for {} failed: {:?}", self.name, error),
+            Err(error) => {
+                envoy_log!(Dns, debug, "dns resolution for {} failed: {:?}", self.name, error);
+                self.has_failed.set(true);
+            }
         }
         let found_nothing = self.found.borrow().is_empty();
         if let Some(second) = self.second.take().filter(|_| found_nothing) {
@@ -152,14 +122,15 @@ impl PendingResolution {
 
     fn finish(&self) {
         self.is_finished.set(true);
-        let status =
-            if self.is_answered.get() { ResolutionStatus::Completed } else { ResolutionStatus::Failure };
+        let found = self.found.take();
+        let is_known = !found.is_empty() || !self.has_failed.get();
+        let status = if is_known { ResolutionStatus::Completed } else { ResolutionStatus::Failure };
         envoy_log!(Dns, debug, "dns resolution for {} completed with status {}", self.name, status as u8);
-        let queries = self.queries.take();
+        let lookups = self.lookups.take();
         if let Some(callback) = self.callback.take() {
-            callback(status, self.found.take());
+            callback(status, found);
         }
-        drop(queries);
+        drop(lookups);
     }
 
     fn is_finished(&self) -> bool {

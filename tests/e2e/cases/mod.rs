@@ -12,6 +12,7 @@ mod content_length;
 mod cors;
 mod csrf;
 mod curl;
+mod dns_clusters;
 mod draining;
 mod fault;
 mod faults;

@@ -1,0 +1,190 @@
+//! DNS messages: a question, and the addresses in an answer (RFC 1035), for what evdns does not do: asking by TCP.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::event::{DnsAnswer, DnsError, DnsRecord};
+
+const HEAD: usize = 12;
+const LONGEST_LABEL: usize = 63;
+const LONGEST_NAME: usize = 255;
+
+const IS_ANSWER: u16 = 0x8000;
+const RECURSION_DESIRED: u16 = 0x0100;
+const CODE: u16 = 0x000f;
+const NO_SUCH_NAME: u16 = 3;
+const REFUSED: u16 = 5;
+const CLASS_INTERNET: u16 = 1;
+
+/// The number of the record's type.
+fn type_of(record: DnsRecord) -> u16 {
+    match record {
+        DnsRecord::A => 1,
+        DnsRecord::Aaaa => 28,
+    }
+}
+
+/// A question; `None` for what can be no name.
+pub(super) fn question(id: u16, name: &str, record: DnsRecord) -> Option<Vec<u8>> {
+    let mut message = Vec::with_capacity(HEAD + name.len() + 6);
+    for word in [id, RECURSION_DESIRED, 1, 0, 0, 0] {
+        message.extend(word.to_be_bytes());
+    }
+    for label in name.strip_suffix('.').unwrap_or(name).split('.') {
+        if label.is_empty() || label.len() > LONGEST_LABEL {
+            return None;
+        }
+        message.push(label.len() as u8);
+        message.extend(label.as_bytes());
+    }
+    message.push(0);
+    if message.len() - HEAD > LONGEST_NAME {
+        return None;
+    }
+    message.extend(type_of(record).to_be_bytes());
+    message.extend(CLASS_INTERNET.to_be_bytes());
+    Some(message)
+}
+
+/// What a message answers to the question of that number.
+///
+/// # Errors
+/// Why it has no addresses; [`DnsError::Truncated`] where it ends too early or is no answer to that.
+pub(super) fn parse_answer(message: &[u8], id: u16, record: DnsRecord) -> Result<DnsAnswer, DnsError> {
+    let mut reader = Reader { message, at: 0 };
+    let head = reader.head().filter(|head| head.id == id && head.flags & IS_ANSWER != 0);
+    let head = head.ok_or(DnsError::Truncated)?;
+    match head.flags & CODE {
+        0 => {}
+        NO_SUCH_NAME => return Err(DnsError::NotExist),
+        REFUSED => return Err(DnsError::Refused),
+        code => return Err(DnsError::Other(code.into())),
+    }
+    let (addresses, ttl) = reader.addresses(&head, record).ok_or(DnsError::Truncated)?;
+    if addresses.is_empty() { Err(DnsError::NoData) } else { Ok(DnsAnswer { addresses, ttl }) }
+}
+
+struct Head {
+    id: u16,
+    flags: u16,
+    questions: u16,
+    answers: u16,
+}
+
+struct Reader<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let taken = self.message.get(self.at..self.at.checked_add(length)?)?;
+        self.at += length;
+        Some(taken)
+    }
+
+    fn word(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn head(&mut self) -> Option<Head> {
+        let head =
+            Head { id: self.word()?, flags: self.word()?, questions: self.word()?, answers: self.word()? };
+        self.take(4)?;
+        Some(head)
+    }
+
+    /// Which name it is does not matter: aliases are resolved by who answers.
+    fn skip_name(&mut self) -> Option<()> {
+        loop {
+            match *self.take(1)?.first()? {
+                0 => return Some(()),
+                // The rest of it stands elsewhere.
+                length if length & 0xc0 == 0xc0 => return self.take(1).map(drop),
+                length if length & 0xc0 == 0 => self.take(length.into()).map(drop)?,
+                _ => return None,
+            }
+        }
+    }
+
+    fn addresses(&mut self, head: &Head, record: DnsRecord) -> Option<(Vec<IpAddr>, Duration)> {
+        for _ in 0..head.questions {
+            self.skip_name()?;
+            self.take(4)?;
+        }
+        let (mut addresses, mut ttl) = (Vec::new(), u32::MAX);
+        for _ in 0..head.answers {
+            self.skip_name()?;
+            let (kind, class) = (self.word()?, self.word()?);
+            let good_for = u32::from_be_bytes(self.take(4)?.try_into().ok()?);
+            let length = self.word()?;
+            let data = self.take(length.into())?;
+            if (kind, class) != (type_of(record), CLASS_INTERNET) {
+                continue;
+            }
+            addresses.push(match record {
+                DnsRecord::A => IpAddr::from(<[u8; 4]>::try_from(data).ok()?),
+                DnsRecord::Aaaa => IpAddr::from(<[u8; 16]>::try_from(data).ok()?),
+            });
+            ttl = ttl.min(good_for);
+        }
+        Some((addresses, Duration::from_secs(ttl.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(flags: u16, records: &[(u16, u32, &[u8])]) -> Vec<u8> {
+        let mut message = question(7, "a.test", DnsRecord::A).unwrap();
+        message[2..4].copy_from_slice(&flags.to_be_bytes());
+        message[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
+        for (kind, ttl, data) in records {
+            message.extend([0xc0, 12]);
+            message.extend(kind.to_be_bytes());
+            message.extend([0, 1]);
+            message.extend(ttl.to_be_bytes());
+            message.extend((data.len() as u16).to_be_bytes());
+            message.extend(*data);
+        }
+        message
+    }
+
+    fn parsed(message: &[u8]) -> Result<(Vec<String>, u64), DnsError> {
+        let answer = parse_answer(message, 7, DnsRecord::A)?;
+        Ok((answer.addresses.iter().map(ToString::to_string).collect(), answer.ttl.as_secs()))
+    }
+
+    #[test]
+    fn questions() {
+        let message = question(0x102, "a.bc.", DnsRecord::Aaaa).unwrap();
+        assert_eq!(message, *b"\x01\x02\x01\0\0\x01\0\0\0\0\0\0\x01a\x02bc\0\0\x1c\0\x01");
+        let long = "a".repeat(63);
+        let name = |last: usize| format!("{long}.{long}.{long}.{}", "a".repeat(last));
+        assert!(
+            question(1, &name(61), DnsRecord::A).is_some() && question(1, &name(62), DnsRecord::A).is_none()
+        );
+        assert!(question(1, &"a".repeat(64), DnsRecord::A).is_none());
+        assert!(question(1, "", DnsRecord::A).is_none() && question(1, "a..b", DnsRecord::A).is_none());
+    }
+
+    #[test]
+    fn answers() {
+        let whole = answer(
+            0x8180,
+            &[(5, 1, b"\x01b\0"), (1, 9, &[1, 2, 3, 4]), (28, 2, &[0; 16]), (1, 8, &[5, 6, 7, 8])],
+        );
+        assert_eq!(parsed(&whole), Ok((vec!["1.2.3.4".into(), "5.6.7.8".into()], 8)));
+        for length in 0..whole.len() {
+            assert_eq!(parsed(&whole[..length]), Err(DnsError::Truncated), "{length}");
+        }
+        assert_eq!(parsed(&answer(0x8180, &[])), Err(DnsError::NoData));
+        assert_eq!(parsed(&answer(0x8183, &[])), Err(DnsError::NotExist));
+        assert_eq!(parsed(&answer(0x8185, &[])), Err(DnsError::Refused));
+        assert_eq!(parsed(&answer(0x8182, &[])), Err(DnsError::Other(2)));
+        assert_eq!(parsed(&answer(0x0180, &[])), Err(DnsError::Truncated));
+        assert_eq!(parsed(&answer(0x8180, &[(1, 9, &[1, 2, 3])])), Err(DnsError::Truncated));
+        assert_eq!(parse_answer(&whole, 8, DnsRecord::A), Err(DnsError::Truncated));
+    }
+}
