@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
 use crate::common::Local;
 use crate::conn_pool::HttpInstance;
+use crate::conn_pool::tcp::TcpInstance;
 use crate::envoy_log;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
@@ -55,6 +56,22 @@ impl ClusterEntry {
             return None;
         };
         self.parent.upgrade()?.http_conn_pool(&host, priority, protocol)
+    }
+
+    /// Chooses a host and finds its pool of raw connections. `None` as for [`ClusterEntry::http_conn_pool`].
+    pub fn tcp_conn_pool(
+        &self,
+        priority: ResourcePriority,
+        context: &dyn LoadBalancerContext,
+    ) -> Option<Rc<dyn TcpInstance>> {
+        let host = self.lb.choose_host(context);
+        trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), 0);
+        let Some(host) = host else {
+            envoy_log!(Upstream, debug, "no healthy host for TCP connection pool");
+            self.info.stats().upstream_cx_none_healthy().inc();
+            return None;
+        };
+        self.parent.upgrade()?.tcp_conn_pool(&host, priority)
     }
 
     /// The cluster is gone, or another has its name: its pools finish what they have, whoever still holds this.

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
+use crate::conn_pool::tcp::TcpInstance;
 use crate::conn_pool::{DrainedCb, HttpInstance, IdleCb, Instance};
 use crate::envoy_log;
 use crate::event::Dispatcher;
@@ -21,6 +22,9 @@ pub(super) type HttpPoolKey = Protocol;
 
 /// The HTTP pools of a host.
 pub(super) type HttpConnPoolMap = PriorityConnPoolMap<HttpPoolKey, dyn HttpInstance>;
+
+/// The pools of raw connections of a host: one of each priority.
+pub(super) type TcpConnPoolMap = PriorityConnPoolMap<(), dyn TcpInstance>;
 
 /// The pools `P` of one priority, by keys `K`. They are few: a list is as good as a table.
 pub(super) struct ConnPoolMap<K: Key, P: Instance + ?Sized + 'static> {

@@ -5,15 +5,16 @@
 //! a number ([`ClusterName`]), which is the cluster's place in a list, and the pools of a host hang on the handle that the
 //! worker's load balancer has of it ([`WorkerHost`]).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::cluster_entry::ClusterEntry;
-use super::conn_pool_map::HttpConnPoolMap;
-use crate::conn_pool::HttpInstance;
+use super::conn_pool_map::{HttpConnPoolMap, TcpConnPoolMap};
 use crate::conn_pool::http1::ConnPoolImpl;
+use crate::conn_pool::tcp::{self, TcpInstance};
+use crate::conn_pool::{DrainedCb, HttpInstance};
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::http::Protocol;
@@ -32,12 +33,48 @@ pub struct ThreadLocalClusterManagerImpl {
     host_http_conn_pool_map: RefCell<HashMap<usize, Rc<ConnPoolsContainer>>>,
 }
 
-/// The HTTP pools of one host.
+/// The pools of one host. (Envoy has a container for each kind.)
 struct ConnPoolsContainer {
     host: HostSharedPtr,
     pools: HttpConnPoolMap,
+    /// There where one was asked for.
+    tcp_pools: OnceCell<TcpConnPoolMap>,
     ready_to_drain: Cell<bool>,
     drains_remaining: Cell<usize>,
+}
+
+impl ConnPoolsContainer {
+    fn size(&self) -> usize {
+        self.pools.size() + self.tcp_pools.get().map_or(0, TcpConnPoolMap::size)
+    }
+
+    fn add_drained_callback(&self, callback: &DrainedCb) {
+        self.pools.add_drained_callback(callback.clone());
+        if let Some(pools) = self.tcp_pools.get() {
+            pools.add_drained_callback(callback.clone());
+        }
+    }
+
+    fn drain_connections(&self) {
+        self.pools.drain_connections();
+        if let Some(pools) = self.tcp_pools.get() {
+            pools.drain_connections();
+        }
+    }
+
+    fn record_lists(&self) {
+        self.pools.record_lists();
+        if let Some(pools) = self.tcp_pools.get() {
+            pools.record_lists();
+        }
+    }
+
+    fn clear(&self) {
+        self.pools.clear();
+        if let Some(pools) = self.tcp_pools.get() {
+            pools.clear();
+        }
+    }
 }
 
 fn identity(host: &HostSharedPtr) -> usize {
@@ -140,13 +177,13 @@ impl ThreadLocalClusterManagerImpl {
     pub(super) fn on_host_health_failure(&self, host: &HostSharedPtr) {
         if let Some(container) = self.container(host) {
             trace::instant(Stage::HostHealthFailure, None, 0, 0, 0);
-            container.pools.drain_connections();
+            container.drain_connections();
         }
     }
 
     /// Records the lists of all pools, for a recording that begins behind their last change.
     pub(super) fn record_lists(&self) {
-        self.host_http_conn_pool_map.borrow().values().for_each(|container| container.pools.record_lists());
+        self.host_http_conn_pool_map.borrow().values().for_each(|container| container.record_lists());
     }
 
     fn container(&self, host: &HostSharedPtr) -> Option<Rc<ConnPoolsContainer>> {
@@ -162,6 +199,7 @@ impl ThreadLocalClusterManagerImpl {
                 Rc::new(ConnPoolsContainer {
                     host: host.clone(),
                     pools: HttpConnPoolMap::new(&self.dispatcher, host),
+                    tcp_pools: OnceCell::new(),
                     ready_to_drain: Cell::new(false),
                     drains_remaining: Cell::new(0),
                 })
@@ -175,14 +213,28 @@ impl ThreadLocalClusterManagerImpl {
         priority: ResourcePriority,
         protocol: Protocol,
     ) -> Option<Rc<dyn HttpInstance>> {
-        let container = host.kept::<ConnPoolsContainer>().unwrap_or_else(|| {
+        self.container_of(host)
+            .pools
+            .get_pool(priority, protocol, || ConnPoolImpl::new(&self.dispatcher, host.clone(), priority))
+    }
+
+    pub(super) fn tcp_conn_pool(
+        &self,
+        host: &Rc<WorkerHost>,
+        priority: ResourcePriority,
+    ) -> Option<Rc<dyn TcpInstance>> {
+        let container = self.container_of(host);
+        let pools = container.tcp_pools.get_or_init(|| TcpConnPoolMap::new(&self.dispatcher, host.shared()));
+        pools.get_pool(priority, (), || tcp::ConnPoolImpl::new(&self.dispatcher, host.clone(), priority))
+    }
+
+    #[inline]
+    fn container_of(&self, host: &Rc<WorkerHost>) -> Rc<ConnPoolsContainer> {
+        host.kept::<ConnPoolsContainer>().unwrap_or_else(|| {
             let container = self.get_or_create_container(host.shared());
             host.keep(&container);
             container
-        });
-        container
-            .pools
-            .get_pool(priority, protocol, || ConnPoolImpl::new(&self.dispatcher, host.clone(), priority))
+        })
     }
 
     #[cfg(test)]
@@ -200,17 +252,18 @@ impl ThreadLocalClusterManagerImpl {
     }
 
     fn drain_container(&self, container: &Rc<ConnPoolsContainer>) {
-        trace::instant(Stage::DrainConnPools, None, 0, container.pools.size() as u64, 0);
-        container.drains_remaining.set(container.drains_remaining.get() + container.pools.size());
+        trace::instant(Stage::DrainConnPools, None, 0, container.size() as u64, 0);
+        container.drains_remaining.set(container.drains_remaining.get() + container.size());
         let (manager, weak) = (self.weak.clone(), Rc::downgrade(container));
-        container.pools.add_drained_callback(Rc::new(move || {
+        let callback: DrainedCb = Rc::new(move || {
             let (Some(manager), Some(container)) = (manager.upgrade(), weak.upgrade()) else { return };
             let left = container.drains_remaining.get().saturating_sub(1);
             container.drains_remaining.set(left);
             if left == 0 && container.ready_to_drain.get() {
                 manager.clear_container(&container);
             }
-        }));
+        });
+        container.add_drained_callback(&callback);
         // Idle pools have called back already; the map must not go while they are being told.
         container.ready_to_drain.set(true);
         if container.drains_remaining.get() == 0 {
@@ -219,8 +272,8 @@ impl ThreadLocalClusterManagerImpl {
     }
 
     fn clear_container(&self, container: &ConnPoolsContainer) {
-        trace::instant(Stage::ClearContainer, None, 0, container.pools.size() as u64, 0);
-        container.pools.clear();
+        trace::instant(Stage::ClearContainer, None, 0, container.size() as u64, 0);
+        container.clear();
         let removed = self.host_http_conn_pool_map.borrow_mut().remove(&identity(&container.host));
         drop(removed);
     }

@@ -5,6 +5,7 @@
 
 mod base;
 pub mod http1;
+pub mod tcp;
 
 use std::rc::{Rc, Weak};
 

@@ -313,7 +313,7 @@ impl Field {
             // Known only from TLS.
             Field::RequestedServerName => Written::Nothing,
             Field::UpstreamProtocol => {
-                let connected = peek(&info.upstream_local_address).is_some();
+                let connected = peek(&info.upstream_local_address).is_some() && !info.upstream_is_raw.get();
                 write_optional(line, connected.then(|| Protocol::Http11.as_str()))
             }
             Field::UpstreamHostName(with_port) => write_host_name(line, info, with_port),

@@ -415,6 +415,11 @@ impl ConnectionImpl {
         self.file_event.borrow().is_some()
     }
 
+    /// Whether nothing more comes or is to be written: it closes when all is flushed.
+    pub fn ends_by_itself(&self) -> bool {
+        self.read_end_stream.get() && self.write_end_stream.get()
+    }
+
     fn both_sides_half_closed(&self) -> bool {
         self.read_end_stream.get()
             && self.write_end_stream.get()

@@ -15,6 +15,7 @@ mod filter;
 mod filter_manager;
 mod listener;
 mod listener_filter;
+pub mod proxy_protocol_header;
 mod raw_buffer_socket;
 mod socket;
 mod ssl;

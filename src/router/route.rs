@@ -23,7 +23,7 @@ use super::route_match::RouteMatch;
 use super::shadow_policy::ShadowPolicy;
 use super::uri_template::UriTemplateRewrite;
 use crate::config::ConfigError;
-use crate::config::route::{self, Action, HostRewrite, MaxStreamDuration, PathRewrite};
+use crate::config::route::{self, Action, ConnectConfig, HostRewrite, MaxStreamDuration, PathRewrite};
 use crate::http::HeaderMap;
 use crate::upstream::{ClusterName, ResourcePriority};
 
@@ -58,6 +58,7 @@ pub struct RouteEntry {
     pub(super) host_rewrite: HostRewrite,
     pub(super) append_x_forwarded_host: bool,
     upgrades: Box<[(Box<str>, bool)]>,
+    connect_config: Option<Box<ConnectConfig>>,
     shadow_policies: Arc<[ShadowPolicy]>,
     hash_policy: Option<Box<HashPolicyImpl>>,
     /// By what its requests are counted, for filters that do so.
@@ -102,6 +103,7 @@ impl RouteEntry {
             host_rewrite: HostRewrite::None,
             append_x_forwarded_host: false,
             upgrades: Box::default(),
+            connect_config: None,
             shadow_policies: Arc::default(),
             hash_policy: None,
             rate_limits: Box::default(),
@@ -151,6 +153,12 @@ impl RouteEntry {
     #[inline]
     pub fn internal_redirect_policy(&self) -> Option<&InternalRedirectPolicyImpl> {
         self.internal_redirect_policy.as_deref()
+    }
+
+    /// How tunnels end here; `None` where they do not.
+    #[inline]
+    pub fn connect_config(&self) -> Option<&ConnectConfig> {
+        self.connect_config.as_deref()
     }
 
     /// Whether an upgrade is let through; `None` where the connection manager decides.
@@ -213,6 +221,9 @@ impl RouteImpl {
                 upgrades: (route.upgrade_configs.iter())
                     .map(|upgrade| (upgrade.upgrade_type.as_str().into(), upgrade.enabled))
                     .collect(),
+                connect_config: (route.upgrade_configs.iter())
+                    .find_map(|upgrade| upgrade.connect_config.clone())
+                    .map(Box::new),
                 retries: Retries {
                     policy: match &route.retry_policy {
                         Some(policy) => {

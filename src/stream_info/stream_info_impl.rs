@@ -66,6 +66,8 @@ pub struct StreamInfoImpl {
     upstream_transport_failure_reason: RefCell<String>,
     /// Whether the request is a health check, which most statistics leave out.
     pub health_check: Cell<bool>,
+    /// The upstream gets the body as it is, in no protocol.
+    pub upstream_is_raw: Cell<bool>,
     /// The stream's random id.
     pub stream_id: Cell<u64>,
     /// How often the request was sent to an upstream.
@@ -107,6 +109,7 @@ impl StreamInfoImpl {
             dynamic_metadata: OnceCell::new(),
             filter_state: OnceCell::new(),
             upstream_transport_failure_reason: RefCell::default(),
+            upstream_is_raw: Cell::default(),
             health_check: Cell::default(),
             stream_id: Cell::default(),
             attempt_count: Cell::default(),

@@ -228,6 +228,14 @@ stages! {
     OnUpstreamReady timed 5 "ConnPoolImpl::onUpstreamReady" "waiting pool" "event_add" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/pool.rs",
     PoolResponseComplete same 6 "ConnPoolImpl::onResponseComplete" "case pool" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/pool.rs"
         => Pool Debug Connections "response complete",
+    TcpNewConnection timed 5 "ConnPoolImpl::newConnection" "waiting pool" "" "source/common/tcp/conn_pool.cc" "src/conn_pool/tcp/pool.rs",
+    ActiveConnComes timed 5 "ActiveConn::ActiveConn" "connect_timeout_ms pool" "event_add" "source/common/tcp/conn_pool.cc" "src/conn_pool/tcp/active_client.rs",
+    AssignConnection same 5 "ConnPoolImpl::assignConnection" "downstream pool" "" "source/common/tcp/conn_pool.cc" "src/conn_pool/tcp/pool.rs",
+    TcpPoolEvent same 5 "ConnPoolImpl::onConnectionEvent raw" "event pool" "" "source/common/tcp/conn_pool.cc" "src/conn_pool/tcp/pool.rs",
+    ActiveConnGoes timed 7 "ActiveConn::~ActiveConn" "" "event_del" "source/common/tcp/conn_pool.cc" "src/conn_pool/tcp/active_client.rs",
+    TcpUpstreamHeaders same 5 "TcpUpstream::encodeHeaders" "bytes end" "" "source/extensions/upstreams/http/tcp/upstream_request.cc" "src/filters/http/router/tcp_upstream.rs",
+    TcpUpstreamData same 6 "TcpUpstream::onUpstreamData" "bytes end" "" "source/extensions/upstreams/http/tcp/upstream_request.cc" "src/filters/http/router/tcp_upstream.rs",
+    TcpUpstreamEvent timed 7 "TcpUpstream::onEvent" "event" "" "source/extensions/upstreams/http/tcp/upstream_request.cc" "src/filters/http/router/tcp_upstream.rs",
     PurgePendingRequests timed 5 "ConnPoolImplBase::purgePendingRequests" "requests pool" "" "source/common/http/conn_pool_base.cc" "src/conn_pool/base.rs",
     PendingRequestCancel timed 5 "ConnPoolImplBase::onPendingRequestCancel" "waiting pool" "" "source/common/http/conn_pool_base.cc" "src/conn_pool/base.rs"
         => Pool Debug Nobodys "cancelling pending request",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::PerFilterConfig;
+use super::connect::ConnectConfig;
 use super::cors::CorsPolicy;
 use super::hash_policy::HashPolicy;
 use super::header_rules::{HeaderMutation, HeaderRules, read_rules};
@@ -90,6 +91,8 @@ message! {
         pub upgrade_type: String,
         /// Default true.
         pub enabled: bool = true,
+        /// The tunnel ends here, and what comes out of it goes to the upstream as it is.
+        pub connect_config: Option<ConnectConfig>,
     }
 }
 
@@ -139,6 +142,10 @@ fn check_upgrades(r: &MessageReader<'_>, action: &RouteAction) {
         let (name, before) = (&upgrade.upgrade_type, &action.upgrade_configs[..i]);
         if before.iter().any(|other| other.upgrade_type.eq_ignore_ascii_case(name)) {
             r.refuse(&format!("upgrade_configs[{i}].upgrade_type"), format!("Duplicate upgrade {name}"));
+        }
+        if upgrade.connect_config.is_some() && !name.eq_ignore_ascii_case("CONNECT") {
+            let message = format!("Non-CONNECT upgrade type {name} has ConnectConfig");
+            r.refuse(&format!("upgrade_configs[{i}].connect_config"), message);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! so that the error can name the field.
 
 mod action;
+mod connect;
 mod cors;
 mod hash_policy;
 mod header_rules;
@@ -18,6 +19,7 @@ pub use action::{
     ClusterSpecifier, ClusterWeight, DirectResponseAction, MaxStreamDuration, PathRedirect, RandomValue,
     RedirectAction, RequestMirrorPolicy, RouteAction, WeightedCluster,
 };
+pub use connect::{ConnectConfig, ProxyProtocolConfig, ProxyProtocolVersion};
 pub use cors::CorsPolicy;
 pub use hash_policy::{CookieAttribute, HashPolicy, HashedBy, HashedCookie};
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};

@@ -7,6 +7,7 @@ mod chunks;
 mod closing;
 mod compression;
 mod config_dump;
+mod connect_config;
 mod connection_fields;
 mod content_length;
 mod cors;

@@ -38,6 +38,11 @@ impl Wire {
         self.stream.set_write_timeout(Some(patience)).expect("a limit on writing");
     }
 
+    /// The port of this end.
+    pub fn local_port(&self) -> u16 {
+        self.stream.local_addr().expect("its own address").port()
+    }
+
     /// Sends; false when the peer takes no more.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()

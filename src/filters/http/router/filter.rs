@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use self::retry::Retries;
 use super::FilterConfig;
+use super::generic_conn_pool::GenericConnPool;
+use super::tcp_upstream::{self, TcpConnPool};
 use super::timeout::{TimeoutData, final_timeout};
 use super::upstream_request::UpstreamRequest;
 use crate::buffer::Buffer;
@@ -18,7 +20,6 @@ use crate::cluster_manager::ClusterEntry;
 use crate::common::Local;
 use crate::common::xxhash::xxh64;
 use crate::config::route::HashedCookie;
-use crate::conn_pool;
 use crate::envoy_stream_log;
 use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
 use crate::filters::http::async_client::AsyncStreamImpl;
@@ -289,16 +290,22 @@ impl Filter {
         self.config.emit_dynamic_stats && !self.stream_info().is_some_and(|info| info.health_check.get())
     }
 
-    fn conn_pool(
-        &self,
-        cluster: &ClusterEntry,
-        entry: &RouteEntry,
-    ) -> Option<Rc<dyn conn_pool::HttpInstance>> {
+    fn conn_pool(&self, cluster: &ClusterEntry, entry: &RouteEntry) -> Option<GenericConnPool> {
+        if let Some(config) = entry.connect_config()
+            && let Some(headers) = self.downstream_headers()
+            && tcp_upstream::should_tcp_proxy(config, &headers.borrow())
+        {
+            let info = self.stream_info()?;
+            info.upstream_is_raw.set(true);
+            let preamble = tcp_upstream::preamble(config, info);
+            let pool = cluster.tcp_conn_pool(entry.priority, self)?;
+            return Some(GenericConnPool::Tcp(Box::new(TcpConnPool::new(pool, preamble))));
+        }
         let downstream = || self.stream_info().and_then(|info| info.protocol.get());
         let protocol = cluster.info().use_downstream_protocol().then(downstream).flatten();
         let protocol = protocol.unwrap_or(Protocol::Http11);
         self.passed(Stage::GetConnPool, protocol as u64, 0);
-        cluster.http_conn_pool(entry.priority, protocol, self)
+        cluster.http_conn_pool(entry.priority, protocol, self).map(GenericConnPool::Http)
     }
 
     /// Sends the request to a cluster.

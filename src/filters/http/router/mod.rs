@@ -4,9 +4,11 @@
 //! with the routes that ask for them.
 
 mod filter;
+mod generic_conn_pool;
 mod message;
 mod retry_state;
 mod shadow;
+mod tcp_upstream;
 #[cfg(test)]
 mod tests;
 mod timeout;

@@ -6,9 +6,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use super::filter::Filter;
+use super::generic_conn_pool::GenericConnPool;
 use super::tunnel;
 use crate::buffer::{Buffer, WatermarkBuffer};
-use crate::conn_pool::{Callbacks, Cancellable, HttpInstance, PoolFailureReason};
+use crate::conn_pool::{Callbacks, Cancellable, PoolFailureReason};
 use crate::envoy_stream_log;
 use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
 use crate::filters::http::DownstreamWatermarkCallbacks;
@@ -139,7 +140,7 @@ impl UpstreamRequest {
     }
 
     /// Asks the pool for a connection; the head is sent when there is one, which may be at once.
-    pub(super) fn encode_headers(&self, pool: &Rc<dyn HttpInstance>, end_stream: bool) {
+    pub(super) fn encode_headers(&self, pool: &GenericConnPool, end_stream: bool) {
         self.passed(Stage::EncodeHeadersToPool, 0, end_stream.into());
         self.encode_complete.set(end_stream);
         let decoder: Weak<dyn StreamDecoder> = self.weak.clone();
@@ -367,7 +368,8 @@ impl UpstreamRequest {
         if let Some(host) = self.host() {
             headers = parent.headers_for(headers, &host);
         }
-        self.paused_for_tunnel.set(tunnel::waits_for_answer(&headers.borrow()));
+        let is_tunnel = tunnel::waits_for_answer(&headers.borrow());
+        self.paused_for_tunnel.set(is_tunnel);
         let has_body = self.buffered_request_body.borrow().is_some();
         let trailers = self.encode_trailers.get();
         let complete = self.encode_complete.get();
@@ -378,7 +380,8 @@ impl UpstreamRequest {
             self.on_reset_stream(reason);
             return;
         }
-        if !self.paused_for_tunnel.get() {
+        // What waits in a tunnel is sent when there is an answer, which may have come at once.
+        if !is_tunnel {
             self.send_body(parent, encoder);
         }
     }

@@ -1,0 +1,284 @@
+//! `Tcp::ConnPoolImpl`: the lists and the moves between them.
+
+use std::rc::{Rc, Weak};
+
+use Clients::{Busy, Ready};
+
+use super::active_client::ActiveClient;
+use super::{Callbacks, TcpInstance};
+use crate::common::linked_list::Arena;
+use crate::conn_pool::base::{ConnPoolImplBase, Pool, Request};
+use crate::conn_pool::{Cancellable, DrainedCb, IdleCb, Instance, PoolFailureReason};
+use crate::event::Dispatcher;
+use crate::network::ConnectionEvent;
+use crate::trace::{self, Ids, Stage, log_stage};
+use crate::upstream::{ResourcePriority, WorkerHost};
+use crate::{envoy_conn_log, envoy_log, lists};
+
+lists! {
+    /// The lists of connections.
+    pub(super) enum Clients {
+        /// Connecting, or somebody's (`pending_conns_` and `busy_conns_`).
+        Busy,
+        /// Connected for somebody who has gone meanwhile (`ready_conns_`).
+        Ready,
+    }
+}
+
+/// The pool of raw connections of one host on one worker.
+pub struct ConnPoolImpl {
+    pub(super) base: ConnPoolImplBase<ConnPoolImpl>,
+    clients: Arena<ActiveClient, Clients>,
+}
+
+/// Who waits for a connection.
+#[derive(Clone)]
+pub(crate) struct TcpRequest {
+    callbacks: Weak<dyn Callbacks>,
+    ids: Ids,
+}
+
+impl Request for TcpRequest {
+    fn ids(&self) -> Ids {
+        self.ids
+    }
+
+    fn fail(&self, reason: PoolFailureReason, transport_failure_reason: &str, host: Option<&Rc<WorkerHost>>) {
+        if let Some(callbacks) = self.callbacks.upgrade() {
+            callbacks.on_pool_failure(reason, transport_failure_reason, host);
+        }
+    }
+}
+
+impl ConnPoolImpl {
+    /// An empty pool for `host`, whose circuit breakers of `priority` apply.
+    pub fn new(dispatcher: &Rc<Dispatcher>, host: Rc<WorkerHost>, priority: ResourcePriority) -> Rc<Self> {
+        Rc::new_cyclic(|weak: &Weak<ConnPoolImpl>| ConnPoolImpl {
+            base: ConnPoolImplBase::new(weak, dispatcher, host, priority),
+            clients: Arena::default(),
+        })
+    }
+
+    fn trace_lists(&self) {
+        self.base.trace_lists(self);
+    }
+
+    /// Connecting may fail at once for want of an fd; then there is no new client.
+    fn create_new_connection(&self) -> bool {
+        log_stage!(CreateNewConnection());
+        let host = &self.base.host;
+        match ActiveClient::new(self) {
+            Ok(client) => {
+                let key = self.clients.push_front(Busy, client.clone());
+                client.set_key(key);
+                self.trace_lists();
+                true
+            }
+            Err(error) => {
+                envoy_log!(Pool, debug, "cannot create a connection to {}: {}", host.address(), error);
+                host.cluster().stats().upstream_cx_connect_fail().inc();
+                host.stats().cx_connect_fail().inc();
+                false
+            }
+        }
+    }
+
+    /// Gives a connection away. Its user may use it before this returns.
+    fn assign_connection(&self, client: &Rc<ActiveClient>, request: &TcpRequest) {
+        let (id, number) = (client.id(), self.base.number());
+        trace::instant(Stage::AssignConnection, Some(id), request.ids.stream, request.ids.connection, number);
+        let data = client.assign();
+        if let Some(callbacks) = request.callbacks.upgrade() {
+            callbacks.on_pool_ready(data, &self.base.host);
+        }
+    }
+
+    /// Whether the circuit breaker lets one more be active; fails the request if not.
+    fn may_be_active(&self, request: &TcpRequest) -> bool {
+        if self.base.resources().requests().can_create() {
+            return true;
+        }
+        envoy_log!(Pool, debug, "max streams overflow");
+        request.fail(PoolFailureReason::Overflow, "", Some(&self.base.host));
+        self.base.host.cluster().stats().upstream_rq_active_overflow().inc();
+        false
+    }
+
+    /// A connection is there: the oldest that waits gets it.
+    fn process_idle_connection(&self, client: &Rc<ActiveClient>) {
+        loop {
+            let Some(pending) = self.base.oldest_pending() else {
+                envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
+                self.clients.move_to_front(client.key(), Ready);
+                self.trace_lists();
+                return self.base.check_for_drained(self);
+            };
+            pending.remove(self);
+            if self.may_be_active(&pending.request) {
+                envoy_conn_log!(Pool, debug, client.id(), "assigning connection");
+                return self.assign_connection(client, &pending.request);
+            }
+        }
+    }
+
+    pub(super) fn on_connection_event(&self, client: &Rc<ActiveClient>, event: ConnectionEvent) {
+        let number = self.base.number();
+        let _stage = trace::scope(Stage::TcpPoolEvent, Some(client.id()), 0, event as u64, number);
+        let was_connecting = client.end_connecting();
+        let cluster = self.base.host.cluster();
+        if event == ConnectionEvent::Connected {
+            cluster.stats().upstream_cx_connect_ms().record(client.age());
+            return self.process_idle_connection(client);
+        }
+        let reason = client.connection().transport_failure_reason();
+        envoy_conn_log!(Pool, debug, client.id(), "client disconnected, failure reason: {}", reason);
+        self.count_destroy(event, client.is_assigned());
+        client.release();
+        let dead = self.clients.remove(client.key());
+        self.trace_lists();
+        if was_connecting {
+            cluster.stats().upstream_cx_connect_fail().inc();
+            self.base.host.stats().cx_connect_fail().inc();
+            envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
+            self.base.purge_pending_requests(self, client.failure_reason(event), &reason);
+        }
+        if let Some(dead) = dead {
+            self.base.dispatcher.deferred_delete(dead);
+        }
+        let left = self.num_ready() + self.num_busy();
+        if self.base.num_pending() > left && !self.create_new_connection() && left == 0 {
+            self.base.purge_pending_requests(self, PoolFailureReason::LocalConnectionFailure, "");
+        }
+        self.base.check_for_drained(self);
+        self.base.check_for_idle(self);
+    }
+
+    fn count_destroy(&self, event: ConnectionEvent, with_active_request: bool) {
+        let stats = self.base.host.cluster().stats();
+        let is_local = event == ConnectionEvent::LocalClose;
+        stats.upstream_cx_destroy().inc();
+        match is_local {
+            true => stats.upstream_cx_destroy_local().inc(),
+            false => stats.upstream_cx_destroy_remote().inc(),
+        }
+        if with_active_request {
+            stats.upstream_cx_destroy_with_active_rq().inc();
+            match is_local {
+                true => stats.upstream_cx_destroy_local_with_active_rq().inc(),
+                false => stats.upstream_cx_destroy_remote_with_active_rq().inc(),
+            }
+        }
+    }
+}
+
+impl Pool for ConnPoolImpl {
+    type Request = TcpRequest;
+
+    fn base(&self) -> &ConnPoolImplBase<Self> {
+        &self.base
+    }
+
+    fn num_busy(&self) -> usize {
+        self.clients.len(Busy)
+    }
+
+    fn num_ready(&self) -> usize {
+        self.clients.len(Ready)
+    }
+
+    fn close_ready(&self) {
+        while let Some(client) = self.clients.front(Ready) {
+            client.close();
+        }
+    }
+}
+
+impl Instance for ConnPoolImpl {
+    fn host(&self) -> &Rc<WorkerHost> {
+        &self.base.host
+    }
+
+    fn add_drained_callback(&self, callback: DrainedCb) {
+        self.base.add_drained_callback(self, callback);
+    }
+
+    fn set_idle_callback(&self, callback: IdleCb) {
+        self.base.set_idle_callback(callback);
+    }
+
+    fn drain_connections(&self) {
+        let number = self.base.number();
+        trace::instant(Stage::DrainConnections, None, 0, self.num_ready() as u64, number);
+        self.close_ready();
+    }
+
+    fn has_active_connections(&self) -> bool {
+        self.base.has_active_connections(self)
+    }
+
+    fn close(&self) {
+        for list in [Ready, Busy] {
+            while let Some(client) = self.clients.front(list) {
+                client.close();
+            }
+        }
+        self.base.dispatcher.clear_deferred_delete_list();
+    }
+
+    fn record_lists(&self) {
+        self.trace_lists();
+    }
+}
+
+impl TcpInstance for ConnPoolImpl {
+    fn new_connection(&self, callbacks: Weak<dyn Callbacks>, ids: Ids) -> Option<Rc<dyn Cancellable>> {
+        let request = TcpRequest { callbacks, ids };
+        self.base.trace_request(Stage::TcpNewConnection, Some(ids), self.base.num_pending());
+        if let Some(client) = self.clients.front(Ready) {
+            if self.may_be_active(&request) {
+                self.clients.move_to_front(client.key(), Busy);
+                self.trace_lists();
+                envoy_conn_log!(Pool, debug, client.id(), "using existing connection");
+                self.assign_connection(&client, &request);
+            }
+            return None;
+        }
+        let stats = self.base.host.cluster().stats();
+        if !self.base.resources().pending_requests().can_create() {
+            log_stage!(PoolOverflow());
+            self.base.trace_request(Stage::PoolOverflow, Some(ids), self.base.num_pending());
+            request.fail(PoolFailureReason::Overflow, "", None);
+            stats.upstream_rq_pending_overflow().inc();
+            return None;
+        }
+        let can_create_connection = self.base.resources().connections().can_create();
+        // A pool without any connection gets one even beyond the limit, or it would starve.
+        let starved = self.num_ready() + self.num_busy() == 0;
+        if !can_create_connection {
+            stats.upstream_cx_overflow().inc();
+        }
+        let created = (starved || can_create_connection) && self.create_new_connection();
+        if starved && !created {
+            request.fail(PoolFailureReason::LocalConnectionFailure, "", Some(&self.base.host));
+            self.base.check_for_idle(self);
+            return None;
+        }
+        Some(self.base.new_pending_request(self, request))
+    }
+}
+
+impl Drop for ConnPoolImpl {
+    fn drop(&mut self) {
+        let clients = (self.num_ready() + self.num_busy()) as u64;
+        trace::instant(Stage::PoolGoes, None, 0, clients, self.base.number());
+        // The clients' way back to the pool is gone already, so they are only closed here.
+        for list in [Ready, Busy] {
+            for client in self.clients.items(list) {
+                client.close();
+                if let Some(dead) = self.clients.remove(client.key()) {
+                    self.base.dispatcher.deferred_delete(dead);
+                }
+            }
+        }
+    }
+}
