@@ -170,6 +170,8 @@ stages! {
     DecodeData same 3 "ActiveStream::decodeData" "bytes end" "" "source/common/http/conn_manager_impl.cc" "src/filters/network/http_connection_manager/active_stream.rs",
     DecodeTrailers timed 3 "ActiveStream::decodeTrailers" "" "" "source/common/http/conn_manager_impl.cc" "src/filters/network/http_connection_manager/active_stream.rs",
     SendLocalReply timed 3 "ActiveStream::sendLocalReply" "status" "" "source/common/http/conn_manager_impl.cc" "src/filters/http/manager/local_reply.rs",
+    SetStreamBufferLimit same 3 "ActiveStream::setBufferLimit" "limit" "" "source/common/http/conn_manager_impl.cc" "src/filters/http/manager/buffering.rs"
+        => Http Debug Streams "setting buffer limit to {limit}",
     CommonContinue same 3 "ActiveStreamFilterBase::commonContinue" "index" "" "source/common/http/conn_manager_impl.cc" "src/filters/http/manager/iteration.rs",
     FaultDelay timed 3 "FaultFilter::decodeHeaders" "ms" "event_add" "source/extensions/filters/http/fault/fault_filter.cc" "src/filters/http/fault/filter.rs"
         => Filter Debug Nobodys "fault: delaying request {ms}ms",
@@ -291,7 +293,7 @@ stages! {
     EnableBackoffTimer same 6 "RetryStateImpl::enableBackoffTimer" "ms" "event_add" "source/common/router/retry_state_impl.cc" "src/filters/http/router/retry_state.rs",
     SetupRetry same 6 "Filter::setupRetry" "end" "" "source/common/router/router.cc" "src/filters/http/router/filter/retry.rs"
         => Router Debug Streams "performing retry",
-    SetupRedirect same 6 "Filter::setupRedirect" "redirects" "" "source/common/router/router.cc" "src/filters/http/router/filter/redirect.rs"
+    SetupRedirect same 6 "Filter::setupRedirect" "end" "" "source/common/router/router.cc" "src/filters/http/router/filter/redirect.rs"
         => Router Debug Streams "attempting internal redirect",
     DoRetry timed 4 "Filter::doRetry" "attempt" "event_add" "source/common/router/router.cc" "src/filters/http/router/filter/retry.rs",
     OnUpstreamAbort timed 7 "Filter::onUpstreamAbort" "status started" "" "source/common/router/router.cc" "src/filters/http/router/filter/response.rs",

@@ -5,7 +5,16 @@ use std::fs;
 
 const RECORDINGS: &str = "tests/traces/envoy-1.1";
 /// What 1.1 does otherwise as a whole, each with its reason in `docs/trace-differences.md`.
-const OTHERWISE: [&str; 5] = ["slow-reader", "pipelined", "trailers", "http10", "bad-request"];
+const OTHERWISE: [&str; 8] = [
+    "slow-reader",
+    "pipelined",
+    "trailers",
+    "http10",
+    "bad-request",
+    "connect-refused",
+    "max-requests",
+    "hedge",
+];
 
 #[test]
 fn every_scenario_is_as_envoy_1_1_logged_it() {
@@ -17,7 +26,7 @@ fn every_scenario_is_as_envoy_1_1_logged_it() {
     let recorded = fs::read_dir(RECORDINGS).expect("recordings").filter_map(Result::ok);
     let names = recorded.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name());
     let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
-    assert_eq!(names.len(), 32);
+    assert_eq!(names.len(), 55);
     for name in names {
         let line = summary.lines().find(|line| line.split_whitespace().next() == Some(&name));
         let line = line.unwrap_or_else(|| panic!("{name} is not in the summary:\n{out}"));

@@ -72,16 +72,8 @@ impl Bootstrap {
 
     /// As when Envoy 1.1 was recorded with other players: the first cluster has another name, and the router adds its headers.
     pub fn be_as_elsewhere(&mut self) {
-        const NAME: &str = "up";
-        if let Some(cluster) = self.clusters().into_iter().next() {
-            cluster.insert("name".to_string(), json!(NAME));
-            cluster.insert("load_assignment".to_string(), {
-                let mut endpoints = cluster["load_assignment"].clone();
-                endpoints["cluster_name"] = json!(NAME);
-                endpoints
-            });
-        }
-        self.set_route("cluster", &json!(NAME));
+        self.root["node"] = json!({"id": "node1", "cluster": "ref"});
+        self.rename_cluster("up");
         for manager in self.connection_managers() {
             for filter in objects(manager.get_mut("http_filters")) {
                 if let Some(config) = filter.get_mut("typed_config").and_then(Value::as_object_mut) {
@@ -89,6 +81,17 @@ impl Bootstrap {
                 }
             }
         }
+    }
+
+    /// Gives the first cluster another name, and has every route lead to it.
+    pub fn rename_cluster(&mut self, name: &str) {
+        if let Some(cluster) = self.clusters().into_iter().next() {
+            cluster.insert("name".to_string(), json!(name));
+            if let Some(endpoints) = cluster.get_mut("load_assignment").and_then(Value::as_object_mut) {
+                endpoints.insert("cluster_name".to_string(), json!(name));
+            }
+        }
+        self.set_route("cluster", &json!(name));
     }
 
     /// Gives the first cluster the further upstreams as endpoints, too. The first one has so much more weight than they have
@@ -151,9 +154,14 @@ impl Bootstrap {
 
     /// Sets the routes of every virtual host.
     pub fn set_routes(&mut self, routes: &Value) {
+        self.set_virtual_host("routes", routes);
+    }
+
+    /// Sets a field of every virtual host.
+    pub fn set_virtual_host(&mut self, field: &str, value: &Value) {
         for manager in self.connection_managers() {
             for host in objects(manager.get_mut("route_config").and_then(|c| c.get_mut("virtual_hosts"))) {
-                host.insert("routes".to_string(), routes.clone());
+                host.insert(field.to_string(), value.clone());
             }
         }
     }

@@ -29,7 +29,8 @@ fn reading(events: &[Event]) -> Vec<Event> {
     for (at, event) in events.iter().enumerate() {
         let said = (event.stage.as_str(), event.detail("disable"));
         let next = || {
-            let next = events[at + 1..].iter().find(|event| event.stage != "ConnectionImpl::write");
+            let is_between = |event: &&Event| BETWEEN.contains(&event.stage.as_str());
+            let next = events[at + 1..].iter().find(|event| !is_between(event));
             next.map(|event| (event.stage.as_str(), event.detail("disable")))
         };
         let broken = match said {
@@ -67,6 +68,9 @@ fn reading(events: &[Event]) -> Vec<Event> {
     }
     faults
 }
+
+/// What may be done between the end of a stream and what follows from it.
+const BETWEEN: [&str; 2] = ["ConnectionImpl::write", "UpstreamRequest::resetStream"];
 
 const READ_DISABLE: &str = "ConnectionImpl::readDisable";
 

@@ -9,6 +9,8 @@ use crate::compare::Mode;
 use crate::players::{Peer, Upstream, UpstreamKind};
 use crate::proxy::Proxy;
 
+mod filters;
+mod limits;
 mod traffic;
 
 type Step = Result<(), Box<dyn Error>>;
@@ -60,7 +62,7 @@ const USUAL: Scenario = Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    SCENARIOS.iter().chain(traffic::SCENARIOS)
+    SCENARIOS.iter().chain(traffic::SCENARIOS).chain(filters::SCENARIOS).chain(limits::SCENARIOS)
 }
 
 const SCENARIOS: &[Scenario] = &[

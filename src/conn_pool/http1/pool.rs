@@ -166,12 +166,12 @@ impl ConnPoolImpl {
         // What fails may ask again: that is for another time.
         for _ in 0..self.base.num_pending() {
             let Some(pending) = self.base.oldest_pending() else { return false };
+            envoy_conn_log!(Pool, debug, client.id(), "attaching to next request");
             if !self.base.resources().requests().can_create() {
                 pending.remove(self);
                 self.may_be_active(&pending.request);
                 continue;
             }
-            envoy_conn_log!(Pool, debug, client.id(), "attaching to next request");
             self.attach_request_to_client(client, pending.request.clone());
             pending.remove(self);
             return true;

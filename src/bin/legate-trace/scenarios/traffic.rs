@@ -1,12 +1,13 @@
-//! The scenarios of traffic control: retries, mirrors, redirects, filters and tunnels. Envoy 1.1 was recorded with other players,
+//! The scenarios of what routes do: retries, mirrors, redirects, rewriting. Envoy 1.1 was recorded with other players,
 //! whose requests and responses these are, to the byte.
 
 use serde_json::{Value, json};
 
 use super::{Played, Recorded, Scenario, Scene, Step, USUAL};
+use crate::bootstrap::Bootstrap;
 use crate::players::{Peer, UpstreamKind, accept_at_any};
 
-const THERE: Scenario = Scenario { recorded: Recorded::Elsewhere, ..USUAL };
+pub(super) const THERE: Scenario = Scenario { recorded: Recorded::Elsewhere, ..USUAL };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -78,61 +79,137 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..THERE
     },
     Scenario {
-        name: "fault-abort",
-        about: "the fault filter answers each request with 418",
+        name: "retry-post",
+        about: "two upstreams, the first of which answers 503 to a POST in two pieces; it is tried again at the second",
+        others: &[UpstreamKind::Listening],
         configure: |bootstrap| {
-            fault(bootstrap, &json!({"abort": {"http_status": 418, "percentage": {"numerator": 100}}}))
+            bootstrap.add_endpoints(1);
+            bootstrap.set_route("retry_policy", &retry_on("5xx"));
         },
-        play: |scene| answered_by_proxy(scene, "/"),
+        play: retry_post,
         ..THERE
     },
     Scenario {
-        name: "fault-delay",
-        about: "the fault filter delays each request by 0.5 s",
+        name: "hedge",
+        about: "the upstream does not answer within the 0.4 s of a try, but goes on; of two tries the second answers first",
         configure: |bootstrap| {
-            fault(bootstrap, &json!({"delay": {"fixed_delay": "0.5s", "percentage": {"numerator": 100}}}));
+            let mut policy = retry_on("5xx");
+            policy["per_try_timeout"] = json!("0.4s");
+            bootstrap.set_route("timeout", &json!("3s"));
+            bootstrap.set_route("retry_policy", &policy);
+            bootstrap.set_route("hedge_policy", &json!({"hedge_on_per_try_timeout": true}));
         },
-        play: |scene| answered_by_upstream(scene, "/"),
+        play: hedge,
         ..THERE
     },
     Scenario {
-        name: "websocket",
-        about: "a WebSocket on which two messages go either way, until the client closes",
+        name: "mirror-refused",
+        about: "a GET that is sent to another upstream, too, which refuses",
+        others: &[UpstreamKind::Refusing],
         configure: |bootstrap| {
-            bootstrap.set_connection_manager("upgrade_configs", &json!([{"upgrade_type": "websocket"}]));
+            bootstrap.add_cluster("shadow");
+            bootstrap.set_route("request_mirror_policies", &json!([{"cluster": "shadow"}]));
         },
-        play: websocket,
+        play: |scene| answered_by_upstream(scene, "/a"),
+        ..THERE
+    },
+    Scenario {
+        name: "internal-redirect",
+        about: "the upstream sends the client elsewhere, which the proxy follows in its place",
+        configure: |bootstrap| {
+            // With another connection it would be up to time which of them is ready first.
+            bootstrap.set_cluster("circuit_breakers", &json!({"thresholds": [{"max_connections": 1}]}));
+            bootstrap.set_route("internal_redirect_policy", &json!({}));
+        },
+        play: internal_redirect,
+        ..THERE
+    },
+    Scenario {
+        name: "weighted",
+        about: "four requests to two clusters that the route takes by their weights",
+        others: &[UpstreamKind::Listening],
+        configure: |bootstrap| {
+            bootstrap.rename_cluster("a");
+            bootstrap.add_cluster("b");
+            // What chance has to choose among is for each path one.
+            let to = |path: &str, weight: u32| {
+                let clusters =
+                    json!([{"name": "a", "weight": weight}, {"name": "b", "weight": 100 - weight}]);
+                json!({"match": {"path": path}, "route": {"weighted_clusters": {"clusters": clusters}}})
+            };
+            bootstrap.set_routes(&json!(WEIGHTED.map(|(path, weight)| to(path, weight))));
+        },
+        play: weighted,
+        ..THERE
+    },
+    Scenario {
+        name: "rewrite",
+        about: "a route that changes path and host; then one that does not",
+        configure: |bootstrap| {
+            let cluster = bootstrap.cluster_name();
+            let changed =
+                json!({"cluster": cluster, "prefix_rewrite": "/out", "host_rewrite_literal": "inner.test"});
+            bootstrap.set_routes(&json!([
+                {"match": {"prefix": "/in"}, "route": changed},
+                {"match": {"prefix": "/"}, "route": {"cluster": cluster}},
+            ]));
+        },
+        play: rewrite,
+        ..THERE
+    },
+    Scenario {
+        name: "header-rules",
+        about: "a route and its virtual host that add and remove header fields",
+        configure: header_rules,
+        play: |scene| {
+            let response = "HTTP/1.1 200 -\r\ncontent-type: text/plain\r\ncontent-length: 6\r\nx-gone: 1\r\nx-stay: 2\r\n\r\nhello\n";
+            let mut client = scene.client()?;
+            let request = scene.head("GET", "/", "x-drop: 1\r\nx-req-add: zero\r\n");
+            let mut upstream = scene.request_on_new_upstream(&mut client, &request)?;
+            scene.respond(&mut upstream, &mut client, response)?;
+            scene.finish(&mut client)?;
+            Ok(vec![client, upstream])
+        },
         ..THERE
     },
 ];
 
-fn fault(bootstrap: &mut crate::bootstrap::Bootstrap, config: &Value) {
-    let mut config = config.clone();
-    config["@type"] = json!("type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault");
-    bootstrap.add_filter("envoy.filters.http.fault", &config);
+const WEIGHTED: [(&str, u32); 4] = [("/1", 0), ("/2", 100), ("/3", 100), ("/4", 0)];
+
+fn header_rules(bootstrap: &mut Bootstrap) {
+    let append = |key: &str, value: &str| json!({"header": {"key": key, "value": value}});
+    let mut remote = append("x-remote", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%");
+    remote["append_action"] = json!("OVERWRITE_IF_EXISTS_OR_ADD");
+    let cluster = bootstrap.cluster_name();
+    bootstrap.set_routes(&json!([{
+        "match": {"prefix": "/"}, "route": {"cluster": cluster},
+        "request_headers_to_add": [append("x-req-add", "one"), remote], "request_headers_to_remove": ["x-drop"],
+        "response_headers_to_add": [append("x-resp-add", "two")], "response_headers_to_remove": ["x-gone"],
+    }]));
+    bootstrap.set_virtual_host("request_headers_to_add", &json!([append("x-vh", "vh")]));
 }
 
 /// A policy with hardly a pause.
-fn retry_on(words: &str) -> Value {
+pub(super) fn retry_on(words: &str) -> Value {
     let quick = json!({"base_interval": "0.001s", "max_interval": "0.001s"});
     json!({"retry_on": words, "num_retries": 1, "retry_back_off": quick})
 }
 
-fn answer(status: u16, body: &str) -> String {
+pub(super) fn answer(status: u16, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status} -\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 impl Scene<'_> {
     /// A request's head, with more fields behind those that all have.
-    fn head(&self, method: &str, path: &str, more: &str) -> String {
+    pub(super) fn head(&self, method: &str, path: &str, more: &str) -> String {
         let host = self.host;
         format!(
             "{method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: refclient\r\naccept: */*\r\n{more}\r\n"
         )
     }
 
-    fn get(&self, path: &str) -> String {
+    pub(super) fn get(&self, path: &str) -> String {
         self.head("GET", path, "")
     }
 
@@ -150,12 +227,12 @@ impl Scene<'_> {
     }
 
     /// Has the upstream say 200, which the client gets.
-    fn say_hello(&self, upstream: &mut Peer, client: &mut Peer) -> Step {
+    pub(super) fn say_hello(&self, upstream: &mut Peer, client: &mut Peer) -> Step {
         self.respond(upstream, client, &answer(200, "hello\n"))
     }
 }
 
-fn answered_by_proxy(scene: &mut Scene, path: &str) -> Played {
+pub(super) fn answered_by_proxy(scene: &mut Scene, path: &str) -> Played {
     let mut client = scene.client()?;
     client.send(&scene.get(path))?;
     client.read_message()?;
@@ -164,7 +241,7 @@ fn answered_by_proxy(scene: &mut Scene, path: &str) -> Played {
     Ok(vec![client])
 }
 
-fn answered_by_upstream(scene: &mut Scene, path: &str) -> Played {
+pub(super) fn answered_by_upstream(scene: &mut Scene, path: &str) -> Played {
     let mut client = scene.client()?;
     let mut upstream = scene.request_on_new_upstream(&mut client, &scene.get(path))?;
     scene.say_hello(&mut upstream, &mut client)?;
@@ -242,22 +319,73 @@ fn redirect(scene: &mut Scene) -> Played {
     Ok(vec![client, upstream])
 }
 
-const WEBSOCKET: &str = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZQ==\r\nsec-websocket-version: 13\r\n";
-
-fn websocket(scene: &mut Scene) -> Played {
+fn retry_post(scene: &mut Scene) -> Played {
     let mut client = scene.client()?;
-    let request = scene.head("GET", "/ws", WEBSOCKET);
-    let mut upstream = scene.request_on_new_upstream(&mut client, &request)?;
-    let accepted = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: x\r\n\r\n";
-    scene.respond(&mut upstream, &mut client, accepted)?;
-    for (message, echo) in [("hello", "HELLO"), ("again", "AGAIN")] {
-        client.send(message)?;
-        upstream.read_until(message)?;
+    client.send(&(scene.head("POST", "/p", "content-length: 12\r\n") + "first"))?;
+    let mut bad = accept_at_any(scene.others.iter().chain([scene.upstream]))?;
+    bad.read_until("first")?;
+    scene.proxy.settle();
+    scene.request(&mut client, &mut bad, "seconds")?;
+    bad.send(&answer(503, "bad\n"))?;
+    let mut good = accept_at_any(scene.others.iter().chain([scene.upstream]))?;
+    good.read_message()?;
+    scene.proxy.settle();
+    scene.say_hello(&mut good, &mut client)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, bad, good])
+}
+
+fn hedge(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let late = scene.request_on_new_upstream(&mut client, &scene.get("/"))?;
+    let mut upstream = scene.upstream.accept()?;
+    upstream.read_message()?;
+    scene.proxy.settle();
+    scene.respond(&mut upstream, &mut client, &answer(200, "second\n"))?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, late, upstream])
+}
+
+fn internal_redirect(scene: &mut Scene) -> Played {
+    let elsewhere = format!(
+        "HTTP/1.1 302 -\r\ncontent-type: text/plain\r\ncontent-length: 0\r\nlocation: http://{}/new\r\n\r\n",
+        scene.host
+    );
+    let mut client = scene.client()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, &scene.get("/old"))?;
+    upstream.send(&elsewhere)?;
+    upstream.read_message()?;
+    scene.proxy.settle();
+    scene.say_hello(&mut upstream, &mut client)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+fn weighted(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut upstreams: [Option<Peer>; 2] = [None, None];
+    for (path, weight) in WEIGHTED {
+        let (index, listener, body) =
+            if weight == 0 { (1, &scene.others[0], "b\n") } else { (0, scene.upstream, "a\n") };
+        client.send(&scene.get(path))?;
+        let upstream = match &mut upstreams[index] {
+            Some(upstream) => upstream,
+            none => none.insert(listener.accept()?),
+        };
+        upstream.read_message()?;
         scene.proxy.settle();
-        upstream.send(echo)?;
-        client.read_until(echo)?;
-        scene.proxy.settle();
+        scene.respond(upstream, &mut client, &answer(200, body))?;
     }
+    scene.finish(&mut client)?;
+    Ok(upstreams.into_iter().flatten().chain([client]).collect())
+}
+
+fn rewrite(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, &scene.get("/in/a?x=1"))?;
+    scene.say_hello(&mut upstream, &mut client)?;
+    scene.request(&mut client, &mut upstream, &scene.get("/other"))?;
+    scene.say_hello(&mut upstream, &mut client)?;
     scene.finish(&mut client)?;
     Ok(vec![client, upstream])
 }

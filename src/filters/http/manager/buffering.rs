@@ -9,7 +9,7 @@ use super::iteration::Frame;
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::envoy_stream_log;
 use crate::http::{HeaderMap, HeaderMapPtr};
-use crate::trace::Stage;
+use crate::trace::{Stage, stage};
 
 impl FilterManager {
     /// Keeps data back; an empty piece keeps the end of the stream for when the filter goes on, as in Envoy 1.40. What
@@ -92,14 +92,7 @@ impl FilterManager {
 
     /// Changes the limit on data kept back, on both ways.
     pub(super) fn set_buffer_limit(&self, limit: usize) {
-        envoy_stream_log!(
-            Http,
-            debug,
-            self.connection_id(),
-            self.stream_id(),
-            "setting buffer limit to {}",
-            limit
-        );
+        stage!(SetStreamBufferLimit(self.connection_id(), self.stream_id()), limit = limit);
         self.buffer_limit.set(limit);
         self.modify_buffered::<Decode>(&mut |_| {});
         self.modify_buffered::<Encode>(&mut |_| {});

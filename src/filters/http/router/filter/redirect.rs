@@ -11,7 +11,7 @@ use crate::filters::http::StreamDecoderFilterCallbacks;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, url};
 use crate::router::{InternalRedirectPolicyImpl, RouteConstSharedPtr, Target};
 use crate::stream_info::Object;
-use crate::trace::{Stage, log_stage};
+use crate::trace::stage;
 
 /// How often a request was redirected.
 const REDIRECTS: &str = "num_internal_redirects";
@@ -50,7 +50,7 @@ impl Filter {
         headers: &HeaderMapPtr,
         end_stream: bool,
     ) -> bool {
-        log_stage!(SetupRedirect(self.connection_id.get(), self.stream_id.get()));
+        stage!(SetupRedirect(self.connection_id.get(), self.stream_id.get()), end = end_stream);
         let (Some(callbacks), Some(cluster)) = (self.callbacks(), self.cluster()) else { return false };
         let complete = self.downstream_end_stream.get();
         self.redirects_complete_stream.set(end_stream && complete);
@@ -58,7 +58,6 @@ impl Filter {
             && !self.request_buffer_overflowed.get()
             && self.convert_request_headers(route, policy, &headers.borrow(), callbacks)
             && callbacks.recreate_stream(Some(headers));
-        self.passed(Stage::SetupRedirect, redirects.into(), 0);
         match redirects {
             true => cluster.stats().upstream_internal_redirect_succeeded_total().inc(),
             false => cluster.stats().upstream_internal_redirect_failed_total().inc(),
