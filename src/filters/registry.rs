@@ -50,6 +50,7 @@ pub static LINKED: Registry = Registry {
         &http::cors::FACTORY,
         &http::csrf::FACTORY,
         &http::decompressor::FACTORY,
+        &http::ext_authz::FACTORY,
         &http::fault::FACTORY,
         &http::header_mutation::FACTORY,
         &http::health_check::FACTORY,

@@ -19,25 +19,77 @@ use crate::router::{Route, RouteConstSharedPtr};
 use crate::trace::{self, Stage, log_stage};
 use crate::upstream::ClusterName;
 
-/// See the module's description. Nobody hears what it is answered.
+/// An answer, when all of it has come; trailers are left out.
+#[derive(Default)]
+pub struct ResponseMessage {
+    /// Its head.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Buffer,
+}
+
+/// Hears what becomes of a request, once (Envoy: `AsyncClient::Callbacks`).
+pub trait AsyncClientCallbacks {
+    /// It was answered, by an upstream or in its place.
+    fn on_success(&self, response: ResponseMessage);
+    /// It was not, and will not be.
+    fn on_failure(&self);
+}
+
+/// See the module's description.
 pub struct AsyncStreamImpl {
     weak: Weak<AsyncStreamImpl>,
     filter_manager: FilterManager,
     router: Local<FilterConfig>,
     route: RouteConstSharedPtr,
+    /// Who hears what it is answered, if anybody does.
+    callbacks: RefCell<Option<Weak<dyn AsyncClientCallbacks>>>,
+    response: RefCell<ResponseMessage>,
     /// Itself, until it has ended.
     keep: RefCell<Option<Rc<AsyncStreamImpl>>>,
 }
 
 impl AsyncStreamImpl {
-    /// Sends the head of a request to a cluster, which has `timeout` for its response once the request is complete.
+    /// Sends a request to a cluster, which has `timeout` for its response, and has `callbacks` hear of that (Envoy:
+    /// `AsyncClientImpl::send`). They may have heard of it when this returns.
+    pub fn send(
+        dispatcher: &Rc<Dispatcher>,
+        router: Local<FilterConfig>,
+        cluster: &ClusterName,
+        timeout: Duration,
+        (headers, mut body): (HeaderMap, Buffer),
+        callbacks: Weak<dyn AsyncClientCallbacks>,
+    ) -> Rc<Self> {
+        let end_stream = body.is_empty();
+        let stream = Self::new(dispatcher, router, cluster, timeout);
+        *stream.callbacks.borrow_mut() = Some(callbacks);
+        stream.send_headers(headers, end_stream, false);
+        if !end_stream {
+            stream.send_data(&mut body, true);
+        }
+        stream
+    }
+
+    /// Sends the head of a request to a cluster, which has `timeout` for its response once the request is complete. Nobody
+    /// hears of it. The upstream is told that it comes by this machine, too.
     pub fn start(
         dispatcher: &Rc<Dispatcher>,
         router: Local<FilterConfig>,
         cluster: &ClusterName,
         timeout: Duration,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         end_stream: bool,
+    ) -> Rc<Self> {
+        let stream = Self::new(dispatcher, router, cluster, timeout);
+        stream.send_headers(headers, end_stream, true);
+        stream
+    }
+
+    fn new(
+        dispatcher: &Rc<Dispatcher>,
+        router: Local<FilterConfig>,
+        cluster: &ClusterName,
+        timeout: Duration,
     ) -> Rc<Self> {
         let buffer_limit = 0;
         let stream = Rc::new_cyclic(|weak: &Weak<AsyncStreamImpl>| {
@@ -54,19 +106,26 @@ impl AsyncStreamImpl {
                 .without_logs_of_calls(),
                 router,
                 route: Rc::new(Route::to_cluster(cluster, timeout)),
+                callbacks: RefCell::default(),
+                response: RefCell::default(),
                 keep: RefCell::default(),
             }
         });
         *stream.keep.borrow_mut() = stream.weak.upgrade();
+        stream
+    }
+
+    fn send_headers(&self, mut headers: HeaderMap, end_stream: bool, sends_xff: bool) {
         headers.set(HeaderId::EnvoyInternalRequest, b"true");
-        headers.append(HeaderId::ForwardedFor, stream.router.local_address().as_bytes(), ",");
-        stream.passed(Stage::AsyncStreamSendHeaders, 0, end_stream);
-        let manager = &stream.filter_manager;
+        if sends_xff {
+            headers.append(HeaderId::ForwardedFor, self.router.local_address().as_bytes(), ",");
+        }
+        self.passed(Stage::AsyncStreamSendHeaders, 0, end_stream);
+        let manager = &self.filter_manager;
         manager.request_headers_initialized(&headers);
         manager.set_remote_complete(end_stream);
         manager.create_filter_chain();
         manager.decode_headers(&headers.shared(), end_stream);
-        stream
     }
 
     /// Sends a piece of the body.
@@ -85,8 +144,9 @@ impl AsyncStreamImpl {
         }
     }
 
-    /// Gives the request up.
+    /// Gives the request up, of which nothing is heard any more.
     pub fn reset(&self) {
+        self.callbacks.take();
         self.finish();
     }
 
@@ -94,6 +154,10 @@ impl AsyncStreamImpl {
     fn passed(&self, stage: Stage, a: u64, end_stream: bool) {
         let manager = &self.filter_manager;
         trace::instant(stage, Some(manager.connection_id()), manager.stream_id(), a, end_stream.into());
+    }
+
+    fn heard_by(&self) -> Option<Rc<dyn AsyncClientCallbacks>> {
+        self.callbacks.take()?.upgrade()
     }
 
     fn finish(&self) {
@@ -123,13 +187,19 @@ impl FilterManagerCallbacks for AsyncStreamImpl {
         let headers_to_log = headers.borrow();
         log_stage!(AsyncStreamEncodeHeaders(), end = end_stream, headers = headers_to_log);
         self.passed(Stage::AsyncStreamEncodeHeaders, headers_to_log.status().into(), end_stream);
-        self.filter_manager.stream_info().response_code.set(Some(headers.borrow().status()));
+        self.filter_manager.stream_info().response_code.set(Some(headers_to_log.status()));
+        if self.callbacks.borrow().is_some() {
+            self.response.borrow_mut().headers = headers_to_log.clone();
+        }
     }
 
     fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
         log_stage!(AsyncStreamEncodeData(), bytes = data.len(), end = end_stream);
         self.passed(Stage::AsyncStreamEncodeData, data.len() as u64, end_stream);
-        data.clear();
+        match self.callbacks.borrow().is_some() {
+            true => self.response.borrow_mut().body.move_from(data),
+            false => data.clear(),
+        }
     }
 
     fn encode_trailers(&self, trailers: &HeaderMapPtr) {
@@ -138,11 +208,19 @@ impl FilterManagerCallbacks for AsyncStreamImpl {
     }
 
     fn end_stream(&self) {
+        let callbacks = self.heard_by();
         self.finish();
+        if let Some(callbacks) = callbacks {
+            callbacks.on_success(self.response.take());
+        }
     }
 
     fn reset_stream(&self) {
+        let callbacks = self.heard_by();
         self.finish();
+        if let Some(callbacks) = callbacks {
+            callbacks.on_failure();
+        }
     }
 
     fn route(&self) -> Option<RouteConstSharedPtr> {

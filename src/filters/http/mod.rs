@@ -9,6 +9,7 @@ pub mod compressor;
 pub mod cors;
 pub mod csrf;
 pub mod decompressor;
+pub mod ext_authz;
 mod factory;
 pub mod fault;
 pub mod header_mutation;

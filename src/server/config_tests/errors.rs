@@ -104,6 +104,7 @@ fn all_that_is_wrong_is_found_fields_first() {
         "cors.v3.Cors",
         "csrf.v3.CsrfPolicy",
         "decompressor.v3.Decompressor",
+        "ext_authz.v3.ExtAuthz",
         "fault.v3.HTTPFault",
         "header_mutation.v3.HeaderMutation",
         "health_check.v3.HealthCheck",

@@ -15,6 +15,7 @@ mod csrf;
 mod curl;
 mod dns_clusters;
 mod draining;
+mod ext_authz;
 mod fault;
 mod faults;
 mod filter_config;

@@ -58,6 +58,7 @@ pub struct Pairs {
     statistics: Vec<&'static str>,
     slow: Option<Duration>,
     whole: bool,
+    sorted_fields: bool,
     log_format: Option<String>,
     /// In all; `None` for one of each request.
     log_lines: Option<usize>,
@@ -144,6 +145,12 @@ impl Pairs {
         self
     }
 
+    /// The order of fields does not count in what upstreams get.
+    pub fn sorted_fields(mut self) -> Pairs {
+        self.sorted_fields = true;
+        self
+    }
+
     /// The access log has these lines.
     pub fn log_format(mut self, format: &str) -> Pairs {
         self.log_format = Some(format.to_string());
@@ -174,6 +181,7 @@ impl Pairs {
             statistics: Vec::new(),
             slow: None,
             whole: false,
+            sorted_fields: false,
             log_format: None,
             log_lines: None,
             post: None,
@@ -247,10 +255,25 @@ impl Pairs {
         printable(&Some(&bytes).filter(|_| self.whole).and_then(|bytes| opened(bytes)).unwrap_or(bytes))
     }
 
+    /// A request with its fields in the order of their names, if that is wanted.
+    fn sorted(&self, request: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(request).into_owned();
+        match text.split_once("\r\n\r\n").filter(|_| self.sorted_fields) {
+            Some((head, body)) => {
+                let mut lines: Vec<&str> = head.split("\r\n").collect();
+                lines[1..].sort_unstable();
+                format!("{}\r\n\r\n{body}", lines.join("\r\n")).into_bytes()
+            }
+            None => request.to_vec(),
+        }
+    }
+
     fn run_against(&self, kind: Kind) -> (Vec<Outcome>, Statistics) {
         let answer = [Action::Head, Action::Send(self.answer.clone())];
         let count: usize = self.requests.iter().map(|request| request.split(NEXT).count()).sum();
+        let serves = !self.told.is_empty() && self.answer == super::upstream::SERVED;
         let script: Vec<Action> = answer.iter().cycle().take(2 * count).cloned().collect();
+        let script = if serves { vec![Action::Serve] } else { script };
         let mut cases: Vec<Case> =
             (0..CLUSTERS).map(|i| Case::new(format!("cluster {i}")).scripts([script.clone()])).collect();
         cases[0] = cases[0].clone().hcm(self.hcm.clone());
@@ -293,7 +316,9 @@ impl Pairs {
                 thread::sleep(SETTLE); // nobody says that a copy has come, or that none will
             }
             let upstream = site.boards.iter().zip(&mut before).map(|(board, before)| {
-                board.look(|seen| new_requests(seen, before, |request| without_rest(&self.shown(request))))
+                board.look(|seen| {
+                    new_requests(seen, before, |request| without_rest(&self.shown(&self.sorted(request))))
+                })
             });
             let upstream = upstream.collect();
             let reply = board.look(|seen| self.shown(&seen.client));

@@ -183,6 +183,7 @@ impl FilterManager {
             headers.set_status(200);
             headers.set(HeaderId::ContentType, b"application/grpc");
             headers.set_int(HeaderId::GrpcStatus, grpc_status.into());
+            headers.remove(HeaderId::ContentLength);
             if !body.is_empty() && !is_head {
                 let line = body.strip_suffix('\n').filter(|_| is_json_line);
                 let message = line.unwrap_or(&body);
@@ -194,6 +195,10 @@ impl FilterManager {
                 let content_type = content_type.as_deref().unwrap_or("text/plain");
                 headers.set(HeaderId::ContentType, content_type.as_bytes());
             }
+        } else {
+            // Whoever modified the headers may have meant another body.
+            headers.remove(HeaderId::ContentLength);
+            headers.remove(HeaderId::ContentType);
         }
         let body = (!body.is_empty() && !is_head && !grpc).then(|| Buffer::from(&*body));
         LocalReply { status, grpc_status, headers, body }

@@ -22,8 +22,8 @@ use crate::common::Local;
 use crate::config::ConfigError;
 use crate::config::core::{Denominator, FractionalPercent};
 use crate::config::reader::FromMessage;
-use crate::filters::FactoryContext;
 use crate::filters::http::{FilterFactory, FilterFactoryCb, HttpFilterConfig, NamedHttpFilterConfigFactory};
+use crate::filters::{FactoryContext, ServerFactoryContext};
 use crate::runtime::{IntegerOverride, LoaderImpl, RuntimeShare};
 use crate::stats::Scope;
 use crate::stats_struct;
@@ -108,6 +108,22 @@ impl FilterConfig {
             })
         });
         Local::new(config.clone())
+    }
+
+    /// That of requests that other filters make.
+    pub fn of_async_client(server: &ServerFactoryContext) -> Arc<FilterConfig> {
+        let (root_scope, runtime) = (server.stats.root_scope(), Some(&*server.runtime));
+        Arc::new(FilterConfig {
+            stats: RouterStats::new(&root_scope.create_scope("http.async-client.")),
+            cluster_manager: server.cluster_manager.clone(),
+            zone: server.service_zone.clone(),
+            emit_dynamic_stats: true,
+            suppress_envoy_headers: false,
+            respect_expected_rq_timeout: false,
+            use_retry: use_retry(runtime),
+            base_retry_backoff_ms: base_retry_backoff_ms(runtime),
+            async_client: AsyncClientConfig::new(&root_scope, server.local_address.as_string_without_port()),
+        })
     }
 
     /// This machine's address, as others are told of it.

@@ -1,0 +1,213 @@
+//! The ext_authz filter: what is asked of whom about a request, and what becomes of it then.
+
+use crate::harness::{Action, Pairs};
+use serde_json::{Value, json};
+
+const FILTER: &str = "envoy.filters.http.ext_authz";
+
+fn merged(base: &Value, over: &Value) -> Value {
+    let mut result = base.clone();
+    for (key, value) in over.as_object().into_iter().flatten() {
+        result[key] = value.clone();
+    }
+    result
+}
+
+fn typed(message: &str, config: &Value) -> Value {
+    let name = format!("type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.{message}");
+    merged(&json!({"@type": name}), config)
+}
+
+/// Whoever is asked is the first cluster, requests go to the second one.
+fn service(more: Value) -> Value {
+    let uri = json!({"uri": "http://authz", "cluster": "case0", "timeout": "5s"});
+    merged(&json!({"server_uri": uri}), &more)
+}
+
+fn manager_of(filter: Value, route: Value, routes: Value) -> Value {
+    let mut routes = routes.as_array().expect("a list").clone();
+    routes.push(merged(&json!({"match": {"prefix": "/"}, "route": {"cluster": "case1"}}), &route));
+    json!({
+        "http_filters": [
+            {"name": FILTER, "typed_config": typed("ExtAuthz", &filter)},
+            {"name": "envoy.filters.http.router", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}},
+        ],
+        "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": routes}]},
+    })
+}
+
+fn manager(filter: Value) -> Value {
+    manager_of(filter, json!({}), json!([]))
+}
+
+fn pairs(hcm: Value) -> Pairs {
+    Pairs::new(hcm)
+        .sorted_fields()
+        .with_statistics()
+        .statistics(&["http.case0.ext_authz", "cluster.case1.ext_authz"])
+}
+
+fn get(more: &str) -> String {
+    format!("GET /p?q=1 HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n{more}\r\n")
+}
+
+fn post(more: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /p HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ncontent-length: {length}\r\n{more}\r\n{body}"
+    )
+}
+
+fn answer(code: &str, fields: &str, body: &str) -> Vec<Action> {
+    let length = body.len();
+    vec![Action::Send(format!("HTTP/1.1 {code} X\r\n{fields}content-length: {length}\r\n\r\n{body}").into())]
+}
+
+fn list(patterns: &[&str]) -> Value {
+    json!({"patterns": patterns.iter().map(|text| json!({"prefix": text})).collect::<Vec<_>>()})
+}
+
+#[test]
+fn decisions() {
+    let fields = "x-auth-a: 1\r\nset-cookie: a=b\r\nset-cookie: c=d\r\nlocation: /x\r\nserver: them\r\ndate: then\r\n\
+        www-authenticate: basic\r\ncontent-type: text/html\r\n";
+    for filter in [
+        json!({"http_service": service(json!({}))}),
+        json!({"http_service": service(json!({"path_prefix": "/auth"})), "failure_mode_allow": true}),
+        json!({"http_service": service(json!({"path_override": "/all"})), "failure_mode_allow": true,
+            "failure_mode_allow_header_add": true, "stat_prefix": "one"}),
+        json!({"http_service": service(json!({"authorization_response": {"allowed_client_headers": list(&["x-auth"])}})),
+            "status_on_error": {"code": 503}, "charge_cluster_response_stats": false, "max_denied_response_body_bytes": 3}),
+        json!({"http_service": service(json!({})), "filter_enabled": {"default_value": {"numerator": 0}}}),
+        json!({"http_service": service(json!({})), "filter_enabled": {"default_value": {"numerator": 0}},
+            "deny_at_disable": {"default_value": true, "runtime_key": "x"}, "status_on_error": {"code": 401}}),
+        json!({"http_service": service(json!({"server_uri": {"uri": "a", "cluster": "nohosts", "timeout": "1s"}}))}),
+        json!({"http_service": service(json!({"server_uri": {"uri": "a", "cluster": "refused", "timeout": "1s"}})),
+            "failure_mode_allow": true}),
+    ] {
+        let mut pairs = pairs(manager(filter));
+        for code in ["200", "204", "302", "401", "403", "404", "429", "500", "503"] {
+            pairs =
+                pairs.told(get(""), [answer(code, fields, "body!")]).told(get(""), [answer(code, "", "")]);
+            pairs = pairs.told(get(""), [answer(code, fields, "")]);
+        }
+        pairs = pairs.told(get(""), [vec![Action::Close]]);
+        pairs.told(get("content-type: application/grpc\r\n"), [answer("401", fields, "body!")]).run();
+    }
+}
+
+#[test]
+fn fields() {
+    let asked = "authorization: me\r\nx-a: 1\r\nx-a: 2\r\nx-b: 3\r\nx-set: old\r\nx-add: old\r\ncookie: a=b\r\n\
+        x-envoy-auth-partial-body: no\r\nx-gone: 1\r\n";
+    let answered = "x-set: new\r\nx-set-too: 1\r\nx-add: new\r\nx-resp: 1\r\nx-meta: m\r\nx-other: 2\r\n\
+        x-envoy-auth-headers-to-remove: x-gone, X-B,:path,host\r\n";
+    let response = json!({"allowed_upstream_headers": list(&["x-set"]), "allowed_upstream_headers_to_append": list(&["x-add"]),
+        "allowed_client_headers_on_success": list(&["x-resp"]), "dynamic_metadata_from_headers": list(&["x-meta"]),
+        "allowed_client_headers": list(&["x-resp"])});
+    let to_add =
+        json!([{"key": "x-a", "value": "over"}, {"key": "x-new", "value": "%REQ(:path)%"}, {"key": "x-e"}]);
+    let of = |request: Value| {
+        service(json!({"authorization_request": request, "authorization_response": response}))
+    };
+    for filter in [
+        json!({"http_service": of(json!({"headers_to_add": to_add}))}),
+        json!({"http_service": of(json!({"allowed_headers": list(&["x-"]), "headers_to_add": to_add}))}),
+        json!({"http_service": of(json!({})), "allowed_headers": list(&["x-", "cookie"]),
+            "disallowed_headers": list(&["x-b", "authorization"])}),
+        json!({"http_service": of(json!({})), "clear_route_cache": true, "validate_mutations": true}),
+    ] {
+        let by_field = json!([{"match": {"prefix": "/", "headers": [{"name": "x-set", "string_match": {"exact": "new"}}]},
+            "route": {"cluster": "case2"}}]);
+        let hcm = manager_of(filter, json!({}), by_field);
+        pairs(hcm)
+            .log_format(
+                "%RESPONSE_CODE% %RESPONSE_FLAGS% %DYNAMIC_METADATA(envoy.filters.http.ext_authz:x-meta)%\n",
+            )
+            .told(get(asked), [answer("200", answered, "")])
+            .told(get(asked), [answer("403", answered, "no")])
+            .told(get(""), [answer("200", answered, "")])
+            .told(get(""), [answer("200", "", "")])
+            .run();
+    }
+}
+
+#[test]
+fn bodies() {
+    let with = |settings: Value| json!({"http_service": service(json!({})), "with_request_body": settings});
+    let text = "0123456789";
+    for filter in [
+        json!({"http_service": service(json!({}))}),
+        with(json!({"max_request_bytes": 10})),
+        with(json!({"max_request_bytes": 9})),
+        with(json!({"max_request_bytes": 9, "allow_partial_message": true})),
+        with(json!({"max_request_bytes": 10, "allow_partial_message": true, "pack_as_bytes": true})),
+        with(json!({"max_request_bytes": 64, "pack_as_bytes": true})),
+    ] {
+        let chunked = |more: &str| {
+            format!(
+                "POST /p HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n4\r\n0123\r\n{more}"
+            )
+        };
+        pairs(manager(filter))
+            .told(get(""), [answer("200", "", "")])
+            .told(post("", text), [answer("200", "", "")])
+            .told(post("", text), [answer("403", "", "no")])
+            .told(post("", ""), [answer("200", "", "")])
+            .told(chunked("3\r\nabc\r\n0\r\n\r\n"), [answer("200", "", "")])
+            .told(chunked("8\r\nabcdefgh\r\n0\r\n\r\n"), [answer("200", "", "")])
+            .run();
+    }
+}
+
+#[test]
+fn routes() {
+    let filter = json!({"http_service": service(json!({})), "with_request_body": {"max_request_bytes": 64}});
+    let route = |path: &str, config: Value| {
+        json!({"match": {"prefix": path}, "route": {"cluster": "case1"},
+            "typed_per_filter_config": {FILTER: typed("ExtAuthzPerRoute", &config)}})
+    };
+    let routes = json!([
+        route("/disabled", json!({"disabled": true})),
+        route("/nobody", json!({"check_settings": {"disable_request_body_buffering": true}})),
+        route("/extensions", json!({"check_settings": {"context_extensions": {"a": "b"}}})),
+        route("/less", json!({"check_settings": {"with_request_body": {"max_request_bytes": 3, "allow_partial_message": true}}})),
+        route("/other", json!({"check_settings": {"http_service":
+            service(json!({"path_prefix": "/other", "authorization_request": {"headers_to_add": [{"key": "x-o", "value": "1"}]}}))}})),
+        {"match": {"prefix": "/direct"}, "direct_response": {"status": 200}},
+        {"match": {"prefix": "/redirect"}, "redirect": {"path_redirect": "/"}},
+        {"match": {"prefix": "/unknown"}, "route": {"cluster_header": "x-cluster"}},
+        {"match": {"path": "/never"}, "route": {"cluster": "case1"}},
+    ]);
+    let mut pairs = pairs(manager_of(filter, json!({"match": {"prefix": "/other"}}), routes));
+    for path in [
+        "/disabled",
+        "/nobody",
+        "/extensions",
+        "/less",
+        "/other",
+        "/direct",
+        "/redirect",
+        "/unknown",
+        "/none",
+    ] {
+        for code in ["200", "403"] {
+            let request = post("x-b: 1\r\n", "0123456789").replace("/p ", &format!("{path} "));
+            pairs = pairs.told(request, [answer(code, "", "")]);
+        }
+    }
+    pairs.run();
+}
+
+/// Whoever is asked does not answer in time, or the client goes before.
+#[test]
+fn nobody_answers() {
+    let uri = json!({"uri": "http://authz", "cluster": "case0", "timeout": "0.1s"});
+    for filter in [
+        json!({"http_service": service(json!({"server_uri": uri}))}),
+        json!({"http_service": service(json!({"server_uri": uri})), "failure_mode_allow": true}),
+    ] {
+        pairs(manager(filter)).told(get(""), [Vec::new()]).run();
+    }
+}
