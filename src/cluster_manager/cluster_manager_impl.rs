@@ -20,6 +20,7 @@ use crate::stats::{Scope, Store};
 use crate::stats_struct;
 use crate::thread_local::{self, InstanceImpl, SlotImpl};
 use crate::trace::{self, Stage};
+use crate::upstream::load_balancer::ThreadAwareLoadBalancer;
 use crate::upstream::{
     Cluster, ClusterFactoryContext, ClusterInfoImpl, HostSharedPtr, MemberUpdateCb, PriorityUpdateCb,
     create_cluster,
@@ -245,7 +246,11 @@ impl ClusterManagerImpl {
 
     /// Passes the hosts of a cluster to the workers with `update`, and every later change too.
     fn pass_on_hosts(&self, cluster: &Rc<dyn Cluster>, update: ThreadLocalClusterUpdate) {
-        let subscriptions = subscribe(&self.slot, cluster);
+        let thread_aware = cluster.info().load_balancer().thread_aware(cluster.info());
+        if let Some(thread_aware) = &thread_aware {
+            thread_aware.refresh(cluster.priority_set());
+        }
+        let subscriptions = subscribe(&self.slot, cluster, thread_aware);
         update.with_hosts(cluster).post(&self.slot);
         let mut active = self.active_clusters.borrow_mut();
         if let Some(data) =
@@ -332,7 +337,11 @@ fn update_of(cluster: &Rc<dyn Cluster>) -> ThreadLocalClusterUpdate {
 }
 
 /// Has every change of the hosts passed to the workers for as long as what is returned lives.
-fn subscribe(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<dyn Cluster>) -> Subscriptions {
+fn subscribe(
+    slot: &SlotImpl<ThreadLocalClusterManagerImpl>,
+    cluster: &Rc<dyn Cluster>,
+    thread_aware: Option<Rc<dyn ThreadAwareLoadBalancer>>,
+) -> Subscriptions {
     let hosts =
         || cluster.priority_set().host_sets_per_priority().iter().map(|set| set.hosts().len() as u64).sum();
     trace::instant(Stage::OnClusterInit, None, 0, trace::detail(hosts), 0);
@@ -346,12 +355,13 @@ fn subscribe(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, cluster: &Rc<dyn Cl
     });
     let (set, slot) = (Rc::downgrade(cluster.priority_set()), slot.clone());
     let priority = cluster.priority_set().add_priority_update_cb(move |priority, added, removed| {
-        let Some(vectors) = set
-            .upgrade()
-            .and_then(|s| s.host_sets_per_priority().get(priority as usize).map(|h| h.vectors()))
-        else {
+        let Some(set) = set.upgrade() else { return };
+        let Some(vectors) = set.host_sets_per_priority().get(priority as usize).map(|h| h.vectors()) else {
             return;
         };
+        if let Some(thread_aware) = &thread_aware {
+            thread_aware.refresh(&set);
+        }
         let update = ThreadLocalClusterUpdate::new(&name);
         update.with_change(priority, vectors, added, removed).post(&slot);
     });

@@ -6,6 +6,7 @@ mod callback_manager;
 pub mod free_lists;
 pub mod linked_list;
 mod local;
+pub mod murmur;
 pub mod re2;
 pub mod regex;
 mod ticks;

@@ -284,6 +284,18 @@ message! {
     pub struct CommonLbConfig = "envoy.config.cluster.v3.Cluster.CommonLbConfig" {
         /// Default 50: with fewer healthy hosts all of them get requests.
         pub healthy_panic_threshold: Percent = Percent { value: 50.0 },
+        /// For balancers that hash.
+        pub consistent_hashing_lb_config: ConsistentHashingLbConfig,
+    }
+}
+
+message! {
+    /// `Cluster.CommonLbConfig.ConsistentHashingLbConfig`.
+    #[derive(Eq)]
+    pub struct ConsistentHashingLbConfig =
+        "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig" {
+        /// Hosts are hashed by their names and not by their addresses.
+        pub use_hostname_for_hashing: bool,
     }
 }
 

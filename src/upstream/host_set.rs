@@ -3,13 +3,13 @@
 //! Mirrors `HostSetImpl` of Envoy's `source/common/upstream/upstream_impl.cc`, without localities.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::load_balancer::HashingTable;
 use super::{Health, HealthFlag, HostSharedPtr};
 use crate::config::endpoint::DEFAULT_OVERPROVISIONING_FACTOR;
 
 /// The hosts of a priority as they were at one moment. What threads send each other.
-#[derive(Clone)]
 pub struct HostVectors {
     /// All hosts.
     pub hosts: Arc<Vec<HostSharedPtr>>,
@@ -21,6 +21,8 @@ pub struct HostVectors {
     pub excluded_hosts: usize,
     /// Percent: how far the share of healthy hosts may fall before requests go to the next priority.
     pub overprovisioning_factor: u32,
+    /// For balancers that hash: the tables of the healthy hosts, and of all, once they are made.
+    pub(super) tables: [OnceLock<Arc<dyn HashingTable>>; 2],
 }
 
 impl HostVectors {
@@ -34,6 +36,7 @@ impl HostVectors {
             excluded_hosts: hosts.iter().filter(draining).count(),
             hosts,
             overprovisioning_factor,
+            tables: Default::default(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::load_balancer::ROUND_ROBIN;
+use super::load_balancer::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN};
 use super::{
     ClusterInfoImpl, HostImpl, HostSharedPtr, LOGICAL_DNS_CLUSTER, STATIC_CLUSTER, STRICT_DNS_CLUSTER,
 };
@@ -23,7 +23,9 @@ impl Extensions for OfThisFloor {
     fn factories(&self, category: Category) -> Vec<&'static dyn TypedFactory> {
         match category {
             Category::Clusters => vec![&STATIC_CLUSTER, &STRICT_DNS_CLUSTER, &LOGICAL_DNS_CLUSTER],
-            Category::LoadBalancingPolicies => vec![&ROUND_ROBIN],
+            Category::LoadBalancingPolicies => {
+                vec![&LEAST_REQUEST, &MAGLEV, &RANDOM, &RING_HASH, &ROUND_ROBIN]
+            }
             _ => Vec::new(),
         }
     }

@@ -53,7 +53,7 @@ impl LoadBalancerBase {
     /// Takes over a change of hosts or of their health.
     pub fn recalculate(&self, priority_set: &PrioritySetImpl) {
         let host_sets = priority_set.host_sets_per_priority();
-        let counts: Vec<HostCounts> = host_sets.iter().map(|set| HostCounts::of(set)).collect();
+        let counts: Vec<HostCounts> = host_sets.iter().map(|set| HostCounts::of(&set.vectors())).collect();
         self.load.replace(Rc::new(PriorityLoad::compute(&counts, self.info.healthy_panic_threshold())));
     }
 

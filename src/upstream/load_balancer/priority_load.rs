@@ -5,7 +5,7 @@
 //! count, and when every priority is in panic each one gets requests by its number of hosts. (In 1.1
 //! priority 0 gets all of them if no host is available.)
 
-use crate::upstream::HostSetImpl;
+use crate::upstream::HostVectors;
 
 /// The numbers of hosts of one priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,9 +131,8 @@ impl PriorityLoad {
 }
 
 impl HostCounts {
-    /// Those of now.
-    pub fn of(host_set: &HostSetImpl) -> Self {
-        let vectors = host_set.vectors();
+    /// Those of a snapshot.
+    pub fn of(vectors: &HostVectors) -> Self {
         HostCounts {
             total: vectors.hosts.len(),
             healthy: vectors.healthy_hosts.len(),

@@ -88,7 +88,8 @@ impl RetryPriority for PreviousPrioritiesRetryPriority {
         }
         if tried.is_multiple_of(self.update_frequency) {
             let host_sets = priority_set.host_sets_per_priority();
-            let priorities: Vec<HostCounts> = host_sets.iter().map(|set| HostCounts::of(set)).collect();
+            let priorities: Vec<HostCounts> =
+                host_sets.iter().map(|set| HostCounts::of(&set.vectors())).collect();
             let State { attempted, excluded, .. } = &mut *state;
             let number = excluded.len().max(priorities.len());
             excluded.resize(number, false);

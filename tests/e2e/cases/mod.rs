@@ -3,6 +3,7 @@
 mod access_logs;
 mod addresses;
 mod admin;
+mod balancing;
 mod chunks;
 mod closing;
 mod compression;

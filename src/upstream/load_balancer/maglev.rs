@@ -1,0 +1,237 @@
+//! A table of fixed size whose entries the hosts take in turns, each in an order of its own.
+//!
+//! Mirrors `MaglevTable` of Envoy's `source/common/upstream/maglev_lb.cc`. The turns go by the hosts' keys, as in 1.40, and not by
+//! their place in the list.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::hashing::{HashingTable, TableFactory, hash_key, refresh};
+use super::{
+    HashingLoadBalancer, LoadBalancer, LoadBalancerConfig, LoadBalancerFactory, ThreadAwareLoadBalancer,
+};
+use crate::common::xxhash::xxh64;
+use crate::config::error::ConfigError;
+use crate::config::reader::{FromMessage, MessageReader};
+use crate::message;
+use crate::upstream::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
+
+/// Maglev among the extensions.
+pub static MAGLEV: LoadBalancerFactory = LoadBalancerFactory::new(
+    "envoy.load_balancing_policies.maglev",
+    &["envoy.extensions.load_balancing_policies.maglev.v3.Maglev"],
+    |r| {
+        let config = MaglevPolicy::read(r)?;
+        let by_hostname = config.consistent_hashing_lb_config.use_hostname_for_hashing;
+        Ok(Arc::new(Maglev::new(r, config.table_size, by_hostname)?))
+    },
+)
+.or_around(of_cluster);
+
+const DEFAULT_TABLE_SIZE: u32 = 65_537;
+
+message! {
+    /// `MaglevLbConfig` of a cluster.
+    pub struct OfCluster = "envoy.config.cluster.v3.Cluster.MaglevLbConfig" {
+        /// A prime number; default 65 537.
+        pub table_size: u32 = DEFAULT_TABLE_SIZE,
+    }
+}
+
+message! {
+    /// The extension.
+    pub struct MaglevPolicy = "envoy.extensions.load_balancing_policies.maglev.v3.Maglev" {
+        /// A prime number; default 65 537.
+        pub table_size: u32 = DEFAULT_TABLE_SIZE,
+        /// What all that hash say alike.
+        pub consistent_hashing_lb_config: super::ConsistentHashingLbConfig,
+    }
+}
+
+fn of_cluster(r: &mut MessageReader<'_>) -> Result<Arc<dyn LoadBalancerConfig>, ConfigError> {
+    let config: OfCluster = r.message("maglev_lb_config")?.unwrap_or_default();
+    let by_hostname = super::hashes_hostnames(r)?;
+    Ok(Arc::new(Maglev::new(r, config.table_size, by_hostname)?))
+}
+
+crate::stats_struct! {
+    /// `maglev_lb.`
+    struct MaglevStats {
+        counters: [],
+        gauges: [max_entries_per_host, min_entries_per_host],
+        histograms: [],
+    }
+}
+
+/// How tables are made.
+#[derive(Debug, Clone)]
+struct Maglev {
+    table_size: u32,
+    by_hostname: bool,
+}
+
+impl Maglev {
+    fn new(r: &MessageReader<'_>, table_size: u32, by_hostname: bool) -> Result<Self, ConfigError> {
+        if !is_prime(table_size) {
+            return Err(r.error("", "The table size of maglev must be prime number"));
+        }
+        Ok(Maglev { table_size, by_hostname })
+    }
+}
+
+fn is_prime(number: u32) -> bool {
+    number > 1
+        && (2..)
+            .take_while(|divisor| divisor * divisor <= number)
+            .all(|divisor| !number.is_multiple_of(divisor))
+}
+
+impl LoadBalancerConfig for Maglev {
+    fn create(
+        &self,
+        priority_set: &Rc<PrioritySetImpl>,
+        info: &Arc<ClusterInfoImpl>,
+    ) -> Box<dyn LoadBalancer> {
+        Box::new(HashingLoadBalancer::new(priority_set, info, Arc::new(self.clone())))
+    }
+
+    fn thread_aware(&self, info: &Arc<ClusterInfoImpl>) -> Option<Rc<dyn ThreadAwareLoadBalancer>> {
+        let stats = MaglevStats::new(&info.scope().create_scope("maglev_lb."));
+        Some(Rc::new(MaglevLoadBalancer { config: self.clone(), info: info.clone(), stats }))
+    }
+}
+
+/// The main thread's part.
+struct MaglevLoadBalancer {
+    config: Maglev,
+    info: Arc<ClusterInfoImpl>,
+    stats: MaglevStats,
+}
+
+impl ThreadAwareLoadBalancer for MaglevLoadBalancer {
+    fn refresh(&self, priority_set: &PrioritySetImpl) {
+        refresh(priority_set, &self.info, &self.config, |_, per_host| {
+            self.stats.min_entries_per_host.set(per_host[0]);
+            self.stats.max_entries_per_host.set(per_host[1]);
+        });
+    }
+}
+
+/// Whose each entry is.
+#[derive(Debug)]
+struct Table {
+    entries: Vec<u32>,
+    /// The fewest and the most that a host has.
+    per_host: [u64; 2],
+}
+
+/// A host that takes entries.
+struct Taker {
+    number: u32,
+    weight: f64,
+    offset: u64,
+    skip: u64,
+    next: u64,
+    target: f64,
+    taken: u64,
+}
+
+impl TableFactory for Maglev {
+    fn make(&self, hosts: &[(HostSharedPtr, f64)]) -> Arc<dyn HashingTable> {
+        const FREE: u32 = u32::MAX;
+        let size = u64::from(self.table_size);
+        let mut keys: Vec<_> = (0..)
+            .zip(hosts)
+            .map(|(number, (host, weight))| (hash_key(host, self.by_hostname), number, *weight))
+            .collect();
+        keys.sort_by(|a, b| a.0.cmp(&b.0));
+        let taker = |(key, number, weight): &(String, u32, f64)| Taker {
+            number: *number,
+            weight: *weight,
+            offset: xxh64(key.as_bytes(), 0) % size,
+            skip: xxh64(key.as_bytes(), 1) % (size - 1) + 1,
+            next: 0,
+            target: 0.0,
+            taken: 0,
+        };
+        let mut takers: Vec<_> = keys.iter().map(taker).collect();
+        let most = hosts.iter().map(|(_, weight)| *weight).fold(0.0, f64::max);
+        let mut entries = vec![FREE; size as usize];
+        let mut left = size;
+        'full: for round in 1_u64.. {
+            for taker in &mut takers {
+                if round as f64 * taker.weight < taker.target {
+                    continue;
+                }
+                taker.target += most;
+                let mut entry = taker.entry(size);
+                while entries[entry] != FREE {
+                    taker.next += 1;
+                    entry = taker.entry(size);
+                }
+                entries[entry] = taker.number;
+                taker.next += 1;
+                taker.taken += 1;
+                left -= 1;
+                if left == 0 {
+                    break 'full;
+                }
+            }
+        }
+        let taken = || takers.iter().map(|taker| taker.taken);
+        // Of one host alone Envoy does not count the entries.
+        let per_host =
+            if takers.len() == 1 { [1, 1] } else { [taken().min().unwrap_or(0), taken().max().unwrap_or(0)] };
+        Arc::new(Table { entries, per_host })
+    }
+}
+
+impl Taker {
+    fn entry(&self, size: u64) -> usize {
+        ((self.offset + self.skip * self.next) % size) as usize
+    }
+}
+
+impl HashingTable for Table {
+    fn place(&self, hash: u64, attempt: u32) -> Option<usize> {
+        let hash = if attempt > 0 { hash ^ (!0 - u64::from(attempt) + 1) } else { hash };
+        self.entries.get((hash % self.entries.len() as u64) as usize).map(|number| *number as usize)
+    }
+
+    fn figures(&self) -> (u64, [u64; 2]) {
+        (self.entries.len() as u64, self.per_host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::endpoint::HealthStatus::Healthy;
+    use crate::upstream::load_balancer::test_hosts::TestHosts;
+
+    #[test]
+    fn entries_are_shared_by_weight() {
+        let config =
+            json!({ "name": "a", "lb_policy": "MAGLEV", "maglev_lb_config": { "table_size": 1009 } });
+        let hosts = TestHosts::of(config);
+        hosts.update(0, &[(1, 1, Healthy), (2, 3, Healthy)]);
+        let main = hosts.info.load_balancer().thread_aware(&hosts.info).unwrap();
+        main.refresh(&hosts.set);
+        let stats = MaglevStats::new(&hosts.info.scope().create_scope("maglev_lb."));
+        let shown = [stats.min_entries_per_host.value(), stats.max_entries_per_host.value()];
+        assert_eq!(shown, [253, 756]);
+        let balancer = hosts.info.load_balancer().create(&hosts.set, &hosts.info);
+        let counts = hosts.counts(&*balancer, 4000);
+        // Ten standard deviations are 270.
+        assert!((730..1270).contains(&counts[&1]), "{counts:?}");
+    }
+
+    #[test]
+    fn primes_are_told_from_other_numbers() {
+        let primes: Vec<_> = (0..30).filter(|number| is_prime(*number)).collect();
+        assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
+        assert!(is_prime(65_537) && is_prime(5_000_011) && !is_prime(5_000_013));
+    }
+}
