@@ -5,6 +5,8 @@
 
 mod active_client;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use std::rc::{Rc, Weak};
 
