@@ -87,10 +87,10 @@ class HttpLoad:
 
 
 class WebSockets:
-    """Open WebSockets, each with one message on its way at a time."""
+    """Open WebSockets, each with one message on its way at a time; within a tunnel of CONNECT if that is wanted."""
 
-    def __init__(self, port, tally):
-        self.port, self.tally = port, tally
+    def __init__(self, port, tally, tunnel=False):
+        self.port, self.tally, self.tunnel = port, tally, tunnel
         self.goes_on = True
         self.open = 0
         self.echoes = 0
@@ -109,6 +109,12 @@ class WebSockets:
     async def talk(self, number):
         async with self.gate, asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            if self.tunnel:
+                writer.write(b"CONNECT faults:80 HTTP/1.1\r\nhost: faults:80\r\n\r\n")
+                granted = await reader.readuntil(b"\r\n\r\n")
+                if not granted.startswith(b"HTTP/1.1 200 "):
+                    self.tally.surprise(f"tunnel {number}: {granted[:60]!r}")
+                    return
             key = base64.b64encode(os.urandom(16))
             writer.write(b"GET /%d HTTP/1.1\r\nhost: faults\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
                          b"sec-websocket-version: 13\r\nsec-websocket-key: %s\r\n\r\n" % (number, key))

@@ -60,13 +60,14 @@ class Upstream:
 class Site:
     """A proxy before such hosts."""
 
-    def __init__(self, session, name, options, hosts, route=None, cluster=None, hcm=None, arguments=()):
+    def __init__(self, session, name, options, hosts, route=None, cluster=None, hcm=None, match=None, arguments=()):
         directory = session.subdir(f"{name}-{len(session.children)}")
         self.log = os.path.join(directory, "access.log")
         admin = free_port()
         config = os.path.join(directory, "config.json")
         with open(config, "w") as file:
-            json.dump(bootstrap(admin, self.log, hosts, route or {}, cluster or {}, hcm or {}), file)
+            where = match or {"prefix": "/"}
+            json.dump(bootstrap(admin, self.log, hosts, where, route or {}, cluster or {}, hcm or {}), file)
         argv = [find_program(name, options), "-c", config, "--concurrency", str(options.workers), "--disable-hot-restart",
                 "--file-flush-interval-msec", "50", "-l", "warning", *arguments]
         child = session.start(os.path.basename(directory), argv)
@@ -105,7 +106,7 @@ class Site:
             tally.surprise(f"SIGTERM: ended with {self.server.child.process.returncode}")
 
 
-def bootstrap(admin, log, hosts, route, cluster, hcm):
+def bootstrap(admin, log, hosts, match, route, cluster, hcm):
     address = lambda port: {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     line = {"text_format_source": {"inline_string": "%RESPONSE_CODE% %RESPONSE_FLAGS%\n"}}
     manager = {
@@ -114,7 +115,7 @@ def bootstrap(admin, log, hosts, route, cluster, hcm):
         "access_log": [{"name": "file", "typed_config": {
             "@type": f"{TYPE}.access_loggers.file.v3.FileAccessLog", "path": log, "log_format": line}}],
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
-            {"match": {"prefix": "/"}, "route": {"cluster": "service", "timeout": "0s", **route}}]}]},
+            {"match": match, "route": {"cluster": "service", "timeout": "0s", **route}}]}]},
         "http_filters": [{"name": "router", "typed_config": {"@type": f"{TYPE}.filters.http.router.v3.Router"}}],
         **hcm,
     }
@@ -233,10 +234,21 @@ def compare_log(site, count, expected, tally):
 
 async def websockets(session, name, options, tally):
     """WebSockets that go on while the listener drains, until it is closed and after."""
+    hcm = {"upgrade_configs": [{"upgrade_type": "websocket"}]}
+    return await drained(session, name, options, tally, tunnel=False, hcm=hcm)
+
+
+async def tunnels(session, name, options, tally):
+    """The same WebSockets within tunnels that end in the proxy."""
+    connect = {"upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}
+    return await drained(session, name, options, tally, tunnel=True, route=connect, match={"connect_matcher": {}})
+
+
+async def drained(session, name, options, tally, tunnel, **more):
     hosts = [Upstream(session, "websocket")]
-    site = Site(session, name, options, hosts, cluster=UNLIMITED, hcm={"upgrade_configs": [{"upgrade_type": "websocket"}]},
+    site = Site(session, name, options, hosts, cluster=UNLIMITED, **more,
                 arguments=["--drain-time-s", "2", "--drain-strategy", "immediate"])
-    sockets = WebSockets(site.port, tally)
+    sockets = WebSockets(site.port, tally, tunnel)
     running = asyncio.create_task(sockets.run(options.websockets))
 
     async def until(condition):
@@ -279,7 +291,7 @@ def post(port, path):
     connection.close()
 
 
-RUNS = {run.__name__: run for run in (killed, closing, breakers, websockets)}
+RUNS = {run.__name__: run for run in (killed, closing, breakers, websockets, tunnels)}
 
 
 def play(run, name, options):
@@ -303,7 +315,7 @@ def arguments():
     p.add_argument("--runs", default=",".join(RUNS), help="which")
     p.add_argument("--seconds", type=float, default=20, help="of `killed` and `closing`")
     p.add_argument("--requests", type=int, default=10000, help="of `breakers`")
-    p.add_argument("--websockets", type=int, default=1000, help="of `websockets`")
+    p.add_argument("--websockets", type=int, default=1000, help="of `websockets` and `tunnels`")
     p.add_argument("--clients", type=int, default=64, help="connections of the other runs")
     p.add_argument("--workers", type=int, default=2, help="of the proxy")
     p.add_argument("--seed", type=int, default=random.randrange(1 << 30), help="what is drawn")

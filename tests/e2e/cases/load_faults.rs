@@ -46,3 +46,8 @@ fn one_connection_and_one_that_waits() {
 fn websockets_outlive_their_listener() {
     play("websockets", &["--websockets", "100"]);
 }
+
+#[test]
+fn tunnels_outlive_their_listener() {
+    play("tunnels", &["--websockets", "100"]);
+}
