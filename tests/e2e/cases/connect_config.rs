@@ -295,3 +295,24 @@ fn what_is_refused() {
         assert!(!loads && said.contains(reason), "{kind:?}: {said}");
     }
 }
+
+/// Nearly all tunnels would go to the host that refuses them.
+#[test]
+fn a_host_that_refuses_is_followed_by_another() {
+    let refuses = json!({"endpoint": {"address": {"socket_address": {"address": "127.0.0.9", "port_value": 1}}},
+        "load_balancing_weight": 10_000});
+    let predicate = json!({"name": "p", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"}});
+    let policy = json!({"retry_policy": {"retry_on": "connect-failure", "num_retries": 2,
+        "retry_host_predicate": [predicate], "host_selection_retry_max_attempts": 20_000}});
+    for more in [policy, json!({})] {
+        let mut pairs = Pairs::new(hcm("case0", json!({}), more))
+            .statistics(&["cluster.case0.upstream_", "http.case0.downstream_rq_total"])
+            .other_hosts([refuses.clone()]);
+        for _ in 0..3 {
+            let answer = vec![Action::Send(b"good day".to_vec()), Action::Close];
+            pairs = pairs.told(format!("{CONNECT}hello\r\n\r\n"), [answer]);
+        }
+        pairs.run();
+    }
+}
