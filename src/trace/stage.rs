@@ -89,6 +89,7 @@ stages! {
     StartPreInitDns timed 0 "StrictDnsClusterImpl::startPreInit" "names" "" "source/common/upstream/upstream_impl.cc" "src/upstream/dns_cluster.rs",
     StartResolve timed 0 "ResolveTarget::startResolve" "" "" "source/common/upstream/upstream_impl.cc" "src/upstream/resolve_target.rs",
     DnsResolved timed 0 "ResolveTarget::startResolve answered" "addresses" "evdns callback" "source/common/upstream/upstream_impl.cc" "src/upstream/resolve_target.rs",
+    DnsHostsChanged timed 0 "ResolveTarget::startResolve changed" "added removed" "" "source/common/upstream/upstream_impl.cc" "src/upstream/resolve_target.rs",
     UpdateAllHosts timed 0 "StrictDnsClusterImpl::updateAllHosts" "added removed" "" "source/common/upstream/upstream_impl.cc" "src/upstream/dns_cluster.rs",
     OnPreInitComplete timed 0 "ClusterImplBase::onPreInitComplete" "" "" "source/common/upstream/upstream_impl.cc" "src/upstream/cluster.rs",
     OnClusterInit timed 0 "ClusterManagerImpl::onClusterInit" "hosts" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/cluster_manager_impl.rs",

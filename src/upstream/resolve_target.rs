@@ -168,6 +168,7 @@ impl ResolveTarget {
         match changed {
             Some((added, removed)) => {
                 envoy_log!(Upstream, debug, "DNS hosts have changed for {}", self.dns_address);
+                trace::instant(Stage::DnsHostsChanged, None, 0, added.len() as u64, removed.len() as u64);
                 cluster.update_all_hosts(&added, &removed, self.priority);
             }
             None => cluster.info().stats().update_no_rebuild().inc(),

@@ -109,6 +109,17 @@ impl Bootstrap {
         endpoints.extend(others);
     }
 
+    /// The upstream is known by a name.
+    pub fn name_upstream(&mut self, name: &str) {
+        const ADDRESS: &str = "/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address";
+        for cluster in self.clusters() {
+            let Some(assignment) = cluster.get_mut("load_assignment") else { continue };
+            if let Some(address) = assignment.pointer_mut(ADDRESS) {
+                *address = json!(name);
+            }
+        }
+    }
+
     /// Adds a cluster for the first of the further upstreams.
     pub fn add_cluster(&mut self, name: &str) {
         let Some(mut cluster) = self.clusters().first().map(|first| Value::Object((*first).clone())) else {

@@ -103,6 +103,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..THERE
     },
     Scenario {
+        name: "strict-dns",
+        about: "a cluster whose host is looked up before the workers start, and a request to it",
+        configure: |bootstrap| looked_up(bootstrap, "STRICT_DNS"),
+        play: |scene| answered_by_upstream(scene, "/"),
+        ..THERE
+    },
+    Scenario {
+        name: "logical-dns",
+        about: "the same of one host that stays the same when its address is another",
+        configure: |bootstrap| looked_up(bootstrap, "LOGICAL_DNS"),
+        play: |scene| answered_by_upstream(scene, "/"),
+        ..THERE
+    },
+    Scenario {
         name: "mirror-refused",
         about: "a GET that is sent to another upstream, too, which refuses",
         others: &[UpstreamKind::Refusing],
@@ -175,6 +189,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 const WEIGHTED: [(&str, u32); 4] = [("/1", 0), ("/2", 100), ("/3", 100), ("/4", 0)];
+
+/// The upstream is looked up by name, once and never again.
+fn looked_up(bootstrap: &mut Bootstrap, kind: &str) {
+    bootstrap.set_cluster("type", &json!(kind));
+    bootstrap.set_cluster("dns_lookup_family", &json!("V4_ONLY"));
+    bootstrap.set_cluster("dns_refresh_rate", &json!("3600s"));
+    bootstrap.name_upstream("localhost");
+}
 
 fn header_rules(bootstrap: &mut Bootstrap) {
     let append = |key: &str, value: &str| json!({"header": {"key": key, "value": value}});
