@@ -12,6 +12,7 @@ use super::instance::{AccessLogFactoryContext, LogContext};
 use crate::config::ConfigError;
 use crate::config::access_log_filter::{
     self as config, AccessLogFilter, Comparison, ComparisonOp, GrpcStatusFilter, LogTypeFilter,
+    MetadataFilter,
 };
 use crate::config::core::{FractionalPercent, RuntimeUInt32};
 use crate::config::extension::Factory;
@@ -67,6 +68,7 @@ pub fn from_config(
         }
         AccessLogFilter::GrpcStatus(statuses) => Box::new(statuses.clone()),
         AccessLogFilter::LogType(types) => Box::new(types.clone()),
+        AccessLogFilter::Metadata(metadata) => Box::new(metadata.clone()),
         AccessLogFilter::Extension(config) => {
             config.get::<dyn ExtensionFilterConfig>()?.create_filter(context)?
         }
@@ -240,6 +242,16 @@ impl Filter for GrpcStatusFilter {
             None => Some(utility::http_to_grpc_status(context.stream_info.response_code.get().unwrap_or(0))),
         };
         status.is_some_and(|status| self.statuses.contains(&status)) != self.exclude
+    }
+}
+
+impl Filter for MetadataFilter {
+    fn evaluate(&self, context: &LogContext<'_>) -> bool {
+        let Some(matcher) = &self.matcher else { return self.match_if_key_not_found };
+        match matcher.value(context.stream_info) {
+            Some(_) => matcher.matches(context.stream_info),
+            None => self.match_if_key_not_found,
+        }
     }
 }
 

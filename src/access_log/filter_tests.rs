@@ -84,6 +84,33 @@ fn takes(filter: &FilterPtr, stream: &Stream) -> bool {
     filter.evaluate(&LogContext { request_headers: Some(&headers), log_type, ..LogContext::new(&info) })
 }
 
+#[test]
+fn by_what_filters_have_said() {
+    let config = |not_found: Value| {
+        json!({"metadata_filter": {"match_if_key_not_found": not_found,
+            "matcher": {"filter": "f", "path": [{"key": "a"}], "value": {"bool_match": true}}}})
+    };
+    let said = |value: Option<Value>| {
+        let info = StreamInfoImpl::new();
+        if let Some(value) = value {
+            info.set_dynamic_metadata("f", json!({"a": value}).as_object().unwrap().clone());
+        }
+        info
+    };
+    for (value, not_found, expected) in [
+        (Some(json!(true)), json!(false), true),
+        (Some(json!(false)), json!(true), false),
+        (Some(json!("true")), json!(true), false),
+        (None, json!(true), true),
+        (None, json!(false), false),
+        (None, json!(null), true),
+    ] {
+        let filter = filter(&config(not_found.clone()));
+        let info = said(value.clone());
+        assert_eq!(filter.evaluate(&LogContext::new(&info)), expected, "{value:?} {not_found}");
+    }
+}
+
 fn check(config: &Value, stream: &Stream, expected: bool) {
     assert_eq!(takes(&filter(config), stream), expected, "{config}");
 }

@@ -5,6 +5,7 @@ use super::core::{FractionalPercent, RuntimeUInt32};
 use super::error::{ConfigError, Kind};
 use super::extension::{Category, TypedConfig};
 use super::header_matcher::HeaderMatcher;
+use super::metadata_matcher::MetadataMatcher;
 use super::reader::{EnumTable, FromMessage, MessageReader};
 use crate::message;
 
@@ -33,6 +34,8 @@ pub enum AccessLogFilter {
     GrpcStatus(GrpcStatusFilter),
     /// At such moments.
     LogType(LogTypeFilter),
+    /// Those of which filters have said such a thing.
+    Metadata(MetadataFilter),
     /// Those that an extension takes.
     Extension(TypedConfig),
 }
@@ -51,6 +54,7 @@ impl FromMessage for AccessLogFilter {
             "response_flag_filter",
             "grpc_status_filter",
             "log_type_filter",
+            "metadata_filter",
             "extension_filter",
         ];
         let member = r.exactly_one(&members)?;
@@ -68,6 +72,7 @@ impl FromMessage for AccessLogFilter {
             "response_flag_filter" => r.message_with(member, |r| r.strings("flags"))?.map(Self::ResponseFlag),
             "grpc_status_filter" => r.message(member)?.map(Self::GrpcStatus),
             "log_type_filter" => r.message(member)?.map(Self::LogType),
+            "metadata_filter" => r.message(member)?.map(Self::Metadata),
             _ => r
                 .message_with(member, |r| {
                     r.string("name")?;
@@ -124,6 +129,16 @@ message! {
         pub percent_sampled: FractionalPercent,
         /// By chance instead of the id.
         pub use_independent_randomness: bool,
+    }
+}
+
+message! {
+    /// Streams of which filters have said something.
+    pub struct MetadataFilter = "envoy.config.accesslog.v3.MetadataFilter" {
+        /// This.
+        pub matcher: Option<MetadataMatcher>,
+        /// Or nothing there at all.
+        pub match_if_key_not_found: bool = true,
     }
 }
 

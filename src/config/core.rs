@@ -127,6 +127,10 @@ impl FromMessage for Metadata {
                 _ => r.refuse_at(path, "expected an object"),
             }
         }
+        // Nobody looks for messages there.
+        for (_, path, value) in r.map("typed_filter_metadata")? {
+            r.any_at(value, path)?;
+        }
         Ok(Metadata { filter_metadata })
     }
 }

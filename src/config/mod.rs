@@ -33,6 +33,7 @@ pub mod json;
 pub mod listener;
 pub mod merge;
 pub mod message;
+pub mod metadata_matcher;
 pub mod protocol_options;
 pub mod reader;
 pub mod route;

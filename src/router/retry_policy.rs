@@ -46,6 +46,10 @@ words! {
     GRPC_INTERNAL 20 "internal",
 }
 
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
 impl RetryOn {
     /// Nothing.
     pub const NONE: RetryOn = RetryOn(0);
@@ -66,6 +70,16 @@ impl RetryOn {
     /// The words of gRPC alone.
     pub fn parse_grpc(text: &str) -> Self {
         RetryOn(Self::parse(text).0 & Self::GRPC)
+    }
+
+    /// Whether all words are known ones that say nothing of gRPC.
+    pub fn are_http(text: &str) -> bool {
+        words(text).all(|word| !Self::parse_http(word).is_empty())
+    }
+
+    /// Whether all words are known ones of gRPC.
+    pub fn are_grpc(text: &str) -> bool {
+        words(text).all(|word| !Self::parse_grpc(word).is_empty())
     }
 
     /// Both.

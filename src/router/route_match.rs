@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::RouteRequest;
 use super::uri_template::UriTemplate;
+use crate::config::metadata_matcher::{FilterStateMatcher, MetadataMatcher};
 use crate::config::route::{self, CookieMatcher, ParameterMatch, PathMatch, QueryParameterMatcher};
 use crate::http::header_utility::{HeaderMatcher, match_string};
 use crate::http::{HeaderId, HeaderMap, utility};
@@ -35,6 +36,8 @@ struct More {
     headers: Box<[HeaderMatcher]>,
     query_parameters: Box<[QueryParameterMatcher]>,
     cookies: Box<[CookieMatcher]>,
+    dynamic_metadata: Box<[MetadataMatcher]>,
+    filter_state: Box<[FilterStateMatcher]>,
 }
 
 impl RouteMatch {
@@ -48,7 +51,9 @@ impl RouteMatch {
             || config.tls_context.is_some()
             || !config.headers.is_empty()
             || !config.query_parameters.is_empty()
-            || !config.cookies.is_empty();
+            || !config.cookies.is_empty()
+            || !config.dynamic_metadata.is_empty()
+            || !config.filter_state.is_empty();
         let more = more.then(|| {
             Box::new(More {
                 runtime_fraction: config
@@ -61,6 +66,8 @@ impl RouteMatch {
                 headers: config.headers.iter().map(HeaderMatcher::new).collect(),
                 query_parameters: config.query_parameters.clone().into(),
                 cookies: config.cookies.clone().into(),
+                dynamic_metadata: config.dynamic_metadata.clone().into(),
+                filter_state: config.filter_state.clone().into(),
             })
         });
         RouteMatch {
@@ -170,6 +177,11 @@ impl More {
             && self.headers.iter().all(|matcher| matcher.matches(Some(headers)))
             && self.query_parameters.iter().all(|matcher| matches_parameter(matcher, headers))
             && self.cookies.iter().all(|matcher| matches_cookie(matcher, headers))
+            && self
+                .dynamic_metadata
+                .iter()
+                .all(|matcher| request.info.is_some_and(|info| matcher.matches(info)))
+            && self.filter_state.iter().all(|matcher| request.info.is_some_and(|info| matcher.matches(info)))
     }
 }
 

@@ -214,8 +214,8 @@ fn errors_in_routes_name_the_full_path() {
             format!("{route}.match.safe_regex.regex: missing ): ("),
         ),
         (
-            json!({"match": {"prefix": "/", "filter_state": [{"key": "a"}]}, "direct_response": answer}),
-            format!("{route}.match.filter_state: this field is not supported yet"),
+            json!({"match": {"prefix": "/"}, "tracing": {}, "direct_response": answer}),
+            format!("{route}.tracing: this field is not supported yet"),
         ),
         (
             json!({"match": {"prefix": "/"}}),

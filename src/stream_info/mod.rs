@@ -4,6 +4,7 @@
 //! record may have them; connections and codecs do not know of it.
 
 mod filter_state;
+mod matchers;
 mod response_flag;
 mod route;
 mod stream_info_impl;

@@ -16,7 +16,7 @@ use super::rewrite::{
 use crate::config::core::{DataSource, Metadata, RoutingPriority, RuntimeFractionalPercent};
 use crate::config::error::ConfigError;
 use crate::config::format::FormatSource;
-use crate::config::reader::{EnumTable, MessageReader};
+use crate::config::reader::{EnumTable, MessageReader, unknown_type};
 use crate::{enum_fields, message, one_of};
 
 message! {
@@ -45,6 +45,8 @@ message! {
         pub grpc_timeout_offset: Option<Duration>,
         /// Without meaning where responses are written as they come, as those of HTTP/1.
         pub flush_timeout: Option<Duration>,
+        /// Not looked at: nothing comes early without QUIC and TLS.
+        pub early_data_policy: () => read_early_data_policy,
         /// Which of its requests belong together.
         pub hash_policy: Vec<HashPolicy>,
         /// Which pages may ask, for the cors filter.
@@ -326,3 +328,16 @@ message! {
 }
 
 enum_fields! { RedirectResponseCode }
+
+fn read_early_data_policy(r: &mut MessageReader<'_>, name: &str) -> Result<(), ConfigError> {
+    r.message_with(name, |r| {
+        r.string("name")?;
+        let (type_name, config) = r.any("typed_config")?;
+        let known = "envoy.extensions.early_data.v3.DefaultEarlyDataPolicy";
+        config.read_with(|config| match type_name == known {
+            true => Ok(()),
+            false => Err(unknown_type(config, type_name, &[known])),
+        })
+    })?;
+    Ok(())
+}

@@ -5,6 +5,7 @@ use crate::config::core::RuntimeFractionalPercent;
 use crate::config::error::ConfigError;
 use crate::config::extension::{Category, TypedConfig};
 use crate::config::header_matcher::{HeaderMatcher, StringMatcher};
+use crate::config::metadata_matcher::{FilterStateMatcher, MetadataMatcher};
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::{message, one_of};
 
@@ -25,6 +26,10 @@ message! {
         pub grpc: bool => read_grpc,
         /// What the client has shown of itself.
         pub tls_context: Option<TlsContextMatch>,
+        /// Those of which filters have said all of this.
+        pub dynamic_metadata: Vec<MetadataMatcher>,
+        /// Those in which filters have left all of this.
+        pub filter_state: Vec<FilterStateMatcher>,
         /// What the path has to be.
         pub path: PathMatch => PathMatch::read_member,
     }

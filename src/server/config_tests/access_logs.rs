@@ -111,7 +111,6 @@ fn filters() {
             json!({"grpc_status_filter": {"statuses": ["OK", 17]}}),
             ".grpc_status_filter.statuses[1]: value must be one of the defined enum values: OK, CANCELED, ",
         ),
-        (json!({"metadata_filter": {}}), ".metadata_filter: this field is not supported yet"),
         (
             json!({"extension_filter": {"name": "x", "typed_config": {"@type": "x/a.B"}}}),
             ".extension_filter.typed_config.@type: unknown or unsupported type 'a.B', supported here: none",

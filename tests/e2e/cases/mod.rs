@@ -34,6 +34,7 @@ mod local_ratelimit;
 mod local_replies;
 mod manager_options;
 mod memory;
+mod metadata_matchers;
 mod normal;
 mod rbac;
 mod request_fields;

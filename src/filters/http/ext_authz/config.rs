@@ -14,6 +14,7 @@ use crate::filters::http::router;
 use crate::runtime::{FeatureFlag, RuntimeShare};
 use crate::stats::Counter;
 use crate::stats_struct;
+use crate::stream_info::StreamInfoImpl;
 use crate::upstream::ClusterInfoImpl;
 
 stats_struct! {
@@ -116,8 +117,9 @@ impl OnWorker {
     }
 
     /// Whether somebody is asked about a request.
-    pub fn enabled(&self) -> bool {
+    pub fn enabled(&self, info: &StreamInfoImpl) -> bool {
         self.filter_enabled.as_ref().is_none_or(|share| share.is_in(fastrand::u64(..)))
+            && self.message.filter_enabled_metadata.as_ref().is_none_or(|matcher| matcher.matches(info))
     }
 
     /// Whether a request is refused that nobody is asked about.

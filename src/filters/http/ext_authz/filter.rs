@@ -318,7 +318,7 @@ impl StreamDecoderFilter for Filter {
         if of_route.is_some_and(|of_route| of_route.disabled) {
             return FilterHeadersStatus::Continue;
         }
-        if !self.config.enabled() {
+        if !self.config.enabled(callbacks.stream_info()) {
             self.config.stats.disabled.inc();
             if !self.config.denies_at_disable() {
                 return FilterHeadersStatus::Continue;

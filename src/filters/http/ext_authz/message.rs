@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::config::ConfigError;
 use crate::config::core::{RuntimeFeatureFlag, RuntimeFractionalPercent};
 use crate::config::header_matcher::StringMatcher;
+use crate::config::metadata_matcher::MetadataMatcher;
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::config::route::{AppendAction, HeaderValueOption};
 use crate::message;
 
 message! {
     /// Who is asked about requests, and what.
-    #[derive(Eq)]
     pub struct ExtAuthz = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", checked by check {
         /// Who is asked.
         pub http_service: Option<HttpService>,
@@ -31,6 +31,8 @@ message! {
         pub validate_mutations: bool,
         /// Which requests are asked about; all of them where it is absent.
         pub filter_enabled: Option<RuntimeFractionalPercent>,
+        /// Those of which filters have said such a thing.
+        pub filter_enabled_metadata: Option<MetadataMatcher>,
         /// The others are refused.
         pub deny_at_disable: Option<RuntimeFeatureFlag>,
         /// Before the names of the statistics.

@@ -10,6 +10,7 @@ use super::message::{Action, Rule, Rules};
 use crate::config::ConfigError;
 use crate::config::address;
 use crate::config::header_matcher::StringMatcher;
+use crate::config::metadata_matcher::{FilterStateMatcher, MetadataMatcher};
 use crate::http::header_utility::{HeaderMatcher, match_string};
 use crate::http::{HeaderId, HeaderMap};
 use crate::network::{Address, CidrRange};
@@ -44,6 +45,9 @@ enum Matcher {
     RequestedServerName(StringMatcher),
     DirectRemoteIp(CidrRange),
     RemoteIp(CidrRange),
+    Metadata(MetadataMatcher),
+    RouteMetadata(MetadataMatcher),
+    FilterState(FilterStateMatcher),
 }
 
 /// Where the `access_log_hint` of rules that only mark is.
@@ -113,6 +117,9 @@ impl Matcher {
             Rule::RequestedServerName(name) => Matcher::RequestedServerName(name.clone()),
             Rule::DirectRemoteIp(ip) => Matcher::DirectRemoteIp(range(ip)?),
             Rule::RemoteIp(ip) => Matcher::RemoteIp(range(ip)?),
+            Rule::Metadata(matcher) => Matcher::Metadata(matcher.clone()),
+            Rule::RouteMetadata(matcher) => Matcher::RouteMetadata(matcher.clone()),
+            Rule::FilterState(matcher) => Matcher::FilterState(matcher.clone()),
         })
     }
 
@@ -138,6 +145,9 @@ impl Matcher {
             Matcher::RequestedServerName(name) => match_string(b"", name),
             Matcher::DirectRemoteIp(range) => is_in(range, connection().map(|c| c.remote_address())),
             Matcher::RemoteIp(range) => is_in(range, info.downstream_remote_address()),
+            Matcher::Metadata(matcher) => matcher.matches(info),
+            Matcher::RouteMetadata(matcher) => matcher.matches_route(info),
+            Matcher::FilterState(matcher) => matcher.matches(info),
         }
     }
 }

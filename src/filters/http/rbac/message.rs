@@ -3,6 +3,7 @@
 use crate::config::ConfigError;
 use crate::config::address::CidrRange;
 use crate::config::header_matcher::{HeaderMatcher, StringMatcher};
+use crate::config::metadata_matcher::{FilterStateMatcher, MetadataMatcher};
 use crate::config::reader::{EnumTable, FromMessage, MessageReader};
 use crate::{enum_fields, message};
 
@@ -101,6 +102,12 @@ pub enum Rule {
     RemoteIp(CidrRange),
     /// Who has shown a certificate: nobody without TLS.
     Authenticated,
+    /// What filters have said.
+    Metadata(MetadataMatcher),
+    /// What the configuration says of the route.
+    RouteMetadata(MetadataMatcher),
+    /// What filters have left in the stream.
+    FilterState(FilterStateMatcher),
 }
 
 /// What is done.
@@ -126,6 +133,17 @@ fn url_path(r: &mut MessageReader<'_>, field: &str) -> Result<Rule, ConfigError>
     path.map(Rule::UrlPath).ok_or_else(|| r.error(field, "value is required"))
 }
 
+/// `envoy.config.rbac.v3.SourcedMetadata`.
+fn sourced_metadata(r: &mut MessageReader<'_>, field: &str) -> Result<Rule, ConfigError> {
+    const SOURCES: &EnumTable<fn(MetadataMatcher) -> Rule> =
+        &[("DYNAMIC", Rule::Metadata), ("ROUTE", Rule::RouteMetadata)];
+    let rule = r.message_with(field, |r| {
+        let source = r.enumeration("metadata_source", SOURCES)?.unwrap_or(Rule::Metadata);
+        Ok(source(r.required_message("metadata_matcher")?))
+    })?;
+    rule.ok_or_else(|| r.error(field, "value is required"))
+}
+
 impl FromMessage for Permission {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let members = [
@@ -139,11 +157,15 @@ impl FromMessage for Permission {
             "destination_port_range",
             "not_rule",
             "requested_server_name",
+            "metadata",
+            "sourced_metadata",
         ];
         let rule = |permission: Permission| permission.0;
         Ok(Permission(match r.exactly_one(&members)? {
             field @ "and_rules" => Rule::And(set(r, field, "rules", rule)?),
             field @ "or_rules" => Rule::Or(set(r, field, "rules", rule)?),
+            "metadata" => Rule::Metadata(r.required_message("metadata")?),
+            field @ "sourced_metadata" => sourced_metadata(r, field)?,
             "not_rule" => Rule::Not(Box::new(r.required_message::<Permission>("not_rule")?.0)),
             "header" => Rule::Header(r.required_message("header")?),
             "url_path" => url_path(r, "url_path")?,
@@ -182,11 +204,17 @@ impl FromMessage for Principal {
             "header",
             "url_path",
             "not_id",
+            "metadata",
+            "sourced_metadata",
+            "filter_state",
         ];
         let rule = |principal: Principal| principal.0;
         Ok(Principal(match r.exactly_one(&members)? {
             field @ "and_ids" => Rule::And(set(r, field, "ids", rule)?),
             field @ "or_ids" => Rule::Or(set(r, field, "ids", rule)?),
+            "metadata" => Rule::Metadata(r.required_message("metadata")?),
+            field @ "sourced_metadata" => sourced_metadata(r, field)?,
+            "filter_state" => Rule::FilterState(r.required_message("filter_state")?),
             "not_id" => Rule::Not(Box::new(r.required_message::<Principal>("not_id")?.0)),
             "authenticated" => {
                 r.message_with("authenticated", |r| r.message::<StringMatcher>("principal_name"))?;

@@ -1,7 +1,7 @@
 //! The rbac filter: who may do what.
 //!
 //! Mirrors Envoy's `source/extensions/filters/http/rbac/rbac_filter.cc`, with the answers, statistics and metadata of 1.40. Left
-//! out: rules by metadata, by filter state, by templates of paths, and those of matchers and of CEL; without TLS nobody is
+//! out: rules by templates of paths, and those of matchers and of CEL; without TLS nobody is
 //! authenticated.
 
 mod engine;

@@ -336,6 +336,9 @@ impl Filter {
         if let Some(info) = self.stream_info() {
             info.set_upstream_cluster_info(Some(cluster.info()));
         }
+        if !self.config.strict_check_headers.is_empty() && !self.strict_headers_are_right(headers) {
+            return;
+        }
         self.note_alternative_name(&mut headers.borrow_mut());
         if cluster.info().maintenance_mode() {
             return self.maintenance_mode(cluster.info());
@@ -363,6 +366,20 @@ impl Filter {
         if end_stream {
             self.on_request_complete();
         }
+    }
+
+    /// Whether the request says right what it says of how it is to be sent; answers it otherwise.
+    fn strict_headers_are_right(&self, headers: &HeaderMapPtr) -> bool {
+        let check = |headers: &HeaderMap| {
+            let wrong =
+                self.config.strict_check_headers.iter().find_map(|header| header.check(headers).err());
+            wrong.map(|(name, value)| (name, value.to_string()))
+        };
+        let Some((name, value)) = check(&headers.borrow()) else { return true };
+        self.set_response_flag(ResponseFlag::InvalidEnvoyRequestHeaders);
+        let details = format!("request_headers_failed_strict_check{{{name}}}");
+        self.send_local_reply(400, &format!("invalid header '{name}' with value '{value}'"), details);
+        false
     }
 
     fn maintenance_mode(&self, cluster: &ClusterInfoImpl) {

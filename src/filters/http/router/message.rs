@@ -14,5 +14,7 @@ message! {
         pub suppress_envoy_headers: bool,
         /// Trust the expected timeout of another Envoy in front; default false.
         pub respect_expected_rq_timeout: bool,
+        /// Names of headers that have to be right where they are there.
+        pub strict_check_headers: Vec<String>,
     }
 }

@@ -8,6 +8,7 @@ mod generic_conn_pool;
 mod message;
 mod retry_state;
 mod shadow;
+mod strict_headers;
 mod tcp_upstream;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod upstream_request;
 
 use std::sync::{Arc, OnceLock};
 
+use self::strict_headers::{StrictHeader, strict_headers};
 use crate::cluster_manager::ClusterManager;
 use crate::common::Local;
 use crate::config::ConfigError;
@@ -61,6 +63,7 @@ pub struct FilterConfig {
     emit_dynamic_stats: bool,
     suppress_envoy_headers: bool,
     respect_expected_rq_timeout: bool,
+    strict_check_headers: Box<[StrictHeader]>,
     /// Whether the runtime lets requests be tried again, and how long the first pause is, in milliseconds.
     use_retry: Arc<RuntimeShare>,
     base_retry_backoff_ms: Arc<IntegerOverride>,
@@ -102,6 +105,7 @@ impl FilterConfig {
                 emit_dynamic_stats: true,
                 suppress_envoy_headers: true,
                 respect_expected_rq_timeout: false,
+                strict_check_headers: Box::default(),
                 use_retry: self.use_retry.clone(),
                 base_retry_backoff_ms: self.base_retry_backoff_ms.clone(),
                 async_client: AsyncClientConfig::new(&client.root_scope, client.local_address.clone()),
@@ -120,6 +124,7 @@ impl FilterConfig {
             emit_dynamic_stats: true,
             suppress_envoy_headers: false,
             respect_expected_rq_timeout: false,
+            strict_check_headers: Box::default(),
             use_retry: use_retry(runtime),
             base_retry_backoff_ms: base_retry_backoff_ms(runtime),
             async_client: AsyncClientConfig::new(&root_scope, server.local_address.as_string_without_port()),
@@ -155,6 +160,7 @@ impl HttpFilterConfig for RouterConfig {
                 emit_dynamic_stats: self.dynamic_stats,
                 suppress_envoy_headers: self.suppress_envoy_headers,
                 respect_expected_rq_timeout: self.respect_expected_rq_timeout,
+                strict_check_headers: strict_headers(&self.strict_check_headers),
                 use_retry: use_retry(Some(&context.server.runtime)),
                 base_retry_backoff_ms: base_retry_backoff_ms(Some(&context.server.runtime)),
                 async_client: AsyncClientConfig::new(

@@ -211,6 +211,8 @@ message! {
         pub cert: bool,
         /// Those that vouch for it, too.
         pub chain: bool,
+        /// Who vouches for it.
+        pub issuer: bool,
         /// Its names in DNS.
         pub dns: bool,
         /// Its URIs.
