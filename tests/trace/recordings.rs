@@ -172,6 +172,16 @@ fn each_line_of_a_drain_and_an_end_counts() {
 }
 
 #[test]
+fn each_line_of_a_retry_counts() {
+    change_each_line("retry");
+}
+
+#[test]
+fn each_line_of_a_tunnel_counts() {
+    change_each_line("websocket");
+}
+
+#[test]
 fn what_is_recorded_is_not_asked_for_again() {
     let error = |arguments: &[&str]| {
         let output = legate_trace(&[&["run", "--scenario", "drain"], arguments].concat());
