@@ -33,6 +33,8 @@ pub use connection_info::ConnectionInfoProvider;
 pub use connection_types::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionState, ConnectionStats,
 };
+#[doc(hidden)]
+pub use dns::parse_dns_answer;
 pub use dns::{
     ActiveDnsQuery, CARES, DnsResolver, DnsResolverConfig, DnsResolverFactory, DnsResolverImpl, DnsResponse,
     ResolutionStatus, ResolveCb, ResolverOptions, create_dns_resolver,

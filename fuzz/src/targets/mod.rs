@@ -14,6 +14,7 @@ mod admin;
 mod chunk;
 mod client;
 mod config;
+mod dns;
 mod format;
 mod headers;
 mod options;
@@ -27,6 +28,7 @@ pub const ALL: &[Target] = &[
     client::TARGET,
     chunk::TARGET,
     config::TARGET,
+    dns::TARGET,
     format::TARGET,
     headers::TARGET,
     options::TARGET,

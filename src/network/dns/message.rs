@@ -50,7 +50,7 @@ pub(super) fn question(id: u16, name: &str, record: DnsRecord) -> Option<Vec<u8>
 ///
 /// # Errors
 /// Why it has no addresses; [`DnsError::Truncated`] where it ends too early or is no answer to that.
-pub(super) fn parse_answer(message: &[u8], id: u16, record: DnsRecord) -> Result<DnsAnswer, DnsError> {
+pub fn parse_answer(message: &[u8], id: u16, record: DnsRecord) -> Result<DnsAnswer, DnsError> {
     let mut reader = Reader { message, at: 0 };
     let head = reader.head().filter(|head| head.id == id && head.flags & IS_ANSWER != 0);
     let head = head.ok_or(DnsError::Truncated)?;

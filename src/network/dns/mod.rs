@@ -13,6 +13,8 @@ mod tcp_query;
 
 pub use factory::{CARES, DnsResolverConfig, DnsResolverFactory, create_dns_resolver};
 pub use lookup::ResolverOptions;
+#[doc(hidden)]
+pub use message::parse_answer as parse_dns_answer;
 pub use resolver::DnsResolverImpl;
 
 use std::any::Any;
