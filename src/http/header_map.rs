@@ -11,7 +11,7 @@ pub(super) use head_fields::HeadFields;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::ops::{Range, RangeInclusive};
+use std::ops::{Deref, Range, RangeInclusive};
 use std::rc::Rc;
 
 use super::headers::{COUNT, HeaderId, LONGEST, Repeat};
@@ -19,14 +19,15 @@ use super::http1::OriginalNames;
 use crate::buffer::Writer;
 
 /// Headers shared between the stages of one stream.
-pub type HeaderMapPtr = Rc<RefCell<HeaderMap>>;
+#[derive(Clone, Debug)]
+pub struct HeaderMapPtr(Rc<RefCell<HeaderMap>>);
 
 const NONE: u16 = u16::MAX;
 const REMOVED: u32 = u32::MAX;
 /// Idle arenas that a thread keeps.
 const POOL_MAPS: usize = 512;
 /// Shared maps that a thread keeps.
-const SHARED_MAPS: usize = 1024;
+const SHARED_MAPS: usize = 512;
 /// What a new arena has room for.
 const NEW_ARENA: usize = 512;
 const NEW_ENTRIES: usize = 16;
@@ -45,7 +46,7 @@ const ROOM_FROM: usize = 128;
 
 thread_local! {
     static POOL: RefCell<Vec<(Vec<u8>, Vec<Entry>)>> = const { RefCell::new(Vec::new()) };
-    static SHARED: RefCell<Shared> = const { RefCell::new(Shared { maps: Vec::new(), next: 0 }) };
+    static SHARED: RefCell<Vec<Rc<RefCell<HeaderMap>>>> = const { RefCell::new(Vec::new()) };
 }
 
 #[derive(Clone, Copy)]
@@ -78,34 +79,50 @@ impl Entry {
     }
 }
 
-/// The maps of messages, each of which is used again once nobody else has it.
-struct Shared {
-    maps: Vec<HeaderMapPtr>,
-    /// Whose turn it is: who was given out the longest time ago.
-    next: usize,
-}
-
-impl Shared {
+impl HeaderMapPtr {
+    /// No headers, in a map that may have been another message's.
     #[inline(always)]
-    fn take(&mut self) -> HeaderMapPtr {
-        let turn = if self.next < self.maps.len() { self.next } else { 0 };
-        self.next = turn + 1;
-        match self.maps.get(turn) {
-            Some(map) if Rc::strong_count(map) == 1 => {
+    pub(super) fn recycled() -> Self {
+        let pooled = SHARED.try_with(|maps| maps.borrow_mut().pop()).ok().flatten();
+        match pooled {
+            Some(map) => {
                 map.borrow_mut().clear();
-                map.clone()
+                HeaderMapPtr(map)
             }
-            _ => self.make(),
+            None => HeaderMap::new().shared(),
         }
     }
+}
 
-    #[cold]
-    fn make(&mut self) -> HeaderMapPtr {
-        let map = HeaderMap::new().shared();
-        if self.maps.len() < SHARED_MAPS {
-            self.maps.push(map.clone());
+impl Deref for HeaderMapPtr {
+    type Target = RefCell<HeaderMap>;
+
+    #[inline(always)]
+    fn deref(&self) -> &RefCell<HeaderMap> {
+        &self.0
+    }
+}
+
+/// The last one keeps the map for the next message: it is used soon, while it is near.
+impl Drop for HeaderMapPtr {
+    #[inline]
+    fn drop(&mut self) {
+        if Rc::strong_count(&self.0) == 1 {
+            self.keep();
         }
-        map
+    }
+}
+
+impl HeaderMapPtr {
+    fn keep(&self) {
+        if self.0.try_borrow().is_ok_and(|map| map.may_be_kept()) {
+            let _ = SHARED.try_with(|maps| {
+                let mut maps = maps.borrow_mut();
+                if maps.len() < SHARED_MAPS {
+                    maps.push(self.0.clone());
+                }
+            });
+        }
     }
 }
 
@@ -142,18 +159,12 @@ impl HeaderMap {
         HeaderMap { arena, entries, first: [NONE; COUNT], live: 0, wasted: 0, original_names: None }
     }
 
-    /// No headers, in a map that may have been another message's.
-    #[inline(always)]
-    pub(super) fn new_shared() -> HeaderMapPtr {
-        SHARED.try_with(|shared| shared.borrow_mut().take()).unwrap_or_else(|_| HeaderMap::new().shared())
+    fn may_be_kept(&self) -> bool {
+        self.arena.capacity() <= MAX_POOLED_ARENA && self.entries.capacity() <= MAX_POOLED_ENTRIES
     }
 
     #[inline(always)]
     fn clear(&mut self) {
-        if self.arena.capacity() > MAX_POOLED_ARENA || self.entries.capacity() > MAX_POOLED_ENTRIES {
-            *self = HeaderMap::new();
-            return;
-        }
         self.arena.clear();
         self.entries.clear();
         self.first = [NONE; COUNT];
@@ -164,7 +175,7 @@ impl HeaderMap {
     /// Wraps the map for sharing.
     #[inline(always)]
     pub fn shared(self) -> HeaderMapPtr {
-        Rc::new(RefCell::new(self))
+        HeaderMapPtr(Rc::new(RefCell::new(self)))
     }
 
     /// The number of fields.

@@ -153,3 +153,22 @@ fn fields_beyond_their_numbers_are_refused() {
     h.set(HeaderId::Te, b"trailers");
     assert_eq!((h.len(), h.get(HeaderId::Te)), (MAX_ENTRIES, None));
 }
+
+#[test]
+fn a_map_is_used_again_once_nobody_has_it() {
+    let place = |map: &HeaderMapPtr| map.as_ptr();
+    let first = HeaderMapPtr::recycled();
+    first.borrow_mut().add("x-a", b"1");
+    first.borrow_mut().set(HeaderId::Host, b"h");
+    let (at, other) = (place(&first), first.clone());
+    drop(first);
+    let second = HeaderMapPtr::recycled();
+    assert_ne!(place(&second), at, "somebody has it");
+    drop(other);
+    let again = HeaderMapPtr::recycled();
+    assert_eq!(place(&again), at);
+    assert!(again.borrow().is_empty() && !again.borrow().has(HeaderId::Host));
+    again.borrow_mut().add("x-a", &[b'a'; 2 * MAX_POOLED_ARENA]);
+    drop(again);
+    assert!(HeaderMapPtr::recycled().borrow().arena.capacity() <= MAX_POOLED_ARENA, "too large to be kept");
+}

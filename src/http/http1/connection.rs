@@ -212,7 +212,7 @@ impl ConnectionImpl {
         if !matches!(self.state.get(), State::Head) || self.scanner.get().has_begun() {
             return None;
         }
-        let headers = HeaderMap::new_shared();
+        let headers = HeaderMapPtr::recycled();
         let (line, length) = parse(data.front(), &self.limits(), &mut headers.borrow_mut()).ok()?;
         (length <= self.limits().max_bytes).then_some(Head { line, headers, length })
     }
@@ -225,7 +225,7 @@ impl ConnectionImpl {
         parse: Parse<L>,
     ) -> Result<Head<L>, HeadError> {
         head::check_size(length, &self.limits())?;
-        let headers = HeaderMap::new_shared();
+        let headers = HeaderMapPtr::recycled();
         let read = parse(data.linearize(length), &self.limits(), &mut headers.borrow_mut());
         match read {
             Ok((line, _)) => Ok(Head { line, headers, length }),
