@@ -28,7 +28,7 @@ impl WorkerHost {
     }
 
     /// What the worker keeps for the host, as long as its owner has it.
-    #[inline]
+    #[inline(always)]
     pub fn kept<T: 'static>(&self) -> Option<Rc<T>> {
         self.kept.borrow().as_ref()?.upgrade()?.downcast().ok()
     }

@@ -207,7 +207,7 @@ impl ConnectionImpl {
 
     /// The head that `data` begins with, if it is the begin of a message, all of it is there in one piece, and it is sound. Most
     /// are, and are looked through once; of any other one [`ConnectionImpl::next`] says what it is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read_whole_head<L>(&self, data: &Buffer, parse: Parse<L>) -> Option<Head<L>> {
         if !matches!(self.state.get(), State::Head) || self.scanner.get().has_begun() {
             return None;
@@ -258,7 +258,7 @@ impl ConnectionImpl {
     }
 
     /// Has `decode` take what it can from `data`, and says so. It is to stop where a tunnel begins.
-    #[inline]
+    #[inline(always)]
     pub(super) fn dispatch<E>(
         &self,
         data: &mut Buffer,

@@ -338,6 +338,7 @@ impl ServerConnectionImpl {
         }
     }
 
+    #[inline(always)]
     fn write(&self, output: &mut Buffer) {
         if let Some(connection) = self.base.network() {
             let length = u32::try_from(output.len()).unwrap_or(u32::MAX);

@@ -58,7 +58,7 @@ impl LoadBalancerBase {
     }
 
     /// The hosts from which the next one is to be chosen.
-    #[inline]
+    #[inline(always)]
     pub fn host_source_to_use(&self, context: &dyn LoadBalancerContext) -> HostsSource {
         let load = self.load.borrow();
         if load.healthy.len() == 1 {

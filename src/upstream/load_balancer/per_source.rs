@@ -51,7 +51,7 @@ impl<T: 'static> PerSource<T> {
     }
 
     /// Chooses from the hosts whose turn it is, with what `make` makes of them when it is first needed.
-    #[inline]
+    #[inline(always)]
     pub fn choose(
         &self,
         context: &dyn LoadBalancerContext,
