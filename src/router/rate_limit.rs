@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::Route;
 use super::route_match::matches_parameter;
-use crate::config::route::{self, RateLimitAction};
+use crate::config::route::{self, MetaData, MetadataSource, RateLimitAction};
 use crate::http::header_utility::HeaderMatcher;
 use crate::http::{HeaderId, HeaderMap, HeaderName, utility};
 use crate::stream_info::StreamInfoImpl;
@@ -106,6 +106,10 @@ impl Action {
                     None => return parameter.skip_if_absent.then_some(None),
                 }
             }
+            RateLimitAction::MetaData(metadata) => match metadata_text(metadata, info) {
+                Some(value) => (&metadata.descriptor_key[..], value),
+                None => return metadata.skip_if_absent.then_some(None),
+            },
             RateLimitAction::RemoteAddress(_) => ("remote_address", remote_ip(info)?.to_string()),
             RateLimitAction::MaskedRemoteAddress(mask) => {
                 ("masked_remote_address", masked(remote_ip(info)?, mask))
@@ -131,6 +135,22 @@ impl Action {
 
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
+}
+
+/// The text that is there, or what is said in its place; an empty one is none.
+fn metadata_text(action: &MetaData, info: &StreamInfoImpl) -> Option<String> {
+    let filter = &action.metadata_key.key;
+    let path: Vec<&str> = action.metadata_key.path.iter().map(|segment| segment.key.as_str()).collect();
+    let said = match action.source {
+        MetadataSource::Dynamic => info.dynamic_metadata(filter, &path),
+        MetadataSource::RouteEntry => {
+            let route = info.route();
+            let said = route.as_deref().and_then(|route| route.metadata()?.get(filter));
+            path.iter().fold(said, |value, key| value?.get(key)).cloned()
+        }
+    };
+    let text = said.as_ref().and_then(|value| value.as_str()).unwrap_or_default();
+    Some(or(text, &action.default_value)).filter(|text| !text.is_empty()).map(str::to_string)
 }
 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {

@@ -25,7 +25,7 @@ pub use hash_policy::{CookieAttribute, HashPolicy, HashedBy, HashedCookie};
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
 pub use internal_redirect::{InternalRedirectPolicy, InternalRedirectPredicate};
 pub use per_filter_config::{FilterConfig, PerFilterConfig};
-pub use rate_limit::{MaskedRemoteAddress, RateLimit, RateLimitAction};
+pub use rate_limit::{MaskedRemoteAddress, MetaData, MetadataSource, RateLimit, RateLimitAction};
 pub use retry::{
     HedgePolicy, RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
     RetryPolicy,

@@ -1,8 +1,9 @@
 //! `envoy.config.route.v3.RateLimit`: by what requests are counted, as the filters that do so are told it.
 
 use crate::config::header_matcher::HeaderMatcher;
+use crate::config::reader::EnumTable;
 use crate::config::route::QueryParameterMatcher;
-use crate::{message, one_of};
+use crate::{enum_fields, message, one_of};
 
 message! {
     /// By what requests are counted.
@@ -37,6 +38,8 @@ one_of! {
         GenericKey(GenericKey) = "generic_key",
         /// Whether headers are so.
         HeaderValueMatch(HeaderValueMatch) = "header_value_match",
+        /// What filters have said, or the configuration says of the route.
+        MetaData(MetaData) = "metadata",
         /// The client's network.
         MaskedRemoteAddress(MaskedRemoteAddress) = "masked_remote_address",
         /// Whether parameters of the query are so.
@@ -145,3 +148,56 @@ message! {
         pub query_parameters: Vec<QueryParameterMatcher>,
     }
 }
+
+message! {
+    /// What filters have said, or the configuration says of the route.
+    #[derive(Eq)]
+    pub struct MetaData = "envoy.config.route.v3.RateLimit.Action.MetaData" {
+        /// What it is called.
+        pub descriptor_key: String,
+        /// Where it is.
+        pub metadata_key: MetadataKey,
+        /// What it is where no text is there.
+        pub default_value: String,
+        /// Who says it.
+        pub source: MetadataSource,
+        /// Without it the others count.
+        pub skip_if_absent: bool,
+    }
+}
+
+message! {
+    /// A place in metadata.
+    #[derive(Eq)]
+    pub struct MetadataKey = "envoy.type.metadata.v3.MetadataKey" {
+        /// Whose.
+        pub key: String,
+        /// The keys from there on.
+        pub path: Vec<MetadataPathSegment>,
+    }
+}
+
+message! {
+    /// A step to a place in metadata.
+    #[derive(Eq)]
+    pub message MetadataPathSegment = "envoy.type.metadata.v3.MetadataKey.PathSegment" {
+        /// The key of the next one.
+        pub key: String,
+    }
+}
+
+/// Who says something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MetadataSource {
+    /// Filters.
+    #[default]
+    Dynamic,
+    /// The configuration of the route.
+    RouteEntry,
+}
+
+impl MetadataSource {
+    const TABLE: &EnumTable<Self> = &[("DYNAMIC", Self::Dynamic), ("ROUTE_ENTRY", Self::RouteEntry)];
+}
+
+enum_fields! { MetadataSource }

@@ -262,3 +262,39 @@ fn routes_describe_requests() {
         }
     }
 }
+
+#[test]
+fn requests_that_are_described_by_metadata() {
+    let said = json!({"filter_metadata": {"f": {"k": "a", "o": {"p": "b"}, "n": 1, "e": ""}}});
+    let by = |source: &str, path: &[&str], more: Value| {
+        let mut action = more;
+        action["descriptor_key"] = "d".into();
+        action["source"] = source.into();
+        let path: Vec<Value> = path.iter().map(|key| json!({"key": key})).collect();
+        action["metadata_key"] = json!({"key": "f", "path": path});
+        json!({"metadata": action})
+    };
+    let generic = json!({"generic_key": {"descriptor_value": "g"}});
+    for actions in [
+        json!([by("ROUTE_ENTRY", &["k"], json!({}))]),
+        json!([by("ROUTE_ENTRY", &["o", "p"], json!({}))]),
+        json!([by("ROUTE_ENTRY", &["o", "q"], json!({"default_value": "c"}))]),
+        json!([by("ROUTE_ENTRY", &["n"], json!({"default_value": "c"}))]),
+        json!([by("ROUTE_ENTRY", &["e"], json!({"default_value": "c"}))]),
+        json!([generic, by("ROUTE_ENTRY", &["n"], json!({}))]),
+        json!([generic, by("ROUTE_ENTRY", &["n"], json!({"skip_if_absent": true}))]),
+        json!([by("DYNAMIC", &["k"], json!({"default_value": "c"})), generic]),
+        json!([by("DYNAMIC", &["k"], json!({}))]),
+    ] {
+        let one = |value: &str, tokens| descriptor(&[("d", value)], tokens, json!({}));
+        let more = json!({"descriptors": [
+            one("a", 1), one("b", 2), one("c", 1),
+            descriptor(&[("generic_key", "g")], 1, json!({})),
+            descriptor(&[("d", "c"), ("generic_key", "g")], 2, json!({})),
+        ]});
+        let route = json!({"match": {"prefix": "/"}, "metadata": said,
+            "route": {"cluster": "case1", "rate_limits": [{"actions": actions}]}});
+        let pairs = Pairs::new(chain("l", limit(3, more), json!([route]))).statistics(STATISTICS);
+        (0..4).fold(pairs, |pairs, _| pairs.get("h", "/", "")).run();
+    }
+}
