@@ -115,14 +115,12 @@ impl Drop for HeaderMapPtr {
 
 impl HeaderMapPtr {
     fn keep(&self) {
-        if self.0.try_borrow().is_ok_and(|map| map.may_be_kept()) {
-            let _ = SHARED.try_with(|maps| {
-                let mut maps = maps.borrow_mut();
-                if maps.len() < SHARED_MAPS {
-                    maps.push(self.0.clone());
-                }
-            });
-        }
+        let _ = SHARED.try_with(|maps| {
+            let mut maps = maps.borrow_mut();
+            if maps.len() < SHARED_MAPS && self.0.borrow().may_be_kept() {
+                maps.push(self.0.clone());
+            }
+        });
     }
 }
 

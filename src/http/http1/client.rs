@@ -90,6 +90,12 @@ impl ClientConnectionImpl {
         }
     }
 
+    #[inline(never)]
+    fn decode_tunnel(&self, data: &mut Buffer) -> Result<(), DecodeError> {
+        self.decode(data)
+    }
+
+    #[inline(always)]
     fn decode(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         while !data.is_empty() {
             let before = self.base.progress(data);
@@ -317,8 +323,11 @@ impl From<HeadError> for DecodeError {
 impl Connection for ClientConnectionImpl {
     fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError> {
         let ended = data.is_empty();
-        let decode = |data: &mut Buffer| if ended { self.on_end_of_stream() } else { self.decode(data) };
-        let result = self.base.dispatch(data, decode);
+        let result = self.base.dispatch(
+            data,
+            |data| if ended { self.on_end_of_stream() } else { self.decode(data) },
+            |data| if ended { self.on_end_of_stream() } else { self.decode_tunnel(data) },
+        );
         result.map_err(|error| match error {
             DecodeError::Head(error) => {
                 CodecError::Protocol(format!("http/1.1 protocol error: {}", error.text))

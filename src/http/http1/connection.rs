@@ -257,22 +257,24 @@ impl ConnectionImpl {
         HeadLimits { max_bytes: self.max_head_bytes as usize, max_count: self.max_head_count as usize }
     }
 
-    /// Has `decode` take what it can from `data`, and says so. It is to stop where a tunnel begins.
+    /// Has `decode` take what it can from `data`, and says so. It is to stop where a tunnel begins, of which `decode_tunnel` takes
+    /// the rest: it does the same, and is given apart so that `decode` has one caller, into which it is built.
     #[inline(always)]
     pub(super) fn dispatch<E>(
         &self,
         data: &mut Buffer,
-        decode: impl Fn(&mut Buffer) -> Result<(), E>,
+        decode: impl FnOnce(&mut Buffer) -> Result<(), E>,
+        decode_tunnel: impl FnOnce(&mut Buffer) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = data.len();
         let _stage = stage!(scope Dispatch(self.id), bytes = before);
         if matches!(self.state.get(), State::Upgraded) {
-            return self.direct_dispatch(data, decode);
+            return self.direct_dispatch(data, decode_tunnel);
         }
         decode(data)?;
         envoy_conn_log!(Http, trace, self.id, "parsed {} bytes", before - data.len());
         match self.state.get() {
-            State::Upgraded => self.direct_dispatch(data, decode),
+            State::Upgraded => self.direct_dispatch(data, decode_tunnel),
             _ => Ok(()),
         }
     }
@@ -282,7 +284,7 @@ impl ConnectionImpl {
     fn direct_dispatch<E>(
         &self,
         data: &mut Buffer,
-        decode: impl Fn(&mut Buffer) -> Result<(), E>,
+        decode: impl FnOnce(&mut Buffer) -> Result<(), E>,
     ) -> Result<(), E> {
         let before = data.len();
         if self.is_open() || data.is_empty() {

@@ -135,6 +135,7 @@ impl ServerConnectionImpl {
     }
 
     /// Decodes until one message is complete or the input ends.
+    #[inline(always)]
     fn decode_message(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         loop {
             let before = self.base.progress(data);
@@ -158,6 +159,11 @@ impl ServerConnectionImpl {
             }
             debug_assert!(self.base.progress(data) != before, "neither input used nor state changed");
         }
+    }
+
+    #[inline(never)]
+    fn decode_tunnel(&self, data: &mut Buffer) -> Result<(), DecodeError> {
+        self.decode_message(data)
     }
 
     /// At the first byte of a message a request begins; false while there is none.
@@ -362,7 +368,8 @@ fn skip_empty_lines(data: &mut Buffer) {
 
 impl Connection for ServerConnectionImpl {
     fn dispatch(&self, data: &mut Buffer) -> Result<(), CodecError> {
-        let result = self.base.dispatch(data, |data| self.decode_message(data));
+        let result =
+            self.base.dispatch(data, |data| self.decode_message(data), |data| self.decode_tunnel(data));
         result.map_err(|error| match error {
             DecodeError::ResponseFlood => CodecError::ResponseFlood,
             DecodeError::Head(error) => {
