@@ -127,6 +127,7 @@ impl ClientConnectionImpl {
     }
 
     /// Refuses what nobody waits for, and what is no status line: it will not become one.
+    #[inline(always)]
     fn check_beginning(&self, data: &mut Buffer) -> Result<(), DecodeError> {
         if self.pending_response.borrow().is_none() {
             return Err(self.premature(data));
@@ -211,6 +212,7 @@ impl ClientConnectionImpl {
         DecodeError::Premature { idle_timeout }
     }
 
+    #[inline(always)]
     fn decode_data(&self, mut piece: Buffer, last: bool) {
         if !piece.is_empty() {
             trace::instant(Stage::ClientBody, Some(self.base.id()), 0, piece.len() as u64, 0);

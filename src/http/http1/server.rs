@@ -167,6 +167,7 @@ impl ServerConnectionImpl {
     }
 
     /// At the first byte of a message a request begins; false while there is none.
+    #[inline(always)]
     fn begin_message(&self, data: &mut Buffer) -> Result<bool, DecodeError> {
         if self.active_request.borrow().is_some() {
             return Ok(true);
