@@ -60,10 +60,16 @@ message! {
     }
 }
 
-/// Where nothing is looked up, hosts are no names.
+/// Where nothing is looked up, hosts are no names, and have none to be hashed by.
 fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
     if cluster.cluster_type.extension() != STATIC {
         return;
+    }
+    if cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing {
+        let message = format!(
+            "Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{STATIC}'"
+        );
+        r.refuse("common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing", message);
     }
     for (at, address) in cluster.load_assignment.iter().flat_map(ClusterLoadAssignment::addresses) {
         if let Address::SocketAddress(socket) = address

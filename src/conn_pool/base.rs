@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Cancellable, DrainedCb, IdleCb, PoolFailureReason};
 use crate::common::linked_list::{Arena, NodeKey, Only};
+use crate::envoy_log;
 use crate::event::Dispatcher;
+use crate::network::ConnectionEvent;
 use crate::trace::{self, Ids, Stage, log_stage};
 use crate::upstream::{ResourceManagerImpl, ResourcePriority, WorkerHost};
 
@@ -111,7 +113,76 @@ impl<P: Pool> ConnPoolImplBase<P> {
         trace::instant(stage, ids.map(|ids| ids.connection), stream, a as u64, self.number);
     }
 
-    pub(super) fn new_pending_request(&self, pool: &P, request: P::Request) -> Rc<dyn Cancellable> {
+    /// Whether the circuit breaker lets one more request be active; fails the request if not. (1.1 leaves
+    /// requests on HTTP/1 unlimited, 1.40 does not.)
+    #[inline]
+    pub(super) fn may_be_active(&self, request: &P::Request) -> bool {
+        if self.resources().requests().can_create() {
+            return true;
+        }
+        envoy_log!(Pool, debug, "max streams overflow");
+        request.fail(PoolFailureReason::Overflow, "", Some(&self.host));
+        self.host.cluster().stats().upstream_rq_active_overflow().inc();
+        false
+    }
+
+    /// Has a request for which nothing is ready wait, for a connection that is made now if there may be one more.
+    pub(super) fn wait_for_connection(
+        &self,
+        pool: &P,
+        request: P::Request,
+        create_new_connection: impl FnOnce() -> bool,
+    ) -> Option<Rc<dyn Cancellable>> {
+        let stats = self.host.cluster().stats();
+        let ids = Some(request.ids());
+        if !self.resources().pending_requests().can_create() {
+            log_stage!(PoolOverflow());
+            self.trace_request(Stage::PoolOverflow, ids, self.num_pending());
+            request.fail(PoolFailureReason::Overflow, "", None);
+            stats.upstream_rq_pending_overflow().inc();
+            return None;
+        }
+        let can_create_connection = self.resources().connections().can_create();
+        // A pool without any connection gets one even beyond the limit, or it would starve.
+        let starved = pool.num_ready() + pool.num_busy() == 0;
+        if !can_create_connection {
+            self.trace_request(Stage::PoolLimited, ids, starved.into());
+            stats.upstream_cx_overflow().inc();
+        }
+        let created = (starved || can_create_connection) && create_new_connection();
+        if starved && !created {
+            request.fail(PoolFailureReason::LocalConnectionFailure, "", Some(&self.host));
+            self.check_for_idle(pool);
+            return None;
+        }
+        Some(self.new_pending_request(pool, request))
+    }
+
+    /// Counts that connecting has failed, at once or later.
+    pub(super) fn count_connect_fail(&self) {
+        self.host.cluster().stats().upstream_cx_connect_fail().inc();
+        self.host.stats().cx_connect_fail().inc();
+    }
+
+    /// Counts a connection that is gone, by the side that has closed it.
+    pub(super) fn count_destroy(&self, event: ConnectionEvent, with_active_request: bool) {
+        let stats = self.host.cluster().stats();
+        let is_local = event == ConnectionEvent::LocalClose;
+        stats.upstream_cx_destroy().inc();
+        match is_local {
+            true => stats.upstream_cx_destroy_local().inc(),
+            false => stats.upstream_cx_destroy_remote().inc(),
+        }
+        if with_active_request {
+            stats.upstream_cx_destroy_with_active_rq().inc();
+            match is_local {
+                true => stats.upstream_cx_destroy_local_with_active_rq().inc(),
+                false => stats.upstream_cx_destroy_remote_with_active_rq().inc(),
+            }
+        }
+    }
+
+    fn new_pending_request(&self, pool: &P, request: P::Request) -> Rc<dyn Cancellable> {
         log_stage!(NewPendingRequest());
         let ids = request.ids();
         let pending = Rc::new(PendingRequest::new(self, request));

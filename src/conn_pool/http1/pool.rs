@@ -127,8 +127,7 @@ impl ConnPoolImpl {
             }
             Err(error) => {
                 envoy_log!(Pool, debug, "cannot create a connection to {}: {}", host.address(), error);
-                host.cluster().stats().upstream_cx_connect_fail().inc();
-                host.stats().cx_connect_fail().inc();
+                self.base.count_connect_fail();
                 false
             }
         }
@@ -148,18 +147,6 @@ impl ConnPoolImpl {
         }
     }
 
-    /// Whether the circuit breaker lets one more request be active; fails the request if not. (1.1 leaves
-    /// requests on HTTP/1 unlimited, 1.40 does not.)
-    fn may_be_active(&self, request: &HttpRequest) -> bool {
-        if self.base.resources().requests().can_create() {
-            return true;
-        }
-        envoy_log!(Pool, debug, "max streams overflow");
-        request.fail(PoolFailureReason::Overflow, "", Some(&self.base.host));
-        self.base.host.cluster().stats().upstream_rq_active_overflow().inc();
-        false
-    }
-
     /// Gives the client the oldest request that may be active; those that may not fail. False when there
     /// was none.
     fn attach_oldest_pending(&self, client: &Rc<ActiveClient>) -> bool {
@@ -169,7 +156,7 @@ impl ConnPoolImpl {
             envoy_conn_log!(Pool, debug, client.id(), "attaching to next request");
             if !self.base.resources().requests().can_create() {
                 pending.remove(self);
-                self.may_be_active(&pending.request);
+                self.base.may_be_active(&pending.request);
                 continue;
             }
             self.attach_request_to_client(client, pending.request.clone());
@@ -274,17 +261,13 @@ impl ConnPoolImpl {
         let reason = connection.transport_failure_reason();
         envoy_conn_log!(Pool, debug, client.id(), "client disconnected, failure reason: {}", reason);
 
-        self.count_destroy(event);
         let was_connecting = client.end_connecting();
         let was_serving = client.has_stream_wrapper();
-        if was_serving && !client.decode_complete() {
-            self.count_destroy_with_active_request(event);
-        }
+        self.base.count_destroy(event, was_serving && !client.decode_complete());
         let dead = self.clients.remove(client.key());
         self.trace_lists();
         if was_connecting {
-            self.base.host.cluster().stats().upstream_cx_connect_fail().inc();
-            self.base.host.stats().cx_connect_fail().inc();
+            self.base.count_connect_fail();
             envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
             self.base.purge_pending_requests(self, client.failure_reason(event), &reason);
         }
@@ -300,26 +283,6 @@ impl ConnPoolImpl {
             self.base.check_for_drained(self);
         }
         self.base.check_for_idle(self);
-    }
-
-    fn count_destroy(&self, event: ConnectionEvent) {
-        let stats = self.base.host.cluster().stats();
-        stats.upstream_cx_destroy().inc();
-        if event == ConnectionEvent::LocalClose {
-            stats.upstream_cx_destroy_local().inc();
-        } else {
-            stats.upstream_cx_destroy_remote().inc();
-        }
-    }
-
-    fn count_destroy_with_active_request(&self, event: ConnectionEvent) {
-        let stats = self.base.host.cluster().stats();
-        stats.upstream_cx_destroy_with_active_rq().inc();
-        if event == ConnectionEvent::LocalClose {
-            stats.upstream_cx_destroy_local_with_active_rq().inc();
-        } else {
-            stats.upstream_cx_destroy_remote_with_active_rq().inc();
-        }
     }
 }
 
@@ -399,7 +362,7 @@ impl HttpInstance for ConnPoolImpl {
         let request = HttpRequest { decoder: response_decoder, callbacks, ids };
         self.base.trace_request(Stage::PoolNewStream, Some(ids), self.base.num_pending());
         if let Some(client) = self.clients.front(Ready) {
-            if !self.may_be_active(&request) {
+            if !self.base.may_be_active(&request) {
                 return None;
             }
             self.clients.move_to_front(client.key(), Busy);
@@ -408,28 +371,7 @@ impl HttpInstance for ConnPoolImpl {
             self.attach_request_to_client(&client, request);
             return None;
         }
-        let stats = self.base.host.cluster().stats();
-        if !self.base.resources().pending_requests().can_create() {
-            log_stage!(PoolOverflow());
-            self.base.trace_request(Stage::PoolOverflow, Some(ids), self.base.num_pending());
-            request.fail(PoolFailureReason::Overflow, "", None);
-            stats.upstream_rq_pending_overflow().inc();
-            return None;
-        }
-        let can_create_connection = self.base.resources().connections().can_create();
-        // A pool without any connection gets one even beyond the limit, or it would starve.
-        let starved = self.num_ready() + self.num_busy() == 0;
-        if !can_create_connection {
-            self.base.trace_request(Stage::PoolLimited, Some(ids), starved.into());
-            stats.upstream_cx_overflow().inc();
-        }
-        let created = (starved || can_create_connection) && self.create_new_connection(Some(ids));
-        if starved && !created {
-            request.fail(PoolFailureReason::LocalConnectionFailure, "", Some(&self.base.host));
-            self.base.check_for_idle(self);
-            return None;
-        }
-        Some(self.base.new_pending_request(self, request))
+        self.base.wait_for_connection(self, request, || self.create_new_connection(Some(ids)))
     }
 }
 

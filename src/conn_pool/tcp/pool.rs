@@ -76,8 +76,7 @@ impl ConnPoolImpl {
             }
             Err(error) => {
                 envoy_log!(Pool, debug, "cannot create a connection to {}: {}", host.address(), error);
-                host.cluster().stats().upstream_cx_connect_fail().inc();
-                host.stats().cx_connect_fail().inc();
+                self.base.count_connect_fail();
                 false
             }
         }
@@ -93,17 +92,6 @@ impl ConnPoolImpl {
         }
     }
 
-    /// Whether the circuit breaker lets one more be active; fails the request if not.
-    fn may_be_active(&self, request: &TcpRequest) -> bool {
-        if self.base.resources().requests().can_create() {
-            return true;
-        }
-        envoy_log!(Pool, debug, "max streams overflow");
-        request.fail(PoolFailureReason::Overflow, "", Some(&self.base.host));
-        self.base.host.cluster().stats().upstream_rq_active_overflow().inc();
-        false
-    }
-
     /// A connection is there: the oldest that waits gets it.
     fn process_idle_connection(&self, client: &Rc<ActiveClient>) {
         loop {
@@ -114,7 +102,7 @@ impl ConnPoolImpl {
                 return self.base.check_for_drained(self);
             };
             pending.remove(self);
-            if self.may_be_active(&pending.request) {
+            if self.base.may_be_active(&pending.request) {
                 envoy_conn_log!(Pool, debug, client.id(), "assigning connection");
                 return self.assign_connection(client, &pending.request);
             }
@@ -132,13 +120,12 @@ impl ConnPoolImpl {
         }
         let reason = client.connection().transport_failure_reason();
         envoy_conn_log!(Pool, debug, client.id(), "client disconnected, failure reason: {}", reason);
-        self.count_destroy(event, client.is_assigned());
+        self.base.count_destroy(event, client.is_assigned());
         client.release();
         let dead = self.clients.remove(client.key());
         self.trace_lists();
         if was_connecting {
-            cluster.stats().upstream_cx_connect_fail().inc();
-            self.base.host.stats().cx_connect_fail().inc();
+            self.base.count_connect_fail();
             envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
             self.base.purge_pending_requests(self, client.failure_reason(event), &reason);
         }
@@ -151,23 +138,6 @@ impl ConnPoolImpl {
         }
         self.base.check_for_drained(self);
         self.base.check_for_idle(self);
-    }
-
-    fn count_destroy(&self, event: ConnectionEvent, with_active_request: bool) {
-        let stats = self.base.host.cluster().stats();
-        let is_local = event == ConnectionEvent::LocalClose;
-        stats.upstream_cx_destroy().inc();
-        match is_local {
-            true => stats.upstream_cx_destroy_local().inc(),
-            false => stats.upstream_cx_destroy_remote().inc(),
-        }
-        if with_active_request {
-            stats.upstream_cx_destroy_with_active_rq().inc();
-            match is_local {
-                true => stats.upstream_cx_destroy_local_with_active_rq().inc(),
-                false => stats.upstream_cx_destroy_remote_with_active_rq().inc(),
-            }
-        }
     }
 }
 
@@ -235,7 +205,7 @@ impl TcpInstance for ConnPoolImpl {
         let request = TcpRequest { callbacks, ids };
         self.base.trace_request(Stage::TcpNewConnection, Some(ids), self.base.num_pending());
         if let Some(client) = self.clients.front(Ready) {
-            if self.may_be_active(&request) {
+            if self.base.may_be_active(&request) {
                 self.clients.move_to_front(client.key(), Busy);
                 self.trace_lists();
                 envoy_conn_log!(Pool, debug, client.id(), "using existing connection");
@@ -243,27 +213,7 @@ impl TcpInstance for ConnPoolImpl {
             }
             return None;
         }
-        let stats = self.base.host.cluster().stats();
-        if !self.base.resources().pending_requests().can_create() {
-            log_stage!(PoolOverflow());
-            self.base.trace_request(Stage::PoolOverflow, Some(ids), self.base.num_pending());
-            request.fail(PoolFailureReason::Overflow, "", None);
-            stats.upstream_rq_pending_overflow().inc();
-            return None;
-        }
-        let can_create_connection = self.base.resources().connections().can_create();
-        // A pool without any connection gets one even beyond the limit, or it would starve.
-        let starved = self.num_ready() + self.num_busy() == 0;
-        if !can_create_connection {
-            stats.upstream_cx_overflow().inc();
-        }
-        let created = (starved || can_create_connection) && self.create_new_connection();
-        if starved && !created {
-            request.fail(PoolFailureReason::LocalConnectionFailure, "", Some(&self.base.host));
-            self.base.check_for_idle(self);
-            return None;
-        }
-        Some(self.base.new_pending_request(self, request))
+        self.base.wait_for_connection(self, request, || self.create_new_connection())
     }
 }
 

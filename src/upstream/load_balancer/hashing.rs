@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::{HostCounts, LoadBalancer, LoadBalancerContext, PriorityLoad};
 use crate::common::CallbackHandle;
 use crate::upstream::{
-    ClusterInfoImpl, HostSharedPtr, HostVectors, PrioritySetImpl, PriorityUpdateCb, WorkerHost,
+    ClusterInfoImpl, HostSetImpl, HostSharedPtr, HostVectors, PrioritySetImpl, PriorityUpdateCb, WorkerHost,
 };
 
 /// Which host a number leads to; of the hosts of one priority.
@@ -120,7 +120,7 @@ impl HashingLoadBalancer {
 impl State {
     fn refresh(&self, priority_set: &PrioritySetImpl) {
         let load = load_of(priority_set, &self.info);
-        let table = |(set, panic): (&Rc<crate::upstream::HostSetImpl>, &bool)| {
+        let table = |(set, panic): (&Rc<HostSetImpl>, &bool)| {
             let vectors = set.vectors();
             let hosts = table_hosts(&vectors, *panic).clone();
             PriorityTable {

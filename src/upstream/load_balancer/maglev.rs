@@ -23,12 +23,14 @@ pub static MAGLEV: LoadBalancerFactory = LoadBalancerFactory::new(
     |r| {
         let config = MaglevPolicy::read(r)?;
         let by_hostname = config.consistent_hashing_lb_config.use_hostname_for_hashing;
-        Ok(Arc::new(Maglev::new(r, config.table_size, by_hostname)?))
+        Ok(Arc::new(Maglev::new(r, "table_size", config.table_size, by_hostname)))
     },
 )
 .or_around(of_cluster);
 
 const DEFAULT_TABLE_SIZE: u32 = 65_537;
+/// The API's rule.
+const LARGEST_TABLE_SIZE: u32 = 5_000_011;
 
 message! {
     /// `MaglevLbConfig` of a cluster.
@@ -51,7 +53,7 @@ message! {
 fn of_cluster(r: &mut MessageReader<'_>) -> Result<Arc<dyn LoadBalancerConfig>, ConfigError> {
     let config: OfCluster = r.message("maglev_lb_config")?.unwrap_or_default();
     let by_hostname = super::hashes_hostnames(r)?;
-    Ok(Arc::new(Maglev::new(r, config.table_size, by_hostname)?))
+    Ok(Arc::new(Maglev::new(r, "maglev_lb_config.table_size", config.table_size, by_hostname)))
 }
 
 crate::stats_struct! {
@@ -71,19 +73,18 @@ struct Maglev {
 }
 
 impl Maglev {
-    fn new(r: &MessageReader<'_>, table_size: u32, by_hostname: bool) -> Result<Self, ConfigError> {
-        if !is_prime(table_size) {
-            return Err(r.error("", "The table size of maglev must be prime number"));
+    /// `field` is where the size stands.
+    fn new(r: &MessageReader<'_>, field: &str, table_size: u32, by_hostname: bool) -> Self {
+        // What is larger has been refused.
+        if table_size <= LARGEST_TABLE_SIZE && !is_prime(table_size) {
+            r.refuse(field, "The table size of maglev must be prime number");
         }
-        Ok(Maglev { table_size, by_hostname })
+        Maglev { table_size, by_hostname }
     }
 }
 
 fn is_prime(number: u32) -> bool {
-    number > 1
-        && (2..)
-            .take_while(|divisor| divisor * divisor <= number)
-            .all(|divisor| !number.is_multiple_of(divisor))
+    number > 1 && !(2..=number.isqrt()).any(|divisor| number.is_multiple_of(divisor))
 }
 
 impl LoadBalancerConfig for Maglev {
@@ -232,6 +233,7 @@ mod tests {
     fn primes_are_told_from_other_numbers() {
         let primes: Vec<_> = (0..30).filter(|number| is_prime(*number)).collect();
         assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
-        assert!(is_prime(65_537) && is_prime(5_000_011) && !is_prime(5_000_013));
+        assert!(is_prime(65_537) && is_prime(LARGEST_TABLE_SIZE) && !is_prime(5_000_013));
+        assert!(is_prime(u32::MAX - 4) && !is_prime(u32::MAX));
     }
 }

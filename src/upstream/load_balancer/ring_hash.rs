@@ -29,7 +29,7 @@ pub static RING_HASH: LoadBalancerFactory = LoadBalancerFactory::new(
             PolicyHash::DefaultHash | PolicyHash::XxHash => HashFunction::XxHash,
         };
         let by_hostname = config.consistent_hashing_lb_config.use_hostname_for_hashing;
-        Ok(Arc::new(Ring::new(r, sizes, hash_function, by_hostname)?))
+        Ok(Arc::new(Ring::new(r, "minimum_ring_size", sizes, hash_function, by_hostname)))
     },
 )
 .or_around(of_cluster);
@@ -105,7 +105,8 @@ fn of_cluster(r: &mut MessageReader<'_>) -> Result<Arc<dyn LoadBalancerConfig>, 
     let config: OfCluster = r.message("ring_hash_lb_config")?.unwrap_or_default();
     let sizes = [config.minimum_ring_size, config.maximum_ring_size];
     let by_hostname = super::hashes_hostnames(r)?;
-    Ok(Arc::new(Ring::new(r, sizes, config.hash_function, by_hostname)?))
+    let field = "ring_hash_lb_config.minimum_ring_size";
+    Ok(Arc::new(Ring::new(r, field, sizes, config.hash_function, by_hostname)))
 }
 
 crate::stats_struct! {
@@ -127,21 +128,24 @@ struct Ring {
 }
 
 impl Ring {
+    /// `field` is where the smaller size stands.
     fn new(
         r: &MessageReader<'_>,
+        field: &str,
         [minimum, maximum]: [Option<u32>; 2],
         hash_function: HashFunction,
         by_hostname: bool,
-    ) -> Result<Self, ConfigError> {
+    ) -> Self {
         let (minimum_ring_size, maximum_ring_size) =
             (minimum.unwrap_or(SIZES[0]), maximum.unwrap_or(SIZES[1]));
-        if minimum_ring_size > maximum_ring_size {
+        // What is larger has been refused.
+        if minimum_ring_size <= SIZES[1] && minimum_ring_size > maximum_ring_size {
             let message = format!(
                 "ring hash: minimum_ring_size ({minimum_ring_size}) > maximum_ring_size ({maximum_ring_size})"
             );
-            return Err(r.error("", message));
+            r.refuse(field, message);
         }
-        Ok(Ring { minimum_ring_size, maximum_ring_size, hash_function, by_hostname })
+        Ring { minimum_ring_size, maximum_ring_size, hash_function, by_hostname }
     }
 }
 

@@ -204,3 +204,40 @@ fn random_and_least_request_spread_requests_as_envoy_does() {
         }
     }
 }
+
+#[test]
+fn what_is_refused() {
+    let policy = |name: &str, mut config: Value| {
+        config["@type"] =
+            json!(format!("type.googleapis.com/envoy.extensions.load_balancing_policies.{name}"));
+        let extension = json!({"name": name, "typed_config": config});
+        json!({"load_balancing_policy": {"policies": [{"typed_extension_config": extension}]}})
+    };
+    let hostname = json!({"consistent_hashing_lb_config": {"use_hostname_for_hashing": true}});
+    let of_maglev = |size: u32| json!({"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": size}});
+    let sizes = json!({"minimum_ring_size": 9, "maximum_ring_size": 3});
+    let not_prime = "The table size of maglev must be prime number";
+    let turned = "ring hash: minimum_ring_size (9) > maximum_ring_size (3)";
+    let unnamed = "Cannot use hostname for consistent hashing loadbalancing for cluster of type: 'envoy.cluster.static'";
+    let cases = [
+        (of_maglev(8), not_prime),
+        (of_maglev(u32::MAX - 4), "value must be less than or equal to 5000011"),
+        (policy("maglev.v3.Maglev", json!({"table_size": 8})), not_prime),
+        (json!({"lb_policy": "RING_HASH", "ring_hash_lb_config": sizes.clone()}), turned),
+        (policy("ring_hash.v3.RingHash", sizes), turned),
+        (json!({"lb_policy": "RING_HASH", "common_lb_config": hostname}), unnamed),
+        (json!({"common_lb_config": hostname}), unnamed),
+    ];
+    for kind in proxies() {
+        for (cluster, message) in &cases {
+            let directory = new_directory(kind);
+            let path = directory.join("bootstrap.json");
+            std::fs::write(&path, bootstrap(&directory, &[1], &[1], cluster).to_string()).expect("a file");
+            let output = kind.run(&["--mode", "validate", "-c", &path.to_string_lossy()]);
+            let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+            assert_eq!(output.status.code(), Some(1), "{kind:?} {cluster}: {said}");
+            assert!(said.contains(message), "{kind:?} {cluster}: {said}");
+            std::fs::remove_dir_all(&directory).expect("the directory gone");
+        }
+    }
+}
