@@ -17,6 +17,7 @@ use super::per_filter_config::PerFilterConfigs;
 use super::rewrite::{rewrite_path, rewritten_host, update_authority};
 use super::virtual_host::Found;
 use super::{ConfigImpl, RouteImpl, RouteRequest, VirtualHostImpl};
+use crate::common::Local;
 use crate::http::{HeaderId, HeaderMap};
 use crate::stream_info::{self, StreamInfoImpl};
 use crate::upstream::ClusterName;
@@ -64,7 +65,9 @@ impl RouteTable {
         let (virtual_host, found) = config.find_route(request)?;
         let taken = &self.0.taken[virtual_host];
         let host = &config.virtual_hosts()[virtual_host];
-        let make = |route: &Arc<RouteImpl>| Rc::new(Route::new(host, route));
+        let make = |route: &Arc<RouteImpl>| {
+            Rc::new(Route::new(&Local::new(host.clone()), &Local::new(route.clone())))
+        };
         Some(match found {
             Found::Route(place) => {
                 let route = taken.routes[place].get_or_init(|| make(&host.routes()[place]));
@@ -80,8 +83,8 @@ pub type RouteConstSharedPtr = Rc<Route>;
 
 /// A route, with the virtual host that it is of. Where it leads to one of several clusters this is the route to one of them.
 pub struct Route {
-    virtual_host: Arc<VirtualHostImpl>,
-    route: Arc<RouteImpl>,
+    virtual_host: Local<VirtualHostImpl>,
+    route: Local<RouteImpl>,
     weighted: Option<u32>,
     /// The cluster's name as the request had it.
     named: Option<ClusterName>,
@@ -93,10 +96,11 @@ impl Route {
     /// The route of a request of the proxy's own.
     pub fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
         let host = Arc::new(VirtualHostImpl::of_route(RouteImpl::to_cluster(name, timeout)));
-        Route::new(&host, &host.routes()[0])
+        let route = Local::new(host.routes()[0].clone());
+        Route::new(&Local::new(host), &route)
     }
 
-    fn new(virtual_host: &Arc<VirtualHostImpl>, route: &Arc<RouteImpl>) -> Self {
+    fn new(virtual_host: &Local<VirtualHostImpl>, route: &Local<RouteImpl>) -> Self {
         Route {
             virtual_host: virtual_host.clone(),
             route: route.clone(),
