@@ -215,9 +215,9 @@ stages! {
     UpstreamEncodeTrailers timed 4 "UpstreamRequest::encodeTrailers" "kept" "" "source/common/router/router.cc" "src/filters/http/router/upstream_request.rs",
     OnRequestComplete same 4 "Filter::onRequestComplete" "timeout_ms" "event_add" "source/common/router/router.cc" "src/filters/http/router/filter.rs",
     PoolNewStream timed 5 "ConnPoolImpl::newStream" "waiting pool" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/pool.rs",
-    PoolOverflow same 5 "ConnPoolImpl::newStream overflow" "waiting pool" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/pool.rs"
+    PoolOverflow same 5 "ConnPoolImpl::newStream overflow" "waiting pool" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/base.rs"
         => Pool Debug Nobodys "max pending requests overflow",
-    PoolLimited same 5 "ConnPoolImpl::newStream limited" "starved pool" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/pool.rs",
+    PoolLimited same 5 "ConnPoolImpl::newStream limited" "starved pool" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/base.rs",
     CreateNewConnection same 5 "ConnPoolImpl::createNewConnection" "for_request pool" "" "source/common/http/http1/conn_pool.cc" "src/conn_pool/http1/pool.rs"
         => Pool Debug Nobodys "creating a new connection",
     CreateConnection timed 5 "HostImpl::createConnection" "limit" "event_add" "source/common/upstream/upstream_impl.cc" "src/upstream/host.rs",
