@@ -163,7 +163,12 @@ fn bodies() {
 
 #[test]
 fn routes() {
-    let filter = json!({"http_service": service(json!({})), "with_request_body": {"max_request_bytes": 64}});
+    let filter = json!({
+        "http_service": service(json!({})),
+        "with_request_body": {"max_request_bytes": 64},
+        "allowed_headers": list(&["x-b", "x-c"]),
+        "disallowed_headers": list(&["authorization", "x-c"]),
+    });
     let route = |path: &str, config: Value| {
         json!({"match": {"prefix": path}, "route": {"cluster": "case1"},
             "typed_per_filter_config": {FILTER: typed("ExtAuthzPerRoute", &config)}})
@@ -174,7 +179,7 @@ fn routes() {
         route("/extensions", json!({"check_settings": {"context_extensions": {"a": "b"}}})),
         route("/less", json!({"check_settings": {"with_request_body": {"max_request_bytes": 3, "allow_partial_message": true}}})),
         route("/other", json!({"check_settings": {"http_service":
-            service(json!({"path_prefix": "/other", "authorization_request": {"headers_to_add": [{"key": "x-o", "value": "1"}]}}))}})),
+            service(json!({"path_prefix": "/other", "authorization_request": {"headers_to_add": [{"key": "x-o", "value": "1"}], "allowed_headers": list(&["x-d"])}}))}})),
         {"match": {"prefix": "/direct"}, "direct_response": {"status": 200}},
         {"match": {"prefix": "/redirect"}, "redirect": {"path_redirect": "/"}},
         {"match": {"prefix": "/unknown"}, "route": {"cluster_header": "x-cluster"}},
@@ -193,7 +198,8 @@ fn routes() {
         "/none",
     ] {
         for code in ["200", "403"] {
-            let request = post("x-b: 1\r\n", "0123456789").replace("/p ", &format!("{path} "));
+            let request = post("x-b: 1\r\nx-c: 2\r\nx-d: 3\r\nauthorization: secret\r\n", "0123456789")
+                .replace("/p ", &format!("{path} "));
             pairs = pairs.told(request, [answer(code, "", "")]);
         }
     }

@@ -38,8 +38,6 @@ pub(super) struct ClientConfig {
     pub timeout: Duration,
     path_prefix: String,
     path_override: String,
-    allowed: Vec<StringMatcher>,
-    disallowed: Vec<StringMatcher>,
     headers_to_add: Option<Arc<HeaderParser>>,
     to_upstream: Vec<StringMatcher>,
     to_append_upstream: Vec<StringMatcher>,
@@ -82,17 +80,54 @@ pub(super) struct ShownBody {
     pub is_partial: bool,
 }
 
-fn patterns(list: Option<&ListStringMatcher>) -> Vec<StringMatcher> {
-    list.map(|list| list.patterns.clone()).unwrap_or_default()
+/// Which fields of a request are shown, whoever is asked: a route that names another service does not show it more.
+pub(super) struct ShownFields {
+    allowed: Vec<StringMatcher>,
+    disallowed: Vec<StringMatcher>,
+}
+
+impl ShownFields {
+    pub fn new(filter: &ExtAuthz) -> Self {
+        let patterns =
+            |list: Option<&ListStringMatcher>| list.map(|list| list.patterns.clone()).unwrap_or_default();
+        let service = filter.http_service.as_ref();
+        let of_service = service.and_then(|service| service.authorization_request.allowed_headers.as_ref());
+        ShownFields {
+            allowed: patterns(of_service.or(filter.allowed_headers.as_ref())),
+            disallowed: patterns(filter.disallowed_headers.as_ref()),
+        }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        name != b"content-length"
+            && name != PARTIAL_BODY.as_bytes()
+            && !matches(&self.disallowed, name)
+            && (ALWAYS.contains(&name) || matches(&self.allowed, name))
+    }
 }
 
 fn matches(matchers: &[StringMatcher], name: &[u8]) -> bool {
     matchers.iter().any(|matcher| match_string(name, matcher))
 }
 
+/// The fields that are shown, those of one name as one.
+fn shown(request: &HeaderMap, fields: &ShownFields) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut shown: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (name, value) in request.iter().filter(|(name, _)| fields.has(name)) {
+        match shown.iter_mut().find(|(other, _)| other == name) {
+            Some((_, values)) => {
+                values.push(b',');
+                values.extend_from_slice(value);
+            }
+            None => shown.push((name.to_vec(), value.to_vec())),
+        }
+    }
+    shown
+}
+
 impl ClientConfig {
-    /// `filter` is what the filter says of requests, whoever is asked.
-    pub fn new(filter: &ExtAuthz, service: &HttpService) -> Result<Self, ConfigError> {
+    /// As a service says.
+    pub fn new(service: &HttpService) -> Result<Self, ConfigError> {
         let uri = service.server_uri.as_ref();
         let (request, response) = (&service.authorization_request, &service.authorization_response);
         let to_add = HeaderMutations { to_add: request.headers_to_add.clone(), to_remove: Vec::new() };
@@ -101,8 +136,6 @@ impl ClientConfig {
             timeout: uri.map(|uri| uri.timeout).unwrap_or_default(),
             path_prefix: service.path_prefix.clone(),
             path_override: service.path_override.clone(),
-            allowed: patterns(request.allowed_headers.as_ref().or(filter.allowed_headers.as_ref())),
-            disallowed: patterns(filter.disallowed_headers.as_ref()),
             headers_to_add: HeaderParser::configure(
                 &to_add,
                 "http_service.authorization_request.headers_to_add",
@@ -119,12 +152,13 @@ impl ClientConfig {
     pub fn check_request(
         &self,
         request: &HeaderMap,
+        fields: &ShownFields,
         body: Option<&ShownBody>,
         info: &StreamInfoImpl,
     ) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.set_int(HeaderId::ContentLength, body.map_or(0, |body| body.bytes.len() as u64));
-        for (name, value) in self.shown(request) {
+        for (name, value) in shown(request, fields) {
             match &name[..] {
                 b":path" => headers.add(":path", &self.path(&value)),
                 name => headers.add(&String::from_utf8_lossy(name), &value),
@@ -137,27 +171,6 @@ impl ClientConfig {
             parser.evaluate_request(&mut headers, info);
         }
         headers
-    }
-
-    /// The fields that are shown, those of one name as one.
-    fn shown(&self, request: &HeaderMap) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut shown: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        let is_shown = |name: &[u8]| {
-            name != b"content-length"
-                && name != PARTIAL_BODY.as_bytes()
-                && !matches(&self.disallowed, name)
-                && (ALWAYS.contains(&name) || matches(&self.allowed, name))
-        };
-        for (name, value) in request.iter().filter(|(name, _)| is_shown(name)) {
-            match shown.iter_mut().find(|(other, _)| other == name) {
-                Some((_, values)) => {
-                    values.push(b',');
-                    values.extend_from_slice(value);
-                }
-                None => shown.push((name.to_vec(), value.to_vec())),
-            }
-        }
-        shown
     }
 
     fn path(&self, path: &[u8]) -> Vec<u8> {
@@ -234,7 +247,7 @@ mod tests {
             ..ExtAuthz::default()
         };
         let service = HttpService { path_prefix: "/auth".into(), ..HttpService::default() };
-        let config = ClientConfig::new(&filter, &service).unwrap();
+        let config = ClientConfig::new(&service).unwrap();
         let request = headers(&[
             (":method", "GET"),
             (":path", "/p"),
@@ -245,7 +258,8 @@ mod tests {
             ("y", "1"),
         ]);
         let body = ShownBody { bytes: b"abc".to_vec(), is_partial: true };
-        let asked = config.check_request(&request, Some(&body), &StreamInfoImpl::new());
+        let asked =
+            config.check_request(&request, &ShownFields::new(&filter), Some(&body), &StreamInfoImpl::new());
         let mut asked: Vec<_> = asked.iter().map(|(name, value)| (text(name), text(value))).collect();
         asked.sort();
         let expected = [

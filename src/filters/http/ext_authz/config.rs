@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::client::ClientConfig;
+use super::client::{ClientConfig, ShownFields};
 use super::message::{BufferSettings, ExtAuthz};
 use crate::cluster_manager::ClusterManager;
 use crate::common::Local;
@@ -44,6 +44,7 @@ pub(super) struct FilterConfig {
     pub name: String,
     /// Who is asked, where the route does not say.
     pub client: Arc<ClientConfig>,
+    pub shown_fields: ShownFields,
     pub message: ExtAuthz,
     pub status_on_error: u16,
     pub filter_enabled: Option<Arc<RuntimeShare>>,

@@ -125,7 +125,8 @@ impl Filter {
             Some(_) => {
                 let body = self.shown_body(callbacks);
                 let info = callbacks.stream_info();
-                let request = client.check_request(&headers.borrow(), body.as_ref(), info);
+                let request =
+                    client.check_request(&headers.borrow(), &self.config.shown_fields, body.as_ref(), info);
                 self.send(callbacks, client, request, body);
             }
             None => {

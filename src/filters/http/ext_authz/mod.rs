@@ -11,7 +11,7 @@ mod message;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::client::ClientConfig;
+use self::client::{ClientConfig, ShownFields};
 use self::config::{ExtAuthzFilterStats, FilterConfig, FilterConfigPerRoute, OnWorker};
 use self::filter::Filter;
 use self::message::{ExtAuthz, ExtAuthzPerRoute};
@@ -35,9 +35,10 @@ pub static FACTORY: NamedHttpFilterConfigFactory = NamedHttpFilterConfigFactory:
 
 fn of_route(config: &ExtAuthzPerRoute) -> Result<Arc<dyn RouteSpecificFilterConfig>, ConfigError> {
     let settings = &config.check_settings;
-    let client = settings.http_service.as_ref().map(|service| {
-        ClientConfig::new(&ExtAuthz::default(), service).map_err(|error| error.within("check_settings"))
-    });
+    let client = settings
+        .http_service
+        .as_ref()
+        .map(|service| ClientConfig::new(service).map_err(|error| error.within("check_settings")));
     Ok(Arc::new(FilterConfigPerRoute {
         disabled: config.disabled,
         disable_request_body_buffering: settings.disable_request_body_buffering,
@@ -64,7 +65,8 @@ impl HttpFilterConfig for ExtAuthz {
         };
         Ok(Arc::new(Factory(Arc::new(FilterConfig {
             name: name.to_string(),
-            client: Arc::new(ClientConfig::new(self, &service)?),
+            client: Arc::new(ClientConfig::new(&service)?),
+            shown_fields: ShownFields::new(self),
             status_on_error: self.status_on_error.filter(|status| *status > 0).unwrap_or(403),
             filter_enabled: self.filter_enabled.as_ref().map(share),
             deny_at_disable: self.deny_at_disable.as_ref().map(|flag| FeatureFlag::new(Some(flag), runtime)),
