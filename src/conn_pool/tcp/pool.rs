@@ -94,19 +94,19 @@ impl ConnPoolImpl {
 
     /// A connection is there: the oldest that waits gets it.
     fn process_idle_connection(&self, client: &Rc<ActiveClient>) {
-        loop {
-            let Some(pending) = self.base.oldest_pending() else {
-                envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
-                self.clients.move_to_front(client.key(), Ready);
-                self.trace_lists();
-                return self.base.check_for_drained(self);
-            };
+        // What fails may ask again: that is for another time.
+        for _ in 0..self.base.num_pending() {
+            let Some(pending) = self.base.oldest_pending() else { break };
             pending.remove(self);
             if self.base.may_be_active(&pending.request) {
                 envoy_conn_log!(Pool, debug, client.id(), "assigning connection");
                 return self.assign_connection(client, &pending.request);
             }
         }
+        envoy_conn_log!(Pool, debug, client.id(), "moving to ready");
+        self.clients.move_to_front(client.key(), Ready);
+        self.trace_lists();
+        self.base.check_for_drained(self);
     }
 
     pub(super) fn on_connection_event(&self, client: &Rc<ActiveClient>, event: ConnectionEvent) {

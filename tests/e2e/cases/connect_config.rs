@@ -316,3 +316,23 @@ fn a_host_that_refuses_is_followed_by_another() {
         pairs.run();
     }
 }
+
+#[test]
+fn a_tunnel_of_a_request_for_an_upgrade() {
+    let both = json!({"upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}, {"upgrade_type": "foo"}]});
+    run(vec![
+        Case::new("a CONNECT that speaks of an upgrade, too")
+            .hcm(hcm("case0", json!({}), both))
+            .send("CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\nconnection: upgrade\r\nupgrade: foo\r\n\r\nearly")
+            .scripts(script(&[
+                Action::Until(b"early".to_vec()),
+                Action::Send(b"hello".to_vec()),
+                Action::ClientHas(b"hello".to_vec()),
+                Action::Close,
+            ]))
+            .reply(format!("{GRANTED}hello"))
+            .reaches("early")
+            .closed()
+            .log("200 - via_upstream cluster host"),
+    ]);
+}

@@ -295,9 +295,7 @@ impl Filter {
             && let Some(headers) = self.downstream_headers()
             && tcp_upstream::should_tcp_proxy(config, &headers.borrow())
         {
-            let info = self.stream_info()?;
-            info.upstream_is_raw.set(true);
-            let preamble = tcp_upstream::preamble(config, info);
+            let preamble = tcp_upstream::preamble(config, self.stream_info()?);
             let pool = cluster.tcp_conn_pool(entry.priority, self)?;
             return Some(GenericConnPool::Tcp(Box::new(TcpConnPool::new(pool, preamble))));
         }

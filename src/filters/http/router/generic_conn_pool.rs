@@ -26,6 +26,12 @@ impl GenericConnPool {
         }
     }
 
+    /// Whether what it gives is a connection, and no codec's stream.
+    #[inline]
+    pub(super) fn is_raw(&self) -> bool {
+        matches!(self, GenericConnPool::Tcp(_))
+    }
+
     /// As [`HttpInstance::new_stream`].
     #[inline]
     pub(super) fn new_stream(

@@ -3,7 +3,7 @@
 //! Mirrors `TcpConnPool` and `TcpUpstream` of Envoy 1.40's `source/extensions/upstreams/http/tcp/upstream_request.cc`; 1.1
 //! passes CONNECT on, at most. The upstream is seen as an encoder of requests, as one of HTTP is.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use crate::buffer::Buffer;
@@ -115,18 +115,11 @@ struct TcpUpstream {
     decoder: Weak<dyn StreamDecoder>,
     callbacks: RefCell<Option<Weak<dyn StreamCallbacks>>>,
     preamble: Vec<u8>,
-    downstream_complete: Cell<bool>,
 }
 
 impl TcpUpstream {
     fn new(connection: ConnectionData, decoder: Weak<dyn StreamDecoder>, preamble: Vec<u8>) -> Rc<Self> {
-        let upstream = Rc::new(TcpUpstream {
-            connection,
-            decoder,
-            callbacks: RefCell::default(),
-            preamble,
-            downstream_complete: Cell::new(false),
-        });
+        let upstream = Rc::new(TcpUpstream { connection, decoder, callbacks: RefCell::default(), preamble });
         upstream.connection.connection().enable_half_close(true);
         let callbacks: Weak<dyn UpstreamCallbacks> = Rc::downgrade(&upstream) as _;
         upstream.connection.add_upstream_callbacks(callbacks);
@@ -142,7 +135,6 @@ impl TcpUpstream {
     }
 
     fn write(&self, data: &mut Buffer, end_stream: bool) {
-        self.downstream_complete.set(end_stream);
         self.connection.connection().write(data, end_stream);
     }
 }

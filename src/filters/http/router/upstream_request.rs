@@ -35,6 +35,8 @@ pub(super) struct UpstreamRequest {
     host: RefCell<Option<Rc<WorkerHost>>>,
     /// The body that came before there was a connection.
     buffered_request_body: RefCell<Option<WatermarkBuffer>>,
+    /// The request's body goes over a raw connection.
+    is_raw: Cell<bool>,
     /// What follows the head waits until the upstream has agreed.
     paused_for_tunnel: Cell<bool>,
     per_try_timeout: Timeout,
@@ -67,6 +69,7 @@ impl UpstreamRequest {
             request_encoder: RefCell::default(),
             host: RefCell::default(),
             buffered_request_body: RefCell::default(),
+            is_raw: Cell::new(false),
             paused_for_tunnel: Cell::new(false),
             per_try_timeout: Timeout::default(),
             per_try_idle_timeout: Timeout::default(),
@@ -143,6 +146,7 @@ impl UpstreamRequest {
     pub(super) fn encode_headers(&self, pool: &GenericConnPool, end_stream: bool) {
         self.passed(Stage::EncodeHeadersToPool, 0, end_stream.into());
         self.encode_complete.set(end_stream);
+        self.is_raw.set(pool.is_raw());
         let decoder: Weak<dyn StreamDecoder> = self.weak.clone();
         let callbacks: Weak<dyn Callbacks> = self.weak.clone();
         if let Some(handle) = pool.new_stream(
@@ -368,7 +372,7 @@ impl UpstreamRequest {
         if let Some(host) = self.host() {
             headers = parent.headers_for(headers, &host);
         }
-        let is_tunnel = tunnel::waits_for_answer(&headers.borrow());
+        let is_tunnel = !self.is_raw.get() && tunnel::waits_for_answer(&headers.borrow());
         self.paused_for_tunnel.set(is_tunnel);
         let has_body = self.buffered_request_body.borrow().is_some();
         let trailers = self.encode_trailers.get();
@@ -440,6 +444,7 @@ impl Callbacks for UpstreamRequest {
         parent.count_beside_cluster(|stats| stats.counters().upstream_rq_total.inc());
         if let Some(info) = parent.stream_info() {
             info.upstream_local_address.set(encoder.stream().connection_local_address());
+            info.upstream_is_raw.set(self.is_raw.get());
         }
         let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
         encoder.stream().add_callbacks(callbacks);
