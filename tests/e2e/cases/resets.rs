@@ -161,12 +161,17 @@ fn behind_half_a_request() {
     }
 }
 
+/// Envoy may read the beginning of a second request without seeing the reset behind it; it reads no more then and
+/// keeps the connection. That request is legate's alone.
 #[test]
 fn behind_a_request_whose_upstream_is_silent() {
     for kind in proxies() {
         let chunked = post("transfer-encoding: chunked\r\n", "4\r\nhalf\r\n");
-        for request in [get(""), post("content-length: 10\r\n", "half"), chunked, join(&[&get(""), b"GET /"])]
-        {
+        let mut requests = vec![get(""), post("content-length: 10\r\n", "half"), chunked];
+        if kind == Kind::Legate {
+            requests.push(join(&[&get(""), b"GET /"]));
+        }
+        for request in requests {
             let scene = Scene::new(kind, Case::new("a request"));
             let clients: Vec<Wire> = (0..TIMES).map(|_| scene.client()).collect();
             scene.has("http.case0.downstream_cx_total", TIMES);
