@@ -49,7 +49,7 @@ test:
 	else echo 'SKIPPED: cargo fmt is not installed'; fi
 	@if cargo clippy --version >/dev/null 2>&1; then echo 'cargo clippy'; cargo clippy --all-targets -- -D warnings; \
 	else echo 'SKIPPED: cargo clippy is not installed'; fi
-	@if cargo nextest --version >/dev/null 2>&1; then cargo test --doc && cargo nextest run; \
+	@if cargo nextest --version >/dev/null 2>&1; then cargo test --doc && cargo nextest run --no-fail-fast; \
 	else cargo test; fi
 	@$(MAKE) --no-print-directory loom
 
