@@ -47,19 +47,33 @@ pub enum HealthFlag {
     DegradedActiveHc = 0x08,
     /// The configuration says that it is degraded.
     DegradedEdsHealth = 0x10,
-    /// The configuration says that it is draining. Such a host does not count when availability is
-    /// computed.
+    /// It is no longer named, and stays for as long as the health checker finds it healthy.
+    PendingDynamicRemoval = 0x20,
+    /// The health checker has not asked it yet.
+    PendingActiveHc = 0x40,
+    /// It asked by a header of an answer not to get requests.
+    ExcludedViaImmediateHcFail = 0x80,
+    /// The health checker got no answer in time.
+    ActiveHcTimeout = 0x100,
+    /// The configuration says that it is draining.
     EdsStatusDraining = 0x200,
+    /// Outlier detection was told that it is degraded.
+    DegradedOutlierDetection = 0x400,
 }
 
 /// The flags in the order in which they are printed.
-const FLAG_NAMES: [(HealthFlag, &str); 6] = [
+const FLAG_NAMES: [(HealthFlag, &str); 11] = [
     (HealthFlag::FailedActiveHc, "/failed_active_hc"),
     (HealthFlag::FailedOutlierCheck, "/failed_outlier_check"),
     (HealthFlag::FailedEdsHealth, "/failed_eds_health"),
     (HealthFlag::DegradedActiveHc, "/degraded_active_hc"),
     (HealthFlag::DegradedEdsHealth, "/degraded_eds_health"),
+    (HealthFlag::PendingDynamicRemoval, "/pending_dynamic_removal"),
+    (HealthFlag::PendingActiveHc, "/pending_active_hc"),
+    (HealthFlag::ExcludedViaImmediateHcFail, "/excluded_via_immediate_hc_fail"),
+    (HealthFlag::ActiveHcTimeout, "/active_hc_timeout"),
     (HealthFlag::EdsStatusDraining, "/eds_status_draining"),
+    (HealthFlag::DegradedOutlierDetection, "/degraded_outlier_detection"),
 ];
 
 static NOWHERE: Locality = Locality { region: String::new(), zone: String::new(), sub_zone: String::new() };
@@ -67,6 +81,14 @@ static NOWHERE: Locality = Locality { region: String::new(), zone: String::new()
 const UNHEALTHY: u32 = HealthFlag::FailedActiveHc as u32
     | HealthFlag::FailedOutlierCheck as u32
     | HealthFlag::FailedEdsHealth as u32
+    | HealthFlag::EdsStatusDraining as u32;
+
+const DEGRADED: u32 = HealthFlag::DegradedActiveHc as u32
+    | HealthFlag::DegradedEdsHealth as u32
+    | HealthFlag::DegradedOutlierDetection as u32;
+
+const EXCLUDED: u32 = HealthFlag::PendingActiveHc as u32
+    | HealthFlag::ExcludedViaImmediateHcFail as u32
     | HealthFlag::EdsStatusDraining as u32;
 
 /// A host. Shared by all threads; the main thread changes its health.
@@ -189,10 +211,15 @@ impl HostImpl {
     /// Whether it gets requests, from its flags.
     pub fn health(&self) -> Health {
         match self.health_flags.load(Relaxed) {
-            0 => Health::Healthy,
             flags if flags & UNHEALTHY != 0 => Health::Unhealthy,
-            _ => Health::Degraded,
+            flags if flags & DEGRADED != 0 => Health::Degraded,
+            _ => Health::Healthy,
         }
+    }
+
+    /// Whether it does not count when availability is computed.
+    pub fn is_excluded(&self) -> bool {
+        self.health_flags.load(Relaxed) & EXCLUDED != 0
     }
 
     /// Whether a flag is set.
@@ -282,6 +309,26 @@ mod tests {
         host.health_flag_clear(HealthFlag::FailedActiveHc);
         assert!(host.health_flag_get(HealthFlag::DegradedEdsHealth));
         assert_eq!(host.health(), Health::Degraded);
+    }
+
+    #[test]
+    fn some_flags_say_how_a_host_counts_and_not_whether_it_is_healthy() {
+        use HealthFlag::*;
+        let cases = [
+            (DegradedActiveHc, Health::Degraded, false, "/degraded_active_hc"),
+            (PendingDynamicRemoval, Health::Healthy, false, "/pending_dynamic_removal"),
+            (PendingActiveHc, Health::Healthy, true, "/pending_active_hc"),
+            (ExcludedViaImmediateHcFail, Health::Healthy, true, "/excluded_via_immediate_hc_fail"),
+            (ActiveHcTimeout, Health::Healthy, false, "/active_hc_timeout"),
+            (EdsStatusDraining, Health::Unhealthy, true, "/eds_status_draining"),
+            (DegradedOutlierDetection, Health::Degraded, false, "/degraded_outlier_detection"),
+        ];
+        for (flag, health, is_excluded, text) in cases {
+            let host = host(&cluster_info(), 1, 1, HealthStatus::Unknown);
+            host.health_flag_set(flag);
+            assert_eq!((host.health(), host.is_excluded()), (health, is_excluded), "{flag:?}");
+            assert_eq!(host.health_flags_text(), text);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use super::load_balancer::HashingTable;
-use super::{Health, HealthFlag, HostSharedPtr};
+use super::{Health, HostSharedPtr};
 use crate::config::endpoint::DEFAULT_OVERPROVISIONING_FACTOR;
 
 /// The hosts of a priority as they were at one moment. What threads send each other.
@@ -17,7 +17,7 @@ pub struct HostVectors {
     pub healthy_hosts: Arc<Vec<HostSharedPtr>>,
     /// Those that are degraded.
     pub degraded_hosts: Arc<Vec<HostSharedPtr>>,
-    /// How many of `hosts` do not count when availability is computed: the draining ones.
+    /// How many of `hosts` do not count when availability is computed.
     pub excluded_hosts: usize,
     /// Percent: how far the share of healthy hosts may fall before requests go to the next priority.
     pub overprovisioning_factor: u32,
@@ -29,11 +29,10 @@ impl HostVectors {
     /// Sorts `hosts` by their health of now.
     pub fn partition(hosts: Arc<Vec<HostSharedPtr>>, overprovisioning_factor: u32) -> Arc<Self> {
         let with = |health| Arc::new(hosts.iter().filter(|h| h.health() == health).cloned().collect());
-        let draining = |host: &&HostSharedPtr| host.health_flag_get(HealthFlag::EdsStatusDraining);
         Arc::new(HostVectors {
             healthy_hosts: with(Health::Healthy),
             degraded_hosts: with(Health::Degraded),
-            excluded_hosts: hosts.iter().filter(draining).count(),
+            excluded_hosts: hosts.iter().filter(|host| host.is_excluded()).count(),
             hosts,
             overprovisioning_factor,
             tables: Default::default(),

@@ -165,15 +165,6 @@ fn json_of_host(host: &HostImpl) -> Value {
 }
 
 fn health_status(host: &HostImpl) -> Value {
-    let mut status = serde_json::Map::new();
-    for (flag, key) in [
-        (HealthFlag::FailedActiveHc, "failed_active_health_check"),
-        (HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
-    ] {
-        if host.health_flag_get(flag) {
-            status.insert(key.to_string(), json!(true));
-        }
-    }
     let eds = [
         (HealthFlag::FailedEdsHealth, "UNHEALTHY"),
         (HealthFlag::EdsStatusDraining, "DRAINING"),
@@ -181,6 +172,17 @@ fn health_status(host: &HostImpl) -> Value {
     ];
     let eds =
         eds.into_iter().find(|(flag, _)| host.health_flag_get(*flag)).map_or("HEALTHY", |(_, name)| name);
-    status.insert("eds_health_status".to_string(), json!(eds));
-    Value::from(status)
+    let set = |flag, key: &str| (key.to_string(), host.health_flag_get(flag).then_some(json!(true)));
+    let fields = [
+        set(HealthFlag::FailedActiveHc, "failed_active_health_check"),
+        set(HealthFlag::FailedOutlierCheck, "failed_outlier_check"),
+        ("eds_health_status".to_string(), Some(json!(eds))),
+        set(HealthFlag::DegradedActiveHc, "failed_active_degraded_check"),
+        set(HealthFlag::PendingDynamicRemoval, "pending_dynamic_removal"),
+        set(HealthFlag::PendingActiveHc, "pending_active_hc"),
+        set(HealthFlag::ExcludedViaImmediateHcFail, "excluded_via_immediate_hc_fail"),
+        set(HealthFlag::ActiveHcTimeout, "active_hc_timeout"),
+        set(HealthFlag::DegradedOutlierDetection, "failed_degraded_outlier_detection"),
+    ];
+    fields.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
