@@ -7,6 +7,7 @@ pub const DNS_ERR_SERVERFAILED: u32 = 2;
 pub const DNS_ERR_NOTEXIST: u32 = 3;
 pub const DNS_ERR_REFUSED: u32 = 5;
 pub const DNS_ERR_TRUNCATED: u32 = 65;
+pub const DNS_ERR_UNKNOWN: u32 = 66;
 pub const DNS_ERR_TIMEOUT: u32 = 67;
 pub const DNS_ERR_CANCEL: u32 = 69;
 pub const DNS_ERR_NODATA: u32 = 70;

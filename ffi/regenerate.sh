@@ -20,7 +20,7 @@ include=$(dirname "$(dirname "$config")")
 functions='event_base_new|event_base_free|event_base_loop|event_base_loopbreak|event_base_loopexit|event_base_got_exit|event_assign|event_add|event_del|event_active|event_pending|event_set_log_callback|event_get_version|evconnlistener_new|evconnlistener_free|evconnlistener_enable|evconnlistener_disable|evconnlistener_set_error_cb'
 constants='EV_(TIMEOUT|READ|WRITE|SIGNAL|PERSIST|ET|CLOSED)|EVLIST_INTERNAL|EVLOOP_(ONCE|NONBLOCK|NO_EXIT_ON_EMPTY)|EVENT_LOG_(DEBUG|MSG|WARN|ERR)'
 dns='evdns_base_new|evdns_base_free|evdns_base_count_nameservers|evdns_base_nameserver_sockaddr_add|evdns_base_resolve_ipv4|evdns_base_resolve_ipv6|evdns_cancel_request|evdns_base_set_option|evdns_base_resolv_conf_parse|evdns_base_get_nameserver_addr'
-dns_constants='DNS_ERR_(NONE|SERVERFAILED|NOTEXIST|REFUSED|TRUNCATED|TIMEOUT|CANCEL|NODATA)|DNS_IPv4_A|DNS_IPv6_AAAA|DNS_QUERY_NO_SEARCH|DNS_OPTION_(NAMESERVERS|MISC|NAMESERVERS_NO_DEFAULT)'
+dns_constants='DNS_ERR_(NONE|SERVERFAILED|NOTEXIST|REFUSED|TRUNCATED|UNKNOWN|TIMEOUT|CANCEL|NODATA)|DNS_IPv4_A|DNS_IPv6_AAAA|DNS_QUERY_NO_SEARCH|DNS_OPTION_(NAMESERVERS|MISC|NAMESERVERS_NO_DEFAULT)'
 generate() {
     bindgen ffi/wrapper.h "$@" \
         --no-doc-comments --no-layout-tests --use-core --merge-extern-blocks --rust-target 1.82 \

@@ -27,6 +27,10 @@ const DNS_PORT: u16 = 53;
 /// The file that names the servers.
 const RESOLV_CONF: &CStr = c"/etc/resolv.conf";
 
+/// So many questions are asked at a time, and others wait: without it, 64 names about which a server is silent hold up all
+/// others.
+const MAX_INFLIGHT: &CStr = c"1024";
+
 /// evdns sends a question of its own to a server that has not answered, to see whether it is back. This is the longest that
 /// it can be told to wait with that, and no channel lives as long.
 const PROBE_TIMEOUT: &CStr = c"3600";
@@ -60,8 +64,10 @@ pub enum DnsError {
     NotExist,
     /// There is the name, without an address of that kind.
     NoData,
-    /// There is more than fits into a datagram, or what came is no answer.
+    /// There is more than fits into a datagram, or what came ends too early.
     Truncated,
+    /// What came is no answer to the question.
+    Malformed,
     /// None of the servers has answered with anything of use in time.
     Timeout,
     /// The servers do not want to.
@@ -175,6 +181,7 @@ impl Channel {
             return Err(io::Error::other("no DNS server that can be asked"));
         }
         self.set(c"initial-probe-timeout:", PROBE_TIMEOUT);
+        self.set(c"max-inflight:", MAX_INFLIGHT);
         if let Some(timeout) = options.timeout {
             self.set_number(c"timeout:", timeout.as_secs_f64());
         }
@@ -281,6 +288,7 @@ unsafe extern "C" fn answer_cb(
         ffi::DNS_ERR_NOTEXIST => Err(DnsError::NotExist),
         ffi::DNS_ERR_NODATA => Err(DnsError::NoData),
         ffi::DNS_ERR_TRUNCATED => Err(DnsError::Truncated),
+        ffi::DNS_ERR_UNKNOWN => Err(DnsError::Malformed),
         ffi::DNS_ERR_TIMEOUT => Err(DnsError::Timeout),
         ffi::DNS_ERR_REFUSED => Err(DnsError::Refused),
         _ => Err(DnsError::Other(result)),

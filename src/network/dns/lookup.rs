@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::tcp_query::TcpQuery;
 use super::{hosts_file, search};
@@ -19,6 +19,9 @@ use crate::event::{
 
 /// How long to wait for an answer by TCP where nothing is said, as evdns waits for one by UDP.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Questions go to new channels when one is so old: where there is always something being asked, it would never close.
+const CHANNEL_AGE: Duration = Duration::from_secs(30);
 
 /// How names are looked up.
 #[derive(Debug, Clone, Default)]
@@ -37,22 +40,25 @@ pub(super) struct Servers {
     dispatcher: Weak<Dispatcher>,
     options: ResolverOptions,
     channel: RefCell<WeakDnsChannel>,
+    opened: Cell<Option<Instant>>,
 }
 
 impl Servers {
     pub(super) fn new(dispatcher: &Rc<Dispatcher>, options: ResolverOptions) -> Rc<Self> {
         let dispatcher = Rc::downgrade(dispatcher);
-        Rc::new(Servers { dispatcher, options, channel: RefCell::default() })
+        Rc::new(Servers { dispatcher, options, channel: RefCell::default(), opened: Cell::default() })
     }
 
     /// The channel that others are asking on, or a new one.
     fn channel(&self) -> Option<DnsChannel> {
-        if let Some(channel) = self.channel.borrow().upgrade() {
+        let is_fresh = self.opened.get().is_some_and(|opened| opened.elapsed() < CHANNEL_AGE);
+        if let Some(channel) = self.channel.borrow().upgrade().filter(|_| is_fresh) {
             return Some(channel);
         }
         let opened = self.dispatcher.upgrade()?.create_dns_channel(&self.options.servers);
         let channel = opened.inspect_err(|error| envoy_log!(Dns, warn, "cannot ask: {}", error)).ok()?;
         *self.channel.borrow_mut() = channel.downgrade();
+        self.opened.set(Some(Instant::now()));
         Some(channel)
     }
 }
@@ -66,6 +72,8 @@ pub(super) struct RecordLookup {
     names: RefCell<VecDeque<String>>,
     /// One of them is there, without addresses of that kind.
     has_no_data: Cell<bool>,
+    /// What evdns has kept of an answer that may have been longer.
+    cut_short: Cell<Option<DnsAnswer>>,
     channel: RefCell<Option<DnsChannel>>,
     query: RefCell<Option<Query>>,
     callback: Cell<Option<DnsCallback>>,
@@ -95,6 +103,7 @@ impl RecordLookup {
             record,
             names: RefCell::new(search::candidates(name, servers.options.no_search).into()),
             has_no_data: Cell::new(false),
+            cut_short: Cell::default(),
             channel: RefCell::default(),
             query: RefCell::default(),
             callback: Cell::new(Some(callback)),
@@ -113,22 +122,26 @@ impl RecordLookup {
         let next = self.names.borrow_mut().pop_front();
         match next {
             Some(name) if self.servers.options.use_tcp => self.ask_by_tcp(name, 0),
-            Some(name) => self.ask(name),
+            Some(name) => self.ask(name, true),
             None if self.has_no_data.get() => self.finish(Err(DnsError::NoData)),
             None => self.finish(Err(DnsError::NotExist)),
         }
     }
 
-    fn ask(&self, name: String) {
+    fn ask(&self, name: String, is_first: bool) {
         let Some(channel) = self.channel.borrow().clone() else { return };
         let (weak, asked) = (self.weak.clone(), name.clone());
         let on_answer = Box::new(move |answer: Result<DnsAnswer, DnsError>| {
             let Some(lookup) = weak.upgrade() else { return };
-            let may_have_more = |answer: &DnsAnswer| answer.addresses.len() >= MAX_ADDRESSES;
-            if answer.as_ref().map_or_else(|error| *error == DnsError::Truncated, may_have_more) {
-                lookup.ask_by_tcp(asked, 0);
-            } else {
-                lookup.on_answer(answer);
+            match answer {
+                // evdns waits no longer then: who guesses the question's number must not decide it.
+                Err(DnsError::Malformed) if is_first => lookup.ask(asked, false),
+                Err(DnsError::Truncated | DnsError::Malformed) => lookup.ask_by_tcp(asked, 0),
+                Ok(answer) if answer.addresses.len() >= MAX_ADDRESSES => {
+                    lookup.cut_short.set(Some(answer));
+                    lookup.ask_by_tcp(asked, 0);
+                }
+                answer => lookup.on_answer(answer),
             }
         });
         match channel.query(&name, self.record, on_answer) {
@@ -146,7 +159,7 @@ impl RecordLookup {
             self.channel.borrow().as_ref().map(DnsChannel::servers).unwrap_or_default();
         let (Some(server), Some(dispatcher)) = (servers.get(number), self.servers.dispatcher.upgrade())
         else {
-            return self.finish(Err(DnsError::Timeout));
+            return self.finish(self.cut_short.take().ok_or(DnsError::Timeout));
         };
         let (weak, asked) = (self.weak.clone(), name.clone());
         let on_answer = Box::new(move |answer: Result<DnsAnswer, DnsError>| {

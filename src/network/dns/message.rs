@@ -46,14 +46,25 @@ pub(super) fn question(id: u16, name: &str, record: DnsRecord) -> Option<Vec<u8>
     Some(message)
 }
 
-/// What a message answers to the question of that number.
+/// What a message answers to a question, which is one that [`question`] has made.
 ///
 /// # Errors
-/// Why it has no addresses; [`DnsError::Truncated`] where it ends too early or is no answer to that.
-pub fn parse_answer(message: &[u8], id: u16, record: DnsRecord) -> Result<DnsAnswer, DnsError> {
+/// Why it has no addresses; [`DnsError::Truncated`] where it ends too early, [`DnsError::Malformed`] where it is no answer to
+/// that.
+pub fn parse_answer(message: &[u8], question: &[u8], record: DnsRecord) -> Result<DnsAnswer, DnsError> {
     let mut reader = Reader { message, at: 0 };
-    let head = reader.head().filter(|head| head.id == id && head.flags & IS_ANSWER != 0);
-    let head = head.ok_or(DnsError::Truncated)?;
+    let head = reader.head().ok_or(DnsError::Truncated)?;
+    if question.get(..2) != Some(&head.id.to_be_bytes()) || head.flags & IS_ANSWER == 0 {
+        return Err(DnsError::Malformed);
+    }
+    let asked = question.get(HEAD..).unwrap_or_default();
+    // Who has not understood the question may not repeat it.
+    if head.questions > 0 || head.flags & CODE == 0 {
+        let repeated = message.get(HEAD..HEAD + asked.len()).ok_or(DnsError::Truncated)?;
+        if head.questions != 1 || !repeated.eq_ignore_ascii_case(asked) {
+            return Err(DnsError::Malformed);
+        }
+    }
     match head.flags & CODE {
         0 => {}
         NO_SUCH_NAME => return Err(DnsError::NotExist),
@@ -152,7 +163,7 @@ mod tests {
     }
 
     fn parsed(message: &[u8]) -> Result<(Vec<String>, u64), DnsError> {
-        let answer = parse_answer(message, 7, DnsRecord::A)?;
+        let answer = parse_answer(message, &question(7, "A.test", DnsRecord::A).unwrap(), DnsRecord::A)?;
         Ok((answer.addresses.iter().map(ToString::to_string).collect(), answer.ttl.as_secs()))
     }
 
@@ -183,8 +194,13 @@ mod tests {
         assert_eq!(parsed(&answer(0x8183, &[])), Err(DnsError::NotExist));
         assert_eq!(parsed(&answer(0x8185, &[])), Err(DnsError::Refused));
         assert_eq!(parsed(&answer(0x8182, &[])), Err(DnsError::Other(2)));
-        assert_eq!(parsed(&answer(0x0180, &[])), Err(DnsError::Truncated));
+        assert_eq!(parsed(&answer(0x0180, &[])), Err(DnsError::Malformed));
         assert_eq!(parsed(&answer(0x8180, &[(1, 9, &[1, 2, 3])])), Err(DnsError::Truncated));
-        assert_eq!(parse_answer(&whole, 8, DnsRecord::A), Err(DnsError::Truncated));
+        for (id, name, record) in
+            [(8, "a.test", DnsRecord::A), (7, "b.test", DnsRecord::A), (7, "a.test", DnsRecord::Aaaa)]
+        {
+            let other = question(id, name, record).unwrap();
+            assert_eq!(parse_answer(&whole, &other, DnsRecord::A), Err(DnsError::Malformed));
+        }
     }
 }

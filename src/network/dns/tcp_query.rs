@@ -20,7 +20,7 @@ const LENGTH: usize = 2;
 
 /// See the module's description. Dropping it closes the connection: its callback does not run.
 pub(super) struct TcpQuery {
-    id: u16,
+    question: Vec<u8>,
     record: DnsRecord,
     socket: RefCell<Option<FileEvent<OwnedFd>>>,
     timer: Timer,
@@ -39,15 +39,14 @@ impl TcpQuery {
         timeout: Duration,
         callback: DnsCallback,
     ) -> Option<Rc<Self>> {
-        let id = fastrand::u16(..);
-        let question = message::question(id, name, record)?;
+        let question = message::question(fastrand::u16(..), name, record)?;
         let mut unsent = (question.len() as u16).to_be_bytes().to_vec();
-        unsent.extend(question);
+        unsent.extend(&question);
         let fd = connecting(server).ok()?;
         let query = Rc::new_cyclic(|weak: &Weak<Self>| {
             let on_timeout = weak.clone();
             TcpQuery {
-                id,
+                question,
                 record,
                 socket: RefCell::default(),
                 timer: dispatcher.create_timer(move || {
@@ -76,7 +75,8 @@ impl TcpQuery {
         match self.exchange() {
             // Behind a message there is nothing of interest.
             Ok(true) => {
-                let answer = message::parse_answer(&self.received.borrow()[LENGTH..], self.id, self.record);
+                let answer =
+                    message::parse_answer(&self.received.borrow()[LENGTH..], &self.question, self.record);
                 self.finish(answer);
             }
             Ok(false) | Err(Errno::EAGAIN) => {}

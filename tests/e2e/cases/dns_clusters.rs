@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// What asks `dns`, and nobody else.
-fn resolver(dns: &DnsServer, more: &Value) -> Value {
+pub(super) fn resolver(dns: &DnsServer, more: &Value) -> Value {
     let mut config = json!({
         "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
         "resolvers": [{"socket_address": {"address": "127.0.0.1", "port_value": dns.port()}}],
@@ -23,7 +23,7 @@ fn resolver(dns: &DnsServer, more: &Value) -> Value {
     json!({"name": "envoy.network.dns_resolver.cares", "typed_config": config})
 }
 
-fn cluster(name: &str, kind: &str, dns: &DnsServer, names: &[(&str, u16)], more: &Value) -> Value {
+pub(super) fn cluster(name: &str, kind: &str, dns: &DnsServer, names: &[(&str, u16)], more: &Value) -> Value {
     let host = |(name, port): &(&str, u16)| json!({"endpoint": {"address": {"socket_address": {"address": name, "port_value": port}}}});
     let hosts: Vec<Value> = names.iter().map(host).collect();
     let mut cluster = json!({
@@ -36,7 +36,7 @@ fn cluster(name: &str, kind: &str, dns: &DnsServer, names: &[(&str, u16)], more:
 }
 
 /// A proxy with these clusters, and no other.
-fn site(kind: Kind, clusters: &[Value]) -> Site {
+pub(super) fn site(kind: Kind, clusters: &[Value]) -> Site {
     let listener = json!({"static_resources": {"clusters": clusters}});
     let case = Case::new("dns").hcm(json!({"route_config": {"virtual_hosts": [{
         "name": "all", "domains": ["*"],
@@ -46,7 +46,7 @@ fn site(kind: Kind, clusters: &[Value]) -> Site {
 }
 
 /// The hosts of a cluster as `/clusters` has them, each with its name.
-fn hosts(site: &Site, cluster: &str) -> Vec<String> {
+pub(super) fn hosts(site: &Site, cluster: &str) -> Vec<String> {
     let text = site.proxy.admin.text("/clusters");
     let of_cluster = text.lines().filter_map(|line| line.strip_prefix(&format!("{cluster}::")));
     let mut hosts: Vec<String> = of_cluster
@@ -58,7 +58,7 @@ fn hosts(site: &Site, cluster: &str) -> Vec<String> {
 }
 
 /// What was counted of a cluster's lookups and hosts.
-fn counted(site: &Site, cluster: &str) -> Vec<String> {
+pub(super) fn counted(site: &Site, cluster: &str) -> Vec<String> {
     let prefix = format!("cluster.{cluster}.");
     let stats = site.proxy.admin.stats();
     let names = ["update_", "membership_", "max_host_weight"];
@@ -73,7 +73,7 @@ fn counted(site: &Site, cluster: &str) -> Vec<String> {
 }
 
 /// Waits until `look` sees what is `wanted`.
-fn wait_for<T: PartialEq + std::fmt::Debug>(wanted: &T, look: impl Fn() -> T) {
+pub(super) fn wait_for<T: PartialEq + std::fmt::Debug>(wanted: &T, look: impl Fn() -> T) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let now = look();
@@ -86,7 +86,7 @@ fn wait_for<T: PartialEq + std::fmt::Debug>(wanted: &T, look: impl Fn() -> T) {
 }
 
 /// Both proxies say the same.
-fn alike(what: impl Fn(Kind) -> Vec<String>) {
+pub(super) fn alike(what: impl Fn(Kind) -> Vec<String>) {
     let said: Vec<Vec<String>> = proxies().into_iter().map(what).collect();
     let [ours, theirs] = &said[..] else { return };
     let differing: Vec<_> = ours.iter().zip(theirs).filter(|(ours, theirs)| ours != theirs).collect();

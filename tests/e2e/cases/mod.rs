@@ -15,6 +15,7 @@ mod cors;
 mod csrf;
 mod curl;
 mod dns_clusters;
+mod dns_tricks;
 mod draining;
 mod ext_authz;
 mod fault;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -24,6 +24,34 @@ pub struct DnsAnswer {
     code_of_v4: u16,
     is_alias: bool,
     is_silent: bool,
+    trick: Option<Trick>,
+}
+
+/// What else may come of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trick {
+    /// First another answer, to a question of another number.
+    OtherId,
+    /// First another answer, to the question for another name.
+    OtherName,
+    /// The question is repeated in small letters, and there is no TCP.
+    SmallLetters,
+    /// A datagram that ends too early; all of it by TCP.
+    Half,
+    /// More than is usual in a datagram, and there is no TCP.
+    Wide,
+    /// By TCP, byte for byte.
+    Slow,
+    /// By TCP, half of it, and then the end.
+    HalfByTcp,
+    /// By TCP, and there nothing comes.
+    SilentByTcp,
+    /// By TCP, and there the answer to another question.
+    OtherNameByTcp,
+    /// By TCP, and there an empty message.
+    EmptyByTcp,
+    /// By TCP, with something behind it.
+    MoreByTcp,
 }
 
 impl DnsAnswer {
@@ -57,6 +85,11 @@ impl DnsAnswer {
     /// The name is an alias of another.
     pub fn by_alias(self) -> DnsAnswer {
         DnsAnswer { is_alias: true, ..self }
+    }
+
+    /// It comes with a trick.
+    pub fn with(self, trick: Trick) -> DnsAnswer {
+        DnsAnswer { trick: Some(trick), ..self }
     }
 
     /// It is good for so many seconds.
@@ -134,32 +167,103 @@ fn serve_udp(socket: &UdpSocket, shared: &Shared) {
         if shared.is_over.load(Ordering::Relaxed) {
             return;
         }
-        if let Some(answer) = shared.answer(&question[..length], DATAGRAM) {
-            let _ = socket.send_to(&answer, from);
+        let question = &question[..length];
+        let trick = shared.trick(question);
+        let limit = match trick {
+            Some(Trick::Wide) => 1200,
+            Some(
+                Trick::Slow
+                | Trick::HalfByTcp
+                | Trick::SilentByTcp
+                | Trick::OtherNameByTcp
+                | Trick::EmptyByTcp
+                | Trick::MoreByTcp,
+            ) => 0,
+            _ => DATAGRAM,
+        };
+        let Some(mut answer) = shared.answer(question, limit) else { continue };
+        let forged = || forge(&answer);
+        match trick {
+            Some(Trick::OtherId) => {
+                let mut forged = forged();
+                forged[0] ^= 1;
+                let _ = socket.send_to(&forged, from);
+            }
+            Some(Trick::OtherName) => {
+                let mut forged = forged();
+                forged[13] ^= 1;
+                let _ = socket.send_to(&forged, from);
+            }
+            Some(Trick::SmallLetters) => answer[12..length].make_ascii_lowercase(),
+            Some(Trick::Half) => answer.truncate(answer.len() - 7),
+            _ => {}
         }
+        let _ = socket.send_to(&answer, from);
     }
 }
 
-fn serve_tcp(listener: &TcpListener, shared: &Shared) {
-    for mut stream in listener.incoming().map_while(Result::ok) {
+/// The same with another address at its end.
+fn forge(answer: &[u8]) -> Vec<u8> {
+    let mut forged = answer.to_vec();
+    if let Some(last) = forged.last_mut() {
+        *last ^= 64;
+    }
+    forged
+}
+
+fn serve_tcp(listener: &TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming().map_while(Result::ok) {
         if shared.is_over.load(Ordering::Relaxed) {
             return;
         }
-        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
-        let mut length = [0; 2];
-        // c-ares keeps its connection for the next question; here it has to make another.
-        if stream.read_exact(&mut length).is_ok() {
-            let mut question = vec![0; u16::from_be_bytes(length).into()];
-            if stream.read_exact(&mut question).is_ok()
-                && let Some(answer) = shared.answer(&question, usize::MAX)
-            {
-                let _ = stream.write_all(&[&(answer.len() as u16).to_be_bytes()[..], &answer].concat());
-            }
+        let shared = shared.clone();
+        thread::spawn(move || serve_stream(stream, &shared));
+    }
+}
+
+/// Answers one question. c-ares keeps its connection for the next one; here it has to make another.
+fn serve_stream(mut stream: TcpStream, shared: &Shared) {
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
+    let mut length = [0; 2];
+    if stream.read_exact(&mut length).is_err() {
+        return;
+    }
+    let mut question = vec![0; u16::from_be_bytes(length).into()];
+    if stream.read_exact(&mut question).is_err() {
+        return;
+    }
+    let Some(mut answer) = shared.answer(&question, usize::MAX) else { return };
+    let trick = shared.trick(&question);
+    match trick {
+        Some(Trick::OtherNameByTcp) => answer[13] ^= 1,
+        Some(Trick::EmptyByTcp) => answer.clear(),
+        Some(Trick::SmallLetters | Trick::Wide) => return,
+        Some(Trick::SilentByTcp) => {
+            let _ = stream.read_exact(&mut length);
+            return;
         }
+        _ => {}
+    }
+    let mut message = (answer.len() as u16).to_be_bytes().to_vec();
+    message.extend(&answer);
+    match trick {
+        Some(Trick::HalfByTcp) => message.truncate(message.len() / 2),
+        Some(Trick::MoreByTcp) => message.extend([1; 99]),
+        _ => {}
+    }
+    let step = if trick == Some(Trick::Slow) { 1 } else { usize::MAX };
+    stream.set_nodelay(true).expect("no delay");
+    for part in message.chunks(step.min(message.len())) {
+        let _ = stream.write_all(part);
     }
 }
 
 impl Shared {
+    fn trick(&self, question: &[u8]) -> Option<Trick> {
+        let (name, _) = read_name(question)?;
+        self.answers.lock().expect("no panic").get(&name)?.trick
+    }
+
     /// The message that answers a question; without records if it were longer than `limit`.
     fn answer(&self, message: &[u8], limit: usize) -> Option<Vec<u8>> {
         let (name, end) = read_name(message)?;

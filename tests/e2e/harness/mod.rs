@@ -21,7 +21,7 @@ pub use admin::ParsedReply;
 pub use board::{PATIENCE, Seen};
 pub use case::{Case, End, Step};
 pub use config::minimal;
-pub use dns::{DnsAnswer, DnsServer};
+pub use dns::{DnsAnswer, DnsServer, Trick};
 pub use expect::{
     BAD_REQUEST, CONNECTION_TERMINATED, DIRECT, EMPTY_BAD_REQUEST, NOT_IMPLEMENTED, OK, PROTOCOL_ERROR,
     TOO_LARGE, UPGRADE_REQUIRED, normalize, printable,
