@@ -9,6 +9,7 @@ mod local;
 pub mod murmur;
 pub mod re2;
 pub mod regex;
+pub mod resident;
 mod ticks;
 pub mod token_bucket;
 mod utc_time;
