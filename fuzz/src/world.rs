@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use legate::access_log::AccessLogManager;
 use legate::buffer::Buffer;
-use legate::cluster_manager::ClusterManagerImpl;
+use legate::cluster_manager::{ClusterManagerImpl, LocalInfo};
 use legate::config::{Bootstrap, UnknownFields, parse_bootstrap};
 use legate::event::{Dispatcher, RunType};
 use legate::filters::http::HttpFilter;
@@ -341,9 +341,15 @@ impl World {
         date_provider.set(|dispatcher| DateProvider::new(dispatcher));
         let bootstrap = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).expect("a bootstrap");
         let runtime = LoaderImpl::empty(&stats);
-        let clusters =
-            ClusterManagerImpl::new(&bootstrap.static_resources.clusters, None, &stats, &tls, &runtime)
-                .expect("clusters");
+        let clusters = ClusterManagerImpl::new(
+            &bootstrap.static_resources.clusters,
+            None,
+            LocalInfo::default(),
+            &stats,
+            &tls,
+            &runtime,
+        )
+        .expect("clusters");
         let context = ServerFactoryContext {
             cluster_manager: clusters.handle(),
             runtime,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::filter::from_config;
 use super::*;
-use crate::cluster_manager::ClusterManagerImpl;
+use crate::cluster_manager::{ClusterManagerImpl, LocalInfo};
 use crate::config::access_log::AccessLogType;
 use crate::config::access_log_filter::AccessLogFilter;
 use crate::config::reader::{MessageReader, ParseContext};
@@ -37,7 +37,8 @@ impl Settings {
         let specifier = LayerSpecifier::Static(values.as_object().unwrap().clone());
         let layers = vec![RuntimeLayer { name: "static".to_string(), specifier }];
         let runtime = LoaderImpl::new(LayeredRuntime { layers }, "", &stats);
-        let clusters = ClusterManagerImpl::new(&[], None, &stats, &tls, &runtime).unwrap();
+        let clusters =
+            ClusterManagerImpl::new(&[], None, LocalInfo::default(), &stats, &tls, &runtime).unwrap();
         let files = AccessLogManager::new(&stats, Duration::from_secs(3600));
         Settings { runtime, clusters, files, stats }
     }

@@ -11,7 +11,7 @@ use crate::conn_pool::tcp::TcpInstance;
 use crate::envoy_log;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
-use crate::upstream::load_balancer::LoadBalancerContext;
+use crate::upstream::load_balancer::{LoadBalancerContext, LoadBalancerParams};
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, LoadBalancer, PrioritySetImpl, ResourcePriority};
 
 /// A worker's hosts and load balancer of one cluster.
@@ -23,9 +23,15 @@ pub struct ClusterEntry {
 }
 
 impl ClusterEntry {
-    pub(super) fn new(parent: &Weak<ThreadLocalClusterManagerImpl>, info: Arc<ClusterInfoImpl>) -> Rc<Self> {
+    /// `local_priority_set` has the hosts of the cluster that the proxy belongs to, if it is named.
+    pub(super) fn new(
+        parent: &Weak<ThreadLocalClusterManagerImpl>,
+        info: Arc<ClusterInfoImpl>,
+        local_priority_set: Option<&Rc<PrioritySetImpl>>,
+    ) -> Rc<Self> {
         let priority_set = PrioritySetImpl::new();
-        let lb = info.load_balancer().create(&priority_set, &info);
+        let params = LoadBalancerParams { priority_set: &priority_set, local_priority_set, info: &info };
+        let lb = info.load_balancer().create(&params);
         Rc::new(ClusterEntry { parent: parent.clone(), info: Local::new(info), priority_set, lb })
     }
 

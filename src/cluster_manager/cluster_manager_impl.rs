@@ -12,6 +12,7 @@ use super::init_helper::ClusterManagerInitHelper;
 use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
 use super::thread_local_update::ThreadLocalClusterUpdate;
 use crate::common::CallbackHandle;
+use crate::config::core::Locality;
 use crate::config::{self, ConfigError};
 use crate::envoy_log;
 use crate::network::{DnsResolver, create_dns_resolver};
@@ -43,12 +44,22 @@ stats_struct! {
     }
 }
 
+/// Where and what the proxy itself is.
+#[derive(Debug, Clone, Default)]
+pub struct LocalInfo {
+    /// Where it runs, if that is known.
+    pub locality: Option<Arc<Locality>>,
+    /// The cluster that it is a host of; empty where none is named.
+    pub cluster: String,
+}
+
 /// The clusters on the main thread.
 pub struct ClusterManagerImpl {
     weak: Weak<ClusterManagerImpl>,
     root: Scope,
     runtime: Rc<LoaderImpl>,
     dns_resolver: Rc<dyn DnsResolver>,
+    local: LocalInfo,
     slot: SlotImpl<ThreadLocalClusterManagerImpl>,
     stats: ClusterManagerStats,
     active_clusters: RefCell<ClusterMap>,
@@ -92,11 +103,12 @@ impl ClusterManagerImpl {
     pub fn new(
         clusters: &[Arc<config::Cluster>],
         dns_resolver: Option<&config::TypedConfig>,
+        local: LocalInfo,
         stats: &Arc<Store>,
         tls: &Arc<InstanceImpl>,
         runtime: &Rc<LoaderImpl>,
     ) -> Result<Rc<Self>, String> {
-        let manager = ClusterManagerImpl::for_validation(clusters, dns_resolver, stats, tls, runtime)?;
+        let manager = ClusterManagerImpl::for_validation(clusters, dns_resolver, local, stats, tls, runtime)?;
         manager.clusters().into_iter().for_each(|cluster| manager.init_helper.add_cluster(cluster));
         manager.init_helper.on_static_load_complete();
         Ok(manager)
@@ -109,6 +121,7 @@ impl ClusterManagerImpl {
     pub fn for_validation(
         clusters: &[Arc<config::Cluster>],
         dns_resolver: Option<&config::TypedConfig>,
+        local: LocalInfo,
         stats: &Arc<Store>,
         tls: &Arc<InstanceImpl>,
         runtime: &Rc<LoaderImpl>,
@@ -126,6 +139,7 @@ impl ClusterManagerImpl {
                 root,
                 runtime: runtime.clone(),
                 dns_resolver,
+                local,
                 active_clusters: RefCell::default(),
                 warming_clusters: RefCell::default(),
                 init_helper: ClusterManagerInitHelper::new(Box::new(move |cluster| {
@@ -151,7 +165,8 @@ impl ClusterManagerImpl {
         self.stats.cluster_added.add(clusters.len() as u64);
         self.update_gauges();
         let infos: Vec<Arc<ClusterInfoImpl>> = clusters.iter().map(|c| c.info().clone()).collect();
-        self.slot.set(move |dispatcher| ThreadLocalClusterManagerImpl::new(dispatcher, &infos));
+        let local = self.local.cluster.clone();
+        self.slot.set(move |dispatcher| ThreadLocalClusterManagerImpl::new(dispatcher, &infos, &local));
         Ok(())
     }
 
@@ -166,6 +181,7 @@ impl ClusterManagerImpl {
             root: &self.root,
             dispatcher: &dispatcher,
             dns_resolver: &self.dns_resolver,
+            local_locality: self.local.locality.as_ref(),
             added_via_api,
         };
         let cluster = create_cluster(config, &context)?;

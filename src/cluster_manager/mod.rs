@@ -22,7 +22,7 @@ mod thread_local_cluster_manager;
 mod thread_local_update;
 
 pub use cluster_entry::ClusterEntry;
-pub use cluster_manager_impl::ClusterManagerImpl;
+pub use cluster_manager_impl::{ClusterManagerImpl, LocalInfo};
 pub use thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
 
 use std::rc::Rc;

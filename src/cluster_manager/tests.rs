@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{ClusterEntry, ClusterManagerImpl};
+use super::{ClusterEntry, ClusterManagerImpl, LocalInfo};
 use crate::buffer::Buffer;
 use crate::config::{self, UnknownFields, parse_bootstrap};
 use crate::conn_pool::{Callbacks, HttpInstance, PoolFailureReason};
@@ -36,7 +36,7 @@ fn clusters(configs: Value) -> Vec<Arc<config::Cluster>> {
 
 fn of(configs: &[Arc<config::Cluster>]) -> Result<Rc<ClusterManagerImpl>, String> {
     let (store, tls) = (Store::new(1), InstanceImpl::new());
-    ClusterManagerImpl::new(configs, None, &store, &tls, &LoaderImpl::empty(&store))
+    ClusterManagerImpl::new(configs, None, LocalInfo::default(), &store, &tls, &LoaderImpl::empty(&store))
 }
 
 /// A manager whose cluster `a` has as many hosts as there are listeners.
@@ -109,7 +109,7 @@ impl Fixture {
             .filter(|h| !Arc::ptr_eq(h, &removed))
             .cloned()
             .collect();
-        set.update_hosts(0, HostVectors::partition(Arc::new(left), 140), &[], &[removed]);
+        set.update_hosts(0, HostVectors::partition(Arc::new(left), &Arc::default()), &[], &[removed]);
     }
 
     /// A request that `pool` is serving, and the upstream's end of its connection.
@@ -500,7 +500,15 @@ fn every_thread_has_its_own_pools() {
     let assignment = json!({ "cluster_name": "a", "endpoints": endpoints });
     let configs = clusters(json!([{ "name": "a", "load_assignment": assignment }]));
     let store = Store::new(1);
-    let manager = ClusterManagerImpl::new(&configs, None, &store, &tls, &LoaderImpl::empty(&store)).unwrap();
+    let manager = ClusterManagerImpl::new(
+        &configs,
+        None,
+        LocalInfo::default(),
+        &store,
+        &tls,
+        &LoaderImpl::empty(&store),
+    )
+    .unwrap();
     let pool = |manager: &super::ClusterManager| {
         manager
             .get(&ClusterName::of("a"))

@@ -20,7 +20,7 @@ use crate::event::Dispatcher;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
 use crate::upstream::{
-    ClusterInfoImpl, ClusterName, HostSharedPtr, HostVectors, ResourcePriority, WorkerHost,
+    ClusterInfoImpl, ClusterName, HostSharedPtr, HostVectors, PrioritySetImpl, ResourcePriority, WorkerHost,
 };
 
 /// See the module's description.
@@ -29,6 +29,8 @@ pub struct ThreadLocalClusterManagerImpl {
     dispatcher: Rc<Dispatcher>,
     /// By the number of the name.
     thread_local_clusters: RefCell<Vec<Option<Rc<ClusterEntry>>>>,
+    /// The hosts of the cluster that the proxy belongs to, if it is named.
+    local_priority_set: OnceCell<Rc<PrioritySetImpl>>,
     /// By the host's identity: the same address added again is another host with other pools.
     host_http_conn_pool_map: RefCell<HashMap<usize, Rc<ConnPoolsContainer>>>,
 }
@@ -82,18 +84,35 @@ fn identity(host: &HostSharedPtr) -> usize {
 }
 
 impl ThreadLocalClusterManagerImpl {
-    pub(super) fn new(dispatcher: &Rc<Dispatcher>, clusters: &[Arc<ClusterInfoImpl>]) -> Rc<Self> {
+    /// `local_cluster` is the one of them that the proxy belongs to, if any.
+    pub(super) fn new(
+        dispatcher: &Rc<Dispatcher>,
+        clusters: &[Arc<ClusterInfoImpl>],
+        local_cluster: &str,
+    ) -> Rc<Self> {
         let this = Rc::new_cyclic(|weak| ThreadLocalClusterManagerImpl {
             weak: weak.clone(),
             dispatcher: dispatcher.clone(),
             thread_local_clusters: RefCell::default(),
+            local_priority_set: OnceCell::new(),
             host_http_conn_pool_map: RefCell::default(),
         });
-        for info in clusters {
+        // First of all, since all others follow its hosts.
+        if let Some(info) = clusters.iter().find(|info| info.name() == local_cluster) {
+            envoy_log!(Upstream, debug, "adding TLS local cluster {}", info.name());
+            let entry = ClusterEntry::new(&this.weak, info.clone(), None);
+            _ = this.local_priority_set.set(entry.priority_set().clone());
+            this.insert(entry);
+        }
+        for info in clusters.iter().filter(|info| info.name() != local_cluster) {
             envoy_log!(Upstream, debug, "adding TLS initial cluster {}", info.name());
-            this.insert(ClusterEntry::new(&this.weak, info.clone()));
+            this.insert(this.entry(info));
         }
         this
+    }
+
+    fn entry(&self, info: &Arc<ClusterInfoImpl>) -> Rc<ClusterEntry> {
+        ClusterEntry::new(&self.weak, info.clone(), self.local_priority_set.get())
     }
 
     fn insert(&self, entry: Rc<ClusterEntry>) {
@@ -120,7 +139,7 @@ impl ThreadLocalClusterManagerImpl {
         let is_known = self.get(info.cluster_name()).is_some();
         let what = if is_known { "updating" } else { "adding" };
         envoy_log!(Upstream, debug, "{} TLS cluster {}", what, info.name());
-        self.insert(ClusterEntry::new(&self.weak, info.clone()));
+        self.insert(self.entry(info));
     }
 
     /// Takes over a change of hosts from the main thread.

@@ -292,7 +292,55 @@ message! {
         pub healthy_panic_threshold: Percent = Percent { value: 50.0 },
         /// For balancers that hash.
         pub consistent_hashing_lb_config: ConsistentHashingLbConfig,
+        /// What the places of hosts count for.
+        pub locality: LocalityConfig => LocalityConfig::read_member,
     }
+}
+
+/// What the places of hosts count for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum LocalityConfig {
+    /// Nothing is said.
+    #[default]
+    None,
+    /// Places have weights.
+    Weighted,
+    /// Requests stay in their zones.
+    ZoneAware(ZoneAwareLbConfig),
+}
+
+impl LocalityConfig {
+    fn read_member(r: &mut MessageReader<'_>, _: &str) -> Result<Self, ConfigError> {
+        const MEMBERS: [&str; 2] = ["zone_aware_lb_config", "locality_weighted_lb_config"];
+        Ok(match r.at_most_one(&MEMBERS)? {
+            Some("zone_aware_lb_config") => {
+                LocalityConfig::ZoneAware(r.required_message("zone_aware_lb_config")?)
+            }
+            Some(name) => {
+                r.required_message::<LocalityWeightedLbConfig>(name)?;
+                LocalityConfig::Weighted
+            }
+            None => LocalityConfig::None,
+        })
+    }
+}
+
+message! {
+    /// `Cluster.CommonLbConfig.ZoneAwareLbConfig`.
+    pub struct ZoneAwareLbConfig = "envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig" {
+        /// Share of the requests that it is for, default all.
+        pub routing_enabled: Percent = Percent { value: 100.0 },
+        /// It is for clusters that have so many healthy hosts, default 6.
+        pub min_cluster_size: u64 = 6,
+        /// Requests fail where there are not enough healthy hosts.
+        pub fail_traffic_on_panic: bool,
+    }
+}
+
+message! {
+    /// `Cluster.CommonLbConfig.LocalityWeightedLbConfig`, which says nothing more.
+    pub struct LocalityWeightedLbConfig =
+        "envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig" {}
 }
 
 message! {
@@ -302,6 +350,8 @@ message! {
         "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig" {
         /// Hosts are hashed by their names and not by their addresses.
         pub use_hostname_for_hashing: bool,
+        /// Percent of the average of requests that a host gets at most; `None` is no limit.
+        pub hash_balance_factor: Option<u32>,
     }
 }
 

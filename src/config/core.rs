@@ -33,7 +33,7 @@ fn read_metadata(r: &mut MessageReader<'_>, name: &str) -> Result<Value, ConfigE
 
 message! {
     /// Where something runs; the parts are free text.
-    #[derive(Eq, Hash)]
+    #[derive(Eq, Hash, PartialOrd, Ord)]
     pub struct Locality = "envoy.config.core.v3.Locality" {
         /// For example a cloud region.
         pub region: String,
@@ -141,6 +141,16 @@ message! {
     pub struct RuntimeUInt32 = "envoy.config.core.v3.RuntimeUInt32" {
         /// Where it has none.
         pub default_value: u32,
+        /// Its name there.
+        pub runtime_key: String,
+    }
+}
+
+message! {
+    /// A number that the runtime may have another one for.
+    pub struct RuntimeDouble = "envoy.config.core.v3.RuntimeDouble" {
+        /// Where it has none.
+        pub default_value: f64,
         /// Its name there.
         pub runtime_key: String,
     }

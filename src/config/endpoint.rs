@@ -41,6 +41,8 @@ message! {
         /// Percent, at least 1, default 140: how far the share of healthy hosts of a priority may fall before requests
         /// go to the next one.
         pub overprovisioning_factor: u32 = DEFAULT_OVERPROVISIONING_FACTOR,
+        /// Whether that share is one of weights and not of numbers.
+        pub weighted_priority_health: bool,
     }
 }
 

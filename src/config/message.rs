@@ -24,7 +24,7 @@ macro_rules! read_by {
     };
 }
 
-read_by! { bool: opt_bool, u32: opt_u32, f64: opt_f64, Duration: duration }
+read_by! { bool: opt_bool, u32: opt_u32, u64: opt_u64, f64: opt_f64, Duration: duration }
 
 impl FieldValue for String {
     fn read(r: &mut MessageReader<'_>, name: &str) -> Option<Self> {

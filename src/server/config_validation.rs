@@ -6,7 +6,7 @@ use super::drain_manager::DrainManagerImpl;
 use super::listener_config::{ListenerConfig, ListenerFactoryContext};
 use super::listener_manager::TakenAddresses;
 use super::options::Options;
-use super::server::or_else;
+use super::server::{local_info, or_else};
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::ClusterManagerImpl;
 use crate::config::Bootstrap;
@@ -34,8 +34,10 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
     let service_cluster = or_else(&options.service_cluster, &bootstrap.node.cluster);
     let runtime = LoaderImpl::new(runtime, &service_cluster, &stats);
     let clusters = &bootstrap.static_resources.clusters;
+    let local = local_info(options, bootstrap);
+    let dns_resolver = bootstrap.dns_resolver.as_ref();
     let cluster_manager =
-        ClusterManagerImpl::for_validation(clusters, bootstrap.dns_resolver.as_ref(), &stats, &tls, &runtime)
+        ClusterManagerImpl::for_validation(clusters, dns_resolver, local, &stats, &tls, &runtime)
             .map_err(|error| vec![error])?;
     let drain_manager = DrainManagerImpl::new(options.drain_time, options.drain_strategy);
     let context = ServerFactoryContext {

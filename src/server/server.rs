@@ -19,8 +19,8 @@ use super::server_stats::{ServerState, ServerStats};
 use super::version;
 use super::worker::WorkerImpl;
 use crate::access_log::AccessLogManager;
-use crate::cluster_manager::ClusterManagerImpl;
-use crate::common::resident;
+use crate::cluster_manager::{ClusterManagerImpl, LocalInfo};
+use crate::config::core::Locality;
 use crate::config::extension::{Category, Extensions};
 use crate::config::runtime::LayeredRuntime;
 use crate::config::tracker::{ConfigTrackerImpl, EntryOwner};
@@ -118,6 +118,7 @@ impl InstanceImpl {
         let cluster_manager = ClusterManagerImpl::new(
             &bootstrap.static_resources.clusters,
             bootstrap.dns_resolver.as_ref(),
+            local_info(&options, &bootstrap),
             &stats_store,
             &tls,
             &runtime,
@@ -285,7 +286,6 @@ impl InstanceImpl {
         self.listener_manager.start_workers(&self.worker_guard_dog);
         self.update_state();
         self.server_stats.initialization_time_ms.record(self.start.elapsed().as_millis() as u64);
-        resident::forget_code();
     }
 
     fn listen_for_signals(&self) -> io::Result<Vec<SignalEvent>> {
@@ -459,14 +459,18 @@ fn log_start(options: &Options, registry: &Registry) {
 
 /// What a bootstrap made for Envoy may well hold, and nothing here asks for.
 fn warn_of_settings_without_effect(bootstrap: &Bootstrap) {
-    let local_cluster = &bootstrap.cluster_manager.local_cluster_name;
-    for (given, path) in [
-        (!bootstrap.flags_path.is_empty(), "flags_path"),
-        (!local_cluster.is_empty(), "cluster_manager.local_cluster_name"),
-    ] {
-        if given {
-            envoy_log!(Config, warn, "{}: has no effect yet", path);
-        }
+    if !bootstrap.flags_path.is_empty() {
+        envoy_log!(Config, warn, "{}: has no effect yet", "flags_path");
+    }
+}
+
+/// Where this is, and whose host.
+pub(super) fn local_info(options: &Options, bootstrap: &Bootstrap) -> LocalInfo {
+    let mut locality = bootstrap.node.locality.clone();
+    locality.zone = or_else(&options.service_zone, &locality.zone);
+    LocalInfo {
+        locality: (locality != Locality::default()).then(|| Arc::new(locality)),
+        cluster: bootstrap.cluster_manager.local_cluster_name.clone(),
     }
 }
 

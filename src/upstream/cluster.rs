@@ -78,7 +78,7 @@ impl ClusterImplBase {
     /// Sorts all hosts again by their health, after it changed.
     pub fn reload_healthy_hosts(&self) {
         for host_set in self.priority_set.host_sets_per_priority() {
-            let now = HostVectors::partition(host_set.hosts(), host_set.overprovisioning_factor());
+            let now = HostVectors::partition(host_set.hosts(), &host_set.options());
             self.priority_set.update_hosts(host_set.priority(), now, &[], &[]);
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Cluster;
 use crate::config::cluster::Cluster as ClusterConfig;
+use crate::config::core::Locality;
 use crate::config::error::ConfigError;
 use crate::config::extension::Factory;
 use crate::event::Dispatcher;
@@ -21,6 +22,8 @@ pub struct ClusterFactoryContext<'a> {
     pub dispatcher: &'a Rc<Dispatcher>,
     /// Who looks names up, unless a cluster has its own.
     pub dns_resolver: &'a Rc<dyn DnsResolver>,
+    /// Where the proxy runs, if that is known.
+    pub local_locality: Option<&'a Arc<Locality>>,
     /// Whether the cluster came from a discovery service and not from the bootstrap.
     pub added_via_api: bool,
 }

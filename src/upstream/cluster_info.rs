@@ -2,7 +2,7 @@
 //!
 //! Mirrors `ClusterInfoImpl` of Envoy's `source/common/upstream/upstream_impl.cc`.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct ClusterInfoImpl {
     added_via_api: bool,
     /// Percent, as the configuration or runtime says.
     healthy_panic_threshold: AtomicU32,
+    /// Percent of requests that zones matter for, and for clusters of how many hosts; as runtime says.
+    zone_routing: [AtomicU64; 2],
     /// What runtime said when the cluster was made.
     max_response_headers_count: OnceLock<u32>,
     /// Percent of requests that are refused, as runtime says.
@@ -82,6 +84,7 @@ impl ClusterInfoImpl {
                 .map(Address::from),
             added_via_api,
             healthy_panic_threshold: AtomicU32::new(healthy_panic_threshold(config)),
+            zone_routing: [const { AtomicU64::new(UNSAID) }; 2],
             max_response_headers_count: OnceLock::new(),
             maintenance: AtomicU32::new(0),
         }))
@@ -228,6 +231,16 @@ impl ClusterInfoImpl {
         self.healthy_panic_threshold.load(Relaxed)
     }
 
+    /// Percent of requests that zones matter for, where it is `configured` so.
+    pub fn zone_routing_enabled(&self, configured: u32) -> u32 {
+        said(&self.zone_routing[0]).map_or(configured, |percent| percent.min(100) as u32)
+    }
+
+    /// How many healthy hosts a cluster has that zones matter for, where it is `configured` so.
+    pub fn zone_min_cluster_size(&self, configured: u64) -> u64 {
+        said(&self.zone_routing[1]).unwrap_or(configured)
+    }
+
     /// Makes what chooses a host.
     pub fn load_balancer(&self) -> &dyn LoadBalancerConfig {
         &*self.load_balancer
@@ -256,6 +269,11 @@ impl RuntimeUser for ClusterInfoImpl {
         let panic = healthy_panic_threshold(&self.config);
         let panic = snapshot.get_integer("upstream.healthy_panic_threshold", panic.into()).min(100);
         self.healthy_panic_threshold.store(panic as u32, Relaxed);
+        for (value, key) in self.zone_routing.iter().zip(["enabled", "min_cluster_size"]) {
+            let number = snapshot.get_integer(&format!("upstream.zone_routing.{key}"), UNSAID);
+            value.store(number, Relaxed);
+        }
+        self.load_balancer.on_new_snapshot(snapshot);
         self.max_response_headers_count.get_or_init(|| {
             let default = DEFAULT_MAX_HEADERS_COUNT.into();
             snapshot.get_integer("envoy.reloadable_features.max_response_headers_count", default) as u32
@@ -280,6 +298,13 @@ impl RuntimeUser for ClusterInfoImpl {
             });
         }
     }
+}
+
+/// Where runtime says nothing.
+const UNSAID: u64 = u64::MAX;
+
+fn said(value: &AtomicU64) -> Option<u64> {
+    Some(value.load(Relaxed)).filter(|value| *value != UNSAID)
 }
 
 fn healthy_panic_threshold(config: &Cluster) -> u32 {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::resolve_target::ResolveTarget;
 use super::{
     Cluster, ClusterFactory, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterTypeConfig,
-    HostSharedPtr, HostVectors, InitializePhase,
+    HostSetOptions, HostSharedPtr, HostVectors, InitializePhase,
 };
 use crate::common::backoff_strategy::JitteredBackOffStrategy;
 use crate::config::address::Address;
@@ -82,7 +82,8 @@ pub struct DnsClusterImpl {
     is_logical: bool,
     targets: Vec<Rc<ResolveTarget>>,
     failure_backoff: Cell<Option<JitteredBackOffStrategy>>,
-    overprovisioning_factor: u32,
+    /// By priority.
+    options: Vec<Arc<HostSetOptions>>,
     initialize_callback: RefCell<Option<Box<dyn FnOnce()>>>,
 }
 
@@ -104,7 +105,6 @@ impl DnsClusterImpl {
             Some(_) => create_dns_resolver(fields.resolver.as_ref(), context.dispatcher)?,
             None => context.dns_resolver.clone(),
         };
-        let policy = assignment.map(|assignment| assignment.policy.clone()).unwrap_or_default();
         Ok(Rc::new_cyclic(|weak: &Weak<Self>| {
             let groups = assignment.into_iter().flat_map(|assignment| &assignment.endpoints);
             let targets = groups.flat_map(|group| group.lb_endpoints.iter().map(move |host| (group, host)));
@@ -117,7 +117,7 @@ impl DnsClusterImpl {
                 is_logical,
                 targets: targets.map(target).collect(),
                 failure_backoff: Cell::new(fields.failure_refresh_rate.as_ref().map(backoff)),
-                overprovisioning_factor: policy.overprovisioning_factor,
+                options: HostSetOptions::of_priorities(assignment, context.local_locality),
                 initialize_callback: RefCell::default(),
             }
         }))
@@ -157,7 +157,7 @@ impl DnsClusterImpl {
         let of_priority = self.targets.iter().filter(|target| target.priority() == priority);
         let hosts: Vec<HostSharedPtr> = of_priority.flat_map(|target| target.hosts()).collect();
         trace::instant(Stage::UpdateAllHosts, None, 0, added.len() as u64, removed.len() as u64);
-        let vectors = HostVectors::partition(Arc::new(hosts), self.overprovisioning_factor);
+        let vectors = HostVectors::partition(Arc::new(hosts), &self.options[priority as usize]);
         self.priority_set().update_hosts(priority, vectors, added, removed);
     }
 

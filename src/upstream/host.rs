@@ -5,8 +5,9 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -78,6 +79,9 @@ const FLAG_NAMES: [(HealthFlag, &str); 11] = [
 
 static NOWHERE: Locality = Locality { region: String::new(), zone: String::new(), sub_zone: String::new() };
 
+/// What times of hosts are counted from.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 const UNHEALTHY: u32 = HealthFlag::FailedActiveHc as u32
     | HealthFlag::FailedOutlierCheck as u32
     | HealthFlag::FailedEdsHealth as u32
@@ -104,6 +108,8 @@ pub struct HostImpl {
     weight: AtomicU32,
     canary: AtomicBool,
     health_flags: AtomicU32,
+    /// Since when it is healthy, in milliseconds of this process; 0 where nobody has asked.
+    healthy_since: AtomicU64,
     stats: HostStats,
 }
 
@@ -129,6 +135,7 @@ impl HostImpl {
             weight: AtomicU32::new(weight.max(1)),
             canary: AtomicBool::new(false),
             health_flags: AtomicU32::new(0),
+            healthy_since: AtomicU64::new(0),
         };
         host.set_eds_health(health_status);
         Arc::new(host)
@@ -235,6 +242,19 @@ impl HostImpl {
     /// Clears a flag. The host vectors are the caller's business.
     pub fn health_flag_clear(&self, flag: HealthFlag) {
         self.health_flags.fetch_and(!(flag as u32), Relaxed);
+    }
+
+    /// Since when it is healthy, as far as that has been noted (Envoy: `lastHcPassTime`).
+    pub fn healthy_since(&self) -> Option<Instant> {
+        let milliseconds = self.healthy_since.load(Relaxed);
+        (milliseconds > 0).then(|| *ORIGIN + Duration::from_millis(milliseconds))
+    }
+
+    /// Notes since when it is healthy: a check was passed, or nobody checks and it is seen first.
+    pub fn note_healthy_since(&self, now: Instant) -> Instant {
+        let milliseconds = now.saturating_duration_since(*ORIGIN).as_millis() as u64;
+        self.healthy_since.store(milliseconds.max(1), Relaxed);
+        now
     }
 
     /// The flags as `/clusters` prints them: `healthy`, or for example `/failed_eds_health`.

@@ -1,13 +1,12 @@
 //! The hosts of one priority.
 //!
-//! Mirrors `HostSetImpl` of Envoy's `source/common/upstream/upstream_impl.cc`, without localities.
+//! Mirrors `HostSetImpl` of Envoy's `source/common/upstream/upstream_impl.cc`.
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
-use super::load_balancer::HashingTable;
-use super::{Health, HostSharedPtr};
-use crate::config::endpoint::DEFAULT_OVERPROVISIONING_FACTOR;
+use super::load_balancer::SharedTable;
+use super::{Health, HostSetOptions, HostSharedPtr, HostsPerLocality};
 
 /// The hosts of a priority as they were at one moment. What threads send each other.
 pub struct HostVectors {
@@ -19,30 +18,41 @@ pub struct HostVectors {
     pub degraded_hosts: Arc<Vec<HostSharedPtr>>,
     /// How many of `hosts` do not count when availability is computed.
     pub excluded_hosts: usize,
-    /// Percent: how far the share of healthy hosts may fall before requests go to the next priority.
-    pub overprovisioning_factor: u32,
+    /// The sum of their weights.
+    pub excluded_weight: u64,
+    /// What holds of them all.
+    pub options: Arc<HostSetOptions>,
+    /// By where they run; `None` where nobody could care: they are all in one place that nothing is said of.
+    pub per_locality: Option<Box<HostsPerLocality>>,
     /// For balancers that hash: the tables of the healthy hosts, and of all, once they are made.
-    pub(super) tables: [OnceLock<Arc<dyn HashingTable>>; 2],
+    pub(super) tables: [OnceLock<Arc<SharedTable>>; 2],
 }
 
 impl HostVectors {
     /// Sorts `hosts` by their health of now.
-    pub fn partition(hosts: Arc<Vec<HostSharedPtr>>, overprovisioning_factor: u32) -> Arc<Self> {
-        let with = |health| Arc::new(hosts.iter().filter(|h| h.health() == health).cloned().collect());
+    pub fn partition(hosts: Arc<Vec<HostSharedPtr>>, options: &Arc<HostSetOptions>) -> Arc<Self> {
+        let excluded = || hosts.iter().filter(|host| host.is_excluded());
         Arc::new(HostVectors {
-            healthy_hosts: with(Health::Healthy),
-            degraded_hosts: with(Health::Degraded),
-            excluded_hosts: hosts.iter().filter(|host| host.is_excluded()).count(),
+            healthy_hosts: with_health(&hosts, Health::Healthy),
+            degraded_hosts: with_health(&hosts, Health::Degraded),
+            excluded_hosts: excluded().count(),
+            excluded_weight: excluded().map(|host| u64::from(host.weight())).sum(),
+            per_locality: HostsPerLocality::of(&hosts, options),
             hosts,
-            overprovisioning_factor,
+            options: options.clone(),
             tables: Default::default(),
         })
     }
 
     /// No hosts.
     pub fn empty() -> Arc<Self> {
-        Self::partition(Arc::default(), DEFAULT_OVERPROVISIONING_FACTOR)
+        Self::partition(Arc::default(), &Arc::default())
     }
+}
+
+/// Those of them that are as healthy as that.
+pub(super) fn with_health(hosts: &[HostSharedPtr], health: Health) -> Arc<Vec<HostSharedPtr>> {
+    Arc::new(hosts.iter().filter(|host| host.health() == health).cloned().collect())
 }
 
 /// The hosts of one priority on one thread.
@@ -81,9 +91,9 @@ impl HostSetImpl {
         self.vectors.borrow().degraded_hosts.clone()
     }
 
-    /// Percent, default 140.
-    pub fn overprovisioning_factor(&self) -> u32 {
-        self.vectors.borrow().overprovisioning_factor
+    /// What holds of all hosts.
+    pub fn options(&self) -> Arc<HostSetOptions> {
+        self.vectors.borrow().options.clone()
     }
 
     pub(super) fn set_vectors(&self, vectors: Arc<HostVectors>) {

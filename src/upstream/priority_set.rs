@@ -86,7 +86,8 @@ impl PrioritySetImpl {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::endpoint::{DEFAULT_OVERPROVISIONING_FACTOR, HealthStatus};
+    use crate::config::endpoint::HealthStatus;
+    use crate::upstream::HostSetOptions;
     use crate::upstream::test_support::{cluster_info, host, port};
 
     #[test]
@@ -103,7 +104,7 @@ mod tests {
             log.borrow_mut().push(format!("P{priority} {} {}", hosts.len(), port(&added[0])));
         });
         let hosts = Arc::new(vec![host(&cluster_info(), 7, 1, HealthStatus::Unknown)]);
-        let vectors = HostVectors::partition(hosts.clone(), DEFAULT_OVERPROVISIONING_FACTOR);
+        let vectors = HostVectors::partition(hosts.clone(), &Arc::default());
         set.update_hosts(2, vectors, &hosts, &[]);
         assert_eq!(*events.borrow(), ["P2 1 7", "member +1 -0"]);
         drop(priority);
@@ -115,9 +116,11 @@ mod tests {
     fn missing_priorities_are_made_empty() {
         let set = PrioritySetImpl::new();
         assert_eq!(set.host_sets_per_priority().len(), 1);
-        set.update_hosts(2, HostVectors::partition(Arc::default(), 200), &[], &[]);
+        let options = Arc::new(HostSetOptions { overprovisioning_factor: 200, ..Default::default() });
+        set.update_hosts(2, HostVectors::partition(Arc::default(), &options), &[], &[]);
         let sets = set.host_sets_per_priority();
-        let numbers: Vec<_> = sets.iter().map(|s| (s.priority(), s.overprovisioning_factor())).collect();
+        let numbers: Vec<_> =
+            sets.iter().map(|s| (s.priority(), s.options().overprovisioning_factor)).collect();
         assert_eq!(numbers, [(0, 140), (1, 140), (2, 200)]);
     }
 
@@ -127,7 +130,7 @@ mod tests {
         let statuses =
             [HealthStatus::Healthy, HealthStatus::Degraded, HealthStatus::Draining, HealthStatus::Timeout];
         let hosts = (1..).zip(statuses).map(|(port, status)| host(&info, port, 1, status)).collect();
-        let vectors = HostVectors::partition(Arc::new(hosts), 140);
+        let vectors = HostVectors::partition(Arc::new(hosts), &Arc::default());
         let ports = |hosts: &[HostSharedPtr]| hosts.iter().map(port).collect::<Vec<_>>();
         assert_eq!(ports(&vectors.hosts), [1, 2, 3, 4]);
         assert_eq!((ports(&vectors.healthy_hosts), ports(&vectors.degraded_hosts)), (vec![1], vec![2]));

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::{
     Cluster, ClusterFactory, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterTypeConfig,
-    HostImpl, HostSharedPtr, HostVectors, InitializePhase, MetadataPool,
+    HostImpl, HostSetOptions, HostSharedPtr, HostVectors, InitializePhase, MetadataPool,
 };
 use crate::config::cluster::Cluster as ClusterConfig;
+use crate::config::core::Locality;
 use crate::config::endpoint::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints};
 use crate::config::error::ConfigError;
 use crate::network::Address;
@@ -32,7 +33,7 @@ impl ClusterTypeConfig for StaticClusterType {
         cluster: &Arc<ClusterConfig>,
         context: &ClusterFactoryContext<'_>,
     ) -> Result<Rc<dyn Cluster>, ConfigError> {
-        Ok(StaticClusterImpl::new(cluster, context.root, context.added_via_api)?)
+        Ok(StaticClusterImpl::new(cluster, context.root, context.local_locality, context.added_via_api)?)
     }
 }
 
@@ -41,7 +42,8 @@ pub struct StaticClusterImpl {
     base: ClusterImplBase,
     /// By priority; handed to the priority set when the cluster is initialized.
     initial_hosts: RefCell<Vec<Vec<HostSharedPtr>>>,
-    overprovisioning_factor: u32,
+    /// By priority, too.
+    options: Vec<Arc<HostSetOptions>>,
 }
 
 impl StaticClusterImpl {
@@ -53,16 +55,17 @@ impl StaticClusterImpl {
     pub fn new(
         config: &Arc<ClusterConfig>,
         root: &Scope,
+        local_locality: Option<&Arc<Locality>>,
         added_via_api: bool,
     ) -> Result<Rc<Self>, ConfigError> {
         let info = ClusterInfoImpl::new(config, root, added_via_api)?;
         let assignment = config.load_assignment.as_ref();
-        let policy = assignment.map(|assignment| assignment.policy.clone()).unwrap_or_default();
+        let options = HostSetOptions::of_priorities(assignment, local_locality);
         let initial_hosts = assignment.map_or_else(|| Ok(Vec::new()), |a| create_hosts(a, &info))?;
         Ok(Rc::new(StaticClusterImpl {
             base: ClusterImplBase::new(info),
             initial_hosts: RefCell::new(initial_hosts),
-            overprovisioning_factor: policy.overprovisioning_factor,
+            options,
         }))
     }
 }
@@ -80,9 +83,9 @@ impl Cluster for StaticClusterImpl {
         let initial_hosts = self.initial_hosts.take();
         let hosts = initial_hosts.iter().map(|hosts| hosts.len() as u64).sum();
         trace::instant(Stage::StartPreInit, None, 0, hosts, initial_hosts.len() as u64);
-        for (priority, hosts) in (0..).zip(initial_hosts) {
+        for ((priority, hosts), options) in (0..).zip(initial_hosts).zip(&self.options) {
             let hosts = Arc::new(hosts);
-            let vectors = HostVectors::partition(hosts.clone(), self.overprovisioning_factor);
+            let vectors = HostVectors::partition(hosts.clone(), options);
             self.priority_set().update_hosts(priority, vectors, &hosts, &[]);
         }
         self.base.on_pre_init_complete(callback);
@@ -175,7 +178,7 @@ mod tests {
 
     #[test]
     fn hosts_appear_in_their_priorities_when_initialized() {
-        let cluster = StaticClusterImpl::new(&config(), &root_scope(), false).unwrap();
+        let cluster = StaticClusterImpl::new(&config(), &root_scope(), None, false).unwrap();
         assert_eq!(gauges(&cluster), [0; 5]);
         let done = Rc::new(Cell::new(0));
         let callback = done.clone();
@@ -184,7 +187,7 @@ mod tests {
         let sets = cluster.priority_set().host_sets_per_priority();
         let ports = |p: usize| sets[p].hosts().iter().map(port).collect::<Vec<_>>();
         assert_eq!((sets.len(), ports(0), ports(1), ports(2)), (3, vec![1, 2, 3, 4], vec![], vec![5]));
-        assert!(sets.iter().all(|s| s.overprovisioning_factor() == 120));
+        assert!(sets.iter().all(|s| s.options().overprovisioning_factor == 120));
         let host = &sets[0].hosts()[0];
         assert_eq!((host.weight(), host.hostname(), host.locality().zone.as_str()), (1000, "h", "z"));
         assert_eq!(sets[2].hosts()[0].priority(), 2);
@@ -193,21 +196,21 @@ mod tests {
 
     #[test]
     fn a_change_of_health_moves_the_gauges_only() {
-        let cluster = StaticClusterImpl::new(&config(), &root_scope(), false).unwrap();
+        let cluster = StaticClusterImpl::new(&config(), &root_scope(), None, false).unwrap();
         cluster.initialize(Box::new(|| ()));
         let host_set = &cluster.priority_set().host_sets_per_priority()[0];
         host_set.hosts()[0].health_flag_set(HealthFlag::FailedActiveHc);
         assert_eq!(host_set.healthy_hosts().len(), 1);
         cluster.base().reload_healthy_hosts();
         assert!(host_set.healthy_hosts().is_empty());
-        assert_eq!(host_set.overprovisioning_factor(), 120);
+        assert_eq!(host_set.options().overprovisioning_factor, 120);
         assert_eq!(gauges(&cluster), [5, 1, 1, 1, 2]);
     }
 
     #[test]
     fn a_cluster_without_hosts_initializes() {
         let config = cluster_config(json!({ "name": "a" }));
-        let cluster = StaticClusterImpl::new(&config, &root_scope(), true).unwrap();
+        let cluster = StaticClusterImpl::new(&config, &root_scope(), None, true).unwrap();
         let done = Rc::new(Cell::new(false));
         let callback = done.clone();
         cluster.initialize(Box::new(move || callback.set(true)));
@@ -222,7 +225,7 @@ mod tests {
             .endpoint
             .address =
             Address::SocketAddress(SocketAddress { address: "x".into(), port_value: 1, ipv4_compat: false });
-        let error = StaticClusterImpl::new(&config, &root_scope(), false).err().unwrap();
+        let error = StaticClusterImpl::new(&config, &root_scope(), None, false).err().unwrap();
         assert_eq!(error.path(), "load_assignment.endpoints[1].lb_endpoints[2].endpoint.address");
         assert_eq!(error.message(), "malformed IP address");
     }

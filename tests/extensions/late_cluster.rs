@@ -66,7 +66,7 @@ impl LateCluster {
         let (info, address) = (self.base.info().clone(), self.address.clone());
         let host = HostImpl::new(info, "", address, Locality::default(), 0, 1, HealthStatus::Unknown);
         let hosts = Arc::new(vec![host]);
-        let vectors = HostVectors::partition(hosts.clone(), 140);
+        let vectors = HostVectors::partition(hosts.clone(), &Arc::default());
         self.base.priority_set().update_hosts(0, vectors, &hosts, &[]);
         if let Some(callback) = self.callback.take() {
             self.base.on_pre_init_complete(callback);

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::{Fixture, ResourcePriority, clusters};
-use crate::cluster_manager::ClusterManagerImpl;
+use crate::cluster_manager::{ClusterManagerImpl, LocalInfo};
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::extension::TypedConfig;
 use crate::config::{self, ConfigError};
@@ -88,7 +88,7 @@ fn manager(configs: &[Arc<config::Cluster>]) -> (Rc<ClusterManagerImpl>, Arc<Sto
     enter_thread(&Dispatcher::new("test"));
     let (store, tls) = (Store::new(1), InstanceImpl::new());
     let runtime = LoaderImpl::empty(&store);
-    (ClusterManagerImpl::new(configs, None, &store, &tls, &runtime).unwrap(), store)
+    (ClusterManagerImpl::new(configs, None, LocalInfo::default(), &store, &tls, &runtime).unwrap(), store)
 }
 
 /// Added, modified, removed, active, warming.
@@ -140,7 +140,9 @@ fn posts() -> usize {
 fn a_cluster_and_all_its_hosts_reach_a_worker_in_one_post() {
     enter_thread(&Dispatcher::new("test"));
     let (store, tls) = (Store::new(1), InstanceImpl::new());
-    let manager = ClusterManagerImpl::new(&[], None, &store, &tls, &LoaderImpl::empty(&store)).unwrap();
+    let manager =
+        ClusterManagerImpl::new(&[], None, LocalInfo::default(), &store, &tls, &LoaderImpl::empty(&store))
+            .unwrap();
     let worker = Dispatcher::new("worker");
     tls.register_thread(worker.handle());
     let host = |port: u16, priority: u32| {

@@ -65,6 +65,18 @@ impl<'a> MessageReader<'a> {
         self.scalar(name, scalar::parse_f64)
     }
 
+    /// An unsigned 64-bit integer, of its own or in its wrapper.
+    pub fn opt_u64(&mut self, name: &str) -> Result<Option<u64>, ConfigError> {
+        let parse = |value: &Value| {
+            let number = scalar::parse_integer(value).and_then(|n| u64::try_from(n).ok());
+            number.ok_or_else(|| format!("expected an unsigned integer, got {}", scalar::describe(value)))
+        };
+        match self.wrapper(name)? {
+            Some(wrapper) => Ok(wrapper.read_with(|wrapper| wrapper.scalar("value", parse)).ok().flatten()),
+            None => self.scalar(name, parse),
+        }
+    }
+
     /// A signed 64-bit integer; 0 when absent.
     pub fn i64(&mut self, name: &str) -> Result<i64, ConfigError> {
         let parse = |value: &Value| {

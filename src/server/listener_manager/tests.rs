@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::ListenerManagerImpl;
 use crate::access_log::AccessLogManager;
-use crate::cluster_manager::ClusterManagerImpl;
+use crate::cluster_manager::{ClusterManagerImpl, LocalInfo};
 use crate::config::{self, ConfigError, UnknownFields, parse_bootstrap};
 use crate::event::{Dispatcher, RunType};
 use crate::filters::network::NetworkFilterConfig;
@@ -49,7 +49,8 @@ impl Fixture {
         let worker = WorkerImpl::new(0, || {}).unwrap();
         tls.register_thread(worker.dispatcher().clone());
         let runtime = LoaderImpl::empty(&store);
-        let clusters = ClusterManagerImpl::new(&[], None, &store, &tls, &runtime).unwrap();
+        let clusters =
+            ClusterManagerImpl::new(&[], None, LocalInfo::default(), &store, &tls, &runtime).unwrap();
         let date_provider = tls.allocate_slot();
         date_provider.set(|dispatcher| crate::http::DateProvider::new(dispatcher));
         let context = ServerFactoryContext {

@@ -54,6 +54,7 @@ impl Fixture {
             root: &root_scope(),
             dispatcher: &dispatcher,
             dns_resolver: &dns_resolver,
+            local_locality: None,
             added_via_api: false,
         };
         let cluster = DnsClusterImpl::new(&config, &config.dns, is_logical, &context).unwrap();

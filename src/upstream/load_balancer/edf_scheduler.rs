@@ -24,16 +24,30 @@ struct Entry {
 }
 
 impl EdfScheduler {
-    /// An empty scheduler with room for `capacity` entries.
-    pub fn with_capacity(capacity: usize) -> Self {
-        EdfScheduler { queue: BinaryHeap::with_capacity(capacity), ..Self::default() }
-    }
-
-    /// Adds an entry; `weight` is more than zero.
-    pub fn add(&mut self, weight: f64, index: usize) {
-        let deadline = self.current_time + 1.0 / weight;
-        self.queue.push(Entry { deadline, order: self.order_offset, index });
-        self.order_offset += 1;
+    /// With entries of (index, weight), as if there had been so many picks (Envoy: `createWithPicks`).
+    pub fn with_picks(entries: &[(usize, f64)], picks: u32) -> Self {
+        let sum: f64 = entries.iter().map(|(_, weight)| weight).sum();
+        let mut scheduler = Self::default();
+        let mut picked: u32 = 0;
+        let mut queue = Vec::with_capacity(entries.len());
+        for (index, weight) in entries.iter().copied() {
+            // It has been picked that often in any case.
+            let floor = (weight * f64::from(picks) / sum) as u32;
+            picked = picked.saturating_add(floor);
+            scheduler.current_time = scheduler.current_time.max(f64::from(floor) / weight);
+            let deadline = (f64::from(floor) + 1.0) / weight;
+            queue.push(Entry { deadline, order: scheduler.order_offset, index });
+            scheduler.order_offset += 1;
+        }
+        scheduler.queue = queue.into();
+        if !entries.is_empty() {
+            let weight_of = |index| {
+                entries.binary_search_by_key(&index, |(index, _)| *index).map_or(1.0, |at| entries[at].1)
+            };
+            // The rest is less than one for each entry.
+            (picked..picks).for_each(|_| _ = scheduler.pick_and_add(weight_of));
+        }
+        scheduler
     }
 
     /// Picks the next entry and adds it again with the weight that `weight` says; `None` if there are
@@ -80,9 +94,7 @@ mod tests {
     }
 
     fn scheduler(weights: &[f64]) -> EdfScheduler {
-        let mut scheduler = EdfScheduler::with_capacity(weights.len());
-        weights.iter().enumerate().for_each(|(i, w)| scheduler.add(*w, i));
-        scheduler
+        EdfScheduler::with_picks(&weights.iter().copied().enumerate().collect::<Vec<_>>(), 0)
     }
 
     #[test]
@@ -104,6 +116,21 @@ mod tests {
         let picked = picks(&mut scheduler, &weights, 7000);
         let count = |index| picked.iter().filter(|i| **i == index).count();
         assert_eq!([count(0), count(1), count(2)], [1000, 2000, 4000]);
+    }
+
+    #[test]
+    fn picks_beforehand_are_as_if_they_had_been_made() {
+        // Of such that doubles know exactly: where two are due at a time, the one in front is first.
+        let weights = [1.0, 2.0, 4.0];
+        let entries: Vec<_> = weights.iter().copied().enumerate().collect();
+        let sequence = picks(&mut scheduler(&weights), &weights, 77);
+        for made in 0..70 {
+            let mut scheduler = EdfScheduler::with_picks(&entries, made);
+            assert_eq!(picks(&mut scheduler, &weights, 7), sequence[made as usize..][..7], "{made}");
+        }
+        assert_eq!(EdfScheduler::with_picks(&[], 7).pick_and_add(|_| 1.0), None);
+        let equal: Vec<_> = (0..5).map(|index| (index, 7.0)).collect();
+        assert_eq!(EdfScheduler::with_picks(&equal, u32::MAX).pick_and_add(|_| 7.0), Some(0));
     }
 
     #[test]

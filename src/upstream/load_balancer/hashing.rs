@@ -10,10 +10,15 @@ use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{HostCounts, LoadBalancer, LoadBalancerContext, PriorityLoad};
+use serde_json::Value;
+
+use super::bounded_load::BoundedLoad;
+use super::hashing_config::HashingOptions;
+use super::{HostCounts, LoadBalancer, LoadBalancerContext, LoadBalancerParams, PriorityLoad};
 use crate::common::CallbackHandle;
 use crate::upstream::{
-    ClusterInfoImpl, HostSetImpl, HostSharedPtr, HostVectors, PrioritySetImpl, PriorityUpdateCb, WorkerHost,
+    ClusterInfoImpl, ENVOY_LB, HostSetImpl, HostSharedPtr, HostVectors, PrioritySetImpl, PriorityUpdateCb,
+    WorkerHost,
 };
 
 /// Which host a number leads to; of the hosts of one priority.
@@ -26,28 +31,91 @@ pub trait HashingTable: Debug + Send + Sync {
     fn figures(&self) -> (u64, [u64; 2]);
 }
 
-/// Makes a table of hosts and their weights, whose sum is 1; at least one.
+/// What a table knows of a host.
+#[derive(Debug)]
+pub struct HostShare {
+    /// What is hashed of it.
+    pub key: String,
+    /// Its share of the requests.
+    pub weight: f64,
+}
+
+/// Makes a table of hosts, whose shares have the sum 1; at least one.
 pub trait TableFactory: Debug + Send + Sync {
     /// The table.
-    fn make(&self, hosts: &[(HostSharedPtr, f64)]) -> Arc<dyn HashingTable>;
+    fn make(&self, hosts: &[HostShare]) -> Box<dyn HashingTable>;
 }
 
-/// Hosts with their share of the requests (Envoy: `normalizeHostWeights`).
-fn normalized(hosts: &[HostSharedPtr]) -> Vec<(HostSharedPtr, f64)> {
+/// How the tables of a cluster are made.
+#[derive(Debug)]
+pub struct HashingTables {
+    pub factory: Box<dyn TableFactory>,
+    pub options: HashingOptions,
+}
+
+/// A table, and the hosts that its places are.
+pub struct SharedTable {
+    table: Box<dyn HashingTable>,
+    hosts: Arc<Vec<HostSharedPtr>>,
+    /// Of these hosts, where loads are bounded.
+    pub(super) weights: Box<[f64]>,
+}
+
+impl HashingTables {
+    /// The table of a snapshot; `None` where there are no hosts.
+    fn table_of(&self, vectors: &HostVectors, panic: bool) -> Option<Arc<SharedTable>> {
+        let cell = &vectors.tables[usize::from(panic)];
+        if let Some(made) = cell.get() {
+            return Some(made.clone());
+        }
+        let (hosts, weights) = self.normalized(vectors, panic)?;
+        let make = || {
+            let shares = hosts.iter().zip(&weights);
+            let shares: Vec<_> = shares
+                .map(|(host, weight)| HostShare { key: self.hash_key(host), weight: *weight })
+                .collect();
+            let table = self.factory.make(&shares);
+            let is_bounded = self.options.balance_factor.is_some();
+            let weights = if is_bounded { weights.into() } else { Box::default() };
+            Arc::new(SharedTable { table, hosts, weights })
+        };
+        Some(cell.get_or_init(make).clone())
+    }
+
+    /// Hosts with their shares of the requests (Envoy: `normalizeWeights`): all hosts where the priority is in panic.
+    fn normalized(&self, vectors: &HostVectors, panic: bool) -> Option<(Arc<Vec<HostSharedPtr>>, Vec<f64>)> {
+        let mut weights = Vec::new();
+        if !self.options.locality_weighted {
+            let hosts = if panic { &vectors.hosts } else { &vectors.healthy_hosts };
+            normalize_host_weights(hosts, 1.0, &mut weights);
+            return (!hosts.is_empty()).then(|| (hosts.clone(), weights));
+        }
+        let localities = &vectors.per_locality.as_ref()?.localities;
+        let sum: u64 = localities.iter().map(|locality| u64::from(locality.weight)).sum();
+        let mut all = Vec::new();
+        for locality in localities.iter().filter(|locality| locality.weight > 0) {
+            let hosts = if panic { &locality.hosts } else { &locality.healthy_hosts };
+            normalize_host_weights(hosts, f64::from(locality.weight) / sum as f64, &mut weights);
+            all.extend_from_slice(hosts);
+        }
+        (!all.is_empty()).then(|| (Arc::new(all), weights))
+    }
+
+    /// What is hashed of a host (Envoy: `HashingLoadBalancer::hashKey`, as of 1.40).
+    fn hash_key(&self, host: &HostSharedPtr) -> String {
+        let metadata = host.metadata().and_then(|metadata| metadata.value(ENVOY_LB, "hash_key"));
+        let said = metadata.and_then(Value::as_str).filter(|key| !key.is_empty());
+        match said {
+            Some(key) => key.to_string(),
+            None if self.options.by_hostname && !host.hostname().is_empty() => host.hostname().to_string(),
+            None => host.address().to_string(),
+        }
+    }
+}
+
+fn normalize_host_weights(hosts: &[HostSharedPtr], of_all: f64, weights: &mut Vec<f64>) {
     let sum: u64 = hosts.iter().map(|host| u64::from(host.weight())).sum();
-    hosts.iter().map(|host| (host.clone(), f64::from(host.weight()) * 1.0 / sum as f64)).collect()
-}
-
-/// The hosts that a table is made of: all where the priority is in panic.
-fn table_hosts(vectors: &HostVectors, panic: bool) -> &Arc<Vec<HostSharedPtr>> {
-    if panic { &vectors.hosts } else { &vectors.healthy_hosts }
-}
-
-/// The table of a snapshot; `None` where there are no hosts.
-fn table_of(vectors: &HostVectors, panic: bool, factory: &dyn TableFactory) -> Option<Arc<dyn HashingTable>> {
-    let hosts = table_hosts(vectors, panic);
-    let make = || factory.make(&normalized(hosts));
-    (!hosts.is_empty()).then(|| vectors.tables[usize::from(panic)].get_or_init(make).clone())
+    weights.extend(hosts.iter().map(|host| f64::from(host.weight()) * of_all / sum as f64));
 }
 
 fn load_of(priority_set: &PrioritySetImpl, info: &ClusterInfoImpl) -> PriorityLoad {
@@ -60,13 +128,13 @@ fn load_of(priority_set: &PrioritySetImpl, info: &ClusterInfoImpl) -> PriorityLo
 pub fn refresh(
     priority_set: &PrioritySetImpl,
     info: &ClusterInfoImpl,
-    factory: &dyn TableFactory,
+    tables: &HashingTables,
     show: impl Fn(u64, [u64; 2]),
 ) {
     let load = load_of(priority_set, info);
     for (set, panic) in priority_set.host_sets_per_priority().iter().zip(&load.panic) {
-        if let Some(table) = table_of(&set.vectors(), *panic, factory) {
-            let (size, per_host) = table.figures();
+        if let Some(made) = tables.table_of(&set.vectors(), *panic) {
+            let (size, per_host) = made.table.figures();
             show(size, per_host);
         }
     }
@@ -80,29 +148,27 @@ pub struct HashingLoadBalancer {
 
 struct State {
     info: Arc<ClusterInfoImpl>,
-    factory: Arc<dyn TableFactory>,
+    tables: Arc<HashingTables>,
     load: RefCell<PriorityLoad>,
     per_priority: RefCell<Vec<PriorityTable>>,
+    bounded: Option<BoundedLoad>,
 }
 
 struct PriorityTable {
     panic: bool,
-    table: Option<Arc<dyn HashingTable>>,
-    hosts: Arc<Vec<HostSharedPtr>>,
-    /// As this worker has them, those that were chosen.
-    of_worker: Vec<OnceCell<Rc<WorkerHost>>>,
+    /// Its hosts as this worker has them, those that were chosen.
+    of_worker: Box<[OnceCell<Rc<WorkerHost>>]>,
+    table: Option<Arc<SharedTable>>,
 }
 
 impl HashingLoadBalancer {
-    /// Follows `priority_set`.
-    pub fn new(
-        priority_set: &Rc<PrioritySetImpl>,
-        info: &Arc<ClusterInfoImpl>,
-        factory: Arc<dyn TableFactory>,
-    ) -> Self {
+    /// Follows the hosts.
+    pub fn new(params: &LoadBalancerParams<'_>, tables: Arc<HashingTables>) -> Self {
+        let priority_set = params.priority_set;
         let state = Rc::new(State {
-            info: info.clone(),
-            factory,
+            info: params.info.clone(),
+            bounded: tables.options.balance_factor.map(BoundedLoad::new),
+            tables,
             load: RefCell::default(),
             per_priority: RefCell::default(),
         });
@@ -121,14 +187,9 @@ impl State {
     fn refresh(&self, priority_set: &PrioritySetImpl) {
         let load = load_of(priority_set, &self.info);
         let table = |(set, panic): (&Rc<HostSetImpl>, &bool)| {
-            let vectors = set.vectors();
-            let hosts = table_hosts(&vectors, *panic).clone();
-            PriorityTable {
-                panic: *panic,
-                table: table_of(&vectors, *panic, &*self.factory),
-                of_worker: hosts.iter().map(|_| OnceCell::new()).collect(),
-                hosts,
-            }
+            let table = self.tables.table_of(&set.vectors(), *panic);
+            let hosts = table.as_ref().map_or(0, |made| made.hosts.len());
+            PriorityTable { panic: *panic, of_worker: (0..hosts).map(|_| OnceCell::new()).collect(), table }
         };
         let per_priority = priority_set.host_sets_per_priority().iter().zip(&load.panic).map(table).collect();
         self.load.replace(load);
@@ -139,12 +200,17 @@ impl State {
     fn choose(&self, hash: u64, attempt: u32) -> Option<Rc<WorkerHost>> {
         let (priority, _) = self.load.borrow().choose(hash);
         let per_priority = self.per_priority.borrow();
-        let PriorityTable { panic, table, hosts, of_worker } = per_priority.get(priority)?;
+        let PriorityTable { panic, table, of_worker } = per_priority.get(priority)?;
         if *panic && attempt == 0 {
             self.info.stats().lb_healthy_panic().inc();
         }
-        let place = table.as_ref()?.place(hash, attempt)?;
-        Some(of_worker.get(place)?.get_or_init(|| WorkerHost::new(hosts[place].clone())).clone())
+        let made = table.as_ref()?;
+        let place = made.table.place(hash, attempt)?;
+        let place = match &self.bounded {
+            Some(bounded) => bounded.place(hash, place, &made.hosts, &made.weights, &self.info),
+            None => place,
+        };
+        Some(of_worker.get(place)?.get_or_init(|| WorkerHost::new(made.hosts[place].clone())).clone())
     }
 }
 
@@ -162,13 +228,5 @@ impl LoadBalancer for HashingLoadBalancer {
             host = self.state.choose(hash, attempt)?;
         }
         Some(host)
-    }
-}
-
-/// What is hashed of a host (Envoy: `HashingLoadBalancer::hashKey`).
-pub fn hash_key(host: &HostSharedPtr, by_hostname: bool) -> String {
-    match by_hostname && !host.hostname().is_empty() {
-        true => host.hostname().to_string(),
-        false => host.address().to_string(),
     }
 }

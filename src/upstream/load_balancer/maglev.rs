@@ -3,18 +3,17 @@
 //! Mirrors `MaglevTable` of Envoy's `source/common/upstream/maglev_lb.cc`. The turns go by the hosts' keys, as in 1.40, and not by
 //! their place in the list.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use super::hashing::{HashingTable, TableFactory, hash_key, refresh};
-use super::{
-    HashingLoadBalancer, LoadBalancer, LoadBalancerConfig, LoadBalancerFactory, ThreadAwareLoadBalancer,
+use super::hashing::{HashingTable, HostShare, TableFactory};
+use super::hashing_config::{
+    ConsistentHashingLbConfig, HashingOptions, HashingPolicy, LocalityWeightedLbConfig,
 };
+use super::{LoadBalancerConfig, LoadBalancerFactory};
 use crate::common::xxhash::xxh64;
 use crate::config::error::ConfigError;
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::message;
-use crate::upstream::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
 
 /// Maglev among the extensions.
 pub static MAGLEV: LoadBalancerFactory = LoadBalancerFactory::new(
@@ -22,8 +21,9 @@ pub static MAGLEV: LoadBalancerFactory = LoadBalancerFactory::new(
     &["envoy.extensions.load_balancing_policies.maglev.v3.Maglev"],
     |r| {
         let config = MaglevPolicy::read(r)?;
-        let by_hostname = config.consistent_hashing_lb_config.use_hostname_for_hashing;
-        Ok(Arc::new(Maglev::new(r, "table_size", config.table_size, by_hostname)))
+        let locality = config.locality_weighted_lb_config.as_ref();
+        let options = HashingOptions::of_policy(&config.consistent_hashing_lb_config, locality);
+        Ok(policy(r, "table_size", config.table_size, options))
     },
 )
 .or_around(of_cluster);
@@ -46,14 +46,36 @@ message! {
         /// A prime number; default 65 537.
         pub table_size: u32 = DEFAULT_TABLE_SIZE,
         /// What all that hash say alike.
-        pub consistent_hashing_lb_config: super::ConsistentHashingLbConfig,
+        pub consistent_hashing_lb_config: ConsistentHashingLbConfig,
+        /// Places of hosts have weights.
+        pub locality_weighted_lb_config: Option<LocalityWeightedLbConfig>,
     }
 }
 
 fn of_cluster(r: &mut MessageReader<'_>) -> Result<Arc<dyn LoadBalancerConfig>, ConfigError> {
     let config: OfCluster = r.message("maglev_lb_config")?.unwrap_or_default();
-    let by_hostname = super::hashes_hostnames(r)?;
-    Ok(Arc::new(Maglev::new(r, "maglev_lb_config.table_size", config.table_size, by_hostname)))
+    let options = HashingOptions::of_cluster(r)?;
+    Ok(policy(r, "maglev_lb_config.table_size", config.table_size, options))
+}
+
+/// `field` is where the size stands.
+fn policy(
+    r: &MessageReader<'_>,
+    field: &str,
+    table_size: u32,
+    options: HashingOptions,
+) -> Arc<dyn LoadBalancerConfig> {
+    // What is larger has been refused.
+    if table_size <= LARGEST_TABLE_SIZE && !is_prime(table_size) {
+        r.refuse(field, "The table size of maglev must be prime number");
+    }
+    HashingPolicy::new(Box::new(Maglev { table_size }), options, |scope| {
+        let stats = MaglevStats::new(&scope.create_scope("maglev_lb."));
+        Box::new(move |_, per_host| {
+            stats.min_entries_per_host.set(per_host[0]);
+            stats.max_entries_per_host.set(per_host[1]);
+        })
+    })
 }
 
 crate::stats_struct! {
@@ -66,56 +88,13 @@ crate::stats_struct! {
 }
 
 /// How tables are made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Maglev {
     table_size: u32,
-    by_hostname: bool,
-}
-
-impl Maglev {
-    /// `field` is where the size stands.
-    fn new(r: &MessageReader<'_>, field: &str, table_size: u32, by_hostname: bool) -> Self {
-        // What is larger has been refused.
-        if table_size <= LARGEST_TABLE_SIZE && !is_prime(table_size) {
-            r.refuse(field, "The table size of maglev must be prime number");
-        }
-        Maglev { table_size, by_hostname }
-    }
 }
 
 fn is_prime(number: u32) -> bool {
     number > 1 && !(2..=number.isqrt()).any(|divisor| number.is_multiple_of(divisor))
-}
-
-impl LoadBalancerConfig for Maglev {
-    fn create(
-        &self,
-        priority_set: &Rc<PrioritySetImpl>,
-        info: &Arc<ClusterInfoImpl>,
-    ) -> Box<dyn LoadBalancer> {
-        Box::new(HashingLoadBalancer::new(priority_set, info, Arc::new(self.clone())))
-    }
-
-    fn thread_aware(&self, info: &Arc<ClusterInfoImpl>) -> Option<Rc<dyn ThreadAwareLoadBalancer>> {
-        let stats = MaglevStats::new(&info.scope().create_scope("maglev_lb."));
-        Some(Rc::new(MaglevLoadBalancer { config: self.clone(), info: info.clone(), stats }))
-    }
-}
-
-/// The main thread's part.
-struct MaglevLoadBalancer {
-    config: Maglev,
-    info: Arc<ClusterInfoImpl>,
-    stats: MaglevStats,
-}
-
-impl ThreadAwareLoadBalancer for MaglevLoadBalancer {
-    fn refresh(&self, priority_set: &PrioritySetImpl) {
-        refresh(priority_set, &self.info, &self.config, |_, per_host| {
-            self.stats.min_entries_per_host.set(per_host[0]);
-            self.stats.max_entries_per_host.set(per_host[1]);
-        });
-    }
 }
 
 /// Whose each entry is.
@@ -138,25 +117,22 @@ struct Taker {
 }
 
 impl TableFactory for Maglev {
-    fn make(&self, hosts: &[(HostSharedPtr, f64)]) -> Arc<dyn HashingTable> {
+    fn make(&self, hosts: &[HostShare]) -> Box<dyn HashingTable> {
         const FREE: u32 = u32::MAX;
         let size = u64::from(self.table_size);
-        let mut keys: Vec<_> = (0..)
-            .zip(hosts)
-            .map(|(number, (host, weight))| (hash_key(host, self.by_hostname), number, *weight))
-            .collect();
-        keys.sort_by(|a, b| a.0.cmp(&b.0));
-        let taker = |(key, number, weight): &(String, u32, f64)| Taker {
+        let mut keys: Vec<(u32, &HostShare)> = (0..).zip(hosts).collect();
+        keys.sort_by(|a, b| a.1.key.cmp(&b.1.key));
+        let taker = |(number, host): &(u32, &HostShare)| Taker {
             number: *number,
-            weight: *weight,
-            offset: xxh64(key.as_bytes(), 0) % size,
-            skip: xxh64(key.as_bytes(), 1) % (size - 1) + 1,
+            weight: host.weight,
+            offset: xxh64(host.key.as_bytes(), 0) % size,
+            skip: xxh64(host.key.as_bytes(), 1) % (size - 1) + 1,
             next: 0,
             target: 0.0,
             taken: 0,
         };
         let mut takers: Vec<_> = keys.iter().map(taker).collect();
-        let most = hosts.iter().map(|(_, weight)| *weight).fold(0.0, f64::max);
+        let most = hosts.iter().map(|host| host.weight).fold(0.0, f64::max);
         let mut entries = vec![FREE; size as usize];
         let mut left = size;
         'full: for round in 1_u64.. {
@@ -183,7 +159,7 @@ impl TableFactory for Maglev {
         // Of one host alone Envoy does not count the entries.
         let per_host =
             if takers.len() == 1 { [1, 1] } else { [taken().min().unwrap_or(0), taken().max().unwrap_or(0)] };
-        Arc::new(Table { entries, per_host })
+        Box::new(Table { entries, per_host })
     }
 }
 
@@ -223,7 +199,7 @@ mod tests {
         let stats = MaglevStats::new(&hosts.info.scope().create_scope("maglev_lb."));
         let shown = [stats.min_entries_per_host.value(), stats.max_entries_per_host.value()];
         assert_eq!(shown, [253, 756]);
-        let balancer = hosts.info.load_balancer().create(&hosts.set, &hosts.info);
+        let balancer = hosts.info.load_balancer().create(&hosts.params());
         let counts = hosts.counts(&*balancer, 4000);
         // Ten standard deviations are 270.
         assert!((730..1270).contains(&counts[&1]), "{counts:?}");

@@ -1,34 +1,39 @@
 //! How a worker chooses a host of a cluster. Mirrors Envoy's `source/common/upstream/load_balancer_impl.*`.
-//!
-//! Left out: zone aware and locality weighted routing, and subsets.
 
 mod base;
+mod bounded_load;
 mod context;
 mod edf_base;
 mod edf_scheduler;
 mod hashing;
+mod hashing_config;
 mod least_request;
+mod locality_config;
+mod locality_routing;
 mod maglev;
 mod per_source;
 mod priority_load;
 mod random;
 mod ring_hash;
 mod round_robin;
+mod slow_start;
 #[cfg(test)]
 mod test_hosts;
 
 pub use base::{HostsSource, LoadBalancerBase, SourceType};
 pub use context::{LoadBalancerContext, MetadataMatchCriterion, NoContext};
-pub use edf_base::{EdfLoadBalancerBase, Turns};
+pub use edf_base::EdfLoadBalancerBase;
 pub use edf_scheduler::EdfScheduler;
-pub use hashing::{HashingLoadBalancer, HashingTable};
+pub use hashing::{HashingLoadBalancer, SharedTable};
 pub use least_request::LEAST_REQUEST;
+pub use locality_config::{LocalityBasis, LocalityLbConfig, ZoneAwareConfig};
 pub use maglev::MAGLEV;
 pub use per_source::PerSource;
-pub use priority_load::{HostAvailability, HostCounts, PriorityLoad};
+pub use priority_load::{HostAvailability, HostCounts, HostWeights, PriorityLoad};
 pub use random::RANDOM;
 pub use ring_hash::RING_HASH;
 pub use round_robin::{ROUND_ROBIN, RoundRobinLoadBalancer};
+pub use slow_start::{SlowStart, SlowStartConfig};
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -36,11 +41,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{ClusterInfoImpl, PrioritySetImpl, WorkerHost};
-use crate::config::cluster::CommonLbConfig;
-use crate::config::error::ConfigError;
 use crate::config::extension::Factory;
-use crate::config::reader::MessageReader;
-use crate::message;
+use crate::runtime::SnapshotImpl;
 
 /// Chooses hosts; one per cluster and worker.
 pub trait LoadBalancer {
@@ -59,14 +61,24 @@ pub trait LoadBalancer {
     }
 }
 
+/// What a load balancer is made for (Envoy: `LoadBalancerParams`, and the cluster).
+#[derive(Clone, Copy)]
+pub struct LoadBalancerParams<'a> {
+    /// The hosts, which belong to the calling thread.
+    pub priority_set: &'a Rc<PrioritySetImpl>,
+    /// The hosts of the cluster that the proxy belongs to, if it is named.
+    pub local_priority_set: Option<&'a Rc<PrioritySetImpl>>,
+    /// The cluster.
+    pub info: &'a Arc<ClusterInfoImpl>,
+}
+
 /// What a configuration says of how a host is chosen (Envoy: `TypedLoadBalancerFactory`, as of 1.40).
 pub trait LoadBalancerConfig: Any + Debug + Send + Sync {
-    /// Makes a worker's load balancer of a cluster. It follows `priority_set`, which must belong to the calling thread.
-    fn create(
-        &self,
-        priority_set: &Rc<PrioritySetImpl>,
-        info: &Arc<ClusterInfoImpl>,
-    ) -> Box<dyn LoadBalancer>;
+    /// Makes a worker's load balancer of a cluster, which follows its hosts.
+    fn create(&self, params: &LoadBalancerParams<'_>) -> Box<dyn LoadBalancer>;
+
+    /// Takes over what runtime says.
+    fn on_new_snapshot(&self, _snapshot: &SnapshotImpl) {}
 
     /// Makes the main thread's part of a balancer, if there is one.
     fn thread_aware(&self, _info: &Arc<ClusterInfoImpl>) -> Option<Rc<dyn ThreadAwareLoadBalancer>> {
@@ -78,20 +90,6 @@ pub trait LoadBalancerConfig: Any + Debug + Send + Sync {
 pub trait ThreadAwareLoadBalancer {
     /// Makes what they will share of the hosts as they are now, before they are told of a change.
     fn refresh(&self, priority_set: &PrioritySetImpl);
-}
-
-message! {
-    /// What the extensions that hash say alike.
-    pub struct ConsistentHashingLbConfig = "envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig" {
-        /// Hosts are hashed by their names and not by their addresses.
-        pub use_hostname_for_hashing: bool,
-    }
-}
-
-/// Whether the cluster that is read has its hosts hashed by their names.
-fn hashes_hostnames(r: &mut MessageReader<'_>) -> Result<bool, ConfigError> {
-    let common: Option<CommonLbConfig> = r.message("common_lb_config")?;
-    Ok(common.is_some_and(|common| common.consistent_hashing_lb_config.use_hostname_for_hashing))
 }
 
 /// Reads the configuration of a way to choose hosts.

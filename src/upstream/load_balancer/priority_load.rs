@@ -5,7 +5,8 @@
 //! count, and when every priority is in panic each one gets requests by its number of hosts. (In 1.1
 //! priority 0 gets all of them if no host is available.)
 
-use crate::upstream::HostVectors;
+use self::HostAvailability::{Degraded, Healthy};
+use crate::upstream::{HostSharedPtr, HostVectors};
 
 /// The numbers of hosts of one priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +19,21 @@ pub struct HostCounts {
     pub degraded: usize,
     /// Hosts that do not count for availability.
     pub excluded: usize,
+    /// What counts for availability instead of these numbers, if it is the weights.
+    pub weights: Option<HostWeights>,
     /// Percent.
     pub overprovisioning_factor: u32,
+}
+
+/// The weights of the hosts of one priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostWeights {
+    /// Of all that count.
+    pub counted: u64,
+    /// Of healthy hosts.
+    pub healthy: u64,
+    /// Of degraded hosts.
+    pub degraded: u64,
 }
 
 /// Which hosts of a priority are meant.
@@ -45,8 +59,8 @@ pub struct PriorityLoad {
 impl PriorityLoad {
     /// For these priorities, at least one; `panic_threshold` is in percent.
     pub fn compute(priorities: &[HostCounts], panic_threshold: u32) -> Self {
-        let healthy: Vec<u32> = priorities.iter().map(|p| p.availability(p.healthy)).collect();
-        let degraded: Vec<u32> = priorities.iter().map(|p| p.availability(p.degraded)).collect();
+        let healthy: Vec<u32> = priorities.iter().map(|p| p.availability(Healthy)).collect();
+        let degraded: Vec<u32> = priorities.iter().map(|p| p.availability(Degraded)).collect();
         let total_availability = healthy.iter().chain(&degraded).sum::<u32>().min(100);
         let mut load = Self::distribute(&healthy, &degraded, total_availability);
         if total_availability < 100 {
@@ -63,12 +77,12 @@ impl PriorityLoad {
 
     /// Without the priorities that are `excluded`; `None` if nobody is available in the others.
     pub fn without(priorities: &[HostCounts], excluded: &[bool]) -> Option<Self> {
-        let availability = |available: fn(&HostCounts) -> usize| -> Vec<u32> {
+        let availability = |of: HostAvailability| -> Vec<u32> {
             let left = |i: usize| !excluded.get(i).copied().unwrap_or(false);
-            let of = |(i, p): (usize, &HostCounts)| if left(i) { p.availability(available(p)) } else { 0 };
-            priorities.iter().enumerate().map(of).collect()
+            let percent = |(i, p): (usize, &HostCounts)| if left(i) { p.availability(of) } else { 0 };
+            priorities.iter().enumerate().map(percent).collect()
         };
-        let (healthy, degraded) = (availability(|p| p.healthy), availability(|p| p.degraded));
+        let (healthy, degraded) = (availability(Healthy), availability(Degraded));
         match healthy.iter().chain(&degraded).sum::<u32>().min(100) {
             0 => None,
             total => Some(Self::distribute(&healthy, &degraded, total)),
@@ -116,17 +130,17 @@ impl PriorityLoad {
         for (priority, load) in self.healthy.iter().enumerate() {
             sum += load;
             if wanted <= sum {
-                return (priority, HostAvailability::Healthy);
+                return (priority, Healthy);
             }
         }
         for (priority, load) in self.degraded.iter().enumerate() {
             sum += load;
             if wanted <= sum {
-                return (priority, HostAvailability::Degraded);
+                return (priority, Degraded);
             }
         }
         // Not reached: the sum of all is 100.
-        (0, HostAvailability::Healthy)
+        (0, Healthy)
     }
 }
 
@@ -138,17 +152,29 @@ impl HostCounts {
             healthy: vectors.healthy_hosts.len(),
             degraded: vectors.degraded_hosts.len(),
             excluded: vectors.excluded_hosts,
-            overprovisioning_factor: vectors.overprovisioning_factor,
+            weights: vectors.options.weighted_priority_health.then(|| HostWeights {
+                counted: weight_of(&vectors.hosts).saturating_sub(vectors.excluded_weight),
+                healthy: weight_of(&vectors.healthy_hosts),
+                degraded: weight_of(&vectors.degraded_hosts),
+            }),
+            overprovisioning_factor: vectors.options.overprovisioning_factor,
         }
     }
 
     /// Percent, at most 100.
-    fn availability(&self, available: usize) -> u32 {
-        let percent = u64::from(self.overprovisioning_factor) * available as u64;
-        percent.checked_div(self.counted()).unwrap_or(0).min(100) as u32
+    fn availability(&self, of: HostAvailability) -> u32 {
+        let (available, counted) = match (self.weights, of) {
+            (Some(weights), Healthy) => (weights.healthy, weights.counted),
+            (Some(weights), Degraded) => (weights.degraded, weights.counted),
+            (None, Healthy) => (self.healthy as u64, self.counted()),
+            (None, Degraded) => (self.degraded as u64, self.counted()),
+        };
+        let percent = u64::from(self.overprovisioning_factor) * available;
+        percent.checked_div(counted).unwrap_or(0).min(100) as u32
     }
 
-    fn in_panic(&self, threshold: u32) -> bool {
+    /// Whether too few hosts are available.
+    pub fn in_panic(&self, threshold: u32) -> bool {
         let percent = |available: usize| match self.counted() {
             0 => 0.0,
             counted => 100.0 * available as f64 / counted as f64,
@@ -161,12 +187,16 @@ impl HostCounts {
     }
 }
 
+fn weight_of(hosts: &[HostSharedPtr]) -> u64 {
+    hosts.iter().map(|host| u64::from(host.weight())).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn counts(total: usize, healthy: usize, degraded: usize) -> HostCounts {
-        HostCounts { total, healthy, degraded, excluded: 0, overprovisioning_factor: 140 }
+        HostCounts { total, healthy, degraded, excluded: 0, weights: None, overprovisioning_factor: 140 }
     }
 
     fn compute(priorities: &[(usize, usize, usize)]) -> (Vec<u32>, Vec<u32>, Vec<bool>) {
@@ -238,6 +268,17 @@ mod tests {
         assert_eq!(load.healthy, [100, 0]);
         let all = HostCounts { excluded: 2, ..counts(2, 0, 0) };
         assert_eq!(PriorityLoad::compute(&[all], 50).panic, [true]);
+    }
+
+    #[test]
+    fn weights_may_count_but_for_panic() {
+        let weights = Some(HostWeights { counted: 100, healthy: 50, degraded: 10 });
+        let weighted = HostCounts { weights, ..counts(10, 9, 1) };
+        let load = PriorityLoad::compute(&[weighted, counts(10, 10, 0)], 50);
+        assert_eq!((load.healthy, load.degraded), (vec![70, 30], vec![0, 0]));
+        let weights = Some(HostWeights { counted: 100, healthy: 50, degraded: 0 });
+        let load = PriorityLoad::compute(&[HostCounts { weights, ..counts(10, 1, 0) }], 50);
+        assert_eq!((load.healthy, load.panic), (vec![100], vec![true]));
     }
 
     #[test]

@@ -5,28 +5,42 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{LoadBalancer, LoadBalancerConfig, LoadBalancerContext, LoadBalancerFactory, PerSource};
-use crate::upstream::{ClusterInfoImpl, PrioritySetImpl, WorkerHost};
+use super::{
+    LoadBalancer, LoadBalancerConfig, LoadBalancerContext, LoadBalancerFactory, LoadBalancerParams,
+    LocalityLbConfig, PerSource,
+};
+use crate::config::reader::FromMessage;
+use crate::message;
+use crate::upstream::WorkerHost;
 
 /// Random choice among the extensions.
 pub static RANDOM: LoadBalancerFactory = LoadBalancerFactory::new(
     "envoy.load_balancing_policies.random",
     &["envoy.extensions.load_balancing_policies.random.v3.Random"],
-    |_| Ok(Arc::new(Random)),
+    |r| {
+        let config = OfPolicy::read(r)?;
+        Ok(Arc::new(Random { locality: config.locality_lb_config.into() }))
+    },
 )
-.or_around(|_| Ok(Arc::new(Random)));
+.or_around(|r| Ok(Arc::new(Random { locality: LocalityLbConfig::of_cluster(r)? })));
 
-/// There is nothing more to say.
-#[derive(Debug)]
-struct Random;
+message! {
+    /// The extension.
+    pub struct OfPolicy = "envoy.extensions.load_balancing_policies.random.v3.Random" {
+        /// What the places of hosts count for.
+        pub locality_lb_config: Option<super::locality_config::OfPolicy>,
+    }
+}
+
+/// How it is chosen.
+#[derive(Debug, Default)]
+struct Random {
+    locality: LocalityLbConfig,
+}
 
 impl LoadBalancerConfig for Random {
-    fn create(
-        &self,
-        priority_set: &Rc<PrioritySetImpl>,
-        info: &Arc<ClusterInfoImpl>,
-    ) -> Box<dyn LoadBalancer> {
-        Box::new(RandomLoadBalancer { sources: PerSource::new(priority_set, info) })
+    fn create(&self, params: &LoadBalancerParams<'_>) -> Box<dyn LoadBalancer> {
+        Box::new(RandomLoadBalancer { sources: PerSource::new(params, &self.locality, 0) })
     }
 }
 
@@ -37,7 +51,7 @@ pub struct RandomLoadBalancer {
 
 impl LoadBalancer for RandomLoadBalancer {
     fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<Rc<WorkerHost>> {
-        self.sources.choose(context, |hosts| hosts, |hosts| any_of(hosts).cloned())
+        self.sources.choose(context, |hosts, _| hosts, |hosts, _| any_of(hosts).cloned())
     }
 }
 
@@ -56,7 +70,7 @@ mod tests {
     #[test]
     fn hosts_are_chosen_alike_whatever_their_weight_while_they_are_healthy() {
         let hosts = TestHosts::new();
-        let balancer = Random.create(&hosts.set, &hosts.info);
+        let balancer = Random::default().create(&hosts.params());
         assert!(balancer.choose_host(&NoContext).is_none());
         hosts.update(0, &[(1, 1, Healthy), (2, 100, Healthy), (3, 1, Unhealthy)]);
         let counts = hosts.counts(&*balancer, 10_000);

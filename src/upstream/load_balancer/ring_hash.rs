@@ -3,34 +3,24 @@
 //! Mirrors `RingHashLoadBalancer` of Envoy's `source/common/upstream/ring_hash_lb.cc`, place by place: the sums are those of doubles,
 //! in Envoy's order.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use super::hashing::{HashingTable, TableFactory, hash_key, refresh};
-use super::{
-    HashingLoadBalancer, LoadBalancer, LoadBalancerConfig, LoadBalancerFactory, ThreadAwareLoadBalancer,
+use super::hashing::{HashingTable, HostShare, TableFactory};
+use super::hashing_config::{
+    ConsistentHashingLbConfig, HashingOptions, HashingPolicy, LocalityWeightedLbConfig,
 };
+use super::{LoadBalancerConfig, LoadBalancerFactory};
 use crate::common::murmur::murmur2;
 use crate::common::xxhash::xxh64;
 use crate::config::error::ConfigError;
 use crate::config::reader::{EnumTable, FromMessage, MessageReader};
-use crate::upstream::{ClusterInfoImpl, HostSharedPtr, PrioritySetImpl};
 use crate::{enum_fields, message};
 
 /// Ring hash among the extensions.
 pub static RING_HASH: LoadBalancerFactory = LoadBalancerFactory::new(
     "envoy.load_balancing_policies.ring_hash",
     &["envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash"],
-    |r| {
-        let config = RingHash::read(r)?;
-        let sizes = [config.minimum_ring_size, config.maximum_ring_size];
-        let hash_function = match config.hash_function {
-            PolicyHash::MurmurHash2 => HashFunction::MurmurHash2,
-            PolicyHash::DefaultHash | PolicyHash::XxHash => HashFunction::XxHash,
-        };
-        let by_hostname = config.consistent_hashing_lb_config.use_hostname_for_hashing;
-        Ok(Arc::new(Ring::new(r, "minimum_ring_size", sizes, hash_function, by_hostname)))
-    },
+    of_policy,
 )
 .or_around(of_cluster);
 
@@ -59,7 +49,13 @@ message! {
         /// What places are hashed with.
         pub hash_function: PolicyHash,
         /// What all that hash say alike.
-        pub consistent_hashing_lb_config: super::ConsistentHashingLbConfig,
+        pub consistent_hashing_lb_config: Option<ConsistentHashingLbConfig>,
+        /// The older way to say it.
+        pub use_hostname_for_hashing: bool,
+        /// The older way to say it.
+        pub hash_balance_factor: Option<u32>,
+        /// Places of hosts have weights.
+        pub locality_weighted_lb_config: Option<LocalityWeightedLbConfig>,
     }
 }
 
@@ -101,12 +97,53 @@ impl PolicyHash {
 
 enum_fields! { HashFunction, PolicyHash }
 
+fn of_policy(r: &mut MessageReader<'_>) -> Result<Arc<dyn LoadBalancerConfig>, ConfigError> {
+    let config = RingHash::read(r)?;
+    let hash_function = match config.hash_function {
+        PolicyHash::MurmurHash2 => HashFunction::MurmurHash2,
+        PolicyHash::DefaultHash | PolicyHash::XxHash => HashFunction::XxHash,
+    };
+    let common = config.consistent_hashing_lb_config.unwrap_or(ConsistentHashingLbConfig {
+        use_hostname_for_hashing: config.use_hostname_for_hashing,
+        hash_balance_factor: config.hash_balance_factor,
+    });
+    let options = HashingOptions::of_policy(&common, config.locality_weighted_lb_config.as_ref());
+    let sizes = [config.minimum_ring_size, config.maximum_ring_size];
+    Ok(policy(r, "minimum_ring_size", sizes, hash_function, options))
+}
+
 fn of_cluster(r: &mut MessageReader<'_>) -> Result<Arc<dyn LoadBalancerConfig>, ConfigError> {
     let config: OfCluster = r.message("ring_hash_lb_config")?.unwrap_or_default();
     let sizes = [config.minimum_ring_size, config.maximum_ring_size];
-    let by_hostname = super::hashes_hostnames(r)?;
-    let field = "ring_hash_lb_config.minimum_ring_size";
-    Ok(Arc::new(Ring::new(r, field, sizes, config.hash_function, by_hostname)))
+    let options = HashingOptions::of_cluster(r)?;
+    Ok(policy(r, "ring_hash_lb_config.minimum_ring_size", sizes, config.hash_function, options))
+}
+
+/// `field` is where the smaller size stands.
+fn policy(
+    r: &MessageReader<'_>,
+    field: &str,
+    [minimum, maximum]: [Option<u32>; 2],
+    hash_function: HashFunction,
+    options: HashingOptions,
+) -> Arc<dyn LoadBalancerConfig> {
+    let (minimum_ring_size, maximum_ring_size) = (minimum.unwrap_or(SIZES[0]), maximum.unwrap_or(SIZES[1]));
+    // What is larger has been refused.
+    if minimum_ring_size <= SIZES[1] && minimum_ring_size > maximum_ring_size {
+        let message = format!(
+            "ring hash: minimum_ring_size ({minimum_ring_size}) > maximum_ring_size ({maximum_ring_size})"
+        );
+        r.refuse(field, message);
+    }
+    let ring = Ring { minimum_ring_size, maximum_ring_size, hash_function };
+    HashingPolicy::new(Box::new(ring), options, |scope| {
+        let stats = RingHashStats::new(&scope.create_scope("ring_hash_lb."));
+        Box::new(move |size, per_host| {
+            stats.size.set(size);
+            stats.min_hashes_per_host.set(per_host[0]);
+            stats.max_hashes_per_host.set(per_host[1]);
+        })
+    })
 }
 
 crate::stats_struct! {
@@ -119,66 +156,11 @@ crate::stats_struct! {
 }
 
 /// How rings are made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Ring {
     minimum_ring_size: u32,
     maximum_ring_size: u32,
     hash_function: HashFunction,
-    by_hostname: bool,
-}
-
-impl Ring {
-    /// `field` is where the smaller size stands.
-    fn new(
-        r: &MessageReader<'_>,
-        field: &str,
-        [minimum, maximum]: [Option<u32>; 2],
-        hash_function: HashFunction,
-        by_hostname: bool,
-    ) -> Self {
-        let (minimum_ring_size, maximum_ring_size) =
-            (minimum.unwrap_or(SIZES[0]), maximum.unwrap_or(SIZES[1]));
-        // What is larger has been refused.
-        if minimum_ring_size <= SIZES[1] && minimum_ring_size > maximum_ring_size {
-            let message = format!(
-                "ring hash: minimum_ring_size ({minimum_ring_size}) > maximum_ring_size ({maximum_ring_size})"
-            );
-            r.refuse(field, message);
-        }
-        Ring { minimum_ring_size, maximum_ring_size, hash_function, by_hostname }
-    }
-}
-
-impl LoadBalancerConfig for Ring {
-    fn create(
-        &self,
-        priority_set: &Rc<PrioritySetImpl>,
-        info: &Arc<ClusterInfoImpl>,
-    ) -> Box<dyn LoadBalancer> {
-        Box::new(HashingLoadBalancer::new(priority_set, info, Arc::new(self.clone())))
-    }
-
-    fn thread_aware(&self, info: &Arc<ClusterInfoImpl>) -> Option<Rc<dyn ThreadAwareLoadBalancer>> {
-        let stats = RingHashStats::new(&info.scope().create_scope("ring_hash_lb."));
-        Some(Rc::new(RingHashLoadBalancer { config: self.clone(), info: info.clone(), stats }))
-    }
-}
-
-/// The main thread's part.
-struct RingHashLoadBalancer {
-    config: Ring,
-    info: Arc<ClusterInfoImpl>,
-    stats: RingHashStats,
-}
-
-impl ThreadAwareLoadBalancer for RingHashLoadBalancer {
-    fn refresh(&self, priority_set: &PrioritySetImpl) {
-        refresh(priority_set, &self.info, &self.config, |size, per_host| {
-            self.stats.size.set(size);
-            self.stats.min_hashes_per_host.set(per_host[0]);
-            self.stats.max_hashes_per_host.set(per_host[1]);
-        });
-    }
 }
 
 /// The places, and whose they are, in order.
@@ -190,18 +172,18 @@ struct Places {
 }
 
 impl TableFactory for Ring {
-    fn make(&self, hosts: &[(HostSharedPtr, f64)]) -> Arc<dyn HashingTable> {
-        let smallest = hosts.iter().map(|(_, weight)| *weight).fold(1.0, f64::min);
+    fn make(&self, hosts: &[HostShare]) -> Box<dyn HashingTable> {
+        let smallest = hosts.iter().map(|host| host.weight).fold(1.0, f64::min);
         let scale = ((smallest * f64::from(self.minimum_ring_size)).ceil() / smallest)
             .min(f64::from(self.maximum_ring_size));
         let mut places = Vec::with_capacity(scale.ceil() as usize);
         let mut per_host = [u64::MAX, 0];
         let (mut current, mut target) = (0.0, 0.0);
-        for (number, (host, weight)) in (0..).zip(hosts) {
-            let mut key = hash_key(host, self.by_hostname).into_bytes();
+        for (number, host) in (0..).zip(hosts) {
+            let mut key = host.key.clone().into_bytes();
             key.push(b'_');
             let length = key.len();
-            target += scale * weight;
+            target += scale * host.weight;
             let mut i = 0;
             while current < target {
                 key.truncate(length);
@@ -217,7 +199,7 @@ impl TableFactory for Ring {
             per_host = [per_host[0].min(i), per_host[1].max(i)];
         }
         places.sort_unstable_by_key(|(hash, _)| *hash);
-        Arc::new(Places { places, per_host })
+        Box::new(Places { places, per_host })
     }
 }
 
@@ -286,7 +268,7 @@ mod tests {
     #[test]
     fn a_number_leads_to_the_same_host_and_most_do_when_another_one_goes() {
         let ring = hosts(json!({}));
-        let balancer = ring.info.load_balancer().create(&ring.set, &ring.info);
+        let balancer = ring.info.load_balancer().create(&ring.params());
         let chosen = |hash| port(balancer.choose_host(&Keyed(hash, 0, 0)).unwrap().shared());
         assert!(balancer.choose_host(&Keyed(1, 0, 0)).is_none());
         ring.update(0, &[(1, 1, Healthy), (2, 1, Healthy), (3, 1, Healthy)]);
@@ -305,7 +287,7 @@ mod tests {
     fn a_host_that_is_not_wanted_is_passed_over() {
         let ring = hosts(json!({}));
         ring.update(0, &[(1, 1, Healthy), (2, 1, Healthy)]);
-        let balancer = ring.info.load_balancer().create(&ring.set, &ring.info);
+        let balancer = ring.info.load_balancer().create(&ring.params());
         let chosen =
             |retries, unwanted| port(balancer.choose_host(&Keyed(7, retries, unwanted)).unwrap().shared());
         let first = chosen(50, 0);

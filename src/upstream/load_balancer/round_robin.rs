@@ -5,30 +5,67 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::slow_start::SlowStartMessage;
 use super::{
     EdfLoadBalancerBase, LoadBalancer, LoadBalancerConfig, LoadBalancerContext, LoadBalancerFactory,
+    LoadBalancerParams, LocalityLbConfig, SlowStartConfig,
 };
-use crate::upstream::{ClusterInfoImpl, PrioritySetImpl, WorkerHost};
+use crate::config::error::ConfigError;
+use crate::config::reader::{FromMessage, MessageReader};
+use crate::message;
+use crate::runtime::SnapshotImpl;
+use crate::upstream::WorkerHost;
 
 /// Round robin among the extensions.
 pub static ROUND_ROBIN: LoadBalancerFactory = LoadBalancerFactory::new(
     "envoy.load_balancing_policies.round_robin",
     &["envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin"],
-    |_| Ok(Arc::new(RoundRobin)),
+    |r| {
+        let config = OfPolicy::read(r)?;
+        let slow_start = SlowStartConfig::new(config.slow_start_config.as_ref());
+        Ok(Arc::new(RoundRobin { locality: config.locality_lb_config.into(), slow_start }))
+    },
 )
-.or_around(|_| Ok(Arc::new(RoundRobin)));
+.or_around(of_cluster);
 
-/// Nothing of what may be said of it is supported yet.
-#[derive(Debug)]
-struct RoundRobin;
+message! {
+    /// `RoundRobinLbConfig` of a cluster.
+    pub struct OfCluster = "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig" {
+        /// How new hosts get their requests.
+        pub slow_start_config: Option<SlowStartMessage>,
+    }
+}
+
+message! {
+    /// The extension.
+    pub struct OfPolicy = "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" {
+        /// How new hosts get their requests.
+        pub slow_start_config: Option<SlowStartMessage>,
+        /// What the places of hosts count for.
+        pub locality_lb_config: Option<super::locality_config::OfPolicy>,
+    }
+}
+
+fn of_cluster(r: &mut MessageReader<'_>) -> Result<Arc<dyn LoadBalancerConfig>, ConfigError> {
+    let config: OfCluster = r.message("round_robin_lb_config")?.unwrap_or_default();
+    let slow_start = SlowStartConfig::new(config.slow_start_config.as_ref());
+    Ok(Arc::new(RoundRobin { locality: LocalityLbConfig::of_cluster(r)?, slow_start }))
+}
+
+/// How hosts take turns.
+#[derive(Debug, Default)]
+struct RoundRobin {
+    locality: LocalityLbConfig,
+    slow_start: Option<SlowStartConfig>,
+}
 
 impl LoadBalancerConfig for RoundRobin {
-    fn create(
-        &self,
-        priority_set: &Rc<PrioritySetImpl>,
-        info: &Arc<ClusterInfoImpl>,
-    ) -> Box<dyn LoadBalancer> {
-        Box::new(RoundRobinLoadBalancer::new(priority_set, info))
+    fn create(&self, params: &LoadBalancerParams<'_>) -> Box<dyn LoadBalancer> {
+        Box::new(RoundRobinLoadBalancer::new(params, self, fastrand::u64(..)))
+    }
+
+    fn on_new_snapshot(&self, snapshot: &SnapshotImpl) {
+        self.slow_start.iter().for_each(|config| config.on_new_snapshot(snapshot));
     }
 }
 
@@ -38,22 +75,22 @@ pub struct RoundRobinLoadBalancer {
 }
 
 impl RoundRobinLoadBalancer {
-    /// Follows `priority_set` and starts at a random host.
-    pub fn new(priority_set: &Rc<PrioritySetImpl>, info: &Arc<ClusterInfoImpl>) -> Self {
-        Self::with_seed(priority_set, info, fastrand::u64(..))
-    }
-
-    /// Follows `priority_set` and starts at host `seed` modulo their number.
-    pub fn with_seed(priority_set: &Rc<PrioritySetImpl>, info: &Arc<ClusterInfoImpl>, seed: u64) -> Self {
-        let edf = EdfLoadBalancerBase::new(priority_set, info, |host| f64::from(host.weight()), seed);
-        RoundRobinLoadBalancer { edf }
+    /// Follows the hosts and starts at host `seed` modulo their number.
+    fn new(params: &LoadBalancerParams<'_>, config: &RoundRobin, seed: u64) -> Self {
+        let RoundRobin { locality, slow_start } = config;
+        RoundRobinLoadBalancer { edf: EdfLoadBalancerBase::new(params, locality, slow_start.as_ref(), seed) }
     }
 }
 
 impl LoadBalancer for RoundRobinLoadBalancer {
     #[inline]
     fn choose_host_once(&self, context: &dyn LoadBalancerContext) -> Option<Rc<WorkerHost>> {
-        self.edf.choose_host_once(context)
+        let next = |hosts: &[Rc<WorkerHost>], turn: &mut u64| {
+            let at = turn.checked_rem(hosts.len() as u64)?;
+            *turn = turn.wrapping_add(1);
+            hosts.get(at as usize).cloned()
+        };
+        self.edf.choose_host_once(context, next, |host| f64::from(host.weight()))
     }
 }
 
@@ -62,30 +99,15 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::config::endpoint::HealthStatus::{self, Degraded, Healthy, Unhealthy};
+    use crate::config::endpoint::HealthStatus::{Degraded, Healthy, Unhealthy};
+    use crate::upstream::load_balancer::test_hosts::TestHosts as Fixture;
     use crate::upstream::load_balancer::{NoContext, PriorityLoad};
-    use crate::upstream::test_support::{cluster_info, host, port};
-    use crate::upstream::{HostImpl, HostSharedPtr, HostVectors};
-
-    struct Fixture {
-        info: Arc<ClusterInfoImpl>,
-        set: Rc<PrioritySetImpl>,
-    }
+    use crate::upstream::test_support::port;
+    use crate::upstream::{HostImpl, PrioritySetImpl};
 
     impl Fixture {
-        fn new() -> Self {
-            Fixture { info: cluster_info(), set: PrioritySetImpl::new() }
-        }
-
-        /// Gives a priority hosts of (port, weight, status).
-        fn update(&self, priority: u32, hosts: &[(u16, u32, HealthStatus)]) {
-            let hosts = hosts.iter().map(|(p, w, s)| host(&self.info, *p, *w, *s)).collect();
-            let hosts: Arc<Vec<HostSharedPtr>> = Arc::new(hosts);
-            self.set.update_hosts(priority, HostVectors::partition(hosts.clone(), 140), &hosts, &[]);
-        }
-
         fn load_balancer(&self, seed: u64) -> RoundRobinLoadBalancer {
-            RoundRobinLoadBalancer::with_seed(&self.set, &self.info, seed)
+            RoundRobinLoadBalancer::new(&self.params(), &RoundRobin::default(), seed)
         }
 
         fn panics(&self) -> u64 {
@@ -132,7 +154,7 @@ mod tests {
     #[test]
     fn a_changed_weight_counts_without_an_update() {
         let fixture = Fixture::new();
-        fixture.update(0, &[(1, 1, Healthy), (2, 1, Healthy)]);
+        fixture.update(0, &[(1, 2, Healthy), (2, 1, Healthy)]);
         let load_balancer = fixture.load_balancer(0);
         fixture.set.host_sets_per_priority()[0].hosts()[0].set_weight(3);
         picks(&load_balancer, 8);

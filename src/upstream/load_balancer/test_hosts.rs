@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{LoadBalancer, NoContext};
+use super::{LoadBalancer, LoadBalancerParams, NoContext};
 use crate::config::endpoint::HealthStatus;
 use crate::upstream::test_support::{cluster_info_of, host, port};
 use crate::upstream::{ClusterInfoImpl, HostSharedPtr, HostVectors, PrioritySetImpl};
@@ -26,11 +26,15 @@ impl TestHosts {
         TestHosts { info: cluster_info_of(cluster), set: PrioritySetImpl::new() }
     }
 
+    pub fn params(&self) -> LoadBalancerParams<'_> {
+        LoadBalancerParams { priority_set: &self.set, local_priority_set: None, info: &self.info }
+    }
+
     /// Gives a priority hosts of (port, weight, status).
     pub fn update(&self, priority: u32, hosts: &[(u16, u32, HealthStatus)]) {
         let hosts = hosts.iter().map(|(p, w, s)| host(&self.info, *p, *w, *s)).collect();
         let hosts: Arc<Vec<HostSharedPtr>> = Arc::new(hosts);
-        self.set.update_hosts(priority, HostVectors::partition(hosts.clone(), 140), &hosts, &[]);
+        self.set.update_hosts(priority, HostVectors::partition(hosts.clone(), &Arc::default()), &hosts, &[]);
     }
 
     /// How often each port is chosen.

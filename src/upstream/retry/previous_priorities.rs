@@ -126,7 +126,7 @@ mod tests {
             let address = Address::Ip(([127, 0, 0, 1], 1).into());
             let host = HostImpl::new(info.clone(), "", address, Locality::default(), priority, 1, status);
             let hosts: Arc<Vec<HostSharedPtr>> = Arc::new(vec![host.clone()]);
-            set.update_hosts(priority, HostVectors::partition(hosts.clone(), 140), &hosts, &[]);
+            set.update_hosts(priority, HostVectors::partition(hosts.clone(), &Arc::default()), &hosts, &[]);
             all.push(host);
         }
         (set, all)

@@ -1,126 +1,19 @@
 //! Which of several hosts a request goes to.
 
-use crate::harness::{Kind, Launch, PATIENCE, ParsedReply, Proxy, minimal, new_directory, proxies};
+use crate::harness::{Keyed, Kind, Spread, new_directory, numbered_hosts as hosts, proxies};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::thread;
 
 /// Keys that are asked for.
 const KEYS: usize = 1000;
 
-/// Hosts that answer with their number, for as long as the test runs.
-fn hosts(count: usize) -> Vec<u16> {
-    let host = |number: usize| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let port = listener.local_addr().expect("its address").port();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                thread::spawn(move || answer(stream, number));
-            }
-        });
-        port
-    };
-    (0..count).map(host).collect()
-}
-
-/// Requests without a body, each with the same answer.
-fn answer(mut stream: TcpStream, number: usize) {
-    let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(length @ 1..) = stream.read(&mut buffer) {
-        read.extend_from_slice(&buffer[..length]);
-        while let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
-            read.drain(..end + 4);
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
-            if stream.write_all(head.as_bytes()).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// A bootstrap whose one listener leads to a cluster of hosts with these weights.
-fn bootstrap(directory: &std::path::Path, ports: &[u16], weights: &[u32], cluster: &Value) -> Value {
-    let endpoint = |(port, weight): (&u16, &u32)| {
-        json!({
-            "endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}},
-            "load_balancing_weight": weight,
-        })
-    };
-    let endpoints: Vec<_> = ports.iter().zip(weights).map(endpoint).collect();
-    let mut cluster = cluster.clone();
-    cluster["name"] = json!("a");
-    cluster["load_assignment"] = json!({"cluster_name": "a", "endpoints": [{"lb_endpoints": endpoints}]});
-    let mut document = minimal(directory);
-    let any = |name: &str| format!("type.googleapis.com/{name}");
-    let routes = json!([{
-        "match": {"prefix": "/"},
-        "route": {"cluster": "a", "hash_policy": [{"header": {"header_name": "x-key"}}]},
-    }]);
-    document["static_resources"] = json!({
-        "listeners": [{
-            "name": "l",
-            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-            "filter_chains": [{"filters": [{
-                "name": "http",
-                "typed_config": {
-                    "@type": any("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
-                    "stat_prefix": "l",
-                    "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": routes}]},
-                    "http_filters": [{
-                        "name": "router",
-                        "typed_config": {"@type": any("envoy.extensions.filters.http.router.v3.Router")},
-                    }],
-                },
-            }]}],
-        }],
-        "clusters": [cluster],
-    });
-    document
-}
-
-/// A kept-alive client of a proxy.
-struct Keyed {
-    stream: TcpStream,
-    read: Vec<u8>,
-}
-
-impl Keyed {
-    fn connect(proxy: &Proxy) -> Keyed {
-        let port = proxy.admin.listeners()["l"];
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        Keyed { stream, read: Vec::new() }
-    }
-
-    /// The number of the host that answers to a key, or the status where none does.
-    fn ask(&mut self, key: &str) -> String {
-        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx-key: {key}\r\n\r\n");
-        self.stream.write_all(request.as_bytes()).expect("a request");
-        let mut buffer = [0; 4096];
-        loop {
-            let whole = ParsedReply::parse(&self.read).filter(|reply| {
-                reply.header("content-length").is_some_and(|length| length == reply.body.len().to_string())
-            });
-            if let Some(reply) = whole {
-                self.read.clear();
-                return match reply.status {
-                    200 => String::from_utf8_lossy(&reply.body).into_owned(),
-                    status => format!("status {status}"),
-                };
-            }
-            let length = self.stream.read(&mut buffer).expect("an answer");
-            assert!(length > 0, "closed after {:?}", String::from_utf8_lossy(&self.read));
-            self.read.extend_from_slice(&buffer[..length]);
-        }
-    }
-}
-
-fn start(kind: Kind, ports: &[u16], weights: &[u32], cluster: &Value) -> Proxy {
-    let directory = new_directory(kind);
-    let document = bootstrap(&directory, ports, weights, cluster);
-    Proxy::start(kind, &document, directory, Launch::default())
+/// Hosts with these weights.
+fn weighted(ports: &[u16], weights: &[u32], cluster: &Value) -> Spread {
+    let spread = Spread::new(ports);
+    let host =
+        |(number, weight): (usize, &u32)| spread.host(number, json!({"load_balancing_weight": weight}));
+    let hosts: Vec<_> = weights.iter().enumerate().map(host).collect();
+    spread.endpoints(json!([{"lb_endpoints": hosts}])).cluster(cluster.clone())
 }
 
 /// Where the keys lead, and what statistics say of the table.
@@ -130,7 +23,7 @@ fn outcome(
     weights: &[u32],
     cluster: &Value,
 ) -> (Vec<String>, BTreeMap<String, u64>) {
-    let proxy = start(kind, ports, weights, cluster);
+    let proxy = weighted(ports, weights, cluster).start(kind);
     let mut client = Keyed::connect(&proxy);
     let chosen = (0..KEYS).map(|i| client.ask(&format!("key-{i}"))).collect();
     let is_of_the_table = |name: &String| name.contains("ring_hash_lb.") || name.contains("maglev_lb.");
@@ -232,7 +125,8 @@ fn what_is_refused() {
         for (cluster, message) in &cases {
             let directory = new_directory(kind);
             let path = directory.join("bootstrap.json");
-            std::fs::write(&path, bootstrap(&directory, &[1], &[1], cluster).to_string()).expect("a file");
+            std::fs::write(&path, weighted(&[1], &[1], cluster).document(&directory).to_string())
+                .expect("a file");
             let output = kind.run(&["--mode", "validate", "-c", &path.to_string_lossy()]);
             let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
             assert_eq!(output.status.code(), Some(1), "{kind:?} {cluster}: {said}");

@@ -163,7 +163,7 @@ fn cluster(name: &str, port: Option<u16>) -> Value {
 }
 
 /// `base` with the fields of `over` in it; objects are merged, everything else is replaced.
-fn merged(mut base: Value, over: &Value) -> Value {
+pub fn merged(mut base: Value, over: &Value) -> Value {
     merge(&mut base, over);
     base
 }

@@ -7,13 +7,13 @@ mod case;
 mod client;
 mod config;
 mod dns;
-mod dnsmasq;
 mod expect;
 mod faults;
 mod nginx;
 mod pairs;
 mod proxy;
 mod runner;
+mod spread;
 mod upstream;
 mod wire;
 
@@ -23,7 +23,6 @@ pub use board::{PATIENCE, Seen};
 pub use case::{Case, End, Step};
 pub use config::minimal;
 pub use dns::{DnsAnswer, DnsServer, Trick};
-pub use dnsmasq::Dnsmasq;
 pub use expect::{
     BAD_REQUEST, CONNECTION_TERMINATED, DIRECT, EMPTY_BAD_REQUEST, NOT_IMPLEMENTED, OK, PROTOCOL_ERROR,
     TOO_LARGE, UPGRADE_REQUIRED, normalize, printable,
@@ -33,4 +32,5 @@ pub use nginx::Nginx;
 pub use pairs::Pairs;
 pub use proxy::{Kind, Launch, Proxy, new_directory};
 pub use runner::{Site, proxies, run};
+pub use spread::{Keyed, Spread, numbered_hosts};
 pub use wire::{Wire, serve_each};

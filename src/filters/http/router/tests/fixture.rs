@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::super::{AsyncClientConfig, Filter, FilterConfig, RouterStats, base_retry_backoff_ms, use_retry};
 use crate::buffer::Buffer;
-use crate::cluster_manager::ClusterManagerImpl;
+use crate::cluster_manager::{ClusterManagerImpl, LocalInfo};
 use crate::common::Local;
 use crate::config::{UnknownFields, parse_bootstrap};
 use crate::conn_pool::{self, Callbacks, Cancellable, DrainedCb, IdleCb, PoolFailureReason};
@@ -361,9 +361,15 @@ impl Fixture {
         let config = parse_bootstrap(bootstrap(), UnknownFields::default(), &LINKED).unwrap();
         let resources = &config.static_resources;
         let tls = thread_local::InstanceImpl::new();
-        let clusters =
-            ClusterManagerImpl::new(&resources.clusters, None, &stats, &tls, &LoaderImpl::empty(&stats))
-                .unwrap();
+        let clusters = ClusterManagerImpl::new(
+            &resources.clusters,
+            None,
+            LocalInfo::default(),
+            &stats,
+            &tls,
+            &LoaderImpl::empty(&stats),
+        )
+        .unwrap();
         let hcm = HttpConnectionManager::of(&resources.listeners[0].filter_chains[0].filters[0]).unwrap();
         let first = clusters.clusters()[0].priority_set().host_sets_per_priority()[0].hosts()[0].clone();
         let pool = PlayedPool::new(WorkerHost::new(first.clone()));

@@ -23,7 +23,7 @@ use serde_json::json;
 use super::super::{ConnectionManagerConfig, ConnectionManagerImpl, HttpConnectionManager, WorkerConfig};
 use crate::access_log::AccessLogManager;
 use crate::buffer::Buffer;
-use crate::cluster_manager::ClusterManagerImpl;
+use crate::cluster_manager::{ClusterManagerImpl, LocalInfo};
 use crate::config::{ConfigError, UnknownFields, parse_bootstrap};
 use crate::event::Dispatcher;
 use crate::filters::http::{
@@ -495,7 +495,8 @@ impl Fixture {
         let stats = Store::new(1);
         let tls = thread_local::InstanceImpl::new();
         let runtime = LoaderImpl::empty(&stats);
-        let clusters = ClusterManagerImpl::new(&[], None, &stats, &tls, &runtime).unwrap();
+        let clusters =
+            ClusterManagerImpl::new(&[], None, LocalInfo::default(), &stats, &tls, &runtime).unwrap();
         let server = ServerFactoryContext {
             cluster_manager: clusters.handle(),
             runtime,
