@@ -168,7 +168,7 @@ build)
 test)
     setup_build || exit 1
     setup_rust_components
-    setup_tools nginx=nginx-light wrk=wrk curl=curl valgrind=valgrind strace=strace python3=python3 chromium=chromium
+    setup_tools nginx=nginx-light dnsmasq=dnsmasq-base wrk=wrk curl=curl valgrind=valgrind strace=strace python3=python3 chromium=chromium
     setup_envoy
     setup_websockets
     [ $skipped = 0 ] || say "$skipped test tool(s) missing, see SKIPPED above; the rest is tested"

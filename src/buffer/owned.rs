@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd};
-
-use nix::sys::socket::{MsgFlags, recv, send};
+use std::os::fd::BorrowedFd;
 
 use super::slice::{SLICE_SIZE, SMALL_SLICE_SIZE, Slice};
 use super::slice_queue::SliceQueue;
 use super::writer::Writer;
+use crate::common::socket_io;
 
 /// Pieces up to this many bytes are copied into the destination's last slice instead of moved
 /// (Envoy copies below 512): one write of one piece costs less than a slice changing hands.
@@ -223,13 +222,13 @@ impl Buffer {
         if let Some(last) = self.slices.back_mut().filter(|s| s.space_len() >= MIN_READ_SPACE) {
             let space = last.space();
             let asked = space.len();
-            let bytes = recv(fd.as_raw_fd(), space, MsgFlags::empty())?;
+            let bytes = socket_io::recv(fd, space)?;
             last.commit(bytes);
             self.length += bytes;
             return Ok(ReadOutcome { bytes, asked });
         }
         let mut slice = Slice::new();
-        let bytes = recv(fd.as_raw_fd(), slice.space(), MsgFlags::empty())?;
+        let bytes = socket_io::recv(fd, slice.space())?;
         if bytes > 0 {
             slice.commit(bytes);
             self.slices.push_back(slice);
@@ -244,7 +243,7 @@ impl Buffer {
     /// Those of `send(2)` and `writev(2)`, `WouldBlock` among them.
     pub fn write_to(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         let written = if self.slices.len() == 1 {
-            send(fd.as_raw_fd(), self.front(), MsgFlags::MSG_NOSIGNAL)?
+            socket_io::send(fd, self.front())?
         } else {
             let mut pieces = [IoSlice::new(&[]); MAX_WRITE_SLICES];
             let mut count = 0;

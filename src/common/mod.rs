@@ -9,6 +9,8 @@ mod local;
 pub mod murmur;
 pub mod re2;
 pub mod regex;
+pub mod resident;
+pub mod socket_io;
 mod ticks;
 pub mod token_bucket;
 mod utc_time;

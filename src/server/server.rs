@@ -20,6 +20,7 @@ use super::version;
 use super::worker::WorkerImpl;
 use crate::access_log::AccessLogManager;
 use crate::cluster_manager::{ClusterManagerImpl, LocalInfo};
+use crate::common::resident;
 use crate::config::core::Locality;
 use crate::config::extension::{Category, Extensions};
 use crate::config::runtime::LayeredRuntime;
@@ -286,6 +287,7 @@ impl InstanceImpl {
         self.listener_manager.start_workers(&self.worker_guard_dog);
         self.update_state();
         self.server_stats.initialization_time_ms.record(self.start.elapsed().as_millis() as u64);
+        resident::forget_code();
     }
 
     fn listen_for_signals(&self) -> io::Result<Vec<SignalEvent>> {

@@ -14,9 +14,14 @@ use std::time::{Duration, Instant};
 
 /// What asks `dns`, and nobody else.
 pub(super) fn resolver(dns: &DnsServer, more: &Value) -> Value {
+    resolver_at("127.0.0.1", dns.port(), more)
+}
+
+/// What asks there, and nobody else.
+pub(super) fn resolver_at(address: &str, port: u16, more: &Value) -> Value {
     let mut config = json!({
         "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-        "resolvers": [{"socket_address": {"address": "127.0.0.1", "port_value": dns.port()}}],
+        "resolvers": [{"socket_address": {"address": address, "port_value": port}}],
         "dns_resolver_options": {"no_default_search_domain": true},
     });
     config.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
@@ -24,11 +29,22 @@ pub(super) fn resolver(dns: &DnsServer, more: &Value) -> Value {
 }
 
 pub(super) fn cluster(name: &str, kind: &str, dns: &DnsServer, names: &[(&str, u16)], more: &Value) -> Value {
+    cluster_by(name, kind, &resolver(dns, &json!({})), names, more)
+}
+
+/// A cluster whose names are looked up by that one.
+pub(super) fn cluster_by(
+    name: &str,
+    kind: &str,
+    resolver: &Value,
+    names: &[(&str, u16)],
+    more: &Value,
+) -> Value {
     let host = |(name, port): &(&str, u16)| json!({"endpoint": {"address": {"socket_address": {"address": name, "port_value": port}}}});
     let hosts: Vec<Value> = names.iter().map(host).collect();
     let mut cluster = json!({
         "name": name, "type": kind, "connect_timeout": "5s", "dns_refresh_rate": "3600s",
-        "typed_dns_resolver_config": resolver(dns, &json!({})),
+        "typed_dns_resolver_config": resolver,
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]},
     });
     cluster.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());

@@ -16,6 +16,7 @@ mod csrf;
 mod curl;
 mod dns_clusters;
 mod dns_tricks;
+mod dnsmasq;
 mod draining;
 mod ext_authz;
 mod fault;

@@ -7,6 +7,7 @@ mod case;
 mod client;
 mod config;
 mod dns;
+mod dnsmasq;
 mod expect;
 mod faults;
 mod nginx;
@@ -23,6 +24,7 @@ pub use board::{PATIENCE, Seen};
 pub use case::{Case, End, Step};
 pub use config::minimal;
 pub use dns::{DnsAnswer, DnsServer, Trick};
+pub use dnsmasq::Dnsmasq;
 pub use expect::{
     BAD_REQUEST, CONNECTION_TERMINATED, DIRECT, EMPTY_BAD_REQUEST, NOT_IMPLEMENTED, OK, PROTOCOL_ERROR,
     TOO_LARGE, UPGRADE_REQUIRED, normalize, printable,
