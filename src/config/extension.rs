@@ -376,6 +376,12 @@ fn read_extension(r: &mut MessageReader<'_>, category: Category) -> Result<Typed
     r.typed_config("typed_config", category)
 }
 
+/// The type of the message in a `TypedExtensionConfig`, and a reader for it.
+pub(super) fn read_name<'a>(r: &mut MessageReader<'a>) -> Result<(&'a str, MessageReader<'a>), ConfigError> {
+    r.string("name")?;
+    r.any("typed_config")
+}
+
 fn read_any(
     type_name: &str,
     config: MessageReader<'_>,

@@ -31,6 +31,7 @@ pub mod format;
 pub mod header_matcher;
 pub mod json;
 pub mod listener;
+pub mod matcher;
 pub mod merge;
 pub mod message;
 pub mod metadata_matcher;

@@ -11,6 +11,8 @@ pub enum HeaderName {
     Known(HeaderId),
     /// Another, in lower case; the empty name names nothing.
     Other(Box<str>),
+    /// `host`: a request has it under another name.
+    Host,
 }
 
 impl HeaderName {
@@ -18,6 +20,7 @@ impl HeaderName {
     pub fn new(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
         match HeaderId::find(name.as_bytes()) {
+            Some(HeaderId::Host) => HeaderName::Host,
             Some(id) => HeaderName::Known(id),
             None => HeaderName::Other(name.into()),
         }
@@ -28,6 +31,7 @@ impl HeaderName {
         match self {
             HeaderName::Known(id) => id.name(),
             HeaderName::Other(name) => name,
+            HeaderName::Host => HeaderId::Host.name(),
         }
     }
 
@@ -36,6 +40,7 @@ impl HeaderName {
         match self {
             HeaderName::Known(id) => headers.get(*id),
             HeaderName::Other(name) => headers.get_all(name).next(),
+            HeaderName::Host => headers.get(HeaderId::Host).or_else(|| headers.get(HeaderId::Authority)),
         }
     }
 
@@ -44,6 +49,8 @@ impl HeaderName {
         let (is_there, name) = match self {
             HeaderName::Known(id) => (headers.has(*id), id.name()),
             HeaderName::Other(name) => (true, &**name),
+            HeaderName::Host if headers.has(HeaderId::Host) => (true, HeaderId::Host.name()),
+            HeaderName::Host => (true, HeaderId::Authority.name()),
         };
         is_there.then(|| headers.get_all(name)).into_iter().flatten()
     }

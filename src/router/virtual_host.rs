@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::RouteRequest;
 use super::config::{Level, Retries};
 use super::cors_policy::CorsPolicyImpl;
+use super::match_tree::MatchTree;
 use super::path_index::PathIndex;
 use super::rate_limit::RateLimitPolicyEntryImpl;
 use super::retry_policy::RetryPolicyImpl;
@@ -22,7 +23,7 @@ use crate::http::HeaderId;
 pub struct VirtualHostImpl {
     name: String,
     routes: Vec<Arc<RouteImpl>>,
-    index: Option<PathIndex>,
+    lookup: Lookup,
     require_tls: TlsRequirementType,
     include_request_attempt_count: bool,
     include_attempt_count_in_response: bool,
@@ -31,6 +32,17 @@ pub struct VirtualHostImpl {
     rate_limits: Box<[RateLimitPolicyEntryImpl]>,
     cors: Option<Arc<CorsPolicyImpl>>,
     metadata: Map<String, Value>,
+}
+
+/// How the routes are found that may be for a request.
+#[derive(Debug)]
+enum Lookup {
+    /// Each is tried.
+    Each,
+    /// By its path.
+    Path(PathIndex),
+    /// As a tree says.
+    Matcher(MatchTree),
 }
 
 /// What a virtual host has for a request.
@@ -57,22 +69,22 @@ impl VirtualHostImpl {
         };
         here.shadow_policies =
             ShadowPolicy::list(&config.request_mirror_policies, &here.shadow_policies, here.runtime())?;
-        let is_counted = !config.virtual_clusters.is_empty()
-            || config.routes.iter().any(|route| !route.stat_prefix.is_empty());
+        let mut configs: Vec<_> = config.routes.iter().collect();
+        let tree = config.matcher.as_ref().map(|matcher| MatchTree::new(matcher, &mut configs));
+        let is_counted =
+            !config.virtual_clusters.is_empty() || configs.iter().any(|route| !route.stat_prefix.is_empty());
         let scope = (here.context.filter(|_| is_counted))
             .map(|context| context.stats.root_scope().create_scope(&format!("vhost.{}.", config.name)));
         here.host_scope = scope.as_ref();
-        let route =
-            |(i, route)| RouteImpl::new(route, &here).map_err(|error| error.within(&format!("routes[{i}]")));
-        let routes: Vec<_> = config
-            .routes
-            .iter()
-            .enumerate()
-            .map(|each| route(each).map(Arc::new))
-            .collect::<Result<_, _>>()?;
+        let route = |(i, route): (usize, &route::Route)| {
+            let place = || if tree.is_some() { "matcher".to_string() } else { format!("routes[{i}]") };
+            RouteImpl::new(route, &here).map(Arc::new).map_err(|error| error.within(&place()))
+        };
+        let routes = configs.into_iter().enumerate().map(route).collect::<Result<Vec<_>, _>>()?;
+        let by_path = || PathIndex::new(routes.iter().map(|route| route.route_match())).map(Lookup::Path);
         Ok(VirtualHostImpl {
             name: config.name.clone(),
-            index: PathIndex::new(routes.iter().map(|route: &Arc<RouteImpl>| route.route_match())),
+            lookup: tree.map(Lookup::Matcher).or_else(by_path).unwrap_or(Lookup::Each),
             routes,
             require_tls: config.require_tls,
             include_request_attempt_count: config.include_request_attempt_count,
@@ -90,7 +102,7 @@ impl VirtualHostImpl {
         VirtualHostImpl {
             name: String::new(),
             routes: vec![Arc::new(route)],
-            index: None,
+            lookup: Lookup::Each,
             require_tls: TlsRequirementType::None,
             include_request_attempt_count: false,
             include_attempt_count_in_response: false,
@@ -151,9 +163,10 @@ impl VirtualHostImpl {
         if self.require_tls != TlsRequirementType::None && self.needs_tls(request) {
             return Some(Found::SslRedirect);
         }
-        let path = request.headers.get(HeaderId::Path);
-        let found = match (&self.index, path) {
-            (Some(index), Some(path)) => index.find(path, |place| self.routes[place].matches(request)),
+        let takes = |place: usize| self.routes[place].matches(request);
+        let found = match (&self.lookup, request.headers.get(HeaderId::Path)) {
+            (Lookup::Matcher(tree), _) => tree.find(request.headers)?.find(|place| takes(*place)),
+            (Lookup::Path(index), Some(path)) => index.find(path, takes),
             _ => self.routes.iter().position(|route| route.matches(request)),
         };
         found.map(Found::Route)

@@ -9,6 +9,7 @@ mod cors;
 mod hash_policy;
 mod header_rules;
 mod internal_redirect;
+mod matched;
 mod per_filter_config;
 mod rate_limit;
 mod retry;
@@ -24,6 +25,7 @@ pub use cors::CorsPolicy;
 pub use hash_policy::{CookieAttribute, HashPolicy, HashedBy, HashedCookie};
 pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRules, HeaderValueOption};
 pub use internal_redirect::{InternalRedirectPolicy, InternalRedirectPredicate};
+pub use matched::MatchedRoutes;
 pub use per_filter_config::{FilterConfig, PerFilterConfig};
 pub use rate_limit::{MaskedRemoteAddress, MetaData, MetadataSource, RateLimit, RateLimitAction};
 pub use retry::{
@@ -40,6 +42,7 @@ use header_rules::read_rules;
 use super::core::Metadata;
 use super::error::ConfigError;
 use super::header_matcher::HeaderMatcher;
+use super::matcher::Matcher;
 use super::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message, one_of};
 use std::collections::HashSet;
@@ -160,13 +163,15 @@ fn check_domains(r: &MessageReader<'_>, name: &str, virtual_hosts: &[VirtualHost
 
 message! {
     /// Routes for some domains.
-    pub struct VirtualHost = "envoy.config.route.v3.VirtualHost" {
+    pub struct VirtualHost = "envoy.config.route.v3.VirtualHost", checked by check_virtual_host {
         /// Never empty; used in stats.
         pub name: String,
         /// At least one: exact, `*.suffix`, `prefix.*` or `*`.
         pub domains: Vec<String>,
         /// The first that matches wins.
         pub routes: Vec<Route>,
+        /// Leads to the routes, in place of those.
+        pub matcher: Option<Box<Matcher<MatchedRoutes>>>,
         /// Send `x-envoy-attempt-count` upstream; default false.
         pub include_request_attempt_count: bool,
         /// Send it downstream; default false.
@@ -195,6 +200,12 @@ message! {
         pub rate_limits: Vec<RateLimit>,
         /// What is said of it, for logs.
         pub metadata: Metadata,
+    }
+}
+
+fn check_virtual_host(r: &MessageReader<'_>, host: &VirtualHost) {
+    if host.matcher.is_some() && r.has("routes") {
+        r.refuse("matcher", "cannot set both matcher and routes on virtual host");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tunnels that end here: what comes out of them goes to the upstream as it is.
 
-use crate::harness::{Action, Case, Kind, Pairs, Site, Step, Wire, minimal, new_directory, proxies, run};
+use crate::harness::{Action, Case, Pairs, Site, Step, Wire, proxies, run, validated};
 use serde_json::{Value, json};
 
 const CONNECT: &str = "CONNECT h:80 HTTP/1.1\r\nhost: h:80\r\n\r\n";
@@ -270,23 +270,14 @@ fn what_is_logged_and_counted() {
     }
 }
 
-/// `--mode validate` of a route with this upgrade: whether it loads, and what is said.
-fn validated(kind: Kind, upgrade: &Value) -> (bool, String) {
-    let directory = new_directory(kind);
-    let mut bootstrap = minimal(&directory);
-    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
-    let manager = bootstrap.pointer_mut(manager).expect("a connection manager");
-    manager["route_config"] = json!({"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
-        {"match": {"prefix": "/"}, "route": {"cluster": "case0", "upgrade_configs": [upgrade]}}]}]});
-    let output = kind.run(&["--mode", "validate", "--config-yaml", &bootstrap.to_string()]);
-    let _ = std::fs::remove_dir_all(directory);
-    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
 #[test]
 fn what_is_refused() {
     for kind in proxies() {
-        let verdict = |upgrade: Value| validated(kind, &upgrade);
+        let verdict = |upgrade: Value| {
+            let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "case0", "upgrade_configs": [upgrade]}}]);
+            let table = json!({"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": routes}]});
+            validated(kind, &json!({"route_config": table}))
+        };
         let fits = json!({"upgrade_type": "connect", "connect_config": {"proxy_protocol_config": {"version": "V2"}}});
         let (loads, said) = verdict(fits);
         assert!(loads, "{kind:?}: {said}");
@@ -299,16 +290,18 @@ fn what_is_refused() {
 /// Nearly all tunnels would go to the host that refuses them.
 #[test]
 fn a_host_that_refuses_is_followed_by_another() {
-    let refuses = json!({"endpoint": {"address": {"socket_address": {"address": "127.0.0.9", "port_value": 1}}},
-        "load_balancing_weight": 10_000});
+    let refuses = |weight: u32| {
+        json!({"endpoint": {"address": {"socket_address": {"address": "127.0.0.9", "port_value": 1}}},
+        "load_balancing_weight": weight})
+    };
     let predicate = json!({"name": "p", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"}});
     let policy = json!({"retry_policy": {"retry_on": "connect-failure", "num_retries": 2,
-        "retry_host_predicate": [predicate], "host_selection_retry_max_attempts": 20_000}});
-    for more in [policy, json!({})] {
+        "retry_host_predicate": [predicate], "host_selection_retry_max_attempts": 100_000}});
+    for (more, weight) in [(policy, 50_000), (json!({}), 100_000_000)] {
         let mut pairs = Pairs::new(hcm("case0", json!({}), more))
             .statistics(&["cluster.case0.upstream_", "http.case0.downstream_rq_total"])
-            .other_hosts([refuses.clone()]);
+            .other_hosts([refuses(weight)]);
         for _ in 0..3 {
             let answer = vec![Action::Send(b"good day".to_vec()), Action::Close];
             pairs = pairs.told(format!("{CONNECT}hello\r\n\r\n"), [answer]);

@@ -49,6 +49,7 @@ mod response_bodies;
 mod response_heads;
 mod retries;
 mod retries_in_time;
+mod route_matcher;
 mod routes;
 mod runtime;
 mod signals;

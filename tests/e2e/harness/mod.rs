@@ -16,6 +16,7 @@ mod proxy;
 mod runner;
 mod spread;
 mod upstream;
+mod verdict;
 mod wire;
 
 pub use action::Action;
@@ -35,4 +36,5 @@ pub use pairs::Pairs;
 pub use proxy::{Kind, Launch, Proxy, new_directory};
 pub use runner::{Site, proxies, run};
 pub use spread::{Keyed, Spread, numbered_hosts};
+pub use verdict::{agree, validated};
 pub use wire::{Wire, serve_each};
