@@ -11,6 +11,7 @@ use super::protocol_options::{
     Http1ProtocolOptions, HttpProtocolOptions, UPSTREAM_HTTP_PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions,
 };
 use super::reader::{FromMessage, MessageReader, unknown_type};
+use super::route::MetadataKey;
 use crate::message;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ message! {
         pub dns: DnsFields => DnsFields::of_cluster,
         /// Default true: the cluster is ready only when its hosts have been asked for.
         pub wait_for_warm_on_init: bool = true,
+        /// Who may say where requests go, of clusters of that type.
+        pub original_dst_lb_config: Option<OriginalDstLbConfig>,
+        /// How often such a cluster forgets the hosts that nobody needs; more than zero.
+        pub cleanup_interval: Duration = Duration::from_secs(5),
         /// Where the hosts come from.
         pub cluster_type: TypedConfig => read_cluster_type,
     }
@@ -62,14 +67,15 @@ message! {
 
 /// Where nothing is looked up, hosts are no names, and have none to be hashed by.
 fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
-    if cluster.cluster_type.extension() != STATIC {
-        return;
-    }
-    if cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing {
-        let message = format!(
-            "Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{STATIC}'"
-        );
+    let kind = cluster.cluster_type.extension();
+    let has_no_names = kind == STATIC || kind == ORIGINAL_DST;
+    if has_no_names && cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing {
+        let message =
+            format!("Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'");
         r.refuse("common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing", message);
+    }
+    if kind != STATIC {
+        return;
     }
     for (at, address) in cluster.load_assignment.iter().flat_map(ClusterLoadAssignment::addresses) {
         if let Address::SocketAddress(socket) = address
@@ -92,8 +98,10 @@ const DISCOVERY_TYPES: &[(&str, &str)] = &[
     ("STRICT_DNS", "envoy.cluster.strict_dns"),
     ("LOGICAL_DNS", "envoy.cluster.logical_dns"),
     ("EDS", "envoy.cluster.eds"),
-    ("ORIGINAL_DST", "envoy.cluster.original_dst"),
+    ("ORIGINAL_DST", ORIGINAL_DST),
 ];
+
+const ORIGINAL_DST: &str = "envoy.cluster.original_dst";
 
 /// The default among them.
 const STATIC: &str = "envoy.cluster.static";
@@ -273,6 +281,34 @@ message! {
         pub budget_percent: Percent = Percent { value: 20.0 },
         /// But always so many, default 3.
         pub min_retry_concurrency: u32 = 3,
+    }
+}
+
+message! {
+    /// `Cluster.OriginalDstLbConfig`.
+    #[derive(Eq)]
+    pub struct OriginalDstLbConfig = "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig",
+        checked by check_original_dst
+    {
+        /// A header says where the request goes.
+        pub use_http_header: bool,
+        /// Which one, unless it is `x-envoy-original-dst-host`.
+        pub http_header_name: String,
+        /// To that port, whichever was said.
+        pub upstream_port_override: Option<u16>,
+        /// What filters have said of the request there says where it goes.
+        pub metadata_key: Option<MetadataKey>,
+    }
+}
+
+fn check_original_dst(r: &mut MessageReader<'_>, config: &OriginalDstLbConfig) {
+    if !config.use_http_header && !config.http_header_name.is_empty() {
+        let message = format!(
+            "ORIGINAL_DST cluster: invalid config http_header_name={} and use_http_header is false. Set use_http_header to \
+             true if http_header_name is desired.",
+            config.http_header_name
+        );
+        r.refuse("http_header_name", message);
     }
 }
 

@@ -300,3 +300,9 @@ impl PostTarget for LoopRef {
         unsafe { ffi::event_base_loopexit(self.base, std::ptr::null()) };
     }
 }
+
+impl std::fmt::Debug for DispatcherHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DispatcherHandle").finish_non_exhaustive()
+    }
+}

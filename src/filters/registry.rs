@@ -28,6 +28,7 @@ pub static LINKED: Registry = Registry {
     access_log_filters: &[],
     clusters: &[
         &upstream::LOGICAL_DNS_CLUSTER,
+        &upstream::ORIGINAL_DST_CLUSTER,
         &upstream::STATIC_CLUSTER,
         &upstream::STRICT_DNS_CLUSTER,
         &upstream::DNS_CLUSTER,
@@ -71,6 +72,7 @@ pub static LINKED: Registry = Registry {
         &router::SAFE_CROSS_SCHEME,
     ],
     load_balancing_policies: &[
+        &load_balancer::CLUSTER_PROVIDED,
         &load_balancer::LEAST_REQUEST,
         &load_balancer::MAGLEV,
         &load_balancer::RANDOM,

@@ -91,6 +91,8 @@ stages! {
     DnsResolved timed 0 "ResolveTarget::startResolve answered" "addresses" "evdns callback" "source/common/upstream/upstream_impl.cc" "src/upstream/resolve_target.rs",
     DnsHostsChanged timed 0 "ResolveTarget::startResolve changed" "added removed" "" "source/common/upstream/upstream_impl.cc" "src/upstream/resolve_target.rs",
     UpdateAllHosts timed 0 "StrictDnsClusterImpl::updateAllHosts" "added removed" "" "source/common/upstream/upstream_impl.cc" "src/upstream/dns_cluster.rs",
+    AddHost timed 0 "OriginalDstCluster::addHost" "before" "" "source/common/upstream/original_dst_cluster.cc" "src/upstream/original_dst_cluster.rs",
+    CleanupOriginalDst timed 0 "OriginalDstCluster::cleanup" "hosts stale" "" "source/common/upstream/original_dst_cluster.cc" "src/upstream/original_dst_cluster.rs",
     OnPreInitComplete timed 0 "ClusterImplBase::onPreInitComplete" "" "" "source/common/upstream/upstream_impl.cc" "src/upstream/cluster.rs",
     OnClusterInit timed 0 "ClusterManagerImpl::onClusterInit" "hosts" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/cluster_manager_impl.rs",
     MaybeFinishInitialize timed 0 "ClusterManagerInitHelper::maybeFinishInitialize" "primary secondary" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/init_helper.rs",

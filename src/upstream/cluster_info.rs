@@ -60,13 +60,52 @@ impl ClusterInfoImpl {
     /// # Errors
     /// What its extensions ask for and cannot be had.
     pub fn new(config: &Arc<Cluster>, root: &Scope, added_via_api: bool) -> Result<Arc<Self>, ConfigError> {
+        let load_balancer = config.load_balancing_policy.get::<dyn LoadBalancerConfig>()?.clone();
+        if load_balancer.is_cluster_provided() {
+            let message = format!(
+                "cluster manager: cluster provided LB specified but cluster '{}' did not provide one. Check cluster \
+                 documentation.",
+                config.name
+            );
+            return Err(ConfigError::document(message));
+        }
+        Self::with_load_balancer(config, root, added_via_api, load_balancer)
+    }
+
+    /// The same for a cluster that provides its own way to choose a host.
+    ///
+    /// # Errors
+    /// As [`ClusterInfoImpl::new`]; another way is asked for.
+    pub fn with_provided_lb(
+        config: &Arc<Cluster>,
+        root: &Scope,
+        added_via_api: bool,
+        provided: Arc<dyn LoadBalancerConfig>,
+    ) -> Result<Arc<Self>, ConfigError> {
+        if !config.load_balancing_policy.get::<dyn LoadBalancerConfig>()?.is_cluster_provided() {
+            let message = format!(
+                "cluster manager: cluster provided LB not specified but cluster '{}' provided one. Check cluster \
+                 documentation.",
+                config.name
+            );
+            return Err(ConfigError::document(message));
+        }
+        Self::with_load_balancer(config, root, added_via_api, provided)
+    }
+
+    fn with_load_balancer(
+        config: &Arc<Cluster>,
+        root: &Scope,
+        added_via_api: bool,
+        load_balancer: Arc<dyn LoadBalancerConfig>,
+    ) -> Result<Arc<Self>, ConfigError> {
         let alternative = Some(&config.alt_stat_name).filter(|name| !name.is_empty());
         let observability_name = alternative.unwrap_or(&config.name).clone();
         let scope = root.create_scope(&format!("cluster.{observability_name}."));
         let stats = ClusterStats::new(&scope);
         Ok(Arc::new(ClusterInfoImpl {
             transport_socket_factory: transport_socket_factory(config, &scope)?,
-            load_balancer: config.load_balancing_policy.get::<dyn LoadBalancerConfig>()?.clone(),
+            load_balancer,
             name: ClusterName::of(&config.name),
             observability_name,
             code_stats: CodeStats::new(&scope),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::load_balancer::{LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN};
+use super::load_balancer::{CLUSTER_PROVIDED, LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN};
 use super::{
-    ClusterInfoImpl, HostImpl, HostSharedPtr, LOGICAL_DNS_CLUSTER, STATIC_CLUSTER, STRICT_DNS_CLUSTER,
+    ClusterInfoImpl, HostImpl, HostSharedPtr, LOGICAL_DNS_CLUSTER, ORIGINAL_DST_CLUSTER, STATIC_CLUSTER,
+    STRICT_DNS_CLUSTER,
 };
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::core::Locality;
@@ -22,9 +23,11 @@ pub struct OfThisFloor;
 impl Extensions for OfThisFloor {
     fn factories(&self, category: Category) -> Vec<&'static dyn TypedFactory> {
         match category {
-            Category::Clusters => vec![&STATIC_CLUSTER, &STRICT_DNS_CLUSTER, &LOGICAL_DNS_CLUSTER],
+            Category::Clusters => {
+                vec![&STATIC_CLUSTER, &STRICT_DNS_CLUSTER, &LOGICAL_DNS_CLUSTER, &ORIGINAL_DST_CLUSTER]
+            }
             Category::LoadBalancingPolicies => {
-                vec![&LEAST_REQUEST, &MAGLEV, &RANDOM, &RING_HASH, &ROUND_ROBIN]
+                vec![&CLUSTER_PROVIDED, &LEAST_REQUEST, &MAGLEV, &RANDOM, &RING_HASH, &ROUND_ROBIN]
             }
             _ => Vec::new(),
         }

@@ -27,7 +27,10 @@ pub use header_rules::{AppendAction, HeaderMutation, HeaderMutations, HeaderRule
 pub use internal_redirect::{InternalRedirectPolicy, InternalRedirectPredicate};
 pub use matched::MatchedRoutes;
 pub use per_filter_config::{FilterConfig, PerFilterConfig};
-pub use rate_limit::{MaskedRemoteAddress, MetaData, MetadataSource, RateLimit, RateLimitAction};
+pub use rate_limit::{
+    MaskedRemoteAddress, MetaData, MetadataKey, MetadataPathSegment, MetadataSource, RateLimit,
+    RateLimitAction,
+};
 pub use retry::{
     HedgePolicy, RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
     RetryPolicy,

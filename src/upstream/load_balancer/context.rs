@@ -41,6 +41,10 @@ pub trait LoadBalancerContext {
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
         None
     }
+    /// What filters have said of the request under the name `filter`, and there under `path`.
+    fn request_metadata(&self, _filter: &str, _path: &[String]) -> Option<Value> {
+        None
+    }
     /// Another distribution over the priorities than `original`; asked where there are several.
     fn determine_priority_load(
         &self,

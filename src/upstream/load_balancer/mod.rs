@@ -2,6 +2,7 @@
 
 mod base;
 mod bounded_load;
+mod cluster_provided;
 mod context;
 mod edf_base;
 mod edf_scheduler;
@@ -11,6 +12,7 @@ mod least_request;
 mod locality_config;
 mod locality_routing;
 mod maglev;
+mod original_dst;
 mod per_source;
 mod priority_load;
 mod random;
@@ -21,6 +23,7 @@ mod slow_start;
 mod test_hosts;
 
 pub use base::{HostsSource, LoadBalancerBase, SourceType};
+pub use cluster_provided::CLUSTER_PROVIDED;
 pub use context::{LoadBalancerContext, MetadataMatchCriterion, NoContext};
 pub use edf_base::EdfLoadBalancerBase;
 pub use edf_scheduler::EdfScheduler;
@@ -28,6 +31,7 @@ pub use hashing::{HashingLoadBalancer, SharedTable};
 pub use least_request::LEAST_REQUEST;
 pub use locality_config::{LocalityBasis, LocalityLbConfig, ZoneAwareConfig};
 pub use maglev::MAGLEV;
+pub use original_dst::OriginalDstLb;
 pub use per_source::PerSource;
 pub use priority_load::{HostAvailability, HostCounts, HostWeights, PriorityLoad};
 pub use random::RANDOM;
@@ -79,6 +83,11 @@ pub trait LoadBalancerConfig: Any + Debug + Send + Sync {
 
     /// Takes over what runtime says.
     fn on_new_snapshot(&self, _snapshot: &SnapshotImpl) {}
+
+    /// Whether the cluster has to provide what chooses.
+    fn is_cluster_provided(&self) -> bool {
+        false
+    }
 
     /// Makes the main thread's part of a balancer, if there is one.
     fn thread_aware(&self, _info: &Arc<ClusterInfoImpl>) -> Option<Rc<dyn ThreadAwareLoadBalancer>> {

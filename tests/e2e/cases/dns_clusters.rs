@@ -274,15 +274,15 @@ fn legate_asks_nobody_when_a_configuration_is_validated() {
 }
 
 /// Answers each request with where it has come to, the slow ones when they are let go.
-struct Upstreams {
-    port: u16,
+pub(super) struct Upstreams {
+    pub(super) port: u16,
     lets_go: Arc<AtomicBool>,
     waiting: Arc<AtomicUsize>,
 }
 
 impl Upstreams {
     /// On the same port of 127.0.1.1 to 127.0.1.`count`.
-    fn start(count: u8) -> Upstreams {
+    pub(super) fn start(count: u8) -> Upstreams {
         let listeners = loop {
             let first = TcpListener::bind((Ipv4Addr::new(127, 0, 1, 1), 0)).expect("a port");
             let port = first.local_addr().expect("its address").port();

@@ -39,6 +39,7 @@ mod manager_options;
 mod memory;
 mod metadata_matchers;
 mod normal;
+mod original_dst;
 mod priorities;
 mod rbac;
 mod request_fields;

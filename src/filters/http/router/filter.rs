@@ -507,6 +507,10 @@ impl LoadBalancerContext for Filter {
         self.downstream_headers.borrow().clone()
     }
 
+    fn request_metadata(&self, filter: &str, path: &[String]) -> Option<serde_json::Value> {
+        self.stream_info()?.dynamic_metadata(filter, path)
+    }
+
     fn determine_priority_load(
         &self,
         priority_set: &PrioritySetImpl,
