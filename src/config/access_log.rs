@@ -30,6 +30,8 @@ pub enum AccessLogType {
     /// Nothing is being logged.
     #[default]
     NotSet,
+    /// A connection has come.
+    TcpConnectionStart,
     /// A connection has reached its upstream.
     TcpUpstreamConnected,
     /// A connection goes on.
@@ -62,6 +64,7 @@ impl AccessLogType {
     /// API names.
     pub const TABLE: &EnumTable<Self> = &[
         ("NotSet", Self::NotSet),
+        ("TcpConnectionStart", Self::TcpConnectionStart),
         ("TcpUpstreamConnected", Self::TcpUpstreamConnected),
         ("TcpPeriodic", Self::TcpPeriodic),
         ("TcpConnectionEnd", Self::TcpConnectionEnd),

@@ -37,6 +37,8 @@ pub(super) trait Pool: Sized + 'static {
     fn num_ready(&self) -> usize;
     /// Closes the clients that wait for a request.
     fn close_ready(&self);
+    /// Closes a client that connects for nobody, if there is one.
+    fn close_excess(&self) {}
 }
 
 /// See the module's description.
@@ -214,12 +216,15 @@ impl<P: Pool> ConnPoolImplBase<P> {
         }
     }
 
-    fn on_pending_request_cancel(&self, pool: &P, pending: &PendingRequest<P>) {
+    fn on_pending_request_cancel(&self, pool: &P, pending: &PendingRequest<P>, close_excess: bool) {
         log_stage!(PendingRequestCancel());
         let left = self.num_pending().saturating_sub(1);
         self.trace_request(Stage::PendingRequestCancel, Some(pending.request.ids()), left);
         pending.remove(pool);
         self.host.cluster().stats().upstream_rq_cancelled().inc();
+        if close_excess {
+            pool.close_excess();
+        }
         self.check_for_drained(pool);
     }
 
@@ -277,6 +282,16 @@ impl<P: Pool> PendingRequest<P> {
         }
     }
 
+    fn give_up(&self, close_excess: bool) {
+        if !self.counted.get() {
+            return;
+        }
+        match self.parent.upgrade() {
+            Some(pool) => pool.base().on_pending_request_cancel(&pool, self, close_excess),
+            None => self.release(),
+        }
+    }
+
     fn unlink(&self, pool: &P) {
         if let Some(key) = self.key.take() {
             pool.base().pending_requests.remove(key);
@@ -300,13 +315,11 @@ impl<P: Pool> PendingRequest<P> {
 
 impl<P: Pool> Cancellable for PendingRequest<P> {
     fn cancel(&self) {
-        if !self.counted.get() {
-            return;
-        }
-        match self.parent.upgrade() {
-            Some(pool) => pool.base().on_pending_request_cancel(&pool, self),
-            None => self.release(),
-        }
+        self.give_up(false);
+    }
+
+    fn cancel_and_close_excess(&self) {
+        self.give_up(true);
     }
 }
 

@@ -43,6 +43,10 @@ pub trait Callbacks {
 pub trait Cancellable {
     /// Gives the request up; its callbacks will not be called.
     fn cancel(&self);
+    /// The same; a connection that is being made and that nobody else waits for is closed.
+    fn cancel_and_close_excess(&self) {
+        self.cancel();
+    }
 }
 
 /// Called when a pool has no request left.

@@ -11,6 +11,7 @@ use super::network::NamedNetworkFilterConfigFactory;
 use super::network::http_connection_manager::{
     self, EarlyHeaderMutationFactory, OriginalIpDetectionFactory, RequestIdFactory,
 };
+use super::network::tcp_proxy;
 use crate::access_log::{self, AccessLogInstanceFactory, ExtensionFilterFactory};
 use crate::config::HeaderKeyFormat;
 use crate::config::extension::{Category, Extensions, Factory, TypedFactory};
@@ -65,7 +66,7 @@ pub static LINKED: Registry = Registry {
     request_ids: &[&http_connection_manager::UUID],
     stateful_header_formatters: &[&PRESERVE_CASE],
     listener_filters: &[],
-    network_filters: &[&http_connection_manager::FACTORY],
+    network_filters: &[&http_connection_manager::FACTORY, &tcp_proxy::FACTORY],
     internal_redirect_predicates: &[
         &router::ALLOW_LISTED_ROUTES,
         &router::PREVIOUS_ROUTES,

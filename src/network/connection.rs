@@ -84,6 +84,9 @@ struct Seldom {
     connect_failure: Cell<Option<(&'static str, Errno)>>,
     immediate_error: Cell<Option<ConnectionEvent>>,
     bind_error: Cell<bool>,
+    reset_by_peer: Cell<bool>,
+    /// Told when something was written.
+    bytes_sent_callbacks: Appended<Rc<dyn Fn()>, 1>,
     /// Goes on reading when a read stopped at the buffer limit.
     read_again_timer: RefCell<Option<Timer>>,
     delayed_close_timer: RefCell<Option<Timer>>,
@@ -206,6 +209,11 @@ impl ConnectionImpl {
         self.transport_socket.ssl()
     }
 
+    /// Whether it was closed because the peer has reset it (Envoy 1.40: `detectedCloseType`).
+    pub fn reset_by_peer(&self) -> bool {
+        self.seldom.get().is_some_and(|seldom| seldom.reset_by_peer.get())
+    }
+
     fn seldom(&self) -> &Seldom {
         self.seldom.get_or_init(Box::default)
     }
@@ -218,6 +226,11 @@ impl ConnectionImpl {
     /// Adds a listener of events. The connection does not keep it alive.
     pub fn add_connection_callbacks(&self, callbacks: Weak<dyn ConnectionCallbacks>) {
         self.callbacks.push(callbacks);
+    }
+
+    /// Has `callback` called each time that the socket has taken something.
+    pub fn add_bytes_sent_callback(&self, callback: Rc<dyn Fn()>) {
+        self.seldom().bytes_sent_callbacks.push(callback);
     }
 
     /// Adds a filter at the end of the read chain.

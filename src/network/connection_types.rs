@@ -22,6 +22,8 @@ pub enum ConnectionCloseType {
     NoFlush = 1,
     /// Flush, then wait for the peer or the delayed close timeout.
     FlushWriteAndDelay = 2,
+    /// Close now, with a reset. Of Envoy 1.40.
+    AbortReset = 4,
 }
 
 /// The state of a connection.

@@ -48,6 +48,7 @@ impl TransportSocket for RawBufferSocket {
                         envoy_conn_log!(Connection, trace, id, "read error: {}", error);
                         if error.kind() != io::ErrorKind::WouldBlock {
                             result.action = PostIoAction::Close;
+                            result.reset = error.kind() == io::ErrorKind::ConnectionReset;
                         }
                         break;
                     }
@@ -84,6 +85,7 @@ impl TransportSocket for RawBufferSocket {
                         envoy_conn_log!(Connection, trace, id, "write error: {}", error);
                         if error.kind() != io::ErrorKind::WouldBlock {
                             result.action = PostIoAction::Close;
+                            result.reset = error.kind() == io::ErrorKind::ConnectionReset;
                         }
                         return;
                     }

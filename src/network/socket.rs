@@ -178,6 +178,12 @@ impl StreamSocket {
         }
     }
 
+    /// Has closing it be a reset, also where there is nothing unread.
+    pub(super) fn reset_when_closed(&self) {
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        let _ = setsockopt(&self.fd, sockopt::Linger, &at_once);
+    }
+
     /// The pending SO_ERROR of the socket, 0 for none.
     pub(super) fn take_error(&self) -> i32 {
         socket::getsockopt(&self.fd, sockopt::SocketError).unwrap_or_else(|e| e as i32)

@@ -39,6 +39,8 @@ pub struct IoResult {
     /// This step has made the transport ready for data (a handshake is done) and moved none: the connection
     /// tells its callbacks and takes the step again. Said once in a connection's life.
     pub connected: bool,
+    /// The peer has reset the connection.
+    pub reset: bool,
 }
 
 /// What a transport socket may ask of its connection.

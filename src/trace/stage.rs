@@ -238,6 +238,24 @@ stages! {
     AssignConnection same 5 "ConnPoolImpl::assignConnection" "downstream pool" "" "source/common/tcp/conn_pool.cc" "src/conn_pool/tcp/pool.rs",
     TcpPoolEvent same 5 "ConnPoolImpl::onConnectionEvent raw" "event pool" "" "source/common/tcp/conn_pool.cc" "src/conn_pool/tcp/pool.rs",
     ActiveConnGoes timed 7 "ActiveConn::~ActiveConn" "" "event_del" "source/common/tcp/conn_pool.cc" "src/conn_pool/tcp/active_client.rs",
+    NewTcpProxySession same 1 "Filter::initialize" "" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs"
+        => Filter Debug Connections "new tcp proxy session",
+    TcpProxyConnects same 4 "Filter::initializeUpstreamConnection" "attempt" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs"
+        => Filter Debug Connections "Creating connection to cluster {cluster}",
+    TcpProxyPoolReady same 5 "Filter::onPoolReady" "upstream" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs",
+    TcpProxyPoolFailure timed 5 "Filter::onPoolFailure" "reason" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs",
+    TcpProxyConnected same 5 "Filter::onUpstreamEvent connected" "" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs"
+        => Filter Debug Nobodys "TCP:onUpstreamEvent(), requestedServerName: {name}",
+    TcpProxyData same 3 "Filter::onData" "bytes end" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs"
+        => Filter Trace Connections "downstream connection received {bytes} bytes, end_stream={end}",
+    TcpProxyUpstreamData same 6 "Filter::onUpstreamData raw" "bytes end" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs"
+        => Filter Trace Connections "upstream connection received {bytes} bytes, end_stream={end}",
+    TcpProxyUpstreamEvent timed 7 "Filter::onUpstreamEvent" "event connecting" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs",
+    TcpProxyDownstreamEvent timed 7 "Filter::onDownstreamEvent" "event" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs",
+    TcpProxyIdleTimeout timed 7 "Filter::onIdleTimeout" "" "event_add" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/filter.rs"
+        => Filter Debug Connections "Session timed out",
+    DrainerComes timed 7 "UpstreamDrainManager::add" "bytes" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/drainer.rs",
+    DrainerEvent timed 7 "Drainer::onEvent" "event" "" "source/common/tcp_proxy/tcp_proxy.cc" "src/filters/network/tcp_proxy/drainer.rs",
     TcpUpstreamHeaders same 5 "TcpUpstream::encodeHeaders" "bytes end" "" "source/extensions/upstreams/http/tcp/upstream_request.cc" "src/filters/http/router/tcp_upstream.rs",
     TcpUpstreamData same 6 "TcpUpstream::onUpstreamData" "bytes end" "" "source/extensions/upstreams/http/tcp/upstream_request.cc" "src/filters/http/router/tcp_upstream.rs",
     TcpUpstreamEvent timed 7 "TcpUpstream::onEvent" "event" "" "source/extensions/upstreams/http/tcp/upstream_request.cc" "src/filters/http/router/tcp_upstream.rs",

@@ -103,6 +103,10 @@ impl ActiveClient {
         self.connect_timer.borrow_mut().take().is_some()
     }
 
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connect_timer.borrow().is_some()
+    }
+
     /// Whether somebody has the connection.
     pub(super) fn is_assigned(&self) -> bool {
         self.assigned.get()

@@ -156,6 +156,17 @@ impl Pool for ConnPoolImpl {
         self.clients.len(Ready)
     }
 
+    /// The one that has been connecting for longest (Envoy 1.1: the last of `pending_conns_`).
+    fn close_excess(&self) {
+        let busy = self.clients.items(Busy);
+        let mut connecting = busy.iter().filter(|client| client.is_connecting());
+        if let Some(oldest) = connecting.next_back()
+            && self.base.num_pending() < connecting.count() + 1
+        {
+            oldest.close();
+        }
+    }
+
     fn close_ready(&self) {
         while let Some(client) = self.clients.front(Ready) {
             client.close();

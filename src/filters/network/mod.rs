@@ -2,5 +2,6 @@
 
 mod factory;
 pub mod http_connection_manager;
+pub mod tcp_proxy;
 
 pub use factory::{NamedNetworkFilterConfigFactory, NetworkFilterConfig};

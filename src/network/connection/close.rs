@@ -7,6 +7,7 @@ use super::{ConnectionImpl, DelayedCloseState};
 use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, READ};
+use crate::network::socket::StreamSocket;
 use crate::network::{ConnectionCloseType, ConnectionEvent, PostIoAction};
 use crate::trace::stage;
 
@@ -18,6 +19,10 @@ impl ConnectionImpl {
         }
         let data_to_write = self.write_buffer.borrow().buffer.len();
         stage!(Close(self.id()), type = close_type as u32, bytes = data_to_write);
+        if close_type == ConnectionCloseType::AbortReset {
+            self.with_socket(StreamSocket::reset_when_closed);
+            return self.close_socket(ConnectionEvent::LocalClose);
+        }
         let delay = self.delayed_close_milliseconds.get() != 0;
         if data_to_write == 0
             || close_type == ConnectionCloseType::NoFlush

@@ -103,6 +103,7 @@ impl ConnectionImpl {
         self.show_read_buffer(if self.is_socket_open() { left } else { 0 });
         // The filters may have closed the connection, which makes this a no-op.
         if result.action == PostIoAction::Close || self.both_sides_half_closed() {
+            self.note_reset(result);
             envoy_conn_log!(Connection, debug, self.id(), "remote close");
             self.close_socket(ConnectionEvent::RemoteClose);
         }
@@ -119,6 +120,12 @@ impl ConnectionImpl {
             self.activate(READ | WRITE);
         }
         self.state() == ConnectionState::Open
+    }
+
+    fn note_reset(&self, result: IoResult) {
+        if result.reset && self.is_socket_open() {
+            self.seldom().reset_by_peer.set(true);
+        }
     }
 
     /// Returns how many bytes are left.
@@ -193,6 +200,7 @@ impl ConnectionImpl {
             (result, left) = self.do_write(self.write_end_stream.get());
         }
         if result.action == PostIoAction::Close {
+            self.note_reset(result);
             self.close_socket(ConnectionEvent::RemoteClose);
             return;
         }
@@ -251,6 +259,12 @@ impl ConnectionImpl {
         };
         self.count_written(result.bytes_processed);
         self.show_write_buffer(left);
+        if result.bytes_processed > 0
+            && let Some(seldom) = self.seldom.get()
+        {
+            let callbacks = &seldom.bytes_sent_callbacks;
+            (0..callbacks.len()).filter_map(|i| callbacks.get(i)).for_each(|callback| callback());
+        }
         if went_below {
             self.on_low_watermark();
         }

@@ -57,6 +57,7 @@ mod signals;
 mod startup;
 mod stats;
 mod streaming;
+mod tcp_proxy;
 mod timeouts;
 mod trace;
 mod trace_events;

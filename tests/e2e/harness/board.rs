@@ -15,6 +15,8 @@ pub struct UpstreamSeen {
     pub received: Vec<u8>,
     /// The proxy closed or reset it.
     pub closed_by_proxy: bool,
+    /// It was a reset.
+    pub reset_by_proxy: bool,
 }
 
 /// Everything seen.

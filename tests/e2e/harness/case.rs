@@ -58,6 +58,8 @@ pub struct Case {
     pub listener: Value,
     /// Merged over the connection manager's configuration.
     pub hcm: Value,
+    /// The TCP proxy that is there instead of a connection manager: merged over its configuration.
+    pub tcp_proxy: Option<Value>,
     /// Of the access log, if it is another.
     pub log_format: Option<String>,
     /// Merged over the cluster's configuration.
@@ -86,6 +88,7 @@ impl Case {
             name: name.into(),
             listener: json!({}),
             hcm: json!({}),
+            tcp_proxy: None,
             log_format: None,
             cluster: json!({}),
             other_hosts: Vec::new(),
@@ -107,6 +110,18 @@ impl Case {
     /// Configures the connection manager.
     pub fn hcm(mut self, value: Value) -> Case {
         self.hcm = value;
+        self
+    }
+
+    /// Has a TCP proxy, and configures it.
+    pub fn tcp_proxy(mut self, value: Value) -> Case {
+        self.tcp_proxy = Some(value);
+        self
+    }
+
+    /// Configures the access log.
+    pub fn log_format(mut self, format: &str) -> Case {
+        self.log_format = Some(format.to_string());
         self
     }
 

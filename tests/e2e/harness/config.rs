@@ -110,14 +110,35 @@ fn listener(prefix: &str, case: &Case, directory: &Path) -> Value {
             {"name": "with_routes", "domains": ["*"], "routes": routes(prefix)},
         ]},
         "http_filters": [router],
-        "access_log": [{"name": "file", "typed_config": log}],
+        "access_log": [{"name": "file", "typed_config": &log}],
     });
     let filter = json!({
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": merged(hcm, &case.hcm),
     });
+    let tcp_proxy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": prefix,
+        "cluster": prefix,
+        "access_log": [{"name": "file", "typed_config": log}],
+    });
+    let filter = match &case.tcp_proxy {
+        Some(over) => json!({
+            "name": "envoy.filters.network.tcp_proxy",
+            "typed_config": without_nulls(merged(tcp_proxy, over)),
+        }),
+        None => filter,
+    };
     let listener = json!({"name": prefix, "address": address(0), "filter_chains": [{"filters": [filter]}]});
     merged(listener, &case.listener)
+}
+
+/// What is merged as null is taken away.
+fn without_nulls(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    value
 }
 
 fn routes(cluster: &str) -> Value {

@@ -139,8 +139,12 @@ impl Connection {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 !self.board.look(|seen| seen.over)
             }
-            _ => {
-                self.board.update(|seen| seen.upstreams[self.index].closed_by_proxy = true);
+            end => {
+                let reset = end.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset);
+                self.board.update(|seen| {
+                    seen.upstreams[self.index].closed_by_proxy = true;
+                    seen.upstreams[self.index].reset_by_proxy = reset;
+                });
                 false
             }
         }
