@@ -243,7 +243,9 @@ mod tests {
     fn weights_are_divided_by_how_busy_a_host_is() {
         let hosts = busy([6, 1, 2], 2);
         let counts = hosts.counts(&*balancer(&hosts, 2, false), 500);
-        assert_eq!([counts[&1], counts[&2], counts[&3]], [200, 100, 200]);
+        // Where the schedule begins is random.
+        let near = |port: u16, share: usize| counts[&port].abs_diff(share) < 3;
+        assert!(near(1, 200) && near(2, 100) && near(3, 200), "{counts:?}");
     }
 
     #[test]
