@@ -363,8 +363,16 @@ fn subscribe(
     trace::instant(Stage::OnClusterInit, None, 0, trace::detail(hosts), 0);
     let name = cluster.info().cluster_name().clone();
     let (member_slot, member_name) = (slot.clone(), name.clone());
-    let member = cluster.priority_set().add_member_update_cb(move |_, removed| {
-        if !removed.is_empty() {
+    let drains_all = cluster.info().config().common_lb_config.close_connections_on_host_set_change;
+    let all = Rc::downgrade(cluster.priority_set());
+    let member = cluster.priority_set().add_member_update_cb(move |added, removed| {
+        if drains_all && !(added.is_empty() && removed.is_empty()) {
+            let sets = all.upgrade().map(|set| set.host_sets_per_priority()).unwrap_or_default();
+            let mut hosts: Vec<_> = sets.iter().flat_map(|set| set.hosts().to_vec()).collect();
+            hosts.extend_from_slice(removed);
+            let name = member_name.clone();
+            member_slot.run_on_all_threads(move |worker| worker.remove_hosts(&name, &hosts));
+        } else if !removed.is_empty() {
             let (name, removed) = (member_name.clone(), removed.to_vec());
             member_slot.run_on_all_threads(move |worker| worker.remove_hosts(&name, &removed));
         }

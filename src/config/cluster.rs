@@ -3,7 +3,7 @@
 use super::address::{Address, SocketAddress};
 use super::core::{self, Metadata, Percent, RoutingPriority, TcpKeepalive};
 use super::dns::DnsFields;
-use super::endpoint::ClusterLoadAssignment;
+use super::endpoint::{ClusterLoadAssignment, HealthStatus};
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::message::OnlyFalse;
@@ -119,6 +119,9 @@ const LB_POLICIES: &[(&str, &str)] = &[
 /// The default among them.
 const ROUND_ROBIN: &str = "envoy.load_balancing_policies.round_robin";
 
+/// Which wraps another one.
+const SUBSET: &str = "envoy.load_balancing_policies.subset";
+
 fn read_transport_socket(r: &mut MessageReader<'_>, _: &str) -> Result<Option<TypedConfig>, ConfigError> {
     core::read_transport_socket(r, Category::UpstreamTransportSockets)
 }
@@ -138,26 +141,94 @@ fn read_cluster_type(r: &mut MessageReader<'_>, _: &str) -> Result<TypedConfig, 
     }
 }
 
-/// The first policy of `load_balancing_policy` that an extension knows or, without that, `lb_policy`.
+/// The first policy of `load_balancing_policy` that an extension knows or, without that, `lb_policy`, within subsets if there
+/// are any.
 fn read_load_balancing_policy(r: &mut MessageReader<'_>, _: &str) -> Result<TypedConfig, ConfigError> {
-    const CATEGORY: Category = Category::LoadBalancingPolicies;
+    read_other_lb_configs(r)?;
     let cluster = r.string("name")?;
-    let listed = r.message_with("load_balancing_policy", |r| {
+    let common: CommonLbConfig = r.message("common_lb_config")?.unwrap_or_default();
+    let (has_subsets, has_selectors) = match r.value("lb_subset_config")? {
+        Some(config) => (true, selectors(config).is_some_and(|list| !list.is_empty())),
+        None => (false, false),
+    };
+    if let Some(config) = listed_policy(r, "load_balancing_policy", &format!("cluster: '{cluster}'"))? {
+        let of_all = &common.consistent_hashing_lb_config;
+        if has_subsets {
+            r.refuse(
+                "load_balancing_policy",
+                "cluster: load_balancing_policy cannot be combined with lb_subset_config",
+            );
+        } else if common.locality != LocalityConfig::None || *of_all != ConsistentHashingLbConfig::default() {
+            let message = "cluster: load_balancing_policy cannot be combined with partial fields \
+                           (zone_aware_lb_config, locality_weighted_lb_config, consistent_hashing_lb_config) of \
+                           common_lb_config";
+            r.refuse("load_balancing_policy", message);
+        }
+        // Whatever it is.
+        let values: Vec<_> = LB_POLICIES.iter().map(|(value, _)| (*value, ())).collect();
+        r.enumeration("lb_policy", &[&values[..], &[("LOAD_BALANCING_POLICY_CONFIG", ())]].concat())?;
+        return Ok(config);
+    }
+    match has_selectors {
+        true => named(r, "lb_subset_config", SUBSET, Category::LoadBalancingPolicies),
+        false => lb_policy(r),
+    }
+}
+
+/// What `subset_selectors` is in a document.
+fn selectors(config: &serde_json::Value) -> Option<&Vec<serde_json::Value>> {
+    config.get("subset_selectors").or_else(|| config.get("subsetSelectors"))?.as_array()
+}
+
+/// What policies say that are not the one that is chosen; only whether it is right matters.
+fn read_other_lb_configs(r: &mut MessageReader<'_>) -> Result<(), ConfigError> {
+    const CONFIGS: [(&str, &str); 5] = [
+        ("ring_hash_lb_config", "envoy.load_balancing_policies.ring_hash"),
+        ("maglev_lb_config", "envoy.load_balancing_policies.maglev"),
+        ("least_request_lb_config", "envoy.load_balancing_policies.least_request"),
+        ("round_robin_lb_config", ROUND_ROBIN),
+        ("lb_subset_config", SUBSET),
+    ];
+    for (field, extension) in CONFIGS {
+        if r.has(field) {
+            r.named_config(extension, Category::LoadBalancingPolicies).transpose()?;
+        }
+    }
+    Ok(())
+}
+
+/// What `lb_policy` says, which is also how a host of a subset is chosen.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn lb_policy(r: &mut MessageReader<'_>) -> Result<TypedConfig, ConfigError> {
+    const CATEGORY: Category = Category::LoadBalancingPolicies;
+    match r.enumerated_config("lb_policy", LB_POLICIES, CATEGORY)? {
+        Some(config) => Ok(config),
+        None => named(r, "lb_policy", ROUND_ROBIN, CATEGORY),
+    }
+}
+
+/// The first policy in the `LoadBalancingPolicy` of this name that an extension knows; `None` where there is no such
+/// field. `whose` stands in the error.
+///
+/// # Errors
+/// No extension knows any.
+pub fn listed_policy(
+    r: &mut MessageReader<'_>,
+    field: &str,
+    whose: &str,
+) -> Result<Option<TypedConfig>, ConfigError> {
+    r.message_with(field, |r| {
         let policies: Vec<Policy> = r.messages("policies")?;
         let names: Vec<_> = policies.iter().map(|policy| policy.name.as_str()).collect();
         let message = format!(
-            "cluster: didn't find a registered load balancer factory implementation for cluster: '{cluster}' with names \
-             from [{}]",
+            "cluster: didn't find a registered load balancer factory implementation for {whose} with names from [{}]",
             names.join(", ")
         );
         let error = r.error("policies", message);
         policies.into_iter().find_map(|policy| policy.config).ok_or(error)
-    })?;
-    let by_value = r.enumerated_config("lb_policy", LB_POLICIES, CATEGORY)?;
-    match listed.or(by_value) {
-        Some(config) => Ok(config),
-        None => named(r, "lb_policy", ROUND_ROBIN, CATEGORY),
-    }
+    })
 }
 
 /// `LoadBalancingPolicy.Policy`.
@@ -328,6 +399,10 @@ message! {
         pub healthy_panic_threshold: Percent = Percent { value: 50.0 },
         /// For balancers that hash.
         pub consistent_hashing_lb_config: ConsistentHashingLbConfig,
+        /// All connections are drained when a host comes or goes; default false.
+        pub close_connections_on_host_set_change: bool,
+        /// For filters that choose hosts themselves, of which there are none here.
+        pub override_host_status: Option<HealthStatusSet>,
         /// What the places of hosts count for.
         pub locality: LocalityConfig => LocalityConfig::read_member,
     }
@@ -359,6 +434,18 @@ impl LocalityConfig {
             None => LocalityConfig::None,
         })
     }
+}
+
+message! {
+    /// `envoy.config.core.v3.HealthStatusSet`.
+    pub struct HealthStatusSet = "envoy.config.core.v3.HealthStatusSet" {
+        /// By their numbers or names.
+        pub statuses: Vec<HealthStatus> => read_statuses,
+    }
+}
+
+fn read_statuses(r: &mut MessageReader<'_>, name: &str) -> Result<Vec<HealthStatus>, ConfigError> {
+    r.enumerations(name, HealthStatus::TABLE)
 }
 
 message! {

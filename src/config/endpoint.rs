@@ -146,7 +146,8 @@ pub enum HealthStatus {
 }
 
 impl HealthStatus {
-    const TABLE: &EnumTable<Self> = &[
+    /// API names.
+    pub const TABLE: &EnumTable<Self> = &[
         ("UNKNOWN", Self::Unknown),
         ("HEALTHY", Self::Healthy),
         ("UNHEALTHY", Self::Unhealthy),

@@ -79,6 +79,7 @@ pub static LINKED: Registry = Registry {
         &load_balancer::RANDOM,
         &load_balancer::RING_HASH,
         &load_balancer::ROUND_ROBIN,
+        &load_balancer::SUBSET,
     ],
     dns_resolvers: &[&CARES],
     retry_host_predicates: &[&retry::OMIT_CANARY_HOSTS, &retry::OMIT_HOST_METADATA, &retry::PREVIOUS_HOSTS],

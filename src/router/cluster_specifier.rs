@@ -14,6 +14,7 @@ use crate::config::route;
 use crate::http::{HeaderMap, HeaderName};
 use crate::runtime::IntegerOverride;
 use crate::upstream::ClusterName;
+use crate::upstream::load_balancer::MetadataMatchCriterion;
 
 /// Which cluster a route leads to.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(super) struct WeightedCluster {
     pub(super) per_filter_configs: PerFilterConfigs,
     /// Empty for what the route says.
     pub(super) host_rewrite: String,
+    /// Which hosts may be chosen, the route's criteria among them.
+    pub(super) metadata_match: Option<Arc<[MetadataMatchCriterion]>>,
 }
 
 #[derive(Debug)]
@@ -64,12 +67,17 @@ enum WeightedClusterName {
 }
 
 impl ClusterSpecifier {
-    pub(super) fn new(config: &route::ClusterSpecifier, route: &Level<'_>) -> Result<Self, ConfigError> {
+    /// `criteria` are what the route says of hosts.
+    pub(super) fn new(
+        config: &route::ClusterSpecifier,
+        route: &Level<'_>,
+        criteria: Option<&Arc<[MetadataMatchCriterion]>>,
+    ) -> Result<Self, ConfigError> {
         Ok(match config {
             route::ClusterSpecifier::Cluster(name) => ClusterSpecifier::Cluster(ClusterName::of(name)),
             route::ClusterSpecifier::Header(name) => ClusterSpecifier::Header(HeaderName::new(name)),
             route::ClusterSpecifier::Weighted(weighted) => {
-                ClusterSpecifier::Weighted(WeightedClusters::new(weighted, route)?)
+                ClusterSpecifier::Weighted(WeightedClusters::new(weighted, route, criteria)?)
             }
         })
     }
@@ -129,10 +137,14 @@ impl ClusterSpecifier {
 }
 
 impl WeightedClusters {
-    fn new(config: &route::WeightedCluster, route: &Level<'_>) -> Result<Self, ConfigError> {
+    fn new(
+        config: &route::WeightedCluster,
+        route: &Level<'_>,
+        criteria: Option<&Arc<[MetadataMatchCriterion]>>,
+    ) -> Result<Self, ConfigError> {
         let prefix = &config.runtime_key_prefix;
         let one = |(i, cluster): (usize, &route::ClusterWeight)| {
-            WeightedCluster::new(cluster, prefix, route)
+            WeightedCluster::new(cluster, prefix, route, criteria)
                 .map_err(|error| error.within(&format!("weighted_clusters.clusters[{i}]")))
         };
         let clusters: Box<[_]> = config.clusters.iter().enumerate().map(one).collect::<Result<_, _>>()?;
@@ -180,7 +192,12 @@ impl WeightedCluster {
         self.other_weight.as_ref().map_or(self.weight, |other| other.get(self.weight))
     }
 
-    fn new(config: &route::ClusterWeight, key_prefix: &str, route: &Level<'_>) -> Result<Self, ConfigError> {
+    fn new(
+        config: &route::ClusterWeight,
+        key_prefix: &str,
+        route: &Level<'_>,
+        criteria: Option<&Arc<[MetadataMatchCriterion]>>,
+    ) -> Result<Self, ConfigError> {
         let key = format!("{key_prefix}.{}", config.name);
         Ok(WeightedCluster {
             weight: config.weight.unwrap_or(0).into(),
@@ -194,6 +211,7 @@ impl WeightedCluster {
             per_filter_configs: (route.per_filter_configs)
                 .with(&config.typed_per_filter_config, route.context)?,
             host_rewrite: config.host_rewrite_literal.clone(),
+            metadata_match: MetadataMatchCriterion::of(config.metadata_match.as_ref(), criteria),
         })
     }
 }

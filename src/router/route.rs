@@ -25,6 +25,7 @@ use super::uri_template::UriTemplateRewrite;
 use crate::config::ConfigError;
 use crate::config::route::{self, Action, ConnectConfig, HostRewrite, MaxStreamDuration, PathRewrite};
 use crate::http::HeaderMap;
+use crate::upstream::load_balancer::MetadataMatchCriterion;
 use crate::upstream::{ClusterName, ResourcePriority};
 
 /// What is said of a template that nothing is taken from.
@@ -61,6 +62,8 @@ pub struct RouteEntry {
     connect_config: Option<Box<ConnectConfig>>,
     shadow_policies: Arc<[ShadowPolicy]>,
     hash_policy: Option<Box<HashPolicyImpl>>,
+    /// Which hosts may be chosen, for balancers that choose by metadata.
+    pub(super) metadata_match: Option<Arc<[MetadataMatchCriterion]>>,
     /// By what its requests are counted, for filters that do so.
     pub rate_limits: Box<[RateLimitPolicyEntryImpl]>,
     /// By what the virtual host says, too.
@@ -106,6 +109,7 @@ impl RouteEntry {
             connect_config: None,
             shadow_policies: Arc::default(),
             hash_policy: None,
+            metadata_match: None,
             rate_limits: Box::default(),
             include_vh_rate_limits: true,
             cors: None,
@@ -202,9 +206,13 @@ impl RouteImpl {
             };
             checked.map_err(|message| ConfigError::new("route.path_rewrite_policy", message))?;
         }
+        let criteria = match &config.action {
+            Action::Route(route) => MetadataMatchCriterion::of(route.metadata_match.as_ref(), None),
+            _ => None,
+        };
         let action = match &config.action {
             Action::Route(route) => RouteAction::Route(Box::new(RouteEntry {
-                cluster: ClusterSpecifier::new(&route.cluster, &here)
+                cluster: ClusterSpecifier::new(&route.cluster, &here, criteria.as_ref())
                     .map_err(|error| error.within("route"))?,
                 path_rewrite: route.path_rewrite.clone(),
                 host_rewrite: route.host_rewrite.clone(),
@@ -215,6 +223,7 @@ impl RouteImpl {
                 )
                 .map_err(|error| error.within("route"))?,
                 hash_policy: HashPolicyImpl::new(&route.hash_policy).map(Box::new),
+                metadata_match: criteria.clone(),
                 rate_limits: RateLimitPolicyEntryImpl::all(&route.rate_limits),
                 include_vh_rate_limits: route.include_vh_rate_limits.unwrap_or(route.rate_limits.is_empty()),
                 cors: route.cors.as_ref().map(|cors| CorsPolicyImpl::new(cors, here.runtime())),

@@ -21,6 +21,7 @@ use crate::common::Local;
 use crate::http::{HeaderId, HeaderMap};
 use crate::stream_info::{self, StreamInfoImpl};
 use crate::upstream::ClusterName;
+use crate::upstream::load_balancer::MetadataMatchCriterion;
 
 /// A worker's handle to a table that all workers share.
 #[derive(Clone)]
@@ -148,6 +149,14 @@ impl Route {
 
     fn weighted(&self) -> Option<&WeightedCluster> {
         self.route_entry()?.cluster.weighted(self.weighted? as usize)
+    }
+
+    /// What the host of its requests has to be; for balancers that choose by metadata.
+    pub fn metadata_match_criteria(&self) -> Option<&Arc<[MetadataMatchCriterion]>> {
+        match self.weighted() {
+            Some(cluster) => cluster.metadata_match.as_ref(),
+            None => self.route_entry()?.metadata_match.as_ref(),
+        }
     }
 
     /// The cluster that the route leads to; `None` for one that answers by itself.

@@ -18,19 +18,21 @@ pub fn metadata_label_match(
         return labels.is_empty();
     };
     labels.iter().all(|(key, wanted)| match said.get(key) {
-        Some(Value::Array(values)) if list_as_any => values.iter().any(|value| equal(value, wanted)),
-        Some(value) => equal(value, wanted),
+        Some(Value::Array(values)) if list_as_any => values.iter().any(|value| metadata_equal(value, wanted)),
+        Some(value) => metadata_equal(value, wanted),
         None => false,
     })
 }
 
 /// Whether they are the same, a number as a number however it is written.
-fn equal(a: &Value, b: &Value) -> bool {
+pub fn metadata_equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| metadata_equal(a, b))
+        }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| metadata_equal(a, b)))
         }
         _ => a == b,
     }

@@ -53,7 +53,7 @@ pub use host_set_options::HostSetOptions;
 pub use host_stats::{HostStats, PrimitiveCounter, PrimitiveGauge};
 pub use hosts_per_locality::{HostsPerLocality, LocalityHosts};
 pub use load_balancer::{LoadBalancer, RoundRobinLoadBalancer};
-pub use metadata_match::metadata_label_match;
+pub use metadata_match::{metadata_equal, metadata_label_match};
 pub use metadata_pool::MetadataPool;
 pub use original_dst_cluster::{ORIGINAL_DST_CLUSTER, OriginalDstCluster, OriginalDstClusterHandle};
 pub use priority_set::{MemberUpdateCb, PrioritySetImpl, PriorityUpdateCb};

@@ -7,12 +7,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::PriorityLoad;
+use crate::config::core::Metadata;
 use crate::http::HeaderMapPtr;
 use crate::network::ConnectionImpl;
-use crate::upstream::{HostImpl, PrioritySetImpl};
+use crate::upstream::{ENVOY_LB, HostImpl, PrioritySetImpl};
 
 /// A pair that the metadata of a host has to have (Envoy: `Router::MetadataMatchCriterion`).
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,30 @@ pub struct MetadataMatchCriterion {
     pub name: String,
     /// Its value.
     pub value: Value,
+}
+
+impl MetadataMatchCriterion {
+    /// `base` with what `more` says added, or put in its place; sorted by name (Envoy: `mergeMatchCriteria`).
+    pub fn merged(base: &[Self], more: Option<&Map<String, Value>>) -> Vec<Self> {
+        let more = || more.into_iter().flatten();
+        let stays = |criterion: &&Self| !more().any(|(name, _)| *name == criterion.name);
+        let mut merged: Vec<_> = base.iter().filter(stays).cloned().collect();
+        merged.extend(
+            more().map(|(name, value)| MetadataMatchCriterion { name: name.clone(), value: value.clone() }),
+        );
+        merged.sort_by(|a, b| a.name.cmp(&b.name));
+        merged
+    }
+
+    /// What `metadata` says to balancers beside `base`; `None` where neither says anything.
+    pub fn of(metadata: Option<&Metadata>, base: Option<&Arc<[Self]>>) -> Option<Arc<[Self]>> {
+        match metadata.and_then(|metadata| metadata.filter_metadata.get(ENVOY_LB)) {
+            Some(Value::Object(said)) => {
+                Some(Self::merged(base.map(|base| &**base).unwrap_or_default(), Some(said)).into())
+            }
+            _ => base.cloned(),
+        }
+    }
 }
 
 /// What is known of a request while its host is chosen. It must not change the hosts, nor choose one itself.

@@ -19,6 +19,7 @@ mod random;
 mod ring_hash;
 mod round_robin;
 mod slow_start;
+mod subset;
 #[cfg(test)]
 mod test_hosts;
 
@@ -38,6 +39,7 @@ pub use random::RANDOM;
 pub use ring_hash::RING_HASH;
 pub use round_robin::{ROUND_ROBIN, RoundRobinLoadBalancer};
 pub use slow_start::{SlowStart, SlowStartConfig};
+pub use subset::SUBSET;
 
 use std::any::Any;
 use std::fmt::Debug;

@@ -57,6 +57,7 @@ mod signals;
 mod startup;
 mod stats;
 mod streaming;
+mod subsets;
 mod tcp_proxy;
 mod timeouts;
 mod trace;

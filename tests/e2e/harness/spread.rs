@@ -80,6 +80,12 @@ impl Spread {
         self
     }
 
+    /// Instead of one to the cluster that hashes `x-key`.
+    pub fn routes(mut self, routes: Value) -> Spread {
+        self.routes = Some(routes);
+        self
+    }
+
     /// This is merged over the bootstrap.
     pub fn bootstrap(mut self, bootstrap: Value) -> Spread {
         self.bootstrap = merged(self.bootstrap, &bootstrap);

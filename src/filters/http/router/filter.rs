@@ -7,7 +7,10 @@ mod retry;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use self::retry::Retries;
 use super::FilterConfig;
@@ -35,8 +38,10 @@ use crate::router::{
 };
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
-use crate::upstream::load_balancer::{LoadBalancerContext, PriorityLoad};
-use crate::upstream::{ClusterInfoImpl, ClusterName, HostImpl, PrioritySetImpl, ResponseOrigin, WorkerHost};
+use crate::upstream::load_balancer::{LoadBalancerContext, MetadataMatchCriterion, PriorityLoad};
+use crate::upstream::{
+    ClusterInfoImpl, ClusterName, ENVOY_LB, HostImpl, PrioritySetImpl, ResponseOrigin, WorkerHost,
+};
 
 /// What the timers are for.
 const RESPONSE: u8 = 0;
@@ -501,6 +506,19 @@ impl LoadBalancerContext for Filter {
         let headers = headers.try_borrow().ok()?;
         let add_cookie = |cookie: &HashedCookie| self.add_downstream_cookie(cookie);
         policy.route_entry()?.hash_policy()?.generate_hash(&headers, self.stream_info(), Some(&add_cookie))
+    }
+
+    /// What filters have said of the request wins over what its route says.
+    fn metadata_match_criteria(&self) -> Option<Arc<[MetadataMatchCriterion]>> {
+        let of_route = self.route.get()?.metadata_match_criteria();
+        let said = self.stream_info().and_then(|info| info.dynamic_metadata(ENVOY_LB, &[] as &[&str]));
+        match said.as_ref().and_then(Value::as_object) {
+            Some(said) => {
+                let of_route = of_route.map(|criteria| &**criteria).unwrap_or_default();
+                Some(MetadataMatchCriterion::merged(of_route, Some(said)).into())
+            }
+            None => of_route.cloned(),
+        }
     }
 
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
