@@ -12,7 +12,13 @@ use crate::envoy_log;
 use crate::http::Protocol;
 use crate::trace::{self, Stage};
 use crate::upstream::load_balancer::{LoadBalancerContext, LoadBalancerParams};
-use crate::upstream::{ClusterInfoImpl, HostSharedPtr, LoadBalancer, PrioritySetImpl, ResourcePriority};
+use crate::upstream::{
+    ClusterInfoImpl, HostSharedPtr, LoadBalancer, PrioritySetImpl, ResourcePriority, WorkerHost,
+};
+
+/// Those who choose hosts, by the ends of their names, as the page of recordings knows them.
+const POLICIES: [&str; 7] =
+    [".round_robin", ".least_request", ".random", ".ring_hash", ".maglev", ".subset", ".cluster_provided"];
 
 /// A worker's hosts and load balancer of one cluster.
 pub struct ClusterEntry {
@@ -55,7 +61,8 @@ impl ClusterEntry {
     ) -> Option<Rc<dyn HttpInstance>> {
         trace::instant(Stage::HttpConnPool, None, 0, priority as u64, 0);
         let host = self.lb.choose_host(context);
-        trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), 0);
+        let choice = trace::detail(|| host.as_ref().map_or(0, |host| self.choice(host)));
+        trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), choice);
         let Some(host) = host else {
             envoy_log!(Upstream, debug, "no healthy host for HTTP connection pool");
             self.info.stats().upstream_cx_none_healthy().inc();
@@ -71,13 +78,34 @@ impl ClusterEntry {
         context: &dyn LoadBalancerContext,
     ) -> Option<Rc<dyn TcpInstance>> {
         let host = self.lb.choose_host(context);
-        trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), 0);
+        let choice = trace::detail(|| host.as_ref().map_or(0, |host| self.choice(host)));
+        trace::instant(Stage::ChooseHost, None, 0, host.is_some().into(), choice);
         let Some(host) = host else {
             envoy_log!(Upstream, debug, "no healthy host for TCP connection pool");
             self.info.stats().upstream_cx_none_healthy().inc();
             return None;
         };
         self.parent.upgrade()?.tcp_conn_pool(&host, priority)
+    }
+
+    /// Which host it is of how many that could be, of which priority, and who has chosen it; for those who look at a recording.
+    fn choice(&self, host: &WorkerHost) -> u64 {
+        const MANY: usize = 0xfff;
+        let policy = self.info.config().load_balancing_policy.extension();
+        let policy = POLICIES.iter().position(|name| policy.ends_with(name)).map_or(0, |at| at as u64 + 1);
+        let priority = u64::from(host.priority()).min(0xf);
+        let sets = self.priority_set.host_sets_per_priority();
+        let Some(set) = sets.get(host.priority() as usize) else { return policy << 28 };
+        let healthy = set.healthy_hosts();
+        let place = |hosts: &[HostSharedPtr]| {
+            let at = hosts.iter().take(MANY).position(|other| std::ptr::eq(&**other, &**host.shared()));
+            at.map(|at| (at + 1) as u64)
+        };
+        let (place, candidates) = match place(&healthy) {
+            Some(place) => (place, healthy.len()),
+            None => (place(&set.hosts()).unwrap_or(0), set.hosts().len()),
+        };
+        policy << 28 | priority << 24 | place << 12 | candidates.min(MANY) as u64
     }
 
     /// The cluster is gone, or another has its name: its pools finish what they have, whoever still holds this.

@@ -1,8 +1,12 @@
 //! Which of several hosts a request goes to.
 
-use crate::harness::{Keyed, Kind, Spread, new_directory, numbered_hosts as hosts, proxies};
+use crate::harness::{Keyed, Kind, PATIENCE, Spread, new_directory, numbered_hosts as hosts, proxies};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 
 /// Keys that are asked for.
 const KEYS: usize = 1000;
@@ -74,6 +78,130 @@ fn a_small_maglev_table_of_a_policy_leads_keys_where_envoys_does() {
             "table_size": 1009,
         },
     }}]}}));
+}
+
+/// Hosts by places, weights, names and keys of their own; all of them in two priorities.
+#[test]
+fn keys_lead_where_envoys_do_whatever_is_said_of_hosts() {
+    let ports = hosts(6);
+    let spread = Spread::new(&ports);
+    let key = |key: &str| json!({"metadata": {"filter_metadata": {"envoy.lb": {"hash_key": key}}}});
+    let weight = |weight: u32| json!({"load_balancing_weight": weight});
+    let endpoints = json!([
+        {"locality": {"zone": "b"}, "load_balancing_weight": 3, "lb_endpoints": [
+            spread.host(0, weight(5)), spread.host(1, key("one")),
+        ]},
+        {"locality": {"zone": "a"}, "load_balancing_weight": 1, "lb_endpoints": [
+            spread.host(2, weight(2)), spread.host(3, key("two")), spread.host(4, json!({"health_status": "UNHEALTHY"})),
+        ]},
+        {"priority": 1, "locality": {"zone": "c"}, "load_balancing_weight": 1, "lb_endpoints": [spread.host(5, json!({}))]},
+    ]);
+    let factor = json!({"load_assignment": {"policy": {"overprovisioning_factor": 100}}});
+    for common in [json!({}), json!({"locality_weighted_lb_config": {}})] {
+        for lb_policy in ["RING_HASH", "MAGLEV"] {
+            let spread = Spread::new(&ports)
+                .endpoints(endpoints.clone())
+                .cluster(factor.clone())
+                .cluster(json!({"lb_policy": lb_policy, "common_lb_config": common}));
+            let chosen = |kind| {
+                let proxy = spread.start(kind);
+                let mut client = Keyed::connect(&proxy);
+                (0..KEYS).map(|i| client.ask(&format!("key-{i}"))).collect::<Vec<_>>()
+            };
+            let outcomes: Vec<_> = proxies().into_iter().map(chosen).collect();
+            let [ours, theirs] = outcomes.as_slice() else { return };
+            assert_eq!(ours, theirs, "{lb_policy} {common}");
+            let missing = ["0", "1", "2", "3", "5"].iter().find(|host| !ours.contains(&host.to_string()));
+            assert_eq!(missing, None, "{lb_policy} {common}");
+        }
+    }
+}
+
+/// Requests that are answered when all have come.
+struct Gate {
+    arrived: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn wait(&self, until: impl Fn(usize, bool) -> bool) {
+        let arrived = self.arrived.lock().expect("the lock");
+        let waits = |now: &mut (usize, bool)| !until(now.0, now.1);
+        let (_arrived, result) =
+            self.changed.wait_timeout_while(arrived, PATIENCE, waits).expect("the lock again");
+        assert!(!result.timed_out(), "nothing comes any more");
+    }
+
+    fn change(&self, change: impl Fn(&mut (usize, bool))) {
+        change(&mut self.arrived.lock().expect("the lock"));
+        self.changed.notify_all();
+    }
+}
+
+/// Hosts that answer when the gate opens.
+fn hosts_behind(count: usize, gate: &Arc<Gate>) -> Vec<u16> {
+    let host = |number: usize| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        let gate = gate.clone();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let gate = gate.clone();
+                thread::spawn(move || {
+                    let mut buffer = [0; 4096];
+                    if stream.read(&mut buffer).is_ok_and(|length| length > 0) {
+                        gate.change(|now| now.0 += 1);
+                        gate.wait(|_, open| open);
+                        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
+                        _ = stream.write_all(answer.as_bytes());
+                    }
+                });
+            }
+        });
+        port
+    };
+    (0..count).map(host).collect()
+}
+
+/// Where requests go that wait for each other.
+fn chosen_at_a_time(kind: Kind, gate: &Gate, spread: &Spread, keys: &[usize]) -> Vec<String> {
+    gate.change(|now| *now = (0, false));
+    let proxy = spread.start(kind);
+    let send = |(i, key): (usize, &usize)| {
+        let mut client = Keyed::connect(&proxy);
+        client.send(&format!("x-key: key-{key}\r\n"));
+        gate.wait(|arrived, _| arrived > i);
+        client
+    };
+    let clients: Vec<_> = keys.iter().enumerate().map(send).collect();
+    gate.change(|now| now.1 = true);
+    clients.into_iter().map(|mut client| client.answer()).collect()
+}
+
+#[test]
+fn loads_are_bounded_as_in_envoy() {
+    let old = |lb_policy: &str, factor: u32| {
+        json!({"lb_policy": lb_policy, "common_lb_config": {
+        "consistent_hashing_lb_config": {"hash_balance_factor": factor}}})
+    };
+    let new = json!({"load_balancing_policy": {"policies": [{"typed_extension_config": {"name": "r", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash",
+        "consistent_hashing_lb_config": {"hash_balance_factor": 120},
+    }}}]}});
+    let (same, several) = ([7; 20], [1, 2, 3, 1, 1, 1, 2, 9, 9, 9, 4, 4, 5, 5, 1, 1, 1, 1]);
+    for (cluster, weights, keys) in [
+        (old("RING_HASH", 100), &[1, 1, 1, 1, 1][..], &same[..]),
+        (old("MAGLEV", 150), &[1, 1, 1, 1], &several),
+        (old("RING_HASH", 200), &[1, 4, 2], &several),
+        (new, &[1, 1, 2, 1], &several),
+    ] {
+        let gate = Arc::new(Gate { arrived: Mutex::default(), changed: Condvar::new() });
+        let spread = weighted(&hosts_behind(weights.len(), &gate), weights, &cluster);
+        let outcomes: Vec<_> =
+            proxies().into_iter().map(|kind| chosen_at_a_time(kind, &gate, &spread, keys)).collect();
+        let [ours, theirs] = outcomes.as_slice() else { return };
+        assert_eq!(ours, theirs, "{cluster} {weights:?}");
+    }
 }
 
 #[test]

@@ -54,6 +54,7 @@ mod route_matcher;
 mod routes;
 mod runtime;
 mod signals;
+mod slow_start;
 mod startup;
 mod stats;
 mod streaming;

@@ -235,6 +235,8 @@ fn a_first_and_a_second_request() {
     assert_eq!(page.lists().last().map(String::as_str), Some("0 pending · 0 busy · 1 ready"));
     assert!(page.panel().contains("A new upstream connection"), "{}", page.panel());
     assert!(!page.0.contains("A stage that this page does not know"));
+    let choices = page.all(r#"(?s)<text class="name"[^>]*>(LoadBalancerBase::chooseHost.*?)</text>"#);
+    assert!(choices[0].ends_with("server 1 of 1"), "{choices:?}");
 
     let page = Page::load(&site, "request=2&step=3").expect("chromium");
     let (count, later) = page.step();

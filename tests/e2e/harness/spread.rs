@@ -218,8 +218,22 @@ impl Keyed {
 
     /// As [`Keyed::ask`], for a path and with more lines.
     pub fn get(&mut self, path: &str, more: &str) -> String {
+        self.write(path, more);
+        self.answer()
+    }
+
+    /// Asks with more lines, and does not wait.
+    pub fn send(&mut self, more: &str) {
+        self.write("/", more);
+    }
+
+    fn write(&mut self, path: &str, more: &str) {
         let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{more}\r\n");
         self.stream.write_all(request.as_bytes()).expect("a request");
+    }
+
+    /// The number of the host that answers what was asked, or the status where none does.
+    pub fn answer(&mut self) -> String {
         let mut buffer = [0; 4096];
         loop {
             let whole = ParsedReply::parse(&self.read).filter(|reply| {
