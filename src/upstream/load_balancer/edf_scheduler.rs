@@ -134,6 +134,23 @@ mod tests {
     }
 
     #[test]
+    fn shares_follow_whatever_weights() {
+        for _ in 0..200 {
+            let hosts = fastrand::usize(1..20);
+            let weights: Vec<f64> = (0..hosts).map(|_| f64::from(fastrand::u32(1..50))).collect();
+            let entries: Vec<_> = weights.iter().copied().enumerate().collect();
+            let mut scheduler = EdfScheduler::with_picks(&entries, fastrand::u32(..1000));
+            // Twice round: each has its share then, but for the one pick in which the sums of doubles may differ.
+            let all = 2.0 * weights.iter().sum::<f64>();
+            let picked = picks(&mut scheduler, &weights, all as usize);
+            for (host, weight) in weights.iter().enumerate() {
+                let count = picked.iter().filter(|other| **other == host).count();
+                assert!(count.abs_diff(2 * *weight as usize) <= 1, "{count} of {weight} in {weights:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_new_weight_counts_from_the_next_pick_on() {
         let mut scheduler = scheduler(&[1.0, 1.0]);
         let weights = [4.0, 1.0];
