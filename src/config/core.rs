@@ -55,6 +55,21 @@ one_of! {
     }
 }
 
+impl DataSource {
+    /// What it says.
+    ///
+    /// # Errors
+    /// In a sentence: why the file cannot be read.
+    pub fn contents(&self) -> Result<Vec<u8>, String> {
+        match self {
+            DataSource::InlineString(text) => Ok(text.clone().into()),
+            DataSource::Filename(name) => {
+                std::fs::read(name).map_err(|error| format!("Invalid path: {name}: {error}"))
+            }
+        }
+    }
+}
+
 /// Which set of circuit breakers and connection pool a request uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum RoutingPriority {

@@ -7,11 +7,10 @@
 use super::compression::{self, CompressorLibrary, DecompressorLibrary};
 use super::http::{self, NamedHttpFilterConfigFactory};
 use super::listener::NamedListenerFilterConfigFactory;
-use super::network::NamedNetworkFilterConfigFactory;
 use super::network::http_connection_manager::{
     self, EarlyHeaderMutationFactory, OriginalIpDetectionFactory, RequestIdFactory,
 };
-use super::network::tcp_proxy;
+use super::network::{self, NamedNetworkFilterConfigFactory};
 use crate::access_log::{self, AccessLogInstanceFactory, ExtensionFilterFactory};
 use crate::config::HeaderKeyFormat;
 use crate::config::extension::{Category, Extensions, Factory, TypedFactory};
@@ -66,7 +65,14 @@ pub static LINKED: Registry = Registry {
     request_ids: &[&http_connection_manager::UUID],
     stateful_header_formatters: &[&PRESERVE_CASE],
     listener_filters: &[],
-    network_filters: &[&http_connection_manager::FACTORY, &tcp_proxy::FACTORY],
+    network_filters: &[
+        &network::connection_limit::FACTORY,
+        &network::direct_response::FACTORY,
+        &network::echo::FACTORY,
+        &http_connection_manager::FACTORY,
+        &network::local_ratelimit::FACTORY,
+        &network::tcp_proxy::FACTORY,
+    ],
     internal_redirect_predicates: &[
         &router::ALLOW_LISTED_ROUTES,
         &router::PREVIOUS_ROUTES,

@@ -38,6 +38,7 @@ mod localities;
 mod manager_options;
 mod memory;
 mod metadata_matchers;
+mod network_filters;
 mod normal;
 mod original_dst;
 mod priorities;
