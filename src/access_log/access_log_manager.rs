@@ -62,6 +62,15 @@ impl AccessLogManager {
         self.files().iter().for_each(|file| file.reopen());
     }
 
+    /// A file for lines that are no access log's, each with its end.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn create_access_log(&self, path: &str) -> Result<impl Fn(&[u8]) + use<>, String> {
+        let file = self.file(&AccessLogSink::File(path.to_owned()))?;
+        Ok(move |line: &[u8]| file.write(line))
+    }
+
     /// The file of a sink, opened now if it is not yet.
     pub(super) fn file(&self, sink: &AccessLogSink) -> Result<Arc<AccessLogFile>, String> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);

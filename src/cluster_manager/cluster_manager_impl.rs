@@ -22,9 +22,10 @@ use crate::stats_struct;
 use crate::thread_local::{self, InstanceImpl, SlotImpl};
 use crate::trace::{self, Stage};
 use crate::upstream::load_balancer::ThreadAwareLoadBalancer;
+use crate::upstream::outlier_detection::{ChangeStateCb, EventLogger};
 use crate::upstream::{
-    Cluster, ClusterFactoryContext, ClusterInfoImpl, HostSharedPtr, MemberUpdateCb, PriorityUpdateCb,
-    create_cluster,
+    Cluster, ClusterFactoryContext, ClusterInfoImpl, HealthFlag, HostSharedPtr, MemberUpdateCb,
+    PriorityUpdateCb, create_cluster,
 };
 
 stats_struct! {
@@ -44,13 +45,15 @@ stats_struct! {
     }
 }
 
-/// Where and what the proxy itself is.
-#[derive(Debug, Clone, Default)]
+/// Where and what the proxy itself is, and where it writes.
+#[derive(Clone, Default)]
 pub struct LocalInfo {
     /// Where it runs, if that is known.
     pub locality: Option<Arc<Locality>>,
     /// The cluster that it is a host of; empty where none is named.
     pub cluster: String,
+    /// Who is told of hosts that are ejected.
+    pub outlier_event_logger: Option<Rc<dyn EventLogger>>,
 }
 
 /// The clusters on the main thread.
@@ -75,15 +78,12 @@ struct ClusterData {
     cluster: Rc<dyn Cluster>,
     last_updated: SystemTime,
     _subscriptions: Option<Subscriptions>,
+    _ejections: Option<CallbackHandle<ChangeStateCb>>,
 }
 
 type Subscriptions = (CallbackHandle<MemberUpdateCb>, CallbackHandle<PriorityUpdateCb>);
 
 impl ClusterData {
-    fn new(cluster: Rc<dyn Cluster>) -> Self {
-        ClusterData { cluster, last_updated: SystemTime::now(), _subscriptions: None }
-    }
-
     fn added_via_api(&self) -> bool {
         self.cluster.info().added_via_api()
     }
@@ -157,7 +157,7 @@ impl ClusterManagerImpl {
         for config in configs {
             let cluster = self.load_cluster(config, false).map_err(|e| e.to_string())?;
             let mut active = self.active_clusters.borrow_mut();
-            if active.insert(config.name.clone(), ClusterData::new(cluster)).is_some() {
+            if active.insert(config.name.clone(), self.data_of(cluster)).is_some() {
                 return Err(format!("cluster manager: duplicate cluster '{}'", config.name));
             }
         }
@@ -182,11 +182,32 @@ impl ClusterManagerImpl {
             dispatcher: &dispatcher,
             dns_resolver: &self.dns_resolver,
             local_locality: self.local.locality.as_ref(),
+            runtime: &self.runtime,
+            outlier_event_logger: self.local.outlier_event_logger.as_ref(),
             added_via_api,
         };
         let cluster = create_cluster(config, &context)?;
         self.runtime.add_user(cluster.info());
         Ok(cluster)
+    }
+
+    fn data_of(&self, cluster: Rc<dyn Cluster>) -> ClusterData {
+        let slot = self.slot.clone();
+        let ejections = cluster.base().outlier_detector().map(|detector| {
+            detector.add_changed_state_cb(move |host| {
+                if host.health_flag_get(HealthFlag::FailedOutlierCheck) {
+                    envoy_log!(
+                        Upstream,
+                        debug,
+                        "host {} in cluster {} was ejected by the outlier detector",
+                        host.address(),
+                        host.cluster().name()
+                    );
+                    post_thread_local_health_failure(&slot, host);
+                }
+            })
+        });
+        ClusterData { cluster, last_updated: SystemTime::now(), _subscriptions: None, _ejections: ejections }
     }
 
     /// Adds a cluster, or puts it in the place of the one that has its name. While the server starts it is active at once; later
@@ -218,7 +239,7 @@ impl ClusterManagerImpl {
             self.start_warming(name, cluster);
         } else {
             envoy_log!(Upstream, info, "add/update cluster {} during init", name);
-            self.put(&self.active_clusters, name, ClusterData::new(cluster.clone()));
+            self.put(&self.active_clusters, name, self.data_of(cluster.clone()));
             update_of(&cluster).with_entry(&cluster).post(&self.slot);
             self.init_helper.add_cluster(cluster);
         }
@@ -228,7 +249,7 @@ impl ClusterManagerImpl {
 
     fn start_warming(&self, name: &str, cluster: Rc<dyn Cluster>) {
         envoy_log!(Upstream, info, "add/update cluster {} starting warming", name);
-        self.put(&self.warming_clusters, name, ClusterData::new(cluster.clone()));
+        self.put(&self.warming_clusters, name, self.data_of(cluster.clone()));
         let (manager, weak) = (self.weak.clone(), Rc::downgrade(&cluster));
         cluster.initialize(Box::new(move || {
             if let (Some(manager), Some(cluster)) = (manager.upgrade(), weak.upgrade()) {
@@ -338,14 +359,18 @@ impl ClusterManagerImpl {
 
     /// Tells the workers that a host failed its health checks or was ejected.
     pub fn post_thread_local_health_failure(&self, host: &HostSharedPtr) {
-        let host = host.clone();
-        self.slot.run_on_all_threads(move |worker| worker.on_host_health_failure(&host));
+        post_thread_local_health_failure(&self.slot, host);
     }
 
     /// Lets go of the clusters at shutdown.
     pub fn shutdown(&self) {
         drop((self.warming_clusters.take(), self.active_clusters.take()));
     }
+}
+
+fn post_thread_local_health_failure(slot: &SlotImpl<ThreadLocalClusterManagerImpl>, host: &HostSharedPtr) {
+    let host = host.clone();
+    slot.run_on_all_threads(move |worker| worker.on_host_health_failure(&host));
 }
 
 fn update_of(cluster: &Rc<dyn Cluster>) -> ThreadLocalClusterUpdate {

@@ -119,6 +119,17 @@ message! {
     pub struct ClusterManager = "envoy.config.bootstrap.v3.ClusterManager" {
         /// Cluster this proxy belongs to, one of the static ones; empty means none.
         pub local_cluster_name: String,
+        /// For all clusters that detect outliers.
+        pub outlier_detection: OutlierDetection,
+    }
+}
+
+message! {
+    /// `ClusterManager.OutlierDetection`.
+    #[derive(Eq)]
+    pub struct OutlierDetection = "envoy.config.bootstrap.v3.ClusterManager.OutlierDetection" {
+        /// The file that gets a line for each ejection and each end of one; empty means none.
+        pub event_log_path: String,
     }
 }
 

@@ -7,6 +7,7 @@ use super::endpoint::{ClusterLoadAssignment, HealthStatus};
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::message::OnlyFalse;
+use super::outlier_detection::OutlierDetection;
 use super::protocol_options::{
     Http1ProtocolOptions, HttpProtocolOptions, UPSTREAM_HTTP_PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions,
 };
@@ -33,6 +34,8 @@ message! {
         pub load_assignment: Option<ClusterLoadAssignment>,
         /// Limits per priority.
         pub circuit_breakers: CircuitBreakers,
+        /// When hosts that fail get no requests for a while; `None` is never.
+        pub outlier_detection: Option<Box<OutlierDetection>>,
         /// How HTTP is spoken to the hosts, from the extension or the older fields.
         /// The cluster's own `max_requests_per_connection` is merged in here.
         pub http_protocol_options: UpstreamHttpProtocolOptions => read_http_protocol_options,

@@ -35,6 +35,7 @@ pub mod matcher;
 pub mod merge;
 pub mod message;
 pub mod metadata_matcher;
+pub mod outlier_detection;
 pub mod protocol_options;
 pub mod reader;
 pub mod route;

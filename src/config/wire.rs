@@ -262,7 +262,7 @@ pub(super) fn timestamp(seconds: i64, nanos: i64) -> Value {
 }
 
 /// As protobuf writes it: a whole number without a fraction.
-pub(super) fn float(value: f64) -> Value {
+pub(crate) fn float(value: f64) -> Value {
     const EXACT: f64 = (1_u64 << 53) as f64;
     match Number::from_f64(value) {
         Some(_) if value.fract() == 0.0 && value.abs() <= EXACT => Value::from(value as i64),

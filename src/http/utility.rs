@@ -144,8 +144,30 @@ pub fn should_close_connection(protocol: Protocol, headers: &HeaderMap) -> bool 
 /// Whether a gRPC response that ends with these headers, or trailers, was served: its status stands
 /// for no HTTP server error.
 pub fn is_grpc_success(end: &HeaderMap) -> bool {
-    let status = end.get_str(HeaderId::GrpcStatus).and_then(|s| s.parse::<u32>().ok());
-    matches!(status, Some(0 | 1 | 3 | 5..=11 | 16))
+    grpc_status(end).is_some_and(|status| grpc_to_http_status(status) < 500)
+}
+
+/// The gRPC status that a response has, if any; what is no number is none that is known.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    Some(headers.get_str(HeaderId::GrpcStatus)?.parse().unwrap_or(u32::MAX))
+}
+
+/// The HTTP status that stands for a gRPC status.
+pub fn grpc_to_http_status(status: u32) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
 }
 
 /// Whether the request's content type is gRPC's.
@@ -278,6 +300,12 @@ mod tests {
         {
             h.set(HeaderId::ContentType, value.as_bytes());
             assert_eq!(has_grpc_content_type(&h), is, "{value}");
+        }
+        assert_eq!((grpc_status(&h), is_grpc_success(&h)), (None, false));
+        for (value, status, http) in [("0", 0, 200), ("14", 14, 503), ("12", 12, 501), ("x", u32::MAX, 500)] {
+            h.set(HeaderId::GrpcStatus, value.as_bytes());
+            assert_eq!((grpc_status(&h), grpc_to_http_status(status)), (Some(status), http));
+            assert_eq!(is_grpc_success(&h), http < 500, "{value}");
         }
         assert_eq!(http_to_grpc_status(503), 14);
         assert_eq!(http_to_grpc_status(418), 2);

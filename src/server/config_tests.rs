@@ -187,9 +187,9 @@ fn unknown_fields_are_refused_or_remembered() {
 
 #[test]
 fn allowing_unknown_fields_does_not_allow_unsupported_ones() {
-    let document = with(CLUSTER, "outlier_detection", json!({}));
+    let document = with(CLUSTER, "lrs_server", json!({}));
     let error = parse_bootstrap(document, UnknownFields::Allow, &LINKED).unwrap_err();
-    assert_eq!(error.first().path(), "static_resources.clusters[0].outlier_detection");
+    assert_eq!(error.first().path(), "static_resources.clusters[0].lrs_server");
     assert_eq!(error.first().message(), "this field is not supported yet");
 }
 

@@ -34,6 +34,7 @@ use crate::network::{Address, ListenSocket};
 use crate::runtime::LoaderImpl;
 use crate::stats::Store;
 use crate::trace::{self, Stage};
+use crate::upstream::outlier_detection::{EventLogger, EventLoggerImpl};
 use crate::{envoy_log, logger, thread_local};
 
 /// A listener that the main thread serves itself, beside the admin's.
@@ -116,10 +117,18 @@ impl InstanceImpl {
         trace::instant(Stage::MainInitialize, None, 0, clusters as u64, listeners as u64);
         envoy_log!(Config, info, "loading {} static secret(s)", 0);
         envoy_log!(Config, info, "loading {} cluster(s)", clusters);
+        let access_log_manager = AccessLogManager::with_min_flush_size(
+            &stats_store,
+            options.file_flush_interval,
+            options.file_flush_min_size_kb as usize * 1024,
+        );
+        let mut local = local_info(&options, &bootstrap);
+        let event_log = &bootstrap.cluster_manager.outlier_detection.event_log_path;
+        local.outlier_event_logger = outlier_event_logger(event_log, &access_log_manager)?;
         let cluster_manager = ClusterManagerImpl::new(
             &bootstrap.static_resources.clusters,
             bootstrap.dns_resolver.as_ref(),
-            local_info(&options, &bootstrap),
+            local,
             &stats_store,
             &tls,
             &runtime,
@@ -129,11 +138,7 @@ impl InstanceImpl {
             stats: stats_store.clone(),
             cluster_manager: cluster_manager.handle(),
             runtime,
-            access_log_manager: AccessLogManager::with_min_flush_size(
-                &stats_store,
-                options.file_flush_interval,
-                options.file_flush_min_size_kb as usize * 1024,
-            ),
+            access_log_manager,
             date_provider,
             local_address: Address::local_machine(options.local_address_ip_version == IpVersion::V6),
             service_cluster,
@@ -473,6 +478,7 @@ pub(super) fn local_info(options: &Options, bootstrap: &Bootstrap) -> LocalInfo 
     LocalInfo {
         locality: (locality != Locality::default()).then(|| Arc::new(locality)),
         cluster: bootstrap.cluster_manager.local_cluster_name.clone(),
+        outlier_event_logger: None,
     }
 }
 
@@ -513,6 +519,17 @@ fn create_workers(
             Ok(worker)
         })
         .collect()
+}
+
+/// Writes to that file; nobody does without one.
+fn outlier_event_logger(
+    path: &str,
+    access_logs: &AccessLogManager,
+) -> Result<Option<Rc<dyn EventLogger>>, String> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Rc::new(EventLoggerImpl::new(access_logs.create_access_log(path)?))))
 }
 
 fn server_stats(store: &Arc<Store>, options: &Options, bootstrap: &Bootstrap) -> ServerStats {

@@ -376,6 +376,12 @@ stages! {
     DrainConnPools timed 7 "ThreadLocalClusterManagerImpl::drainConnPools" "pools" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/thread_local_cluster_manager.rs",
     ClearContainer timed 7 "ThreadLocalClusterManagerImpl::clearContainer" "pools" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/thread_local_cluster_manager.rs",
     HostHealthFailure timed 7 "ThreadLocalClusterManagerImpl::onHostHealthFailure" "" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/thread_local_cluster_manager.rs",
+    UpdateOutlierDetection timed 6 "Filter::updateOutlierDetection" "result status" "" "source/common/router/router.cc" "src/filters/http/router/upstream_request.rs",
+    PutHttpResponseCode same 6 "DetectorHostMonitorImpl::putHttpResponseCode" "status" "" "source/common/upstream/outlier_detection_impl.cc" "src/upstream/outlier_detection/host_monitor.rs",
+    OnConsecutiveErrorWorker timed 7 "DetectorImpl::onConsecutiveErrorWorker" "kind" "" "source/common/upstream/outlier_detection_impl.cc" "src/upstream/outlier_detection/detector.rs",
+    OnIntervalTimer timed 7 "DetectorImpl::onIntervalTimer" "hosts ejected" "event_add" "source/common/upstream/outlier_detection_impl.cc" "src/upstream/outlier_detection/detector.rs",
+    EjectHost timed 7 "DetectorImpl::ejectHost" "kind enforced" "" "source/common/upstream/outlier_detection_impl.cc" "src/upstream/outlier_detection/detector.rs",
+    UnejectHost timed 7 "DetectorImpl::checkHostForUneject" "ejections" "" "source/common/upstream/outlier_detection_impl.cc" "src/upstream/outlier_detection/detector.rs",
     ClusterEntryGoes timed 7 "ClusterEntry::~ClusterEntry" "hosts" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/cluster_entry.rs",
     ClusterManagerGoes timed 7 "ThreadLocalClusterManagerImpl::~ThreadLocalClusterManagerImpl" "hosts clusters" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/thread_local_cluster_manager.rs",
     DeferredDelete same 7 "DispatcherImpl::deferredDelete" "size" "event_active" "source/common/event/dispatcher_impl.cc" "src/event/dispatcher.rs"

@@ -1,11 +1,13 @@
 //! What all kinds of clusters have in common on the main thread.
 //!
 //! Mirrors `ClusterImplBase` of Envoy's `source/common/upstream/upstream_impl.cc`, without health
-//! checkers and outlier detection.
+//! checkers.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::outlier_detection::{ChangeStateCb, DetectorImpl};
 use super::{ClusterInfoImpl, HostVectors, PrioritySetImpl, PriorityUpdateCb};
 use crate::common::CallbackHandle;
 use crate::envoy_log;
@@ -47,6 +49,7 @@ pub struct ClusterImplBase {
     info: Arc<ClusterInfoImpl>,
     priority_set: Rc<PrioritySetImpl>,
     _membership: CallbackHandle<PriorityUpdateCb>,
+    outlier_detector: OnceCell<(Rc<DetectorImpl>, CallbackHandle<ChangeStateCb>)>,
 }
 
 impl ClusterImplBase {
@@ -62,7 +65,7 @@ impl ClusterImplBase {
                 update_membership_gauges(&cluster, &set);
             }
         });
-        ClusterImplBase { info, priority_set, _membership: membership }
+        ClusterImplBase { info, priority_set, _membership: membership, outlier_detector: OnceCell::new() }
     }
 
     /// What every thread may know of the cluster.
@@ -77,10 +80,23 @@ impl ClusterImplBase {
 
     /// Sorts all hosts again by their health, after it changed.
     pub fn reload_healthy_hosts(&self) {
-        for host_set in self.priority_set.host_sets_per_priority() {
-            let now = HostVectors::partition(host_set.hosts(), &host_set.options());
-            self.priority_set.update_hosts(host_set.priority(), now, &[], &[]);
-        }
+        reload_healthy_hosts(&self.priority_set);
+    }
+
+    /// Who ejects its hosts, if somebody does.
+    pub fn outlier_detector(&self) -> Option<&Rc<DetectorImpl>> {
+        self.outlier_detector.get().map(|(detector, _)| detector)
+    }
+
+    /// Says who does. To be called once.
+    pub fn set_outlier_detector(&self, detector: Rc<DetectorImpl>) {
+        let set = Rc::downgrade(&self.priority_set);
+        let handle = detector.add_changed_state_cb(move |_| {
+            if let Some(set) = set.upgrade() {
+                reload_healthy_hosts(&set);
+            }
+        });
+        let _ = self.outlier_detector.set((detector, handle));
     }
 
     /// The first hosts are there: ends initialization.
@@ -89,6 +105,13 @@ impl ClusterImplBase {
         envoy_log!(Upstream, debug, "initializing secondary cluster {} completed", self.info.name());
         trace::instant(Stage::OnPreInitComplete, None, 0, 0, 0);
         callback();
+    }
+}
+
+fn reload_healthy_hosts(priority_set: &PrioritySetImpl) {
+    for host_set in priority_set.host_sets_per_priority() {
+        let now = HostVectors::partition(host_set.hosts(), &host_set.options());
+        priority_set.update_hosts(host_set.priority(), now, &[], &[]);
     }
 }
 

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Cluster;
+use super::outlier_detection::{DetectorImpl, EventLogger};
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::core::Locality;
 use crate::config::error::ConfigError;
 use crate::config::extension::Factory;
 use crate::event::Dispatcher;
 use crate::network::DnsResolver;
+use crate::runtime::LoaderImpl;
 use crate::stats::Scope;
 
 /// What the cluster manager gives to its clusters.
@@ -24,6 +26,10 @@ pub struct ClusterFactoryContext<'a> {
     pub dns_resolver: &'a Rc<dyn DnsResolver>,
     /// Where the proxy runs, if that is known.
     pub local_locality: Option<&'a Arc<Locality>>,
+    /// Settings that may change.
+    pub runtime: &'a Rc<LoaderImpl>,
+    /// Who is told of hosts that are ejected.
+    pub outlier_event_logger: Option<&'a Rc<dyn EventLogger>>,
     /// Whether the cluster came from a discovery service and not from the bootstrap.
     pub added_via_api: bool,
 }
@@ -52,5 +58,16 @@ pub fn create_cluster(
     config: &Arc<ClusterConfig>,
     context: &ClusterFactoryContext<'_>,
 ) -> Result<Rc<dyn Cluster>, ConfigError> {
-    config.cluster_type.get::<dyn ClusterTypeConfig>()?.create(config, context)
+    let cluster = config.cluster_type.get::<dyn ClusterTypeConfig>()?.create(config, context)?;
+    if let Some(outlier_detection) = &config.outlier_detection {
+        cluster.base().set_outlier_detector(DetectorImpl::create(
+            cluster.info(),
+            cluster.priority_set(),
+            outlier_detection,
+            context.dispatcher,
+            context.runtime,
+            context.outlier_event_logger.cloned(),
+        ));
+    }
+    Ok(cluster)
 }

@@ -6,11 +6,12 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::outlier_detection::DetectorHostMonitorImpl;
 use super::{ClusterInfoImpl, HostStats};
 use crate::config::core::{Locality, Metadata};
 use crate::config::endpoint::HealthStatus;
@@ -110,6 +111,8 @@ pub struct HostImpl {
     health_flags: AtomicU32,
     /// Since when it is healthy, in milliseconds of this process; 0 where nobody has asked.
     healthy_since: AtomicU64,
+    /// There where its cluster detects outliers, once the main thread has noticed the host.
+    outlier_detector: OnceLock<Arc<DetectorHostMonitorImpl>>,
     stats: HostStats,
 }
 
@@ -136,6 +139,7 @@ impl HostImpl {
             canary: AtomicBool::new(false),
             health_flags: AtomicU32::new(0),
             healthy_since: AtomicU64::new(0),
+            outlier_detector: OnceLock::new(),
         };
         host.set_eds_health(health_status);
         Arc::new(host)
@@ -207,6 +211,20 @@ impl HostImpl {
     /// Makes it a canary or not.
     pub fn set_canary(&self, canary: bool) {
         self.canary.store(canary, Relaxed);
+    }
+
+    /// Who wants to know what comes of its requests, if somebody does.
+    #[inline]
+    pub fn outlier_detector(&self) -> Option<&Arc<DetectorHostMonitorImpl>> {
+        self.outlier_detector.get()
+    }
+
+    /// Says who wants to know, if nobody does yet; who does in the end.
+    pub fn set_outlier_detector(
+        &self,
+        monitor: Arc<DetectorHostMonitorImpl>,
+    ) -> &Arc<DetectorHostMonitorImpl> {
+        self.outlier_detector.get_or_init(|| monitor)
     }
 
     /// Its statistics.

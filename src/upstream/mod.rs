@@ -31,6 +31,7 @@ pub mod load_balancer;
 mod metadata_match;
 mod metadata_pool;
 mod original_dst_cluster;
+pub mod outlier_detection;
 mod priority_set;
 mod resolve_target;
 mod resource_manager;

@@ -10,7 +10,9 @@ use super::listeners::address_json;
 use super::request::pretty;
 use super::{Request, Response, TEXT};
 use crate::common::re2;
+use crate::config::wire::float;
 use crate::server::server::InstanceImpl;
+use crate::upstream::outlier_detection::SuccessRateMonitorType::{self, ExternalOrigin, LocalOrigin};
 use crate::upstream::{Cluster, ClusterInfoImpl, HealthFlag, HostImpl, ResourcePriority};
 
 /// `?filter=` takes clusters by name; `?format=json` shows them as Envoy's `Clusters` message, any other one as text.
@@ -37,15 +39,26 @@ fn hosts(cluster: &Rc<dyn Cluster>) -> Vec<Arc<HostImpl>> {
 fn text_pieces(cluster: Rc<dyn Cluster>) -> impl Iterator<Item = String> {
     let name = cluster.info().name().to_string();
     let of_hosts = hosts(&cluster).into_iter().map(move |host| text_of_host(&name, &host));
-    std::iter::once(text_of_cluster(cluster.info())).chain(of_hosts)
+    std::iter::once(text_of_cluster(&*cluster)).chain(of_hosts)
 }
 
-fn text_of_cluster(info: &ClusterInfoImpl) -> String {
+fn text_of_cluster(cluster: &dyn Cluster) -> String {
+    let info = cluster.info();
     let (mut out, name) = (String::new(), info.name());
     let mut line = |key: &str, value: &dyn Display| {
         let _ = writeln!(out, "{name}::{key}::{value}"); // infallible
     };
     line("observability_name", &info.observability_name());
+    if let Some(detector) = cluster.base().outlier_detector() {
+        for (kind, prefix) in [(ExternalOrigin, ""), (LocalOrigin, "local_origin_")] {
+            let pair = detector.success_rates(kind);
+            line(&format!("outlier::{prefix}success_rate_average"), &short(pair.success_rate_average));
+            line(
+                &format!("outlier::{prefix}success_rate_ejection_threshold"),
+                &short(pair.ejection_threshold),
+            );
+        }
+    }
     for priority in ResourcePriority::ALL {
         for (key, max) in limits(info, priority) {
             line(&format!("{}_priority::{key}", priority.name()), &max);
@@ -81,9 +94,24 @@ fn text_of_host(cluster: &str, host: &HostImpl) -> String {
     line("sub_zone", &host.locality().sub_zone);
     line("canary", &host.canary());
     line("priority", &host.priority());
-    line("success_rate", &"-1");
-    line("local_origin_success_rate", &"-1");
+    line("success_rate", &success_rate(host, ExternalOrigin));
+    line("local_origin_success_rate", &success_rate(host, LocalOrigin));
     out
+}
+
+/// Percent; -1 where it is not known.
+fn success_rate(host: &HostImpl, kind: SuccessRateMonitorType) -> f64 {
+    host.outlier_detector().map_or(-1.0, |monitor| monitor.success_rate(kind))
+}
+
+/// Six digits, as `%g` has them; the numbers are percent, or a little below zero.
+fn short(value: f64) -> f64 {
+    if value == 0.0 {
+        return value;
+    }
+    let digits = 5 - value.abs().log10().floor() as i32;
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
 }
 
 /// The one message, a host at a time; what has its default is left out.
@@ -91,9 +119,9 @@ fn json_pieces(clusters: Vec<Rc<dyn Cluster>>) -> impl Iterator<Item = String> {
     let number = clusters.len();
     let start = if number == 0 { "{}\n" } else { "{\n \"cluster_statuses\": [\n" };
     let pieces = clusters.into_iter().enumerate().flat_map(move |(i, cluster)| {
-        let info = cluster.info().clone();
         let hosts = hosts(&cluster);
-        let (name, has_hosts) = (json!(info.name()), !hosts.is_empty());
+        let (before, after) = json_around_hosts(&*cluster);
+        let has_hosts = !hosts.is_empty();
         let head = if has_hosts { ",\n   \"host_statuses\": [" } else { "" };
         let of_hosts = hosts.into_iter().enumerate().map(|(j, host)| {
             let comma = if j == 0 { "" } else { "," };
@@ -101,9 +129,9 @@ fn json_pieces(clusters: Vec<Rc<dyn Cluster>>) -> impl Iterator<Item = String> {
         });
         let tail = if has_hosts { "\n   ]" } else { "" };
         let comma = if i + 1 == number { "" } else { "," };
-        std::iter::once(format!("  {{\n   \"name\": {name}{head}"))
+        std::iter::once(format!("  {{\n   {before}{head}"))
             .chain(of_hosts)
-            .chain(std::iter::once(format!("{tail},\n{}\n  }}{comma}\n", json_of_cluster(&info))))
+            .chain(std::iter::once(format!("{tail},\n   {after}\n  }}{comma}\n")))
     });
     let end = (number > 0).then(|| " ]\n}\n".to_string());
     std::iter::once(start.to_string()).chain(pieces).chain(end)
@@ -114,8 +142,9 @@ fn indented(value: &Value, by: usize) -> String {
     pretty(value).replace('\n', &format!("\n{:by$}", ""))
 }
 
-/// The fields behind the hosts.
-fn json_of_cluster(info: &ClusterInfoImpl) -> String {
+/// The fields before the hosts and those behind.
+fn json_around_hosts(cluster: &dyn Cluster) -> (String, String) {
+    let info = cluster.info();
     let threshold = |priority: ResourcePriority| {
         let mut threshold = serde_json::Map::new();
         if priority == ResourcePriority::High {
@@ -125,10 +154,33 @@ fn json_of_cluster(info: &ClusterInfoImpl) -> String {
         Value::from(threshold)
     };
     let thresholds: Vec<Value> = ResourcePriority::ALL.into_iter().map(threshold).collect();
-    let breakers = indented(&json!({"thresholds": thresholds}), 3);
-    let added = if info.added_via_api() { "   \"added_via_api\": true,\n" } else { "" };
-    let name = json!(info.observability_name());
-    format!("{added}   \"circuit_breakers\": {breakers},\n   \"observability_name\": {name}")
+    let rate = |kind| {
+        let pair = cluster.base().outlier_detector().map(|detector| detector.success_rates(kind));
+        pair.filter(|pair| pair.ejection_threshold > 0.0).map(|pair| percent(pair.ejection_threshold))
+    };
+    let before = [
+        ("name", Some(json!(info.name()))),
+        ("added_via_api", info.added_via_api().then_some(json!(true))),
+        ("success_rate_ejection_threshold", rate(ExternalOrigin)),
+    ];
+    let after = [
+        ("local_origin_success_rate_ejection_threshold", rate(LocalOrigin)),
+        ("circuit_breakers", Some(json!({ "thresholds": thresholds }))),
+        ("observability_name", Some(json!(info.observability_name()))),
+    ];
+    let text = |fields: [(&str, Option<Value>); 3]| {
+        let given = fields.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        given
+            .map(|(key, value)| format!("\"{key}\": {}", indented(&value, 3)))
+            .collect::<Vec<_>>()
+            .join(",\n   ")
+    };
+    (text(before), text(after))
+}
+
+/// The message around a number.
+fn percent(value: f64) -> Value {
+    json!({ "value": float(value) })
 }
 
 fn json_of_host(host: &HostImpl) -> Value {
@@ -149,14 +201,17 @@ fn json_of_host(host: &HostImpl) -> Value {
     };
     let stats: Vec<Value> = counters.into_iter().chain(gauges).map(stat).collect();
     let mut status = json!({"address": address, "stats": stats, "health_status": health_status(host)});
-    status["weight"] = json!(host.weight());
     let mut put = |key: &str, given: bool, value: Value| {
         if given {
             status[key] = value;
         }
     };
+    let [rate, local_rate] = [ExternalOrigin, LocalOrigin].map(|kind| success_rate(host, kind));
+    put("success_rate", rate >= 0.0, percent(rate));
+    put("weight", true, json!(host.weight()));
     put("hostname", !host.hostname().is_empty(), json!(host.hostname()));
     put("priority", host.priority() != 0, json!(host.priority()));
+    put("local_origin_success_rate", local_rate >= 0.0, percent(local_rate));
     let locality = host.locality();
     let parts = [("region", &locality.region), ("zone", &locality.zone), ("sub_zone", &locality.sub_zone)];
     let given = parts.into_iter().filter(|(_, part)| !part.is_empty());

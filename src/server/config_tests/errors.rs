@@ -85,7 +85,7 @@ fn all_that_is_wrong_is_found_fields_first() {
     let cluster = document.pointer_mut(CLUSTER).unwrap();
     cluster["connect_timeout"] = json!("soon");
     cluster["type"] = json!("EDS");
-    cluster["outlier_detection"] = json!({});
+    cluster["lrs_server"] = json!({});
     cluster["circuit_breakers"] =
         json!({"thresholds": [{"max_retries": "many"}, {"max_connections": 1}], "per_host_thresholds": [{}]});
     let manager = document.pointer_mut(MANAGER).unwrap();
@@ -122,7 +122,7 @@ fn all_that_is_wrong_is_found_fields_first() {
         ),
         format!("{HCM}.http_filters[0].y: unknown field"),
         format!("{HCM}.codec_type: HTTP2 is not supported yet"),
-        format!("{cluster}.outlier_detection: this field is not supported yet"),
+        format!("{cluster}.lrs_server: this field is not supported yet"),
         format!("{cluster}.type: EDS is not supported yet"),
         format!("{cluster}.circuit_breakers.per_host_thresholds: this field is not supported yet"),
     ];
@@ -177,7 +177,7 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
             "protocol_selection: USE_DOWNSTREAM_PROTOCOL is not supported yet",
         ),
         ("health_checks", json!([{}]), "health_checks: this field is not supported yet"),
-        ("outlierDetection", json!({}), "outlier_detection: this field is not supported yet"),
+        ("lrsServer", json!({}), "lrs_server: this field is not supported yet"),
         ("transport_soket", json!({}), "transport_soket: unknown field, did you mean 'transport_socket'?"),
     ] {
         assert_eq!(cluster(field, value), [format!("{path}.{want}")]);

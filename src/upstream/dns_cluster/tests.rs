@@ -1,6 +1,8 @@
 use super::*;
 use crate::event::Dispatcher;
 use crate::network::{ActiveDnsQuery, DnsResponse, ResolutionStatus, ResolveCb};
+use crate::runtime::LoaderImpl;
+use crate::stats::Store;
 use crate::upstream::test_support::{cluster_config, root_scope};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -55,6 +57,8 @@ impl Fixture {
             dispatcher: &dispatcher,
             dns_resolver: &dns_resolver,
             local_locality: None,
+            runtime: &LoaderImpl::empty(&Store::new(1)),
+            outlier_event_logger: None,
             added_via_api: false,
         };
         let cluster = DnsClusterImpl::new(&config, &config.dns, is_logical, &context).unwrap();

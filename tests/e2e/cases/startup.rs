@@ -338,7 +338,7 @@ fn all_errors_are_named_by_who_validates() {
     let mut wrong = config("there");
     let cluster = &mut wrong["static_resources"]["clusters"][0];
     cluster["connect_timeout"] = json!("soon");
-    for field in ["lb_subset_config", "outlier_detection", "preconnect_policy"] {
+    for field in ["lb_subset_config", "lrs_server", "preconnect_policy"] {
         cluster[field] = json!({});
     }
     let route = &mut wrong["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -348,7 +348,7 @@ fn all_errors_are_named_by_who_validates() {
     let all = [
         format!("{route}.match.prefx: unknown field, did you mean 'prefix'?"),
         "static_resources.clusters[0].lb_subset_config: this field is not supported yet".to_string(),
-        "static_resources.clusters[0].outlier_detection: this field is not supported yet".to_string(),
+        "static_resources.clusters[0].lrs_server: this field is not supported yet".to_string(),
         "static_resources.clusters[0].preconnect_policy: this field is not supported yet".to_string(),
         "static_resources.clusters[0].connect_timeout: expected a duration".to_string(),
     ];

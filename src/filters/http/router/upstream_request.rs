@@ -18,6 +18,7 @@ use crate::stream_info::StreamInfoImpl;
 use crate::trace::{self, Ids, Stage, log_stage, stage};
 use crate::upstream::WorkerHost;
 use crate::upstream::load_balancer::LoadBalancerContext;
+use crate::upstream::outlier_detection::OutlierResult;
 
 /// What a try's timers are for.
 const PER_TRY: u8 = 0;
@@ -49,6 +50,8 @@ pub(super) struct UpstreamRequest {
     awaiting_headers: Cell<bool>,
     /// Another try is under way, or waited for, in place of this one.
     retried: Cell<bool>,
+    /// It has taken too long, goes on, and is not to be held against the host once more.
+    outlier_detection_timeout_recorded: Cell<bool>,
     /// The times of the try begin when the request is complete.
     awaiting_request_complete: Cell<bool>,
     deferred_reset_reason: Cell<Option<StreamResetReason>>,
@@ -80,6 +83,7 @@ impl UpstreamRequest {
             seen_1xx_headers: Cell::new(false),
             awaiting_headers: Cell::new(true),
             retried: Cell::new(false),
+            outlier_detection_timeout_recorded: Cell::new(false),
             awaiting_request_complete: Cell::new(false),
             deferred_reset_reason: Cell::new(None),
             first_tx: Cell::new(None),
@@ -127,6 +131,22 @@ impl UpstreamRequest {
     /// Says that there is.
     pub(super) fn set_retried(&self) {
         self.retried.set(true);
+    }
+
+    /// Tells who watches the host what has come of this try.
+    pub(super) fn update_outlier_detection(&self, result: OutlierResult, status: Option<u16>) {
+        let host = self.host();
+        if let Some(monitor) = host.as_ref().and_then(|host| host.outlier_detector()) {
+            self.passed(Stage::UpdateOutlierDetection, result as u64, status.unwrap_or(0).into());
+            monitor.put_result(result, status);
+        }
+    }
+
+    /// The same of a timeout, once.
+    pub(super) fn record_timeout_for_outlier_detection(&self, status: u16) {
+        if !self.outlier_detection_timeout_recorded.replace(true) {
+            self.update_outlier_detection(OutlierResult::LocalOriginTimeout, Some(status));
+        }
     }
 
     /// Passes the times of this try on to the stream's record.
@@ -440,6 +460,9 @@ impl Callbacks for UpstreamRequest {
     fn on_pool_ready(&self, encoder: Rc<dyn StreamEncoder>, host: &Rc<WorkerHost>) {
         let _stage = stage!(scope OnPoolReady(self.connection_id, self.stream_id));
         let Some(parent) = self.parent.upgrade() else { return };
+        if let Some(monitor) = host.outlier_detector() {
+            monitor.put_result(OutlierResult::LocalOriginConnectSuccess, None);
+        }
         self.on_host_selected(&parent, host);
         parent.count_beside_cluster(|stats| stats.counters().upstream_rq_total.inc());
         if let Some(info) = parent.stream_info() {

@@ -14,7 +14,8 @@ use crate::filters::http::router::upstream_request::UpstreamRequest;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamResetReason, codes, utility};
 use crate::stream_info::ResponseFlag;
 use crate::trace::{self, Stage, log_stage, stage};
-use crate::upstream::WorkerHost;
+use crate::upstream::outlier_detection::OutlierResult;
+use crate::upstream::{HealthFlag, WorkerHost};
 
 impl Filter {
     pub(super) fn on_response_timeout(&self) {
@@ -28,6 +29,7 @@ impl Filter {
                 host.stats().rq_timeout().inc();
             }
             if request.awaiting_headers() {
+                request.record_timeout_for_outlier_detection(self.timeout_response_code.get());
                 self.charge_upstream_abort(self.timeout_response_code.get(), false, &request);
             }
             request.reset_stream();
@@ -63,6 +65,7 @@ impl Filter {
             host.stats().rq_timeout().inc();
         }
         request.reset_stream();
+        request.record_timeout_for_outlier_detection(self.timeout_response_code.get());
         if self.maybe_retry_reset(StreamResetReason::LocalReset, request, true) {
             return;
         }
@@ -131,6 +134,10 @@ impl Filter {
     ) {
         log_stage!(OnUpstreamReset(self.connection_id.get(), self.stream_id.get()), reason = reason.as_str());
         let _stage = self.stage(Stage::OnUpstreamReset, reason as u64, 0);
+        // Of a cluster that is full nothing is held against a host.
+        if reason != StreamResetReason::Overflow {
+            request.update_outlier_detection(OutlierResult::LocalOriginConnectFailed, None);
+        }
         if self.maybe_retry_reset(reason, request, false) {
             return;
         }
@@ -196,6 +203,9 @@ impl Filter {
         let (conn, stream) = (self.connection_id.get(), self.stream_id.get());
         let status = trace::detail(|| headers.borrow().status().into());
         let _stage = stage!(scope OnUpstreamHeaders(conn, stream), status = status, end = end_stream);
+        if let Some(host) = host.filter(|host| host.outlier_detector().is_some()) {
+            self.put_response_to_outlier_detection(host, &headers.borrow());
+        }
         if self.may_retry() && !self.takes_response(request, &headers.borrow(), end_stream) {
             return;
         }
@@ -227,6 +237,18 @@ impl Filter {
         }
         if let Some(callbacks) = self.callbacks() {
             callbacks.encode_headers(headers, end_stream, "via_upstream");
+        }
+    }
+
+    /// Tells who watches the host of its answer.
+    #[inline(never)]
+    fn put_response_to_outlier_detection(&self, host: &WorkerHost, headers: &HeaderMap) {
+        let Some(monitor) = host.outlier_detector() else { return };
+        let of_grpc = if self.grpc_request.get() { utility::grpc_status(headers) } else { None };
+        let status = of_grpc.map_or_else(|| headers.status(), utility::grpc_to_http_status);
+        monitor.put_http_response_code(status);
+        if !codes::is_5xx(status) && headers.get(HeaderId::EnvoyDegraded).is_some() {
+            monitor.put_degraded(host.health_flag_get(HealthFlag::DegradedOutlierDetection));
         }
     }
 

@@ -249,6 +249,7 @@ impl Filter {
 
     /// The time of a try is over, and it goes on beside the next one (Envoy 1.40: `Filter::onSoftPerTryTimeout`).
     pub(super) fn on_soft_per_try_timeout(&self, request: &UpstreamRequest) {
+        request.record_timeout_for_outlier_detection(self.timeout_response_code.get());
         let Some(retries) = self.retries.get().filter(|_| !self.downstream_response_started.get()) else {
             return;
         };
