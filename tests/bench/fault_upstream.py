@@ -3,6 +3,7 @@
 
 plain      answers each request with its path and the checksum of its body
 closing    the same, and each connection ends when its time has come, with a FIN or a reset
+failing    answers 500 from SIGUSR1 to SIGUSR2, and as plain otherwise
 slow       answers after a millisecond or two
 websocket  sends back what comes in WebSocket frames
 """
@@ -12,6 +13,7 @@ import base64
 import hashlib
 import random
 import re
+import signal
 import socket
 import struct
 import sys
@@ -25,6 +27,9 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 LIFETIME = 0.2
 
 
+FAILURE = b"HTTP/1.1 500 x\r\ncontent-length: 0\r\n\r\n"
+
+
 def answer_to(head, body):
     """Says which request it is the answer to, and whether its body has come through."""
     path = head.split(b" ", 2)[1]
@@ -34,6 +39,8 @@ def answer_to(head, body):
 
 class Http(asyncio.Protocol):
     """Whole requests, one after the other; their bodies have a length."""
+
+    fails = False
 
     def __init__(self, kind):
         self.kind = kind
@@ -53,7 +60,7 @@ class Http(asyncio.Protocol):
     def data_received(self, data):
         self.data += data
         while request := self.next():
-            answer = answer_to(*request)
+            answer = FAILURE if Http.fails else answer_to(*request)
             if self.kind == "slow":
                 asyncio.get_running_loop().call_later(random.uniform(0.001, 0.002), self.transport.write, answer)
             else:
@@ -126,6 +133,9 @@ def xor(data, mask):
 
 async def main(kind, address, port, seed):
     random.seed(int(seed))
+    if kind == "failing":
+        for number, fails in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
+            asyncio.get_running_loop().add_signal_handler(number, lambda fails=fails: setattr(Http, "fails", fails))
     protocol = WebSocket if kind == "websocket" else Http
     listener = socket.create_server((address, int(port)), backlog=4096)
     server = await asyncio.get_running_loop().create_server(lambda: protocol(kind), sock=listener)

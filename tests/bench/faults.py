@@ -194,6 +194,64 @@ async def closing(session, name, options, tally):
     return site, hosts, said
 
 
+async def ejected(session, name, options, tally):
+    """Of three hosts one fails for a while, over and over: it is ejected and comes back; a request is tried again elsewhere."""
+    hosts = [Upstream(session, "failing")] + [Upstream(session, "plain") for _ in range(2)]
+    elsewhere = {"name": "p", "typed_config": {"@type": f"{TYPE}.retry.host.previous_hosts.v3.PreviousHostsPredicate"}}
+    policy = retries("5xx", retry_host_predicate=[elsewhere], host_selection_retry_max_attempts="10")
+    detection = {"interval": "0.1s", "base_ejection_time": "3s", "max_ejection_time": "3s", "max_ejection_percent": 34}
+    site = Site(session, name, options, hosts, policy, {**UNLIMITED, "outlier_detection": detection})
+    load = HttpLoad(site.port, tally, for_seconds(options.seconds), only_right)
+    running = asyncio.create_task(load.run(options.clients))
+    active = lambda: asyncio.to_thread(site.stat, "cluster.service.outlier_detection.ejections_active")
+    requests = lambda: asyncio.to_thread(requests_of, site, hosts[0])
+
+    async def until(what, condition):
+        end = time.monotonic() + 10
+        while not running.done() and not await condition():
+            if time.monotonic() > end:
+                tally.surprise(f"{what}: not within 10 s")
+                return
+            await asyncio.sleep(0.02)
+
+    ejections = 0
+    while not running.done():
+        os.kill(hosts[0].child.pid, signal.SIGUSR1)
+
+        async def is_ejected():
+            return await active() == 1
+
+        await until("ejected", is_ejected)
+        # Envoy's workers may hear of a change a second late.
+        await asyncio.sleep(1.3)
+        before = await requests()
+        await asyncio.sleep(0.4)
+        behind = await requests()
+        if running.done():
+            break
+        if behind != before:
+            tally.surprise(f"{behind - before} requests to a host that is ejected")
+        ejections += 1
+        os.kill(hosts[0].child.pid, signal.SIGUSR2)
+
+        async def is_back():
+            return await requests() > behind + options.clients
+
+        await until("back", is_back)
+    await running
+    if not ejections:
+        tally.surprise("the host was not ejected")
+    return site, hosts, f"{ejections} ejections, {site.stat('cluster.service.upstream_rq_retry')} retries"
+
+
+def requests_of(site, host):
+    """How many requests a host has got."""
+    lines = get(site.server.admin, "/clusters")[1]
+    lines = (lines.decode() if isinstance(lines, bytes) else lines).splitlines()
+    prefix = f"service::{host.address}:{host.port}::rq_total::"
+    return next(int(line.removeprefix(prefix)) for line in lines if line.startswith(prefix))
+
+
 async def breakers(session, name, options, tally):
     """One connection and one request that waits: the others are refused, and each is counted once."""
     hosts = [Upstream(session, "slow")]
@@ -291,7 +349,7 @@ def post(port, path):
     connection.close()
 
 
-RUNS = {run.__name__: run for run in (killed, closing, breakers, websockets, tunnels)}
+RUNS = {run.__name__: run for run in (killed, closing, ejected, breakers, websockets, tunnels)}
 
 
 def play(run, name, options):
@@ -313,7 +371,7 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--proxies", default="legate,envoy", help="the first one has to answer as expected")
     p.add_argument("--runs", default=",".join(RUNS), help="which")
-    p.add_argument("--seconds", type=float, default=20, help="of `killed` and `closing`")
+    p.add_argument("--seconds", type=float, default=20, help="of `killed`, `closing` and `ejected`")
     p.add_argument("--requests", type=int, default=10000, help="of `breakers`")
     p.add_argument("--websockets", type=int, default=1000, help="of `websockets` and `tunnels`")
     p.add_argument("--clients", type=int, default=64, help="connections of the other runs")

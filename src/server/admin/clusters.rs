@@ -178,9 +178,9 @@ fn json_around_hosts(cluster: &dyn Cluster) -> (String, String) {
     (text(before), text(after))
 }
 
-/// The message around a number.
+/// The message around a number, in which 0 is the default.
 fn percent(value: f64) -> Value {
-    json!({ "value": float(value) })
+    if value == 0.0 { json!({}) } else { json!({ "value": float(value) }) }
 }
 
 fn json_of_host(host: &HostImpl) -> Value {

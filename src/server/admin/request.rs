@@ -1,5 +1,9 @@
 //! What an endpoint gets and gives.
 
+use std::io;
+
+use serde_json::ser::Formatter;
+
 /// Form fields beyond so many bytes are no request that an endpoint could want.
 pub(super) const MAX_FORM: usize = 64 * 1024;
 
@@ -153,10 +157,63 @@ impl<I: Iterator<Item = String>> Body for Pieces<I> {
 pub(super) fn pretty(message: &serde_json::Value) -> String {
     use serde::Serialize;
     let mut text = Vec::new();
-    let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let format = Protobufs(serde_json::ser::PrettyFormatter::with_indent(b" "));
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, format);
     let _ = message.serialize(&mut serializer); // infallible: to memory, and all keys are strings
     String::from_utf8(text).unwrap_or_default()
+}
+
+/// Indents, and writes numbers as protobuf does: with 17 digits where 15 are not enough.
+struct Protobufs<'a>(serde_json::ser::PrettyFormatter<'a>);
+
+impl Formatter for Protobufs<'_> {
+    fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        let text = format!("{value}");
+        let digits = text.bytes().filter(u8::is_ascii_digit).count() - usize::from(text.starts_with("0."));
+        match value.abs() {
+            size if digits > 15 && (1.0..1e15).contains(&size) => {
+                let places = 16 - size.log10().floor() as usize;
+                writer.write_all(format!("{value:.places$}").trim_end_matches('0').as_bytes())
+            }
+            _ => self.0.write_f64(writer, value),
+        }
+    }
+
+    fn begin_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +233,17 @@ mod tests {
         let mut r = Request::new("POST", "/logging");
         r.add_form("level=de%62ug");
         assert_eq!(r.param("level"), Some("debug"));
+    }
+
+    #[test]
+    fn numbers_have_as_many_digits_as_protobuf_gives_them() {
+        let text = |value: f64| pretty(&serde_json::json!(value));
+        assert_eq!(text(200.0 / 3.0), "66.666666666666671");
+        assert_eq!(text(100.0 / 3.0), "33.333333333333336");
+        assert_eq!(text(12.5), "12.5");
+        assert_eq!(text(0.25), "0.25");
+        assert_eq!(text(-200.0 / 3.0), "-66.666666666666671");
+        assert_eq!(text(0.1), "0.1");
     }
 
     #[test]

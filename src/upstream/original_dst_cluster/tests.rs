@@ -47,6 +47,8 @@ impl Fixture {
             dispatcher: &dispatcher,
             dns_resolver: &dns,
             local_locality: None,
+            runtime: &crate::runtime::LoaderImpl::empty(&crate::stats::Store::new(1)),
+            outlier_event_logger: None,
             added_via_api: false,
         };
         let cluster = OriginalDstCluster::new(&config, &context).unwrap();

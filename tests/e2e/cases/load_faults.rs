@@ -38,6 +38,11 @@ fn kept_connections_end_at_random() {
 }
 
 #[test]
+fn a_host_that_fails_is_ejected_on_all_workers() {
+    play("ejected", &["--seconds", "5"]);
+}
+
+#[test]
 fn one_connection_and_one_that_waits() {
     play("breakers", &["--requests", "1000"]);
 }

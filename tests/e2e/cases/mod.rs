@@ -41,6 +41,7 @@ mod metadata_matchers;
 mod network_filters;
 mod normal;
 mod original_dst;
+mod outlier;
 mod priorities;
 mod rbac;
 mod request_fields;
