@@ -117,6 +117,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..THERE
     },
     Scenario {
+        name: "host-ejected",
+        about: "two upstreams in turn, of which one answers 503 twice and gets no more requests",
+        others: &[UpstreamKind::Listening],
+        configure: |bootstrap| {
+            bootstrap.add_endpoints(1);
+            let detection = json!({
+                "consecutive_5xx": 2, "interval": "3600s", "base_ejection_time": "3600s", "max_ejection_time": "3600s",
+                "max_ejection_percent": 100,
+            });
+            bootstrap.set_cluster("outlier_detection", &detection);
+        },
+        play: host_ejected,
+        ..THERE
+    },
+    Scenario {
         name: "mirror-refused",
         about: "a GET that is sent to another upstream, too, which refuses",
         others: &[UpstreamKind::Refusing],
@@ -280,6 +295,24 @@ fn retry(scene: &mut Scene) -> Played {
     good.read_message()?;
     scene.proxy.settle();
     scene.say_hello(&mut good, &mut client)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, good, bad])
+}
+
+fn host_ejected(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let mut good = scene.request_on_any_upstream(&mut client, &scene.get("/1"))?;
+    scene.say_hello(&mut good, &mut client)?;
+    let mut bad = scene.request_on_any_upstream(&mut client, &scene.get("/2"))?;
+    scene.respond(&mut bad, &mut client, &answer(503, "bad\n"))?;
+    scene.request(&mut client, &mut good, &scene.get("/3"))?;
+    scene.say_hello(&mut good, &mut client)?;
+    scene.request(&mut client, &mut bad, &scene.get("/4"))?;
+    scene.respond(&mut bad, &mut client, &answer(503, "bad\n"))?;
+    for path in ["/5", "/6"] {
+        scene.request(&mut client, &mut good, &scene.get(path))?;
+        scene.say_hello(&mut good, &mut client)?;
+    }
     scene.finish(&mut client)?;
     Ok(vec![client, good, bad])
 }
