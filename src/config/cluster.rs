@@ -1,17 +1,17 @@
 //! `envoy.config.cluster.v3`: clusters and their circuit breakers.
 
-use super::address::{Address, SocketAddress};
+use super::address::Address;
+use super::bind::BindConfig;
 use super::core::{self, Metadata, Percent, RoutingPriority, TcpKeepalive};
 use super::dns::DnsFields;
 use super::endpoint::{ClusterLoadAssignment, HealthStatus};
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
-use super::message::OnlyFalse;
 use super::outlier_detection::OutlierDetection;
 use super::protocol_options::{
     Http1ProtocolOptions, HttpProtocolOptions, UPSTREAM_HTTP_PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions,
 };
-use super::reader::{FromMessage, MessageReader, unknown_type};
+use super::reader::{EnumTable, FromMessage, MessageReader, unknown_type};
 use super::route::MetadataKey;
 use crate::message;
 use std::time::Duration;
@@ -70,6 +70,9 @@ message! {
 
 /// Where nothing is looked up, hosts are no names, and have none to be hashed by.
 fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
+    if let Some((field, message)) = cluster.upstream_bind_config.check(&cluster.name) {
+        r.refuse_at(r.field_path(&format!("upstream_bind_config.{field}")), message);
+    }
     let kind = cluster.cluster_type.extension();
     let has_no_names = kind == STATIC || kind == ORIGINAL_DST;
     if has_no_names && cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing {
@@ -266,6 +269,10 @@ fn named(
     })
 }
 
+/// `Cluster.ClusterProtocolSelection`: whether it is that of the downstream.
+const PROTOCOL_SELECTIONS: &EnumTable<bool> =
+    &[("USE_CONFIGURED_PROTOCOL", false), ("USE_DOWNSTREAM_PROTOCOL", true)];
+
 /// The extension or, without it, the older fields of the cluster itself. Envoy
 /// ignores the older ones beside the extension; here giving both is an error.
 fn read_http_protocol_options(
@@ -286,6 +293,8 @@ fn read_http_protocol_options(
     if let Some(http1) = r.message::<Http1ProtocolOptions>("http_protocol_options")? {
         options.http_protocol_options = http1;
     }
+    let by_downstream = r.enumeration("protocol_selection", PROTOCOL_SELECTIONS)?.unwrap_or_default();
+    options.use_downstream_protocol |= by_downstream && !has_extension;
     let max_requests = r.opt_u32("max_requests_per_connection")?;
     let common = &mut options.common_http_protocol_options;
     common.max_requests_per_connection = common.max_requests_per_connection.or(max_requests);
@@ -312,17 +321,64 @@ fn read_extension(r: &mut MessageReader<'_>) -> Result<Option<UpstreamHttpProtoc
 
 message! {
     /// Limits of a cluster, per priority.
-    pub struct CircuitBreakers = "envoy.config.cluster.v3.CircuitBreakers" {
+    pub struct CircuitBreakers = "envoy.config.cluster.v3.CircuitBreakers", checked by check_per_host {
         /// As given; the first of a priority counts.
         pub thresholds: Vec<Thresholds>,
+        /// The same for each host, of which there are connections.
+        pub per_host_thresholds: Vec<PerHostThresholds>,
     }
 }
 
 impl CircuitBreakers {
+    /// How many connections of a priority a host may have; `None` is no limit.
+    pub fn max_connections_per_host(&self, priority: RoutingPriority) -> Option<u32> {
+        self.per_host_thresholds.iter().find(|t| t.priority == priority)?.max_connections
+    }
+
     /// The limits of a priority, Envoy's defaults if none are given.
     pub fn for_priority(&self, priority: RoutingPriority) -> Thresholds {
         let given = self.thresholds.iter().find(|t| t.priority == priority);
         given.cloned().unwrap_or_else(|| Thresholds { priority, ..Thresholds::default() })
+    }
+}
+
+/// The first of each priority counts, the others are not looked at.
+fn check_per_host(r: &mut MessageReader<'_>, breakers: &CircuitBreakers) {
+    for priority in [RoutingPriority::Default, RoutingPriority::High] {
+        let first = breakers.per_host_thresholds.iter().find(|t| t.priority == priority);
+        if first.is_some_and(PerHostThresholds::has_others) {
+            r.refuse("per_host_thresholds", "Unsupported field in per_host_thresholds");
+        }
+    }
+}
+
+message! {
+    /// Limits of one priority for each host.
+    pub struct PerHostThresholds = "envoy.config.cluster.v3.CircuitBreakers.Thresholds" {
+        /// What they are for.
+        pub priority: RoutingPriority,
+        /// `None` is no limit.
+        pub max_connections: Option<u32>,
+        /// There is no such limit for hosts, and so on.
+        pub max_pending_requests: Option<u32>,
+        /// As above.
+        pub max_requests: Option<u32>,
+        /// As above.
+        pub max_retries: Option<u32>,
+        /// As above.
+        pub retry_budget: Option<RetryBudget>,
+        /// As above.
+        pub max_connection_pools: Option<u32>,
+        /// Not looked at: there are no gauges for hosts.
+        pub track_remaining: bool,
+    }
+}
+
+impl PerHostThresholds {
+    fn has_others(&self) -> bool {
+        let numbers =
+            [self.max_pending_requests, self.max_requests, self.max_retries, self.max_connection_pools];
+        numbers.iter().any(Option::is_some) || self.retry_budget.is_some()
     }
 }
 
@@ -478,16 +534,5 @@ message! {
         pub use_hostname_for_hashing: bool,
         /// Percent of the average of requests that a host gets at most; `None` is no limit.
         pub hash_balance_factor: Option<u32>,
-    }
-}
-
-message! {
-    /// `envoy.config.core.v3.BindConfig`.
-    #[derive(Eq)]
-    pub struct BindConfig = "envoy.config.core.v3.BindConfig" {
-        /// Local address of upstream connections.
-        pub source_address: Option<SocketAddress>,
-        /// Whether that may be one that the host has not (`IP_FREEBIND`).
-        pub freebind: OnlyFalse,
     }
 }

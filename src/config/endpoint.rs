@@ -1,7 +1,7 @@
 //! `envoy.config.endpoint.v3`: the hosts of a cluster.
 
 use super::address::{Address, SocketAddress, check_ipv4_compat};
-use super::core::{Locality, Metadata};
+use super::core::{FractionalPercent, Locality, Metadata};
 use super::error::ConfigError;
 use super::reader::{EnumTable, MessageReader};
 use crate::{enum_fields, message};
@@ -37,12 +37,44 @@ impl ClusterLoadAssignment {
 message! {
     /// `ClusterLoadAssignment.Policy`.
     #[derive(Eq)]
-    pub struct Policy = "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy" {
+    pub struct Policy = "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", checked by check_drop_overloads {
         /// Percent, at least 1, default 140: how far the share of healthy hosts of a priority may fall before requests
         /// go to the next one.
         pub overprovisioning_factor: u32 = DEFAULT_OVERPROVISIONING_FACTOR,
         /// Whether that share is one of weights and not of numbers.
         pub weighted_priority_health: bool,
+        /// Which share of requests is not let through; at most one.
+        pub drop_overloads: Vec<DropOverload>,
+    }
+}
+
+message! {
+    /// `ClusterLoadAssignment.Policy.DropOverload`.
+    #[derive(Eq)]
+    pub struct DropOverload = "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload" {
+        /// Never empty.
+        pub category: String,
+        /// The share.
+        pub drop_percentage: FractionalPercent,
+    }
+}
+
+fn check_drop_overloads(r: &mut MessageReader<'_>, policy: &Policy) {
+    let drops = &policy.drop_overloads;
+    if drops.len() > 1 {
+        let message =
+            format!("Cluster drop_overloads config has {} categories. Envoy only support one.", drops.len());
+        return r.refuse("drop_overloads", message);
+    }
+    let Some(share) = drops.first().map(|drop| &drop.drop_percentage) else { return };
+    let (numerator, denominator) = (share.numerator, share.denominator.number());
+    if numerator > denominator {
+        let ratio = f64::from(numerator) / f64::from(denominator);
+        let message = format!(
+            "Cluster drop_overloads config is invalid. drop_ratio={ratio}(Numerator {numerator} / Denominator {denominator}). \
+             The valid range is 0~1."
+        );
+        r.refuse("drop_overloads", message);
     }
 }
 

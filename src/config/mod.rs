@@ -15,6 +15,7 @@
 pub mod access_log;
 pub mod access_log_filter;
 pub mod address;
+pub mod bind;
 pub mod bootstrap;
 pub(crate) mod canonical;
 pub mod cluster;

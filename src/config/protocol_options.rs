@@ -22,6 +22,8 @@ message! {
         pub max_connection_duration: Option<Duration>,
         /// Most headers of one message, at least 1; `None` is Envoy's 100.
         pub max_headers_count: Option<u32>,
+        /// Most of a response's headers, in KiB; `None` is Envoy's.
+        pub max_response_headers_kb: Option<u32>,
         /// Longest life of a stream. `None` or zero: no limit.
         pub max_stream_duration: Option<Duration>,
         /// What to do with `_` in a header name.

@@ -144,7 +144,7 @@ impl<P: Pool> ConnPoolImplBase<P> {
             stats.upstream_rq_pending_overflow().inc();
             return None;
         }
-        let can_create_connection = self.resources().connections().can_create();
+        let can_create_connection = self.resources().can_create_connection(&self.host);
         // A pool without any connection gets one even beyond the limit, or it would starve.
         let starved = pool.num_ready() + pool.num_busy() == 0;
         if !can_create_connection {

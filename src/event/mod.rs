@@ -27,6 +27,7 @@ mod listener;
 mod post_queue;
 mod pulse;
 mod signal;
+mod socket_option;
 #[cfg(test)]
 mod tests;
 mod timeout;
@@ -45,5 +46,6 @@ pub use libevent::global_init;
 pub use listener::{AcceptedFd, Listener};
 pub use pulse::Pulse;
 pub use signal::SignalEvent;
+pub use socket_option::set_socket_option;
 pub use timeout::{Timeout, TimeoutCallbacks};
 pub use timer::Timer;

@@ -8,7 +8,9 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 
-use super::{Address, ConnectionEvent, ConnectionImpl, ConnectionSocket, TransportSocket};
+use super::{
+    Address, ConnectionEvent, ConnectionImpl, ConnectionSocket, ConnectionSocketOption, TransportSocket,
+};
 use crate::config::core::TcpKeepalive;
 use crate::event::Dispatcher;
 use crate::trace::stage;
@@ -55,13 +57,36 @@ impl ClientConnectionImpl {
         }
         let socket = ConnectionSocket::client(remote)?;
         let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false)?;
-        if let Some(source) = source.filter(|_| connection.remote_address().ip().is_some())
-            && let Some(Err(error)) = connection.with_socket(|s| s.bind(source))
+        let client = ClientConnectionImpl { connection, connected: false };
+        if let Some(source) = source {
+            client.bind(source);
+        }
+        Ok(client)
+    }
+
+    /// Sets options of the socket and gives it an address, in this order. A failure is told by an event, as a local close.
+    pub fn set_options_and_bind(&self, options: &[ConnectionSocketOption], source: Option<&Address>) {
+        if self.connected {
+            return;
+        }
+        for option in options {
+            if let Some(Err(error)) = self.connection.with_socket(|socket| socket.set_option(option)) {
+                envoy_log!(Connection, warn, "Setting option on socket failed: {}", error.desc());
+                return self.connection.set_immediate_error(ConnectionEvent::LocalClose, false);
+            }
+        }
+        if let Some(source) = source {
+            self.bind(source);
+        }
+    }
+
+    fn bind(&self, source: &Address) {
+        if self.connection.remote_address().ip().is_some()
+            && let Some(Err(error)) = self.connection.with_socket(|s| s.bind(source))
         {
             envoy_log!(Misc, debug, "Bind failure. Failed to bind to {}: {}", source, error.desc());
-            connection.set_immediate_error(ConnectionEvent::LocalClose, true);
+            self.connection.set_immediate_error(ConnectionEvent::LocalClose, true);
         }
-        Ok(ClientConnectionImpl { connection, connected: false })
     }
 
     /// Asks for keepalive probes. A system that refuses fails the connection, from the loop, as a local close.

@@ -49,7 +49,7 @@ pub use listener_filter::{
     ListenerFilter, ListenerFilterCallbacks, ListenerFilterFactory, ListenerFilterFactoryCb,
 };
 pub use raw_buffer_socket::{RAW_BUFFER, RawBufferSocket, RawBufferSocketFactory};
-pub use socket::{ConnectionSocket, ListenOptions, ListenSocket};
+pub use socket::{ConnectionSocket, ConnectionSocketOption, ListenOptions, ListenSocket};
 pub use ssl::SslConnectionInfo;
 pub use transport_socket::{
     IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketConfig,

@@ -16,6 +16,7 @@ use nix::sys::socket::{
 
 use super::{Address, ConnectionInfoProvider};
 use crate::config::core::TcpKeepalive;
+use crate::event::set_socket_option;
 
 fn stream_socket(address: &Address) -> io::Result<OwnedFd> {
     let family = match address {
@@ -155,6 +156,17 @@ pub(super) fn query_local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
     address.map(Address::unmapped).ok_or_else(|| io::Error::other("a socket of an unknown family"))
 }
 
+/// An option of a socket by its numbers (Envoy: `SocketOptionImpl`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionSocketOption {
+    /// As `SOL_SOCKET`.
+    pub level: i32,
+    /// As `SO_KEEPALIVE`.
+    pub name: i32,
+    /// What it is set to.
+    pub value: i32,
+}
+
 /// The socket alone. What is said of the peer of a pipe concerns TCP, and is left out for it.
 pub(super) struct StreamSocket {
     fd: OwnedFd,
@@ -169,6 +181,11 @@ impl StreamSocket {
 
     pub(super) fn bind(&self, source: &Address) -> nix::Result<()> {
         source.with_sockaddr(|address| socket::bind(self.fd.as_raw_fd(), address))
+    }
+
+    pub(super) fn set_option(&self, option: &ConnectionSocketOption) -> nix::Result<()> {
+        let ConnectionSocketOption { level, name, value } = *option;
+        set_socket_option(self.fd.as_fd(), level, name, &value.to_ne_bytes())
     }
 
     /// Tells the peer, once, that no more comes.

@@ -7,23 +7,26 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::load_balancer::LoadBalancerConfig;
+use super::local_addresses::{self, UpstreamLocalAddress, local_addresses};
 use super::{
     ClusterMembershipStats, ClusterName, ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority,
 };
 use crate::config::ConfigError;
 use crate::config::HeaderKeyFormat;
-use crate::config::address::SocketAddress;
 use crate::config::cluster::Cluster;
-use crate::config::core::{Metadata, TcpKeepalive};
+use crate::config::core::{FractionalPercent, Metadata, TcpKeepalive};
 use crate::network::{
     Address, ConnectionStats, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
     TransportSocketFactoryContext,
 };
 use crate::runtime::{RuntimeUser, SnapshotImpl};
-use crate::stats::Scope;
+use crate::stats::{Counter, Scope};
 
 /// Idle timeout of connections without a configured one, as in Envoy 1.40 (1.1 has none).
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Most bytes of a response's headers without a configured limit, as in Envoy 1.40.
+const MAX_RESPONSE_HEADERS_BYTES: usize = 80 * 1024;
 
 /// Most headers of a response without a configured limit.
 const DEFAULT_MAX_HEADERS_COUNT: u32 = 100;
@@ -39,7 +42,9 @@ pub struct ClusterInfoImpl {
     connection_stats: Arc<ConnectionStats>,
     resource_managers: [ResourceManagerImpl; 2],
     config: Arc<Cluster>,
-    source_address: Option<Address>,
+    local_addresses: Box<[UpstreamLocalAddress]>,
+    /// `default.total_match_count`: how often a host got its transport.
+    total_match_count: Counter,
     transport_socket_factory: Box<dyn TransportSocketFactory>,
     load_balancer: Arc<dyn LoadBalancerConfig>,
     added_via_api: bool,
@@ -103,6 +108,7 @@ impl ClusterInfoImpl {
         let observability_name = alternative.unwrap_or(&config.name).clone();
         let scope = root.create_scope(&format!("cluster.{observability_name}."));
         let stats = ClusterStats::new(&scope);
+        let scope_of_matches = scope.create_scope("default.");
         Ok(Arc::new(ClusterInfoImpl {
             transport_socket_factory: transport_socket_factory(config, &scope)?,
             load_balancer,
@@ -115,12 +121,8 @@ impl ClusterInfoImpl {
             stats,
             scope,
             config: config.clone(),
-            source_address: config
-                .upstream_bind_config
-                .source_address
-                .as_ref()
-                .and_then(SocketAddress::to_socket_addr)
-                .map(Address::from),
+            local_addresses: local_addresses(&config.upstream_bind_config),
+            total_match_count: scope_of_matches.counter("total_match_count"),
             added_via_api,
             healthy_panic_threshold: AtomicU32::new(healthy_panic_threshold(config)),
             zone_routing: [const { AtomicU64::new(UNSAID) }; 2],
@@ -250,9 +252,27 @@ impl ClusterInfoImpl {
         self.config.http_protocol_options.use_downstream_protocol
     }
 
-    /// Local address of connections, if it is not the kernel's choice.
-    pub fn source_address(&self) -> Option<&Address> {
-        self.source_address.as_ref()
+    /// Local address of connections to `remote`, and what is set at their sockets; `None` leaves both to the kernel.
+    pub fn local_address(&self, remote: &Address) -> Option<&UpstreamLocalAddress> {
+        local_addresses::choose(&self.local_addresses, remote)
+    }
+
+    /// Counts a host that has come.
+    pub(super) fn count_host(&self) {
+        self.total_match_count.inc();
+    }
+
+    /// How many bytes a response's headers may have.
+    pub fn max_response_headers_bytes(&self) -> usize {
+        let configured =
+            self.config.http_protocol_options.common_http_protocol_options.max_response_headers_kb;
+        configured.map_or(MAX_RESPONSE_HEADERS_BYTES, |kb| kb as usize * 1024)
+    }
+
+    /// Which share of requests is not let through; `None` where it is none.
+    pub fn drop_overload(&self) -> Option<&FractionalPercent> {
+        let policy = &self.config.load_assignment.as_ref()?.policy;
+        policy.drop_overloads.first().map(|drop| &drop.drop_percentage)
     }
 
     /// Makes the transports of connections to its hosts.
@@ -378,7 +398,8 @@ fn resource_managers(config: &Cluster, scope: &Scope) -> [ResourceManagerImpl; 2
     [RoutingPriority::Default, RoutingPriority::High].map(|priority| {
         let name = ResourcePriority::from(priority).name();
         let scope = scope.create_scope(&format!("circuit_breakers.{name}."));
-        ResourceManagerImpl::new(&config.circuit_breakers.for_priority(priority), &scope)
+        let per_host = config.circuit_breakers.max_connections_per_host(priority);
+        ResourceManagerImpl::new(&config.circuit_breakers.for_priority(priority), per_host, &scope)
     })
 }
 
@@ -390,7 +411,6 @@ fn non_zero(duration: Option<Duration>) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::runtime::OverrideLayer;
-    use crate::stats::Counter;
     use crate::upstream::test_support::{cluster_config, root_scope};
     use serde_json::{Value, json};
 
@@ -407,7 +427,7 @@ mod tests {
         assert_eq!((info.max_requests_per_connection(), info.max_response_headers_count()), (0, 100));
         assert_eq!(info.idle_timeout(), Some(Duration::from_secs(3600)));
         assert_eq!((info.max_connection_duration(), info.max_stream_duration()), (None, None));
-        assert_eq!((info.healthy_panic_threshold(), info.source_address()), (50, None));
+        assert_eq!((info.healthy_panic_threshold(), info.max_response_headers_bytes()), (50, 81_920));
         assert!(!info.added_via_api() && !info.maintenance_mode() && !info.enable_trailers());
     }
 
@@ -425,7 +445,9 @@ mod tests {
         assert_eq!(info.stats().upstream_rq_total().name(), "cluster.x_y.upstream_rq_total");
         assert_eq!((info.max_requests_per_connection(), info.max_response_headers_count()), (7, 5));
         assert_eq!((info.idle_timeout(), info.healthy_panic_threshold()), (None, 28));
-        assert_eq!(info.source_address().map(|a| a.to_string()).as_deref(), Some("127.0.0.9:0"));
+        let local =
+            info.local_address(&Address::Ip(([1, 1, 1, 1], 1).into())).and_then(|l| l.address.as_ref());
+        assert_eq!(local.map(|a| a.to_string()).as_deref(), Some("127.0.0.9:0"));
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl HostImpl {
         weight: u32,
         health_status: HealthStatus,
     ) -> HostSharedPtr {
+        cluster.count_host();
         let host = HostImpl {
             stats: HostStats::new(cluster.scope().store().shards()),
             cluster,
@@ -290,9 +291,12 @@ impl HostImpl {
         let connection = ClientConnectionImpl::new(
             dispatcher,
             self.address.clone(),
-            self.cluster.source_address(),
+            None,
             self.cluster.transport_socket_factory().create_transport_socket(None),
         )?;
+        if let Some(local) = self.cluster.local_address(&self.address) {
+            connection.set_options_and_bind(local.socket_options(&self.address), local.address.as_ref());
+        }
         if let Some(keepalive) = self.cluster.tcp_keepalive() {
             connection.set_keepalive(keepalive);
         }

@@ -28,6 +28,7 @@ mod host_set_options;
 mod host_stats;
 mod hosts_per_locality;
 pub mod load_balancer;
+mod local_addresses;
 mod metadata_match;
 mod metadata_pool;
 mod original_dst_cluster;

@@ -9,6 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use super::HostImpl;
 use crate::config::cluster::{RetryBudget, Thresholds};
 use crate::config::core::RoutingPriority;
 use crate::stats::{GaugeRef, Scope};
@@ -78,6 +79,7 @@ pub struct ResourceManagerImpl {
     open: OpenGauges,
     remaining: Option<RemainingGauges>,
     retry_budget: Option<RetryBudget>,
+    max_connections_per_host: Option<u32>,
 }
 
 /// How much of a resource is taken.
@@ -124,13 +126,18 @@ fn limits(thresholds: &Thresholds) -> [(Kind, &'static str, u64); 5] {
 
 impl ResourceManagerImpl {
     /// With the limits of `thresholds` and gauges in `scope`, which ends in `circuit_breakers.<name>.`.
-    pub fn new(thresholds: &Thresholds, scope: &Scope) -> Self {
+    pub fn new(thresholds: &Thresholds, max_connections_per_host: Option<u32>, scope: &Scope) -> Self {
         let manager = ResourceManagerImpl {
             counts: limits(thresholds).map(|(_, _, max)| Count::new(max)),
             open: OpenGauges::new(scope),
             remaining: thresholds.track_remaining.then(|| RemainingGauges::new(scope)),
             retry_budget: thresholds.retry_budget.clone(),
+            max_connections_per_host,
         };
+        // A budget does not move it.
+        if let (Some(remaining), Some(_)) = (&manager.remaining, &manager.retry_budget) {
+            remaining.remaining_retries().add(thresholds.max_retries.into());
+        }
         for resource in KINDS.map(|kind| manager.of(kind)) {
             if let Some(remaining) = resource.remaining() {
                 remaining.add(resource.left());
@@ -175,6 +182,12 @@ impl ResourceManagerImpl {
     }
 
     /// How many retries there may be now (Envoy 1.40: `RetryBudgetImpl::max`).
+    /// Whether there may be another connection to a host of the cluster.
+    pub fn can_create_connection(&self, host: &HostImpl) -> bool {
+        let has_room = |max: u32| host.stats().cx_active().value() < max.into();
+        self.max_connections_per_host.is_none_or(has_room) && self.connections().can_create()
+    }
+
     fn budgeted(&self, budget: &RetryBudget) -> u64 {
         let active = self.requests().count() + self.pending_requests().count();
         let share = budget.budget_percent.value / 100.0 * active as f64;
@@ -232,7 +245,7 @@ impl<'a> Resource<'a> {
             Kind::Connections => gauges.remaining_cx(),
             Kind::PendingRequests => gauges.remaining_pending(),
             Kind::Requests => gauges.remaining_rq(),
-            // What a budget leaves depends on what else there is: Envoy says 0.
+            // What a budget leaves depends on what else there is.
             Kind::Retries if self.manager.retry_budget.is_some() => return None,
             Kind::Retries => gauges.remaining_retries(),
             Kind::ConnectionPools => gauges.remaining_cx_pools(),
@@ -334,7 +347,7 @@ mod tests {
 
     fn manager(thresholds: &Thresholds) -> (ResourceManagerImpl, Scope) {
         let scope = Store::new(4).root_scope().create_scope("cb.");
-        (ResourceManagerImpl::new(thresholds, &scope), scope)
+        (ResourceManagerImpl::new(thresholds, None, &scope), scope)
     }
 
     #[test]

@@ -19,9 +19,6 @@ use crate::network::{ConnectionCallbacks, ConnectionEvent};
 use crate::trace::{self, Stage, stage};
 use crate::upstream::{ResourcePriority, WorkerHost};
 
-/// Limit on a response head (Envoy: 80 KiB).
-const MAX_RESPONSE_HEADERS_BYTES: usize = 80 * 1024;
-
 /// A connection with its codec. It lives in one of the pool's lists until it closes, and then until
 /// the end of the pass.
 pub(super) struct ActiveClient {
@@ -53,7 +50,7 @@ impl ActiveClient {
         pool.connect_start.set(Moment::exact());
         let connection = host.create_connection(&base.dispatcher)?;
         let limits = HeadLimits {
-            max_bytes: MAX_RESPONSE_HEADERS_BYTES,
+            max_bytes: cluster.max_response_headers_bytes(),
             max_count: cluster.max_response_headers_count() as usize,
         };
         let codec = ClientConnectionImpl::new(

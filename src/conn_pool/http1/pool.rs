@@ -196,7 +196,7 @@ impl ConnPoolImpl {
     /// Counts that the limit keeps requests waiting which connections under way are not enough for, as Envoy 1.40
     /// does when clients have been given away.
     fn count_overflow(&self) {
-        if self.base.num_pending() == 0 || self.base.resources().connections().can_create() {
+        if self.base.num_pending() == 0 || self.base.resources().can_create_connection(&self.base.host) {
             return;
         }
         let connecting = self.clients.items(Busy).iter().filter(|client| client.is_connecting()).count();

@@ -308,6 +308,13 @@ impl Upstreams {
     }
 }
 
+impl Upstreams {
+    /// The slow ones are answered.
+    pub(super) fn let_go(&self) {
+        self.lets_go.store(true, Ordering::Relaxed);
+    }
+}
+
 fn serve(mut wire: Wire, name: &str, lets_go: &AtomicBool, waiting: &AtomicUsize) {
     wire.be_patient(Duration::from_secs(600));
     loop {

@@ -6,6 +6,7 @@ mod admin;
 mod balancing;
 mod chunks;
 mod closing;
+mod cluster_options;
 mod compression;
 mod config_dump;
 mod connect_config;

@@ -22,6 +22,7 @@ use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterEntry;
 use crate::common::Local;
 use crate::common::xxhash::xxh64;
+use crate::config::core::FractionalPercent;
 use crate::config::route::HashedCookie;
 use crate::envoy_stream_log;
 use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
@@ -346,6 +347,11 @@ impl Filter {
         if cluster.info().maintenance_mode() {
             return self.maintenance_mode(cluster.info());
         }
+        if let Some(share) = cluster.info().drop_overload()
+            && is_drawn(share)
+        {
+            return self.drop_overload(share.numerator == share.denominator.number());
+        }
         if let Some(info) = self.stream_info() {
             info.attempt_count.set(1);
         }
@@ -390,6 +396,28 @@ impl Filter {
         self.charge_upstream_code(503, None, false);
         cluster.stats().upstream_rq_maintenance_mode().inc();
         self.send_overloaded_reply(503, "maintenance mode", "maintenance_mode".into());
+    }
+
+    fn drop_overload(&self, drops_all: bool) {
+        let (flag, header, body, details) = match drops_all {
+            true => (
+                ResponseFlag::UnconditionalDropOverload,
+                "x-envoy-unconditional-drop-overload",
+                "unconditional drop overload",
+                "unconditional_drop_overload",
+            ),
+            false => (ResponseFlag::DropOverload, "x-envoy-drop-overload", "drop overload", "drop_overload"),
+        };
+        self.set_response_flag(flag);
+        self.charge_upstream_code(503, None, false);
+        let Some(callbacks) = self.callbacks() else { return };
+        let suppress = self.config.suppress_envoy_headers;
+        let modify = |headers: &mut HeaderMap| {
+            if !suppress {
+                headers.add(header, b"true");
+            }
+        };
+        callbacks.send_local_reply(503, body, Some(&modify), details.into());
     }
 
     fn send_overloaded_reply(&self, status: u16, body: &str, details: Cow<'static, str>) {
@@ -569,6 +597,10 @@ impl Filter {
         let Some(cookies) = self.set_cookies.get() else { return };
         cookies.borrow().iter().for_each(|cookie| headers.add("set-cookie", cookie.as_bytes()));
     }
+}
+
+fn is_drawn(share: &FractionalPercent) -> bool {
+    fastrand::u32(..share.denominator.number()) < share.numerator
 }
 
 /// Envoy 1.40: `FilterUtility::finalHedgingParams`.
