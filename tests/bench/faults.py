@@ -12,6 +12,7 @@ import time
 
 sys.dont_write_bytecode = True
 
+import fault_dns
 from fault_client import HttpLoad, Tally, WebSockets
 from procs import BenchError, Session, free_port, raise_nofile, wait_until
 from proxies import HERE, Server, find_program, get
@@ -23,10 +24,10 @@ TYPE = "type.googleapis.com/envoy.extensions"
 class Upstream:
     """A host on an address of its own: no connection can have its port when it is started again."""
 
-    def __init__(self, session, kind):
+    def __init__(self, session, kind, port=0):
         self.session, self.kind = session, kind
         self.address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
-        self.port = 0
+        self.port = port
         self.starts = 0
         self.start()
 
@@ -46,7 +47,7 @@ class Upstream:
                 raise BenchError(f"{name} ended: {text}")
 
         self.is_there = port
-        if not self.port:
+        if not self.port or self.starts == 1:
             self.port = wait_until(name, 20, port)
 
     def kill(self):
@@ -252,6 +253,50 @@ def requests_of(site, host):
     return next(int(line.removeprefix(prefix)) for line in lines if line.startswith(prefix))
 
 
+class Name:
+    """Hosts by a name."""
+
+    def __init__(self, name, port):
+        self.name, self.port = name, port
+
+    def endpoint(self):
+        return {"endpoint": {"address": {"socket_address": {"address": self.name, "port_value": self.port}}}}
+
+
+async def renamed(session, name, options, tally):
+    """A name that stands for others of three hosts all the time; requests run on those that go, and nothing is tried again."""
+    first = Upstream(session, "slow")
+    hosts = [first, *(Upstream(session, "slow", first.port) for _ in range(2))]
+    names, port = await fault_dns.serve([first.address])
+    resolver = {"name": "cares", "typed_config": {
+        "@type": f"{TYPE}.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+        "resolvers": [{"socket_address": {"address": "127.0.0.1", "port_value": port}}],
+        "dns_resolver_options": {"no_default_search_domain": True}}}
+    cluster = {"type": "STRICT_DNS", "dns_lookup_family": "V4_ONLY", "dns_refresh_rate": "0.01s",
+               "typed_dns_resolver_config": resolver, **UNLIMITED}
+    site = await asyncio.to_thread(
+        Site, session, name, options, [Name("service.faults", first.port)], cluster=cluster)
+    changes = 0
+    end = time.monotonic() + options.seconds
+    load = HttpLoad(site.port, tally, lambda _: changes < 100 or time.monotonic() < end, only_right)
+    running = asyncio.create_task(load.run(options.clients))
+    while not running.done():
+        others = [host.address for host in hosts if host.address not in names.addresses]
+        names.addresses = random.sample(others, random.randrange(1, len(others) + 1)) if others else [first.address]
+        asked = names.asked
+        # The second question from here on is asked when the answer to the first has been taken over.
+        while names.asked < asked + 2 and not running.done():
+            await asyncio.sleep(0.005)
+        changes += 1
+        await asyncio.sleep(random.uniform(0, 0.02))
+    await running
+    names.transport.close()
+    changed = site.stat("cluster.service.membership_change")
+    if changed < 100:
+        tally.surprise(f"membership_change is {changed}")
+    return site, hosts, f"{changed} changes of hosts"
+
+
 async def breakers(session, name, options, tally):
     """One connection and one request that waits: the others are refused, and each is counted once."""
     hosts = [Upstream(session, "slow")]
@@ -349,7 +394,7 @@ def post(port, path):
     connection.close()
 
 
-RUNS = {run.__name__: run for run in (killed, closing, ejected, breakers, websockets, tunnels)}
+RUNS = {run.__name__: run for run in (killed, closing, ejected, renamed, breakers, websockets, tunnels)}
 
 
 def play(run, name, options):
@@ -371,7 +416,7 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--proxies", default="legate,envoy", help="the first one has to answer as expected")
     p.add_argument("--runs", default=",".join(RUNS), help="which")
-    p.add_argument("--seconds", type=float, default=20, help="of `killed`, `closing` and `ejected`")
+    p.add_argument("--seconds", type=float, default=20, help="of `killed`, `closing`, `ejected` and `renamed`")
     p.add_argument("--requests", type=int, default=10000, help="of `breakers`")
     p.add_argument("--websockets", type=int, default=1000, help="of `websockets` and `tunnels`")
     p.add_argument("--clients", type=int, default=64, help="connections of the other runs")

@@ -43,6 +43,11 @@ fn a_host_that_fails_is_ejected_on_all_workers() {
 }
 
 #[test]
+fn a_name_stands_for_other_hosts() {
+    play("renamed", &["--seconds", "1"]);
+}
+
+#[test]
 fn one_connection_and_one_that_waits() {
     play("breakers", &["--requests", "1000"]);
 }
