@@ -5,7 +5,7 @@
 # make instructions  instructions, allocations and locked instructions per request: legate, nginx, HAProxy; INSTRUCTIONS='--requests 1000,9000'
 # make loom    what threads share, in many orders of them; a part of make test
 # make soak    five minutes of load on legate, then its gauges; SOAK='--soak-seconds 60'
-# make faults  hosts that die or fail, connections that close, one connection for all, WebSockets while a listener drains; FAULTS='--seconds 60'
+# make faults  hosts that die or fail, connections that close, names that change, one connection for all, WebSockets while a listener drains; FAULTS='--seconds 60'
 # make chaos   random clients and upstreams for five minutes; CHAOS='--seconds 600 --seed 7'
 # make resets  what resets leave behind, as a table
 # make fuzz    random inputs for everything that reads bytes from outside, a minute a target; FUZZ='--seconds 600 --target server'

@@ -56,6 +56,7 @@ pub struct ClusterInfoImpl {
     max_response_headers_count: OnceLock<u32>,
     /// Percent of requests that are refused, as runtime says.
     maintenance: AtomicU32,
+    drop_overload: Option<FractionalPercent>,
 }
 
 impl ClusterInfoImpl {
@@ -128,6 +129,7 @@ impl ClusterInfoImpl {
             zone_routing: [const { AtomicU64::new(UNSAID) }; 2],
             max_response_headers_count: OnceLock::new(),
             maintenance: AtomicU32::new(0),
+            drop_overload: drop_overload(config),
         }))
     }
 
@@ -270,9 +272,9 @@ impl ClusterInfoImpl {
     }
 
     /// Which share of requests is not let through; `None` where it is none.
+    #[inline]
     pub fn drop_overload(&self) -> Option<&FractionalPercent> {
-        let policy = &self.config.load_assignment.as_ref()?.policy;
-        policy.drop_overloads.first().map(|drop| &drop.drop_percentage)
+        self.drop_overload.as_ref()
     }
 
     /// Makes the transports of connections to its hosts.
@@ -369,6 +371,10 @@ fn said(value: &AtomicU64) -> Option<u64> {
 fn healthy_panic_threshold(config: &Cluster) -> u32 {
     // Computed and cut off as in Envoy, where for example 29 % becomes 28.
     (100.0 * (config.common_lb_config.healthy_panic_threshold.value / 100.0)) as u32
+}
+
+fn drop_overload(config: &Cluster) -> Option<FractionalPercent> {
+    Some(config.load_assignment.as_ref()?.policy.drop_overloads.first()?.drop_percentage.clone())
 }
 
 fn transport_socket_factory(
