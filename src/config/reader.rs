@@ -324,7 +324,7 @@ impl<'a> MessageReader<'a> {
     }
 
     /// Only says that there is no result: what is wrong has been noted.
-    pub(super) fn noted(&self) -> ConfigError {
+    pub fn noted(&self) -> ConfigError {
         ConfigError::new("", "").of_kind(Kind::Noted)
     }
 
@@ -527,10 +527,21 @@ fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n s
     Some(near.1).filter(|_| near.0 <= MISSPELLING)
 }
 
+/// The name that Envoy has for the extension whose message this is: its package has the same words.
+fn extension_name(type_name: &str) -> Option<String> {
+    let (package, _) = type_name.strip_prefix("envoy.extensions.")?.rsplit_once('.')?;
+    let (name, version) = package.rsplit_once('.')?;
+    version.starts_with('v').then(|| format!("envoy.{name}"))
+}
+
 /// The error for an `Any` of a type that has no reader here.
 pub fn unknown_type(r: &MessageReader<'_>, type_name: &str, supported: &[&str]) -> ConfigError {
     let supported = if supported.is_empty() { "none".to_string() } else { supported.join(", ") };
-    let message = format!("unknown or unsupported type '{type_name}', supported here: {supported}");
+    let what = match extension_name(type_name).filter(|_| r.is_of_the_api()) {
+        Some(name) => format!("{name} is not supported yet: type"),
+        None => "unknown or unsupported type".to_string(),
+    };
+    let message = format!("{what} '{type_name}', supported here: {supported}");
     r.error("@type", message).of_kind(Kind::Field)
 }
 

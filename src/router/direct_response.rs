@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::rewrite::rewrite_path;
+use super::rewrite::{formatted_path, path_format, rewrite_path};
 use super::route_match::RouteMatch;
 use crate::config::route::{PathRedirect, RedirectAction};
 use crate::config::{ConfigError, DataSource, route};
@@ -28,7 +28,13 @@ pub struct DirectResponseEntry {
 enum Redirect {
     /// To the same place, by TLS.
     Ssl,
-    To(Box<RedirectAction>),
+    To(Box<RedirectTo>),
+}
+
+#[derive(Debug)]
+struct RedirectTo {
+    config: RedirectAction,
+    path_format: Option<Formatter>,
 }
 
 impl DirectResponseEntry {
@@ -44,14 +50,20 @@ impl DirectResponseEntry {
         Ok(DirectResponseEntry { status: config.status, body, format, redirect: None })
     }
 
-    pub(super) fn of_redirect(config: &RedirectAction) -> Self {
-        let redirect = Some(Redirect::To(Box::new(config.clone())));
-        DirectResponseEntry {
+    /// # Errors
+    /// What is to become of the path is no format.
+    pub(super) fn of_redirect(config: &RedirectAction) -> Result<Self, ConfigError> {
+        let path_format = match &config.path {
+            PathRedirect::Format(format) => Some(path_format(format, "path_rewrite")?),
+            _ => None,
+        };
+        let redirect = Redirect::To(Box::new(RedirectTo { config: config.clone(), path_format }));
+        Ok(DirectResponseEntry {
             status: config.response_code as u16,
             body: String::new(),
             format: None,
-            redirect,
-        }
+            redirect: Some(redirect),
+        })
     }
 
     /// For clients that have to use TLS.
@@ -84,18 +96,28 @@ impl DirectResponseEntry {
         &self,
         matched: &RouteMatch,
         headers: &mut HeaderMap,
+        info: &StreamInfoImpl,
         insert_original_path: bool,
     ) -> Option<Vec<u8>> {
         match &self.redirect {
             Some(Redirect::Ssl) => Some([b"https://", authority(headers), path(headers)].concat()),
             Some(Redirect::To(redirect)) => {
-                if let PathRedirect::Rewrite(rewrite) = &redirect.path {
+                if let PathRedirect::Rewrite(rewrite) = &redirect.config.path {
                     rewrite_path(rewrite, matched, headers, insert_original_path);
                 }
-                Some(new_uri(Some(redirect), headers))
+                let path = redirect.path_format.as_ref();
+                let path = path.and_then(|format| formatted_path(format, headers, info)).map(|mut path| {
+                    if !path.starts_with(b"/") {
+                        path.insert(0, b'/');
+                    }
+                    path
+                });
+                Some(new_uri(Some(&redirect.config), path.as_deref(), headers))
             }
             // A status that wants a place leads to the request's own, as Envoy's does.
-            None if self.status == 201 || (300..400).contains(&self.status) => Some(new_uri(None, headers)),
+            None if self.status == 201 || (300..400).contains(&self.status) => {
+                Some(new_uri(None, None, headers))
+            }
             None => None,
         }
     }
@@ -109,7 +131,8 @@ fn path(headers: &HeaderMap) -> &[u8] {
     headers.get(HeaderId::Path).unwrap_or_default()
 }
 
-fn new_uri(redirect: Option<&RedirectAction>, headers: &HeaderMap) -> Vec<u8> {
+/// Where a redirect leads; `made` is the path that its format has made.
+fn new_uri(redirect: Option<&RedirectAction>, made: Option<&[u8]>, headers: &HeaderMap) -> Vec<u8> {
     let scheme = match redirect {
         Some(redirect) if !redirect.scheme.is_empty() => redirect.scheme.as_bytes(),
         _ => headers.get(HeaderId::Scheme).unwrap_or_default(),
@@ -123,11 +146,15 @@ fn new_uri(redirect: Option<&RedirectAction>, headers: &HeaderMap) -> Vec<u8> {
     let own = path(headers);
     let (plain, own_query) = own.split_at(memchr::memchr(b'?', own).unwrap_or(own.len()));
     let strip_query = redirect.is_some_and(|redirect| redirect.strip_query);
-    let (path, query): (&[u8], &[u8]) = match redirect.map(|redirect| &redirect.path) {
+    let to = match redirect.map(|redirect| &redirect.path) {
+        Some(PathRedirect::To(to)) => Some(to.as_bytes()).filter(|to| !to.is_empty()),
+        _ => made,
+    };
+    let (path, query): (&[u8], &[u8]) = match to {
         // A query of its own takes the place of the request's.
-        Some(PathRedirect::To(to)) if to.contains('?') => (to.as_bytes(), b""),
-        Some(PathRedirect::To(to)) if !to.is_empty() => (to.as_bytes(), own_query),
-        _ => (plain, own_query),
+        Some(to) if to.contains(&b'?') => (to, b""),
+        Some(to) => (to, own_query),
+        None => (plain, own_query),
     };
     [scheme, b"://", host, port.as_bytes(), path, if strip_query { b"" } else { query }].concat()
 }

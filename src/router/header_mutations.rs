@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::HeaderParser;
+use super::header_parser::{Changed, HeaderParser};
 use crate::config::ConfigError;
 use crate::config::header_matcher::StringMatcher;
 use crate::config::route;
@@ -43,27 +43,13 @@ impl HeaderMutations {
         Ok(HeaderMutations(config.iter().enumerate().map(one).collect::<Result<_, _>>()?))
     }
 
-    /// Changes the headers of a request.
-    pub fn evaluate_request(&self, headers: &mut HeaderMap, info: &StreamInfoImpl) {
-        self.evaluate(headers, |parser, headers| parser.evaluate_request(headers, info));
-    }
-
-    /// Changes the headers of a response to `request`.
-    pub fn evaluate_response(
-        &self,
-        headers: &mut HeaderMap,
-        request: Option<&HeaderMap>,
-        info: &StreamInfoImpl,
-    ) {
-        self.evaluate(headers, |parser, headers| parser.evaluate_response(headers, request, info));
-    }
-
-    fn evaluate(&self, headers: &mut HeaderMap, add: impl Fn(&HeaderParser, &mut HeaderMap)) {
+    /// Changes such headers.
+    pub fn evaluate(&self, headers: &mut HeaderMap, changed: Changed<'_>, info: &StreamInfoImpl) {
         for mutation in &self.0 {
             match mutation {
                 Mutation::Remove(name) => headers.remove_by_name(name.as_bytes()),
                 Mutation::RemoveOnMatch(matcher) => headers.remove_if(|name| match_string(name, matcher)),
-                Mutation::Append(parser) => add(parser, headers),
+                Mutation::Append(parser) => parser.evaluate(headers, changed, info),
             }
         }
     }

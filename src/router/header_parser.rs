@@ -27,6 +27,43 @@ struct Entry {
     add_if_empty: bool,
 }
 
+/// Which headers are changed, and what else their values are made of.
+#[derive(Clone, Copy)]
+pub enum Changed<'a> {
+    /// A request's.
+    Request,
+    /// Those of a response to this request.
+    Response(Option<&'a HeaderMap>),
+    /// The trailers of this request.
+    RequestTrailers(Option<&'a HeaderMap>),
+    /// The trailers of a response.
+    ResponseTrailers {
+        /// To this request.
+        request: Option<&'a HeaderMap>,
+        /// With these headers.
+        response: Option<&'a HeaderMap>,
+    },
+}
+
+impl<'a> Changed<'a> {
+    fn context(self, headers: &'a HeaderMap, info: &'a StreamInfoImpl) -> Context<'a> {
+        let none = Context::new(info);
+        match self {
+            Changed::Request => Context { request_headers: Some(headers), ..none },
+            Changed::Response(request_headers) => {
+                Context { request_headers, response_headers: Some(headers), ..none }
+            }
+            Changed::RequestTrailers(request_headers) => Context { request_headers, ..none },
+            Changed::ResponseTrailers { request, response } => Context {
+                request_headers: request,
+                response_headers: response,
+                response_trailers: Some(headers),
+                ..none
+            },
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Value {
     Literal(Box<[u8]>),
@@ -62,7 +99,7 @@ impl HeaderParser {
 
     /// Applies the rules to the headers of a request.
     pub fn evaluate_request(&self, headers: &mut HeaderMap, info: &StreamInfoImpl) {
-        self.evaluate(headers, None, info);
+        self.evaluate(headers, Changed::Request, info);
     }
 
     /// Applies the rules to the headers of a response to `request`.
@@ -72,16 +109,11 @@ impl HeaderParser {
         request: Option<&HeaderMap>,
         info: &StreamInfoImpl,
     ) {
-        self.evaluate(headers, Some(request), info);
+        self.evaluate(headers, Changed::Response(request), info);
     }
 
-    /// `response_to` is the request where the headers are those of a response.
-    fn evaluate(
-        &self,
-        headers: &mut HeaderMap,
-        response_to: Option<Option<&HeaderMap>>,
-        info: &StreamInfoImpl,
-    ) {
+    /// Applies the rules to such headers.
+    pub(super) fn evaluate(&self, headers: &mut HeaderMap, changed: Changed<'_>, info: &StreamInfoImpl) {
         for name in &self.to_remove {
             headers.remove_by_name(name.as_bytes());
         }
@@ -93,12 +125,7 @@ impl HeaderParser {
             match &entry.value {
                 Value::Literal(text) => made.extend_from_slice(text),
                 Value::Format(format) => {
-                    let (request_headers, response_headers) = match response_to {
-                        Some(request) => (request, Some(&*headers)),
-                        None => (Some(&*headers), None),
-                    };
-                    let context = Context { request_headers, response_headers, ..Context::new(info) };
-                    format.format(&mut made, &context);
+                    format.format(&mut made, &changed.context(headers, info));
                 }
             }
             let is_there = || entry.name.find(headers).is_some();

@@ -35,7 +35,7 @@ pub use cors_policy::CorsPolicyImpl;
 pub use direct_response::DirectResponseEntry;
 pub use hash_policy::{HashPolicyImpl, make_set_cookie};
 pub use header_mutations::HeaderMutations;
-pub use header_parser::HeaderParser;
+pub use header_parser::{Changed, HeaderParser};
 pub use internal_redirect::{
     ALLOW_LISTED_ROUTES, InternalRedirectPolicyImpl, InternalRedirectPredicateFactory, PREVIOUS_ROUTES,
     SAFE_CROSS_SCHEME, Target,

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
 use super::route_match::{RouteMatch, plain};
@@ -13,8 +14,9 @@ use crate::config::route::PathMatch;
 /// Fewer routes are tried one after the other.
 const FEW: usize = 8;
 
-/// The places of the routes with some text, in order.
-type Places = HashMap<Box<[u8]>, Vec<u32>>;
+/// The places of the routes with some text, in order. The quick hash has no secret: who asks for paths does not choose those that
+/// are there.
+type Places = HashMap<Box<[u8]>, Vec<u32>, FixedState>;
 
 /// The places of routes, by their paths.
 #[derive(Debug, Default)]
@@ -54,7 +56,7 @@ impl PathIndex {
     fn add_prefix(&mut self, prefix: &[u8], place: u32) {
         let found = self.prefixes.iter().position(|(length, _)| *length == prefix.len());
         let at = found.unwrap_or_else(|| {
-            self.prefixes.push((prefix.len(), HashMap::new()));
+            self.prefixes.push((prefix.len(), Places::default()));
             self.prefixes.len() - 1
         });
         self.prefixes[at].1.entry(prefix.into()).or_default().push(place);

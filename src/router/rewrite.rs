@@ -5,8 +5,11 @@
 
 use super::route_match::{RouteMatch, plain};
 use super::uri_template::UriTemplateRewrite;
+use crate::config::ConfigError;
 use crate::config::route::{HostRewrite, PathRewrite};
+use crate::formatter::{Context, Formatter};
 use crate::http::{HeaderId, HeaderMap};
+use crate::stream_info::StreamInfoImpl;
 
 /// Rewrites the path of a request that `matched` is for, and says what it was in `x-envoy-original-path` if that is wanted.
 pub(super) fn rewrite_path(
@@ -17,7 +20,7 @@ pub(super) fn rewrite_path(
 ) {
     let Some(path) = headers.get(HeaderId::Path) else { return };
     let new = match rewrite {
-        PathRewrite::None => return,
+        PathRewrite::None | PathRewrite::Format(_) => return,
         PathRewrite::Prefix(prefix) => {
             let replaced = matched.matched(path).len();
             [prefix.as_bytes(), &path[replaced..]].concat()
@@ -39,17 +42,87 @@ pub(super) fn rewrite_path(
             new
         }
     };
+    set_path(headers, &new, insert_original);
+}
+
+fn set_path(headers: &mut HeaderMap, new: &[u8], insert_original: bool) {
     if insert_original {
-        let old = path.to_vec();
+        let old = headers.get(HeaderId::Path).unwrap_or_default().to_vec();
         headers.set(HeaderId::EnvoyOriginalPath, &old);
     }
-    headers.set(HeaderId::Path, &new);
+    headers.set(HeaderId::Path, new);
+}
+
+/// A path or a host that a format makes of what is known of a request.
+#[derive(Debug, Default)]
+pub(super) struct FormattedRewrites {
+    path: Option<Formatter>,
+    host: Option<Formatter>,
+}
+
+impl FormattedRewrites {
+    /// Parses the formats; `None` where there are none.
+    pub(super) fn new(path: &PathRewrite, host: &HostRewrite) -> Result<Option<Box<Self>>, ConfigError> {
+        let mut formats = FormattedRewrites::default();
+        if let PathRewrite::Format(format) = path {
+            formats.path = Some(path_format(format, "path_rewrite")?);
+        }
+        if let HostRewrite::Format(format) = host {
+            let refused = |message| ConfigError::new("host_rewrite", message);
+            formats.host = Some(Formatter::new(format).map_err(refused)?);
+        }
+        Ok((formats.path.is_some() || formats.host.is_some()).then(|| Box::new(formats)))
+    }
+
+    /// Gives a request its path.
+    pub(super) fn rewrite_path(&self, headers: &mut HeaderMap, info: &StreamInfoImpl, insert_original: bool) {
+        let Some(path) = headers.get(HeaderId::Path) else { return };
+        let Some(mut new) = self.path.as_ref().and_then(|format| formatted_path(format, headers, info))
+        else {
+            return;
+        };
+        new.extend_from_slice(&path[plain(path).len()..]);
+        set_path(headers, &new, insert_original);
+    }
+
+    /// The host that a request gets.
+    pub(super) fn host(&self, headers: &HeaderMap, info: &StreamInfoImpl) -> Option<Vec<u8>> {
+        Some(formatted(self.host.as_ref()?, headers, info)).filter(|host| !host.is_empty())
+    }
+}
+
+/// A format of a path, of which nothing is left where what it asks for is absent.
+pub(super) fn path_format(format: &str, name: &str) -> Result<Formatter, ConfigError> {
+    Formatter::new_omitting_empty(format).map_err(|message| ConfigError::new(name, message))
+}
+
+/// What a format makes of a request; `None` for nothing. Bytes that a request line cannot have are escaped.
+pub(super) fn formatted_path(
+    format: &Formatter,
+    headers: &HeaderMap,
+    info: &StreamInfoImpl,
+) -> Option<Vec<u8>> {
+    let made = formatted(format, headers, info);
+    let mut path = Vec::with_capacity(made.len());
+    for byte in made {
+        match byte {
+            0..=b' ' | 0x7f => path.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            _ => path.push(byte),
+        }
+    }
+    (!path.is_empty()).then_some(path)
+}
+
+fn formatted(format: &Formatter, headers: &HeaderMap, info: &StreamInfoImpl) -> Vec<u8> {
+    let mut made = Vec::new();
+    format.format(&mut made, &Context { request_headers: Some(headers), ..Context::new(info) });
+    made
 }
 
 /// The host that a request gets; `None` where it keeps its own, or where only the upstream host knows.
 pub(super) fn rewritten_host(rewrite: &HostRewrite, headers: &HeaderMap) -> Option<Vec<u8>> {
     let host = match rewrite {
-        HostRewrite::None | HostRewrite::Auto => return None,
+        HostRewrite::None | HostRewrite::Auto | HostRewrite::Format(_) => return None,
         HostRewrite::Literal(host) => host.as_bytes().to_vec(),
         HostRewrite::Header(name) => headers.get_all(name).next()?.to_vec(),
         HostRewrite::PathRegex(substitution) => substitution.replace_all(plain(headers.get(HeaderId::Path)?)),

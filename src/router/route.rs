@@ -19,12 +19,14 @@ use super::per_filter_config::PerFilterConfigs;
 use super::rate_limit::RateLimitPolicyEntryImpl;
 use super::request_stats::RequestStats;
 use super::retry_policy::RetryPolicyImpl;
+use super::rewrite::FormattedRewrites;
 use super::route_match::RouteMatch;
 use super::shadow_policy::ShadowPolicy;
 use super::uri_template::UriTemplateRewrite;
 use crate::config::ConfigError;
 use crate::config::route::{self, Action, ConnectConfig, HostRewrite, MaxStreamDuration, PathRewrite};
 use crate::http::HeaderMap;
+use crate::stream_info::StreamInfoImpl;
 use crate::upstream::load_balancer::MetadataMatchCriterion;
 use crate::upstream::{ClusterName, ResourcePriority};
 
@@ -57,6 +59,7 @@ pub struct RouteEntry {
     pub(super) cluster: ClusterSpecifier,
     pub(super) path_rewrite: PathRewrite,
     pub(super) host_rewrite: HostRewrite,
+    pub(super) formatted_rewrites: Option<Box<FormattedRewrites>>,
     pub(super) append_x_forwarded_host: bool,
     upgrades: Box<[(Box<str>, bool)]>,
     connect_config: Option<Box<ConnectConfig>>,
@@ -104,6 +107,7 @@ impl RouteEntry {
             cluster: ClusterSpecifier::Cluster(name.clone()),
             path_rewrite: PathRewrite::None,
             host_rewrite: HostRewrite::None,
+            formatted_rewrites: None,
             append_x_forwarded_host: false,
             upgrades: Box::default(),
             connect_config: None,
@@ -216,6 +220,8 @@ impl RouteImpl {
                     .map_err(|error| error.within("route"))?,
                 path_rewrite: route.path_rewrite.clone(),
                 host_rewrite: route.host_rewrite.clone(),
+                formatted_rewrites: FormattedRewrites::new(&route.path_rewrite, &route.host_rewrite)
+                    .map_err(|error| error.within("route"))?,
                 shadow_policies: ShadowPolicy::list(
                     &route.request_mirror_policies,
                     &here.shadow_policies,
@@ -262,7 +268,8 @@ impl RouteImpl {
                 priority: route.priority.into(),
             })),
             Action::Redirect(redirect) => {
-                RouteAction::DirectResponse(DirectResponseEntry::of_redirect(redirect))
+                let entry = DirectResponseEntry::of_redirect(redirect);
+                RouteAction::DirectResponse(entry.map_err(|error| error.within("redirect"))?)
             }
             Action::DirectResponse(direct) => {
                 RouteAction::DirectResponse(DirectResponseEntry::of_text(direct, here.max_direct_body)?)
@@ -282,11 +289,14 @@ impl RouteImpl {
     }
 
     /// One of the proxy's own requests (Envoy: `AsyncStreamImpl::RouteImpl`).
-    pub(super) fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
-        RouteImpl {
-            action: RouteAction::Route(Box::new(RouteEntry::to_cluster(name, timeout))),
-            ..RouteImpl::ssl_redirect()
-        }
+    pub(super) fn to_cluster(
+        name: &ClusterName,
+        timeout: Duration,
+        retry_policy: Option<Arc<RetryPolicyImpl>>,
+    ) -> Self {
+        let mut entry = RouteEntry::to_cluster(name, timeout);
+        entry.retries.policy = retry_policy;
+        RouteImpl { action: RouteAction::Route(Box::new(entry)), ..RouteImpl::ssl_redirect() }
     }
 
     /// That of clients that have to use TLS.
@@ -345,8 +355,13 @@ impl RouteImpl {
     }
 
     /// Where an answer of the route's own sends the client; `None` for nowhere.
-    pub fn location(&self, headers: &mut HeaderMap, insert_original_path: bool) -> Option<Vec<u8>> {
-        self.direct_response_entry()?.location(&self.route_match, headers, insert_original_path)
+    pub fn location(
+        &self,
+        headers: &mut HeaderMap,
+        info: &StreamInfoImpl,
+        insert_original_path: bool,
+    ) -> Option<Vec<u8>> {
+        self.direct_response_entry()?.location(&self.route_match, headers, info, insert_original_path)
     }
 
     /// Whether the route takes this request.

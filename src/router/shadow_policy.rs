@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{HeaderMutations, RouteRequest};
+use super::{Changed, HeaderMutations, RouteRequest};
 use crate::config::ConfigError;
 use crate::config::route::RequestMirrorPolicy;
 use crate::http::{HeaderId, HeaderMap, HeaderName};
@@ -81,7 +81,7 @@ impl ShadowPolicy {
 
     /// Says in the copy's head that it is one (Envoy: `ShadowWriterImpl::shadow`).
     pub fn apply(&self, headers: &mut HeaderMap, info: &StreamInfoImpl) {
-        self.mutations.evaluate_request(headers, info);
+        self.mutations.evaluate(headers, Changed::Request, info);
         if !self.host_rewrite.is_empty() {
             headers.set(HeaderId::Authority, self.host_rewrite.as_bytes());
             return;

@@ -16,8 +16,9 @@ use super::cluster_specifier::WeightedCluster;
 use super::per_filter_config::PerFilterConfigs;
 use super::rewrite::{rewrite_path, rewritten_host, update_authority};
 use super::virtual_host::Found;
-use super::{ConfigImpl, RouteImpl, RouteRequest, VirtualHostImpl};
+use super::{ConfigImpl, RetryPolicyImpl, RouteImpl, RouteRequest, VirtualHostImpl};
 use crate::common::Local;
+use crate::config::route::{HostRewrite, PathRewrite};
 use crate::http::{HeaderId, HeaderMap};
 use crate::stream_info::{self, StreamInfoImpl};
 use crate::upstream::ClusterName;
@@ -95,8 +96,13 @@ pub struct Route {
 
 impl Route {
     /// The route of a request of the proxy's own.
-    pub fn to_cluster(name: &ClusterName, timeout: Duration) -> Self {
-        let host = Arc::new(VirtualHostImpl::of_route(RouteImpl::to_cluster(name, timeout)));
+    pub fn to_cluster(
+        name: &ClusterName,
+        timeout: Duration,
+        retry_policy: Option<Arc<RetryPolicyImpl>>,
+    ) -> Self {
+        let route = RouteImpl::to_cluster(name, timeout, retry_policy);
+        let host = Arc::new(VirtualHostImpl::of_route(route));
         let route = Local::new(host.routes()[0].clone());
         Route::new(&Local::new(host), &route)
     }
@@ -183,10 +189,17 @@ impl Route {
         }
         self.headers.request.iter().for_each(|parser| parser.evaluate_request(headers, info));
         let Some(entry) = self.route_entry() else { return };
-        if let Some(host) = rewritten_host(&entry.host_rewrite, headers) {
+        let host = match (&entry.host_rewrite, &entry.formatted_rewrites) {
+            (HostRewrite::Format(_), Some(formats)) => formats.host(headers, info),
+            (rewrite, _) => rewritten_host(rewrite, headers),
+        };
+        if let Some(host) = host {
             update_authority(headers, &host, entry.append_x_forwarded_host, insert_original);
         }
-        rewrite_path(&entry.path_rewrite, self.route_match(), headers, insert_original);
+        match (&entry.path_rewrite, &entry.formatted_rewrites) {
+            (PathRewrite::Format(_), Some(formats)) => formats.rewrite_path(headers, info, insert_original),
+            (rewrite, _) => rewrite_path(rewrite, self.route_match(), headers, insert_original),
+        }
     }
 
     /// Does what rules say to the headers of a response to `request`.

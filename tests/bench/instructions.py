@@ -127,7 +127,7 @@ def one_life(lab, name, options, count, program, addresses):
     profile = os.path.join(lab.session.subdir(f"{name}-{count}"), "profile")
     by_address = ["--dump-instr=yes", "--compress-pos=no"]
     valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes", *by_address, f"--callgrind-out-file={profile}"]
-    more = {"hosts": options.virtual_hosts, "filters": FILTERS if options.filters else ""}
+    more = {"hosts": options.virtual_hosts, "routes": options.routes, "filters": FILTERS if options.filters else ""}
     server = lab.start_proxy(name, valgrind, ARGUMENTS.get(name, []), PATIENCE, **more)
     load(server.port, options.connections, count)
     process = server.child.process
@@ -175,6 +175,7 @@ def arguments():
     parser.add_argument("--requests", type=pair, default=(1000, 3000), metavar="FEW,MANY")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--virtual-hosts", type=int, default=1, metavar="N")
+    parser.add_argument("--routes", type=int, default=1, metavar="N", help="in one virtual host; the last one is taken")
     parser.add_argument("--filters", action="store_true", help="five before the router (legate and Envoy)")
     parser.add_argument("--legate", metavar="PATH", help="use this binary and do not build one")
     parser.add_argument("--envoy", metavar="PATH")

@@ -7,7 +7,7 @@ import shutil
 import string
 
 from procs import BenchError, free_port, wait_until
-from tables_config import envoy_hosts, haproxy_hosts, nginx_hosts
+from tables_config import envoy_hosts, haproxy_hosts, haproxy_routes, nginx_hosts, nginx_routes
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -66,19 +66,27 @@ def get(port, path="/", timeout=5):
         connection.close()
 
 
-def host_values(name, hosts, port, directory):
-    """What the templates have for virtual hosts."""
+def host_values(name, hosts, routes, port, directory):
+    """What the templates have for virtual hosts, and for the routes of a single one."""
     if name == "nginx":
         size = "" if hosts == 1 else f"    server_names_hash_max_size {4 * hosts};\n    server_names_hash_bucket_size 128;\n"
-        return {"hosts": nginx_hosts(hosts, port), "hash_size": size}
+        return {"hosts": nginx_hosts(hosts, port), "routes": nginx_routes(routes), "hash_size": size}
     if name == "haproxy" and hosts > 1:
-        path = os.path.join(directory, "hosts.map")
-        with open(path, "w") as f:
-            f.write(haproxy_hosts(hosts))
+        path = write(directory, "hosts.map", haproxy_hosts(hosts))
         return {"backend": f"use_backend %[req.hdr(host),host_only,lower,map({path},none)]"}
+    if name == "haproxy" and routes > 1:
+        path = write(directory, "routes.map", haproxy_routes(routes))
+        return {"backend": f"use_backend %[path,map_beg({path},none)]"}
     if name == "haproxy":
         return {"backend": "default_backend service"}
-    return {"hosts": envoy_hosts(hosts), "ignore_port": "true" if hosts > 1 else "false"}
+    return {"hosts": envoy_hosts(hosts, routes), "ignore_port": "true" if hosts > 1 else "false"}
+
+
+def write(directory, name, text):
+    path = os.path.join(directory, name)
+    with open(path, "w") as f:
+        f.write(text)
+    return path
 
 
 class Server:
@@ -122,16 +130,16 @@ class Lab:
             self.wait_for(Server("upstream", child, port))
         return child
 
-    def start_proxy(self, name, before=(), after=(), patience=20, hosts=1, filters=""):
+    def start_proxy(self, name, before=(), after=(), patience=20, hosts=1, routes=1, filters=""):
         """Starts a proxy; `before` and `after` are put around its command line, as for valgrind. It has so many virtual
-        hosts, and these filters before its router."""
+        hosts, or so many routes in one, and these filters before its router."""
         template, file_name, has_admin = KINDS[name]
         self.started += 1
         directory = self.session.subdir(f"{name}-{self.started}")
         port = free_port()
         admin = free_port() if has_admin else None
         config = os.path.join(directory, file_name)
-        more = {**host_values(name, hosts, port, directory), "filters": filters}
+        more = {**host_values(name, hosts, routes, port, directory), "filters": filters}
         render(template, config, self.values(directory, port=port, admin=admin, **more))
         argv = self.proxy_argv(name, directory, config)
         argv = [*before, *argv, *after]

@@ -53,7 +53,9 @@ def arguments():
     p.add_argument("--sample", type=positive, default=5, help="seconds between two looks at RSS during --soak")
     p.add_argument("--virtual-hosts", type=numbers, metavar="N,N", help="instead: what a request costs each proxy with so"
                    " many virtual hosts, by the CPU of the first number")
-    p.add_argument("--filters", action="store_true", help="with --virtual-hosts: also with five filters before the router")
+    p.add_argument("--routes", type=numbers, metavar="N,N", help="the same with so many routes in one virtual host, of which"
+                   " the last one is taken")
+    p.add_argument("--filters", action="store_true", help="with one of these: also with five filters before the router")
     p.add_argument("--exec", metavar="COMMAND", help="start the first proxy, run this shell command with PROXY_PID,"
                    " PROXY_URL and ADMIN_URL in its environment, and stop")
     p.add_argument("--legate", metavar="PATH", help="use this binary and do not build one")
@@ -120,7 +122,7 @@ def execute(lab, name, command):
 def bench(lab, names, options, versions):
     """The comparison and the idle connections; returns the exit code."""
     print_conditions(lab, options, versions)
-    if options.virtual_hosts:
+    if options.virtual_hosts or options.routes:
         runs = tables(lab, names, options)
         if options.json:
             write_json(options, versions, {"runs": runs})

@@ -1,4 +1,4 @@
-"""What a request costs with many virtual hosts, and with a chain of filters: each proxy beside itself."""
+"""What a request costs with many virtual hosts or routes, and with a chain of filters: each proxy beside itself."""
 
 from statistics import median
 
@@ -32,10 +32,12 @@ FILTERS = """
 
 
 def tables(lab, names, options):
-    """Prints what a request costs each proxy by the number of its virtual hosts, and with filters; returns the runs."""
+    """Prints what a request costs each proxy by the number of its virtual hosts, or of the routes in one, and with filters;
+    returns the runs."""
     runs = []
     for name in names:
-        kinds = [(f"{hosts} virtual host(s)", {"hosts": hosts}) for hosts in options.virtual_hosts]
+        kinds = [(f"{hosts} virtual host(s)", {"hosts": hosts}) for hosts in options.virtual_hosts or ()]
+        kinds += [(f"{routes} route(s)", {"routes": routes}) for routes in options.routes or ()]
         if options.filters and name in ("legate", "envoy"):
             kinds.append(("5 filters", {"filters": FILTERS}))
         for connections in options.connections:

@@ -279,11 +279,14 @@ pub enum PathRedirect {
     Rewrite(PathRewrite),
     /// It becomes this.
     To(String),
+    /// It becomes what this format makes, unless that is empty.
+    Format(String),
 }
 
 fn read_path_redirect(r: &mut MessageReader<'_>, _: &str) -> Result<PathRedirect, ConfigError> {
-    Ok(match r.at_most_one(&["path_redirect", "prefix_rewrite", "regex_rewrite"])? {
+    Ok(match r.at_most_one(&["path_redirect", "prefix_rewrite", "regex_rewrite", "path_rewrite"])? {
         Some("path_redirect") => PathRedirect::To(r.string("path_redirect")?),
+        Some("path_rewrite") => PathRedirect::Format(r.string("path_rewrite")?),
         _ => PathRedirect::Rewrite(read_path_rewrite(r, "")?),
     })
 }

@@ -74,7 +74,7 @@ fn read_priority(r: &mut MessageReader<'_>, _: &str) -> Result<TypedConfig, Conf
 message! {
     /// The longest pause grows from one try to the next.
     #[derive(Eq)]
-    pub struct RetryBackOff = "envoy.config.route.v3.RetryPolicy.RetryBackOff", checked by check_back_off {
+    pub struct RetryBackOff = "envoy.config.route.v3.RetryPolicy.RetryBackOff" or "envoy.config.core.v3.BackoffStrategy", checked by check_back_off {
         /// Where it begins; has to be there.
         pub base_interval: Duration,
         /// Where it ends, default ten times that.

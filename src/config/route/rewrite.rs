@@ -30,6 +30,8 @@ pub enum PathRewrite {
     Regex(Substitution),
     /// An extension makes another of it.
     Policy(TypedConfig),
+    /// It becomes what this format makes, unless that is empty; its query stays.
+    Format(String),
 }
 
 /// That of a route to a cluster, which may be an extension's.
@@ -38,6 +40,13 @@ pub(super) fn read_route_path_rewrite(
     name: &str,
 ) -> Result<PathRewrite, ConfigError> {
     let rewrite = read_path_rewrite(r, name)?;
+    let format = r.string("path_rewrite")?;
+    if !format.is_empty() {
+        if rewrite != PathRewrite::None || r.has("path_rewrite_policy") {
+            r.refuse("path_rewrite", TWO_REWRITES);
+        }
+        return Ok(PathRewrite::Format(format));
+    }
     match r.extension("path_rewrite_policy", Category::PathRewriters)? {
         None => Ok(rewrite),
         Some(policy) => {
@@ -78,11 +87,18 @@ pub enum HostRewrite {
     Header(String),
     /// The path, without its query, with parts of it replaced.
     PathRegex(Substitution),
+    /// What this format makes, unless that is empty.
+    Format(String),
 }
 
 pub(super) fn read_host_rewrite(r: &mut MessageReader<'_>, _: &str) -> Result<HostRewrite, ConfigError> {
-    let members =
-        ["host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header", "host_rewrite_path_regex"];
+    let members = [
+        "host_rewrite_literal",
+        "auto_host_rewrite",
+        "host_rewrite_header",
+        "host_rewrite_path_regex",
+        "host_rewrite",
+    ];
     Ok(match r.at_most_one(&members)? {
         None => HostRewrite::None,
         Some("host_rewrite_literal") => HostRewrite::Literal(r.string("host_rewrite_literal")?),
@@ -91,6 +107,7 @@ pub(super) fn read_host_rewrite(r: &mut MessageReader<'_>, _: &str) -> Result<Ho
         Some("host_rewrite_header") => {
             HostRewrite::Header(r.string("host_rewrite_header")?.to_ascii_lowercase())
         }
+        Some("host_rewrite") => HostRewrite::Format(r.string("host_rewrite")?),
         Some(_) => HostRewrite::PathRegex(r.required_message("host_rewrite_path_regex")?),
     })
 }

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::FilterChainFactoryCallbacks;
@@ -15,7 +16,7 @@ use crate::common::Local;
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
-use crate::router::{Route, RouteConstSharedPtr};
+use crate::router::{RetryPolicyImpl, Route, RouteConstSharedPtr};
 use crate::trace::{self, Stage, log_stage};
 use crate::upstream::ClusterName;
 
@@ -26,6 +27,14 @@ pub struct ResponseMessage {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Buffer,
+}
+
+/// How a request is sent (Envoy: `AsyncClient::RequestOptions`).
+pub struct RequestOptions {
+    /// For the response.
+    pub timeout: Duration,
+    /// Whether it is tried again.
+    pub retry_policy: Option<Arc<RetryPolicyImpl>>,
 }
 
 /// Hears what becomes of a request, once (Envoy: `AsyncClient::Callbacks`).
@@ -50,18 +59,18 @@ pub struct AsyncStreamImpl {
 }
 
 impl AsyncStreamImpl {
-    /// Sends a request to a cluster, which has `timeout` for its response, and has `callbacks` hear of that (Envoy:
-    /// `AsyncClientImpl::send`). They may have heard of it when this returns.
+    /// Sends a request to a cluster, and has `callbacks` hear of its response (Envoy: `AsyncClientImpl::send`). They may have
+    /// heard of it when this returns.
     pub fn send(
         dispatcher: &Rc<Dispatcher>,
         router: Local<FilterConfig>,
         cluster: &ClusterName,
-        timeout: Duration,
+        options: RequestOptions,
         (headers, mut body): (HeaderMap, Buffer),
         callbacks: Weak<dyn AsyncClientCallbacks>,
     ) -> Rc<Self> {
         let end_stream = body.is_empty();
-        let stream = Self::new(dispatcher, router, cluster, timeout);
+        let stream = Self::new(dispatcher, router, cluster, options);
         *stream.callbacks.borrow_mut() = Some(callbacks);
         stream.send_headers(headers, end_stream, false);
         if !end_stream {
@@ -80,7 +89,8 @@ impl AsyncStreamImpl {
         headers: HeaderMap,
         end_stream: bool,
     ) -> Rc<Self> {
-        let stream = Self::new(dispatcher, router, cluster, timeout);
+        let options = RequestOptions { timeout, retry_policy: None };
+        let stream = Self::new(dispatcher, router, cluster, options);
         stream.send_headers(headers, end_stream, true);
         stream
     }
@@ -89,7 +99,7 @@ impl AsyncStreamImpl {
         dispatcher: &Rc<Dispatcher>,
         router: Local<FilterConfig>,
         cluster: &ClusterName,
-        timeout: Duration,
+        options: RequestOptions,
     ) -> Rc<Self> {
         let buffer_limit = 0;
         let stream = Rc::new_cyclic(|weak: &Weak<AsyncStreamImpl>| {
@@ -105,7 +115,7 @@ impl AsyncStreamImpl {
                 )
                 .without_logs_of_calls(),
                 router,
-                route: Rc::new(Route::to_cluster(cluster, timeout)),
+                route: Rc::new(Route::to_cluster(cluster, options.timeout, options.retry_policy.clone())),
                 callbacks: RefCell::default(),
                 response: RefCell::default(),
                 keep: RefCell::default(),
@@ -196,10 +206,19 @@ impl FilterManagerCallbacks for AsyncStreamImpl {
     fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
         log_stage!(AsyncStreamEncodeData(), bytes = data.len(), end = end_stream);
         self.passed(Stage::AsyncStreamEncodeData, data.len() as u64, end_stream);
-        match self.callbacks.borrow().is_some() {
-            true => self.response.borrow_mut().body.move_from(data),
-            false => data.clear(),
+        if self.callbacks.borrow().is_none() {
+            return data.clear();
         }
+        if self.response.borrow().body.len() + data.len() > self.router.async_response_buffer_limit() {
+            envoy_log!(
+                Http,
+                warn,
+                "the buffer size limit for async client response body has been exceeded, draining data"
+            );
+            data.clear();
+            return self.reset_stream();
+        }
+        self.response.borrow_mut().body.move_from(data);
     }
 
     fn encode_trailers(&self, trailers: &HeaderMapPtr) {

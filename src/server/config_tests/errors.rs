@@ -184,6 +184,27 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
     }
 }
 
+/// An extension that Envoy has is called by its name there.
+#[test]
+fn extensions_that_are_not_there_are_named() {
+    let any = |kind: &str| json!({"@type": format!("type.googleapis.com/{kind}")});
+    for (kind, name) in [
+        ("envoy.extensions.filters.http.lua.v3.Lua", "envoy.filters.http.lua"),
+        ("envoy.extensions.filters.http.ratelimit.v3.RateLimit", "envoy.filters.http.ratelimit"),
+        ("envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", "envoy.filters.http.jwt_authn"),
+    ] {
+        let filters = json!([{"name": "x", "typed_config": any(kind)}]);
+        let found = errors(with(MANAGER, "http_filters", filters));
+        let want = format!(
+            "http_filters[0].typed_config.@type: {name} is not supported yet: type '{kind}', supported here: "
+        );
+        assert!(found.iter().any(|error| error.contains(&want)), "{want} is not in {found:#?}");
+    }
+    let kind = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+    let found = errors(with(CLUSTER, "transport_socket", json!({"name": "x", "typed_config": any(kind)})));
+    assert!(found[0].contains("envoy.transport_sockets.tls is not supported yet: type"), "{found:#?}");
+}
+
 /// What a message asks for when it is read.
 fn asked<T: FromMessage>(name: &str, value: &Value) -> (bool, BTreeSet<String>) {
     let context = ParseContext::new(UnknownFields::Reject, &LINKED);

@@ -119,7 +119,13 @@ fn what_the_upstream_answers() {
         "HTTP/1.1 204 No Content\r\n\r\n".to_string(),
         "HTTP/1.1 304 Not Modified\r\ncontent-length: 400\r\n\r\n".to_string(),
     ] {
-        for more in [json!({}), json!({"response_direction_config": common})] {
+        let mut says_so = common.clone();
+        says_so["status_header_enabled"] = true.into();
+        for more in [
+            json!({}),
+            json!({"response_direction_config": common}),
+            json!({"response_direction_config": says_so}),
+        ] {
             Pairs::new(config(more))
                 .answer(&answer)
                 .statistics(STATISTICS)
@@ -138,6 +144,14 @@ fn other_settings() {
         (json!({"runtime_enabled": {"default_value": false, "runtime_key": "x"}}), answer("", 400)),
         (json!({"runtime_enabled": off}), answer("", 400)),
         (json!({"response_direction_config": {"common_config": {"enabled": off}}}), answer("", 400)),
+        (
+            json!({"response_direction_config": {"common_config": {"enabled": off}, "status_header_enabled": true}}),
+            answer("", 400),
+        ),
+        (
+            json!({"response_direction_config": {"status_header_enabled": true}}),
+            answer("x-envoy-compression-status: a\r\n", 400),
+        ),
         (
             json!({"response_direction_config": {"weaken_etag_on_compress": true}}),
             answer("etag: \"abc\"\r\n", 400),

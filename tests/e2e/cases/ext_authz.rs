@@ -217,3 +217,36 @@ fn nobody_answers() {
         pairs(manager(filter)).told(get(""), [Vec::new()]).run();
     }
 }
+
+/// Who is asked again, and what is too long an answer.
+#[test]
+fn another_question() {
+    let first = |retry: Value| json!({"http_service": service(json!({"retry_policy": retry})), "with_request_body": {"max_request_bytes": 100}});
+    let back_off = json!({"base_interval": "0.001s", "max_interval": "4s"});
+    for retry in [
+        json!({"retry_on": "5xx", "num_retries": 2, "retry_back_off": back_off}),
+        json!({"retry_on": "gateway-error", "retry_back_off": back_off}),
+        json!({"num_retries": 2}),
+        json!({"retry_on": "reset", "num_retries": 2, "retry_back_off": back_off}),
+    ] {
+        let mut pairs = pairs(manager(first(retry)));
+        for answers in [
+            vec![answer("503", "", ""), answer("200", "", "")],
+            vec![answer("503", "", "no"), answer("503", "", "no"), answer("401", "", "no")],
+            vec![answer("500", "", ""), answer("500", "", ""), answer("500", "", "")],
+            vec![vec![Action::Close], answer("200", "", "")],
+            vec![answer("401", "", "no")],
+        ] {
+            pairs = pairs.told(get(""), answers.clone()).told(post("", "what is asked about"), answers);
+        }
+        pairs.run();
+    }
+    let runtime = json!({"layered_runtime": {"layers": [{"name": "l", "static_layer": {"http.async_response_buffer_limit": 10}}]}});
+    let mut pairs = pairs(manager(json!({"http_service": service(json!({}))}))).bootstrap(runtime);
+    for (code, body) in
+        [("401", "0123456789"), ("401", "0123456789a"), ("200", "0123456789a"), ("403", &"x".repeat(100_000))]
+    {
+        pairs = pairs.told(get(""), [answer(code, "", body)]);
+    }
+    pairs.run();
+}

@@ -180,6 +180,15 @@ fn requests_that_are_described() {
         vec![descriptor(&[("query_match", "one")], 1, json!({}))],
         vec![descriptor(&[("generic_key", "later")], 1, json!({}))],
         vec![descriptor(&[("generic_key", "other")], 1, json!({}))],
+        vec![descriptor(&[("user", "")], 1, json!({}))],
+        vec![
+            descriptor(&[("user", "")], 2, json!({"shadow_mode": true})),
+            descriptor(&[("user", "1")], 1, json!({})),
+        ],
+        vec![
+            descriptor(&[("user", ""), ("more", "2")], 1, json!({})),
+            descriptor(&[("path", "")], 2, json!({})),
+        ],
     ];
     let node = json!({"node": {"id": "n", "cluster": "mine"}});
     for descriptors in cases {
@@ -296,5 +305,22 @@ fn requests_that_are_described_by_metadata() {
             "route": {"cluster": "case1", "rate_limits": [{"actions": actions}]}});
         let pairs = Pairs::new(chain("l", limit(3, more), json!([route]))).statistics(STATISTICS);
         (0..4).fold(pairs, |pairs, _| pairs.get("h", "/", "")).run();
+    }
+}
+
+/// Buckets for any value, of which there are two at most: the one that was asked before all others goes, and is full when it comes
+/// back.
+#[test]
+fn buckets_for_any_value() {
+    let limits =
+        json!([{"actions": [{"request_headers": {"header_name": "x-user", "descriptor_key": "user"}}]}]);
+    for most in [json!(2), json!(null), json!(1)] {
+        let more = json!({"descriptors": [descriptor(&[("user", "")], 2, json!({}))], "rate_limits": limits, "max_dynamic_descriptors": most,
+            "always_consume_default_token_bucket": false, "enable_x_ratelimit_headers": "DRAFT_VERSION_03"});
+        let mut pairs = Pairs::new(chain("l", limit(100, more), json!([to("/")]))).statistics(STATISTICS);
+        for user in ["a", "a", "a", "b", "a", "b", "b", "c", "a", "b", "c", "c", "c", "", "a"] {
+            pairs = pairs.get("h", "/", &format!("x-user: {user}\r\n"));
+        }
+        pairs.run();
     }
 }

@@ -145,6 +145,7 @@ fn what_a_request_says_has_to_be_right() {
                 "cancelled",
                 "internal, cancelled",
                 "5xx,internal",
+                "5xx\u{e9}",
             ] {
                 pairs = pairs.get("a.test", "/", &format!("{name}: {value}\r\n"));
             }

@@ -23,6 +23,7 @@ mod ext_authz;
 mod fault;
 mod faults;
 mod filter_config;
+mod formatted_rewrites;
 mod forwarded;
 mod guard_dog;
 mod health_check;

@@ -134,6 +134,7 @@ pub(super) struct CompressorFilterConfig {
     pub weaken_etag_on_compress: bool,
     pub remove_accept_encoding_header: bool,
     pub uncompressible_response_codes: Vec<u16>,
+    pub status_header_enabled: bool,
     pub choose_first: bool,
     pub library: Arc<dyn CompressorFactory>,
 }
@@ -162,6 +163,7 @@ impl CompressorFilterConfig {
             weaken_etag_on_compress: response.weaken_etag_on_compress,
             remove_accept_encoding_header: response.remove_accept_encoding_header,
             uncompressible_response_codes: response.uncompressible_response_codes,
+            status_header_enabled: response.status_header_enabled,
             choose_first: config.choose_first,
             library: library.clone(),
         })

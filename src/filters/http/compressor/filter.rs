@@ -21,6 +21,9 @@ use crate::router::RouteConstSharedPtr;
 const REGISTRY: &str = "compressors";
 const ACCEPT_ENCODING: &str = "Accept-Encoding";
 
+/// Says what has become of a response.
+const STATUS: &str = "x-envoy-compression-status";
+
 pub(super) struct CompressorFilter {
     config: Local<CompressorFilterConfig>,
     decoder: OnceCell<StreamDecoderFilterCallbacks>,
@@ -108,14 +111,44 @@ impl CompressorFilter {
         }
     }
 
+    /// What is against compressing a response that says what becomes of it, and what it says then; for some reasons that is
+    /// nothing.
+    fn objection(&self, headers: &HeaderMap) -> Option<Option<&'static str>> {
+        let response = &self.config.response;
+        if !response.is_minimum_content_length(headers) {
+            Some(Some("ContentLengthTooSmall"))
+        } else if !response.is_content_type_allowed(headers) {
+            Some(Some("ContentTypeNotAllowed"))
+        } else if utility::is_upgrade(headers)
+            || is_not_to_be_changed(headers)
+            || headers.has(HeaderId::ContentEncoding)
+        {
+            Some(None)
+        } else if !self.is_etag_allowed(headers) {
+            Some(Some("EtagNotAllowed"))
+        } else {
+            let is_refused = self.config.uncompressible_response_codes.contains(&headers.status());
+            is_refused.then_some(Some("StatusCodeNotAllowed"))
+        }
+    }
+
+    fn say(&self, headers: &mut HeaderMap, status: &str) {
+        let value = format!("{};{status}", self.config.content_encoding());
+        headers.add(STATUS, value.as_bytes());
+    }
+
     fn is_compressible(&self, headers: &HeaderMap) -> bool {
         !utility::is_upgrade(headers)
             && !self.config.uncompressible_response_codes.contains(&headers.status())
             && self.config.response.is_content_type_allowed(headers)
-            && !tokens(headers, HeaderId::CacheControl).any(|t| t.eq_ignore_ascii_case(b"no-transform"))
+            && !is_not_to_be_changed(headers)
             && self.is_etag_allowed(headers)
             && !headers.has(HeaderId::ContentEncoding)
     }
+}
+
+fn is_not_to_be_changed(headers: &HeaderMap) -> bool {
+    tokens(headers, HeaderId::CacheControl).any(|token| token.eq_ignore_ascii_case(b"no-transform"))
 }
 
 /// The values in a list.
@@ -221,18 +254,34 @@ impl StreamEncoderFilter for CompressorFilter {
         let route = callbacks.route();
         let headers = &mut *headers.borrow_mut();
         let config = &self.config.response;
-        let is_wanted = self.response_compression_enabled(self.of_route(route.as_ref()))
-            && config.is_minimum_content_length(headers);
-        let is_compressible = is_wanted && self.is_compressible(headers);
-        let is_accepted = !end_stream && is_wanted && self.is_accept_encoding_allowed(headers);
+        let is_enabled = self.response_compression_enabled(self.of_route(route.as_ref()));
+        let says_status = self.config.status_header_enabled && is_enabled && !end_stream;
+        let objection = if says_status { self.objection(headers) } else { None };
+        let is_wanted = is_enabled && config.is_minimum_content_length(headers);
+        let is_compressible =
+            is_wanted && if says_status { objection.is_none() } else { self.is_compressible(headers) };
+        // Whoever says why not does not look at what the client accepts.
+        let is_looked_at = !end_stream && is_wanted && (is_compressible || !says_status);
+        let is_accepted = is_looked_at && self.is_accept_encoding_allowed(headers);
         if is_accepted && is_compressible && self.is_transfer_encoding_allowed(headers) {
             self.sanitize_etag_header(headers);
-            headers.remove(HeaderId::ContentLength);
+            if says_status {
+                insert_vary_header(headers);
+            }
             headers.set(HeaderId::ContentEncoding, self.config.content_encoding().as_bytes());
+            if says_status {
+                let length = headers.get_str(HeaderId::ContentLength).unwrap_or_default();
+                let status = format!("Compressed;OriginalLength={length}");
+                self.say(headers, &status);
+            }
+            headers.remove(HeaderId::ContentLength);
             config.stats.compressed.inc();
             *self.response_compressor.borrow_mut() = Some(self.config.library.create_compressor());
         } else {
             config.stats.not_compressed.inc();
+        }
+        if let Some(Some(reason)) = objection {
+            self.say(headers, reason);
         }
         if is_compressible {
             insert_vary_header(headers);

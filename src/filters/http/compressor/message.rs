@@ -95,6 +95,8 @@ message! {
         pub remove_accept_encoding_header: bool,
         /// Those with such a status are not.
         pub uncompressible_response_codes: Vec<u16>,
+        /// Responses say whether they are, and why not.
+        pub status_header_enabled: bool,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::route::HeaderMutations;
 use crate::filters::http::async_client::ResponseMessage;
 use crate::http::header_utility::match_string;
 use crate::http::{HeaderId, HeaderMap, codes};
-use crate::router::HeaderParser;
+use crate::router::{HeaderParser, RetryPolicyImpl};
 use crate::stream_info::StreamInfoImpl;
 use crate::upstream::ClusterName;
 
@@ -36,6 +36,7 @@ const HEADERS_TO_REMOVE: &str = "x-envoy-auth-headers-to-remove";
 pub(super) struct ClientConfig {
     pub cluster: ClusterName,
     pub timeout: Duration,
+    pub retry_policy: Option<Arc<RetryPolicyImpl>>,
     path_prefix: String,
     path_override: String,
     headers_to_add: Option<Arc<HeaderParser>>,
@@ -134,6 +135,7 @@ impl ClientConfig {
         Ok(ClientConfig {
             cluster: ClusterName::of(uri.map_or("", |uri| &uri.cluster)),
             timeout: uri.map(|uri| uri.timeout).unwrap_or_default(),
+            retry_policy: service.retry_policy.as_ref().map(RetryPolicyImpl::new).transpose()?,
             path_prefix: service.path_prefix.clone(),
             path_override: service.path_override.clone(),
             headers_to_add: HeaderParser::configure(

@@ -15,7 +15,7 @@ use crate::runtime::{FeatureFlag, RuntimeShare};
 use crate::stats::Counter;
 use crate::stats_struct;
 use crate::stream_info::StreamInfoImpl;
-use crate::upstream::ClusterInfoImpl;
+use crate::upstream::{ClusterInfoImpl, ClusterName};
 
 stats_struct! {
     /// `http.<stat_prefix>.ext_authz.`
@@ -80,7 +80,13 @@ pub(super) struct OnWorker {
     config: Arc<FilterConfig>,
     pub router: Local<router::FilterConfig>,
     /// Of clusters by their names, what has counted something.
-    clusters: RefCell<HashMap<String, [Option<Counter>; 4]>>,
+    clusters: RefCell<HashMap<String, CountersOfCluster>>,
+}
+
+/// What has counted something, of one cluster.
+struct CountersOfCluster {
+    cluster: ClusterName,
+    counters: [Option<Counter>; 4],
 }
 
 impl Deref for OnWorker {
@@ -104,9 +110,13 @@ impl OnWorker {
     pub fn count(&self, cluster: &ClusterInfoImpl, what: OfCluster) {
         let mut clusters = self.clusters.borrow_mut();
         if !clusters.contains_key(cluster.observability_name()) {
-            clusters.insert(cluster.observability_name().to_string(), Default::default());
+            // Those of clusters that have gone go when another one comes.
+            clusters.retain(|_, of| self.cluster_manager.get(&of.cluster).is_some());
+            let of =
+                CountersOfCluster { cluster: ClusterName::of(cluster.name()), counters: Default::default() };
+            clusters.insert(cluster.observability_name().to_string(), of);
         }
-        let Some(counters) = clusters.get_mut(cluster.observability_name()) else { return };
+        let Some(of) = clusters.get_mut(cluster.observability_name()) else { return };
         let name = match what {
             OfCluster::Ok => "ok",
             OfCluster::Denied => "denied",
@@ -114,7 +124,7 @@ impl OnWorker {
             OfCluster::FailureModeAllowed => "failure_mode_allowed",
         };
         let make = || cluster.scope().counter(&format!("{}{name}", self.stat_prefix));
-        counters[what as usize].get_or_insert_with(make).inc();
+        of.counters[what as usize].get_or_insert_with(make).inc();
     }
 
     /// Whether somebody is asked about a request.

@@ -13,7 +13,9 @@ use crate::buffer::Buffer;
 use crate::common::Local;
 use crate::envoy_stream_log;
 use crate::event::{self, Moment};
-use crate::filters::http::async_client::{AsyncClientCallbacks, AsyncStreamImpl, ResponseMessage};
+use crate::filters::http::async_client::{
+    AsyncClientCallbacks, AsyncStreamImpl, RequestOptions, ResponseMessage,
+};
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
     StreamDecoderFilterCallbacks, StreamEncoderFilter,
@@ -150,9 +152,9 @@ impl Filter {
         }
         let heard: Weak<dyn AsyncClientCallbacks> = self.weak.clone();
         let router = self.config.router.clone();
-        let (dispatcher, timeout) = (callbacks.dispatcher(), client.timeout);
-        let call =
-            AsyncStreamImpl::send(dispatcher, router, &client.cluster, timeout, (request, data), heard);
+        let options = RequestOptions { timeout: client.timeout, retry_policy: client.retry_policy.clone() };
+        let (dispatcher, cluster) = (callbacks.dispatcher(), &client.cluster);
+        let call = AsyncStreamImpl::send(dispatcher, router, cluster, options, (request, data), heard);
         if self.state.get() == State::Calling {
             *self.call.borrow_mut() = Some(call);
         }

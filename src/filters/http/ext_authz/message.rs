@@ -7,7 +7,7 @@ use crate::config::core::{RuntimeFeatureFlag, RuntimeFractionalPercent};
 use crate::config::header_matcher::StringMatcher;
 use crate::config::metadata_matcher::MetadataMatcher;
 use crate::config::reader::{FromMessage, MessageReader};
-use crate::config::route::{AppendAction, HeaderValueOption};
+use crate::config::route::{AppendAction, HeaderValueOption, RetryBackOff, RetryPolicy};
 use crate::message;
 
 message! {
@@ -100,7 +100,6 @@ message! {
 
 message! {
     /// Who is asked, and what of it is whose.
-    #[derive(Eq)]
     pub struct HttpService = "envoy.extensions.filters.http.ext_authz.v3.HttpService", checked by check_service {
         /// Where it is.
         pub server_uri: Option<HttpUri>,
@@ -112,7 +111,27 @@ message! {
         pub authorization_request: AuthorizationRequest,
         /// What becomes of what is answered.
         pub authorization_response: AuthorizationResponse,
+        /// Whether it is asked again.
+        pub retry_policy: Option<RetryPolicy> => read_retry_policy,
     }
+}
+
+/// `envoy.config.core.v3.RetryPolicy`. A try has as much time as the longest pause (Envoy:
+/// `Utility::convertCoreToRouteRetryPolicy`).
+fn read_retry_policy(r: &mut MessageReader<'_>, name: &str) -> Result<Option<RetryPolicy>, ConfigError> {
+    r.message_with(name, |r| {
+        let retry_on = r.string("retry_on")?;
+        let back_off: Option<RetryBackOff> = r.message("retry_back_off")?;
+        let second = || RetryBackOff { base_interval: Duration::from_secs(1), max_interval: None };
+        let back_off = back_off.unwrap_or_else(second);
+        Ok(RetryPolicy {
+            retry_on,
+            num_retries: r.opt_u32("num_retries")?.unwrap_or(1),
+            per_try_timeout: back_off.max_interval.unwrap_or(10 * back_off.base_interval),
+            retry_back_off: Some(back_off),
+            ..RetryPolicy::default()
+        })
+    })
 }
 
 fn check_service(r: &mut MessageReader<'_>, service: &HttpService) {
@@ -211,7 +230,6 @@ impl FromMessage for ExtAuthzPerRoute {
 
 message! {
     /// Who is asked about the requests of a route, and what.
-    #[derive(Eq)]
     pub struct CheckSettings = "envoy.extensions.filters.http.ext_authz.v3.CheckSettings", checked by check_settings {
         /// Not looked at: of gRPC.
         pub context_extensions: () => read_extensions,

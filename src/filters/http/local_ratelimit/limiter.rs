@@ -3,10 +3,12 @@
 //! Mirrors Envoy 1.40's `source/extensions/filters/common/local_ratelimit/local_ratelimit_impl.cc`. Nothing is filled by a
 //! timer: a bucket knows from the time what has come back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::dynamic::DynamicDescriptor;
 use super::message::{LocalRateLimit, LocalRateLimitDescriptor, TokenBucket};
 use crate::common::token_bucket::AtomicTokenBucketImpl;
 use crate::router::Descriptor;
@@ -20,7 +22,7 @@ pub(super) struct RateLimitTokenBucket {
 }
 
 impl RateLimitTokenBucket {
-    fn new(config: &TokenBucket, shadow_mode: bool) -> Arc<Self> {
+    pub fn new(config: &TokenBucket, shadow_mode: bool) -> Arc<Self> {
         let fill_rate = f64::from(config.tokens_per_fill) / config.fill_interval.as_secs_f64();
         let bucket = AtomicTokenBucketImpl::new(config.max_tokens.into(), fill_rate);
         Arc::new(RateLimitTokenBucket { bucket, shadow_mode })
@@ -46,6 +48,8 @@ impl RateLimitTokenBucket {
 pub(super) struct LocalRateLimiterImpl {
     default_token_bucket: Option<Arc<RateLimitTokenBucket>>,
     descriptors: Vec<(Descriptor, Arc<RateLimitTokenBucket>)>,
+    /// Those with any values.
+    dynamic_descriptors: Vec<DynamicDescriptor>,
     always_consume_default_token_bucket: bool,
 }
 
@@ -60,6 +64,9 @@ pub(super) struct Result {
 
 impl LocalRateLimiterImpl {
     pub fn new(config: &LocalRateLimit) -> Self {
+        let is_dynamic = |descriptor: &&LocalRateLimitDescriptor| {
+            descriptor.entries.iter().any(|entry| entry.value.is_empty())
+        };
         let descriptor = |descriptor: &LocalRateLimitDescriptor| {
             let entries = descriptor.entries.iter().map(|entry| (entry.key.clone(), entry.value.clone()));
             let bucket = RateLimitTokenBucket::new(&descriptor.token_bucket, descriptor.shadow_mode);
@@ -68,7 +75,10 @@ impl LocalRateLimiterImpl {
         let bucket = config.token_bucket.as_ref();
         LocalRateLimiterImpl {
             default_token_bucket: bucket.map(|bucket| RateLimitTokenBucket::new(bucket, false)),
-            descriptors: config.descriptors.iter().map(descriptor).collect(),
+            descriptors: config.descriptors.iter().filter(|one| !is_dynamic(one)).map(descriptor).collect(),
+            dynamic_descriptors: (config.descriptors.iter().filter(is_dynamic))
+                .map(|descriptor| DynamicDescriptor::new(descriptor, config.max_dynamic_descriptors))
+                .collect(),
             always_consume_default_token_bucket: config.always_consume_default_token_bucket,
         }
     }
@@ -76,22 +86,30 @@ impl LocalRateLimiterImpl {
     /// Of a request that is described so.
     pub fn request_allowed(&self, request: &[Descriptor]) -> Result {
         let of = |described: &Descriptor| {
-            self.descriptors.iter().find(|(entries, _)| entries == described).map(|(_, bucket)| bucket)
+            let exact = self.descriptors.iter().find(|(entries, _)| entries == described);
+            match exact {
+                Some((_, bucket)) => Some(Cow::Borrowed(bucket)),
+                None => {
+                    let mut dynamic = self.dynamic_descriptors.iter();
+                    dynamic.find_map(|dynamic| dynamic.bucket(described)).map(Cow::Owned)
+                }
+            }
         };
-        let mut matched: SmallVec<[_; 8]> = request.iter().filter_map(of).collect();
+        let mut matched: SmallVec<[Cow<'_, Arc<RateLimitTokenBucket>>; 8]> =
+            request.iter().filter_map(of).collect();
         // The slowest first: it is the one that most likely has nothing left.
         matched.sort_by(|a, b| a.bucket.fill_rate().total_cmp(&b.bucket.fill_rate()));
         let mut shadowed = None;
-        for bucket in matched.iter().copied() {
+        for bucket in &matched {
             if bucket.bucket.consume(1) {
                 continue;
             }
             if !bucket.shadow_mode {
-                return Result { allowed: false, shadow_mode: false, token_bucket: Some(bucket.clone()) };
+                return Result { allowed: false, shadow_mode: false, token_bucket: Some(Arc::clone(bucket)) };
             }
-            shadowed.get_or_insert(bucket);
+            shadowed.get_or_insert(&**bucket);
         }
-        let first = matched.first().copied();
+        let first = matched.first().map(|bucket| &**bucket);
         let default = self.default_token_bucket.as_ref();
         if let Some(default) = default.filter(|_| first.is_none() || self.always_consume_default_token_bucket)
             && !default.bucket.consume(1)

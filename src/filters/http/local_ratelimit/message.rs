@@ -42,6 +42,8 @@ message! {
         pub enable_x_ratelimit_headers: XRateLimitHeaders,
         /// gRPC clients that are refused get another status.
         pub rate_limited_as_resource_exhausted: bool,
+        /// How many buckets there are at most for a description with any values: those that were asked last.
+        pub max_dynamic_descriptors: u32 = 20,
         /// Clients that are refused are told when to come again.
         pub enable_retry_after_header: bool,
     }
@@ -68,9 +70,6 @@ fn check(r: &mut MessageReader<'_>, config: &LocalRateLimit) {
             let entry = |entry: &Entry| format!("{}={}", entry.key, entry.value);
             let entries = descriptor.entries.iter().map(entry).collect::<Vec<_>>().join(",");
             r.refuse(&here, format!("duplicate descriptor in the local rate descriptor: {entries}"));
-        }
-        if descriptor.entries.iter().any(|entry| entry.value.is_empty()) {
-            r.refuse_field(&format!("{here}.entries"), "an entry for any value is not supported yet");
         }
     }
 }
@@ -111,7 +110,7 @@ message! {
     pub struct Entry = "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry" {
         /// What it is of.
         pub key: String,
-        /// What it is.
+        /// What it is; empty for anything, each of which has a bucket of its own.
         pub value: String,
     }
 }

@@ -4,6 +4,7 @@
 //! `source/extensions/filters/http/local_ratelimit/config.cc`. A bucket's tokens are shared by all workers.
 
 mod config;
+mod dynamic;
 mod filter;
 mod limiter;
 mod message;

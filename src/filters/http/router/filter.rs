@@ -218,8 +218,9 @@ impl Filter {
         headers: &HeaderMapPtr,
     ) {
         self.config.stats.rq_direct_response.inc();
-        let location = route.location(&mut headers.borrow_mut(), !self.config.suppress_envoy_headers);
         let Some(callbacks) = self.callbacks() else { return };
+        let (info, insert_original) = (callbacks.stream_info(), !self.config.suppress_envoy_headers);
+        let location = route.location(&mut headers.borrow_mut(), info, insert_original);
         let modify = |response: &mut HeaderMap| {
             if let Some(location) = &location {
                 response.set(HeaderId::Location, location);

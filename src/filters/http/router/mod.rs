@@ -75,12 +75,21 @@ pub struct FilterConfig {
 struct AsyncClientConfig {
     root_scope: Scope,
     local_address: String,
+    response_buffer_limit: Arc<IntegerOverride>,
     config: OnceLock<Arc<FilterConfig>>,
 }
 
+/// How long an answer may be that somebody waits for, in bytes, where the runtime does not say.
+const DEFAULT_RESPONSE_BUFFER_LIMIT: u64 = 32 * 1024 * 1024;
+
 impl AsyncClientConfig {
-    fn new(root_scope: &Scope, local_address: String) -> Self {
-        AsyncClientConfig { root_scope: root_scope.clone(), local_address, config: OnceLock::new() }
+    fn new(root_scope: &Scope, local_address: String, runtime: Option<&LoaderImpl>) -> Self {
+        AsyncClientConfig {
+            root_scope: root_scope.clone(),
+            local_address,
+            response_buffer_limit: IntegerOverride::new("http.async_response_buffer_limit", runtime),
+            config: OnceLock::new(),
+        }
     }
 }
 
@@ -108,7 +117,12 @@ impl FilterConfig {
                 strict_check_headers: Box::default(),
                 use_retry: self.use_retry.clone(),
                 base_retry_backoff_ms: self.base_retry_backoff_ms.clone(),
-                async_client: AsyncClientConfig::new(&client.root_scope, client.local_address.clone()),
+                async_client: AsyncClientConfig {
+                    root_scope: client.root_scope.clone(),
+                    local_address: client.local_address.clone(),
+                    response_buffer_limit: client.response_buffer_limit.clone(),
+                    config: OnceLock::new(),
+                },
             })
         });
         Local::new(config.clone())
@@ -127,8 +141,17 @@ impl FilterConfig {
             strict_check_headers: Box::default(),
             use_retry: use_retry(runtime),
             base_retry_backoff_ms: base_retry_backoff_ms(runtime),
-            async_client: AsyncClientConfig::new(&root_scope, server.local_address.as_string_without_port()),
+            async_client: AsyncClientConfig::new(
+                &root_scope,
+                server.local_address.as_string_without_port(),
+                runtime,
+            ),
         })
+    }
+
+    /// How long the answer to a request of another filter may be, in bytes (Envoy: `AsyncClientImpl::ResponseBufferLimit`).
+    pub(super) fn async_response_buffer_limit(&self) -> usize {
+        self.async_client.response_buffer_limit.get(DEFAULT_RESPONSE_BUFFER_LIMIT) as usize
     }
 
     /// This machine's address, as others are told of it.
@@ -166,6 +189,7 @@ impl HttpFilterConfig for RouterConfig {
                 async_client: AsyncClientConfig::new(
                     &context.server.stats.root_scope(),
                     context.server.local_address.as_string_without_port(),
+                    Some(&context.server.runtime),
                 ),
             }),
         }))

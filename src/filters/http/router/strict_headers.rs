@@ -2,6 +2,8 @@
 //!
 //! Mirrors `FilterUtility::StrictHeaderChecker` of Envoy's `source/common/router/router.cc`.
 
+use std::borrow::Cow;
+
 use crate::http::{HeaderId, HeaderMap};
 use crate::router::RetryOn;
 
@@ -32,13 +34,11 @@ pub(super) fn strict_headers(names: &[String]) -> Box<[StrictHeader]> {
 
 impl StrictHeader {
     /// Its name and its value, if that is wrong.
-    pub(super) fn check<'a>(&self, headers: &'a HeaderMap) -> Result<(), (&'static str, &'a str)> {
-        match headers.get(self.id) {
-            None => Ok(()),
-            Some(value) => {
-                let value = std::str::from_utf8(value).unwrap_or_default();
-                if (self.is_valid)(value) { Ok(()) } else { Err((self.id.name(), value)) }
-            }
+    pub(super) fn check<'a>(&self, headers: &'a HeaderMap) -> Result<(), (&'static str, Cow<'a, str>)> {
+        let Some(value) = headers.get(self.id) else { return Ok(()) };
+        match std::str::from_utf8(value) {
+            Ok(text) if (self.is_valid)(text) => Ok(()),
+            _ => Err((self.id.name(), String::from_utf8_lossy(value))),
         }
     }
 }

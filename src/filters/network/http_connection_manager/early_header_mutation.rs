@@ -10,7 +10,7 @@ use crate::config::ConfigError;
 use crate::config::extension::Factory;
 use crate::config::reader::MessageReader;
 use crate::http::HeaderMap;
-use crate::router::HeaderMutations;
+use crate::router::{Changed, HeaderMutations};
 use crate::stream_info::StreamInfoImpl;
 
 /// Changes headers of requests that have just come.
@@ -36,7 +36,7 @@ fn read(r: &mut MessageReader<'_>) -> Result<Arc<dyn EarlyHeaderMutation>, Confi
 
 impl EarlyHeaderMutation for HeaderMutations {
     fn mutate(&self, headers: &mut HeaderMap, info: &StreamInfoImpl) -> bool {
-        self.evaluate_request(headers, info);
+        self.evaluate(headers, Changed::Request, info);
         true
     }
 }

@@ -384,7 +384,7 @@ impl Fixture {
             respect_expected_rq_timeout: false,
             use_retry: use_retry(None),
             base_retry_backoff_ms: base_retry_backoff_ms(None),
-            async_client: AsyncClientConfig::new(&stats.root_scope(), String::new()),
+            async_client: AsyncClientConfig::new(&stats.root_scope(), String::new(), None),
         }));
         let routes = RouteTable::new(Arc::new(ConfigImpl::new(&hcm.route_config, None).unwrap()));
         let scope = stats.root_scope();
