@@ -26,10 +26,16 @@ const CONNECTED: u64 = 2;
 const PENDING: u64 = 1;
 
 /// Stages at which something else is logged where the first detail is (`true`) or is not (`false`) this number.
-const CASES: [(&str, (u64, bool), &str, Whose); 3] = [
+const CASES: [(&str, (u64, bool), &str, Whose); 4] = [
     ("UpstreamRequest::resetStream", (PENDING, true), "UpstreamRequest::resetStream pending", Whose::Streams),
     (
         "ConnPoolImpl::onConnectionEvent",
+        (CONNECTED, false),
+        "ConnPoolImpl::onConnectionEvent closed",
+        Whose::Connections,
+    ),
+    (
+        "ConnPoolImpl::onConnectionEvent raw",
         (CONNECTED, false),
         "ConnPoolImpl::onConnectionEvent closed",
         Whose::Connections,

@@ -64,8 +64,9 @@ impl ConnPoolImpl {
     }
 
     /// Connecting may fail at once for want of an fd; then there is no new client.
-    fn create_new_connection(&self) -> bool {
+    fn create_new_connection(&self, on_behalf_of: Option<Ids>) -> bool {
         log_stage!(CreateNewConnection());
+        self.base.trace_request(Stage::CreateNewConnection, on_behalf_of, on_behalf_of.is_some().into());
         let host = &self.base.host;
         match ActiveClient::new(self) {
             Ok(client) => {
@@ -133,7 +134,7 @@ impl ConnPoolImpl {
             self.base.dispatcher.deferred_delete(dead);
         }
         let left = self.num_ready() + self.num_busy();
-        if self.base.num_pending() > left && !self.create_new_connection() && left == 0 {
+        if self.base.num_pending() > left && !self.create_new_connection(None) && left == 0 {
             self.base.purge_pending_requests(self, PoolFailureReason::LocalConnectionFailure, "");
         }
         self.base.check_for_drained(self);
@@ -224,7 +225,8 @@ impl TcpInstance for ConnPoolImpl {
             }
             return None;
         }
-        self.base.wait_for_connection(self, request, || self.create_new_connection())
+        let ids = request.ids;
+        self.base.wait_for_connection(self, request, || self.create_new_connection(Some(ids)))
     }
 }
 

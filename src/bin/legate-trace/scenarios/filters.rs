@@ -1,10 +1,13 @@
 //! The scenarios of HTTP filters, and of requests that want a tunnel; recorded with other players as those of traffic.rs.
 
+use std::error::Error;
+
 use serde_json::{Value, json};
 
 use super::traffic::{THERE, answered_by_proxy, answered_by_upstream};
 use super::{Played, Scenario, Scene};
 use crate::bootstrap::Bootstrap;
+use crate::players::Peer;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -132,6 +135,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         },
         ..THERE
     },
+    Scenario {
+        name: "connect-terminated",
+        about: "a tunnel asked for with CONNECT ends here: two messages go either way over a raw connection",
+        configure: |bootstrap| {
+            bootstrap.set_connection_manager("upgrade_configs", &json!([{"upgrade_type": "CONNECT"}]));
+            let cluster = bootstrap.cluster_name();
+            let ends = json!([{"upgrade_type": "CONNECT", "connect_config": {}}]);
+            bootstrap.set_routes(&json!([{"match": {"connect_matcher": {}},
+                "route": {"cluster": cluster, "upgrade_configs": ends}}]));
+        },
+        play: connect_terminated,
+        ..THERE
+    },
 ];
 
 const CORS: &str = "envoy.filters.http.cors";
@@ -203,6 +219,25 @@ fn websocket(scene: &mut Scene) -> Played {
     let mut upstream = scene.request_on_new_upstream(&mut client, &request)?;
     let accepted = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: x\r\n\r\n";
     scene.respond(&mut upstream, &mut client, accepted)?;
+    say_and_echo(scene, &mut client, &mut upstream)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+fn connect_terminated(scene: &mut Scene) -> Played {
+    let mut client = scene.client()?;
+    let host = scene.host;
+    client.send(&format!("CONNECT {host}:443 HTTP/1.1\r\nhost: {host}:443\r\n\r\n"))?;
+    let mut upstream = scene.upstream.accept()?;
+    client.read_until("\r\n\r\n")?;
+    scene.proxy.settle();
+    say_and_echo(scene, &mut client, &mut upstream)?;
+    scene.finish(&mut client)?;
+    Ok(vec![client, upstream])
+}
+
+/// Two messages, each with its answer.
+fn say_and_echo(scene: &Scene, client: &mut Peer, upstream: &mut Peer) -> Result<(), Box<dyn Error>> {
     for (message, echo) in [("hello", "HELLO"), ("again", "AGAIN")] {
         client.send(message)?;
         upstream.read_until(message)?;
@@ -211,6 +246,5 @@ fn websocket(scene: &mut Scene) -> Played {
         client.read_until(echo)?;
         scene.proxy.settle();
     }
-    scene.finish(&mut client)?;
-    Ok(vec![client, upstream])
+    Ok(())
 }
