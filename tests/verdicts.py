@@ -34,8 +34,12 @@ def header(key, value, **more):
     return {"header": {"key": key, "value": value}, **more}
 
 
+def extension_of(type_name, **config):
+    return {"name": "x", "typed_config": {"@type": "type.googleapis.com/" + type_name, **config}}
+
+
 def extension(kind, **config):
-    return {"name": "x", "typed_config": {"@type": "type.googleapis.com/envoy.extensions." + kind, **config}}
+    return extension_of("envoy.extensions." + kind, **config)
 
 
 def mutation(key, value):
@@ -53,6 +57,46 @@ def rules():
         "response_headers_to_add": [header("x-r", "%RESPONSE_CODE%", append_action="ADD_IF_ABSENT")],
         "response_headers_to_remove": ["x-secret"],
     }
+
+
+def matcher():
+    """A tree that leads to routes: a list, maps, and trees within them."""
+    asked = lambda name: extension_of("envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
+    route = lambda prefix: {"match": {"prefix": prefix}, "route": {"cluster": "a"}}
+    to = lambda *prefixes: {"action": extension_of("envoy.config.route.v3.RouteList", routes=[route(p) for p in prefixes])}
+    one = {"action": extension_of("envoy.config.route.v3.Route", **route("/one"))}
+    single = lambda name, **value: {"single_predicate": {"input": asked(name), "value_match": value}}
+    whole = {"safe_regex": {"google_re2": {}, "regex": "a+"}}
+    return {
+        "matcher_list": {"matchers": [
+            {"predicate": {"or_matcher": {"predicate": [single("a", exact="b"), single("b", prefix="c", ignore_case=True)]}}, "on_match": one},
+            {"predicate": {"and_matcher": {"predicate": [{"not_matcher": single("a", suffix="b")}, single("b", **whole)]}},
+             "on_match": {"matcher": {"matcher_tree": {"input": asked(":path"), "prefix_match_map": {"map": {"/": to("/a", "/b"), "/x": one}}}}}},
+        ]},
+        "on_no_match": {"matcher": {"matcher_tree": {"input": asked("c"), "exact_match_map": {"map": {"d": one}}}}},
+    }
+
+
+def filters():
+    """Filters before the router."""
+    parameter = lambda key, value, action: {"append": {"record": {"key": key, "value": value}, "action": action}}
+    limit = {"max_tokens": 5, "tokens_per_fill": 1, "fill_interval": "1s"}
+    mutations = {"request_mutations": [mutation("x-a", "%PROTOCOL%")], "request_trailers_mutations": [{"remove": "t"}],
+                 "response_trailers_mutations": [mutation("x-t", "%RESPONSE_CODE%")],
+                 "query_parameter_mutations": [parameter("a", "%REQ(x)%", "ADD_IF_ABSENT"), {"remove": "b"}]}
+    gzip = extension("compression.gzip.compressor.v3.Gzip", memory_level=5)
+    return [
+        extension("filters.http.header_mutation.v3.HeaderMutation", mutations=mutations),
+        extension("filters.http.compressor.v3.Compressor", compressor_library=gzip, response_direction_config={
+            "status_header_enabled": True, "uncompressible_response_codes": [404], "weaken_etag_on_compress": True,
+            "common_config": {"min_content_length": 50, "content_type": ["a/b"], "enabled": {"default_value": True, "runtime_key": "k"}}}),
+        extension("filters.http.local_ratelimit.v3.LocalRateLimit", stat_prefix="s", token_bucket=limit, max_dynamic_descriptors=3,
+                  descriptors=[{"entries": [{"key": "k", "value": ""}], "token_bucket": limit},
+                               {"entries": [{"key": "k", "value": "v"}], "token_bucket": limit, "shadow_mode": True}]),
+        extension("filters.http.ext_authz.v3.ExtAuthz", http_service={
+            "server_uri": {"uri": "a", "cluster": "a", "timeout": "1s"}, "path_prefix": "/p",
+            "retry_policy": {"retry_on": "5xx", "num_retries": 2, "retry_back_off": {"base_interval": "1s", "max_interval": "2s"}}}),
+    ]
 
 
 def base():
@@ -101,6 +145,8 @@ def base():
             "header_name": "x-random"}, "regex_rewrite": regex("^/s(.*)$", "\\1")}},
         {"match": {"connect_matcher": {}}, "route": {"cluster": "a"}},
         {"match": {"prefix": "/", "grpc": {}}, "route": {"cluster_header": "x-cluster", "host_rewrite_path_regex": regex("^/(.*)$", "\\1")}},
+        {"match": {"prefix": "/formats"}, "route": {"cluster": "a", "path_rewrite": "/p%REQ(x)%", "host_rewrite": "%REQ(y)%.z"}},
+        {"match": {"prefix": "/to-format"}, "redirect": {"path_rewrite": "/p%REQ(x)%"}},
         {"match": {"prefix": "/"}, "redirect": {"regex_rewrite": regex("a", "b"), "scheme_redirect": "https"}},
     ]
     hosts = [
@@ -110,10 +156,11 @@ def base():
          "request_mirror_policies": [{"cluster": "b"}], "rate_limits": [{"actions": [{"remote_address": {}}]}],
          "metadata": {"filter_metadata": {"h": {}}}, **rules()},
         {"name": "w", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "b", "auto_host_rewrite": True}}]},
+        {"name": "m", "domains": ["m.com"], "matcher": matcher()},
     ]
     manager = {
         "@type": HCM, "stat_prefix": "s", "codec_type": "AUTO",
-        "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}],
+        "http_filters": [*filters(), {"name": "router", "typed_config": {"@type": ROUTER}}],
         "route_config": {"name": "r", "virtual_hosts": hosts, "most_specific_header_mutations_wins": True,
                          "ignore_port_in_host_matching": True, "max_direct_response_body_size_bytes": 100,
                          "internal_only_headers": ["x-int"], "ignore_path_parameters_in_path_matching": True,
