@@ -60,7 +60,7 @@ fn localities_have_weights() {
 
 #[test]
 fn localities_have_less_weight_where_hosts_are_unhealthy() {
-    weighted(ALL, &[("a", Some(5), "hu"), ("b", Some(5), "hh")]);
+    weighted(ALL, &[("a", Some(5), "huuu"), ("b", Some(5), "hhhh")]);
     weighted(&["ROUND_ROBIN"], &[("a", Some(5), "hr"), ("b", Some(5), "hh")]);
     weighted(&["ROUND_ROBIN", "MAGLEV"], &[("a", Some(1), "u"), ("b", Some(9), "hhh")]);
     weighted(&["ROUND_ROBIN"], &[("a", Some(1), "d"), ("b", Some(3), "d")]);

@@ -237,7 +237,7 @@ fn localities_keep_their_weights_or_not() {
                     "locality_weight_aware": aware, "scale_locality_weight": scaled,
                 },
             }))
-            .compare(&["/stage-prod", "/stage-dev", "/nothing"], 200, &["lb_"]);
+            .compare(&["/stage-prod", "/stage-dev", "/nothing"], 1000, &["lb_"]);
     }
 }
 
