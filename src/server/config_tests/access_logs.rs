@@ -43,7 +43,7 @@ fn files_and_their_formats() {
         ),
         (
             json!({"json_format": {}, "formatters": [{"name": "m", "typed_config": {"@type": "x/envoy.extensions.formatter.metadata.v3.Metadata"}}]}),
-            "formatters[0].typed_config.@type: unknown or unsupported type \
+            "formatters[0].typed_config.@type: envoy.formatter.metadata is not supported yet: type \
              'envoy.extensions.formatter.metadata.v3.Metadata', supported here: \
              envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
         ),
