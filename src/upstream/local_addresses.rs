@@ -1,6 +1,6 @@
 //! Where connections to the hosts of a cluster come from.
 //!
-//! Mirrors `DefaultUpstreamLocalAddressSelector` of Envoy 1.40's `source/common/upstream/`; in 1.1 there is one address.
+//! Stands where Envoy 1.40 has `DefaultUpstreamLocalAddressSelector`; in 1.1 there is one address.
 
 use crate::config::address::SocketAddress;
 use crate::config::bind::{BindConfig, SocketOption, SocketState};

@@ -86,8 +86,8 @@ fn all_that_is_wrong_is_found_fields_first() {
     cluster["connect_timeout"] = json!("soon");
     cluster["type"] = json!("EDS");
     cluster["lrs_server"] = json!({});
-    cluster["circuit_breakers"] =
-        json!({"thresholds": [{"max_retries": "many"}, {"max_connections": 1}], "per_host_thresholds": [{}]});
+    cluster["circuit_breakers"] = json!({"thresholds": [{"max_retries": "many"}, {"max_connections": 1}]});
+    cluster["preconnect_policy"] = json!({});
     let manager = document.pointer_mut(MANAGER).unwrap();
     manager["codec_type"] = json!("HTTP2");
     manager["stat_prefix"] = json!("");
@@ -124,7 +124,7 @@ fn all_that_is_wrong_is_found_fields_first() {
         format!("{HCM}.codec_type: HTTP2 is not supported yet"),
         format!("{cluster}.lrs_server: this field is not supported yet"),
         format!("{cluster}.type: EDS is not supported yet"),
-        format!("{cluster}.circuit_breakers.per_host_thresholds: this field is not supported yet"),
+        format!("{cluster}.preconnect_policy: this field is not supported yet"),
     ];
     let values = [
         "stats_flush_interval: expected a duration".to_string(),
@@ -170,11 +170,6 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
             "connectionPoolPerDownstreamConnection",
             json!("true"),
             "connection_pool_per_downstream_connection: true is not supported yet",
-        ),
-        (
-            "protocol_selection",
-            json!("use_downstream_protocol"),
-            "protocol_selection: USE_DOWNSTREAM_PROTOCOL is not supported yet",
         ),
         ("health_checks", json!([{}]), "health_checks: this field is not supported yet"),
         ("lrsServer", json!({}), "lrs_server: this field is not supported yet"),
