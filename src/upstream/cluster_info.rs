@@ -374,7 +374,7 @@ fn healthy_panic_threshold(config: &Cluster) -> u32 {
 }
 
 fn drop_overload(config: &Cluster) -> Option<FractionalPercent> {
-    Some(config.load_assignment.as_ref()?.policy.drop_overloads.first()?.drop_percentage.clone())
+    Some(config.load_assignment.as_ref()?.policy.drop_overloads.first()?.drop_percentage)
 }
 
 fn transport_socket_factory(

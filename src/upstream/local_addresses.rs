@@ -67,7 +67,7 @@ pub(super) fn choose<'a>(
     let version = |address: &Address| address.ip().map(|ip| ip.is_ipv4());
     let is_same =
         |local: &&UpstreamLocalAddress| local.address.as_ref().is_some_and(|a| version(a) == version(remote));
-    addresses.iter().find(is_same).or(addresses.first())
+    addresses.iter().find(is_same).or_else(|| addresses.first())
 }
 
 #[cfg(test)]
