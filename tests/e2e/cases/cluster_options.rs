@@ -139,8 +139,11 @@ fn a_host_has_no_more_connections_than_it_may() {
     });
 }
 
+/// Where connections come from, and how large their segments may be.
+type Connections = Arc<Mutex<Vec<(String, u32)>>>;
+
 /// An upstream whose responses have a header of so many bytes, and what it sees of each connection.
-fn upstream(header: usize) -> (u16, Arc<Mutex<Vec<(String, u32)>>>) {
+fn upstream(header: usize) -> (u16, Connections) {
     let listener = TcpListener::bind("[::]:0").expect("a port");
     let port = listener.local_addr().expect("its address").port();
     let seen = Arc::<Mutex<Vec<_>>>::default();
