@@ -5,7 +5,7 @@ use std::fs;
 
 const RECORDINGS: &str = "tests/traces/envoy-1.1";
 /// What 1.1 does otherwise as a whole, each with its reason in `docs/trace-differences.md`.
-const OTHERWISE: [&str; 8] = [
+const OTHERWISE: [&str; 9] = [
     "slow-reader",
     "pipelined",
     "trailers",
@@ -14,6 +14,7 @@ const OTHERWISE: [&str; 8] = [
     "connect-refused",
     "max-requests",
     "hedge",
+    "host-ejected",
 ];
 
 #[test]

@@ -338,7 +338,7 @@ fn all_errors_are_named_by_who_validates() {
     let mut wrong = config("there");
     let cluster = &mut wrong["static_resources"]["clusters"][0];
     cluster["connect_timeout"] = json!("soon");
-    for field in ["lb_subset_config", "lrs_server", "preconnect_policy"] {
+    for field in ["lrs_server", "preconnect_policy", "track_cluster_stats"] {
         cluster[field] = json!({});
     }
     let route = &mut wrong["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -347,9 +347,9 @@ fn all_errors_are_named_by_who_validates() {
     let route = format!("{HCM}.route_config.virtual_hosts[0].routes[0]");
     let all = [
         format!("{route}.match.prefx: unknown field, did you mean 'prefix'?"),
-        "static_resources.clusters[0].lb_subset_config: this field is not supported yet".to_string(),
         "static_resources.clusters[0].lrs_server: this field is not supported yet".to_string(),
         "static_resources.clusters[0].preconnect_policy: this field is not supported yet".to_string(),
+        "static_resources.clusters[0].track_cluster_stats: this field is not supported yet".to_string(),
         "static_resources.clusters[0].connect_timeout: expected a duration".to_string(),
     ];
     let files = Files::new(Kind::Legate);
