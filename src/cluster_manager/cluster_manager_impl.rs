@@ -194,8 +194,8 @@ impl ClusterManagerImpl {
     fn data_of(&self, cluster: Rc<dyn Cluster>) -> ClusterData {
         let slot = self.slot.clone();
         let ejections = cluster.base().outlier_detector().map(|detector| {
-            detector.add_changed_state_cb(move |host| {
-                if host.health_flag_get(HealthFlag::FailedOutlierCheck) {
+            detector.add_changed_state_cb(move |host, flag| {
+                if flag == HealthFlag::FailedOutlierCheck && host.health_flag_get(flag) {
                     envoy_log!(
                         Upstream,
                         debug,

@@ -1,11 +1,12 @@
-//! `envoy.config.core.v3`: what several packages share (node, locality, data
-//! source, routing priority, TCP keepalive).
+//! `envoy.config.core.v3` and `envoy.type.v3`: what several packages share (node, locality, data
+//! source, routing priority, TCP keepalive, shares, token buckets).
 
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
 use super::reader::{EnumTable, FromMessage, MessageReader};
 use crate::{enum_fields, message, one_of};
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 message! {
     /// Who a proxy is.
@@ -147,6 +148,26 @@ impl FromMessage for Metadata {
             r.any_at(value, path)?;
         }
         Ok(Metadata { filter_metadata })
+    }
+}
+
+message! {
+    /// `envoy.type.v3.TokenBucket`.
+    #[derive(Eq, Copy)]
+    pub struct TokenBucket = "envoy.type.v3.TokenBucket" {
+        /// It is full with so many; at least 1.
+        pub max_tokens: u32,
+        /// So many come with each interval; at least 1, default 1.
+        pub tokens_per_fill: u32 = 1,
+        /// Above zero.
+        pub fill_interval: Duration,
+    }
+}
+
+impl TokenBucket {
+    /// So many come in a second.
+    pub fn fill_rate(&self) -> f64 {
+        f64::from(self.tokens_per_fill) / self.fill_interval.as_secs_f64()
     }
 }
 

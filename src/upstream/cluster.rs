@@ -91,7 +91,7 @@ impl ClusterImplBase {
     /// Says who does. To be called once.
     pub fn set_outlier_detector(&self, detector: Rc<DetectorImpl>) {
         let set = Rc::downgrade(&self.priority_set);
-        let handle = detector.add_changed_state_cb(move |_| {
+        let handle = detector.add_changed_state_cb(move |_, _| {
             if let Some(set) = set.upgrade() {
                 reload_healthy_hosts(&set);
             }

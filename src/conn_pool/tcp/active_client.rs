@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use super::UpstreamCallbacks;
 use super::pool::ConnPoolImpl;
@@ -12,7 +13,7 @@ use crate::conn_pool::PoolFailureReason;
 use crate::event::{Moment, Timer};
 use crate::network::{
     ClientConnectionImpl, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl,
-    FilterStatus, ReadFilter, ReadFilterCallbacks,
+    ConnectionState, FilterStatus, ReadFilter, ReadFilterCallbacks,
 };
 use crate::trace::{self, Stage, stage};
 use crate::upstream::{ResourcePriority, WorkerHost};
@@ -29,6 +30,8 @@ pub(super) struct ActiveClient {
     /// There while connecting.
     connect_timer: RefCell<Option<Timer>>,
     timed_out: Cell<bool>,
+    /// Closed because nobody waits for it any more: that tells nothing of the host.
+    excess: Cell<bool>,
     /// Whether it counts as a request.
     assigned: Cell<bool>,
     user: RefCell<Option<Weak<dyn UpstreamCallbacks>>>,
@@ -56,6 +59,7 @@ impl ActiveClient {
                     }
                 }))),
                 timed_out: Cell::new(false),
+                excess: Cell::new(false),
                 assigned: Cell::new(false),
                 user: RefCell::default(),
                 start: Moment::exact(),
@@ -115,6 +119,17 @@ impl ActiveClient {
     /// How long it took to get here.
     pub(super) fn age(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
+    }
+
+    /// Closes a connection that connects for nobody.
+    pub(super) fn close_excess(&self) {
+        self.excess.set(true);
+        self.close();
+    }
+
+    /// Whether it was closed so.
+    pub(super) fn is_excess(&self) -> bool {
+        self.excess.get()
     }
 
     pub(super) fn close(&self) {
@@ -225,7 +240,11 @@ impl ReadFilter for ConnReadFilter {
     fn initialize_read_filter_callbacks(&self, _callbacks: ReadFilterCallbacks) {}
 }
 
-/// A connection and its only user; when it is dropped the connection is closed, if it does not end by itself.
+/// So long a connection that has lost its user may take for what is left to be written, from one write to the next.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection and its only user; when it is dropped the connection is closed once all is written, if it does not end by
+/// itself.
 pub struct ConnectionData {
     client: Weak<ActiveClient>,
     connection: Rc<ConnectionImpl>,
@@ -251,6 +270,9 @@ impl Drop for ConnectionData {
             drop(client.user.take());
             return client.release();
         }
-        self.connection.close(ConnectionCloseType::NoFlush);
+        if self.connection.state() == ConnectionState::Open {
+            self.connection.set_delayed_close_timeout(FLUSH_TIMEOUT);
+            self.connection.close(ConnectionCloseType::FlushWrite);
+        }
     }
 }

@@ -127,8 +127,11 @@ impl ConnPoolImpl {
         self.trace_lists();
         if was_connecting {
             self.base.count_connect_fail();
-            envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
-            self.base.purge_pending_requests(self, client.failure_reason(event), &reason);
+            // In 1.1 those who still wait fail with it.
+            if !client.is_excess() {
+                envoy_conn_log!(Pool, debug, client.id(), "purge pending, failure reason: {}", reason);
+                self.base.purge_pending_requests(self, client.failure_reason(event), &reason);
+            }
         }
         if let Some(dead) = dead {
             self.base.dispatcher.deferred_delete(dead);
@@ -164,7 +167,7 @@ impl Pool for ConnPoolImpl {
         if let Some(oldest) = connecting.next_back()
             && self.base.num_pending() < connecting.count() + 1
         {
-            oldest.close();
+            oldest.close_excess();
         }
     }
 

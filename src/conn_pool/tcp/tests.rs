@@ -261,3 +261,44 @@ fn drained_when_the_last_user_is_gone() {
     user.leave();
     f.run_until(|| drained.get());
 }
+
+#[test]
+fn a_connection_for_nobody_is_closed_and_who_waits_for_another_waits_on() {
+    let f = Fixture::new(json!({}));
+    let (first, second) = (User::new(), User::new());
+    let leaves = f.ask(&first).expect("a handle");
+    let _waits = f.ask(&second).expect("a handle");
+    assert_eq!(f.lists(), (0, 2, 2));
+    leaves.cancel_and_close_excess();
+    assert_eq!((f.lists(), first.failure.get(), second.failure.get()), ((0, 1, 1), None, None));
+    f.run_until(|| second.has_connection());
+    second.leave();
+    f.nothing_is_left();
+}
+
+#[test]
+fn what_a_user_leaves_behind_is_written() {
+    let f = Fixture::new(json!({}));
+    let user = User::new();
+    let _waiting = f.ask(&user);
+    let mut peer = f.accept();
+    f.run_until(|| user.has_connection());
+    let length = 16 << 20;
+    let mut data = Buffer::new();
+    data.add(&vec![b'x'; length]);
+    user.connection.borrow().as_ref().expect("a connection").connection().write(&mut data, false);
+    user.leave();
+    assert_eq!((f.lists(), f.counter("cx_destroy")), ((0, 1, 0), 0), "it is being flushed");
+    let (mut received, mut buffer) = (0, vec![0; 1 << 16]);
+    f.run_until(|| match peer.read(&mut buffer) {
+        Ok(0) => true,
+        Ok(n) => {
+            received += n;
+            false
+        }
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    });
+    assert_eq!(received, length);
+    assert_eq!((f.lists(), f.counter("cx_destroy_local_with_active_rq")), ((0, 0, 0), 1));
+    f.nothing_is_left();
+}

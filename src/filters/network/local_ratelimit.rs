@@ -12,7 +12,7 @@ use super::{NamedNetworkFilterConfigFactory, NetworkFilterConfig};
 use crate::buffer::Buffer;
 use crate::common::token_bucket::AtomicTokenBucketImpl;
 use crate::config::ConfigError;
-use crate::config::core::RuntimeFeatureFlag;
+use crate::config::core::{RuntimeFeatureFlag, TokenBucket};
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::event::Dispatcher;
 use crate::filters::FactoryContext;
@@ -43,19 +43,6 @@ message! {
     }
 }
 
-message! {
-    /// `envoy.type.v3.TokenBucket`.
-    #[derive(Eq)]
-    pub struct TokenBucket = "envoy.type.v3.TokenBucket" {
-        /// At least 1.
-        pub max_tokens: u32,
-        /// So many come with each interval; at least 1, default 1.
-        pub tokens_per_fill: u32 = 1,
-        /// Above zero.
-        pub fill_interval: Duration,
-    }
-}
-
 fn check(r: &MessageReader<'_>, limit: &LocalRateLimit) {
     if limit.token_bucket.fill_interval < Duration::from_millis(50) {
         r.refuse("token_bucket.fill_interval", "local rate limit token bucket fill timer must be >= 50ms");
@@ -79,11 +66,10 @@ impl NetworkFilterConfig for LocalRateLimit {
         let server = context.server;
         let prefix = format!("local_rate_limit.{}.", self.stat_prefix);
         let bucket = &self.token_bucket;
-        let fill_rate = f64::from(bucket.tokens_per_fill) / bucket.fill_interval.as_secs_f64();
         Ok(Box::new(LocalRateLimitFactory(Arc::new(Config {
             stats: LocalRateLimitStats::new(&server.stats.root_scope().create_scope(&prefix)),
             enabled: FeatureFlag::new(self.runtime_enabled.as_ref(), &server.runtime),
-            bucket: AtomicTokenBucketImpl::new(bucket.max_tokens.into(), fill_rate),
+            bucket: AtomicTokenBucketImpl::new(bucket.max_tokens.into(), bucket.fill_rate()),
         }))))
     }
 }

@@ -12,7 +12,6 @@ use serde_json::{Map, Value};
 use super::PriorityLoad;
 use crate::config::core::Metadata;
 use crate::http::HeaderMapPtr;
-use crate::network::ConnectionImpl;
 use crate::upstream::{ENVOY_LB, HostImpl, PrioritySetImpl};
 
 /// A pair that the metadata of a host has to have (Envoy: `Router::MetadataMatchCriterion`).
@@ -56,10 +55,6 @@ pub trait LoadBalancerContext {
     }
     /// What hosts have to match, sorted by name.
     fn metadata_match_criteria(&self) -> Option<Arc<[MetadataMatchCriterion]>> {
-        None
-    }
-    /// The connection that the request came on.
-    fn downstream_connection(&self) -> Option<Rc<ConnectionImpl>> {
         None
     }
     /// The request's headers.

@@ -21,8 +21,8 @@ use crate::runtime::LoaderImpl;
 use crate::trace::{self, Stage};
 use crate::upstream::{ClusterInfoImpl, HealthFlag, HostSharedPtr, MemberUpdateCb, PrioritySetImpl};
 
-/// Told of a host that was ejected, or gets requests again.
-pub type ChangeStateCb = dyn Fn(&HostSharedPtr);
+/// Told of a host whose flag was set or cleared.
+pub type ChangeStateCb = dyn Fn(&HostSharedPtr, HealthFlag);
 
 thread_local! {
     /// Those of this thread, by their numbers.
@@ -147,18 +147,18 @@ impl DetectorImpl {
         let weak = Rc::downgrade(self);
         let handle = priority_set.add_member_update_cb(move |added, removed| {
             if let Some(detector) = weak.upgrade() {
-                added.iter().for_each(|host| detector.add_host_monitor(host));
                 removed.iter().for_each(|host| detector.remove_host_monitor(host));
+                added.iter().for_each(|host| detector.add_host_monitor(host));
             }
         });
         let _ = self.member_update.set(handle);
         self.arm_interval_timer();
     }
 
-    /// Calls back when a host is ejected, or gets requests again.
+    /// Calls back when a host is ejected or degraded, or is so no more: with the flag that says which.
     pub fn add_changed_state_cb(
         &self,
-        callback: impl Fn(&HostSharedPtr) + 'static,
+        callback: impl Fn(&HostSharedPtr, HealthFlag) + 'static,
     ) -> CallbackHandle<ChangeStateCb> {
         self.callbacks.add(Rc::new(callback))
     }
@@ -193,10 +193,18 @@ impl DetectorImpl {
 
     fn remove_host_monitor(&self, host: &HostSharedPtr) {
         let Some(monitor) = host.outlier_detector() else { return };
-        let removed = self.host_monitors.borrow_mut().remove(&monitor.number);
-        if removed.is_some() && host.health_flag_get(HealthFlag::FailedOutlierCheck) {
+        if self.host_monitors.borrow_mut().remove(&monitor.number).is_some() {
+            self.forget(host);
+        }
+    }
+
+    /// Nobody would end what the host's flags say.
+    fn forget(&self, host: &HostSharedPtr) {
+        if host.health_flag_get(HealthFlag::FailedOutlierCheck) {
             self.dec_ejections_active();
         }
+        host.health_flag_clear(HealthFlag::FailedOutlierCheck);
+        host.health_flag_clear(HealthFlag::DegradedOutlierDetection);
     }
 
     fn hosts(&self) -> Vec<Rc<HostState>> {
@@ -253,7 +261,7 @@ impl DetectorImpl {
         if state.host.health_flag_get(degraded) && is_over(&state.degradation) {
             state.host.health_flag_clear(degraded);
             state.degradation.until.set(Some((self.now)()));
-            self.run_callbacks(state);
+            self.run_callbacks(state, degraded);
             self.log(state, state.ejection.since.get(), OutlierAction::Uneject);
         }
     }
@@ -284,7 +292,7 @@ impl DetectorImpl {
             state.monitor.reset_consecutive(kind);
         }
         state.ejection.until.set(Some((self.now)()));
-        self.run_callbacks(state);
+        self.run_callbacks(state, HealthFlag::FailedOutlierCheck);
         self.log(state, state.ejection.since.get(), OutlierAction::Uneject);
     }
 
@@ -313,7 +321,7 @@ impl DetectorImpl {
         self.stats.detected(EjectionType::Degraded).inc();
         state.host.health_flag_set(HealthFlag::DegradedOutlierDetection);
         self.begin(&state.degradation);
-        self.run_callbacks(state);
+        self.run_callbacks(state, HealthFlag::DegradedOutlierDetection);
         self.log_eject(state, EjectionType::Degraded, true);
     }
 
@@ -347,13 +355,16 @@ impl DetectorImpl {
         let enforced = self.enforce_ejection(kind);
         trace::instant(Stage::EjectHost, None, 0, kind as u64, enforced.into());
         if enforced {
-            self.ejections_active.set(self.ejections_active.get() + 1);
-            self.stats.ejections_active.inc();
+            // An interval may end with two reasons to eject one host.
+            if !state.host.health_flag_get(HealthFlag::FailedOutlierCheck) {
+                self.ejections_active.set(self.ejections_active.get() + 1);
+                self.stats.ejections_active.inc();
+            }
             self.stats.count_enforced(kind);
             state.host.health_flag_set(HealthFlag::FailedOutlierCheck);
             state.num_ejections.set(state.num_ejections.get() + 1);
             self.begin(&state.ejection);
-            self.run_callbacks(state);
+            self.run_callbacks(state, HealthFlag::FailedOutlierCheck);
         }
         self.log_eject(state, kind, enforced);
     }
@@ -426,8 +437,8 @@ impl DetectorImpl {
         }
     }
 
-    fn run_callbacks(&self, state: &HostState) {
-        self.callbacks.run(|callback| callback(&state.host));
+    fn run_callbacks(&self, state: &HostState, flag: HealthFlag) {
+        self.callbacks.run(|callback| callback(&state.host, flag));
     }
 
     fn log_eject(&self, state: &HostState, kind: EjectionType, enforced: bool) {
@@ -462,10 +473,6 @@ impl Drop for DetectorImpl {
     fn drop(&mut self) {
         // On a thread that ends the list may have gone before.
         let _ = DETECTORS.try_with(|detectors| detectors.borrow_mut().remove(&self.number));
-        for state in self.hosts() {
-            if state.host.health_flag_get(HealthFlag::FailedOutlierCheck) {
-                self.dec_ejections_active();
-            }
-        }
+        self.hosts().iter().for_each(|state| self.forget(&state.host));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::host_monitor::EjectionType;
 use super::success_rate::EjectionPair;
-use crate::common::UtcTime;
+use crate::config::timestamp;
 use crate::upstream::HostImpl;
 
 /// What has happened to a host.
@@ -76,7 +76,7 @@ fn json_of(event: &OutlierEvent<'_>, now: SystemTime) -> Value {
         fields.insert(name.to_string(), value);
     };
     put("type", json!(kind.as_str()));
-    put("timestamp", json!(timestamp(now)));
+    put("timestamp", timestamp(now));
     if let Some(since) = event.since_last_action {
         put("secs_since_last_action", json!(since.as_secs().to_string()));
     }
@@ -103,18 +103,6 @@ fn json_of(event: &OutlierEvent<'_>, now: SystemTime) -> Value {
         }
     }
     Value::Object(fields)
-}
-
-/// In milliseconds, whose digits are left out where they are none, as protobuf has it.
-fn timestamp(time: SystemTime) -> String {
-    let t = UtcTime::new(time);
-    let milliseconds = t.nanosecond / 1_000_000;
-    let fraction = if milliseconds == 0 { String::new() } else { format!(".{milliseconds:03}") };
-    let (date, clock) = ((t.year, t.month, t.day), (t.hour, t.minute, t.second));
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{fraction}Z",
-        date.0, date.1, date.2, clock.0, clock.1, clock.2
-    )
 }
 
 #[cfg(test)]
@@ -155,6 +143,5 @@ mod tests {
         );
         let failures = line(eject(EjectionType::FailurePercentageLocalOrigin, true), 1, None);
         assert!(failures.ends_with(r#""eject_failure_percentage_event":{"host_success_rate":1}}"#));
-        assert_eq!(timestamp(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00Z");
     }
 }

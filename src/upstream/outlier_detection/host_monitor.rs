@@ -10,12 +10,15 @@ use super::config::DetectorConfig;
 use super::detector::DetectorOnMainThread;
 use super::success_rate::{SuccessRateMonitor, SuccessRateMonitorType};
 use crate::trace::{self, Stage};
+use crate::upstream::{HealthFlag, HostImpl};
 
 /// What came of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutlierResult {
     /// There is a connection; what comes of the request is still to be seen.
     LocalOriginConnectSuccess,
+    /// There is a connection, and nobody looks at what comes of it.
+    LocalOriginConnectSuccessFinal,
     /// There was no answer in time.
     LocalOriginTimeout,
     /// There was no connection, or it ended before an answer.
@@ -128,8 +131,11 @@ impl DetectorHostMonitorImpl {
         }
     }
 
-    /// The host has said with an answer that it is degraded. It is told once, while it is not yet known.
-    pub fn put_degraded(&self, is_known: bool) {
+    /// The host, which has these flags, has said with an answer that it is degraded. The main thread is told while that
+    /// would change anything.
+    pub fn put_degraded(&self, host: &HostImpl) {
+        let is_known = host.health_flag_get(HealthFlag::DegradedOutlierDetection)
+            || host.health_flag_get(HealthFlag::FailedOutlierCheck);
         if self.config.detect_degraded_hosts() && !is_known {
             self.notify(EjectionType::Degraded);
         }
@@ -137,14 +143,16 @@ impl DetectorHostMonitorImpl {
 
     /// This has come of a request that is not answered, or not yet; `status` is what the client got for that.
     pub fn put_result(&self, result: OutlierResult, status: Option<u16>) {
-        let is_failure = result != OutlierResult::LocalOriginConnectSuccess;
+        use OutlierResult::{LocalOriginConnectFailed, LocalOriginTimeout};
+        let is_failure = matches!(result, LocalOriginTimeout | LocalOriginConnectFailed);
         if self.config.split_external_local_origin_errors() {
             return self.put_local_origin(is_failure);
         }
         let status = status.or(match result {
             OutlierResult::LocalOriginConnectSuccess => None,
-            OutlierResult::LocalOriginTimeout => Some(504),
-            OutlierResult::LocalOriginConnectFailed => Some(503),
+            OutlierResult::LocalOriginConnectSuccessFinal => Some(200),
+            LocalOriginTimeout => Some(504),
+            LocalOriginConnectFailed => Some(503),
         });
         if let Some(status) = status {
             self.put_http_response_code(status);

@@ -40,7 +40,7 @@ struct Fixture {
     detector: Rc<DetectorImpl>,
     events: Rc<Events>,
     now: Rc<Cell<Moment>>,
-    changes: Rc<RefCell<Vec<u16>>>,
+    changes: Rc<RefCell<Vec<(u16, HealthFlag)>>>,
     _handle: crate::common::CallbackHandle<ChangeStateCb>,
 }
 
@@ -64,7 +64,8 @@ impl Fixture {
         detector.initialize(&priority_set);
         let changes = Rc::new(RefCell::new(Vec::new()));
         let seen = changes.clone();
-        let handle = detector.add_changed_state_cb(move |host| seen.borrow_mut().push(port(host)));
+        let handle =
+            detector.add_changed_state_cb(move |host, flag| seen.borrow_mut().push((port(host), flag)));
         let fixture = Fixture {
             store,
             dispatcher,
@@ -152,7 +153,8 @@ fn so_many_failures_in_a_row_eject_a_host_until_its_time_is_over() {
     f.answers(1, 4, 503);
     assert!(f.ejected().is_empty() && f.changes.borrow().is_empty());
     f.answers(1, 1, 500);
-    assert_eq!((f.ejected(), f.changes.take()), (vec![1], vec![1]));
+    let change = (1, HealthFlag::FailedOutlierCheck);
+    assert_eq!((f.ejected(), f.changes.take()), (vec![1], vec![change]));
     f.answers(1, 10, 500);
     let counted =
         ["ejections_active", "ejections_total", "ejections_enforced_total", "ejections_consecutive_5xx"];
@@ -160,7 +162,7 @@ fn so_many_failures_in_a_row_eject_a_host_until_its_time_is_over() {
     f.after(Duration::from_millis(29_999));
     assert_eq!(f.ejected(), [1]);
     f.after(Duration::from_millis(1));
-    assert_eq!((f.ejected(), f.changes.take(), f.stat("ejections_active")), (vec![], vec![1], 0));
+    assert_eq!((f.ejected(), f.changes.take(), f.stat("ejections_active")), (vec![], vec![change], 0));
     assert_eq!(f.take_events(), ["1 CONSECUTIVE_5XX true 1 None", "1 UNEJECT 1 Some(30)"]);
     // What came meanwhile is forgotten, and the next time is longer.
     f.answers(1, 4, 500);
@@ -337,6 +339,8 @@ fn rates_of_local_origin_have_their_own_account() {
         "ejections_enforced_success_rate",
     ];
     assert_eq!(f.stats(counted), [1, 1, 0]);
+    // Two reasons, and one host.
+    assert_eq!(f.stat("ejections_active"), 1);
     let [local, external] = [SuccessRateMonitorType::LocalOrigin, SuccessRateMonitorType::ExternalOrigin];
     assert_eq!(f.detector.success_rates(local).success_rate_average, 80.0);
     assert_eq!(f.detector.success_rates(external), EjectionPair::NONE);
@@ -348,8 +352,8 @@ fn degraded_hosts_get_requests_when_others_are_not_enough() {
     let f = Fixture::new(2, json!({ "detect_degraded_hosts": true }));
     let known = |host: &HostSharedPtr| host.health_flag_get(HealthFlag::DegradedOutlierDetection);
     let say = || {
-        f.monitor(1).put_degraded(known(&f.host(1)));
-        f.monitor(1).put_degraded(known(&f.host(1)));
+        f.monitor(1).put_degraded(&f.host(1));
+        f.monitor(1).put_degraded(&f.host(1));
         f.run_posts();
     };
     let last = |count: u64| {
@@ -369,7 +373,7 @@ fn degraded_hosts_get_requests_when_others_are_not_enough() {
         ["1 DEGRADED true 0 None", "1 UNEJECT 0 None", "1 DEGRADED true 0 None", "1 UNEJECT 0 None"]
     );
     let silent = Fixture::new(1, json!({}));
-    silent.monitor(1).put_degraded(false);
+    silent.monitor(1).put_degraded(&silent.host(1));
     silent.run_posts();
     assert!(!known(&silent.host(1)));
 }
@@ -410,4 +414,53 @@ fn what_workers_tell_of_what_has_gone_is_dropped() {
     (0..5).for_each(|_| stays.put_http_response_code(500));
     dispatcher.run(RunType::NonBlock);
     drop(store);
+}
+
+#[test]
+fn a_host_that_goes_leaves_nothing_behind() {
+    let f = Fixture::new(2, json!({ "max_ejection_percent": 100, "detect_degraded_hosts": true }));
+    let [ejected, degraded] = [f.host(1), f.host(2)];
+    f.monitor(2).put_degraded(&degraded);
+    f.answers(1, 5, 500);
+    assert_eq!(
+        (ejected.health_flags_text(), f.stat("ejections_active")),
+        ("/failed_outlier_check".into(), 1)
+    );
+    assert_eq!(degraded.health_flags_text(), "/degraded_outlier_detection");
+    f.set_hosts([3]);
+    for host in [&ejected, &degraded] {
+        assert_eq!(host.health_flags_text(), "healthy");
+    }
+    // They come again, and are hosts like others.
+    let again = vec![ejected, degraded];
+    let vectors = HostVectors::partition(Arc::new(again.clone()), &Arc::default());
+    f.priority_set.update_hosts(0, vectors, &again, &[]);
+    f.after(Duration::from_secs(10));
+    assert_eq!(f.stat("ejections_active"), 0);
+}
+
+#[test]
+fn that_an_ejected_host_is_degraded_is_not_told() {
+    let f = Fixture::new(1, json!({ "max_ejection_percent": 100, "detect_degraded_hosts": true }));
+    f.answers(1, 5, 500);
+    f.monitor(1).put_degraded(&f.host(1));
+    f.after(Duration::from_secs(30));
+    assert!(f.ejected().is_empty());
+    f.run_posts();
+    assert_eq!(f.stat("ejections_detected_degradation"), 0);
+}
+
+#[test]
+fn connections_that_nobody_looks_into_count_as_answers() {
+    let f = Fixture::new(1, json!({ "max_ejection_percent": 100 }));
+    let put = |result: OutlierResult, count: usize| {
+        (0..count).for_each(|_| f.monitor(1).put_result(result, None));
+        f.run_posts();
+    };
+    put(OutlierResult::LocalOriginConnectFailed, 4);
+    put(OutlierResult::LocalOriginConnectSuccessFinal, 1);
+    put(OutlierResult::LocalOriginConnectFailed, 4);
+    assert!(f.ejected().is_empty());
+    put(OutlierResult::LocalOriginConnectFailed, 1);
+    assert_eq!(f.ejected(), [1]);
 }

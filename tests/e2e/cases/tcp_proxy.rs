@@ -1,6 +1,6 @@
 //! The TCP proxy: what comes goes on as it is, and how the two connections end together.
 
-use crate::harness::{Action, Case, PATIENCE, Seen, Site, Step, Wire, proxies, run};
+use crate::harness::{Action, Case, Kind, PATIENCE, RefusingPort, Seen, Site, Step, Wire, proxies, run};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read};
@@ -132,6 +132,11 @@ fn nobody_is_there() {
             .cluster(json!({"circuit_breakers": {"thresholds": [{"max_connections": 0}]}}))
             .then(Step::Stat("cluster.{}.upstream_cx_overflow", 1)),
         ends(
+            "no request may wait, ten times",
+            json!({"cluster": "full", "max_connect_attempts": 10}),
+            "URX 0 0 cluster - 10 - 0 - - - TcpConnectionEnd",
+        ),
+        ends(
             "one of several",
             json!({"cluster": null, "weighted_clusters": {"clusters": [
                 {"name": "nohosts", "weight": 1}, {"name": "nohosts", "weight": 4000000000u32}]}}),
@@ -236,5 +241,52 @@ fn resets() {
         }
         let flags: Vec<String> = flags();
         assert_eq!(flags, ["UR", "-"], "{kind:?}");
+    }
+}
+
+/// Attempts that fail at once are made one after the other, and not one within the other.
+#[test]
+fn many_attempts() {
+    let many = |cluster: &str| json!({"cluster": cluster, "max_connect_attempts": 20_000});
+    let cases = [case("refused", many("refused")), case("full", many("full"))];
+    let site = Site::start(Kind::Legate, &[&cases[0], &cases[1]]);
+    for (number, flags) in [(0, "UF,URX"), (1, "URX")] {
+        let mut client = Wire::connect(site.port(number));
+        assert_eq!(client.rest(), b"");
+        let log = || std::fs::read_to_string(site.access_log(number)).unwrap_or_default();
+        let deadline = Instant::now() + PATIENCE;
+        while log().is_empty() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10)); // access logs are flushed by a timer
+        }
+        let attempts = log().split(' ').nth(5).map(str::to_string);
+        assert_eq!((log().split(' ').next(), attempts.as_deref()), (Some(flags), Some("20000")));
+    }
+}
+
+/// A host that refuses connections is ejected, and gets none then.
+#[test]
+fn outliers() {
+    let refusing = RefusingPort::new();
+    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": refusing.port()}});
+    let detection = json!({"consecutive_5xx": 3, "interval": "60s", "base_ejection_time": "60s",
+        "max_ejection_percent": 50});
+    for kind in proxies() {
+        let mut case = case("outliers", json!({}))
+            .cluster(json!({"outlier_detection": detection}))
+            .scripts(vec![vec![Action::Send(b"hello".to_vec()), Action::Close]; 100]);
+        case.other_hosts = vec![json!({"endpoint": {"address": address}})];
+        let site = Site::start(kind, &[&case]);
+        let ask = || Wire::connect(site.port(0)).rest();
+        let ejected = "cluster.case0.outlier_detection.ejections_active";
+        let mut refused = 0;
+        while site.proxy.admin.stat(ejected) != Some(1) {
+            refused += usize::from(ask().is_empty());
+            assert!(refused < 20, "{kind:?}: nothing is ejected");
+        }
+        // Changes of hosts come to Envoy's workers at most once a second.
+        thread::sleep(Duration::from_millis(1100));
+        (0..10).for_each(|_| assert_eq!(ask(), b"hello", "{kind:?}"));
+        let detected = "cluster.case0.outlier_detection.ejections_enforced_consecutive_5xx";
+        assert_eq!(site.proxy.admin.stat(detected), Some(1), "{kind:?}");
     }
 }

@@ -25,6 +25,11 @@ impl RefusingPort {
         let address: SockaddrIn = getsockname(held.as_raw_fd()).expect("its address");
         RefusingPort { _held: held, port: address.port() }
     }
+
+    /// Its number.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 /// The bootstrap for cases whose upstreams listen on `ports`, with `over` merged over it.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::limiter::RateLimitTokenBucket;
-use super::message::{LocalRateLimitDescriptor, TokenBucket};
+use super::message::LocalRateLimitDescriptor;
+use crate::config::core::TokenBucket;
 use crate::router::Descriptor;
 
 /// A description some of whose values may be anything.
@@ -25,9 +26,9 @@ pub(super) struct DynamicDescriptor {
 /// The buckets that were asked last.
 #[derive(Debug, Default)]
 struct Buckets {
-    by_descriptor: HashMap<Descriptor, (Arc<RateLimitTokenBucket>, u64)>,
+    by_descriptor: HashMap<Arc<Descriptor>, (Arc<RateLimitTokenBucket>, u64)>,
     /// The descriptions, by when they were asked.
-    by_age: BTreeMap<u64, Descriptor>,
+    by_age: BTreeMap<u64, Arc<Descriptor>>,
     next: u64,
 }
 
@@ -66,14 +67,15 @@ impl Buckets {
     ) -> Arc<RateLimitTokenBucket> {
         self.next += 1;
         if let Some((bucket, asked)) = self.by_descriptor.get_mut(described) {
-            self.by_age.remove(asked);
-            self.by_age.insert(self.next, described.clone());
+            if let Some(described) = self.by_age.remove(asked) {
+                self.by_age.insert(self.next, described);
+            }
             *asked = self.next;
             return bucket.clone();
         }
-        let bucket = make();
-        self.by_descriptor.insert(described.clone(), (bucket.clone(), self.next));
+        let (bucket, described) = (make(), Arc::new(described.clone()));
         self.by_age.insert(self.next, described.clone());
+        self.by_descriptor.insert(described, (bucket.clone(), self.next));
         if self.by_age.len() > most
             && let Some((_, oldest)) = self.by_age.pop_first()
         {

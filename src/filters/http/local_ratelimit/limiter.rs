@@ -9,8 +9,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::dynamic::DynamicDescriptor;
-use super::message::{LocalRateLimit, LocalRateLimitDescriptor, TokenBucket};
+use super::message::{LocalRateLimit, LocalRateLimitDescriptor};
 use crate::common::token_bucket::AtomicTokenBucketImpl;
+use crate::config::core::TokenBucket;
 use crate::router::Descriptor;
 
 /// A bucket, which all workers may share.
@@ -23,8 +24,7 @@ pub(super) struct RateLimitTokenBucket {
 
 impl RateLimitTokenBucket {
     pub fn new(config: &TokenBucket, shadow_mode: bool) -> Arc<Self> {
-        let fill_rate = f64::from(config.tokens_per_fill) / config.fill_interval.as_secs_f64();
-        let bucket = AtomicTokenBucketImpl::new(config.max_tokens.into(), fill_rate);
+        let bucket = AtomicTokenBucketImpl::new(config.max_tokens.into(), config.fill_rate());
         Arc::new(RateLimitTokenBucket { bucket, shadow_mode })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::ConfigError;
-use crate::config::core::RuntimeFractionalPercent;
+use crate::config::core::{RuntimeFractionalPercent, TokenBucket};
 use crate::config::reader::MessageReader;
 use crate::config::route::{HeaderValueOption, RateLimit};
 use crate::{enum_fields, message};
@@ -76,19 +76,6 @@ fn check(r: &mut MessageReader<'_>, config: &LocalRateLimit) {
 
 fn read_status(r: &mut MessageReader<'_>, name: &str) -> Result<Option<u16>, ConfigError> {
     r.message_with(name, |r| Ok(r.enum_number("code")?.unwrap_or(0) as u16))
-}
-
-message! {
-    /// Envoy's own description of a bucket.
-    #[derive(Eq, Copy)]
-    pub struct TokenBucket = "envoy.type.v3.TokenBucket" {
-        /// It is full with so many.
-        pub max_tokens: u32,
-        /// So many come back.
-        pub tokens_per_fill: u32 = 1,
-        /// In this time.
-        pub fill_interval: Duration,
-    }
 }
 
 message! {

@@ -32,7 +32,6 @@ use crate::filters::http::{
     StreamDecoderFilterCallbacks,
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, Protocol, ROUTER_FIELDS, codes, utility};
-use crate::network::ConnectionImpl;
 use crate::router::{
     DirectResponseEntry, RequestCounting, RequestStats, RouteConstSharedPtr, RouteEntry, make_set_cookie,
     update_authority,
@@ -525,10 +524,6 @@ impl TimeoutCallbacks for Filter {
 }
 
 impl LoadBalancerContext for Filter {
-    fn downstream_connection(&self) -> Option<Rc<ConnectionImpl>> {
-        self.callbacks()?.connection()
-    }
-
     fn compute_hash_key(&self) -> Option<u64> {
         let policy = self.hashed_route()?;
         let headers = self.downstream_headers.borrow().clone()?;

@@ -12,14 +12,13 @@ use crate::cluster_manager::ClusterManager;
 use crate::common::backoff_strategy::JitteredBackOffStrategy;
 use crate::common::xxhash::xxh64;
 use crate::config::ConfigError;
-use crate::config::core::Metadata;
 use crate::event::Dispatcher;
 use crate::filters::FactoryContext;
 use crate::network::ConnectionStats;
 use crate::stats_struct;
 use crate::stream_info::StreamInfoImpl;
+use crate::upstream::ClusterName;
 use crate::upstream::load_balancer::MetadataMatchCriterion;
-use crate::upstream::{ClusterName, ENVOY_LB};
 
 stats_struct! {
     /// `tcp.<stat_prefix>.`
@@ -128,7 +127,8 @@ impl Config {
             max_connection_duration: proxy.max_downstream_connection_duration,
             max_connection_duration_jitter: proxy
                 .max_downstream_connection_duration_jitter_percentage
-                .unwrap_or(0.0),
+                .as_ref()
+                .map_or(0.0, |percent| percent.value),
             hash_policy: proxy.hash_policy.first().cloned(),
             access_logs: logs.collect::<Result<_, _>>()?,
             flush_interval: options
@@ -166,53 +166,42 @@ impl Config {
         }
     }
 
-    /// How long this connection may last.
-    pub fn max_connection_duration(&self) -> Option<Duration> {
+    /// How long this connection may last, and whether that is the same for all.
+    pub fn max_connection_duration(&self) -> Option<(Duration, bool)> {
+        let most = self.max_connection_duration?;
+        if self.max_connection_duration_jitter == 0.0 {
+            return Some((most, true));
+        }
         let share = self.max_connection_duration_jitter / 100.0 * fastrand::f64();
-        self.max_connection_duration.map(|most| most + most.mul_f64(share))
+        Some((most.saturating_add(Duration::try_from_secs_f64(most.as_secs_f64() * share).ok()?), false))
     }
 
     /// The pauses between the attempts of one connection.
     pub fn backoff(&self) -> Option<JitteredBackOffStrategy> {
         let backoff = self.backoff.as_ref()?;
         let base = backoff.base_interval.as_millis().max(1) as u64;
-        let most = backoff.max_interval.map_or(base * 10, |most| most.as_millis() as u64);
+        let most =
+            backoff.max_interval.map_or_else(|| base.saturating_mul(10), |most| most.as_millis() as u64);
         Some(JitteredBackOffStrategy::new(base, most))
     }
 }
 
 fn routes(proxy: &TcpProxy) -> Box<[Route]> {
-    let of_filter = proxy.metadata_match.as_ref();
+    let base = MetadataMatchCriterion::of(proxy.metadata_match.as_ref(), None);
     match &proxy.cluster_specifier {
-        ClusterSpecifier::Cluster(name) => Box::new([Route {
-            cluster: ClusterName::of(name),
-            weight: 1,
-            criteria: criteria(of_filter, None),
-        }]),
+        ClusterSpecifier::Cluster(name) => {
+            Box::new([Route { cluster: ClusterName::of(name), weight: 1, criteria: base }])
+        }
         ClusterSpecifier::Weighted(weighted) => weighted
             .clusters
             .iter()
             .map(|cluster| Route {
                 cluster: ClusterName::of(&cluster.name),
                 weight: cluster.weight.into(),
-                criteria: criteria(of_filter, cluster.metadata_match.as_ref()),
+                criteria: MetadataMatchCriterion::of(cluster.metadata_match.as_ref(), base.as_ref()),
             })
             .collect(),
     }
-}
-
-/// What is asked of hosts, sorted by name; `own` wins.
-fn criteria(of_filter: Option<&Metadata>, own: Option<&Metadata>) -> Option<Arc<[MetadataMatchCriterion]>> {
-    let said = |metadata: Option<&Metadata>| {
-        let object = metadata.and_then(|metadata| metadata.filter_metadata.get(ENVOY_LB)?.as_object());
-        object.cloned().unwrap_or_default()
-    };
-    let mut all = said(of_filter);
-    all.extend(said(own));
-    let mut criteria: Vec<_> =
-        all.into_iter().map(|(name, value)| MetadataMatchCriterion { name, value }).collect();
-    criteria.sort_by(|a, b| a.name.cmp(&b.name));
-    (!criteria.is_empty()).then(|| criteria.into())
 }
 
 fn connection_stats(stats: &TcpProxyStats) -> ConnectionStats {

@@ -24,12 +24,22 @@ use crate::network::{
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Ids, Stage, log_stage, stage};
 use crate::upstream::load_balancer::{LoadBalancerContext, MetadataMatchCriterion};
+use crate::upstream::outlier_detection::OutlierResult;
 use crate::upstream::{ResourcePriority, WorkerHost};
 
 /// Which timeout it is.
 const MAX_DURATION: u8 = 0;
 const FLUSH: u8 = 1;
 const NEXT_ATTEMPT: u8 = 2;
+
+/// Whether a connection is being asked for. An attempt may fail before the pool returns: the next one waits for that, so
+/// that the stack does not grow with how many there may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempting {
+    No,
+    Yes,
+    Again,
+}
 
 /// See the module's description. What there is of these says how far it is: a handle while it connects, then the
 /// connection; neither once the upstream is gone.
@@ -45,6 +55,7 @@ pub(super) struct Filter {
     upstream_host: RefCell<Option<Rc<WorkerHost>>>,
     criteria: RefCell<Option<Arc<[MetadataMatchCriterion]>>>,
     connecting: Cell<bool>,
+    attempting: Cell<Attempting>,
     connect_attempts: Cell<u32>,
     backoff: Cell<Option<JitteredBackOffStrategy>>,
     max_duration_timer: Timeout,
@@ -66,6 +77,7 @@ impl Filter {
             upstream_host: RefCell::default(),
             criteria: RefCell::default(),
             connecting: Cell::new(false),
+            attempting: Cell::new(Attempting::No),
             connect_attempts: Cell::new(0),
             backoff: Cell::new(config.backoff()),
             max_duration_timer: Timeout::default(),
@@ -92,7 +104,19 @@ impl Filter {
         }
     }
 
-    /// Asks for a connection to the cluster, unless there is a reason not to.
+    /// Asks for a connection to the cluster, and again for as long as that fails at once.
+    fn connect(&self) {
+        if self.attempting.replace(Attempting::Again) != Attempting::No {
+            return;
+        }
+        while self.attempting.get() == Attempting::Again {
+            self.attempting.set(Attempting::Yes);
+            self.initialize_upstream_connection();
+        }
+        self.attempting.set(Attempting::No);
+    }
+
+    /// Asks once, unless there is a reason not to.
     fn initialize_upstream_connection(&self) {
         let id = self.connection_id.get();
         let route = self.config.route();
@@ -141,6 +165,13 @@ impl Filter {
     fn set_upstream_host(&self, host: &Rc<WorkerHost>) {
         self.stream_info.set_upstream_host(host);
         *self.upstream_host.borrow_mut() = Some(host.clone());
+    }
+
+    /// Tells who watches the host what has come of connecting.
+    fn put_result(&self, result: OutlierResult) {
+        if let Some(monitor) = self.upstream_host.borrow().as_ref().and_then(|host| host.outlier_detector()) {
+            monitor.put_result(result, None);
+        }
     }
 
     /// The client takes less than comes.
@@ -205,6 +236,7 @@ impl Filter {
         self.drop_upstream();
         if event == ConnectionEvent::RemoteClose {
             self.stream_info.set_response_flag(ResponseFlag::UpstreamConnectionFailure);
+            self.put_result(OutlierResult::LocalOriginConnectFailed);
         }
         let mut backoff = self.backoff.get();
         let pause = backoff.as_mut().map(|backoff| backoff.next_back_off_ms(fastrand::u64(..)));
@@ -217,13 +249,14 @@ impl Filter {
                 NEXT_ATTEMPT,
                 std::time::Duration::from_millis(pause),
             ),
-            None => self.initialize_upstream_connection(),
+            None => self.connect(),
         }
     }
 
     fn on_upstream_connected(&self) {
         let Some(downstream) = self.downstream() else { return };
         downstream.read_disable(false);
+        self.put_result(OutlierResult::LocalOriginConnectSuccessFinal);
         let requested_server_name = "";
         log_stage!(TcpProxyConnected(), name = requested_server_name);
         self.passed(Stage::TcpProxyConnected, 0, 0);
@@ -315,15 +348,19 @@ impl ReadFilter for Filter {
     }
 
     fn on_new_connection(&self) -> FilterStatus {
-        if let Some(duration) = self.config.max_connection_duration() {
+        if let Some((duration, is_common)) = self.config.max_connection_duration() {
+            let (timer, dispatcher) = (&self.max_duration_timer, &self.config.dispatcher);
             let weak: Weak<dyn TimeoutCallbacks> = self.weak.clone();
-            self.max_duration_timer.enable_alone(&self.config.dispatcher, weak, MAX_DURATION, duration);
+            match is_common {
+                true => timer.enable(dispatcher, weak, MAX_DURATION, duration),
+                false => timer.enable_alone(dispatcher, weak, MAX_DURATION, duration),
+            }
         }
         if self.config.flush_on_start {
             self.log(AccessLogType::TcpConnectionStart);
         }
         self.arm_flush_timer();
-        self.initialize_upstream_connection();
+        self.connect();
         FilterStatus::StopIteration
     }
 
@@ -403,6 +440,7 @@ impl Callbacks for Filter {
             PoolFailureReason::RemoteConnectionFailure => ConnectionEvent::RemoteClose,
             PoolFailureReason::Timeout => {
                 envoy_conn_log!(Filter, debug, self.connection_id.get(), "connect timeout");
+                self.put_result(OutlierResult::LocalOriginTimeout);
                 self.stream_info.set_response_flag(ResponseFlag::UpstreamConnectionFailure);
                 ConnectionEvent::LocalClose
             }
@@ -419,17 +457,13 @@ impl LoadBalancerContext for Filter {
     fn metadata_match_criteria(&self) -> Option<Arc<[MetadataMatchCriterion]>> {
         self.criteria.borrow().clone()
     }
-
-    fn downstream_connection(&self) -> Option<Rc<ConnectionImpl>> {
-        self.downstream()
-    }
 }
 
 impl TimeoutCallbacks for Filter {
     fn on_timeout(&self, which: u8) {
         match which {
             MAX_DURATION => self.on_max_duration(),
-            NEXT_ATTEMPT => self.initialize_upstream_connection(),
+            NEXT_ATTEMPT => self.connect(),
             _ => {
                 self.log(AccessLogType::TcpPeriodic);
                 self.arm_flush_timer();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::AccessLog;
-use crate::config::core::Metadata;
+use crate::config::core::{Metadata, Percent};
 use crate::config::error::ConfigError;
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::{message, one_of};
@@ -30,7 +30,7 @@ message! {
         /// How long a connection may last; `None` is for ever.
         pub max_downstream_connection_duration: Option<Duration>,
         /// Up to so much of it is added at random, in percent.
-        pub max_downstream_connection_duration_jitter_percentage: Option<f64> => read_percent,
+        pub max_downstream_connection_duration_jitter_percentage: Option<Percent>,
         /// The older place of what is in the options below.
         pub access_log_flush_interval: Option<Duration>,
         /// The same.
@@ -95,8 +95,10 @@ message! {
 }
 
 fn check_backoff(r: &MessageReader<'_>, strategy: &BackoffStrategy) {
-    if strategy.max_interval.is_some_and(|max| max < strategy.base_interval) {
-        r.refuse("max_interval", "max_interval must be greater or equal to base_interval");
+    // As Envoy compares them: less than a millisecond is none.
+    if strategy.max_interval.is_some_and(|max| max.as_millis() < strategy.base_interval.as_millis()) {
+        let message = "max_backoff_interval must be greater or equal to base_backoff_interval";
+        r.refuse("max_interval", message);
     }
 }
 
@@ -119,10 +121,6 @@ impl FromMessage for HashPolicy {
             }),
         ])
     }
-}
-
-fn read_percent(r: &mut MessageReader<'_>, name: &str) -> Result<Option<f64>, ConfigError> {
-    Ok(r.message_with(name, |r| r.opt_f64("value"))?.flatten())
 }
 
 fn check(r: &MessageReader<'_>, proxy: &TcpProxy) {

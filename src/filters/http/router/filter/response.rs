@@ -14,8 +14,8 @@ use crate::filters::http::router::upstream_request::UpstreamRequest;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamResetReason, codes, utility};
 use crate::stream_info::ResponseFlag;
 use crate::trace::{self, Stage, log_stage, stage};
+use crate::upstream::WorkerHost;
 use crate::upstream::outlier_detection::OutlierResult;
-use crate::upstream::{HealthFlag, WorkerHost};
 
 impl Filter {
     pub(super) fn on_response_timeout(&self) {
@@ -248,7 +248,7 @@ impl Filter {
         let status = of_grpc.map_or_else(|| headers.status(), utility::grpc_to_http_status);
         monitor.put_http_response_code(status);
         if !codes::is_5xx(status) && headers.get(HeaderId::EnvoyDegraded).is_some() {
-            monitor.put_degraded(host.health_flag_get(HealthFlag::DegradedOutlierDetection));
+            monitor.put_degraded(host);
         }
     }
 
