@@ -124,14 +124,23 @@ const STATES: &EnumTable<SocketState> = &[
     ("STATE_LISTENING", SocketState::Listening),
 ];
 
+/// What the kernel takes as an `int`.
+fn read_number(r: &mut MessageReader<'_>, name: &str) -> Result<i32, ConfigError> {
+    let number = r.i64(name)?;
+    Ok(i32::try_from(number).unwrap_or_else(|_| {
+        r.refuse(name, format!("{number} is no number that a socket option has"));
+        0
+    }))
+}
+
 impl FromMessage for SocketOption {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         // For who reads the configuration.
         r.string("description")?;
         Ok(SocketOption {
-            level: r.i64("level")? as i32,
-            name: r.i64("name")? as i32,
-            value: r.i64("int_value")? as i32,
+            level: read_number(r, "level")?,
+            name: read_number(r, "name")?,
+            value: read_number(r, "int_value")?,
             state: r.enumeration("state", STATES)?.unwrap_or_default(),
         })
     }

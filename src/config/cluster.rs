@@ -38,15 +38,16 @@ message! {
         pub outlier_detection: Option<Box<OutlierDetection>>,
         /// How HTTP is spoken to the hosts, from the extension or the older fields.
         /// The cluster's own `max_requests_per_connection` is merged in here.
-        pub http_protocol_options: UpstreamHttpProtocolOptions => read_http_protocol_options,
+        /// `None` where nothing is said.
+        pub http_protocol_options: Option<Box<UpstreamHttpProtocolOptions>> => read_http_protocol_options,
         /// How hosts are balanced, whichever policy it is.
         pub common_lb_config: CommonLbConfig,
         /// What is said of it to those who look for their names in it.
-        pub metadata: Option<Metadata>,
+        pub metadata: Option<Box<Metadata>>,
         /// Of connections to the hosts.
         pub upstream_connection_options: UpstreamConnectionOptions,
         /// Where connections to the hosts come from.
-        pub upstream_bind_config: BindConfig,
+        pub upstream_bind_config: Option<Box<BindConfig>>,
         /// Close a host's connections when it becomes unhealthy; default false.
         pub close_connections_on_host_health_failure: bool,
         /// Remove a host at once, even if it is healthy; default false.
@@ -55,12 +56,12 @@ message! {
         pub transport_socket: Option<TypedConfig> => read_transport_socket,
         /// How a host is chosen.
         pub load_balancing_policy: TypedConfig => read_load_balancing_policy,
-        /// How names of hosts are looked up, if they are.
-        pub dns: DnsFields => DnsFields::of_cluster,
+        /// How names of hosts are looked up, if they are; `None` where nothing is said.
+        pub dns: Option<Box<DnsFields>> => DnsFields::of_cluster,
         /// Default true: the cluster is ready only when its hosts have been asked for.
         pub wait_for_warm_on_init: bool = true,
         /// Who may say where requests go, of clusters of that type.
-        pub original_dst_lb_config: Option<OriginalDstLbConfig>,
+        pub original_dst_lb_config: Option<Box<OriginalDstLbConfig>>,
         /// How often such a cluster forgets the hosts that nobody needs; more than zero.
         pub cleanup_interval: Duration = Duration::from_secs(5),
         /// Where the hosts come from.
@@ -70,7 +71,8 @@ message! {
 
 /// Where nothing is looked up, hosts are no names, and have none to be hashed by.
 fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
-    if let Some((field, message)) = cluster.upstream_bind_config.check(&cluster.name) {
+    let bind = cluster.upstream_bind_config.as_ref();
+    if let Some((field, message)) = bind.and_then(|bind| bind.check(&cluster.name)) {
         r.refuse_at(r.field_path(&format!("upstream_bind_config.{field}")), message);
     }
     let kind = cluster.cluster_type.extension();
@@ -119,11 +121,14 @@ const LB_POLICIES: &[(&str, &str)] = &[
     ("RING_HASH", "envoy.load_balancing_policies.ring_hash"),
     ("RANDOM", "envoy.load_balancing_policies.random"),
     ("MAGLEV", "envoy.load_balancing_policies.maglev"),
-    ("CLUSTER_PROVIDED", "envoy.load_balancing_policies.cluster_provided"),
+    ("CLUSTER_PROVIDED", CLUSTER_PROVIDED),
 ];
 
 /// The default among them.
 const ROUND_ROBIN: &str = "envoy.load_balancing_policies.round_robin";
+
+/// Which is for clusters that have one of their own.
+const CLUSTER_PROVIDED: &str = "envoy.load_balancing_policies.cluster_provided";
 
 /// Which wraps another one.
 const SUBSET: &str = "envoy.load_balancing_policies.subset";
@@ -171,14 +176,19 @@ fn read_load_balancing_policy(r: &mut MessageReader<'_>, _: &str) -> Result<Type
             r.refuse("load_balancing_policy", message);
         }
         // Whatever it is.
-        let values: Vec<_> = LB_POLICIES.iter().map(|(value, _)| (*value, ())).collect();
-        r.enumeration("lb_policy", &[&values[..], &[("LOAD_BALANCING_POLICY_CONFIG", ())]].concat())?;
+        lb_policy_name(r)?;
         return Ok(config);
     }
-    match has_selectors {
-        true => named(r, "lb_subset_config", SUBSET, Category::LoadBalancingPolicies),
-        false => lb_policy(r),
+    let policy = lb_policy(r)?;
+    if has_selectors && policy.extension() == CLUSTER_PROVIDED {
+        r.refuse("lb_policy", "cluster: LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config");
     }
+    // Without selectors only whether it is right matters.
+    let within_subsets = match has_subsets {
+        true => Some(named(r, "lb_subset_config", SUBSET, Category::LoadBalancingPolicies)?),
+        false => None,
+    };
+    Ok(within_subsets.filter(|_| has_selectors).unwrap_or(policy))
 }
 
 /// What `subset_selectors` is in a document.
@@ -188,12 +198,11 @@ fn selectors(config: &serde_json::Value) -> Option<&Vec<serde_json::Value>> {
 
 /// What policies say that are not the one that is chosen; only whether it is right matters.
 fn read_other_lb_configs(r: &mut MessageReader<'_>) -> Result<(), ConfigError> {
-    const CONFIGS: [(&str, &str); 5] = [
+    const CONFIGS: [(&str, &str); 4] = [
         ("ring_hash_lb_config", "envoy.load_balancing_policies.ring_hash"),
         ("maglev_lb_config", "envoy.load_balancing_policies.maglev"),
         ("least_request_lb_config", "envoy.load_balancing_policies.least_request"),
         ("round_robin_lb_config", ROUND_ROBIN),
-        ("lb_subset_config", SUBSET),
     ];
     for (field, extension) in CONFIGS {
         if r.has(field) {
@@ -201,6 +210,17 @@ fn read_other_lb_configs(r: &mut MessageReader<'_>) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// The value of `lb_policy` itself, which may also be that another field says it.
+///
+/// # Errors
+/// There is no such value.
+pub fn lb_policy_name(r: &mut MessageReader<'_>) -> Result<&'static str, ConfigError> {
+    const ELSEWHERE: &str = "LOAD_BALANCING_POLICY_CONFIG";
+    let mut names: Vec<_> = LB_POLICIES.iter().map(|(name, _)| (*name, *name)).collect();
+    names.push((ELSEWHERE, ELSEWHERE));
+    Ok(r.enumeration("lb_policy", &names)?.unwrap_or(LB_POLICIES[0].0))
 }
 
 /// What `lb_policy` says, which is also how a host of a subset is chosen.
@@ -278,7 +298,7 @@ const PROTOCOL_SELECTIONS: &EnumTable<bool> =
 fn read_http_protocol_options(
     r: &mut MessageReader<'_>,
     _: &str,
-) -> Result<UpstreamHttpProtocolOptions, ConfigError> {
+) -> Result<Option<Box<UpstreamHttpProtocolOptions>>, ConfigError> {
     let extension = read_extension(r)?;
     let has_extension = extension.is_some();
     let mut options = extension.unwrap_or_default();
@@ -298,7 +318,7 @@ fn read_http_protocol_options(
     let max_requests = r.opt_u32("max_requests_per_connection")?;
     let common = &mut options.common_http_protocol_options;
     common.max_requests_per_connection = common.max_requests_per_connection.or(max_requests);
-    Ok(options)
+    Ok((options != UpstreamHttpProtocolOptions::default()).then(|| Box::new(options)))
 }
 
 fn read_extension(r: &mut MessageReader<'_>) -> Result<Option<UpstreamHttpProtocolOptions>, ConfigError> {
@@ -354,7 +374,7 @@ fn check_per_host(r: &mut MessageReader<'_>, breakers: &CircuitBreakers) {
 
 message! {
     /// Limits of one priority for each host.
-    pub struct PerHostThresholds = "envoy.config.cluster.v3.CircuitBreakers.Thresholds" {
+    pub struct PerHostThresholds = "envoy.config.cluster.v3.CircuitBreakers.Thresholds", checked by pass_over {
         /// What they are for.
         pub priority: RoutingPriority,
         /// `None` is no limit.
@@ -369,9 +389,12 @@ message! {
         pub retry_budget: Option<RetryBudget>,
         /// As above.
         pub max_connection_pools: Option<u32>,
-        /// Not looked at: there are no gauges for hosts.
-        pub track_remaining: bool,
     }
+}
+
+/// Hosts have no gauges, whatever is asked for, as in Envoy.
+fn pass_over(r: &mut MessageReader<'_>, _: &PerHostThresholds) {
+    _ = r.bool("track_remaining");
 }
 
 impl PerHostThresholds {
@@ -453,18 +476,23 @@ message! {
 
 message! {
     /// `Cluster.CommonLbConfig`.
-    pub struct CommonLbConfig = "envoy.config.cluster.v3.Cluster.CommonLbConfig" {
+    pub struct CommonLbConfig = "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        checked by pass_over_override_host_status
+    {
         /// Default 50: with fewer healthy hosts all of them get requests.
         pub healthy_panic_threshold: Percent = Percent { value: 50.0 },
         /// For balancers that hash.
         pub consistent_hashing_lb_config: ConsistentHashingLbConfig,
         /// All connections are drained when a host comes or goes; default false.
         pub close_connections_on_host_set_change: bool,
-        /// For filters that choose hosts themselves, of which there are none here.
-        pub override_host_status: Option<HealthStatusSet>,
         /// What the places of hosts count for.
         pub locality: LocalityConfig => LocalityConfig::read_member,
     }
+}
+
+/// For filters that choose hosts themselves, of which there are none here.
+fn pass_over_override_host_status(r: &mut MessageReader<'_>, _: &CommonLbConfig) {
+    _ = r.message_with("override_host_status", |r| r.enumerations("statuses", HealthStatus::TABLE));
 }
 
 /// What the places of hosts count for.
@@ -493,18 +521,6 @@ impl LocalityConfig {
             None => LocalityConfig::None,
         })
     }
-}
-
-message! {
-    /// `envoy.config.core.v3.HealthStatusSet`.
-    pub struct HealthStatusSet = "envoy.config.core.v3.HealthStatusSet" {
-        /// By their numbers or names.
-        pub statuses: Vec<HealthStatus> => read_statuses,
-    }
-}
-
-fn read_statuses(r: &mut MessageReader<'_>, name: &str) -> Result<Vec<HealthStatus>, ConfigError> {
-    r.enumerations(name, HealthStatus::TABLE)
 }
 
 message! {

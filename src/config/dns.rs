@@ -31,12 +31,26 @@ pub struct DnsFields {
     pub resolver: Option<TypedConfig>,
 }
 
+impl Default for DnsFields {
+    fn default() -> Self {
+        DnsFields {
+            refresh_rate: DEFAULT_REFRESH_RATE,
+            failure_refresh_rate: None,
+            jitter: Duration::ZERO,
+            respect_ttl: false,
+            lookup_family: DnsLookupFamily::Auto,
+            resolver: None,
+        }
+    }
+}
+
 impl DnsFields {
-    /// Those of a cluster of any type: one that looks nothing up may have them.
-    pub(super) fn of_cluster(r: &mut MessageReader<'_>, _: &str) -> Result<Self, ConfigError> {
+    /// Those of a cluster of any type: one that looks nothing up may have them. `None` where nothing is said.
+    pub(super) fn of_cluster(r: &mut MessageReader<'_>, _: &str) -> Result<Option<Box<Self>>, ConfigError> {
         let resolver =
             read_resolver(r, &["dns_resolvers", "dns_resolution_config", "use_tcp_for_dns_lookups"])?;
-        Ok(DnsFields { resolver, ..Self::read(r)? })
+        let fields = DnsFields { resolver, ..Self::read(r)? };
+        Ok((fields != Self::default()).then(|| Box::new(fields)))
     }
 
     /// Those of the extension's message.

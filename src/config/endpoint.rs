@@ -91,7 +91,7 @@ message! {
         /// 0..=128, 0 is the first choice.
         pub priority: u32,
         /// Not looked at, as in Envoy.
-        pub metadata: Option<Metadata>,
+        pub metadata: Option<Box<Metadata>>,
     }
 }
 

@@ -283,7 +283,8 @@ unsafe extern "C" fn answer_cb(
         ffi::DNS_ERR_NONE => Ok(DnsAnswer {
             // SAFETY: evdns hands over `count` addresses of that kind, which live for the call.
             addresses: unsafe { read_addresses(kind, count, addresses) },
-            ttl: Duration::from_secs((ttl as u32).into()),
+            // One whose top bit is set counts as 0 (RFC 2181, 8).
+            ttl: Duration::from_secs(u64::try_from(ttl).unwrap_or(0)),
         }),
         ffi::DNS_ERR_NOTEXIST => Err(DnsError::NotExist),
         ffi::DNS_ERR_NODATA => Err(DnsError::NoData),

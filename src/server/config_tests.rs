@@ -447,7 +447,7 @@ fn protocol_options_come_from_the_extension_or_the_older_fields() {
     let mut document = extension(explicit);
     document["static_resources"]["clusters"][0]["max_requests_per_connection"] = json!(7);
     let b = accept(document.clone());
-    let options = &b.static_resources.clusters[0].http_protocol_options;
+    let options = &b.static_resources.clusters[0].http_protocol_options.clone().unwrap_or_default();
     let common = &options.common_http_protocol_options;
     assert_eq!(common.max_requests_per_connection, Some(7));
 

@@ -33,7 +33,7 @@ pub use metric::{Counter, CounterRef, Gauge, GaugeRef};
 pub use primitive::PrimitiveCells;
 pub use render::{format_double, format_g, format_shortest};
 pub use scope::{MetricBlock, Metrics, Scope};
-pub use shard::{current_shard, register_thread};
+pub use shard::{current_shard, is_shared_shard, register_thread};
 pub use statistics::{HistogramStatistics, SUPPORTED_BUCKETS, SUPPORTED_QUANTILES};
 pub use store::Store;
 pub use tags::{Tag, extract_tags};

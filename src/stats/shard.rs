@@ -26,6 +26,11 @@ pub fn current_shard() -> usize {
     SHARD.get()
 }
 
+/// Whether the calling thread is none of the workers: the main thread, or a helper.
+pub fn is_shared_shard() -> bool {
+    current_shard() == SHARED
+}
+
 /// Adds to a cell of the calling thread's element of `shards`: a plain load and store if the element
 /// is its own, an atomic addition if it is the shared one.
 #[inline(always)]

@@ -62,11 +62,14 @@ macro_rules! stats_struct {
             }
         }
     };
+    (@name $name:ident) => { stringify!($name) };
+    (@name $name:ident $text:literal) => { $text };
     (@unit) => { $crate::stats::Unit::Milliseconds };
     (@unit $unit:ident) => { $crate::stats::Unit::$unit };
 }
 
 /// As [`stats_struct!`], for what there are many of: the struct is as large as two pointers, and has a method per metric.
+/// `name = "text"` is a metric whose name is no Rust name.
 ///
 /// ```
 /// legate::stats_block! {
@@ -87,8 +90,8 @@ macro_rules! stats_block {
     (
         $(#[$attribute:meta])*
         $visibility:vis struct $name:ident {
-            counters: [$($counter:ident),* $(,)?],
-            gauges: [$($gauge:ident),* $(,)?],
+            counters: [$($counter:ident $(= $counter_name:literal)?),* $(,)?],
+            gauges: [$($gauge:ident $(= $gauge_name:literal)?),* $(,)?],
             histograms: [$($histogram:ident $(: $unit:ident)?),* $(,)?] $(,)?
         }
     ) => {
@@ -98,8 +101,8 @@ macro_rules! stats_block {
 
         const _: () = {
             static SCHEMA: $crate::stats::Schema = $crate::stats::Schema {
-                counters: &[$(stringify!($counter)),*],
-                gauges: &[$(stringify!($gauge)),*],
+                counters: &[$($crate::stats_struct!(@name $counter $($counter_name)?)),*],
+                gauges: &[$($crate::stats_struct!(@name $gauge $($gauge_name)?)),*],
                 histograms: &[$((
                     stringify!($histogram),
                     $crate::stats_struct!(@unit $($unit)?),
@@ -118,12 +121,12 @@ macro_rules! stats_block {
                     $name(scope.block(&SCHEMA))
                 }
 
-                $(#[doc = concat!("The counter `", stringify!($counter), "`.")]
+                $(#[doc = concat!("The counter `", $crate::stats_struct!(@name $counter $($counter_name)?), "`.")]
                 #[inline]
                 $visibility fn $counter(&self) -> $crate::stats::CounterRef<'_> {
                     self.0.counter(Place::$counter as usize)
                 })*
-                $(#[doc = concat!("The gauge `", stringify!($gauge), "`.")]
+                $(#[doc = concat!("The gauge `", $crate::stats_struct!(@name $gauge $($gauge_name)?), "`.")]
                 #[inline]
                 $visibility fn $gauge(&self) -> $crate::stats::GaugeRef<'_> {
                     self.0.gauge(Place::$gauge as usize, SCHEMA.counters.len())
@@ -160,7 +163,7 @@ mod tests {
 
     crate::stats_block! {
         struct TestBlock {
-            counters: [one, two],
+            counters: [one, two = "of.two"],
             gauges: [three, five],
             histograms: [four_ms, six: Bytes],
         }
@@ -171,7 +174,7 @@ mod tests {
         let store = Store::new(1);
         let scope = store.root_scope().create_scope("s.");
         // Found in another block.
-        let (two, five) = (scope.counter("two"), scope.gauge("five"));
+        let (two, five) = (scope.counter("of.two"), scope.gauge("five"));
         let stats = TestBlock::new(&scope);
         stats.one().inc();
         stats.two().add(2);
@@ -183,7 +186,7 @@ mod tests {
         assert_eq!((two.value(), five.value(), stats.three().handle().value()), (2, 1, 3));
         let names =
             [stats.one().name(), stats.two().handle().name(), stats.three().name(), stats.five().name()];
-        assert_eq!(names, ["s.one", "s.two", "s.three", "s.five"]);
+        assert_eq!(names, ["s.one", "s.of.two", "s.three", "s.five"]);
         let again = TestBlock::new(&scope);
         assert_eq!((again.one().value(), again.six().cumulative().count), (1, 1));
         assert_eq!((again.six().name(), again.six().unit()), ("s.six", Unit::Bytes));

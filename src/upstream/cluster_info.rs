@@ -3,7 +3,7 @@
 //! Mirrors `ClusterInfoImpl` of Envoy's `source/common/upstream/upstream_impl.cc`.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use super::load_balancer::LoadBalancerConfig;
@@ -14,13 +14,14 @@ use super::{
 use crate::config::ConfigError;
 use crate::config::HeaderKeyFormat;
 use crate::config::cluster::Cluster;
-use crate::config::core::{FractionalPercent, Metadata, TcpKeepalive};
+use crate::config::core::{Metadata, TcpKeepalive};
+use crate::config::protocol_options::UpstreamHttpProtocolOptions;
 use crate::network::{
     Address, ConnectionStats, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
     TransportSocketFactoryContext,
 };
-use crate::runtime::{RuntimeUser, SnapshotImpl};
-use crate::stats::{Counter, Scope};
+use crate::runtime::{FractionalPercent, RuntimeUser, SnapshotImpl};
+use crate::stats::Scope;
 
 /// Idle timeout of connections without a configured one, as in Envoy 1.40 (1.1 has none).
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -34,7 +35,8 @@ const DEFAULT_MAX_HEADERS_COUNT: u32 = 100;
 /// A cluster without its hosts, shared by all threads. What runtime says of it may change, nothing else.
 pub struct ClusterInfoImpl {
     name: ClusterName,
-    observability_name: String,
+    /// `None` is the name.
+    alternative_name: Option<Box<str>>,
     scope: Scope,
     stats: ClusterStats,
     membership_stats: ClusterMembershipStats,
@@ -43,8 +45,6 @@ pub struct ClusterInfoImpl {
     resource_managers: [ResourceManagerImpl; 2],
     config: Arc<Cluster>,
     local_addresses: Box<[UpstreamLocalAddress]>,
-    /// `default.total_match_count`: how often a host got its transport.
-    total_match_count: Counter,
     transport_socket_factory: Box<dyn TransportSocketFactory>,
     load_balancer: Arc<dyn LoadBalancerConfig>,
     added_via_api: bool,
@@ -106,15 +106,13 @@ impl ClusterInfoImpl {
         load_balancer: Arc<dyn LoadBalancerConfig>,
     ) -> Result<Arc<Self>, ConfigError> {
         let alternative = Some(&config.alt_stat_name).filter(|name| !name.is_empty());
-        let observability_name = alternative.unwrap_or(&config.name).clone();
-        let scope = root.create_scope(&format!("cluster.{observability_name}."));
+        let scope = root.create_scope(&format!("cluster.{}.", alternative.unwrap_or(&config.name)));
         let stats = ClusterStats::new(&scope);
-        let scope_of_matches = scope.create_scope("default.");
         Ok(Arc::new(ClusterInfoImpl {
             transport_socket_factory: transport_socket_factory(config, &scope)?,
             load_balancer,
             name: ClusterName::of(&config.name),
-            observability_name,
+            alternative_name: alternative.map(|name| name.as_str().into()),
             code_stats: CodeStats::new(&scope),
             connection_stats: Arc::new(connection_stats(&stats)),
             resource_managers: resource_managers(config, &scope),
@@ -122,8 +120,7 @@ impl ClusterInfoImpl {
             stats,
             scope,
             config: config.clone(),
-            local_addresses: local_addresses(&config.upstream_bind_config),
-            total_match_count: scope_of_matches.counter("total_match_count"),
+            local_addresses: local_addresses(config.upstream_bind_config.as_deref()),
             added_via_api,
             healthy_panic_threshold: AtomicU32::new(healthy_panic_threshold(config)),
             zone_routing: [const { AtomicU64::new(UNSAID) }; 2],
@@ -140,7 +137,7 @@ impl ClusterInfoImpl {
 
     /// What is said of it to those who look for their names in it.
     pub fn metadata(&self) -> Option<&Metadata> {
-        self.config.metadata.as_ref()
+        self.config.metadata.as_deref()
     }
 
     /// The name, by which threads find their part of the cluster.
@@ -155,7 +152,7 @@ impl ClusterInfoImpl {
 
     /// The name in statistics: `alt_stat_name`, or the name.
     pub fn observability_name(&self) -> &str {
-        &self.observability_name
+        self.alternative_name.as_deref().unwrap_or_else(|| self.name())
     }
 
     /// The statistics.
@@ -191,6 +188,12 @@ impl ClusterInfoImpl {
         &self.resource_managers[priority as usize]
     }
 
+    fn http_options(&self) -> &UpstreamHttpProtocolOptions {
+        static DEFAULT: LazyLock<UpstreamHttpProtocolOptions> =
+            LazyLock::new(UpstreamHttpProtocolOptions::default);
+        self.config.http_protocol_options.as_deref().unwrap_or_else(|| &DEFAULT)
+    }
+
     /// How long connecting may take; more than zero.
     pub fn connect_timeout(&self) -> Duration {
         self.config.connect_timeout
@@ -203,55 +206,50 @@ impl ClusterInfoImpl {
 
     /// Requests after which a connection is closed; 0 is no limit.
     pub fn max_requests_per_connection(&self) -> u64 {
-        self.config
-            .http_protocol_options
-            .common_http_protocol_options
-            .max_requests_per_connection
-            .unwrap_or(0)
-            .into()
+        self.http_options().common_http_protocol_options.max_requests_per_connection.unwrap_or(0).into()
     }
 
     /// How long a connection may be without a request; `None` is for ever.
     pub fn idle_timeout(&self) -> Option<Duration> {
-        let configured = self.config.http_protocol_options.common_http_protocol_options.idle_timeout;
+        let configured = self.http_options().common_http_protocol_options.idle_timeout;
         non_zero(Some(configured.unwrap_or(DEFAULT_IDLE_TIMEOUT)))
     }
 
     /// Age at which a connection is drained; `None` is never.
     pub fn max_connection_duration(&self) -> Option<Duration> {
-        non_zero(self.config.http_protocol_options.common_http_protocol_options.max_connection_duration)
+        non_zero(self.http_options().common_http_protocol_options.max_connection_duration)
     }
 
     /// Longest life of a request; `None` is no limit.
     pub fn max_stream_duration(&self) -> Option<Duration> {
-        non_zero(self.config.http_protocol_options.common_http_protocol_options.max_stream_duration)
+        non_zero(self.http_options().common_http_protocol_options.max_stream_duration)
     }
 
     /// Most headers of a response; at least 1.
     pub fn max_response_headers_count(&self) -> u32 {
-        let configured = self.config.http_protocol_options.common_http_protocol_options.max_headers_count;
+        let configured = self.http_options().common_http_protocol_options.max_headers_count;
         configured
             .unwrap_or_else(|| *self.max_response_headers_count.get().unwrap_or(&DEFAULT_MAX_HEADERS_COUNT))
     }
 
     /// Whether HTTP/1 trailers are passed on.
     pub fn enable_trailers(&self) -> bool {
-        self.config.http_protocol_options.http_protocol_options.enable_trailers
+        self.http_options().http_protocol_options.enable_trailers
     }
 
     /// Whether hosts are asked for whole URLs.
     pub fn send_fully_qualified_url(&self) -> bool {
-        self.config.http_protocol_options.http_protocol_options.send_fully_qualified_url
+        self.http_options().http_protocol_options.send_fully_qualified_url
     }
 
     /// How the names of fields are written.
     pub fn header_key_format(&self) -> Option<HeaderKeyFormat> {
-        self.config.http_protocol_options.http_protocol_options.header_key_format
+        self.http_options().http_protocol_options.header_key_format
     }
 
     /// Whether to speak to the hosts what the downstream speaks.
     pub fn use_downstream_protocol(&self) -> bool {
-        self.config.http_protocol_options.use_downstream_protocol
+        self.http_options().use_downstream_protocol
     }
 
     /// Local address of connections to `remote`, and what is set at their sockets; `None` leaves both to the kernel.
@@ -261,20 +259,19 @@ impl ClusterInfoImpl {
 
     /// Counts a host that has come.
     pub(super) fn count_host(&self) {
-        self.total_match_count.inc();
+        self.membership_stats.total_match_count().inc();
     }
 
     /// How many bytes a response's headers may have.
     pub fn max_response_headers_bytes(&self) -> usize {
-        let configured =
-            self.config.http_protocol_options.common_http_protocol_options.max_response_headers_kb;
+        let configured = self.http_options().common_http_protocol_options.max_response_headers_kb;
         configured.map_or(MAX_RESPONSE_HEADERS_BYTES, |kb| kb as usize * 1024)
     }
 
     /// Which share of requests is not let through; `None` where it is none.
     #[inline]
-    pub fn drop_overload(&self) -> Option<&FractionalPercent> {
-        self.drop_overload.as_ref()
+    pub fn drop_overload(&self) -> Option<FractionalPercent> {
+        self.drop_overload
     }
 
     /// Makes the transports of connections to its hosts.
@@ -374,7 +371,8 @@ fn healthy_panic_threshold(config: &Cluster) -> u32 {
 }
 
 fn drop_overload(config: &Cluster) -> Option<FractionalPercent> {
-    Some(config.load_assignment.as_ref()?.policy.drop_overloads.first()?.drop_percentage)
+    let drop = config.load_assignment.as_ref()?.policy.drop_overloads.first()?;
+    Some(drop.drop_percentage.into())
 }
 
 fn transport_socket_factory(
@@ -417,6 +415,7 @@ fn non_zero(duration: Option<Duration>) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::runtime::OverrideLayer;
+    use crate::stats::Counter;
     use crate::upstream::test_support::{cluster_config, root_scope};
     use serde_json::{Value, json};
 

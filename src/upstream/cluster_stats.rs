@@ -103,10 +103,10 @@ crate::stats_block! {
 }
 
 crate::stats_block! {
-    /// Statistics of a cluster's membership, under `cluster.<name>.`. They are apart because the main thread counts them, and of
-    /// most clusters nobody counts more.
+    /// Statistics of a cluster's membership, under `cluster.<name>.`, and of how often a host got its transport. They are apart
+    /// because the main thread counts them, and of most clusters nobody counts more.
     pub struct ClusterMembershipStats {
-        counters: [membership_change],
+        counters: [membership_change, total_match_count = "default.total_match_count"],
         gauges: [membership_degraded, membership_excluded, membership_healthy, membership_total],
         histograms: [],
     }

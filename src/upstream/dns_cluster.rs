@@ -53,7 +53,8 @@ impl ClusterTypeConfig for OfFields {
         cluster: &Arc<ClusterConfig>,
         context: &ClusterFactoryContext<'_>,
     ) -> Result<Rc<dyn Cluster>, ConfigError> {
-        Ok(DnsClusterImpl::new(cluster, &cluster.dns, self.is_logical, context)?)
+        let fields = cluster.dns.as_deref().cloned().unwrap_or_default();
+        Ok(DnsClusterImpl::new(cluster, &fields, self.is_logical, context)?)
     }
 }
 

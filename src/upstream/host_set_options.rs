@@ -3,7 +3,7 @@
 //! Mirrors what `PriorityStateManager` of Envoy's `source/common/upstream/upstream_impl.cc` keeps beside the hosts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::config::core::Locality;
 use crate::config::endpoint::{ClusterLoadAssignment, DEFAULT_OVERPROVISIONING_FACTOR};
@@ -32,19 +32,27 @@ impl Default for HostSetOptions {
     }
 }
 
+/// Most clusters say nothing, and share what that is.
+static DEFAULT: LazyLock<Arc<HostSetOptions>> = LazyLock::new(Arc::default);
+
 impl HostSetOptions {
+    fn shared(options: Self) -> Arc<Self> {
+        if options == **DEFAULT { DEFAULT.clone() } else { Arc::new(options) }
+    }
+
     /// Those of each priority that `assignment` speaks of; at least of one.
     pub fn of_priorities(
         assignment: Option<&ClusterLoadAssignment>,
         local_locality: Option<&Arc<Locality>>,
     ) -> Vec<Arc<Self>> {
         let policy = assignment.map(|assignment| assignment.policy.clone()).unwrap_or_default();
-        let of_all = Arc::new(HostSetOptions {
+        let of_all = HostSetOptions {
             overprovisioning_factor: policy.overprovisioning_factor,
             weighted_priority_health: policy.weighted_priority_health,
             locality_weights: BTreeMap::new(),
             local_locality: local_locality.cloned(),
-        });
+        };
+        let of_all = Self::shared(of_all);
         let mut priorities = vec![of_all.clone()];
         for group in assignment.into_iter().flat_map(|assignment| &assignment.endpoints) {
             let priority = group.priority as usize;

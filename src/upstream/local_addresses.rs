@@ -49,10 +49,10 @@ impl UpstreamLocalAddress {
 }
 
 /// What a configuration says, the default first; nothing where it says nothing.
-pub(super) fn local_addresses(config: &BindConfig) -> Box<[UpstreamLocalAddress]> {
-    if *config == BindConfig::default() {
+pub(super) fn local_addresses(config: Option<&BindConfig>) -> Box<[UpstreamLocalAddress]> {
+    let Some(config) = config.filter(|config| **config != BindConfig::default()) else {
         return Box::default();
-    }
+    };
     let of = |address, options| UpstreamLocalAddress::new(address, options, config.freebind);
     let first = of(config.source_address.as_ref(), &config.socket_options);
     let extra = config.extra().map(|(address, options)| of(Some(address), options));
@@ -86,7 +86,7 @@ mod tests {
             ],
             "extra_source_addresses": [{ "address": { "address": "::1", "port_value": 7 }, "socket_options": {} }],
         } }));
-        let all = local_addresses(&config.upstream_bind_config);
+        let all = local_addresses(config.upstream_bind_config.as_deref());
         let chosen = |remote: &str| {
             let remote: std::net::SocketAddr = remote.parse().unwrap();
             let remote = Address::Ip(remote);
@@ -96,7 +96,7 @@ mod tests {
         };
         assert_eq!(chosen("1.1.1.1:1"), ("127.0.0.9:0".to_string(), vec![(0, 15, 1), (1, 2, 3)]));
         assert_eq!(chosen("[::2]:1"), ("[::1]:7".to_string(), vec![(41, 78, 1)]));
-        assert!(local_addresses(&BindConfig::default()).is_empty());
+        assert!(local_addresses(Some(&BindConfig::default())).is_empty());
         let pipe = Address::Pipe("/p".into());
         assert!(choose(&all, &pipe).unwrap().socket_options(&pipe).is_empty());
     }
@@ -115,6 +115,10 @@ mod tests {
         let extra = |text: &str| json!([{ "address": address(text) }]);
         let cases = [
             (json!({ "source_address": address("localhost") }), "malformed IP address: localhost"),
+            (
+                json!({ "socket_options": [{ "level": 1_u64 << 32, "name": 2, "int_value": 3 }] }),
+                "4294967296 is no number that a socket option has",
+            ),
             (json!({ "extra_source_addresses": extra("::1") }), "but no source_address"),
             (
                 json!({ "source_address": v4, "extra_source_addresses": extra("127.0.0.8") }),

@@ -17,7 +17,7 @@ use super::{
     Cluster, ClusterFactory, ClusterFactoryContext, ClusterImplBase, ClusterInfoImpl, ClusterTypeConfig,
     HostSetOptions, HostSharedPtr, HostVectors, InitializePhase,
 };
-use crate::config::cluster::Cluster as ClusterConfig;
+use crate::config::cluster::{Cluster as ClusterConfig, lb_policy_name};
 use crate::config::error::ConfigError;
 use crate::config::reader::MessageReader;
 use crate::envoy_log;
@@ -29,19 +29,8 @@ pub static ORIGINAL_DST_CLUSTER: ClusterFactory =
     ClusterFactory::new("envoy.cluster.original_dst", &[], |_| Ok(Arc::new(OriginalDstClusterType)))
         .or_around(read_around);
 
-/// `Cluster.LbPolicy`, for what is said of one.
-const LB_POLICIES: &[(&str, &str)] = &[
-    ("ROUND_ROBIN", "ROUND_ROBIN"),
-    ("LEAST_REQUEST", "LEAST_REQUEST"),
-    ("RING_HASH", "RING_HASH"),
-    ("RANDOM", "RANDOM"),
-    ("MAGLEV", "MAGLEV"),
-    ("CLUSTER_PROVIDED", "CLUSTER_PROVIDED"),
-    ("LOAD_BALANCING_POLICY_CONFIG", "LOAD_BALANCING_POLICY_CONFIG"),
-];
-
 fn read_around(r: &mut MessageReader<'_>) -> Result<Arc<dyn ClusterTypeConfig>, ConfigError> {
-    let policy = r.enumeration("lb_policy", LB_POLICIES)?.unwrap_or("ROUND_ROBIN");
+    let policy = lb_policy_name(r)?;
     if policy != "CLUSTER_PROVIDED" {
         let message = format!(
             "cluster: LB policy {policy} is not valid for Cluster type ORIGINAL_DST. Only 'CLUSTER_PROVIDED' is allowed with \
@@ -137,7 +126,7 @@ impl OriginalDstCluster {
             main: context.dispatcher.handle(),
             used: Mutex::default(),
         });
-        let lb = OriginalDstLb::new(config.original_dst_lb_config.as_ref(), &handle);
+        let lb = OriginalDstLb::new(config.original_dst_lb_config.as_deref(), &handle);
         let info = ClusterInfoImpl::with_provided_lb(config, context.root, context.added_via_api, lb)?;
         let cluster = Rc::new_cyclic(|weak: &Weak<Self>| {
             let weak = weak.clone();

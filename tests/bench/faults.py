@@ -285,11 +285,18 @@ async def renamed(session, name, options, tally):
         names.addresses = random.sample(others, random.randrange(1, len(others) + 1)) if others else [first.address]
         asked = names.asked
         # The second question from here on is asked when the answer to the first has been taken over.
-        while names.asked < asked + 2 and not running.done():
+        patience = time.monotonic() + 30
+        while names.asked < asked + 2 and not running.done() and time.monotonic() < patience:
             await asyncio.sleep(0.005)
+        if names.asked < asked + 2 and not running.done():
+            tally.surprise(f"nobody asks for the name any more, after {changes} changes")
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            break
         changes += 1
         await asyncio.sleep(random.uniform(0, 0.02))
-    await running
+    if not running.cancelled():
+        await running
     names.transport.close()
     changed = site.stat("cluster.service.membership_change")
     if changed < 100:

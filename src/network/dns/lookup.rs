@@ -72,8 +72,6 @@ pub(super) struct RecordLookup {
     names: RefCell<VecDeque<String>>,
     /// One of them is there, without addresses of that kind.
     has_no_data: Cell<bool>,
-    /// What evdns has kept of an answer that may have been longer.
-    cut_short: Cell<Option<DnsAnswer>>,
     channel: RefCell<Option<DnsChannel>>,
     query: RefCell<Option<Query>>,
     callback: Cell<Option<DnsCallback>>,
@@ -103,7 +101,6 @@ impl RecordLookup {
             record,
             names: RefCell::new(search::candidates(name, servers.options.no_search).into()),
             has_no_data: Cell::new(false),
-            cut_short: Cell::default(),
             channel: RefCell::default(),
             query: RefCell::default(),
             callback: Cell::new(Some(callback)),
@@ -121,7 +118,7 @@ impl RecordLookup {
     fn try_next(&self) {
         let next = self.names.borrow_mut().pop_front();
         match next {
-            Some(name) if self.servers.options.use_tcp => self.ask_by_tcp(name, 0),
+            Some(name) if self.servers.options.use_tcp => self.ask_by_tcp(name, 0, None),
             Some(name) => self.ask(name, true),
             None if self.has_no_data.get() => self.finish(Err(DnsError::NoData)),
             None => self.finish(Err(DnsError::NotExist)),
@@ -136,10 +133,9 @@ impl RecordLookup {
             match answer {
                 // evdns waits no longer then: who guesses the question's number must not decide it.
                 Err(DnsError::Malformed) if is_first => lookup.ask(asked, false),
-                Err(DnsError::Truncated | DnsError::Malformed) => lookup.ask_by_tcp(asked, 0),
+                Err(DnsError::Truncated | DnsError::Malformed) => lookup.ask_by_tcp(asked, 0, None),
                 Ok(answer) if answer.addresses.len() >= MAX_ADDRESSES => {
-                    lookup.cut_short.set(Some(answer));
-                    lookup.ask_by_tcp(asked, 0);
+                    lookup.ask_by_tcp(asked, 0, Some(answer));
                 }
                 answer => lookup.on_answer(answer),
             }
@@ -153,21 +149,22 @@ impl RecordLookup {
         }
     }
 
-    /// Asks the server of that number, and the next one where it does not answer.
-    fn ask_by_tcp(&self, name: String, number: usize) {
+    /// Asks the server of that number, and the next one where it does not answer. Where none does it is `cut_short` that is
+    /// known: what evdns has kept of an answer that may have been longer.
+    fn ask_by_tcp(&self, name: String, number: usize, cut_short: Option<DnsAnswer>) {
         let servers: Vec<SocketAddr> =
             self.channel.borrow().as_ref().map(DnsChannel::servers).unwrap_or_default();
         let (Some(server), Some(dispatcher)) = (servers.get(number), self.servers.dispatcher.upgrade())
         else {
-            return self.finish(self.cut_short.take().ok_or(DnsError::Timeout));
+            return self.finish(cut_short.ok_or(DnsError::Timeout));
         };
-        let (weak, asked) = (self.weak.clone(), name.clone());
+        let (weak, asked, kept) = (self.weak.clone(), name.clone(), cut_short.clone());
         let on_answer = Box::new(move |answer: Result<DnsAnswer, DnsError>| {
             let Some(lookup) = weak.upgrade() else { return };
             match answer {
                 Err(error) if !matches!(error, DnsError::NotExist | DnsError::NoData) => {
                     envoy_log!(Dns, debug, "dns resolution by TCP for {} failed: {:?}", asked, error);
-                    lookup.ask_by_tcp(asked, number + 1);
+                    lookup.ask_by_tcp(asked, number + 1, kept);
                 }
                 answer => lookup.on_answer(answer),
             }
@@ -178,7 +175,7 @@ impl RecordLookup {
                 let old = self.query.replace(Some(Query::Tcp { _query: query }));
                 drop(old);
             }
-            None => self.ask_by_tcp(name, number + 1),
+            None => self.ask_by_tcp(name, number + 1, cut_short),
         }
     }
 

@@ -75,6 +75,11 @@ pub fn parse_answer(message: &[u8], question: &[u8], record: DnsRecord) -> Resul
     if addresses.is_empty() { Err(DnsError::NoData) } else { Ok(DnsAnswer { addresses, ttl }) }
 }
 
+/// One whose top bit is set counts as 0 (RFC 2181, 8).
+fn ttl_of(seconds: u32) -> u32 {
+    if seconds > i32::MAX as u32 { 0 } else { seconds }
+}
+
 struct Head {
     id: u16,
     flags: u16,
@@ -137,7 +142,7 @@ impl<'a> Reader<'a> {
                 DnsRecord::A => IpAddr::from(<[u8; 4]>::try_from(data).ok()?),
                 DnsRecord::Aaaa => IpAddr::from(<[u8; 16]>::try_from(data).ok()?),
             });
-            ttl = ttl.min(good_for);
+            ttl = ttl.min(ttl_of(good_for));
         }
         Some((addresses, Duration::from_secs(ttl.into())))
     }
@@ -190,6 +195,9 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(parsed(&whole[..length]), Err(DnsError::Truncated), "{length}");
         }
+        let with_ttl =
+            |ttl| parsed(&answer(0x8180, &[(1, 9, &[1, 2, 3, 4]), (1, ttl, &[5, 6, 7, 8])])).unwrap().1;
+        assert_eq!([0x7fff_ffff, 0x8000_0000, u32::MAX].map(with_ttl), [9, 0, 0]);
         assert_eq!(parsed(&answer(0x8180, &[])), Err(DnsError::NoData));
         assert_eq!(parsed(&answer(0x8183, &[])), Err(DnsError::NotExist));
         assert_eq!(parsed(&answer(0x8185, &[])), Err(DnsError::Refused));

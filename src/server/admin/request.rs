@@ -4,6 +4,8 @@ use std::io;
 
 use serde_json::ser::Formatter;
 
+use crate::stats::format_g;
+
 /// Form fields beyond so many bytes are no request that an endpoint could want.
 pub(super) const MAX_FORM: usize = 64 * 1024;
 
@@ -163,20 +165,15 @@ pub(super) fn pretty(message: &serde_json::Value) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Indents, and writes numbers as protobuf does: with 17 digits where 15 are not enough.
+/// Indents, and writes numbers as protobuf does (`SimpleDtoa`): with 17 digits where 15 are not enough.
 struct Protobufs<'a>(serde_json::ser::PrettyFormatter<'a>);
 
 impl Formatter for Protobufs<'_> {
     fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        let text = format!("{value}");
-        let digits = text.bytes().filter(u8::is_ascii_digit).count() - usize::from(text.starts_with("0."));
-        match value.abs() {
-            size if digits > 15 && (1.0..1e15).contains(&size) => {
-                let places = 16 - size.log10().floor() as usize;
-                writer.write_all(format!("{value:.places$}").trim_end_matches('0').as_bytes())
-            }
-            _ => self.0.write_f64(writer, value),
-        }
+        let short = format_g(value, 15);
+        let is_exact = short.parse() == Ok(value);
+        let text = if is_exact { short } else { format_g(value, 17) };
+        writer.write_all(text.as_bytes())
     }
 
     fn begin_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -244,6 +241,9 @@ mod tests {
         assert_eq!(text(0.25), "0.25");
         assert_eq!(text(-200.0 / 3.0), "-66.666666666666671");
         assert_eq!(text(0.1), "0.1");
+        assert_eq!(text(1.0 / 3.0), "0.33333333333333331");
+        assert_eq!(text(2.0 / 300.0), "0.0066666666666666671");
+        assert_eq!([text(5.0), text(1e-7), text(-1e20)], ["5", "1e-07", "-1e+20"]);
     }
 
     #[test]

@@ -61,7 +61,13 @@ impl Fixture {
             outlier_event_logger: None,
             added_via_api: false,
         };
-        let cluster = DnsClusterImpl::new(&config, &config.dns, is_logical, &context).unwrap();
+        let cluster = DnsClusterImpl::new(
+            &config,
+            &config.dns.as_deref().cloned().unwrap_or_default(),
+            is_logical,
+            &context,
+        )
+        .unwrap();
         let initialized = Rc::new(Cell::new(0));
         let count = initialized.clone();
         cluster.initialize(Box::new(move || count.set(count.get() + 1)));

@@ -48,8 +48,8 @@ pub struct LoadBalancerBase {
     always: Cell<Option<HostsSource>>,
     /// Whether a priority that is in panic gets no requests.
     fails_in_panic: bool,
-    weighted: Option<WeightedLocalities>,
-    zones: Option<ZoneRouting>,
+    weighted: Option<Box<WeightedLocalities>>,
+    zones: Option<Box<ZoneRouting>>,
 }
 
 impl LoadBalancerBase {
@@ -61,8 +61,10 @@ impl LoadBalancerBase {
             load: RefCell::default(),
             always: Cell::default(),
             fails_in_panic: config.zone_aware.fail_traffic_on_panic,
-            weighted: config.weighted.then(WeightedLocalities::default),
-            zones: params.local_priority_set.map(|local| ZoneRouting::new(local, config.zone_aware.clone())),
+            weighted: config.weighted.then(Box::default),
+            zones: params
+                .local_priority_set
+                .map(|local| Box::new(ZoneRouting::new(local, config.zone_aware.clone()))),
         };
         base.recalculate_load(params.priority_set);
         for host_set in params.priority_set.host_sets_per_priority() {
@@ -115,7 +117,7 @@ impl LoadBalancerBase {
         let is_simple = matches!(load.healthy[..], [100])
             && load.panic[..] == [false]
             && !self.weighted.as_ref().is_some_and(|weighted| weighted.has(0, HostAvailability::Healthy))
-            && !self.zones.as_ref().is_some_and(ZoneRouting::is_active);
+            && !self.zones.as_ref().is_some_and(|zones| zones.is_active());
         let source = HostsSource { priority: 0, source_type: SourceType::HealthyHosts };
         self.always.set(is_simple.then_some(source));
     }

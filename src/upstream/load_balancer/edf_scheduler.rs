@@ -27,6 +27,8 @@ impl EdfScheduler {
     /// With entries of (index, weight), as if there had been so many picks (Envoy: `createWithPicks`).
     pub fn with_picks(entries: &[(usize, f64)], picks: u32) -> Self {
         let sum: f64 = entries.iter().map(|(_, weight)| weight).sum();
+        // Where nobody has a weight nobody has had a turn.
+        let picks = if sum > 0.0 { picks } else { 0 };
         let mut scheduler = Self::default();
         let mut picked: u32 = 0;
         let mut queue = Vec::with_capacity(entries.len());
@@ -148,6 +150,22 @@ mod tests {
                 assert!(count.abs_diff(2 * *weight as usize) <= 1, "{count} of {weight} in {weights:?}");
             }
         }
+    }
+
+    #[test]
+    fn without_weights_all_take_turns() {
+        let weights = [0.0; 3];
+        let entries: Vec<_> = weights.iter().copied().enumerate().collect();
+        let mut scheduler = EdfScheduler::with_picks(&entries, u32::MAX);
+        assert_eq!(picks(&mut scheduler, &weights, 6), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn who_has_no_weight_beside_others_has_no_turn() {
+        let weights = [0.0, 2.0, 1.0];
+        let entries: Vec<_> = weights.iter().copied().enumerate().collect();
+        let mut scheduler = EdfScheduler::with_picks(&entries, 1000);
+        assert!(!picks(&mut scheduler, &weights, 300).contains(&0));
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl HostCounts {
             (None, Healthy) => (self.healthy as u64, self.counted()),
             (None, Degraded) => (self.degraded as u64, self.counted()),
         };
-        let percent = u64::from(self.overprovisioning_factor) * available;
+        let percent = u64::from(self.overprovisioning_factor).saturating_mul(available);
         percent.checked_div(counted).unwrap_or(0).min(100) as u32
     }
 
@@ -279,6 +279,15 @@ mod tests {
         let weights = Some(HostWeights { counted: 100, healthy: 50, degraded: 0 });
         let load = PriorityLoad::compute(&[HostCounts { weights, ..counts(10, 1, 0) }], 50);
         assert_eq!((load.healthy, load.panic), (vec![100], vec![true]));
+    }
+
+    #[test]
+    fn weights_may_be_as_large_as_they_may_be_written() {
+        let all = 1000 * u64::from(u32::MAX);
+        let weights = |healthy| Some(HostWeights { counted: 2 * all, healthy, degraded: 0 });
+        let of = |weights| HostCounts { weights, overprovisioning_factor: u32::MAX, ..counts(10, 9, 1) };
+        let load = PriorityLoad::compute(&[of(weights(all)), of(weights(2 * all))], 50);
+        assert_eq!(load.healthy, [100, 0]);
     }
 
     #[test]

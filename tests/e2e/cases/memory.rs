@@ -31,9 +31,9 @@ fn resident(clusters: usize) -> usize {
 }
 
 #[test]
-fn a_cluster_takes_eleven_and_a_half_kilobytes_at_most() {
+fn a_cluster_takes_ten_kilobytes_at_most() {
     let (few, many) = (100, 1600);
     let each = (resident(many) - resident(few)) / (many - few);
-    assert!(each <= 11 * 1024 + 512, "{each} bytes");
+    assert!(each <= 10 * 1024, "{each} bytes");
     println!("{each} bytes a cluster");
 }

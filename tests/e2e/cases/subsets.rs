@@ -276,6 +276,10 @@ fn what_is_refused() {
             "cluster: load_balancing_policy cannot be combined with lb_subset_config",
         ),
         (
+            json!({"lb_policy": "CLUSTER_PROVIDED", "lb_subset_config": {"subset_selectors": [{"keys": ["a"]}]}}),
+            "cluster: LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config",
+        ),
+        (
             json!({"load_balancing_policy": policy, "common_lb_config": {"locality_weighted_lb_config": {}}}),
             partial,
         ),

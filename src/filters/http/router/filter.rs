@@ -22,7 +22,6 @@ use crate::buffer::Buffer;
 use crate::cluster_manager::ClusterEntry;
 use crate::common::Local;
 use crate::common::xxhash::xxh64;
-use crate::config::core::FractionalPercent;
 use crate::config::route::HashedCookie;
 use crate::envoy_stream_log;
 use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
@@ -348,9 +347,9 @@ impl Filter {
             return self.maintenance_mode(cluster.info());
         }
         if let Some(share) = cluster.info().drop_overload()
-            && is_drawn(share)
+            && share.evaluate(fastrand::u64(..))
         {
-            return self.drop_overload(share.numerator == share.denominator.number());
+            return self.drop_overload(share.numerator == share.denominator as u32);
         }
         if let Some(info) = self.stream_info() {
             info.attempt_count.set(1);
@@ -593,10 +592,6 @@ impl Filter {
         let Some(cookies) = self.set_cookies.get() else { return };
         cookies.borrow().iter().for_each(|cookie| headers.add("set-cookie", cookie.as_bytes()));
     }
-}
-
-fn is_drawn(share: &FractionalPercent) -> bool {
-    fastrand::u32(..share.denominator.number()) < share.numerator
 }
 
 /// Envoy 1.40: `FilterUtility::finalHedgingParams`.

@@ -12,7 +12,7 @@ use super::subset_tree::{Criteria, SelectorTree, SubsetTree, extract};
 use super::{FallbackPolicy, SelectorFallback, SubsetConfig};
 use crate::common::CallbackHandle;
 use crate::envoy_log;
-use crate::stats::Gauge;
+use crate::stats::{self, Gauge};
 use crate::upstream::load_balancer::{
     LoadBalancer, LoadBalancerContext, LoadBalancerParams, MetadataMatchCriterion,
 };
@@ -132,7 +132,11 @@ impl State {
         }
         let duplicates = self.push_hosts(&vectors.hosts);
         let name = "lb_subsets_single_host_per_subset_duplicate";
-        self.duplicates.get_or_init(|| self.maker.info.scope().gauge(name)).set(duplicates);
+        let gauge = self.duplicates.get_or_init(|| self.maker.info.scope().gauge(name));
+        // All threads find the same; of those that would set it at a time, each would have counted the others in.
+        if stats::is_shared_shard() {
+            gauge.set(duplicates);
+        }
         let mut subsets = Vec::new();
         self.tree.borrow().for_each(&mut |subset| subsets.push(subset.clone()));
         subsets.iter().for_each(finalize);

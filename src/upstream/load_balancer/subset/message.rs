@@ -184,6 +184,12 @@ fn of_policy(r: &mut MessageReader<'_>) -> Result<Arc<dyn LoadBalancerConfig>, C
     let message = Subset::read(r)?;
     let inner = inner.ok_or_else(|| r.error("subset_lb_policy", "value is required"))?;
     let inner = inner.get::<dyn LoadBalancerConfig>()?.clone();
+    if inner.is_cluster_provided() {
+        r.refuse(
+            "subset_lb_policy",
+            "subset lb: what a cluster provides chooses of all its hosts, and of no subset",
+        );
+    }
     Ok(Arc::new(SubsetPolicy(Arc::new(config(message, allow_redundant_keys, inner)))))
 }
 
