@@ -21,11 +21,12 @@ use crate::stats::{Scope, Store};
 use crate::stats_struct;
 use crate::thread_local::{self, InstanceImpl, SlotImpl};
 use crate::trace::{self, Stage};
+use crate::upstream::health_checker::{HealthTransition, HostStatusCb};
 use crate::upstream::load_balancer::ThreadAwareLoadBalancer;
-use crate::upstream::outlier_detection::{ChangeStateCb, EventLogger};
+use crate::upstream::outlier_detection::ChangeStateCb;
 use crate::upstream::{
-    Cluster, ClusterFactoryContext, ClusterInfoImpl, HealthFlag, HostSharedPtr, MemberUpdateCb,
-    PriorityUpdateCb, create_cluster,
+    Cluster, ClusterFactoryContext, ClusterInfoImpl, ClusterServices, HealthFlag, HostSharedPtr,
+    MemberUpdateCb, NoServices, PriorityUpdateCb, create_cluster,
 };
 
 stats_struct! {
@@ -45,15 +46,21 @@ stats_struct! {
     }
 }
 
-/// Where and what the proxy itself is, and where it writes.
-#[derive(Clone, Default)]
+/// Where and what the proxy itself is, and what it does for its clusters.
+#[derive(Clone)]
 pub struct LocalInfo {
     /// Where it runs, if that is known.
     pub locality: Option<Arc<Locality>>,
     /// The cluster that it is a host of; empty where none is named.
     pub cluster: String,
-    /// Who is told of hosts that are ejected.
-    pub outlier_event_logger: Option<Rc<dyn EventLogger>>,
+    /// What it does for them.
+    pub services: Rc<dyn ClusterServices>,
+}
+
+impl Default for LocalInfo {
+    fn default() -> Self {
+        LocalInfo { locality: None, cluster: String::new(), services: Rc::new(NoServices) }
+    }
 }
 
 /// The clusters on the main thread.
@@ -79,6 +86,7 @@ struct ClusterData {
     last_updated: SystemTime,
     _subscriptions: Option<Subscriptions>,
     _ejections: Option<CallbackHandle<ChangeStateCb>>,
+    _health_checks: Option<CallbackHandle<HostStatusCb>>,
 }
 
 type Subscriptions = (CallbackHandle<MemberUpdateCb>, CallbackHandle<PriorityUpdateCb>);
@@ -183,7 +191,7 @@ impl ClusterManagerImpl {
             dns_resolver: &self.dns_resolver,
             local_locality: self.local.locality.as_ref(),
             runtime: &self.runtime,
-            outlier_event_logger: self.local.outlier_event_logger.as_ref(),
+            services: &*self.local.services,
             added_via_api,
         };
         let cluster = create_cluster(config, &context)?;
@@ -207,7 +215,21 @@ impl ClusterManagerImpl {
                 }
             })
         });
-        ClusterData { cluster, last_updated: SystemTime::now(), _subscriptions: None, _ejections: ejections }
+        let slot = self.slot.clone();
+        let health_checks = cluster.base().health_checker().map(|checker| {
+            checker.add_host_check_complete_cb(move |host, changed, _| {
+                if changed == HealthTransition::Changed && host.health_flag_get(HealthFlag::FailedActiveHc) {
+                    post_thread_local_health_failure(&slot, host);
+                }
+            })
+        });
+        ClusterData {
+            cluster,
+            last_updated: SystemTime::now(),
+            _subscriptions: None,
+            _ejections: ejections,
+            _health_checks: health_checks,
+        }
     }
 
     /// Adds a cluster, or puts it in the place of the one that has its name. While the server starts it is active at once; later

@@ -7,6 +7,7 @@ use super::dns::DnsFields;
 use super::endpoint::{ClusterLoadAssignment, HealthStatus};
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
+use super::health_check::HealthCheck;
 use super::outlier_detection::OutlierDetection;
 use super::protocol_options::{
     Http1ProtocolOptions, HttpProtocolOptions, UPSTREAM_HTTP_PROTOCOL_OPTIONS, UpstreamHttpProtocolOptions,
@@ -34,6 +35,8 @@ message! {
         pub load_assignment: Option<ClusterLoadAssignment>,
         /// Limits per priority.
         pub circuit_breakers: CircuitBreakers,
+        /// How hosts are asked whether they are well; at most one way.
+        pub health_checks: Vec<HealthCheck>,
         /// When hosts that fail get no requests for a while; `None` is never.
         pub outlier_detection: Option<Box<OutlierDetection>>,
         /// How HTTP is spoken to the hosts, from the extension or the older fields.
@@ -75,6 +78,7 @@ fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
     if let Some((field, message)) = bind.and_then(|bind| bind.check(&cluster.name)) {
         r.refuse_at(r.field_path(&format!("upstream_bind_config.{field}")), message);
     }
+    check_health_checks(r, cluster);
     let kind = cluster.cluster_type.extension();
     let has_no_names = kind == STATIC || kind == ORIGINAL_DST;
     if has_no_names && cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing {
@@ -96,6 +100,25 @@ fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
                 socket.address
             );
             r.refuse_at(r.field_path(&format!("load_assignment.{at}.socket_address.address")), message);
+        }
+    }
+}
+
+fn check_health_checks(r: &mut MessageReader<'_>, cluster: &Cluster) {
+    if let [_, _, ..] = &cluster.health_checks[..] {
+        r.refuse_field("health_checks", "more than one is not supported yet");
+    }
+    let groups = cluster.load_assignment.iter().flat_map(|assignment| &assignment.endpoints).enumerate();
+    for (i, group) in groups {
+        for (j, host) in group.lb_endpoints.iter().enumerate() {
+            let Some(config) = &host.endpoint.health_check_config else { continue };
+            let address = config.address.as_ref().unwrap_or(&host.endpoint.address);
+            if config.port_value != 0 && matches!(address, Address::Pipe(_)) {
+                let field = format!(
+                    "load_assignment.endpoints[{i}].lb_endpoints[{j}].endpoint.health_check_config.port_value"
+                );
+                r.refuse(&field, "Invalid host configuration: non-zero port for non-IP address");
+            }
         }
     }
 }
@@ -483,6 +506,10 @@ message! {
         pub healthy_panic_threshold: Percent = Percent { value: 50.0 },
         /// For balancers that hash.
         pub consistent_hashing_lb_config: ConsistentHashingLbConfig,
+        /// Changes of hosts' health within that are told together; default 1 s, 0 is at once.
+        pub update_merge_window: Duration = Duration::from_secs(1),
+        /// A host that has come does not count before its first health check; default false.
+        pub ignore_new_hosts_until_first_hc: bool,
         /// All connections are drained when a host comes or goes; default false.
         pub close_connections_on_host_set_change: bool,
         /// What the places of hosts count for.

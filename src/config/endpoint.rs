@@ -118,6 +118,23 @@ message! {
         pub hostname: String,
         /// Where it listens: an address or, where the cluster looks it up, a name.
         pub address: Address => read_named_address,
+        /// How it is asked whether it is well, where that differs from others.
+        pub health_check_config: Option<Box<HealthCheckConfig>>,
+    }
+}
+
+message! {
+    /// `Endpoint.HealthCheckConfig`.
+    #[derive(Eq)]
+    pub struct HealthCheckConfig = "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig" {
+        /// On another port; 0 is the same.
+        pub port_value: u16,
+        /// The host that is asked for, instead of the one that the check has.
+        pub hostname: String,
+        /// At another address.
+        pub address: Option<Address>,
+        /// Not at all.
+        pub disable_active_health_check: bool,
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Category {
     DnsResolvers,
     /// Commands of formats.
     Formatters,
+    /// Who is told of what health checks find.
+    HealthCheckEventSinks,
     /// What is done to a request's headers before anything else.
     EarlyHeaderMutations,
     /// Filters on the streams of a connection manager.
@@ -65,7 +67,7 @@ pub enum Category {
 
 impl Category {
     /// Those whose members are extensions of their own.
-    pub const ALL: [Category; 22] = [
+    pub const ALL: [Category; 23] = [
         Category::AccessLoggers,
         Category::AccessLogFilters,
         Category::Clusters,
@@ -75,6 +77,7 @@ impl Category {
         Category::ListenerFilters,
         Category::NetworkFilters,
         Category::Formatters,
+        Category::HealthCheckEventSinks,
         Category::EarlyHeaderMutations,
         Category::OriginalIpDetections,
         Category::StatefulHeaderFormatters,
@@ -100,6 +103,7 @@ impl Category {
             Category::Decompressors => "envoy.compression.decompressor",
             Category::DnsResolvers => "envoy.network.dns_resolver",
             Category::Formatters => "envoy.formatter",
+            Category::HealthCheckEventSinks => "envoy.health_check.event_sinks",
             Category::EarlyHeaderMutations => "envoy.http.early_header_mutation",
             Category::HttpFilters => "envoy.filters.http",
             Category::OriginalIpDetections => "envoy.http.original_ip_detection",

@@ -30,6 +30,7 @@ pub mod extension;
 pub(crate) mod field_mask;
 pub mod format;
 pub mod header_matcher;
+pub mod health_check;
 pub mod json;
 pub mod listener;
 pub mod matcher;

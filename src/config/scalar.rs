@@ -107,6 +107,36 @@ pub(super) fn parse_f64(value: &Value) -> Result<f64, String> {
     parsed.ok_or_else(|| format!("expected a number, got {}", describe(value)))
 }
 
+/// Base64, in either of its alphabets, with its padding or without.
+pub(super) fn parse_bytes(value: &Value) -> Result<Vec<u8>, String> {
+    let bytes = value.as_str().and_then(decode_base64);
+    bytes.ok_or_else(|| format!("expected bytes in base64, got {}", describe(value)))
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let digit = |c: u8| {
+        Some(match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        })
+    };
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for group in text.trim_end_matches('=').as_bytes().chunks(4) {
+        let mut bits = 0;
+        for (i, c) in group.iter().enumerate() {
+            bits |= u32::from(digit(*c)?) << (26 - 6 * i);
+        }
+        // A lone digit is less than a byte.
+        let length = group.len().checked_sub(1).filter(|length| *length > 0)?;
+        bytes.extend_from_slice(&bits.to_be_bytes()[..length]);
+    }
+    Some(bytes)
+}
+
 /// `{"seconds": 15, "nanos": 0}`, as the binary form has it.
 fn duration_of_parts(parts: &serde_json::Map<String, Value>) -> Option<Duration> {
     let is_known = |name: &String| name == "seconds" || name == "nanos";

@@ -18,6 +18,7 @@ use crate::formatter::{CommandParserFactory, REQ_WITHOUT_QUERY};
 use crate::http::http1::PRESERVE_CASE;
 use crate::network::{CARES, DnsResolverFactory, RAW_BUFFER, TransportSocketConfigFactory};
 use crate::router::{self, InternalRedirectPredicateFactory, UriTemplate, UriTemplateRewrite};
+use crate::upstream::health_checker::{self, HealthCheckEventSinkFactory};
 use crate::upstream::load_balancer::{self, LoadBalancerFactory};
 use crate::upstream::retry::{self, RetryHostPredicateFactory, RetryPriorityFactory};
 use crate::upstream::{self, ClusterFactory};
@@ -44,6 +45,7 @@ pub static LINKED: Registry = Registry {
         &compression::ZSTD_DECOMPRESSOR,
     ],
     formatters: &[&REQ_WITHOUT_QUERY],
+    health_check_event_sinks: &[&health_checker::FILE_SINK],
     early_header_mutations: &[&http_connection_manager::HEADER_MUTATION],
     http_filters: &[
         &http::buffer::FACTORY,
@@ -109,6 +111,8 @@ pub struct Registry {
     pub decompressors: &'static [&'static DecompressorLibrary],
     /// Commands of formats.
     pub formatters: &'static [&'static CommandParserFactory],
+    /// Who is told of what health checks find.
+    pub health_check_event_sinks: &'static [&'static HealthCheckEventSinkFactory],
     /// What is done to a request's headers before anything else.
     pub early_header_mutations: &'static [&'static EarlyHeaderMutationFactory],
     /// Filters on the streams of a connection manager.
@@ -152,6 +156,7 @@ impl Extensions for Registry {
             Category::Compressors => upcast(self.compressors),
             Category::Decompressors => upcast(self.decompressors),
             Category::Formatters => upcast(self.formatters),
+            Category::HealthCheckEventSinks => upcast(self.health_check_event_sinks),
             Category::EarlyHeaderMutations => upcast(self.early_header_mutations),
             Category::OriginalIpDetections => upcast(self.original_ip_detections),
             Category::PathMatchers => upcast(self.path_matchers),

@@ -2,6 +2,9 @@
 //!
 //! Mirrors Envoy's `source/server/config_validation/server.cc`. As there, access logs are opened.
 
+use std::rc::Rc;
+
+use super::cluster_services::ClusterServicesImpl;
 use super::drain_manager::DrainManagerImpl;
 use super::listener_config::{ListenerConfig, ListenerFactoryContext};
 use super::listener_manager::TakenAddresses;
@@ -34,7 +37,9 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
     let service_cluster = or_else(&options.service_cluster, &bootstrap.node.cluster);
     let runtime = LoaderImpl::new(runtime, &service_cluster, &stats);
     let clusters = &bootstrap.static_resources.clusters;
-    let local = local_info(options, bootstrap);
+    let access_logs = AccessLogManager::new(&stats, options.file_flush_interval);
+    let services = ClusterServicesImpl::for_validation(&access_logs);
+    let local = local_info(options, bootstrap, Rc::new(services));
     let dns_resolver = bootstrap.dns_resolver.as_ref();
     let cluster_manager =
         ClusterManagerImpl::for_validation(clusters, dns_resolver, local, &stats, &tls, &runtime)
@@ -43,7 +48,7 @@ pub fn validate_config(options: &Options, bootstrap: &Bootstrap) -> Result<(), V
     let context = ServerFactoryContext {
         cluster_manager: cluster_manager.handle(),
         runtime,
-        access_log_manager: AccessLogManager::new(&stats, options.file_flush_interval),
+        access_log_manager: access_logs,
         date_provider: tls.allocate_slot::<DateProvider>(),
         local_address: Address::local_machine(false),
         service_cluster,

@@ -4,6 +4,7 @@
 
 mod active_socket;
 pub mod admin;
+mod cluster_services;
 mod config_dump;
 #[cfg(test)]
 mod config_tests;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::admin::AdminImpl;
+use super::cluster_services::ClusterServicesImpl;
 use super::config_dump;
 use super::connection_handler::ConnectionHandlerImpl;
 use super::drain_manager::{DrainDirection, DrainManagerImpl, DrainSequence};
@@ -34,7 +35,7 @@ use crate::network::{Address, ListenSocket};
 use crate::runtime::LoaderImpl;
 use crate::stats::Store;
 use crate::trace::{self, Stage};
-use crate::upstream::outlier_detection::{EventLogger, EventLoggerImpl};
+use crate::upstream::ClusterServices;
 use crate::{envoy_log, logger, thread_local};
 
 /// A listener that the main thread serves itself, beside the admin's.
@@ -122,9 +123,9 @@ impl InstanceImpl {
             options.file_flush_interval,
             options.file_flush_min_size_kb as usize * 1024,
         );
-        let mut local = local_info(&options, &bootstrap);
         let event_log = &bootstrap.cluster_manager.outlier_detection.event_log_path;
-        local.outlier_event_logger = outlier_event_logger(event_log, &access_log_manager)?;
+        let services = ClusterServicesImpl::new(event_log, &access_log_manager)?;
+        let local = local_info(&options, &bootstrap, Rc::new(services));
         let cluster_manager = ClusterManagerImpl::new(
             &bootstrap.static_resources.clusters,
             bootstrap.dns_resolver.as_ref(),
@@ -472,13 +473,17 @@ fn warn_of_settings_without_effect(bootstrap: &Bootstrap) {
 }
 
 /// Where this is, and whose host.
-pub(super) fn local_info(options: &Options, bootstrap: &Bootstrap) -> LocalInfo {
+pub(super) fn local_info(
+    options: &Options,
+    bootstrap: &Bootstrap,
+    services: Rc<dyn ClusterServices>,
+) -> LocalInfo {
     let mut locality = bootstrap.node.locality.clone();
     locality.zone = or_else(&options.service_zone, &locality.zone);
     LocalInfo {
         locality: (locality != Locality::default()).then(|| Arc::new(locality)),
         cluster: bootstrap.cluster_manager.local_cluster_name.clone(),
-        outlier_event_logger: None,
+        services,
     }
 }
 
@@ -519,17 +524,6 @@ fn create_workers(
             Ok(worker)
         })
         .collect()
-}
-
-/// Writes to that file; nobody does without one.
-fn outlier_event_logger(
-    path: &str,
-    access_logs: &AccessLogManager,
-) -> Result<Option<Rc<dyn EventLogger>>, String> {
-    if path.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Rc::new(EventLoggerImpl::new(access_logs.create_access_log(path)?))))
 }
 
 fn server_stats(store: &Arc<Store>, options: &Options, bootstrap: &Bootstrap) -> ServerStats {

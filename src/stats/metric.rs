@@ -56,6 +56,11 @@ impl<'a> CounterRef<'a> {
         self.sum().wrapping_sub(self.block.baseline(self.index as usize))
     }
 
+    /// Whether it was ever added to.
+    pub fn used(self) -> bool {
+        self.sum() != 0 || self.block.is_touched(self.index as usize)
+    }
+
     /// The full name.
     pub fn name(self) -> String {
         self.block.name(self.index as usize)
@@ -111,7 +116,7 @@ impl Counter {
 
     /// Whether it was ever added to.
     pub fn used(&self) -> bool {
-        self.by_ref().sum() != 0 || self.block.is_touched(self.index as usize)
+        self.by_ref().used()
     }
 
     /// The full name.

@@ -1,14 +1,16 @@
 //! What all kinds of clusters have in common on the main thread.
 //!
-//! Mirrors `ClusterImplBase` of Envoy's `source/common/upstream/upstream_impl.cc`, without health
-//! checkers.
+//! Mirrors `ClusterImplBase` of Envoy's `source/common/upstream/upstream_impl.cc`.
 
-use std::cell::OnceCell;
-use std::rc::Rc;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use super::health_checker::{HealthCheckerImplBase, HealthState, HealthTransition, HostStatusCb};
 use super::outlier_detection::{ChangeStateCb, DetectorImpl};
-use super::{ClusterInfoImpl, HostVectors, PrioritySetImpl, PriorityUpdateCb};
+use super::{
+    ClusterInfoImpl, HealthFlag, HostImpl, HostSharedPtr, HostVectors, PrioritySetImpl, PriorityUpdateCb,
+};
 use crate::common::CallbackHandle;
 use crate::envoy_log;
 use crate::trace::{self, Stage};
@@ -50,6 +52,22 @@ pub struct ClusterImplBase {
     priority_set: Rc<PrioritySetImpl>,
     _membership: CallbackHandle<PriorityUpdateCb>,
     outlier_detector: OnceCell<(Rc<DetectorImpl>, CallbackHandle<ChangeStateCb>)>,
+    health_checks: OnceCell<Box<HealthChecks>>,
+}
+
+/// What a cluster has whose hosts are checked.
+struct HealthChecks {
+    checker: Rc<HealthCheckerImplBase>,
+    /// First checks that initialization waits for, and what it goes on with.
+    pending: Rc<PendingHealthChecks>,
+    /// Until the cluster goes.
+    handles: RefCell<Vec<CallbackHandle<HostStatusCb>>>,
+}
+
+#[derive(Default)]
+struct PendingHealthChecks {
+    count: Cell<usize>,
+    initialization_complete: RefCell<Option<Box<dyn FnOnce()>>>,
 }
 
 impl ClusterImplBase {
@@ -65,7 +83,13 @@ impl ClusterImplBase {
                 update_membership_gauges(&cluster, &set);
             }
         });
-        ClusterImplBase { info, priority_set, _membership: membership, outlier_detector: OnceCell::new() }
+        ClusterImplBase {
+            info,
+            priority_set,
+            _membership: membership,
+            outlier_detector: OnceCell::new(),
+            health_checks: OnceCell::new(),
+        }
     }
 
     /// What every thread may know of the cluster.
@@ -88,24 +112,108 @@ impl ClusterImplBase {
         self.outlier_detector.get().map(|(detector, _)| detector)
     }
 
-    /// Says who does. To be called once.
+    /// Says who does. To be called once, behind [`ClusterImplBase::set_health_checker`].
     pub fn set_outlier_detector(&self, detector: Rc<DetectorImpl>) {
         let set = Rc::downgrade(&self.priority_set);
+        let pending = self.health_checks.get().map(|checks| Rc::downgrade(&checks.pending));
         let handle = detector.add_changed_state_cb(move |_, _| {
-            if let Some(set) = set.upgrade() {
+            let is_initializing = pending.as_ref().and_then(Weak::upgrade).is_some_and(|p| p.is_some());
+            if let Some(set) = set.upgrade().filter(|_| !is_initializing) {
                 reload_healthy_hosts(&set);
             }
         });
+        if let Some(checks) = self.health_checks.get() {
+            let weak = Rc::downgrade(&detector);
+            checks.add_callback(move |host, _, state| {
+                if let Some(detector) = weak.upgrade().filter(|_| state == HealthState::Healthy) {
+                    detector.on_successful_health_check(host);
+                }
+            });
+        }
         let _ = self.outlier_detector.set((detector, handle));
     }
 
-    /// The first hosts are there: ends initialization.
+    /// Who checks its hosts, if somebody does.
+    pub fn health_checker(&self) -> Option<&Rc<HealthCheckerImplBase>> {
+        self.health_checks.get().map(|checks| &checks.checker)
+    }
+
+    /// Says who does, and has him start. To be called once, before there are hosts.
+    pub fn set_health_checker(&self, checker: Rc<HealthCheckerImplBase>) {
+        let checks = HealthChecks { checker, pending: Rc::default(), handles: RefCell::default() };
+        let set = Rc::downgrade(&self.priority_set);
+        let pending = Rc::downgrade(&checks.pending);
+        checks.add_callback(move |_, changed, _| {
+            let is_initializing = pending.upgrade().is_some_and(|pending| pending.is_some());
+            if changed == HealthTransition::Changed
+                && let Some(set) = set.upgrade().filter(|_| !is_initializing)
+            {
+                reload_healthy_hosts(&set);
+            }
+        });
+        checks.checker.start(&self.priority_set);
+        let _ = self.health_checks.set(Box::new(checks));
+    }
+
+    /// A host that is to be checked is not healthy before its first check; one that has come to a cluster that has hosts may not
+    /// even count.
+    pub fn init_health_flags(&self, host: &HostImpl, is_of_configuration: bool) {
+        if self.health_checks.get().is_none() || host.disable_active_health_check() {
+            return;
+        }
+        host.health_flag_set(HealthFlag::FailedActiveHc);
+        if !is_of_configuration && self.info.config().common_lb_config.ignore_new_hosts_until_first_hc {
+            host.health_flag_set(HealthFlag::PendingActiveHc);
+        }
+    }
+
+    /// The first hosts are there: ends initialization, once each of them was checked if they are to be.
     pub fn on_pre_init_complete(&self, callback: Box<dyn FnOnce()>) {
         // The text says secondary for every cluster, as in Envoy.
         envoy_log!(Upstream, debug, "initializing secondary cluster {} completed", self.info.name());
         trace::instant(Stage::OnPreInitComplete, None, 0, 0, 0);
-        callback();
+        let Some(checks) = self.health_checks.get() else { return callback() };
+        let to_check =
+            |hosts: &[HostSharedPtr]| hosts.iter().filter(|host| !host.disable_active_health_check()).count();
+        let sets = self.priority_set.host_sets_per_priority();
+        let count = sets.iter().map(|set| to_check(&set.hosts())).sum();
+        if count == 0 {
+            return finish_initialization(&self.priority_set, callback);
+        }
+        checks.pending.count.set(count);
+        *checks.pending.initialization_complete.borrow_mut() = Some(callback);
+        let (set, pending) = (Rc::downgrade(&self.priority_set), Rc::downgrade(&checks.pending));
+        checks.add_callback(move |_, _, _| {
+            let (Some(set), Some(pending)) = (set.upgrade(), pending.upgrade()) else { return };
+            if let Some(callback) = pending.one_less() {
+                finish_initialization(&set, callback);
+            }
+        });
     }
+}
+
+impl HealthChecks {
+    fn add_callback(&self, callback: impl Fn(&HostSharedPtr, HealthTransition, HealthState) + 'static) {
+        let handle = self.checker.add_host_check_complete_cb(callback);
+        self.handles.borrow_mut().push(handle);
+    }
+}
+
+impl PendingHealthChecks {
+    fn is_some(&self) -> bool {
+        self.initialization_complete.borrow().is_some()
+    }
+
+    /// One of them is done; what to go on with, if it was the last.
+    fn one_less(&self) -> Option<Box<dyn FnOnce()>> {
+        self.count.set(self.count.get().saturating_sub(1));
+        if self.count.get() > 0 { None } else { self.initialization_complete.take() }
+    }
+}
+
+fn finish_initialization(priority_set: &PrioritySetImpl, callback: Box<dyn FnOnce()>) {
+    reload_healthy_hosts(priority_set);
+    callback();
 }
 
 fn reload_healthy_hosts(priority_set: &PrioritySetImpl) {

@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Cluster;
-use super::outlier_detection::{DetectorImpl, EventLogger};
+use super::health_checker::HealthCheckerImplBase;
+use super::outlier_detection::DetectorImpl;
+use super::{Cluster, ClusterServices};
 use crate::config::cluster::Cluster as ClusterConfig;
 use crate::config::core::Locality;
 use crate::config::error::ConfigError;
@@ -28,8 +29,8 @@ pub struct ClusterFactoryContext<'a> {
     pub local_locality: Option<&'a Arc<Locality>>,
     /// Settings that may change.
     pub runtime: &'a Rc<LoaderImpl>,
-    /// Who is told of hosts that are ejected.
-    pub outlier_event_logger: Option<&'a Rc<dyn EventLogger>>,
+    /// What the server does for clusters.
+    pub services: &'a dyn ClusterServices,
     /// Whether the cluster came from a discovery service and not from the bootstrap.
     pub added_via_api: bool,
 }
@@ -59,6 +60,9 @@ pub fn create_cluster(
     context: &ClusterFactoryContext<'_>,
 ) -> Result<Rc<dyn Cluster>, ConfigError> {
     let cluster = config.cluster_type.get::<dyn ClusterTypeConfig>()?.create(config, context)?;
+    if let Some(check) = config.health_checks.first() {
+        cluster.base().set_health_checker(HealthCheckerImplBase::create(cluster.info(), check, context)?);
+    }
     if let Some(outlier_detection) = &config.outlier_detection {
         cluster.base().set_outlier_detector(DetectorImpl::create(
             cluster.info(),
@@ -66,7 +70,7 @@ pub fn create_cluster(
             outlier_detection,
             context.dispatcher,
             context.runtime,
-            context.outlier_event_logger.cloned(),
+            context.services.outlier_event_logger(),
         ));
     }
     Ok(cluster)

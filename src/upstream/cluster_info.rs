@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
+use super::health_checker::HealthCheckHostMonitor;
 use super::load_balancer::LoadBalancerConfig;
 use super::local_addresses::{self, UpstreamLocalAddress, local_addresses};
 use super::{
@@ -57,6 +58,8 @@ pub struct ClusterInfoImpl {
     /// Percent of requests that are refused, as runtime says.
     maintenance: AtomicU32,
     drop_overload: Option<FractionalPercent>,
+    /// There where its hosts are checked.
+    health_checker: OnceLock<HealthCheckHostMonitor>,
 }
 
 impl ClusterInfoImpl {
@@ -127,6 +130,7 @@ impl ClusterInfoImpl {
             max_response_headers_count: OnceLock::new(),
             maintenance: AtomicU32::new(0),
             drop_overload: drop_overload(config),
+            health_checker: OnceLock::new(),
         }))
     }
 
@@ -302,6 +306,17 @@ impl ClusterInfoImpl {
     /// Makes what chooses a host.
     pub fn load_balancer(&self) -> &dyn LoadBalancerConfig {
         &*self.load_balancer
+    }
+
+    /// Who checks the hosts, if somebody does.
+    #[inline]
+    pub fn health_checker(&self) -> Option<&HealthCheckHostMonitor> {
+        self.health_checker.get()
+    }
+
+    /// Says who does. To be called once.
+    pub(super) fn set_health_checker(&self, checker: HealthCheckHostMonitor) {
+        let _ = self.health_checker.set(checker);
     }
 
     /// Whether a host's connections are closed when it becomes unhealthy.

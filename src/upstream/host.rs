@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::outlier_detection::DetectorHostMonitorImpl;
 use super::{ClusterInfoImpl, HostStats};
 use crate::config::core::{Locality, Metadata};
-use crate::config::endpoint::HealthStatus;
+use crate::config::endpoint::{HealthCheckConfig, HealthStatus};
 use crate::event::Dispatcher;
 use crate::network::{Address, ClientConnectionImpl};
 use crate::trace::{self, Stage};
@@ -96,6 +96,15 @@ const EXCLUDED: u32 = HealthFlag::PendingActiveHc as u32
     | HealthFlag::ExcludedViaImmediateHcFail as u32
     | HealthFlag::EdsStatusDraining as u32;
 
+/// How a host is checked, where that differs from others.
+struct HealthCheckTarget {
+    /// Where, unless it is the host's own address.
+    address: Option<Address>,
+    /// The host that is asked for, unless empty.
+    hostname: Box<str>,
+    is_disabled: bool,
+}
+
 /// A host. Shared by all threads; the main thread changes its health.
 pub struct HostImpl {
     cluster: Arc<ClusterInfoImpl>,
@@ -111,6 +120,8 @@ pub struct HostImpl {
     health_flags: AtomicU32,
     /// Since when it is healthy, in milliseconds of this process; 0 where nobody has asked.
     healthy_since: AtomicU64,
+    /// How it is checked, where that differs from others.
+    health_check: Option<Box<HealthCheckTarget>>,
     /// There where its cluster detects outliers, once the main thread has noticed the host.
     outlier_detector: OnceLock<Arc<DetectorHostMonitorImpl>>,
     stats: HostStats,
@@ -140,6 +151,7 @@ impl HostImpl {
             canary: AtomicBool::new(false),
             health_flags: AtomicU32::new(0),
             healthy_since: AtomicU64::new(0),
+            health_check: None,
             outlier_detector: OnceLock::new(),
         };
         host.set_eds_health(health_status);
@@ -155,6 +167,44 @@ impl HostImpl {
             host.metadata = metadata;
         }
         host
+    }
+
+    /// The same host, which is checked as `config` says. Nobody else has it yet.
+    #[must_use]
+    pub fn with_health_check_config(
+        mut host: HostSharedPtr,
+        config: Option<&HealthCheckConfig>,
+    ) -> HostSharedPtr {
+        if let (Some(host), Some(config)) = (Arc::get_mut(&mut host), config) {
+            let of_config = config.address.as_ref().and_then(Address::configured);
+            let address = match of_config.as_ref().unwrap_or(&host.address) {
+                Address::Ip(ip) if config.port_value != 0 => {
+                    let mut ip = *ip;
+                    ip.set_port(config.port_value);
+                    Some(Address::Ip(ip))
+                }
+                _ => of_config,
+            };
+            let is_disabled = config.disable_active_health_check;
+            let hostname = config.hostname.as_str().into();
+            host.health_check = Some(Box::new(HealthCheckTarget { address, hostname, is_disabled }));
+        }
+        host
+    }
+
+    /// Where it is checked.
+    pub fn health_check_address(&self) -> &Address {
+        self.health_check.as_ref().and_then(|check| check.address.as_ref()).unwrap_or(&self.address)
+    }
+
+    /// The host that a check asks for, if this one has a name of its own for that; or else empty.
+    pub fn hostname_for_health_checks(&self) -> &str {
+        self.health_check.as_ref().map_or("", |check| &check.hostname)
+    }
+
+    /// Whether it is not checked, even if others of its cluster are.
+    pub fn disable_active_health_check(&self) -> bool {
+        self.health_check.as_ref().is_some_and(|check| check.is_disabled)
     }
 
     /// What the configuration says of it.
@@ -288,14 +338,33 @@ impl HostImpl {
     /// # Errors
     /// Those of `socket(2)` and `epoll_ctl(2)`: out of fds, for instance.
     pub fn create_connection(&self, dispatcher: &Rc<Dispatcher>) -> io::Result<ClientConnectionImpl> {
+        self.connection_to(&self.address, dispatcher)
+    }
+
+    /// The same to where it is checked.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_health_check_connection(
+        &self,
+        dispatcher: &Rc<Dispatcher>,
+    ) -> io::Result<ClientConnectionImpl> {
+        self.connection_to(self.health_check_address(), dispatcher)
+    }
+
+    fn connection_to(
+        &self,
+        address: &Address,
+        dispatcher: &Rc<Dispatcher>,
+    ) -> io::Result<ClientConnectionImpl> {
         let connection = ClientConnectionImpl::new(
             dispatcher,
-            self.address.clone(),
+            address.clone(),
             None,
             self.cluster.transport_socket_factory().create_transport_socket(None),
         )?;
-        if let Some(local) = self.cluster.local_address(&self.address) {
-            connection.set_options_and_bind(local.socket_options(&self.address), local.address.as_ref());
+        if let Some(local) = self.cluster.local_address(address) {
+            connection.set_options_and_bind(local.socket_options(address), local.address.as_ref());
         }
         if let Some(keepalive) = self.cluster.tcp_keepalive() {
             connection.set_keepalive(keepalive);

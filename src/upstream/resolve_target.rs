@@ -14,7 +14,7 @@ use super::dynamic_hosts::update_dynamic_host_list;
 use super::{Cluster, HostImpl, HostSharedPtr};
 use crate::config::address;
 use crate::config::core::{Locality, Metadata};
-use crate::config::endpoint::{HealthStatus, LbEndpoint, LocalityLbEndpoints};
+use crate::config::endpoint::{HealthCheckConfig, HealthStatus, LbEndpoint, LocalityLbEndpoints};
 use crate::envoy_log;
 use crate::event::{Dispatcher, Timer};
 use crate::network::{ActiveDnsQuery, Address, DnsResponse, ResolutionStatus};
@@ -32,6 +32,7 @@ pub(super) struct ResolveTarget {
     weight: u32,
     health_status: HealthStatus,
     metadata: Option<Arc<Metadata>>,
+    health_check_config: Option<Box<HealthCheckConfig>>,
     resolve_timer: Timer,
     active_query: RefCell<Option<ActiveDnsQuery>>,
     hosts: RefCell<Vec<HostSharedPtr>>,
@@ -68,6 +69,7 @@ impl ResolveTarget {
                 weight: host.load_balancing_weight,
                 health_status: host.health_status,
                 metadata: host.metadata.clone(),
+                health_check_config: host.endpoint.health_check_config.clone(),
                 resolve_timer: dispatcher.create_timer(move || {
                     if let Some(target) = target.upgrade() {
                         target.start_resolve();
@@ -206,7 +208,10 @@ impl ResolveTarget {
             self.weight,
             self.health_status,
         );
-        HostImpl::with_metadata(host, self.metadata.clone())
+        let host = HostImpl::with_health_check_config(host, self.health_check_config.as_deref());
+        let host = HostImpl::with_metadata(host, self.metadata.clone());
+        cluster.base().init_health_flags(&host, false);
+        host
     }
 }
 

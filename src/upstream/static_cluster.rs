@@ -84,6 +84,7 @@ impl Cluster for StaticClusterImpl {
         let hosts = initial_hosts.iter().map(|hosts| hosts.len() as u64).sum();
         trace::instant(Stage::StartPreInit, None, 0, hosts, initial_hosts.len() as u64);
         for ((priority, hosts), options) in (0..).zip(initial_hosts).zip(&self.options) {
+            hosts.iter().for_each(|host| self.base.init_health_flags(host, true));
             let hosts = Arc::new(hosts);
             let vectors = HostVectors::partition(hosts.clone(), options);
             self.priority_set().update_hosts(priority, vectors, &hosts, &[]);
@@ -110,6 +111,8 @@ fn create_hosts(
                 ConfigError::new(path, "malformed IP address")
             })?;
             let metadata = endpoint.metadata.as_ref().map(|metadata| pool.share(metadata));
+            let config = endpoint.endpoint.health_check_config.as_deref();
+            let host = HostImpl::with_health_check_config(host, config);
             priorities[priority].push(HostImpl::with_metadata(host, metadata));
         }
     }

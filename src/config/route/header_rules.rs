@@ -122,7 +122,11 @@ pub(super) fn read_rules(r: &mut MessageReader<'_>, _: &str) -> Result<HeaderRul
     })
 }
 
-fn read_mutations(
+/// The two fields of these names.
+///
+/// # Errors
+/// What is wrong with them.
+pub(in crate::config) fn read_mutations(
     r: &mut MessageReader<'_>,
     add: &str,
     remove: &str,

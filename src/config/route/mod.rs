@@ -40,6 +40,7 @@ pub use route_match::{
     CookieMatcher, ParameterMatch, PathMatch, PathMatchPolicy, QueryParameterMatcher, RouteMatch,
 };
 
+pub(super) use header_rules::read_mutations;
 use header_rules::read_rules;
 
 use super::core::Metadata;

@@ -58,7 +58,7 @@ impl Fixture {
             dns_resolver: &dns_resolver,
             local_locality: None,
             runtime: &LoaderImpl::empty(&Store::new(1)),
-            outlier_event_logger: None,
+            services: &crate::upstream::NoServices,
             added_via_api: false,
         };
         let cluster = DnsClusterImpl::new(

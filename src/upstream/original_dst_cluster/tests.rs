@@ -48,7 +48,7 @@ impl Fixture {
             dns_resolver: &dns,
             local_locality: None,
             runtime: &crate::runtime::LoaderImpl::empty(&crate::stats::Store::new(1)),
-            outlier_event_logger: None,
+            services: &crate::upstream::NoServices,
             added_via_api: false,
         };
         let cluster = OriginalDstCluster::new(&config, &context).unwrap();

@@ -27,6 +27,7 @@ mod formatted_rewrites;
 mod forwarded;
 mod guard_dog;
 mod health_check;
+mod health_checks;
 mod host_metadata;
 mod http10;
 mod http_filters;

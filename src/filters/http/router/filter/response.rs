@@ -15,6 +15,7 @@ use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamResetReason, codes, u
 use crate::stream_info::ResponseFlag;
 use crate::trace::{self, Stage, log_stage, stage};
 use crate::upstream::WorkerHost;
+use crate::upstream::health_checker::UnhealthyType;
 use crate::upstream::outlier_detection::OutlierResult;
 
 impl Filter {
@@ -206,6 +207,9 @@ impl Filter {
         if let Some(host) = host.filter(|host| host.outlier_detector().is_some()) {
             self.put_response_to_outlier_detection(host, &headers.borrow());
         }
+        if let Some(host) = host.filter(|host| host.cluster().health_checker().is_some()) {
+            set_unhealthy_if_said(host, &headers.borrow());
+        }
         if self.may_retry() && !self.takes_response(request, &headers.borrow(), end_stream) {
             return;
         }
@@ -370,6 +374,16 @@ impl Filter {
             self.count_beside_cluster(|stats| stats.charge_timing(elapsed));
         }
         self.cleanup();
+    }
+}
+
+/// Tells who checks the host, if its answer says that it wants no more requests.
+#[inline(never)]
+fn set_unhealthy_if_said(host: &WorkerHost, headers: &HeaderMap) {
+    if let Some(checker) = host.cluster().health_checker()
+        && headers.has(HeaderId::EnvoyImmediateHealthCheckFail)
+    {
+        checker.set_unhealthy(host.shared(), UnhealthyType::ImmediateHealthCheckFail);
     }
 }
 
