@@ -155,7 +155,7 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
         ("connectionPoolPerDownstreamConnection", json!("false")),
         ("protocol_selection", json!("USE_CONFIGURED_PROTOCOL")),
         ("protocol_selection", json!(0)),
-        ("health_checks", json!([])),
+        ("filters", json!([])),
         ("transport_socket", Value::Null),
     ] {
         assert_eq!(cluster(field, value), [""; 0], "{field}");
@@ -171,7 +171,7 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
             json!("true"),
             "connection_pool_per_downstream_connection: true is not supported yet",
         ),
-        ("health_checks", json!([{}]), "health_checks: this field is not supported yet"),
+        ("filters", json!([{}]), "filters: this field is not supported yet"),
         ("lrsServer", json!({}), "lrs_server: this field is not supported yet"),
         ("transport_soket", json!({}), "transport_soket: unknown field, did you mean 'transport_socket'?"),
     ] {

@@ -18,6 +18,8 @@
 //! the two that are there.
 
 mod base;
+#[cfg(test)]
+mod config_tests;
 mod event_logger;
 mod http;
 mod payload_matcher;
