@@ -302,6 +302,8 @@ impl Field {
             Field::ConnectionId => {
                 write_number(line, info.downstream_connection().map_or(0, |c| c.connection_id()))
             }
+            // Tries have none.
+            Field::StreamId if info.stream_id.get() == 0 => Written::Nothing,
             // The id that others know the stream by is that of its request.
             Field::StreamId => match context.request_headers.and_then(|h| h.get(HeaderId::RequestId)) {
                 Some(id) => {

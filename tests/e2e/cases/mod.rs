@@ -70,6 +70,7 @@ mod trace;
 mod trace_events;
 mod trace_ui;
 mod tunnels;
+mod upstream_logs;
 mod valgrind;
 mod websockets;
 

@@ -119,7 +119,7 @@ fn listener(prefix: &str, case: &Case, directory: &Path) -> Value {
     });
     let filter = json!({
         "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": merged(hcm, &case.hcm),
+        "typed_config": with_access_log(merged(hcm, &case.hcm), &access_log(directory, prefix).to_string_lossy()),
     });
     let tcp_proxy = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -136,6 +136,23 @@ fn listener(prefix: &str, case: &Case, directory: &Path) -> Value {
     };
     let listener = json!({"name": prefix, "address": address(0), "filter_chains": [{"filters": [filter]}]});
     merged(listener, &case.listener)
+}
+
+/// What a path in a configuration is that stands for the case's access log.
+pub const ACCESS_LOG: &str = "ACCESS LOG";
+
+fn with_access_log(mut value: Value, path: &str) -> Value {
+    match &mut value {
+        Value::String(text) if text == ACCESS_LOG => *text = path.to_string(),
+        Value::Array(all) => {
+            all.iter_mut().for_each(|value| *value = with_access_log(value.take(), path));
+        }
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|value| *value = with_access_log(value.take(), path));
+        }
+        _ => {}
+    }
+    value
 }
 
 /// What is merged as null is taken away.

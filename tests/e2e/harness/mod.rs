@@ -23,7 +23,7 @@ pub use action::Action;
 pub use admin::ParsedReply;
 pub use board::{PATIENCE, Seen};
 pub use case::{Case, End, Step};
-pub use config::{RefusingPort, minimal};
+pub use config::{ACCESS_LOG, RefusingPort, minimal};
 pub use dns::{DnsAnswer, DnsServer, Trick};
 pub use dnsmasq::Dnsmasq;
 pub use expect::{

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(super) use self::response::response_flag;
 use self::retry::Retries;
 use super::FilterConfig;
 use super::generic_conn_pool::GenericConnPool;
@@ -157,6 +158,11 @@ impl Filter {
     /// The cluster of the request; there from the moment it was chosen.
     pub(super) fn cluster(&self) -> Option<&ClusterInfoImpl> {
         self.cluster.get().map(|cluster| &**cluster.info())
+    }
+
+    /// The request as it is sent.
+    pub(super) fn request_headers(&self) -> Option<HeaderMapPtr> {
+        self.downstream_headers.borrow().clone()
     }
 
     pub(super) fn downstream_trailers(&self) -> Option<HeaderMapPtr> {
@@ -510,6 +516,7 @@ impl Filter {
             request.copy_timing(info);
         }
         request.clear_request_encoder();
+        request.log_end(self);
     }
 }
 
@@ -682,7 +689,10 @@ impl StreamDecoderFilter for Filter {
             request.reset_stream();
         }
         if let Some(retries) = self.retries.get() {
-            retries.older().iter().for_each(|request| request.reset_stream());
+            for request in retries.older() {
+                request.reset_stream();
+                self.let_go(&request);
+            }
         }
         self.cleanup();
     }

@@ -14,11 +14,14 @@ mod tcp_upstream;
 mod tests;
 mod timeout;
 mod tunnel;
+mod upstream_log;
 mod upstream_request;
 
 use std::sync::{Arc, OnceLock};
 
 use self::strict_headers::{StrictHeader, strict_headers};
+use self::upstream_log::UpstreamLogs;
+use crate::access_log::AccessLogFactoryContext;
 use crate::cluster_manager::ClusterManager;
 use crate::common::Local;
 use crate::config::ConfigError;
@@ -64,6 +67,8 @@ pub struct FilterConfig {
     suppress_envoy_headers: bool,
     respect_expected_rq_timeout: bool,
     strict_check_headers: Box<[StrictHeader]>,
+    /// Told of each try.
+    upstream_logs: Option<Box<UpstreamLogs>>,
     /// Whether the runtime lets requests be tried again, and how long the first pause is, in milliseconds.
     use_retry: Arc<RuntimeShare>,
     base_retry_backoff_ms: Arc<IntegerOverride>,
@@ -115,6 +120,7 @@ impl FilterConfig {
                 suppress_envoy_headers: true,
                 respect_expected_rq_timeout: false,
                 strict_check_headers: Box::default(),
+                upstream_logs: None,
                 use_retry: self.use_retry.clone(),
                 base_retry_backoff_ms: self.base_retry_backoff_ms.clone(),
                 async_client: AsyncClientConfig {
@@ -139,6 +145,7 @@ impl FilterConfig {
             suppress_envoy_headers: false,
             respect_expected_rq_timeout: false,
             strict_check_headers: Box::default(),
+            upstream_logs: None,
             use_retry: use_retry(runtime),
             base_retry_backoff_ms: base_retry_backoff_ms(runtime),
             async_client: AsyncClientConfig::new(
@@ -175,6 +182,12 @@ impl HttpFilterConfig for RouterConfig {
         scope: &Scope,
         context: &FactoryContext<'_>,
     ) -> Result<Arc<dyn FilterFactory>, ConfigError> {
+        let log_context = AccessLogFactoryContext {
+            access_log_manager: &context.server.access_log_manager,
+            runtime: &context.server.runtime,
+            cluster_manager: &context.server.cluster_manager,
+            stats: &context.server.stats,
+        };
         Ok(Arc::new(RouterFilterFactory {
             config: Arc::new(FilterConfig {
                 stats: RouterStats::new(scope),
@@ -184,6 +197,11 @@ impl HttpFilterConfig for RouterConfig {
                 suppress_envoy_headers: self.suppress_envoy_headers,
                 respect_expected_rq_timeout: self.respect_expected_rq_timeout,
                 strict_check_headers: strict_headers(&self.strict_check_headers),
+                upstream_logs: UpstreamLogs::create(
+                    &self.upstream_log,
+                    &self.upstream_log_options,
+                    &log_context,
+                )?,
                 use_retry: use_retry(Some(&context.server.runtime)),
                 base_retry_backoff_ms: base_retry_backoff_ms(Some(&context.server.runtime)),
                 async_client: AsyncClientConfig::new(

@@ -5,16 +5,18 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use super::filter::Filter;
+use super::filter::{Filter, response_flag};
 use super::generic_conn_pool::GenericConnPool;
 use super::tunnel;
+use super::upstream_log::UpstreamLog;
 use crate::buffer::{Buffer, WatermarkBuffer};
+use crate::config::access_log::AccessLogType;
 use crate::conn_pool::{Callbacks, Cancellable, PoolFailureReason};
 use crate::envoy_stream_log;
 use crate::event::{self, Moment, Timeout, TimeoutCallbacks};
 use crate::filters::http::DownstreamWatermarkCallbacks;
 use crate::http::{HeaderId, HeaderMapPtr, StreamCallbacks, StreamDecoder, StreamEncoder, StreamResetReason};
-use crate::stream_info::StreamInfoImpl;
+use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Ids, Stage, log_stage, stage};
 use crate::upstream::WorkerHost;
 use crate::upstream::load_balancer::LoadBalancerContext;
@@ -24,6 +26,7 @@ use crate::upstream::outlier_detection::OutlierResult;
 const PER_TRY: u8 = 0;
 const MAX_DURATION: u8 = 1;
 const PER_TRY_IDLE: u8 = 2;
+const LOG: u8 = 3;
 
 /// See the module's description.
 pub(super) struct UpstreamRequest {
@@ -59,6 +62,8 @@ pub(super) struct UpstreamRequest {
     last_tx: Cell<Option<Moment>>,
     first_rx: Cell<Option<Moment>>,
     last_rx: Cell<Option<Moment>>,
+    /// Where tries are logged.
+    log: Option<Box<UpstreamLog>>,
 }
 
 impl UpstreamRequest {
@@ -90,6 +95,7 @@ impl UpstreamRequest {
             last_tx: Cell::new(None),
             first_rx: Cell::new(None),
             last_rx: Cell::new(None),
+            log: UpstreamLog::create(parent),
         })
     }
 
@@ -177,6 +183,9 @@ impl UpstreamRequest {
             *self.pool_handle.borrow_mut() = Some(handle);
             // As 1.40: the log names the host also where the request ends while it waits.
             self.with_parent(|parent| note_host(parent, pool.host()));
+            if let Some(log) = &self.log {
+                log.info.set_upstream_host(pool.host());
+            }
         }
     }
 
@@ -197,6 +206,7 @@ impl UpstreamRequest {
             return;
         };
         envoy_stream_log!(Router, trace, self.connection_id, self.stream_id, "proxying {} bytes", data.len());
+        self.note_sent(data);
         encoder.encode_data(data, end_stream);
         if end_stream {
             self.last_tx.set(Some(event::now()));
@@ -324,6 +334,7 @@ impl UpstreamRequest {
     fn on_stream_max_duration_reached(&self) {
         let Some(parent) = self.parent.upgrade() else { return };
         self.passed(Stage::UpstreamMaxDuration, 0, 0);
+        self.set_response_flag(ResponseFlag::UpstreamMaxStreamDurationReached);
         if let Some(cluster) = parent.cluster() {
             cluster.stats().upstream_rq_max_duration_reached().inc();
         }
@@ -345,6 +356,7 @@ impl UpstreamRequest {
         }
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "upstream per try timeout");
         self.passed(Stage::PerTryTimeout, 0, 0);
+        self.set_response_flag(ResponseFlag::UpstreamRequestTimeout);
         parent.on_per_try_timeout(self, false);
     }
 
@@ -352,12 +364,16 @@ impl UpstreamRequest {
         let Some(parent) = self.parent.upgrade() else { return };
         envoy_stream_log!(Router, debug, self.connection_id, self.stream_id, "upstream per try idle timeout");
         self.passed(Stage::PerTryIdleTimeout, 0, 0);
+        self.set_response_flag(ResponseFlag::StreamIdleTimeout);
         parent.on_per_try_timeout(self, true);
     }
 
     #[inline(always)]
     fn on_host_selected(&self, parent: &Filter, host: &Rc<WorkerHost>) {
         *self.host.borrow_mut() = Some(host.clone());
+        if let Some(log) = &self.log {
+            log.info.set_upstream_host(host);
+        }
         parent.on_upstream_host_selected(host);
         note_host(parent, host);
     }
@@ -415,6 +431,7 @@ impl UpstreamRequest {
         let (trailers, complete) = (self.encode_trailers.get(), self.encode_complete.get());
         let body = self.buffered_request_body.borrow_mut().take();
         if let Some(mut body) = body {
+            self.note_sent(&body.buffer);
             encoder.encode_data(&mut body.buffer, complete && !trailers);
             if body.went_below() {
                 self.enable_data_from_downstream();
@@ -425,6 +442,38 @@ impl UpstreamRequest {
         }
         if complete {
             self.last_tx.set(Some(event::now()));
+        }
+    }
+
+    fn note_sent(&self, data: &Buffer) {
+        if let Some(log) = &self.log {
+            log.info.add_bytes_sent(data.len() as u64);
+        }
+    }
+
+    fn set_response_flag(&self, flag: ResponseFlag) {
+        if let Some(log) = &self.log {
+            log.info.set_response_flag(flag);
+        }
+    }
+
+    /// Logs the try, which is over.
+    pub(super) fn log_end(&self, parent: &Filter) {
+        let Some(log) = &self.log else { return };
+        log.timer.disable();
+        self.copy_timing(&log.info);
+        log.info.request_complete.set(Some(event::now()));
+        log.log(parent, AccessLogType::UpstreamEnd);
+    }
+
+    fn log_periodically(&self, parent: &Filter) {
+        let (Some(log), Some(logs), Some(callbacks)) =
+            (&self.log, &parent.config.upstream_logs, parent.callbacks())
+        else {
+            return;
+        };
+        if let Some(interval) = logs.flush_interval {
+            log.timer.enable(callbacks.dispatcher(), self.weak.clone(), LOG, interval);
         }
     }
 
@@ -451,6 +500,13 @@ impl TimeoutCallbacks for UpstreamRequest {
         match which {
             PER_TRY => self.on_per_try_timeout(),
             PER_TRY_IDLE => self.on_per_try_idle_timeout(),
+            LOG => self.with_parent(|parent| {
+                if let Some(log) = &self.log {
+                    self.copy_timing(&log.info);
+                    log.log(parent, AccessLogType::UpstreamPeriodic);
+                }
+                self.log_periodically(parent);
+            }),
             _ => self.on_stream_max_duration_reached(),
         }
     }
@@ -480,6 +536,11 @@ impl Callbacks for UpstreamRequest {
         drop(self.pool_handle.borrow_mut().take());
         self.set_request_encoder(encoder.clone());
         self.first_tx.set(Some(event::now()));
+        if let Some(log) = &self.log {
+            log.info.upstream_local_address.set(encoder.stream().connection_local_address());
+            log.on_pool_ready(&parent, self.is_raw.get());
+            self.log_periodically(&parent);
+        }
         self.send_request(&parent, &encoder);
     }
 
@@ -498,6 +559,10 @@ impl Callbacks for UpstreamRequest {
         };
         if let Some(host) = host {
             self.with_parent(|parent| self.on_host_selected(parent, host));
+        }
+        if let Some(log) = &self.log {
+            log.info.set_response_flag(response_flag(reset_reason));
+            log.info.set_upstream_transport_failure_reason(transport_failure_reason);
         }
         drop(self.pool_handle.borrow_mut().take());
         self.with_parent(|parent| parent.on_upstream_reset(reset_reason, transport_failure_reason, self));
@@ -533,6 +598,9 @@ impl StreamDecoder for UpstreamRequest {
         }
         self.passed(Stage::UpstreamDecodeHeaders, end_stream.into(), 0);
         self.note_rx(end_stream);
+        if let Some(log) = &self.log {
+            log.on_headers(&headers.borrow());
+        }
         if self.paused_for_tunnel.get() && self.end_tunnel_pause(&headers, status) {
             return;
         }
@@ -547,6 +615,9 @@ impl StreamDecoder for UpstreamRequest {
         if end_stream {
             self.note_rx(true);
         }
+        if let Some(log) = &self.log {
+            log.info.add_bytes_received(data.len() as u64);
+        }
         self.reset_per_try_idle_timer();
         let host = self.host();
         self.with_parent(|parent| parent.on_upstream_data(data, host.as_ref(), end_stream));
@@ -554,6 +625,9 @@ impl StreamDecoder for UpstreamRequest {
 
     fn decode_trailers(&self, trailers: HeaderMapPtr) {
         self.note_rx(true);
+        if let Some(log) = &self.log {
+            log.on_trailers(&trailers.borrow());
+        }
         let host = self.host();
         self.with_parent(|parent| parent.on_upstream_trailers(trailers, host.as_ref()));
     }
@@ -572,6 +646,7 @@ impl StreamCallbacks for UpstreamRequest {
     fn on_reset_stream(&self, reason: StreamResetReason) {
         self.passed(Stage::UpstreamRequestReset, reason as u64, 0);
         self.clear_request_encoder();
+        self.set_response_flag(response_flag(reason));
         if self.calling_encode_headers.get() {
             self.deferred_reset_reason.set(Some(reason));
             return;

@@ -393,7 +393,7 @@ fn is_canary(headers: &HeaderMap, host: Option<&Rc<WorkerHost>>) -> bool {
 }
 
 /// Envoy's `streamResetReasonToResponseFlag`.
-fn response_flag(reason: StreamResetReason) -> ResponseFlag {
+pub(in super::super) fn response_flag(reason: StreamResetReason) -> ResponseFlag {
     match reason {
         StreamResetReason::LocalConnectionFailure
         | StreamResetReason::RemoteConnectionFailure
