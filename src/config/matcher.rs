@@ -1,6 +1,9 @@
 //! `xds.type.matcher.v3.Matcher`: a tree that leads from what is known of a request to an action.
 //!
-//! As far as route tables may have it: by headers of the request. Envoy refuses all other inputs there but two.
+//! Who uses it says by what it may ask: route tables by headers of the request and little else, the rbac filter by what is
+//! known of the connection, too. Matchers and maps that are extensions are refused.
+
+use std::marker::PhantomData;
 
 use super::error::ConfigError;
 use super::extension::read_name;
@@ -9,6 +12,12 @@ use super::reader::{FromMessage, MessageReader, unknown_type};
 
 /// What a tree leads to.
 pub trait MatchAction: Sized {
+    /// What is said of an input that Envoy has, but not there; what it is comes behind it.
+    const OTHER_INPUT: &str;
+
+    /// Whether an input of this type may be asked for.
+    fn takes_input(type_name: &str) -> bool;
+
     /// Reads one of this type.
     ///
     /// # Errors
@@ -69,11 +78,36 @@ pub enum OnMatch<A> {
     Action(A),
 }
 
-/// What is asked for: the header of this name, in lower case.
+/// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MatchInput(pub String);
+pub enum MatchInput {
+    /// The header of this name, in lower case.
+    RequestHeader(String),
+    /// The connection's own address, without its port.
+    DestinationIp,
+    /// The connection's own port.
+    DestinationPort,
+    /// The client's address, without its port.
+    SourceIp,
+    /// The client's port.
+    SourcePort,
+    /// The address of the connection's other end.
+    DirectSourceIp,
+    /// What a filter has left in the stream under this key, as text.
+    FilterState(String),
+    /// What is never there: what only TLS tells, and what filters have said of the stream, or the environment says, which
+    /// are no texts to Envoy.
+    Nothing,
+}
 
-const HEADER: &str = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput";
+/// The input that most have.
+pub const HEADER_INPUT: &str = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput";
+/// What the environment says.
+pub const ENVIRONMENT_INPUT: &str = "envoy.extensions.matching.common_inputs.environment_variable.v3.Config";
+/// Before the names of the inputs that connections have.
+pub const NETWORK_INPUTS: &str = "envoy.extensions.matching.common_inputs.network.v3.";
+/// Before the names of those that TLS has.
+pub const SSL_INPUTS: &str = "envoy.extensions.matching.common_inputs.ssl.v3.";
 
 /// The fields of both trees and predicates that an extension would read.
 const CUSTOM: &str = "custom_match";
@@ -93,14 +127,27 @@ impl<A: MatchAction> FromMessage for Matcher<A> {
 }
 
 fn read_tree<A: MatchAction>(r: &mut MessageReader<'_>) -> Result<Branches<A>, ConfigError> {
-    let input = r.message("input")?;
+    let input: Option<For<A, MatchInput>> = r.message("input")?;
     let kind = r.exactly_one(&["exact_match_map", "prefix_match_map", CUSTOM])?;
     if kind == CUSTOM {
         return refuse_custom(r);
     }
     let map = r.message_with(kind, |r| r.message_map("map"))?.unwrap_or_default();
-    let input = input.unwrap_or_default();
+    let input = input.map_or(MatchInput::Nothing, For::into_inner);
     Ok(if kind == "exact_match_map" { Branches::Exact(input, map) } else { Branches::Prefix(input, map) })
+}
+
+/// What is read where such actions are, which say what may be asked.
+struct For<A, T>(T, PhantomData<A>);
+
+impl<A, T> For<A, T> {
+    fn new(of: T) -> Self {
+        For(of, PhantomData)
+    }
+
+    fn into_inner(self) -> T {
+        self.0
+    }
 }
 
 /// Says which extension would be asked.
@@ -115,32 +162,38 @@ fn refuse_custom<T>(r: &mut MessageReader<'_>) -> Result<T, ConfigError> {
 impl<A: MatchAction> FromMessage for FieldMatcher<A> {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let on_match = r.required_message("on_match");
-        Ok(FieldMatcher { predicate: r.required_message("predicate")?, on_match: on_match? })
+        let predicate: For<A, Predicate> = r.required_message("predicate")?;
+        Ok(FieldMatcher { predicate: predicate.into_inner(), on_match: on_match? })
     }
 }
 
-impl FromMessage for Predicate {
+impl<A: MatchAction> FromMessage for For<A, Predicate> {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        Ok(match r.exactly_one(&["single_predicate", "or_matcher", "and_matcher", "not_matcher"])? {
-            "single_predicate" => {
-                r.message_with("single_predicate", read_single)?.ok_or_else(|| r.noted())?
-            }
-            "or_matcher" => Predicate::Or(read_predicates(r, "or_matcher")?),
-            "and_matcher" => Predicate::And(read_predicates(r, "and_matcher")?),
-            not => Predicate::Not(Box::new(r.required_message(not)?)),
-        })
+        let list = |r: &mut MessageReader<'_>| {
+            let all: Vec<For<A, Predicate>> = r.messages("predicate")?;
+            Ok(all.into_iter().map(For::into_inner).collect::<Vec<_>>())
+        };
+        let predicate =
+            match r.exactly_one(&["single_predicate", "or_matcher", "and_matcher", "not_matcher"])? {
+                single @ "single_predicate" => {
+                    r.message_with(single, read_single::<A>)?.ok_or_else(|| r.noted())?
+                }
+                or @ "or_matcher" => Predicate::Or(r.message_with(or, list)?.unwrap_or_default()),
+                and @ "and_matcher" => Predicate::And(r.message_with(and, list)?.unwrap_or_default()),
+                not => Predicate::Not(Box::new(r.required_message::<For<A, Predicate>>(not)?.into_inner())),
+            };
+        Ok(For::new(predicate))
     }
 }
 
-fn read_predicates(r: &mut MessageReader<'_>, name: &str) -> Result<Vec<Predicate>, ConfigError> {
-    Ok(r.message_with(name, |r| r.messages("predicate"))?.unwrap_or_default())
-}
-
-fn read_single(r: &mut MessageReader<'_>) -> Result<Predicate, ConfigError> {
-    let input: Option<MatchInput> = r.message("input")?;
+fn read_single<A: MatchAction>(r: &mut MessageReader<'_>) -> Result<Predicate, ConfigError> {
+    let input: Option<For<A, MatchInput>> = r.message("input")?;
     match r.exactly_one(&["value_match", CUSTOM])? {
         CUSTOM => refuse_custom(r),
-        value => Ok(Predicate::Single(input.unwrap_or_default(), r.required_message(value)?)),
+        value => {
+            let input = input.map_or(MatchInput::Nothing, For::into_inner);
+            Ok(Predicate::Single(input, r.required_message(value)?))
+        }
     }
 }
 
@@ -163,33 +216,48 @@ impl<A: MatchAction> FromMessage for OnMatch<A> {
 }
 
 /// `xds.core.v3.TypedExtensionConfig`.
-impl FromMessage for MatchInput {
+impl<A: MatchAction> FromMessage for For<A, MatchInput> {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let (type_name, config) = read_name(r)?;
-        config.read_with(|config| match type_name {
-            HEADER => Ok(MatchInput(config.string("header_name")?.to_ascii_lowercase())),
-            _ if is_input_elsewhere(type_name) => {
-                let message = format!("Route table can only match on request headers, saw {type_name}");
-                Err(config.error("@type", message))
+        config.read_with(|config| {
+            if A::takes_input(type_name) {
+                return read_input(type_name, config).map(For::new);
             }
-            _ => Err(unknown_type(config, type_name, &[HEADER])),
+            match is_input_elsewhere(type_name) {
+                true => Err(config.error("@type", format!("{}{type_name}", A::OTHER_INPUT))),
+                false => Err(unknown_type(config, type_name, &[HEADER_INPUT])),
+            }
         })
     }
 }
 
-/// Whether it is one of the inputs that Envoy has, but for filters and listeners.
-fn is_input_elsewhere(type_name: &str) -> bool {
-    let of_filters = type_name.strip_prefix("envoy.type.matcher.v3.Http");
-    let of_connections = type_name.strip_prefix("envoy.extensions.matching.common_inputs.");
-    // These two Envoy has there as well.
-    let taken = ["network.v3.FilterStateInput", "environment_variable.v3.Config"];
-    of_filters.is_some_and(|rest| rest.ends_with("Input"))
-        || of_connections.is_some_and(|rest| !taken.contains(&rest))
+fn read_input(type_name: &str, r: &mut MessageReader<'_>) -> Result<MatchInput, ConfigError> {
+    Ok(match type_name {
+        HEADER_INPUT => MatchInput::RequestHeader(r.string("header_name")?.to_ascii_lowercase()),
+        ENVIRONMENT_INPUT => {
+            r.string("name")?;
+            MatchInput::Nothing
+        }
+        _ => match type_name.strip_prefix(NETWORK_INPUTS).unwrap_or_default() {
+            "DestinationIPInput" => MatchInput::DestinationIp,
+            "DestinationPortInput" => MatchInput::DestinationPort,
+            "SourceIPInput" => MatchInput::SourceIp,
+            "SourcePortInput" => MatchInput::SourcePort,
+            "DirectSourceIPInput" => MatchInput::DirectSourceIp,
+            "FilterStateInput" => MatchInput::FilterState(r.string("key")?),
+            "DynamicMetadataInput" => {
+                r.messages_with("path", |r| r.string("key"))?;
+                r.string("filter")?;
+                MatchInput::Nothing
+            }
+            _ => MatchInput::Nothing,
+        },
+    })
 }
 
-impl Default for MatchInput {
-    /// Stands for one that is wrong.
-    fn default() -> Self {
-        MatchInput(String::new())
-    }
+/// Whether it is one of the inputs that Envoy has, if not there.
+fn is_input_elsewhere(type_name: &str) -> bool {
+    let of_filters = type_name.strip_prefix("envoy.type.matcher.v3.Http");
+    of_filters.is_some_and(|rest| rest.ends_with("Input"))
+        || type_name.starts_with("envoy.extensions.matching.common_inputs.")
 }

@@ -11,7 +11,7 @@ mod hash_policy;
 mod header_mutations;
 mod header_parser;
 mod internal_redirect;
-mod match_tree;
+pub mod match_tree;
 mod path_index;
 mod per_filter_config;
 mod rate_limit;

@@ -66,7 +66,7 @@ impl UriTemplate {
     }
 
     /// Whether it stands for a path without its query.
-    pub(super) fn matches(&self, path: &[u8]) -> bool {
+    pub fn matches(&self, path: &[u8]) -> bool {
         self.expression.is_match(path)
     }
 }

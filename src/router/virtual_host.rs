@@ -1,5 +1,6 @@
 //! A virtual host: its routes, tried in order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 use super::RouteRequest;
 use super::config::{Level, Retries};
 use super::cors_policy::CorsPolicyImpl;
-use super::match_tree::MatchTree;
+use super::match_tree::{MatchTree, MatchingData};
 use super::path_index::PathIndex;
 use super::rate_limit::RateLimitPolicyEntryImpl;
 use super::retry_policy::RetryPolicyImpl;
@@ -15,7 +16,7 @@ use super::route::RouteImpl;
 use super::shadow_policy::ShadowPolicy;
 use super::virtual_cluster::VirtualClusters;
 use crate::config::ConfigError;
-use crate::config::route::{self, TlsRequirementType};
+use crate::config::route::{self, MatchedRoutes, TlsRequirementType};
 use crate::http::HeaderId;
 
 /// A virtual host of a route configuration.
@@ -42,7 +43,7 @@ enum Lookup {
     /// By its path.
     Path(PathIndex),
     /// As a tree says.
-    Matcher(MatchTree),
+    Matcher(MatchTree<Range<usize>>),
 }
 
 /// What a virtual host has for a request.
@@ -70,7 +71,14 @@ impl VirtualHostImpl {
         here.shadow_policies =
             ShadowPolicy::list(&config.request_mirror_policies, &here.shadow_policies, here.runtime())?;
         let mut configs: Vec<_> = config.routes.iter().collect();
-        let tree = config.matcher.as_ref().map(|matcher| MatchTree::new(matcher, &mut configs));
+        let tree = config.matcher.as_ref().map(|matcher| {
+            // Those that the tree leads to stand behind the others.
+            MatchTree::new(matcher, &mut |MatchedRoutes(matched)| {
+                let start = configs.len();
+                configs.extend(matched);
+                start..configs.len()
+            })
+        });
         let is_counted =
             !config.virtual_clusters.is_empty() || configs.iter().any(|route| !route.stat_prefix.is_empty());
         let scope = (here.context.filter(|_| is_counted))
@@ -165,7 +173,10 @@ impl VirtualHostImpl {
         }
         let takes = |place: usize| self.routes[place].matches(request);
         let found = match (&self.lookup, request.headers.get(HeaderId::Path)) {
-            (Lookup::Matcher(tree), _) => tree.find(request.headers)?.find(|place| takes(*place)),
+            (Lookup::Matcher(tree), _) => {
+                let data = MatchingData { headers: request.headers, info: request.info };
+                tree.find(data)?.clone().find(|place| takes(*place))
+            }
             (Lookup::Path(index), Some(path)) => index.find(path, takes),
             _ => self.routes.iter().position(|route| route.matches(request)),
         };

@@ -2,7 +2,7 @@
 
 use super::Route;
 use crate::config::error::ConfigError;
-use crate::config::matcher::MatchAction;
+use crate::config::matcher::{ENVIRONMENT_INPUT, HEADER_INPUT, MatchAction, NETWORK_INPUTS};
 use crate::config::reader::{FromMessage, MessageReader, unknown_type};
 
 /// One or several routes.
@@ -13,6 +13,13 @@ const ROUTE: &str = "envoy.config.route.v3.Route";
 const ROUTE_LIST: &str = "envoy.config.route.v3.RouteList";
 
 impl MatchAction for MatchedRoutes {
+    const OTHER_INPUT: &str = "Route table can only match on request headers, saw ";
+
+    fn takes_input(type_name: &str) -> bool {
+        matches!(type_name, HEADER_INPUT | ENVIRONMENT_INPUT)
+            || type_name.strip_prefix(NETWORK_INPUTS) == Some("FilterStateInput")
+    }
+
     fn read(type_name: &str, r: MessageReader<'_>) -> Result<Self, ConfigError> {
         let routes = r.read_with(|r| match type_name {
             ROUTE => Ok(vec![Route::read(r)?]),

@@ -47,6 +47,7 @@ mod original_dst;
 mod outlier;
 mod priorities;
 mod rbac;
+mod rbac_matchers;
 mod request_fields;
 mod request_line;
 mod resets;

@@ -185,6 +185,13 @@ fn what_loads() {
     let unknown = to(json!({"match": {"prefix": "/"}, "route": {"cluster": "unknown"}}));
     agree(&exact(&header("x-a"), unknown), None);
     agree(&exact(&header("x-a"), list(json!([]))), None);
+    for (kind, config) in [
+        ("network.v3.FilterStateInput", json!({"key": "k"})),
+        ("environment_variable.v3.Config", json!({"name": "HOME"})),
+    ] {
+        let kind = format!("envoy.extensions.matching.common_inputs.{kind}");
+        agree(&exact(&input(&kind, config), one.clone()), None);
+    }
     let mut both = exact(&header("x-a"), one.clone());
     both["route_config"]["virtual_hosts"][0]["routes"] = json!([says("x", "/")]);
     agree(&both, Some("cannot set both matcher and routes on virtual host"));
@@ -236,11 +243,8 @@ fn what_is_not_there() {
         "envoy.extensions.matching.input_matchers.ip.v3.Ip",
         json!({"stat_prefix": "a", "cidr_ranges": []}),
     );
-    let state =
-        extension("envoy.extensions.matching.common_inputs.network.v3.FilterStateInput", json!({"key": "k"}));
     let trie = extension("xds.type.matcher.v3.IPMatcher", json!({}));
     for (matcher, place, kind) in [
-        (tree("exact", &state, json!({"a": route("one")})), "matcher_tree.input", "FilterStateInput"),
         (
             matchers(vec![(
                 json!({"single_predicate": {"input": header("a"), "custom_match": custom}}),

@@ -3,17 +3,21 @@
 //! Mirrors Envoy's `source/extensions/filters/common/rbac/engine_impl.cc` and `source/extensions/filters/common/rbac/matchers.cc`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::message::{Action, Rule, Rules};
+use super::message::{Action, NamedAction, Rule, Rules};
 use crate::config::ConfigError;
 use crate::config::address;
 use crate::config::header_matcher::StringMatcher;
+use crate::config::matcher as config;
 use crate::config::metadata_matcher::{FilterStateMatcher, MetadataMatcher};
 use crate::http::header_utility::{HeaderMatcher, match_string};
 use crate::http::{HeaderId, HeaderMap};
 use crate::network::{Address, CidrRange};
+use crate::router::UriTemplate;
+use crate::router::match_tree::{MatchTree, MatchingData};
 use crate::stream_info::StreamInfoImpl;
 
 /// Policies, in the order of their names.
@@ -40,6 +44,7 @@ enum Matcher {
     Not(Box<Matcher>),
     Header(HeaderMatcher),
     UrlPath(StringMatcher),
+    UriTemplate(Arc<UriTemplate>),
     DestinationIp(CidrRange),
     DestinationPort(i64, i64),
     RequestedServerName(StringMatcher),
@@ -53,8 +58,82 @@ enum Matcher {
 /// Where the `access_log_hint` of rules that only mark is.
 const COMMON: &str = "envoy.common";
 
+/// A tree that leads to what becomes of a request (Envoy: `RoleBasedAccessControlMatcherEngineImpl`).
+#[derive(Debug)]
+pub(super) struct RoleBasedAccessControlMatcherEngineImpl {
+    tree: MatchTree<NamedAction>,
+    /// Some mark requests.
+    has_log: bool,
+}
+
+/// Either of the two.
+#[derive(Debug)]
+pub(super) enum Engine {
+    Rules(RoleBasedAccessControlEngineImpl),
+    Matcher(RoleBasedAccessControlMatcherEngineImpl),
+}
+
+impl Engine {
+    /// `None` where there is neither.
+    pub fn new(
+        rules: Option<&Rules>,
+        matcher: Option<&config::Matcher<NamedAction>>,
+    ) -> Result<Option<Self>, ConfigError> {
+        if let Some(matcher) = matcher {
+            return Ok(Some(Engine::Matcher(RoleBasedAccessControlMatcherEngineImpl::new(matcher))));
+        }
+        Ok(rules.map(RoleBasedAccessControlEngineImpl::new).transpose()?.map(Engine::Rules))
+    }
+
+    /// Whether a request may go on, and the policy that it matches. What is only tried marks nothing.
+    pub fn handle_action(
+        &self,
+        headers: &HeaderMap,
+        info: &StreamInfoImpl,
+        is_enforced: bool,
+    ) -> (bool, Option<&str>) {
+        match self {
+            Engine::Rules(rules) => rules.handle_action(headers, info, is_enforced),
+            Engine::Matcher(matcher) => matcher.handle_action(headers, info, is_enforced),
+        }
+    }
+}
+
+impl RoleBasedAccessControlMatcherEngineImpl {
+    fn new(config: &config::Matcher<NamedAction>) -> Self {
+        let mut has_log = false;
+        let tree = MatchTree::new(config, &mut |action: &NamedAction| {
+            has_log |= action.action == Action::Log;
+            action.clone()
+        });
+        RoleBasedAccessControlMatcherEngineImpl { tree, has_log }
+    }
+
+    /// What the tree leads nowhere for is refused.
+    fn handle_action(
+        &self,
+        headers: &HeaderMap,
+        info: &StreamInfoImpl,
+        is_enforced: bool,
+    ) -> (bool, Option<&str>) {
+        let Some(found) = self.tree.find(MatchingData { headers, info: Some(info) }) else {
+            return (false, None);
+        };
+        if self.has_log && is_enforced {
+            mark(info, found.action == Action::Log);
+        }
+        (found.action != Action::Deny, Some(&found.name))
+    }
+}
+
+/// Says whether the request is of interest for the access log.
+fn mark(info: &StreamInfoImpl, is_of_interest: bool) {
+    let hint = ("access_log_hint".to_string(), Value::Bool(is_of_interest));
+    info.set_dynamic_metadata(COMMON, Map::from_iter([hint]));
+}
+
 impl RoleBasedAccessControlEngineImpl {
-    pub fn new(rules: &Rules) -> Result<Self, ConfigError> {
+    fn new(rules: &Rules) -> Result<Self, ConfigError> {
         let policy = |(name, policy): &(String, super::message::Policy)| {
             let permissions = policy.permissions.iter().map(|permission| Matcher::new(&permission.0));
             let principals = policy.principals.iter().map(|principal| Matcher::new(&principal.0));
@@ -68,8 +147,7 @@ impl RoleBasedAccessControlEngineImpl {
         Ok(RoleBasedAccessControlEngineImpl { action: rules.action, policies })
     }
 
-    /// Whether a request may go on, and the policy that it matches. What is only tried marks nothing.
-    pub fn handle_action(
+    fn handle_action(
         &self,
         headers: &HeaderMap,
         info: &StreamInfoImpl,
@@ -84,8 +162,7 @@ impl RoleBasedAccessControlEngineImpl {
             Action::Deny => matched.is_none(),
             Action::Log if !is_enforced => true,
             Action::Log => {
-                let hint = ("access_log_hint".to_string(), Value::Bool(matched.is_some()));
-                info.set_dynamic_metadata(COMMON, Map::from_iter([hint]));
+                mark(info, matched.is_some());
                 true
             }
         };
@@ -112,6 +189,7 @@ impl Matcher {
             Rule::Not(rule) => Matcher::Not(Box::new(Matcher::new(rule)?)),
             Rule::Header(header) => Matcher::Header(HeaderMatcher::new(header)),
             Rule::UrlPath(path) => Matcher::UrlPath(path.clone()),
+            Rule::UriTemplate(policy) => Matcher::UriTemplate(policy.0.get::<UriTemplate>()?.clone()),
             Rule::DestinationIp(ip) => Matcher::DestinationIp(range(ip)?),
             Rule::DestinationPort(start, end) => Matcher::DestinationPort(*start, *end),
             Rule::RequestedServerName(name) => Matcher::RequestedServerName(name.clone()),
@@ -136,6 +214,10 @@ impl Matcher {
             Matcher::UrlPath(path) => headers.get(HeaderId::Path).is_some_and(|value| {
                 let end = value.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(value.len());
                 match_string(&value[..end], path)
+            }),
+            Matcher::UriTemplate(template) => headers.get(HeaderId::Path).is_some_and(|path| {
+                let end = path.iter().position(|b| *b == b'?').unwrap_or(path.len());
+                template.matches(&path[..end])
             }),
             Matcher::DestinationIp(range) => is_in(range, local()),
             Matcher::DestinationPort(start, end) => {

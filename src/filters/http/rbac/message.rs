@@ -3,8 +3,12 @@
 use crate::config::ConfigError;
 use crate::config::address::CidrRange;
 use crate::config::header_matcher::{HeaderMatcher, StringMatcher};
+use crate::config::matcher::{
+    self, ENVIRONMENT_INPUT, HEADER_INPUT, MatchAction, NETWORK_INPUTS, SSL_INPUTS,
+};
 use crate::config::metadata_matcher::{FilterStateMatcher, MetadataMatcher};
-use crate::config::reader::{EnumTable, FromMessage, MessageReader};
+use crate::config::reader::{EnumTable, FromMessage, MessageReader, unknown_type};
+use crate::config::route::PathMatchPolicy;
 use crate::{enum_fields, message};
 
 message! {
@@ -12,10 +16,14 @@ message! {
     pub struct Rbac = "envoy.extensions.filters.http.rbac.v3.RBAC" {
         /// Who may do what; absent for all and everything.
         pub rules: Option<Rules>,
+        /// The same as a tree, which counts where both are there.
+        pub matcher: Option<matcher::Matcher<NamedAction>>,
         /// Stands before what the rules count and say.
         pub rules_stat_prefix: String,
         /// What is only counted.
         pub shadow_rules: Option<Rules>,
+        /// The same as a tree, which counts where both are there.
+        pub shadow_matcher: Option<matcher::Matcher<NamedAction>>,
         /// Stands before what these count and say.
         pub shadow_rules_stat_prefix: String,
         /// Whether there are counters for each policy.
@@ -66,6 +74,46 @@ impl Action {
 enum_fields! { Action }
 
 message! {
+    /// What a tree leads to.
+    #[derive(Eq)]
+    pub struct NamedAction = "envoy.config.rbac.v3.Action" {
+        /// What it is called where it is told of.
+        pub name: String,
+        /// What becomes of the request.
+        pub action: Action,
+    }
+}
+
+impl MatchAction for NamedAction {
+    const OTHER_INPUT: &str = "RBAC HTTP filter cannot match on ";
+
+    fn takes_input(type_name: &str) -> bool {
+        let of_network = [
+            "DestinationIPInput",
+            "DestinationPortInput",
+            "SourceIPInput",
+            "SourcePortInput",
+            "DirectSourceIPInput",
+            "ServerNameInput",
+            "FilterStateInput",
+            "DynamicMetadataInput",
+            "NetworkNamespaceInput",
+        ];
+        matches!(type_name, HEADER_INPUT | ENVIRONMENT_INPUT)
+            || type_name.starts_with(SSL_INPUTS)
+            || type_name.strip_prefix(NETWORK_INPUTS).is_some_and(|name| of_network.contains(&name))
+    }
+
+    fn read(type_name: &str, r: MessageReader<'_>) -> Result<Self, ConfigError> {
+        const ACTION: &str = "envoy.config.rbac.v3.Action";
+        r.read_with(|r| match type_name {
+            ACTION => FromMessage::read(r),
+            _ => Err(unknown_type(r, type_name, &[ACTION])),
+        })
+    }
+}
+
+message! {
     /// Matches if one of each list does.
     pub struct Policy = "envoy.config.rbac.v3.Policy" {
         /// What is done.
@@ -90,6 +138,8 @@ pub enum Rule {
     Header(HeaderMatcher),
     /// The path without its query.
     UrlPath(StringMatcher),
+    /// The path without its query, as an extension takes it.
+    UriTemplate(PathMatchPolicy),
     /// The connection's own address.
     DestinationIp(CidrRange),
     /// The connection's own port, from the first on, below the second.
@@ -159,6 +209,7 @@ impl FromMessage for Permission {
             "requested_server_name",
             "metadata",
             "sourced_metadata",
+            "uri_template",
         ];
         let rule = |permission: Permission| permission.0;
         Ok(Permission(match r.exactly_one(&members)? {
@@ -169,6 +220,7 @@ impl FromMessage for Permission {
             "not_rule" => Rule::Not(Box::new(r.required_message::<Permission>("not_rule")?.0)),
             "header" => Rule::Header(r.required_message("header")?),
             "url_path" => url_path(r, "url_path")?,
+            "uri_template" => Rule::UriTemplate(r.required_message("uri_template")?),
             "destination_ip" => Rule::DestinationIp(r.required_message("destination_ip")?),
             "destination_port" => {
                 let port = i64::from(r.u32("destination_port")?);

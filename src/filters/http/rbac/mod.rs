@@ -1,8 +1,7 @@
 //! The rbac filter: who may do what.
 //!
 //! Mirrors Envoy's `source/extensions/filters/http/rbac/rbac_filter.cc`, with the answers, statistics and metadata of 1.40. Left
-//! out: rules by templates of paths, and those of matchers and of CEL; without TLS nobody is
-//! authenticated.
+//! out: rules by extensions, and those of CEL; without TLS nobody is authenticated.
 
 mod engine;
 mod message;
@@ -15,8 +14,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use self::engine::RoleBasedAccessControlEngineImpl;
-use self::message::{Rbac, RbacPerRoute, Rules};
+use self::engine::Engine;
+use self::message::{Rbac, RbacPerRoute};
 use super::{
     FilterFactory, FilterFactoryCb, FilterHeadersStatus, HttpFilterConfig, NamedHttpFilterConfigFactory,
     StreamDecoderFilter, StreamDecoderFilterCallbacks,
@@ -46,8 +45,8 @@ const METADATA: &str = "envoy.filters.http.rbac";
 /// The rules of the filter, or of a route.
 #[derive(Debug, Default)]
 struct Engines {
-    rules: Option<RoleBasedAccessControlEngineImpl>,
-    shadow_rules: Option<RoleBasedAccessControlEngineImpl>,
+    rules: Option<Engine>,
+    shadow_rules: Option<Engine>,
     rules_stat_prefix: String,
     shadow_rules_stat_prefix: String,
     track_per_rule_stats: bool,
@@ -55,11 +54,9 @@ struct Engines {
 
 impl Engines {
     fn new(config: &Rbac) -> Result<Self, ConfigError> {
-        let engine =
-            |rules: &Option<Rules>| rules.as_ref().map(RoleBasedAccessControlEngineImpl::new).transpose();
         Ok(Engines {
-            rules: engine(&config.rules)?,
-            shadow_rules: engine(&config.shadow_rules)?,
+            rules: Engine::new(config.rules.as_ref(), config.matcher.as_ref())?,
+            shadow_rules: Engine::new(config.shadow_rules.as_ref(), config.shadow_matcher.as_ref())?,
             rules_stat_prefix: config.rules_stat_prefix.clone(),
             shadow_rules_stat_prefix: config.shadow_rules_stat_prefix.clone(),
             track_per_rule_stats: config.track_per_rule_stats,

@@ -381,6 +381,7 @@ impl Fixture {
             emit_dynamic_stats: true,
             suppress_envoy_headers: false,
             strict_check_headers: Box::default(),
+            upstream_logs: None,
             respect_expected_rq_timeout: false,
             use_retry: use_retry(None),
             base_retry_backoff_ms: base_retry_backoff_ms(None),
