@@ -94,6 +94,7 @@ fn after_start(info: &StreamInfoImpl, milliseconds: u64) -> Option<Moment> {
 /// What is known of every stream whose head could be read.
 fn stream(method: &str, path: &str, status: u16) -> Logged {
     let info = StreamInfoImpl::new();
+    info.stream_id.set(1);
     info.protocol.set(Some(Protocol::Http11));
     info.response_code.set(Some(status));
     let (local, remote) = (address("127.0.0.1:45661"), address("[::1]:46050"));
