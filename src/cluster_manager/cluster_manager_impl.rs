@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use super::ClusterManager;
 use super::init_helper::ClusterManagerInitHelper;
+use super::pending_updates::ClusterUpdates;
 use super::thread_local_cluster_manager::ThreadLocalClusterManagerImpl;
 use super::thread_local_update::ThreadLocalClusterUpdate;
 use crate::common::CallbackHandle;
@@ -309,7 +310,7 @@ impl ClusterManagerImpl {
         if let Some(thread_aware) = &thread_aware {
             thread_aware.refresh(cluster.priority_set());
         }
-        let subscriptions = subscribe(&self.slot, cluster, thread_aware);
+        let subscriptions = self.subscribe(cluster, thread_aware);
         update.with_hosts(cluster).post(&self.slot);
         let mut active = self.active_clusters.borrow_mut();
         if let Some(data) =
@@ -317,6 +318,52 @@ impl ClusterManagerImpl {
         {
             data._subscriptions = Some(subscriptions);
         }
+    }
+
+    /// Has every change of the hosts passed to the workers for as long as what is returned lives.
+    fn subscribe(
+        &self,
+        cluster: &Rc<dyn Cluster>,
+        thread_aware: Option<Rc<dyn ThreadAwareLoadBalancer>>,
+    ) -> Subscriptions {
+        let hosts = || {
+            cluster.priority_set().host_sets_per_priority().iter().map(|set| set.hosts().len() as u64).sum()
+        };
+        trace::instant(Stage::OnClusterInit, None, 0, trace::detail(hosts), 0);
+        let name = cluster.info().cluster_name().clone();
+        let (member_slot, member_name) = (self.slot.clone(), name.clone());
+        let drains_all = cluster.info().config().common_lb_config.close_connections_on_host_set_change;
+        let all = Rc::downgrade(cluster.priority_set());
+        let member = cluster.priority_set().add_member_update_cb(move |added, removed| {
+            if drains_all && !(added.is_empty() && removed.is_empty()) {
+                let sets = all.upgrade().map(|set| set.host_sets_per_priority()).unwrap_or_default();
+                let mut hosts: Vec<_> = sets.iter().flat_map(|set| set.hosts().to_vec()).collect();
+                hosts.extend_from_slice(removed);
+                let name = member_name.clone();
+                member_slot.run_on_all_threads(move |worker| worker.remove_hosts(&name, &hosts));
+            } else if !removed.is_empty() {
+                let (name, removed) = (member_name.clone(), removed.to_vec());
+                member_slot.run_on_all_threads(move |worker| worker.remove_hosts(&name, &removed));
+            }
+        });
+        let (set, slot) = (Rc::downgrade(cluster.priority_set()), self.slot.clone());
+        let window = cluster.info().config().common_lb_config.update_merge_window;
+        let updates = ClusterUpdates::new(&self.weak, window, move |priority, added, removed| {
+            let Some(set) = set.upgrade() else { return };
+            let Some(vectors) = set.host_sets_per_priority().get(priority as usize).map(|h| h.vectors())
+            else {
+                return;
+            };
+            if let Some(thread_aware) = &thread_aware {
+                thread_aware.refresh(&set);
+            }
+            let update = ThreadLocalClusterUpdate::new(&name);
+            update.with_change(priority, vectors, added, removed).post(&slot);
+        });
+        let priority = cluster.priority_set().add_priority_update_cb(move |priority, added, removed| {
+            updates.on_update(priority, added, removed)
+        });
+        (member, priority)
     }
 
     fn update_gauges(&self) {
@@ -397,44 +444,4 @@ fn post_thread_local_health_failure(slot: &SlotImpl<ThreadLocalClusterManagerImp
 
 fn update_of(cluster: &Rc<dyn Cluster>) -> ThreadLocalClusterUpdate {
     ThreadLocalClusterUpdate::new(cluster.info().cluster_name())
-}
-
-/// Has every change of the hosts passed to the workers for as long as what is returned lives.
-fn subscribe(
-    slot: &SlotImpl<ThreadLocalClusterManagerImpl>,
-    cluster: &Rc<dyn Cluster>,
-    thread_aware: Option<Rc<dyn ThreadAwareLoadBalancer>>,
-) -> Subscriptions {
-    let hosts =
-        || cluster.priority_set().host_sets_per_priority().iter().map(|set| set.hosts().len() as u64).sum();
-    trace::instant(Stage::OnClusterInit, None, 0, trace::detail(hosts), 0);
-    let name = cluster.info().cluster_name().clone();
-    let (member_slot, member_name) = (slot.clone(), name.clone());
-    let drains_all = cluster.info().config().common_lb_config.close_connections_on_host_set_change;
-    let all = Rc::downgrade(cluster.priority_set());
-    let member = cluster.priority_set().add_member_update_cb(move |added, removed| {
-        if drains_all && !(added.is_empty() && removed.is_empty()) {
-            let sets = all.upgrade().map(|set| set.host_sets_per_priority()).unwrap_or_default();
-            let mut hosts: Vec<_> = sets.iter().flat_map(|set| set.hosts().to_vec()).collect();
-            hosts.extend_from_slice(removed);
-            let name = member_name.clone();
-            member_slot.run_on_all_threads(move |worker| worker.remove_hosts(&name, &hosts));
-        } else if !removed.is_empty() {
-            let (name, removed) = (member_name.clone(), removed.to_vec());
-            member_slot.run_on_all_threads(move |worker| worker.remove_hosts(&name, &removed));
-        }
-    });
-    let (set, slot) = (Rc::downgrade(cluster.priority_set()), slot.clone());
-    let priority = cluster.priority_set().add_priority_update_cb(move |priority, added, removed| {
-        let Some(set) = set.upgrade() else { return };
-        let Some(vectors) = set.host_sets_per_priority().get(priority as usize).map(|h| h.vectors()) else {
-            return;
-        };
-        if let Some(thread_aware) = &thread_aware {
-            thread_aware.refresh(&set);
-        }
-        let update = ThreadLocalClusterUpdate::new(&name);
-        update.with_change(priority, vectors, added, removed).post(&slot);
-    });
-    (member, priority)
 }

@@ -184,6 +184,10 @@ impl<K: Key, P: Instance + ?Sized + 'static> PriorityConnPoolMap<K, P> {
         self.maps.iter().flat_map(|map| map.pools()).for_each(|pool| pool.drain_connections());
     }
 
+    pub(super) fn close_connections(&self) {
+        self.maps.iter().flat_map(|map| map.pools()).for_each(|pool| pool.close_connections());
+    }
+
     pub(super) fn record_lists(&self) {
         self.maps.iter().flat_map(|map| map.pools()).for_each(|pool| pool.record_lists());
     }

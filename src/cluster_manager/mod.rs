@@ -16,6 +16,7 @@ mod cluster_entry;
 mod cluster_manager_impl;
 mod conn_pool_map;
 mod init_helper;
+mod pending_updates;
 #[cfg(test)]
 mod tests;
 mod thread_local_cluster_manager;

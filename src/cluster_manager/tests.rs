@@ -1,5 +1,6 @@
 //! The clusters of one thread, with their pools, over a real loop and real sockets.
 
+mod merging;
 mod updates;
 
 use std::cell::{Cell, RefCell};

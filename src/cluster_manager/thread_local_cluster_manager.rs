@@ -57,9 +57,13 @@ impl ConnPoolsContainer {
         }
     }
 
-    fn drain_connections(&self) {
+    /// Raw connections, of which nobody knows when they are done, may be closed.
+    fn on_host_health_failure(&self) {
         self.pools.drain_connections();
-        if let Some(pools) = self.tcp_pools.get() {
+        let Some(pools) = self.tcp_pools.get() else { return };
+        if self.host.cluster().close_connections_on_host_health_failure() {
+            pools.close_connections();
+        } else {
             pools.drain_connections();
         }
     }
@@ -196,7 +200,7 @@ impl ThreadLocalClusterManagerImpl {
     pub(super) fn on_host_health_failure(&self, host: &HostSharedPtr) {
         if let Some(container) = self.container(host) {
             trace::instant(Stage::HostHealthFailure, None, 0, 0, 0);
-            container.drain_connections();
+            container.on_host_health_failure();
         }
     }
 

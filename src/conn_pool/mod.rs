@@ -65,6 +65,11 @@ pub trait Instance {
     fn set_idle_callback(&self, callback: IdleCb);
     /// Closes idle connections, and the others after their request.
     fn drain_connections(&self);
+    /// Closes connections whose host is not to be spoken to any more, where a pool has such that belong to no request it knows
+    /// the end of; or else drains them.
+    fn close_connections(&self) {
+        self.drain_connections();
+    }
     /// Whether a request waits or is served.
     fn has_active_connections(&self) -> bool;
     /// Closes all connections; the pool is going away.

@@ -167,6 +167,15 @@ impl ClusterImplBase {
         }
     }
 
+    /// Whether a host that nobody names any more stays: it passes its checks, and it is not said that these do not matter.
+    pub fn outlives_its_name(&self, host: &HostImpl) -> bool {
+        const FAILED: [HealthFlag; 3] =
+            [HealthFlag::FailedActiveHc, HealthFlag::FailedEdsHealth, HealthFlag::EdsStatusDraining];
+        self.health_checks.get().is_some()
+            && !self.info.config().ignore_health_on_host_removal
+            && !FAILED.iter().any(|flag| host.health_flag_get(*flag))
+    }
+
     /// The first hosts are there: ends initialization, once each of them was checked if they are to be.
     pub fn on_pre_init_complete(&self, callback: Box<dyn FnOnce()>) {
         // The text says secondary for every cluster, as in Envoy.

@@ -188,9 +188,12 @@ impl ResolveTarget {
     }
 
     fn update_strict_hosts(&self, cluster: &DnsClusterImpl, addresses: &[Address]) -> Option<Changes> {
-        let update = update_dynamic_host_list(&self.hosts.borrow(), addresses, |address| {
-            self.create_host(cluster, address)
-        });
+        let update = update_dynamic_host_list(
+            &self.hosts.borrow(),
+            addresses,
+            |address| self.create_host(cluster, address),
+            |host| cluster.base().outlives_its_name(host),
+        );
         let heaviest = update.hosts.iter().map(|host| host.weight()).max();
         cluster.info().stats().max_host_weight().set(heaviest.unwrap_or(1).into());
         *self.hosts.borrow_mut() = update.hosts;
@@ -210,7 +213,10 @@ impl ResolveTarget {
         );
         let host = HostImpl::with_health_check_config(host, self.health_check_config.as_deref());
         let host = HostImpl::with_metadata(host, self.metadata.clone());
-        cluster.base().init_health_flags(&host, false);
+        // A logical host is taken to be well, wherever it is.
+        if !cluster.is_logical() {
+            cluster.base().init_health_flags(&host, false);
+        }
         host
     }
 }

@@ -197,6 +197,14 @@ impl Instance for ConnPoolImpl {
         self.close_ready();
     }
 
+    fn close_connections(&self) {
+        let number = self.base.number();
+        trace::instant(Stage::DrainConnections, None, 0, self.num_ready() as u64, number);
+        // What comes in their place meanwhile stays.
+        let clients: Vec<_> = [Ready, Busy].into_iter().flat_map(|list| self.clients.items(list)).collect();
+        clients.iter().for_each(|client| client.close());
+    }
+
     fn has_active_connections(&self) -> bool {
         self.base.has_active_connections(self)
     }

@@ -756,6 +756,28 @@ fn events_may_go_to_sinks() {
 }
 
 #[test]
+fn raw_connections_to_a_host_that_fails_may_be_closed() {
+    for closes in [false, true] {
+        let does = |world: &mut World| {
+            world.hosts[0].requests(Waits);
+            let mut raw = world.connect("t");
+            raw.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("bytes");
+            let mut http = world.connect("l");
+            http.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").expect("a request");
+            world.becomes("upstream_rq_active", 2);
+            world.hosts[0].checks(FAILS);
+            world.flags(0, "/failed_active_hc");
+            raw.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+            let is_closed = matches!(raw.read(&mut [0]), Ok(0));
+            world.seen.push(format!("closed: {is_closed}"));
+            world.statistics_of(&["cluster.a.upstream_rq_active", "cluster.a.upstream_cx_active"]);
+        };
+        let cluster = json!({"close_connections_on_host_health_failure": closes});
+        Scene { check: often(json!({})), cluster, does, ..Scene::default() }.run();
+    }
+}
+
+#[test]
 fn a_good_check_ends_an_ejection() {
     let does = |world: &mut World| {
         world.hosts[0].requests(FAILS);

@@ -28,6 +28,7 @@ mod forwarded;
 mod guard_dog;
 mod health_check;
 mod health_checks;
+mod health_checks_dns;
 mod host_metadata;
 mod http10;
 mod http_filters;
