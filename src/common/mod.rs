@@ -7,6 +7,7 @@ pub mod free_lists;
 pub mod linked_list;
 mod local;
 pub mod murmur;
+pub mod percent;
 pub mod re2;
 pub mod regex;
 pub mod resident;

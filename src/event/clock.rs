@@ -66,6 +66,16 @@ impl Moment {
         Moment::new(now.unwrap_or_default().as_nanos() as u64)
     }
 
+    /// The same as a number that is not zero, for who keeps it where threads share it.
+    pub fn nanoseconds(self) -> u64 {
+        self.0.get()
+    }
+
+    /// What [`nanoseconds`](Self::nanoseconds) has given; `None` for zero.
+    pub fn from_nanoseconds(nanoseconds: u64) -> Option<Moment> {
+        NonZeroU64::new(nanoseconds).map(Moment)
+    }
+
     /// What has passed since then.
     #[inline]
     pub fn elapsed(self) -> Duration {

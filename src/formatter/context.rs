@@ -16,7 +16,7 @@ pub struct Context<'a> {
     /// The response's trailers.
     pub response_trailers: Option<&'a HeaderMap>,
     /// The body of an answer that is just being made here, else empty.
-    pub local_reply_body: &'a str,
+    pub local_reply_body: &'a [u8],
     /// What is being logged, if anything.
     pub log_type: AccessLogType,
     /// What is known of the stream.
@@ -30,7 +30,7 @@ impl<'a> Context<'a> {
             request_headers: None,
             response_headers: None,
             response_trailers: None,
-            local_reply_body: "",
+            local_reply_body: b"",
             log_type: AccessLogType::NotSet,
             stream_info,
         }

@@ -292,7 +292,7 @@ impl Field {
             }
             Field::AccessLogType => write_text(line, context.log_type.name()),
             Field::LocalReplyBody => {
-                line.extend_from_slice(context.local_reply_body.as_bytes());
+                line.extend_from_slice(context.local_reply_body);
                 Written::Text
             }
             Field::UpstreamTransportFailureReason => {

@@ -7,6 +7,7 @@
 use super::command_parser::{Command, Written};
 use super::context::Context;
 use super::operator::write_number;
+use crate::common::percent;
 use crate::event::Moment;
 use crate::http::{HeaderId, HeaderMap, utility};
 use crate::stream_info::StreamInfoImpl;
@@ -124,7 +125,7 @@ impl RequestOperator {
                 match decoded {
                     true => write_up_to(
                         line,
-                        query.map(|query| percent_decoded(query, false)).as_deref(),
+                        query.map(|query| percent::decode(query, false)).as_deref(),
                         *max_length,
                     ),
                     false => write_up_to(line, query, *max_length),
@@ -328,36 +329,15 @@ fn without_query(path: &[u8]) -> &[u8] {
     &path[..memchr::memchr(b'?', path).unwrap_or(path.len())]
 }
 
-/// The value of the first parameter of this name, without escapes.
+/// The value of the first parameter of this name, without escapes. Of one that is none Envoy keeps the sign in parameters, and
+/// in the whole query it does not.
 fn decoded_parameter(path: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     let query = &path[memchr::memchr(b'?', path)? + 1..];
     query.split(|&b| b == b'&').find_map(|parameter| {
         let equals = memchr::memchr(b'=', parameter).unwrap_or(parameter.len());
         let value = parameter.get(equals + 1..).unwrap_or_default();
-        (percent_decoded(&parameter[..equals], true) == name).then(|| percent_decoded(value, true))
+        (percent::decode(&parameter[..equals], true) == name).then(|| percent::decode(value, true))
     })
-}
-
-/// Without escapes. Of one that is none Envoy keeps the sign in parameters, and in the whole query it does not.
-fn percent_decoded(text: &[u8], keeps_others: bool) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        rest = behind;
-        match rest {
-            [high, low, behind @ ..] if *first == b'%' => {
-                if let Some((high, low)) = digit(*high).zip(digit(*low)) {
-                    decoded.push(high << 4 | low);
-                    rest = behind;
-                } else if keeps_others {
-                    decoded.push(*first);
-                }
-            }
-            _ => decoded.push(*first),
-        }
-    }
-    decoded
 }
 
 fn write_up_to(line: &mut Vec<u8>, text: Option<&[u8]>, max_length: Option<usize>) -> Written {

@@ -60,3 +60,14 @@ pub fn match_string(value: &[u8], matcher: &StringMatcher) -> bool {
         Place::Anywhere => memchr::memmem::find(value, text).is_some(),
     }
 }
+/// Takes CR, LF and NUL out of `value` from `start` on: no field may have them, and what is made of what somebody has sent may.
+pub fn drop_line_breaks(value: &mut Vec<u8>, start: usize) {
+    let is_bad = |byte: u8| matches!(byte, b'\r' | b'\n' | 0);
+    if memchr::memchr3(b'\r', b'\n', 0, &value[start..]).is_some() {
+        let mut index = 0;
+        value.retain(|byte| {
+            index += 1;
+            index <= start || !is_bad(*byte)
+        });
+    }
+}

@@ -1,6 +1,7 @@
 //! Small rules about messages. Mirrors Envoy's `source/common/http/utility.cc`.
 
 use super::{HeaderId, HeaderMap, Protocol};
+use crate::common::percent;
 
 /// The tokens of a comma-separated value, trimmed, empty ones left out.
 pub fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -191,16 +192,8 @@ pub fn http_to_grpc_status(status: u16) -> u32 {
 }
 
 /// Percent-encodes what may not stand in a gRPC message: everything but printable ASCII without `%`.
-pub fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (0x20..0x7f).contains(&byte) && byte != b'%' {
-            out.push(byte as char);
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+pub fn percent_encode(text: &[u8]) -> Vec<u8> {
+    percent::encode(text, |byte| (0x20..0x7f).contains(&byte) && byte != b'%')
 }
 
 #[cfg(test)]
@@ -309,6 +302,6 @@ mod tests {
         }
         assert_eq!(http_to_grpc_status(503), 14);
         assert_eq!(http_to_grpc_status(418), 2);
-        assert_eq!(percent_encode("a%\n é"), "a%25%0A %C3%A9");
+        assert_eq!(percent_encode("a%\n é".as_bytes()), b"a%25%0A %C3%A9");
     }
 }

@@ -72,13 +72,16 @@ impl DirectResponseEntry {
     }
 
     /// The body of the answer to a request.
-    pub fn body<'a>(&'a self, request: &HeaderMap, info: &StreamInfoImpl) -> Cow<'a, str> {
-        let Some(format) = &self.format else { return Cow::Borrowed(&self.body) };
-        let context =
-            Context { request_headers: Some(request), local_reply_body: &self.body, ..Context::new(info) };
+    pub fn body<'a>(&'a self, request: &HeaderMap, info: &StreamInfoImpl) -> Cow<'a, [u8]> {
+        let Some(format) = &self.format else { return Cow::Borrowed(self.body.as_bytes()) };
+        let context = Context {
+            request_headers: Some(request),
+            local_reply_body: self.body.as_bytes(),
+            ..Context::new(info)
+        };
         let mut body = Vec::new();
         format.formatter.format(&mut body, &context);
-        String::from_utf8_lossy(&body).into_owned().into()
+        body.into()
     }
 
     /// The type of that; `None` for text.

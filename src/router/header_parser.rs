@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::config::ConfigError;
 use crate::config::route::{AppendAction, HeaderMutations, HeaderValueOption};
 use crate::formatter::{Context, Formatter};
+use crate::http::header_utility::drop_line_breaks;
 use crate::http::{HeaderMap, HeaderName};
 use crate::stream_info::StreamInfoImpl;
 
@@ -126,6 +127,7 @@ impl HeaderParser {
                 Value::Literal(text) => made.extend_from_slice(text),
                 Value::Format(format) => {
                     format.format(&mut made, &changed.context(headers, info));
+                    drop_line_breaks(&mut made, start);
                 }
             }
             let is_there = || entry.name.find(headers).is_some();
@@ -275,6 +277,15 @@ mod tests {
         };
         let fields = [("x-a", "1"), ("x-gone", "g"), ("user-agent", "cur")];
         assert_eq!(applied(&rules, &fields), "user-agent=cur,z x-a=2 x-copy=1 x-empty=");
+    }
+
+    #[test]
+    fn what_is_made_ends_no_line() {
+        let value = "a%QUERY_PARAM(q)%b";
+        let to_add = vec![option("x", value, AppendAction::default(), false)];
+        let rules = HeaderMutations { to_add, to_remove: vec![] };
+        let fields = [(":path", "/?q=%0d%0ay:%20z%00%0A")];
+        assert_eq!(applied(&rules, &fields), ":path=/?q=%0d%0ay:%20z%00%0A x=ay: zb");
     }
 
     #[test]

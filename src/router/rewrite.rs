@@ -5,9 +5,11 @@
 
 use super::route_match::{RouteMatch, plain};
 use super::uri_template::UriTemplateRewrite;
+use crate::common::percent;
 use crate::config::ConfigError;
 use crate::config::route::{HostRewrite, PathRewrite};
 use crate::formatter::{Context, Formatter};
+use crate::http::header_utility::drop_line_breaks;
 use crate::http::{HeaderId, HeaderMap};
 use crate::stream_info::StreamInfoImpl;
 
@@ -87,7 +89,9 @@ impl FormattedRewrites {
 
     /// The host that a request gets.
     pub(super) fn host(&self, headers: &HeaderMap, info: &StreamInfoImpl) -> Option<Vec<u8>> {
-        Some(formatted(self.host.as_ref()?, headers, info)).filter(|host| !host.is_empty())
+        let mut host = formatted(self.host.as_ref()?, headers, info);
+        drop_line_breaks(&mut host, 0);
+        Some(host).filter(|host| !host.is_empty())
     }
 }
 
@@ -103,13 +107,7 @@ pub(super) fn formatted_path(
     info: &StreamInfoImpl,
 ) -> Option<Vec<u8>> {
     let made = formatted(format, headers, info);
-    let mut path = Vec::with_capacity(made.len());
-    for byte in made {
-        match byte {
-            0..=b' ' | 0x7f => path.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-            _ => path.push(byte),
-        }
-    }
+    let path = percent::encode(&made, |byte| byte > b' ' && byte != 0x7f);
     (!path.is_empty()).then_some(path)
 }
 
@@ -121,12 +119,13 @@ fn formatted(format: &Formatter, headers: &HeaderMap, info: &StreamInfoImpl) -> 
 
 /// The host that a request gets; `None` where it keeps its own, or where only the upstream host knows.
 pub(super) fn rewritten_host(rewrite: &HostRewrite, headers: &HeaderMap) -> Option<Vec<u8>> {
-    let host = match rewrite {
+    let mut host = match rewrite {
         HostRewrite::None | HostRewrite::Auto | HostRewrite::Format(_) => return None,
         HostRewrite::Literal(host) => host.as_bytes().to_vec(),
         HostRewrite::Header(name) => headers.get_all(name).next()?.to_vec(),
         HostRewrite::PathRegex(substitution) => substitution.replace_all(plain(headers.get(HeaderId::Path)?)),
     };
+    drop_line_breaks(&mut host, 0);
     (!host.is_empty()).then_some(host)
 }
 

@@ -6,8 +6,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -15,7 +14,7 @@ use super::outlier_detection::DetectorHostMonitorImpl;
 use super::{ClusterInfoImpl, HostStats};
 use crate::config::core::{Locality, Metadata};
 use crate::config::endpoint::{HealthCheckConfig, HealthStatus};
-use crate::event::Dispatcher;
+use crate::event::{Dispatcher, Moment};
 use crate::network::{Address, ClientConnectionImpl};
 use crate::trace::{self, Stage};
 
@@ -80,9 +79,6 @@ const FLAG_NAMES: [(HealthFlag, &str); 11] = [
 
 static NOWHERE: Locality = Locality { region: String::new(), zone: String::new(), sub_zone: String::new() };
 
-/// What times of hosts are counted from.
-static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 const UNHEALTHY: u32 = HealthFlag::FailedActiveHc as u32
     | HealthFlag::FailedOutlierCheck as u32
     | HealthFlag::FailedEdsHealth as u32
@@ -118,7 +114,7 @@ pub struct HostImpl {
     weight: AtomicU32,
     canary: AtomicBool,
     health_flags: AtomicU32,
-    /// Since when it is healthy, in milliseconds of this process; 0 where nobody has asked.
+    /// Since when it is healthy, as nanoseconds of a `Moment`; 0 where nobody has asked.
     healthy_since: AtomicU64,
     /// How it is checked, where that differs from others.
     health_check: Option<Box<HealthCheckTarget>>,
@@ -314,15 +310,13 @@ impl HostImpl {
     }
 
     /// Since when it is healthy, as far as that has been noted (Envoy: `lastHcPassTime`).
-    pub fn healthy_since(&self) -> Option<Instant> {
-        let milliseconds = self.healthy_since.load(Relaxed);
-        (milliseconds > 0).then(|| *ORIGIN + Duration::from_millis(milliseconds))
+    pub fn healthy_since(&self) -> Option<Moment> {
+        Moment::from_nanoseconds(self.healthy_since.load(Relaxed))
     }
 
     /// Notes since when it is healthy: a check was passed, or nobody checks and it is seen first.
-    pub fn note_healthy_since(&self, now: Instant) -> Instant {
-        let milliseconds = now.saturating_duration_since(*ORIGIN).as_millis() as u64;
-        self.healthy_since.store(milliseconds.max(1), Relaxed);
+    pub fn note_healthy_since(&self, now: Moment) -> Moment {
+        self.healthy_since.store(now.nanoseconds(), Relaxed);
         now
     }
 

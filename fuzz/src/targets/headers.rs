@@ -168,8 +168,8 @@ fn values(text: &[u8]) {
         }
     }
     if let Ok(text) = std::str::from_utf8(text) {
-        let encoded = utility::percent_encode(text);
-        assert!(encoded.bytes().all(|b| (0x20..0x7f).contains(&b)));
+        let encoded = utility::percent_encode(text.as_bytes());
+        assert!(encoded.iter().all(|b| (0x20..0x7f).contains(b)));
     }
 }
 

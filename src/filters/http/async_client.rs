@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::FilterChainFactoryCallbacks;
@@ -16,7 +15,7 @@ use crate::common::Local;
 use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr};
-use crate::router::{RetryPolicyImpl, Route, RouteConstSharedPtr};
+use crate::router::{Route, RouteConstSharedPtr};
 use crate::trace::{self, Stage, log_stage};
 use crate::upstream::ClusterName;
 
@@ -27,14 +26,6 @@ pub struct ResponseMessage {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Buffer,
-}
-
-/// How a request is sent (Envoy: `AsyncClient::RequestOptions`).
-pub struct RequestOptions {
-    /// For the response.
-    pub timeout: Duration,
-    /// Whether it is tried again.
-    pub retry_policy: Option<Arc<RetryPolicyImpl>>,
 }
 
 /// Hears what becomes of a request, once (Envoy: `AsyncClient::Callbacks`).
@@ -59,18 +50,17 @@ pub struct AsyncStreamImpl {
 }
 
 impl AsyncStreamImpl {
-    /// Sends a request to a cluster, and has `callbacks` hear of its response (Envoy: `AsyncClientImpl::send`). They may have
-    /// heard of it when this returns.
+    /// Sends a request along `route`, which says to which cluster, and how (Envoy: `AsyncClient::RequestOptions`), and has
+    /// `callbacks` hear of its response (Envoy: `AsyncClientImpl::send`). They may have heard of it when this returns.
     pub fn send(
         dispatcher: &Rc<Dispatcher>,
         router: Local<FilterConfig>,
-        cluster: &ClusterName,
-        options: RequestOptions,
+        route: &RouteConstSharedPtr,
         (headers, mut body): (HeaderMap, Buffer),
         callbacks: Weak<dyn AsyncClientCallbacks>,
     ) -> Rc<Self> {
         let end_stream = body.is_empty();
-        let stream = Self::new(dispatcher, router, cluster, options);
+        let stream = Self::new(dispatcher, router, route.clone());
         *stream.callbacks.borrow_mut() = Some(callbacks);
         stream.send_headers(headers, end_stream, false);
         if !end_stream {
@@ -89,18 +79,12 @@ impl AsyncStreamImpl {
         headers: HeaderMap,
         end_stream: bool,
     ) -> Rc<Self> {
-        let options = RequestOptions { timeout, retry_policy: None };
-        let stream = Self::new(dispatcher, router, cluster, options);
+        let stream = Self::new(dispatcher, router, Rc::new(Route::to_cluster(cluster, timeout, None)));
         stream.send_headers(headers, end_stream, true);
         stream
     }
 
-    fn new(
-        dispatcher: &Rc<Dispatcher>,
-        router: Local<FilterConfig>,
-        cluster: &ClusterName,
-        options: RequestOptions,
-    ) -> Rc<Self> {
+    fn new(dispatcher: &Rc<Dispatcher>, router: Local<FilterConfig>, route: RouteConstSharedPtr) -> Rc<Self> {
         let buffer_limit = 0;
         let stream = Rc::new_cyclic(|weak: &Weak<AsyncStreamImpl>| {
             let host: Weak<dyn FilterManagerCallbacks> = weak.clone();
@@ -115,7 +99,7 @@ impl AsyncStreamImpl {
                 )
                 .without_logs_of_calls(),
                 router,
-                route: Rc::new(Route::to_cluster(cluster, options.timeout, options.retry_policy.clone())),
+                route,
                 callbacks: RefCell::default(),
                 response: RefCell::default(),
                 keep: RefCell::default(),

@@ -4,6 +4,7 @@ use std::io;
 
 use serde_json::ser::Formatter;
 
+use crate::common::percent;
 use crate::stats::format_g;
 
 /// Form fields beyond so many bytes are no request that an endpoint could want.
@@ -55,24 +56,7 @@ fn parse(query: &str) -> Vec<(String, String)> {
 }
 
 fn percent_decode(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let mut ahead = bytes.clone();
-        let digits = (byte == b'%').then(|| {
-            let high = (ahead.next()? as char).to_digit(16)?;
-            let low = (ahead.next()? as char).to_digit(16)?;
-            Some((high * 16 + low) as u8)
-        });
-        match digits.flatten() {
-            Some(decoded) => {
-                out.push(decoded);
-                bytes = ahead;
-            }
-            None => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&percent::decode(text.as_bytes(), true)).into_owned()
 }
 
 pub(super) const TEXT: &str = "text/plain; charset=UTF-8";

@@ -5,12 +5,12 @@
 use std::cell::{Cell, OnceCell};
 use std::io;
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::base::{CheckerKind, HealthCheckerImplBase, HealthState, HealthTransition};
 use super::event_logger::{HealthCheckEventKind, HealthCheckFailureType};
 use super::stats::HealthCheckerStats;
-use crate::event::{Timeout, TimeoutCallbacks};
+use crate::event::{Moment, Timeout, TimeoutCallbacks};
 use crate::upstream::{HealthFlag, HostSharedPtr};
 
 /// What one kind of checks does with a host.
@@ -161,7 +161,7 @@ impl ActiveHealthCheckSession {
         host.health_flag_clear(HealthFlag::ActiveHcTimeout);
         host.health_flag_clear(HealthFlag::ExcludedViaImmediateHcFail);
         host.health_flag_clear(HealthFlag::FailedActiveHc);
-        host.note_healthy_since(Instant::now());
+        host.note_healthy_since(Moment::now());
         parent.stats().healthy.inc();
         parent.log(host, HealthCheckEventKind::AddHealthy { first_check });
         HealthTransition::Changed

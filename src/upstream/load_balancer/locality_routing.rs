@@ -82,6 +82,8 @@ pub struct ZoneRouting {
     config: ZoneAwareConfig,
     /// The hosts of the cluster that the proxy belongs to.
     local: Weak<PrioritySetImpl>,
+    /// How many of these there are, as of the last change.
+    local_counts: Cell<Option<HostCounts>>,
     state: RefCell<LocalityRoutingState>,
     is_active: Cell<bool>,
 }
@@ -113,6 +115,7 @@ impl ZoneRouting {
         ZoneRouting {
             config,
             local: Rc::downgrade(local),
+            local_counts: Cell::new(None),
             state: RefCell::new(LocalityRoutingState::NoLocalityRouting),
             is_active: Cell::new(false),
         }
@@ -126,6 +129,7 @@ impl ZoneRouting {
     /// Takes over a change of the hosts of the first priority, or of the proxy's own cluster.
     pub fn regenerate(&self, upstream: &HostVectors, info: &ClusterInfoImpl) {
         info.stats().lb_recalculate_zone_structures().inc();
+        self.local_counts.set(self.local_vectors().map(|vectors| HostCounts::of(&vectors)));
         let state = self.state_of(upstream, info).unwrap_or(LocalityRoutingState::NoLocalityRouting);
         self.is_active.set(!matches!(state, LocalityRoutingState::NoLocalityRouting));
         self.state.replace(state);
@@ -205,9 +209,7 @@ impl ZoneRouting {
         if percent < 100 && (percent == 0 || fastrand::u32(..100) >= percent) {
             return Ok(None);
         }
-        let local = self.local_vectors();
-        let in_panic = |local: &HostVectors| HostCounts::of(local).in_panic(info.healthy_panic_threshold());
-        if local.is_none_or(|local| in_panic(&local)) {
+        if self.local_counts.get().is_none_or(|local| local.in_panic(info.healthy_panic_threshold())) {
             info.stats().lb_local_cluster_not_ok().inc();
             return if self.config.fail_traffic_on_panic { Err(()) } else { Ok(None) };
         }

@@ -6,10 +6,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::CallbackHandle;
 use crate::config::core::{Percent, RuntimeDouble};
+use crate::event::Moment;
 use crate::message;
 use crate::runtime::SnapshotImpl;
 use crate::upstream::{Health, HostImpl, HostSetImpl, PrioritySetImpl, PriorityUpdateCb};
@@ -90,7 +91,7 @@ impl std::fmt::Debug for RuntimeNumber {
 pub struct SlowStart {
     config: SlowStartConfig,
     /// When the last host became healthy.
-    latest_host_added: Cell<Instant>,
+    latest_host_added: Cell<Moment>,
     update: Cell<Option<CallbackHandle<PriorityUpdateCb>>>,
 }
 
@@ -99,7 +100,7 @@ impl SlowStart {
     pub fn new(priority_set: &Rc<PrioritySetImpl>, config: &SlowStartConfig) -> Rc<Self> {
         let this = Rc::new(SlowStart {
             config: config.clone(),
-            latest_host_added: Cell::new(Instant::now()),
+            latest_host_added: Cell::new(Moment::now()),
             update: Cell::default(),
         });
         for host_set in priority_set.host_sets_per_priority() {
@@ -118,10 +119,10 @@ impl SlowStart {
     }
 
     fn recalculate_hosts_in_slow_start(&self, host_set: &HostSetImpl) {
-        let now = Instant::now();
+        let now = Moment::now();
         for host in &*host_set.healthy_hosts() {
             let healthy_since = host.healthy_since().unwrap_or_else(|| host.note_healthy_since(now));
-            let is_in_window = now.saturating_duration_since(healthy_since) <= self.config.window;
+            let is_in_window = now.since(healthy_since) <= self.config.window;
             if is_in_window && healthy_since > self.latest_host_added.get() {
                 self.latest_host_added.set(healthy_since);
             }

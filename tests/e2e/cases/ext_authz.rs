@@ -133,6 +133,39 @@ fn fields() {
     }
 }
 
+/// A host that is set or appended is the request's, by which its route is looked for again.
+#[test]
+fn hosts() {
+    let by_host = json!([{"match": {"prefix": "/", "headers": [{"name": ":authority", "string_match": {"prefix": "new"}}]},
+        "route": {"cluster": "case2"}}]);
+    for response in [
+        json!({"allowed_upstream_headers": list(&["host", "x-"])}),
+        json!({"allowed_upstream_headers_to_append": list(&["host", "x-"])}),
+    ] {
+        for clears in [true, false] {
+            let of = service(json!({"authorization_response": response}));
+            let filter = json!({"http_service": of, "clear_route_cache": clears});
+            pairs(manager_of(filter, json!({}), by_host.clone()))
+                .log_format("%RESPONSE_CODE% %REQ(:authority)% %REQ(host)%\n")
+                .told(get(""), [answer("200", "host: new.test\r\nx-a: 1\r\n", "")])
+                .told(get(""), [answer("200", "", "")])
+                .run();
+        }
+    }
+}
+
+/// What is told to a client that is refused is passed on as it is, whatever it is.
+#[test]
+fn bodies_that_are_no_text() {
+    let refused = |body: &[u8]| {
+        let head = format!("HTTP/1.1 403 X\r\ncontent-length: {}\r\n\r\n", body.len());
+        vec![Action::Send([head.as_bytes(), body].concat())]
+    };
+    pairs(manager(json!({"http_service": service(json!({}))})))
+        .told(get(""), [refused(b"\xff\x00\xfea\xc3")])
+        .run();
+}
+
 #[test]
 fn bodies() {
     let with = |settings: Value| json!({"http_service": service(json!({})), "with_request_body": settings});

@@ -1,7 +1,7 @@
 //! Paths, hosts and queries that are made of what is known of a request, and what becomes of trailers on their way.
 
 use super::http_filters::chain;
-use crate::harness::{Pairs, agree};
+use crate::harness::{Case, Kind, Pairs, Site, Wire, agree};
 use serde_json::{Value, json};
 
 fn manager(routes: Value) -> Value {
@@ -36,6 +36,38 @@ fn paths_and_hosts() {
         }
     }
     pairs.run();
+}
+
+/// What a client has escaped does not end a line of what is made of it. (Envoy answers 503, and ends the lines of responses.)
+#[test]
+fn line_ends() {
+    let made = "%QUERY_PARAM(q)%";
+    let header = json!([{"header": {"key": "x-made", "value": made}}]);
+    let to = |prefix: &str, mut action: Value| {
+        action["cluster"] = "case0".into();
+        json!({"match": {"prefix": prefix}, "route": action})
+    };
+    let mut with_header = to("/header", json!({}));
+    with_header["request_headers_to_add"] = header.clone();
+    let mut with_answer = to("/answer", json!({}));
+    with_answer["response_headers_to_add"] = header;
+    let hosts = to("/host", json!({"host_rewrite": format!("{made}.test")}));
+    let case = Case::new("line ends").hcm(manager(json!([with_header, with_answer, hosts])));
+    let site = Site::start(Kind::Legate, &[&case]);
+    for (path, expected) in
+        [("/header", "x-made: ax-b: c\r\n"), ("/answer", ""), ("/host", "host: ax-b: c.test\r\n")]
+    {
+        let mut client = Wire::connect(site.port(0));
+        client.send(format!(
+            "GET {path}?q=a%0d%0ax-b:%20%00c HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
+        ));
+        let answer = String::from_utf8_lossy(&client.rest()).into_owned();
+        assert_eq!(answer.contains("\r\nx-made: ax-b: c\r\n"), path == "/answer", "{answer}");
+        site.boards[0].look(|seen| {
+            assert!(seen.upstream_has(expected.as_bytes()), "{path}");
+            assert!(!seen.upstream_has(b"\nx-b") && !answer.contains("\nx-b"), "{path}: {answer}");
+        });
+    }
 }
 
 #[test]

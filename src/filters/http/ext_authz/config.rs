@@ -1,9 +1,10 @@
 //! What all requests of a connection manager share. Mirrors `FilterConfig` of Envoy 1.40's
 //! `source/extensions/filters/http/ext_authz/ext_authz.h`.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::client::{ClientConfig, ShownFields};
@@ -11,6 +12,7 @@ use super::message::{BufferSettings, ExtAuthz};
 use crate::cluster_manager::ClusterManager;
 use crate::common::Local;
 use crate::filters::http::router;
+use crate::router::{Route, RouteConstSharedPtr};
 use crate::runtime::{FeatureFlag, RuntimeShare};
 use crate::stats::Counter;
 use crate::stats_struct;
@@ -79,6 +81,8 @@ pub(super) enum OfCluster {
 pub(super) struct OnWorker {
     config: Arc<FilterConfig>,
     pub router: Local<router::FilterConfig>,
+    /// To who is asked where the route does not say.
+    route: OnceCell<RouteConstSharedPtr>,
     /// Of clusters by their names, what has counted something.
     clusters: RefCell<HashMap<String, CountersOfCluster>>,
 }
@@ -102,7 +106,18 @@ impl OnWorker {
         OnWorker {
             router: Local::new(config.router.clone()),
             config: config.clone(),
+            route: OnceCell::new(),
             clusters: RefCell::default(),
+        }
+    }
+
+    /// The route of questions to `client`.
+    pub fn route(&self, client: &ClientConfig) -> RouteConstSharedPtr {
+        let make =
+            || Rc::new(Route::to_cluster(&client.cluster, client.timeout, client.retry_policy.clone()));
+        match std::ptr::eq(client, &*self.client) {
+            true => self.route.get_or_init(make).clone(),
+            false => make(),
         }
     }
 

@@ -13,20 +13,21 @@ use crate::buffer::Buffer;
 use crate::common::Local;
 use crate::envoy_stream_log;
 use crate::event::{self, Moment};
-use crate::filters::http::async_client::{
-    AsyncClientCallbacks, AsyncStreamImpl, RequestOptions, ResponseMessage,
-};
+use crate::filters::http::async_client::{AsyncClientCallbacks, AsyncStreamImpl, ResponseMessage};
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
     StreamDecoderFilterCallbacks, StreamEncoderFilter,
 };
-use crate::http::{HeaderMap, HeaderMapPtr, utility};
+use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, utility};
 use crate::router::Route;
 use crate::stream_info::ResponseFlag;
 use crate::upstream::{ClusterInfoImpl, ResponseOrigin};
 
 /// Under which the filter leaves what it was told.
 const METADATA: &str = "envoy.filters.http.ext_authz";
+
+/// The older name of `:authority`.
+const HOST: &str = "host";
 
 /// Tells the upstream that nobody has decided.
 const FAILURE_MODE_ALLOWED: &str = "x-envoy-auth-failure-mode-allowed";
@@ -152,9 +153,8 @@ impl Filter {
         }
         let heard: Weak<dyn AsyncClientCallbacks> = self.weak.clone();
         let router = self.config.router.clone();
-        let options = RequestOptions { timeout: client.timeout, retry_policy: client.retry_policy.clone() };
-        let (dispatcher, cluster) = (callbacks.dispatcher(), &client.cluster);
-        let call = AsyncStreamImpl::send(dispatcher, router, cluster, options, (request, data), heard);
+        let route = self.config.route(client);
+        let call = AsyncStreamImpl::send(callbacks.dispatcher(), router, &route, (request, data), heard);
         if self.state.get() == State::Calling {
             *self.call.borrow_mut() = Some(call);
         }
@@ -206,11 +206,21 @@ impl Filter {
         if let Some(headers) = &*self.request_headers.borrow() {
             let mut headers = headers.borrow_mut();
             for (name, value) in &headers_to_set {
-                headers.remove_by_name(name.as_bytes());
-                headers.add(name, value);
+                match name.as_str() {
+                    HOST => headers.set(HeaderId::Authority, value),
+                    _ => {
+                        headers.remove_by_name(name.as_bytes());
+                        headers.add(name, value);
+                    }
+                }
             }
-            headers_to_add.iter().for_each(|(name, value)| headers.add(name, value));
-            let removable = headers_to_remove.iter().filter(|name| !name.starts_with(':') && *name != "host");
+            for (name, value) in &headers_to_add {
+                match name.as_str() {
+                    HOST => headers.append(HeaderId::Authority, value, ","),
+                    _ => headers.add(name, value),
+                }
+            }
+            let removable = headers_to_remove.iter().filter(|name| !name.starts_with(':') && *name != HOST);
             removable.for_each(|name| headers.remove_by_name(name.as_bytes()));
         }
         *self.response_headers_to_add.borrow_mut() = response_headers_to_add;
@@ -245,8 +255,7 @@ impl Filter {
             headers.iter().for_each(|(name, _)| reply.remove_by_name(name.as_bytes()));
             headers.iter().for_each(|(name, value)| reply.add(name, value));
         };
-        let body = String::from_utf8_lossy(&body[..most]);
-        callbacks.send_local_reply(status, &body, Some(&modify), "ext_authz_denied".into());
+        callbacks.send_local_reply(status, &body[..most], Some(&modify), "ext_authz_denied".into());
     }
 
     fn on_error(&self, callbacks: &StreamDecoderFilterCallbacks) {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::common::percent;
 use crate::config::ConfigError;
 use crate::config::reader::MessageReader;
 use crate::config::route::AppendAction;
@@ -137,14 +138,7 @@ fn decode(text: &[u8]) -> Vec<u8> {
 
 /// With escapes for all that is not plain.
 fn encode(text: &[u8]) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(text.len());
-    for byte in text {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => encoded.push(*byte),
-            _ => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
-    encoded
+    percent::encode(text, |byte| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte))
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl<D: Direction> FilterCallbacks<D> {
     pub fn send_local_reply(
         &self,
         status: u16,
-        body: &str,
+        body: impl AsRef<[u8]>,
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
         details: Cow<'static, str>,
     ) {
@@ -115,7 +115,7 @@ impl<D: Direction> FilterCallbacks<D> {
     pub fn send_local_reply_with_grpc_status(
         &self,
         status: u16,
-        body: &str,
+        body: impl AsRef<[u8]>,
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
         grpc_status: Option<u32>,
         details: Cow<'static, str>,

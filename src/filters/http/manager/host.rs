@@ -81,7 +81,7 @@ pub struct LocalReplyContent<'a> {
     /// Its status.
     pub status: u16,
     /// Its body; may be empty.
-    pub body: Cow<'a, str>,
+    pub body: Cow<'a, [u8]>,
     /// What the body is, in place of what its headers say.
     pub content_type: Option<Arc<str>>,
     /// It is an object of JSON, and the end of its line.

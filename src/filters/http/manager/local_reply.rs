@@ -33,7 +33,7 @@ impl FilterManager {
     pub fn send_local_reply(
         &self,
         status: u16,
-        body: &str,
+        body: impl AsRef<[u8]>,
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
         details: Cow<'static, str>,
     ) {
@@ -45,7 +45,7 @@ impl FilterManager {
     pub fn send_local_reply_with_grpc_status(
         &self,
         status: u16,
-        body: &str,
+        body: impl AsRef<[u8]>,
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
         grpc_status: Option<u32>,
         details: Cow<'static, str>,
@@ -54,7 +54,7 @@ impl FilterManager {
             return;
         }
         self.stream_info().set_response_code_details(details);
-        let reply = self.make_local_reply(status, body, modify_headers, grpc_status);
+        let reply = self.make_local_reply(status, body.as_ref(), modify_headers, grpc_status);
         let direct = self.encoding.headers.borrow().is_some() || self.state.in_encode_1xx.get();
         if !direct && self.state.calls.get() > 0 {
             *self.asked.borrow_mut() = Some(Asked::Reply(Box::new(reply)));
@@ -163,7 +163,7 @@ impl FilterManager {
     fn make_local_reply(
         &self,
         status: u16,
-        body: &str,
+        body: &[u8],
         modify_headers: Option<&dyn Fn(&mut HeaderMap)>,
         grpc_status: Option<u32>,
     ) -> LocalReply {
@@ -185,9 +185,9 @@ impl FilterManager {
             headers.set_int(HeaderId::GrpcStatus, grpc_status.into());
             headers.remove(HeaderId::ContentLength);
             if !body.is_empty() && !is_head {
-                let line = body.strip_suffix('\n').filter(|_| is_json_line);
+                let line = body.strip_suffix(b"\n").filter(|_| is_json_line);
                 let message = line.unwrap_or(&body);
-                headers.set(HeaderId::GrpcMessage, utility::percent_encode(message).as_bytes());
+                headers.set(HeaderId::GrpcMessage, &utility::percent_encode(message));
             }
         } else if !body.is_empty() {
             headers.set_int(HeaderId::ContentLength, body.len() as u64);

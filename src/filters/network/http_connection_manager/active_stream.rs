@@ -278,7 +278,7 @@ impl ActiveStream {
             request_headers: request.as_deref(),
             response_headers: response.as_deref(),
             response_trailers: trailers.as_deref(),
-            local_reply_body: "",
+            local_reply_body: b"",
             log_type,
             stream_info: self.stream_info(),
         };

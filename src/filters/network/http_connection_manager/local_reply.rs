@@ -144,7 +144,7 @@ impl LocalReply {
     ) {
         headers.set_status(content.status);
         info.response_code.set(Some(content.status));
-        let takes = |mapper: &&Mapper| mapper.filter.evaluate(&context(request, headers, info, ""));
+        let takes = |mapper: &&Mapper| mapper.filter.evaluate(&context(request, headers, info, b""));
         let mapper = self.mappers.iter().find(takes);
         if let Some(mapper) = mapper {
             mapper.apply(request, headers, info, content);
@@ -153,7 +153,7 @@ impl LocalReply {
         let Some(format) = own.or(self.body_format.as_ref()) else { return };
         let mut body = Vec::new();
         format.formatter.format(&mut body, &context(request, headers, info, &content.body));
-        content.body = String::from_utf8_lossy(&body).into_owned().into();
+        content.body = body.into();
         content.is_json_line = matches!(*format.formatter, Formatter::Json(_));
         content.content_type = Some(format.content_type.clone());
     }
@@ -163,7 +163,7 @@ fn context<'a>(
     request_headers: Option<&'a HeaderMap>,
     response_headers: &'a HeaderMap,
     info: &'a StreamInfoImpl,
-    local_reply_body: &'a str,
+    local_reply_body: &'a [u8],
 ) -> Context<'a> {
     Context {
         request_headers,
@@ -200,7 +200,7 @@ impl Mapper {
         content: &mut LocalReplyContent<'_>,
     ) {
         if let Some(body) = &self.body {
-            content.body = body.to_string().into();
+            content.body = body.as_bytes().to_vec().into();
         }
         if let Some(parser) = &self.headers {
             parser.evaluate_response(headers, request, info);

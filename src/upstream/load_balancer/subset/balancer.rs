@@ -6,22 +6,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::subset_entry::{LbSubset, SubsetMaker};
-use super::subset_tree::{Criteria, SelectorTree, SubsetTree, extract};
+use super::subset_tree::{Criteria, Pair, SelectorTree, SubsetTree, extract};
 use super::{FallbackPolicy, SelectorFallback, SubsetConfig};
 use crate::common::CallbackHandle;
 use crate::envoy_log;
 use crate::stats::{self, Gauge};
-use crate::upstream::load_balancer::{
-    LoadBalancer, LoadBalancerContext, LoadBalancerParams, MetadataMatchCriterion,
-};
+use crate::upstream::load_balancer::{LoadBalancer, LoadBalancerContext, LoadBalancerParams};
 use crate::upstream::{
     ENVOY_LB, HostSetImpl, PrioritySetImpl, PriorityUpdateCb, WorkerHost, metadata_label_match,
 };
 
 /// The name under which criteria say what to try one after the other.
 const FALLBACK_LIST: &str = "fallback_list";
+
+/// Criteria, mostly few.
+type Pairs<'a> = SmallVec<[Pair<'a>; 8]>;
 
 /// See the module's description.
 pub struct SubsetLoadBalancer {
@@ -166,29 +168,35 @@ impl State {
 
     fn choose(&self, context: &dyn LoadBalancerContext) -> Option<Rc<WorkerHost>> {
         let criteria = context.metadata_match_criteria();
-        let all = criteria.as_deref();
-        let list = all.and_then(|all| all.iter().find(|criterion| criterion.name == FALLBACK_LIST));
+        let Some(criteria) = criteria.as_deref() else { return self.choose_iteration(None, context) };
+        let all: Pairs<'_> =
+            criteria.iter().map(|criterion| (criterion.name.as_str(), &criterion.value)).collect();
+        let list = all.iter().find(|(name, _)| *name == FALLBACK_LIST);
         match list.filter(|_| self.maker.config.falls_back_by_list) {
-            Some(list) => self.choose_by_list(all.unwrap_or_default(), &list.value, context),
-            None => self.choose_iteration(all.map(|all| Criteria { all, only: None }), context),
+            Some((_, list)) => self.choose_by_list(&all, list, context),
+            None => self.choose_iteration(Some(Criteria { all: &all, only: None }), context),
         }
     }
 
     /// With the criteria that each of `list` makes of the others, until there is a host.
     fn choose_by_list(
         &self,
-        criteria: &[MetadataMatchCriterion],
+        criteria: &[Pair<'_>],
         list: &Value,
         context: &dyn LoadBalancerContext,
     ) -> Option<Rc<WorkerHost>> {
-        let others = criteria.iter().filter(|criterion| criterion.name != FALLBACK_LIST);
-        let others: Vec<_> = others.cloned().collect();
         let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+        let others = criteria.iter().copied().filter(|(name, _)| *name != FALLBACK_LIST);
         if list.is_empty() {
+            let others: Pairs<'_> = others.collect();
             return self.choose_iteration(Some(Criteria { all: &others, only: None }), context);
         }
         list.iter().find_map(|fallback| {
-            let merged = MetadataMatchCriterion::merged(&others, fallback.as_object());
+            let more =
+                || fallback.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value));
+            let stays = |(name, _): &Pair<'_>| !more().any(|(other, _)| other == *name);
+            let mut merged: Pairs<'_> = others.clone().filter(stays).chain(more()).collect();
+            merged.sort_unstable_by_key(|(name, _)| *name);
             self.choose_iteration(Some(Criteria { all: &merged, only: None }), context)
         })
     }
@@ -234,7 +242,7 @@ impl State {
 
     /// Only the criteria of the first selector all of whose keys are there, if that is allowed.
     fn without_redundant_keys<'a>(&'a self, criteria: Criteria<'a>) -> Criteria<'a> {
-        let has = |key: &String| criteria.iter().any(|criterion| criterion.name == *key);
+        let has = |key: &String| criteria.iter().any(|(name, _)| name == key);
         let selectors = Some(&self.maker.config.selectors).filter(|_| self.maker.config.allow_redundant_keys);
         let first = selectors.and_then(|all| all.iter().find(|selector| selector.keys.iter().all(has)));
         first.map_or(criteria, |selector| criteria.only(&selector.keys))

@@ -12,21 +12,25 @@ use serde_json::{Map, Value};
 
 use super::subset_entry::LbSubset;
 use super::{Selector, SelectorFallback};
-use crate::upstream::load_balancer::MetadataMatchCriterion;
 use crate::upstream::metadata_equal;
+
+/// A key and a value, lent.
+pub type Pair<'a> = (&'a str, &'a Value);
 
 /// What a request wants of its host: criteria, sorted by name, perhaps without those that have other names.
 #[derive(Clone, Copy)]
 pub struct Criteria<'a> {
-    pub all: &'a [MetadataMatchCriterion],
+    pub all: &'a [Pair<'a>],
     /// Sorted.
     pub only: Option<&'a [String]>,
 }
 
 impl<'a> Criteria<'a> {
-    pub fn iter(self) -> impl Iterator<Item = &'a MetadataMatchCriterion> {
-        let wanted = move |name: &String| self.only.is_none_or(|only| only.binary_search(name).is_ok());
-        self.all.iter().filter(move |criterion| wanted(&criterion.name))
+    pub fn iter(self) -> impl Iterator<Item = Pair<'a>> {
+        let is_wanted = move |name: &str| {
+            self.only.is_none_or(|only| only.binary_search_by(|other| other.as_str().cmp(name)).is_ok())
+        };
+        self.all.iter().copied().filter(move |(name, _)| is_wanted(name))
     }
 
     /// The same, but only those of these names.
@@ -48,7 +52,7 @@ impl SubsetTree {
     pub fn find(&self, criteria: Criteria<'_>) -> Option<&Rc<LbSubset>> {
         let mut at = self;
         let mut is_any = false;
-        for MetadataMatchCriterion { name, value } in criteria.iter() {
+        for (name, value) in criteria.iter() {
             let same_hash = at.children.get(name)?.get(&hash_of(value))?;
             at = &same_hash.iter().find(|(other, _)| metadata_equal(other, value))?.1;
             is_any = true;
@@ -126,7 +130,7 @@ impl SelectorTree {
 
     /// What is said for criteria with exactly the keys of a selector.
     pub fn find(&self, criteria: Criteria<'_>) -> Option<(SelectorFallback, &Arc<[String]>)> {
-        let at = criteria.iter().try_fold(self, |at, criterion| at.children.get(&criterion.name))?;
+        let at = criteria.iter().try_fold(self, |at, (name, _)| at.children.get(name))?;
         at.said.as_ref().map(|(policy, keys)| (*policy, keys))
     }
 }
