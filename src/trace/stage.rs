@@ -376,6 +376,22 @@ stages! {
     DrainConnPools timed 7 "ThreadLocalClusterManagerImpl::drainConnPools" "pools" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/thread_local_cluster_manager.rs",
     ClearContainer timed 7 "ThreadLocalClusterManagerImpl::clearContainer" "pools" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/thread_local_cluster_manager.rs",
     HostHealthFailure timed 7 "ThreadLocalClusterManagerImpl::onHostHealthFailure" "" "" "source/common/upstream/cluster_manager_impl.cc" "src/cluster_manager/thread_local_cluster_manager.rs",
+    HealthCheckHosts timed 0 "HealthCheckerImplBase::onClusterMemberUpdate" "added removed" "" "source/common/upstream/health_checker_base_impl.cc" "src/upstream/health_checker/base.rs",
+    HealthCheckInterval timed 5 "ActiveHealthCheckSession::onIntervalBase" "first" "event_add" "source/common/upstream/health_checker_base_impl.cc" "src/upstream/health_checker/session.rs",
+    HealthCheckTimeout timed 7 "ActiveHealthCheckSession::onTimeoutBase" "" "event_add" "source/common/upstream/health_checker_base_impl.cc" "src/upstream/health_checker/session.rs",
+    HealthCheckSuccess timed 6 "ActiveHealthCheckSession::handleSuccess" "degraded changed" "" "source/common/upstream/health_checker_base_impl.cc" "src/upstream/health_checker/session.rs",
+    HealthCheckUnhealthy timed 6 "ActiveHealthCheckSession::setUnhealthy" "type changed" "" "source/common/upstream/health_checker_base_impl.cc" "src/upstream/health_checker/session.rs",
+    HealthCheckCrossThread timed 7 "HealthCheckerImplBase::setUnhealthyCrossThread" "" "event_active" "source/common/upstream/health_checker_base_impl.cc" "src/upstream/health_checker/base.rs",
+    HttpHealthCheckResult timed 6 "HttpActiveHealthCheckSession::healthCheckResult" "status" "" "source/common/upstream/health_checker_impl.cc" "src/upstream/health_checker/http.rs"
+        => Hc Debug Connections "hc response={status} health_flags={flags}",
+    HttpHealthCheckReset timed 7 "HttpActiveHealthCheckSession::onResetStream" "" "" "source/common/upstream/health_checker_impl.cc" "src/upstream/health_checker/http.rs"
+        => Hc Debug Connections "connection/stream error health_flags={flags}",
+    HttpHealthCheckTimeout timed 7 "HttpActiveHealthCheckSession::onTimeout" "" "" "source/common/upstream/health_checker_impl.cc" "src/upstream/health_checker/http.rs"
+        => Hc Debug Connections "connection/stream timeout health_flags={flags}",
+    TcpHealthCheckData timed 6 "TcpActiveHealthCheckSession::onData" "bytes" "" "source/common/upstream/health_checker_impl.cc" "src/upstream/health_checker/tcp.rs"
+        => Hc Trace Connections "total pending buffer={bytes}",
+    TcpHealthCheckPassed timed 6 "TcpActiveHealthCheckSession::onData passed" "" "" "source/common/upstream/health_checker_impl.cc" "src/upstream/health_checker/tcp.rs"
+        => Hc Trace Connections "healthcheck passed",
     UpdateOutlierDetection timed 6 "Filter::updateOutlierDetection" "result status" "" "source/common/router/router.cc" "src/filters/http/router/upstream_request.rs",
     PutHttpResponseCode same 6 "DetectorHostMonitorImpl::putHttpResponseCode" "status" "" "source/common/upstream/outlier_detection_impl.cc" "src/upstream/outlier_detection/host_monitor.rs",
     OnConsecutiveErrorWorker timed 7 "DetectorImpl::onConsecutiveErrorWorker" "kind" "" "source/common/upstream/outlier_detection_impl.cc" "src/upstream/outlier_detection/detector.rs",

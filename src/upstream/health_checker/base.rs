@@ -21,6 +21,7 @@ use crate::common::{CallbackHandle, CallbackManager};
 use crate::config::ConfigError;
 use crate::config::health_check::{HealthCheck, HealthCheckKind};
 use crate::event::{Dispatcher, DispatcherHandle};
+use crate::trace::{self, Stage};
 use crate::upstream::{
     ClusterFactoryContext, ClusterInfoImpl, HealthFlag, HostImpl, HostSharedPtr, MemberUpdateCb,
     PrioritySetImpl,
@@ -186,6 +187,10 @@ impl HealthCheckerImplBase {
     }
 
     fn on_cluster_member_update(&self, added: &[HostSharedPtr], removed: &[HostSharedPtr]) {
+        if !added.is_empty() || !removed.is_empty() {
+            let (added, removed) = (added.len() as u64, removed.len() as u64);
+            trace::instant(Stage::HealthCheckHosts, None, 0, added, removed);
+        }
         self.add_hosts(added);
         for host in removed {
             let session = self.active_sessions.borrow_mut().remove(&identity(host));
@@ -210,6 +215,7 @@ impl HealthCheckerImplBase {
     fn set_unhealthy_cross_thread(&self, host: &HostSharedPtr, kind: UnhealthyType) {
         let session = self.active_sessions.borrow().get(&identity(host)).cloned();
         let Some(session) = session else { return };
+        trace::instant(Stage::HealthCheckCrossThread, None, 0, 0, 0);
         match kind {
             UnhealthyType::ImmediateHealthCheckFail => {
                 host.health_flag_set(HealthFlag::ExcludedViaImmediateHcFail);

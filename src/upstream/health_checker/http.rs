@@ -13,13 +13,13 @@ use super::session::{ActiveHealthCheckSession, CheckSession, Failure};
 use crate::buffer::Buffer;
 use crate::config::ConfigError;
 use crate::config::health_check::{HealthCheckKind, HttpHealthCheck, StatusRange};
-use crate::envoy_conn_log;
 use crate::http::http1::{ClientConnectionImpl, HeadLimits};
 use crate::http::{
     CodecClient, CodecClientCallbacks, HeaderId, HeaderMap, HeaderMapPtr, StreamCallbacks, StreamDecoder,
     StreamResetReason, header_utility, utility,
 };
 use crate::network::{ConnectionCallbacks, ConnectionEvent};
+use crate::trace::stage;
 use crate::upstream::{CheckHeaders, ClusterServices, HealthFlag, HostSharedPtr};
 
 /// Who asks.
@@ -156,8 +156,7 @@ impl HttpActiveHealthCheckSession {
         let headers = response.headers.borrow();
         let status = headers.status();
         if let Some(client) = self.client() {
-            let flags = self.host.health_flags_text();
-            envoy_conn_log!(Hc, debug, client.id(), "hc response={} health_flags={}", status, flags);
+            stage!(HttpHealthCheckResult(client.id()), status = u64::from(status); flags = self.host.health_flags_text());
         }
         let is_in = |ranges: &[StatusRange]| ranges.iter().any(|r| (r.start..r.end).contains(&status));
         let is_expected = match &check.expected_statuses[..] {
@@ -241,8 +240,7 @@ impl CheckSession for HttpActiveHealthCheckSession {
 
     fn on_timeout(&self) {
         let Some(client) = self.client() else { return };
-        let flags = self.host.health_flags_text();
-        envoy_conn_log!(Hc, debug, client.id(), "connection/stream timeout health_flags={}", flags);
+        stage!(HttpHealthCheckTimeout(client.id()); flags = self.host.health_flags_text());
         self.expect_reset.set(true);
         client.close();
     }
@@ -291,8 +289,7 @@ impl StreamCallbacks for HttpActiveHealthCheckSession {
             return;
         }
         let (Some(client), Some(session)) = (self.client(), self.session.upgrade()) else { return };
-        let flags = self.host.health_flags_text();
-        envoy_conn_log!(Hc, debug, client.id(), "connection/stream error health_flags={}", flags);
+        stage!(HttpHealthCheckReset(client.id()); flags = self.host.health_flags_text());
         session.handle_failure(HealthCheckFailureType::Network);
     }
 

@@ -11,6 +11,7 @@ use super::base::{CheckerKind, HealthCheckerImplBase, HealthState, HealthTransit
 use super::event_logger::{HealthCheckEventKind, HealthCheckFailureType};
 use super::stats::HealthCheckerStats;
 use crate::event::{Moment, Timeout, TimeoutCallbacks};
+use crate::trace::{self, Stage};
 use crate::upstream::{HealthFlag, HostSharedPtr};
 
 /// What one kind of checks does with a host.
@@ -104,6 +105,7 @@ impl ActiveHealthCheckSession {
 
     pub(super) fn on_interval_base(&self) {
         let (Some(parent), Some(check)) = (self.parent.upgrade(), self.check.get()) else { return };
+        trace::instant(Stage::HealthCheckInterval, None, 0, self.first_check.get().into(), 0);
         let started = check.on_interval();
         parent.stats().attempt.inc();
         if started.is_err() {
@@ -118,6 +120,7 @@ impl ActiveHealthCheckSession {
     }
 
     fn on_timeout_base(&self) {
+        trace::instant(Stage::HealthCheckTimeout, None, 0, 0, 0);
         if let Some(check) = self.check.get() {
             check.on_timeout();
         }
@@ -141,6 +144,7 @@ impl ActiveHealthCheckSession {
             }
         }
         parent.stats().success.inc();
+        trace::instant(Stage::HealthCheckSuccess, None, 0, degraded.into(), changed as u64);
         self.end_check(&parent, changed, HealthState::Healthy);
         self.arm_next(&parent, changed, HealthState::Healthy);
     }
@@ -246,6 +250,7 @@ impl ActiveHealthCheckSession {
             parent.log(host, HealthCheckEventKind::Failure { failure: kind, first_check, http_status });
         }
         parent.stats().failure.inc();
+        trace::instant(Stage::HealthCheckUnhealthy, None, 0, kind as u64, changed as u64);
         if kind.is_of_network() {
             parent.stats().network_failure.inc();
         } else if kind == HealthCheckFailureType::Passive {

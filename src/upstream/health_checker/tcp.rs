@@ -13,11 +13,11 @@ use super::payload_matcher;
 use super::session::{ActiveHealthCheckSession, CheckSession};
 use crate::buffer::Buffer;
 use crate::config::health_check::{HealthCheckKind, TcpHealthCheck};
-use crate::envoy_conn_log;
 use crate::network::{
     ClientConnectionImpl, ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, FilterStatus,
     ReadFilter, ReadFilterCallbacks,
 };
+use crate::trace::stage;
 use crate::upstream::HostSharedPtr;
 
 /// See the module's description.
@@ -92,9 +92,9 @@ impl TcpActiveHealthCheckSession {
     fn on_data(&self, data: &mut Buffer) {
         let (Some(parent), Some(session)) = (self.parent.upgrade(), self.session.upgrade()) else { return };
         let (Some(check), Some(client)) = (tcp_check(&parent), self.client()) else { return };
-        envoy_conn_log!(Hc, trace, client.id(), "total pending buffer={}", data.len());
+        stage!(TcpHealthCheckData(client.id()), bytes = data.len());
         if payload_matcher::matches(&check.receive, &data.to_vec()) {
-            envoy_conn_log!(Hc, trace, client.id(), "healthcheck passed");
+            stage!(TcpHealthCheckPassed(client.id()));
             data.clear();
             session.handle_success(false);
             if !parent.config().reuse_connection {
@@ -118,10 +118,6 @@ impl CheckSession for TcpActiveHealthCheckSession {
     }
 
     fn on_timeout(&self) {
-        if let Some(client) = self.client() {
-            let flags = self.host.health_flags_text();
-            envoy_conn_log!(Hc, debug, client.id(), "hc tcp connection timeout, health_flags={}", flags);
-        }
         self.close();
     }
 
