@@ -67,9 +67,31 @@ message! {
         pub original_dst_lb_config: Option<Box<OriginalDstLbConfig>>,
         /// How often such a cluster forgets the hosts that nobody needs; more than zero.
         pub cleanup_interval: Duration = Duration::from_secs(5),
+        /// What is counted beside what always is.
+        pub track_cluster_stats: TrackClusterStats => read_track_cluster_stats,
         /// Where the hosts come from.
         pub cluster_type: TypedConfig => read_cluster_type,
     }
+}
+
+message! {
+    /// `envoy.config.cluster.v3.TrackClusterStats`.
+    #[derive(Eq, Copy)]
+    pub struct TrackClusterStats = "envoy.config.cluster.v3.TrackClusterStats" {
+        /// How much of their timeouts requests and tries use.
+        pub timeout_budgets: bool,
+        /// How large requests and responses are.
+        pub request_response_sizes: bool,
+        /// What each host counts.
+        pub per_endpoint_stats: bool,
+    }
+}
+
+/// One of its fields has an older place, too.
+fn read_track_cluster_stats(r: &mut MessageReader<'_>, name: &str) -> Result<TrackClusterStats, ConfigError> {
+    let older = r.bool("track_timeout_budgets")?;
+    let stats: TrackClusterStats = r.message(name)?.unwrap_or_default();
+    Ok(TrackClusterStats { timeout_budgets: stats.timeout_budgets || older, ..stats })
 }
 
 /// Where nothing is looked up, hosts are no names, and have none to be hashed by.

@@ -11,6 +11,7 @@ use super::load_balancer::LoadBalancerConfig;
 use super::local_addresses::{self, UpstreamLocalAddress, local_addresses};
 use super::{
     ClusterMembershipStats, ClusterName, ClusterStats, CodeStats, ResourceManagerImpl, ResourcePriority,
+    TrackedStats,
 };
 use crate::config::ConfigError;
 use crate::config::HeaderKeyFormat;
@@ -43,6 +44,7 @@ pub struct ClusterInfoImpl {
     membership_stats: ClusterMembershipStats,
     code_stats: CodeStats,
     connection_stats: Arc<ConnectionStats>,
+    tracked_stats: Option<Box<TrackedStats>>,
     resource_managers: [ResourceManagerImpl; 2],
     config: Arc<Cluster>,
     local_addresses: Box<[UpstreamLocalAddress]>,
@@ -118,6 +120,7 @@ impl ClusterInfoImpl {
             alternative_name: alternative.map(|name| name.as_str().into()),
             code_stats: CodeStats::new(&scope),
             connection_stats: Arc::new(connection_stats(&stats)),
+            tracked_stats: TrackedStats::new(config.track_cluster_stats, &scope),
             resource_managers: resource_managers(config, &scope),
             membership_stats: ClusterMembershipStats::new(&scope),
             stats,
@@ -184,6 +187,12 @@ impl ClusterInfoImpl {
     /// What a connection to a host counts its bytes in.
     pub fn connection_stats(&self) -> &Arc<ConnectionStats> {
         &self.connection_stats
+    }
+
+    /// What it counts of requests only if that is asked for.
+    #[inline]
+    pub fn tracked_stats(&self) -> Option<&TrackedStats> {
+        self.tracked_stats.as_deref()
     }
 
     /// The limits of a priority.

@@ -3,6 +3,9 @@
 //! The names are those of Envoy 1.40, also where what they count does not exist here yet, so that a
 //! dashboard finds all of them.
 
+use crate::config::cluster::TrackClusterStats;
+use crate::stats::Scope;
+
 crate::stats_block! {
     /// Statistics of a cluster, under `cluster.<name>.`, but for those of its membership.
     pub struct ClusterStats {
@@ -109,6 +112,56 @@ crate::stats_block! {
         counters: [membership_change, total_match_count = "default.total_match_count"],
         gauges: [membership_degraded, membership_excluded, membership_healthy, membership_total],
         histograms: [],
+    }
+}
+
+crate::stats_block! {
+    /// How much of their timeouts requests and tries use, in percent, where that is asked for (`timeout_budgets`).
+    pub struct ClusterTimeoutBudgetStats {
+        counters: [],
+        gauges: [],
+        histograms: [
+            upstream_rq_timeout_budget_per_try_percent_used: Unspecified,
+            upstream_rq_timeout_budget_percent_used: Unspecified,
+        ],
+    }
+}
+
+crate::stats_block! {
+    /// How large requests and responses are, where that is asked for (`request_response_sizes`).
+    pub struct ClusterRequestResponseSizeStats {
+        counters: [],
+        gauges: [],
+        histograms: [
+            upstream_rq_body_size: Bytes,
+            upstream_rq_headers_count: Unspecified,
+            upstream_rq_headers_size: Bytes,
+            upstream_rs_body_size: Bytes,
+            upstream_rs_headers_count: Unspecified,
+            upstream_rs_headers_size: Bytes,
+        ],
+    }
+}
+
+/// What few clusters count of their requests.
+pub struct TrackedStats {
+    /// `None` where it is not asked for.
+    pub timeout_budgets: Option<ClusterTimeoutBudgetStats>,
+    /// `None` where it is not asked for.
+    pub request_response_sizes: Option<ClusterRequestResponseSizeStats>,
+}
+
+impl TrackedStats {
+    /// `None` where nothing is asked for.
+    pub(super) fn new(config: TrackClusterStats, scope: &Scope) -> Option<Box<Self>> {
+        let TrackClusterStats { timeout_budgets, request_response_sizes, .. } = config;
+        (timeout_budgets || request_response_sizes).then(|| {
+            Box::new(TrackedStats {
+                timeout_budgets: timeout_budgets.then(|| ClusterTimeoutBudgetStats::new(scope)),
+                request_response_sizes: request_response_sizes
+                    .then(|| ClusterRequestResponseSizeStats::new(scope)),
+            })
+        })
     }
 }
 

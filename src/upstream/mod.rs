@@ -49,7 +49,10 @@ pub use cluster_factory::{ClusterFactory, ClusterFactoryContext, ClusterTypeConf
 pub use cluster_info::ClusterInfoImpl;
 pub use cluster_name::ClusterName;
 pub use cluster_services::{CheckHeaders, ClusterServices, LineSink, NoServices};
-pub use cluster_stats::{ClusterMembershipStats, ClusterStats};
+pub use cluster_stats::{
+    ClusterMembershipStats, ClusterRequestResponseSizeStats, ClusterStats, ClusterTimeoutBudgetStats,
+    TrackedStats,
+};
 pub use code_stats::{CodeStats, CodeStatsCategory, ResponseOrigin};
 pub use dns_cluster::{DNS_CLUSTER, DnsClusterImpl, LOGICAL_DNS_CLUSTER, STRICT_DNS_CLUSTER};
 pub use host::{ENVOY_LB, Health, HealthFlag, HostImpl, HostSharedPtr};

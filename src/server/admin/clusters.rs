@@ -30,7 +30,7 @@ pub(super) fn clusters(server: &InstanceImpl, request: &Request) -> Response {
     }
 }
 
-fn hosts(cluster: &Rc<dyn Cluster>) -> Vec<Arc<HostImpl>> {
+pub(super) fn hosts(cluster: &Rc<dyn Cluster>) -> Vec<Arc<HostImpl>> {
     let sets = cluster.priority_set().host_sets_per_priority();
     sets.iter().flat_map(|set| set.hosts().iter().cloned().collect::<Vec<_>>()).collect()
 }

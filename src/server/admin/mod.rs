@@ -9,6 +9,7 @@ mod config_dump;
 mod detached;
 mod filter;
 mod help;
+mod host_metrics;
 mod listeners;
 mod logging;
 mod prometheus_stats;

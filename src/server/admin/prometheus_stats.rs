@@ -6,14 +6,20 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::Response;
+use super::host_metrics::{HostMetric, as_prometheus};
 use super::stats_params::{HistogramBuckets, StatsParams};
 use crate::stats::{
     Counter, Gauge, Histogram, SUPPORTED_BUCKETS, SUPPORTED_QUANTILES, Store, Tag, extract_tags,
     format_double, format_g,
 };
 
-/// All metrics, whatever their type that was asked for: counters, gauges, histograms.
-pub(super) fn stats_as_prometheus(store: Arc<Store>, params: StatsParams, extracts_tags: bool) -> Response {
+/// All metrics, whatever their type that was asked for: counters, gauges, histograms, and behind them those of hosts.
+pub(super) fn stats_as_prometheus(
+    store: Arc<Store>,
+    params: StatsParams,
+    extracts_tags: bool,
+    of_hosts: Vec<HostMetric>,
+) -> Response {
     let (kind, lines): (_, fn(&Histogram, &str, &str) -> String) = match params.buckets {
         HistogramBuckets::Unset | HistogramBuckets::Cumulative => ("histogram", histogram),
         HistogramBuckets::Summary => ("summary", summary),
@@ -36,7 +42,8 @@ pub(super) fn stats_as_prometheus(store: Arc<Store>, params: StatsParams, extrac
             .map(|metric| metric.line(|gauge, name, tags| number(name, tags, gauge.value())));
         let histograms =
             grouped(histograms.collect(), |h: &Histogram| h.name().to_string(), kind, extracts_tags);
-        counters.chain(gauges).chain(histograms.map(move |metric| metric.line(lines)))
+        let all = counters.chain(gauges).chain(histograms.map(move |metric| metric.line(lines)));
+        all.chain([as_prometheus(of_hosts)])
     })
 }
 
@@ -88,11 +95,11 @@ fn by_parts(a: &str, b: &str) -> Ordering {
     a.split('.').cmp(b.split('.'))
 }
 
-fn sanitized(name: &str) -> String {
+pub(super) fn sanitized(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
-fn formatted(tags: &[Tag]) -> String {
+pub(super) fn formatted(tags: &[Tag]) -> String {
     let mut text = String::new();
     for (i, tag) in tags.iter().enumerate() {
         let comma = if i == 0 { "" } else { "," };
@@ -102,7 +109,7 @@ fn formatted(tags: &[Tag]) -> String {
     text
 }
 
-fn number(name: &str, tags: &str, value: u64) -> String {
+pub(super) fn number(name: &str, tags: &str, value: u64) -> String {
     format!("{name}{{{tags}}} {value}\n")
 }
 

@@ -1,6 +1,7 @@
 //! `/stats`: all statistics as text, JSON or for Prometheus. Mirrors Envoy's `source/server/admin/stats_handler.cc`
 //! and `stats_request.cc`; its pages in HTML are left out.
 
+use super::host_metrics::{HostMetric, host_metrics};
 use super::prometheus_stats::stats_as_prometheus;
 use super::stats_params::{Format, HistogramBuckets, StatsParams, Type};
 use super::stats_render::{JsonRender, text_of_histogram};
@@ -28,19 +29,25 @@ fn answer(server: &InstanceImpl, params: StatsParams) -> Response {
     let store = server.stats_store.clone();
     if params.format == Format::Prometheus {
         let extracts_tags = server.bootstrap.stats_config.use_all_default_tags;
-        return stats_as_prometheus(store, params, extracts_tags);
+        let of_hosts = host_metrics(&server.cluster_manager.clusters(), &params);
+        return stats_as_prometheus(store, params, extracts_tags, of_hosts);
     }
     if params.buckets == HistogramBuckets::PrometheusNative {
         return Response::text(400, "Invalid histogram_buckets type for non prometheus stats type");
     }
     let buckets = params.buckets;
+    let mut of_hosts = host_metrics(&server.cluster_manager.clusters(), &params);
+    of_hosts.retain(|metric| params.kind.takes(metric.is_counter));
+    let of_hosts = of_hosts.into_iter().map(Value::Host);
     if params.format == Format::Json {
         return Response::pieces("application/json", move || {
-            JsonRender::new(values(&store, &params), histograms(&store, &params), buckets)
+            let mut values = values(&store, &params);
+            values.extend(of_hosts);
+            JsonRender::new(values, histograms(&store, &params), buckets)
         });
     }
     Response::pieces(super::TEXT, move || {
-        let values = values(&store, &params).into_iter();
+        let values = values(&store, &params).into_iter().chain(of_hosts);
         let histograms = histograms(&store, &params).into_iter();
         let values = values.map(|value| format!("{}: {}\n", value.name(), value.value()));
         values.chain(histograms.map(move |histogram| text_of_histogram(&histogram, buckets)))
@@ -51,6 +58,7 @@ fn answer(server: &InstanceImpl, params: StatsParams) -> Response {
 pub(super) enum Value {
     Counter(Counter),
     Gauge(Gauge),
+    Host(HostMetric),
 }
 
 impl Value {
@@ -58,6 +66,7 @@ impl Value {
         match self {
             Value::Counter(counter) => counter.name(),
             Value::Gauge(gauge) => gauge.name(),
+            Value::Host(metric) => metric.full_name.clone(),
         }
     }
 
@@ -65,6 +74,7 @@ impl Value {
         match self {
             Value::Counter(counter) => counter.value(),
             Value::Gauge(gauge) => gauge.value(),
+            Value::Host(metric) => metric.value,
         }
     }
 }

@@ -23,6 +23,13 @@ pub(super) enum Type {
     TextReadouts,
 }
 
+impl Type {
+    /// Whether a counter, or else a gauge, is wanted.
+    pub(super) fn takes(self, is_counter: bool) -> bool {
+        self == Type::All || self == if is_counter { Type::Counters } else { Type::Gauges }
+    }
+}
+
 /// How histograms are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum HistogramBuckets {

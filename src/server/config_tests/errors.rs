@@ -87,7 +87,7 @@ fn all_that_is_wrong_is_found_fields_first() {
     cluster["type"] = json!("EDS");
     cluster["lrs_server"] = json!({});
     cluster["circuit_breakers"] = json!({"thresholds": [{"max_retries": "many"}, {"max_connections": 1}]});
-    cluster["preconnect_policy"] = json!({});
+    cluster["transport_socket_matcher"] = json!({});
     let manager = document.pointer_mut(MANAGER).unwrap();
     manager["codec_type"] = json!("HTTP2");
     manager["stat_prefix"] = json!("");
@@ -124,7 +124,7 @@ fn all_that_is_wrong_is_found_fields_first() {
         format!("{HCM}.codec_type: HTTP2 is not supported yet"),
         format!("{cluster}.lrs_server: this field is not supported yet"),
         format!("{cluster}.type: EDS is not supported yet"),
-        format!("{cluster}.preconnect_policy: this field is not supported yet"),
+        format!("{cluster}.transport_socket_matcher: this field is not supported yet"),
     ];
     let values = [
         "stats_flush_interval: expected a duration".to_string(),

@@ -71,6 +71,7 @@ mod timeouts;
 mod trace;
 mod trace_events;
 mod trace_ui;
+mod tracked_stats;
 mod tunnels;
 mod upstream_logs;
 mod valgrind;

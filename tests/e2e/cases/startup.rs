@@ -338,7 +338,7 @@ fn all_errors_are_named_by_who_validates() {
     let mut wrong = config("there");
     let cluster = &mut wrong["static_resources"]["clusters"][0];
     cluster["connect_timeout"] = json!("soon");
-    for field in ["lrs_server", "preconnect_policy", "track_cluster_stats"] {
+    for field in ["lrs_server", "transport_socket_matcher"] {
         cluster[field] = json!({});
     }
     let route = &mut wrong["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -348,8 +348,7 @@ fn all_errors_are_named_by_who_validates() {
     let all = [
         format!("{route}.match.prefx: unknown field, did you mean 'prefix'?"),
         "static_resources.clusters[0].lrs_server: this field is not supported yet".to_string(),
-        "static_resources.clusters[0].preconnect_policy: this field is not supported yet".to_string(),
-        "static_resources.clusters[0].track_cluster_stats: this field is not supported yet".to_string(),
+        "static_resources.clusters[0].transport_socket_matcher: this field is not supported yet".to_string(),
         "static_resources.clusters[0].connect_timeout: expected a duration".to_string(),
     ];
     let files = Files::new(Kind::Legate);
@@ -366,7 +365,7 @@ fn all_errors_are_named_by_who_validates() {
     assert!(told[all.len() - 1].contains("connect_timeout"), "{told:#?}");
     let output = files.run(&path, &[]);
     assert_eq!(errors(&output), [told[0].clone()]);
-    assert!(stderr(&output).contains("there is more that is wrong (4): --mode validate names all of it"));
+    assert!(stderr(&output).contains("there is more that is wrong (3): --mode validate names all of it"));
     // The same where the fields are known, but a listener cannot do what they ask for.
     let mut wrong = config("there");
     let listener = &mut wrong["static_resources"]["listeners"][0];

@@ -13,6 +13,7 @@ mod tcp_upstream;
 #[cfg(test)]
 mod tests;
 mod timeout;
+mod tracked_try;
 mod tunnel;
 mod upstream_log;
 mod upstream_request;

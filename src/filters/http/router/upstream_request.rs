@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 
 use super::filter::{Filter, response_flag};
 use super::generic_conn_pool::GenericConnPool;
+use super::tracked_try::TrackedTry;
 use super::tunnel;
 use super::upstream_log::UpstreamLog;
 use crate::buffer::{Buffer, WatermarkBuffer};
@@ -64,6 +65,8 @@ pub(super) struct UpstreamRequest {
     last_rx: Cell<Option<Moment>>,
     /// Where tries are logged.
     log: Option<Box<UpstreamLog>>,
+    /// Where their cluster counts more of them.
+    tracked: Option<Box<TrackedTry>>,
 }
 
 impl UpstreamRequest {
@@ -96,6 +99,7 @@ impl UpstreamRequest {
             first_rx: Cell::new(None),
             last_rx: Cell::new(None),
             log: UpstreamLog::create(parent),
+            tracked: TrackedTry::create(parent),
         })
     }
 
@@ -190,6 +194,9 @@ impl UpstreamRequest {
     }
 
     pub(super) fn encode_data(&self, data: &mut Buffer, end_stream: bool) {
+        if let Some(tracked) = &self.tracked {
+            tracked.add_request_body(data.len());
+        }
         self.encode_complete.set(end_stream);
         let encoder = self.encoder();
         self.passed(Stage::BufferRequestBody, data.len() as u64, encoder.is_none().into());
@@ -457,8 +464,11 @@ impl UpstreamRequest {
         }
     }
 
-    /// Logs the try, which is over.
+    /// Logs and counts the try, which is over.
     pub(super) fn log_end(&self, parent: &Filter) {
+        if let Some(tracked) = &self.tracked {
+            tracked.end(parent);
+        }
         let Some(log) = &self.log else { return };
         log.timer.disable();
         self.copy_timing(&log.info);
@@ -601,6 +611,9 @@ impl StreamDecoder for UpstreamRequest {
         if let Some(log) = &self.log {
             log.on_headers(&headers.borrow());
         }
+        if let Some(tracked) = &self.tracked {
+            tracked.on_headers(&headers.borrow());
+        }
         if self.paused_for_tunnel.get() && self.end_tunnel_pause(&headers, status) {
             return;
         }
@@ -617,6 +630,9 @@ impl StreamDecoder for UpstreamRequest {
         }
         if let Some(log) = &self.log {
             log.info.add_bytes_received(data.len() as u64);
+        }
+        if let Some(tracked) = &self.tracked {
+            tracked.add_response_body(data.len());
         }
         self.reset_per_try_idle_timer();
         let host = self.host();

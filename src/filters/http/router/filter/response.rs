@@ -4,12 +4,14 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Filter;
 use super::retry::Verdict;
 use crate::buffer::Buffer;
 use crate::envoy_stream_log;
-use crate::event;
+use crate::event::{self, Moment};
+use crate::filters::http::router::tracked_try::percent_of;
 use crate::filters::http::router::upstream_request::UpstreamRequest;
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, StreamResetReason, codes, utility};
 use crate::stream_info::ResponseFlag;
@@ -353,6 +355,14 @@ impl Filter {
         }
     }
 
+    fn count_timeout_budget(&self) {
+        let stats = self.cluster().and_then(|cluster| cluster.tracked_stats()?.timeout_budgets.as_ref());
+        let Some(stats) = stats else { return };
+        let elapsed = self.downstream_request_complete_time.get().map_or(Duration::ZERO, Moment::elapsed);
+        let used = percent_of(elapsed, self.timeout.get().global);
+        stats.upstream_rq_timeout_budget_percent_used().record(used);
+    }
+
     /// The response is complete. On HTTP/1 an unfinished request cannot go on.
     fn on_upstream_complete(&self, host: Option<&Rc<WorkerHost>>) {
         self.passed(Stage::OnUpstreamComplete, 0, 0);
@@ -361,6 +371,7 @@ impl Filter {
         {
             request.reset_stream();
         }
+        self.count_timeout_budget();
         if self.emits_dynamic_stats()
             && let Some(complete) = self.downstream_request_complete_time.get()
             && let Some(cluster) = self.cluster()
