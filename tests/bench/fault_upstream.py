@@ -4,6 +4,7 @@
 plain      answers each request with its path and the checksum of its body
 closing    the same, and each connection ends when its time has come, with a FIN or a reset
 failing    answers 500 from SIGUSR1 to SIGUSR2, and as plain otherwise
+unwell     answers health checks, requests of /hc, with 500 from SIGUSR1 to SIGUSR2, and as plain otherwise
 slow       answers after a millisecond or two
 websocket  sends back what comes in WebSocket frames
 """
@@ -60,7 +61,8 @@ class Http(asyncio.Protocol):
     def data_received(self, data):
         self.data += data
         while request := self.next():
-            answer = FAILURE if Http.fails else answer_to(*request)
+            fails = Http.fails and (self.kind == "failing" or request[0].startswith(b"GET /hc "))
+            answer = FAILURE if fails else answer_to(*request)
             if self.kind == "slow":
                 asyncio.get_running_loop().call_later(random.uniform(0.001, 0.002), self.transport.write, answer)
             else:
@@ -133,7 +135,7 @@ def xor(data, mask):
 
 async def main(kind, address, port, seed):
     random.seed(int(seed))
-    if kind == "failing":
+    if kind in ("failing", "unwell"):
         for number, fails in ((signal.SIGUSR1, True), (signal.SIGUSR2, False)):
             asyncio.get_running_loop().add_signal_handler(number, lambda fails=fails: setattr(Http, "fails", fails))
     protocol = WebSocket if kind == "websocket" else Http

@@ -195,6 +195,16 @@ async def closing(session, name, options, tally):
     return site, hosts, said
 
 
+async def until(running, tally, what, condition):
+    """Waits for that, or for the end of the load."""
+    end = time.monotonic() + 10
+    while not running.done() and not await condition():
+        if time.monotonic() > end:
+            tally.surprise(f"{what}: not within 10 s")
+            return
+        await asyncio.sleep(0.02)
+
+
 async def ejected(session, name, options, tally):
     """Of three hosts one fails for a while, over and over: it is ejected and comes back; a request is tried again elsewhere."""
     hosts = [Upstream(session, "failing")] + [Upstream(session, "plain") for _ in range(2)]
@@ -207,14 +217,6 @@ async def ejected(session, name, options, tally):
     active = lambda: asyncio.to_thread(site.stat, "cluster.service.outlier_detection.ejections_active")
     requests = lambda: asyncio.to_thread(requests_of, site, hosts[0])
 
-    async def until(what, condition):
-        end = time.monotonic() + 10
-        while not running.done() and not await condition():
-            if time.monotonic() > end:
-                tally.surprise(f"{what}: not within 10 s")
-                return
-            await asyncio.sleep(0.02)
-
     ejections = 0
     while not running.done():
         os.kill(hosts[0].child.pid, signal.SIGUSR1)
@@ -222,7 +224,7 @@ async def ejected(session, name, options, tally):
         async def is_ejected():
             return await active() == 1
 
-        await until("ejected", is_ejected)
+        await until(running, tally, "ejected", is_ejected)
         # Envoy's workers may hear of a change a second late.
         await asyncio.sleep(1.3)
         before = await requests()
@@ -238,11 +240,96 @@ async def ejected(session, name, options, tally):
         async def is_back():
             return await requests() > behind + options.clients
 
-        await until("back", is_back)
+        await until(running, tally, "back", is_back)
     await running
     if not ejections:
         tally.surprise("the host was not ejected")
     return site, hosts, f"{ejections} ejections, {site.stat('cluster.service.upstream_rq_retry')} retries"
+
+
+def checked(**more):
+    """Ten checks a second, of which two in a row decide."""
+    check = {"timeout": "0.3s", "interval": "0.1s", "no_traffic_interval": "0.1s", "unhealthy_threshold": 2,
+             "healthy_threshold": 2, "http_health_check": {"path": "/hc"}, **more}
+    return {"health_checks": [check]}
+
+
+async def stopped(session, name, options, tally):
+    """Of three hosts one stops over and over, as under SIGSTOP: checks find it, and a request that waits there is tried again."""
+    hosts = [Upstream(session, "plain") for _ in range(3)]
+    elsewhere = {"name": "p", "typed_config": {"@type": f"{TYPE}.retry.host.previous_hosts.v3.PreviousHostsPredicate"}}
+    policy = retries("5xx", per_try_timeout="0.5s", retry_host_predicate=[elsewhere],
+                     host_selection_retry_max_attempts="10")
+    site = Site(session, name, options, hosts, policy, {**UNLIMITED, **checked()})
+    load = HttpLoad(site.port, tally, for_seconds(options.seconds), only_right)
+    running = asyncio.create_task(load.run(options.clients))
+    healthy = lambda: asyncio.to_thread(site.stat, "cluster.service.membership_healthy")
+    stops = 0
+    try:
+        while not running.done():
+            host = random.choice(hosts)
+            os.kill(host.child.pid, signal.SIGSTOP)
+
+            async def is_found():
+                return await healthy() == 2
+
+            await until(running, tally, "found", is_found)
+            # Workers may hear of a change a second late.
+            await asyncio.sleep(1.3)
+            before = await asyncio.to_thread(requests_of, site, host)
+            await asyncio.sleep(0.4)
+            behind = await asyncio.to_thread(requests_of, site, host)
+            if running.done():
+                break
+            if behind != before:
+                tally.surprise(f"{behind - before} requests to a host that has stopped")
+            stops += 1
+            os.kill(host.child.pid, signal.SIGCONT)
+
+            async def is_back():
+                return await asyncio.to_thread(requests_of, site, host) > behind + options.clients
+
+            await until(running, tally, "back", is_back)
+        await running
+    finally:
+        for host in hosts:
+            os.kill(host.child.pid, signal.SIGCONT)
+    if not stops:
+        tally.surprise("no host was found")
+    return site, hosts, f"{stops} stops, {site.stat('cluster.service.upstream_rq_retry')} retries"
+
+
+async def panic(session, name, options, tally):
+    """All hosts fail their checks over and over and serve all the same: in a panic they get requests, and none is tried again."""
+    hosts = [Upstream(session, "unwell") for _ in range(3)]
+    site = Site(session, name, options, hosts, cluster={**UNLIMITED, **checked()})
+    load = HttpLoad(site.port, tally, for_seconds(options.seconds), only_right)
+    running = asyncio.create_task(load.run(options.clients))
+    stat = lambda name: asyncio.to_thread(site.stat, f"cluster.service.{name}")
+    panics = 0
+    while not running.done():
+        before = await stat("lb_healthy_panic")
+        for host in hosts:
+            os.kill(host.child.pid, signal.SIGUSR1)
+
+        async def is_panic():
+            return await stat("membership_healthy") == 0 and await stat("lb_healthy_panic") > before + options.clients
+
+        await until(running, tally, "panic", is_panic)
+        panics += not running.done()
+        for host in hosts:
+            os.kill(host.child.pid, signal.SIGUSR2)
+
+        async def is_over():
+            before = await stat("lb_healthy_panic")
+            await asyncio.sleep(0.1)
+            return await stat("membership_healthy") == 3 and await stat("lb_healthy_panic") == before
+
+        await until(running, tally, "over", is_over)
+    await running
+    if not panics:
+        tally.surprise("no panic")
+    return site, hosts, f"{panics} panics, {site.stat('cluster.service.lb_healthy_panic')} requests in them"
 
 
 def requests_of(site, host):
@@ -401,7 +488,7 @@ def post(port, path):
     connection.close()
 
 
-RUNS = {run.__name__: run for run in (killed, closing, ejected, renamed, breakers, websockets, tunnels)}
+RUNS = {run.__name__: run for run in (killed, closing, ejected, stopped, panic, renamed, breakers, websockets, tunnels)}
 
 
 def play(run, name, options):
@@ -423,7 +510,7 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--proxies", default="legate,envoy", help="the first one has to answer as expected")
     p.add_argument("--runs", default=",".join(RUNS), help="which")
-    p.add_argument("--seconds", type=float, default=20, help="of `killed`, `closing`, `ejected` and `renamed`")
+    p.add_argument("--seconds", type=float, default=20, help="of `killed`, `closing`, `ejected`, `stopped`, `panic` and `renamed`")
     p.add_argument("--requests", type=int, default=10000, help="of `breakers`")
     p.add_argument("--websockets", type=int, default=1000, help="of `websockets` and `tunnels`")
     p.add_argument("--clients", type=int, default=64, help="connections of the other runs")

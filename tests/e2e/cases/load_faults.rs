@@ -43,6 +43,16 @@ fn a_host_that_fails_is_ejected_on_all_workers() {
 }
 
 #[test]
+fn a_host_that_stops_is_found_by_its_checks() {
+    play("stopped", &["--seconds", "5"]);
+}
+
+#[test]
+fn all_hosts_fail_their_checks_and_serve() {
+    play("panic", &["--seconds", "4"]);
+}
+
+#[test]
 fn a_name_stands_for_other_hosts() {
     play("renamed", &["--seconds", "1"]);
 }
