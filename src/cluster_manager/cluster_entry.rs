@@ -68,7 +68,9 @@ impl ClusterEntry {
             self.info.stats().upstream_cx_none_healthy().inc();
             return None;
         };
-        self.parent.upgrade()?.http_conn_pool(&host, priority, protocol)
+        let for_one = self.info.config().connection_pool_per_downstream_connection;
+        let connection = if for_one { context.downstream_connection_id() } else { None };
+        self.parent.upgrade()?.http_conn_pool(&host, priority, (connection, protocol))
     }
 
     /// Chooses a host and finds its pool of raw connections. `None` as for [`ClusterEntry::http_conn_pool`].

@@ -17,8 +17,9 @@ use crate::trace::{self, Stage};
 use crate::upstream::{HostSharedPtr, ResourcePriority};
 
 /// What tells the HTTP pools of a host and priority apart. HTTP/1.0 and HTTP/1.1 have pools of their
-/// own, so that `use_downstream_protocol` keeps their requests apart.
-pub(super) type HttpPoolKey = Protocol;
+/// own, so that `use_downstream_protocol` keeps their requests apart; and a connection has, by its number, where its cluster
+/// says so (`connection_pool_per_downstream_connection`).
+pub(super) type HttpPoolKey = (Option<u64>, Protocol);
 
 /// The HTTP pools of a host.
 pub(super) type HttpConnPoolMap = PriorityConnPoolMap<HttpPoolKey, dyn HttpInstance>;
@@ -26,7 +27,7 @@ pub(super) type HttpConnPoolMap = PriorityConnPoolMap<HttpPoolKey, dyn HttpInsta
 /// The pools of raw connections of a host: one of each priority.
 pub(super) type TcpConnPoolMap = PriorityConnPoolMap<(), dyn TcpInstance>;
 
-/// The pools `P` of one priority, by keys `K`. They are few: a list is as good as a table.
+/// The pools `P` of one priority, by keys `K`, in their order. They are few, or else each is of a downstream connection.
 pub(super) struct ConnPoolMap<K: Key, P: Instance + ?Sized + 'static> {
     weak: Weak<Self>,
     dispatcher: Rc<Dispatcher>,
@@ -37,9 +38,9 @@ pub(super) struct ConnPoolMap<K: Key, P: Instance + ?Sized + 'static> {
 }
 
 /// What may tell pools apart.
-pub(super) trait Key: Clone + Eq + 'static {}
+pub(super) trait Key: Clone + Ord + 'static {}
 
-impl<K: Clone + Eq + 'static> Key for K {}
+impl<K: Clone + Ord + 'static> Key for K {}
 
 impl<K: Key, P: Instance + ?Sized + 'static> ConnPoolMap<K, P> {
     fn new(dispatcher: &Rc<Dispatcher>, host: &HostSharedPtr, priority: ResourcePriority) -> Rc<Self> {
@@ -58,8 +59,8 @@ impl<K: Key, P: Instance + ?Sized + 'static> ConnPoolMap<K, P> {
     fn get_pool(&self, key: K, factory: impl FnOnce() -> Rc<P>) -> Option<Rc<P>> {
         let pools = trace::detail(|| self.active_pools.borrow().len() as u64);
         trace::instant(Stage::GetPool, None, 0, pools, 0);
-        if let Some((_, pool)) = self.active_pools.borrow().iter().find(|(k, _)| *k == key) {
-            return Some(pool.clone());
+        if let Ok(index) = self.index(&key) {
+            return Some(self.active_pools.borrow()[index].1.clone());
         }
         let resource = self.host.cluster().resource_manager(self.priority).connection_pools();
         if !resource.can_create() && !self.free_one_pool() {
@@ -69,14 +70,21 @@ impl<K: Key, P: Instance + ?Sized + 'static> ConnPoolMap<K, P> {
         trace::instant(Stage::AllocateConnPool, None, 0, self.active_pools.borrow().len() as u64, 0);
         let pool = factory();
         resource.inc();
-        if resource.is_watched() {
+        // One of a downstream connection is of no more use when that is gone.
+        if resource.is_watched() || self.host.cluster().config().connection_pool_per_downstream_connection {
             pool.set_idle_callback(self.idle_callback(key.clone()));
         }
         for callback in self.cached_callbacks.borrow().iter() {
             pool.add_drained_callback(callback.clone());
         }
-        self.active_pools.borrow_mut().push((key, pool.clone()));
+        // Making room may have taken another one away.
+        let index = self.index(&key).unwrap_or_else(|index| index);
+        self.active_pools.borrow_mut().insert(index, (key, pool.clone()));
         Some(pool)
+    }
+
+    fn index(&self, key: &K) -> Result<usize, usize> {
+        self.active_pools.borrow().binary_search_by(|(other, _)| other.cmp(key))
     }
 
     fn idle_callback(&self, key: K) -> IdleCb {
@@ -91,9 +99,8 @@ impl<K: Key, P: Instance + ?Sized + 'static> ConnPoolMap<K, P> {
     /// An empty pool gives its place back.
     fn erase_pool(&self, key: &K) {
         let erased = {
-            let mut pools = self.active_pools.borrow_mut();
-            let index = pools.iter().position(|(k, _)| k == key);
-            index.map(|i| pools.remove(i))
+            let index = self.index(key).ok();
+            index.map(|i| self.active_pools.borrow_mut().remove(i))
         };
         let Some((_, pool)) = erased else { return };
         envoy_log!(Upstream, trace, "Erasing idle pool for host {}", self.host.address());

@@ -11,13 +11,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::cluster_entry::ClusterEntry;
-use super::conn_pool_map::{HttpConnPoolMap, TcpConnPoolMap};
+use super::conn_pool_map::{HttpConnPoolMap, HttpPoolKey, TcpConnPoolMap};
 use crate::conn_pool::http1::ConnPoolImpl;
 use crate::conn_pool::tcp::{self, TcpInstance};
 use crate::conn_pool::{DrainedCb, HttpInstance};
 use crate::envoy_log;
 use crate::event::Dispatcher;
-use crate::http::Protocol;
 use crate::trace::{self, Stage};
 use crate::upstream::{
     ClusterInfoImpl, ClusterName, HostSharedPtr, HostVectors, PrioritySetImpl, ResourcePriority, WorkerHost,
@@ -234,11 +233,11 @@ impl ThreadLocalClusterManagerImpl {
         &self,
         host: &Rc<WorkerHost>,
         priority: ResourcePriority,
-        protocol: Protocol,
+        key: HttpPoolKey,
     ) -> Option<Rc<dyn HttpInstance>> {
         self.container_of(host)
             .pools
-            .get_pool(priority, protocol, || ConnPoolImpl::new(&self.dispatcher, host.clone(), priority))
+            .get_pool(priority, key, || ConnPoolImpl::new(&self.dispatcher, host.clone(), priority))
     }
 
     pub(super) fn tcp_conn_pool(
@@ -263,7 +262,7 @@ impl ThreadLocalClusterManagerImpl {
     #[cfg(test)]
     pub(super) fn set_pool(&self, host: &HostSharedPtr, pool: Rc<dyn HttpInstance>) {
         let container = self.get_or_create_container(host);
-        container.pools.get_pool(ResourcePriority::Default, Protocol::Http11, || pool);
+        container.pools.get_pool(ResourcePriority::Default, (None, crate::http::Protocol::Http11), || pool);
     }
 
     pub(super) fn drain_conn_pools(&self, hosts: &[HostSharedPtr]) {

@@ -67,10 +67,30 @@ message! {
         pub original_dst_lb_config: Option<Box<OriginalDstLbConfig>>,
         /// How often such a cluster forgets the hosts that nobody needs; more than zero.
         pub cleanup_interval: Duration = Duration::from_secs(5),
+        /// Connections are kept for one downstream connection each.
+        pub connection_pool_per_downstream_connection: bool,
+        /// Connections that are made before somebody needs them; `None` is none.
+        pub preconnect_policy: Option<Box<PreconnectPolicy>>,
         /// What is counted beside what always is.
         pub track_cluster_stats: TrackClusterStats => read_track_cluster_stats,
         /// Where the hosts come from.
         pub cluster_type: TypedConfig => read_cluster_type,
+    }
+}
+
+message! {
+    /// `Cluster.PreconnectPolicy`.
+    pub struct PreconnectPolicy = "envoy.config.cluster.v3.Cluster.PreconnectPolicy", checked by check_preconnect {
+        /// So many connections of a host for each request that it has, 1 to 3; `None` is 1.
+        pub per_upstream_preconnect_ratio: Option<f64>,
+        /// The same of all hosts together.
+        pub predictive_preconnect_ratio: Option<f64>,
+    }
+}
+
+fn check_preconnect(r: &mut MessageReader<'_>, policy: &PreconnectPolicy) {
+    if policy.predictive_preconnect_ratio.is_some_and(|ratio| ratio > 1.0) {
+        r.refuse("predictive_preconnect_ratio", "more than 1 is not supported yet");
     }
 }
 

@@ -14,9 +14,18 @@ use crate::envoy_log;
 use crate::event::Dispatcher;
 use crate::network::ConnectionEvent;
 use crate::trace::{self, Ids, Stage, log_stage};
-use crate::upstream::{ResourceManagerImpl, ResourcePriority, WorkerHost};
+use crate::upstream::{Health, ResourceManagerImpl, ResourcePriority, WorkerHost};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// So many connections are begun beside those that are asked for, each time that somebody looks.
+const MOST_AT_A_TIME: usize = 3;
+
+/// Whether there are to be more connections, for so many requests that wait and are served, where so many connect or are free
+/// (Envoy 1.40: `ConnPoolImplBase::shouldConnect`).
+fn should_connect(pending: usize, active: usize, free: usize, ratio: f64) -> bool {
+    (pending + active) as f64 * ratio > (free + active) as f64
+}
 
 /// What a pool gives a connection to.
 pub(super) trait Request {
@@ -39,6 +48,10 @@ pub(super) trait Pool: Sized + 'static {
     fn close_ready(&self);
     /// Closes a client that connects for nobody, if there is one.
     fn close_excess(&self) {}
+    /// Clients that connect.
+    fn num_connecting(&self) -> usize;
+    /// Begins a connection; false where that fails at once.
+    fn connect(&self) -> bool;
 }
 
 /// See the module's description.
@@ -157,7 +170,39 @@ impl<P: Pool> ConnPoolImplBase<P> {
             self.check_for_idle(pool);
             return None;
         }
-        Some(self.new_pending_request(pool, request))
+        let pending = self.new_pending_request(pool, request);
+        self.preconnect(pool, created.into());
+        Some(pending)
+    }
+
+    /// Makes connections beside those that are asked for, where the cluster wants some (Envoy 1.40: `tryCreateNewConnections`).
+    /// `made` were made just now: there are three at a time at most.
+    #[inline]
+    pub(super) fn preconnect(&self, pool: &P, made: usize) {
+        if let Some(ratio) = self.host.cluster().per_upstream_preconnect_ratio() {
+            (made..MOST_AT_A_TIME).take_while(|_| self.preconnect_one(pool, ratio)).count();
+        }
+    }
+
+    /// A host that is not well is not made work.
+    fn preconnect_one(&self, pool: &P, ratio: f64) -> bool {
+        let connecting = pool.num_connecting();
+        let is_well = self.host.health() == Health::Healthy;
+        if !is_well
+            || !should_connect(
+                self.num_pending(),
+                pool.num_busy() - connecting,
+                connecting + pool.num_ready(),
+                ratio,
+            )
+        {
+            return false;
+        }
+        if !self.resources().can_create_connection(&self.host) {
+            self.host.cluster().stats().upstream_cx_overflow().inc();
+            return false;
+        }
+        pool.connect()
     }
 
     /// Counts that connecting has failed, at once or later.
@@ -326,5 +371,19 @@ impl<P: Pool> Cancellable for PendingRequest<P> {
 impl<P: Pool> Drop for PendingRequest<P> {
     fn drop(&mut self) {
         self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::should_connect;
+
+    #[test]
+    fn connections_are_to_be_so_many_times_the_requests() {
+        let until_enough = |pending: usize, active: usize, ratio: f64| {
+            (0..).find(|free| !should_connect(pending, active, *free, ratio)).unwrap()
+        };
+        assert_eq!([until_enough(1, 0, 1.0), until_enough(1, 0, 1.5), until_enough(0, 1, 1.5)], [1, 2, 1]);
+        assert_eq!([until_enough(0, 4, 1.25), until_enough(2, 4, 3.0), until_enough(0, 0, 3.0)], [1, 14, 0]);
     }
 }

@@ -11,7 +11,7 @@ use crate::buffer::Buffer;
 use crate::network::Address;
 
 /// The HTTP version spoken on a stream. The numbers are Envoy's and part of the pool key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Protocol {
     /// HTTP/1.0.
     Http10 = 0,

@@ -328,6 +328,13 @@ impl ClusterInfoImpl {
         let _ = self.health_checker.set(checker);
     }
 
+    /// How many connections a host is to have for each request that it has, where that is more than one.
+    #[inline]
+    pub fn per_upstream_preconnect_ratio(&self) -> Option<f64> {
+        let ratio = self.config.preconnect_policy.as_ref()?.per_upstream_preconnect_ratio;
+        ratio.filter(|ratio| *ratio > 1.0)
+    }
+
     /// Whether a host's connections are closed when it becomes unhealthy.
     pub fn close_connections_on_host_health_failure(&self) -> bool {
         self.config.close_connections_on_host_health_failure

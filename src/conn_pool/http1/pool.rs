@@ -177,6 +177,9 @@ impl ConnPoolImpl {
         }
         if !delay {
             self.count_overflow();
+            if self.base.num_pending() > 0 {
+                self.base.preconnect(self, 0);
+            }
         }
         if delay && self.base.num_pending() > 0 && !self.upstream_ready_enabled.replace(true) {
             self.upstream_ready_timer.enable_after_poll();
@@ -191,6 +194,9 @@ impl ConnPoolImpl {
         let _stage = trace::scope(Stage::OnUpstreamReady, None, 0, waiting, self.base.number());
         self.attach_pending_to_ready();
         self.count_overflow();
+        if self.base.num_pending() > 0 {
+            self.base.preconnect(self, 0);
+        }
     }
 
     /// Counts that the limit keeps requests waiting which connections under way are not enough for, as Envoy 1.40
@@ -199,8 +205,7 @@ impl ConnPoolImpl {
         if self.base.num_pending() == 0 || self.base.resources().can_create_connection(&self.base.host) {
             return;
         }
-        let connecting = self.clients.items(Busy).iter().filter(|client| client.is_connecting()).count();
-        if self.base.num_pending() > connecting {
+        if self.base.num_pending() > self.num_connecting() {
             self.base.host.cluster().stats().upstream_cx_overflow().inc();
         }
     }
@@ -279,6 +284,9 @@ impl ConnPoolImpl {
         if self.base.num_pending() > left && !self.create_new_connection(None) && left == 0 {
             self.base.purge_pending_requests(self, PoolFailureReason::LocalConnectionFailure, "");
         }
+        if self.base.num_pending() > 0 {
+            self.base.preconnect(self, 0);
+        }
         if was_connecting || was_serving {
             self.base.check_for_drained(self);
         }
@@ -299,6 +307,14 @@ impl Pool for ConnPoolImpl {
 
     fn num_ready(&self) -> usize {
         self.clients.len(Ready)
+    }
+
+    fn num_connecting(&self) -> usize {
+        self.clients.items(Busy).iter().filter(|client| client.is_connecting()).count()
+    }
+
+    fn connect(&self) -> bool {
+        self.create_new_connection(None)
     }
 
     fn close_ready(&self) {
@@ -369,6 +385,7 @@ impl HttpInstance for ConnPoolImpl {
             self.trace_lists();
             envoy_conn_log!(Pool, debug, client.id(), "using existing connection");
             self.attach_request_to_client(&client, request);
+            self.base.preconnect(self, 0);
             return None;
         }
         self.base.wait_for_connection(self, request, || self.create_new_connection(Some(ids)))

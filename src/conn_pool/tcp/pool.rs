@@ -140,6 +140,9 @@ impl ConnPoolImpl {
         if self.base.num_pending() > left && !self.create_new_connection(None) && left == 0 {
             self.base.purge_pending_requests(self, PoolFailureReason::LocalConnectionFailure, "");
         }
+        if self.base.num_pending() > 0 {
+            self.base.preconnect(self, 0);
+        }
         self.base.check_for_drained(self);
         self.base.check_for_idle(self);
     }
@@ -158,6 +161,14 @@ impl Pool for ConnPoolImpl {
 
     fn num_ready(&self) -> usize {
         self.clients.len(Ready)
+    }
+
+    fn num_connecting(&self) -> usize {
+        self.clients.items(Busy).iter().filter(|client| client.is_connecting()).count()
+    }
+
+    fn connect(&self) -> bool {
+        self.create_new_connection(None)
     }
 
     /// The one that has been connecting for longest (Envoy 1.1: the last of `pending_conns_`).
@@ -233,6 +244,7 @@ impl TcpInstance for ConnPoolImpl {
                 self.trace_lists();
                 envoy_conn_log!(Pool, debug, client.id(), "using existing connection");
                 self.assign_connection(&client, &request);
+                self.base.preconnect(self, 0);
             }
             return None;
         }

@@ -151,8 +151,8 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
     let path = "static_resources.clusters[0]";
     // What protobuf cannot tell from an absent value, and null, are not set.
     for (field, value) in [
-        ("connection_pool_per_downstream_connection", json!(false)),
-        ("connectionPoolPerDownstreamConnection", json!("false")),
+        ("upstream_http_protocol_options", Value::Null),
+        ("connectionPoolPerDownstreamConnection", json!("true")),
         ("protocol_selection", json!("USE_CONFIGURED_PROTOCOL")),
         ("protocol_selection", json!(0)),
         ("filters", json!([])),
@@ -161,16 +161,6 @@ fn what_the_api_has_and_nobody_reads_is_not_supported_yet_where_it_is_set() {
         assert_eq!(cluster(field, value), [""; 0], "{field}");
     }
     for (field, value, want) in [
-        (
-            "connection_pool_per_downstream_connection",
-            json!(true),
-            "connection_pool_per_downstream_connection: true is not supported yet",
-        ),
-        (
-            "connectionPoolPerDownstreamConnection",
-            json!("true"),
-            "connection_pool_per_downstream_connection: true is not supported yet",
-        ),
         ("filters", json!([{}]), "filters: this field is not supported yet"),
         ("lrsServer", json!({}), "lrs_server: this field is not supported yet"),
         ("transport_soket", json!({}), "transport_soket: unknown field, did you mean 'transport_socket'?"),

@@ -57,6 +57,10 @@ pub trait LoadBalancerContext {
     fn metadata_match_criteria(&self) -> Option<Arc<[MetadataMatchCriterion]>> {
         None
     }
+    /// The number of the connection that the request came on, if it came on one.
+    fn downstream_connection_id(&self) -> Option<u64> {
+        None
+    }
     /// The request's headers.
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
         None

@@ -46,6 +46,7 @@ mod network_filters;
 mod normal;
 mod original_dst;
 mod outlier;
+mod pools;
 mod priorities;
 mod rbac;
 mod rbac_matchers;

@@ -551,6 +551,10 @@ impl LoadBalancerContext for Filter {
         }
     }
 
+    fn downstream_connection_id(&self) -> Option<u64> {
+        Some(self.callbacks()?.connection()?.id())
+    }
+
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
         self.downstream_headers.borrow().clone()
     }
