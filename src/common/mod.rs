@@ -15,6 +15,7 @@ pub mod socket_io;
 mod ticks;
 pub mod token_bucket;
 mod utc_time;
+pub mod uuid;
 pub mod xxhash;
 
 pub use callback_manager::{CallbackHandle, CallbackManager};

@@ -28,6 +28,7 @@ mod substitution_format_string;
 mod substitution_formatter;
 #[cfg(test)]
 mod tests;
+mod upstream_operator;
 
 pub use command_parser::{Command, CommandParser, CommandParserFactory, FormatterProvider, Written};
 pub use context::Context;

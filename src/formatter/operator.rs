@@ -13,7 +13,9 @@ use super::header_operator::{HeaderOperator, HeaderSource};
 use super::request_operator::RequestOperator;
 use super::ssl_operator::{self, SslText};
 use super::state_operator::StateOperator;
+use super::upstream_operator::UpstreamOperator;
 use crate::common::UtcTime;
+use crate::common::uuid::random_uuid;
 use crate::event::Moment;
 use crate::http::{HeaderId, Protocol};
 use crate::network::Address;
@@ -36,6 +38,7 @@ pub(super) enum Operator {
     State(StateOperator),
     Request(RequestOperator),
     EmitTime(DateFormat),
+    Upstream(UpstreamOperator),
     /// Of what there is nothing here.
     Nothing,
     Plain(Field),
@@ -89,10 +92,16 @@ pub(super) enum Field {
     UpstreamHostName(bool),
     /// There are none of what TCP counts.
     Zero,
+    /// Another one each time.
+    UniqueId,
+    /// Of what there is an empty one.
+    Empty,
+    /// The same where there is such an address.
+    EndpointId(AddressOf),
 }
 
 /// What there is nothing of without traces, or without TLS upstream.
-const ALWAYS_NOTHING: [&str; 27] = [
+const ALWAYS_NOTHING: [&str; 40] = [
     "TRACE_ID",
     "SPAN_ID",
     "ROUNDTRIP_DURATION",
@@ -120,6 +129,27 @@ const ALWAYS_NOTHING: [&str; 27] = [
     "UPSTREAM_PEER_IP_SAN",
     "UPSTREAM_LOCAL_URI_SAN",
     "UPSTREAM_LOCAL_DNS_SAN",
+    "UPSTREAM_LOCAL_IP_SAN",
+    "UPSTREAM_SERVER_NAME",
+    "UPSTREAM_TLS_GROUP",
+    "DOWNSTREAM_TLS_GROUP",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
+    "DOWNSTREAM_PEER_CHAIN_SERIALS",
+    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_ISSUER_SERIAL",
+    "DOWNSTREAM_PEER_OTHERNAME_SAN",
+    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
+    "DOWNSTREAM_LOCAL_CLOSE_REASON",
+    "UPSTREAM_LOCAL_CLOSE_REASON",
+];
+
+/// The same, where it is a time that is put in a format.
+const NO_TIMES: [&str; 4] = [
+    "DOWNSTREAM_PEER_CERT_V_START",
+    "DOWNSTREAM_PEER_CERT_V_END",
+    "UPSTREAM_PEER_CERT_V_START",
+    "UPSTREAM_PEER_CERT_V_END",
 ];
 
 impl Operator {
@@ -147,6 +177,13 @@ impl Operator {
                 ("", None) => Ok(Operator::Nothing),
                 _ => Err(format!("{name} does not take any parameters or length")),
             };
+        }
+        if NO_TIMES.contains(&name) {
+            if max_length.is_some() {
+                return Err(format!("{name} does not allow length to be specified."));
+            }
+            DateFormat::parse(argument)?;
+            return Ok(Operator::Nothing);
         }
         if matches!(name, "START_TIME" | "EMIT_TIME" | "RESPONSE_CODE_DETAILS") {
             if max_length.is_some() {
@@ -193,8 +230,13 @@ impl Operator {
             "UPSTREAM_HOST_NAME" => Field::UpstreamHostName(true),
             "UPSTREAM_HOST_NAME_WITHOUT_PORT" => Field::UpstreamHostName(false),
             "BYTES_RETRANSMITTED" | "PACKETS_RETRANSMITTED" => Field::Zero,
+            "UNIQUE_ID" => Field::UniqueId,
+            "CUSTOM_FLAGS" => Field::Empty,
             "HOSTNAME" => return Some(Operator::Hostname(hostname())),
             "UPSTREAM_HOST" => return Some(Operator::Address(AddressOf::UpstreamHost, AddressPart::Whole)),
+            _ if let Some(operator) = UpstreamOperator::find(name) => {
+                return Some(Operator::Upstream(operator));
+            }
             _ => return Operator::address(name).or_else(|| ssl_operator::find(name).map(Operator::Ssl)),
         };
         Some(Operator::Plain(field))
@@ -215,6 +257,7 @@ impl Operator {
                 "ADDRESS" => AddressPart::Whole,
                 "ADDRESS_WITHOUT_PORT" => AddressPart::WithoutPort,
                 "PORT" => AddressPart::Port,
+                "ADDRESS_ENDPOINT_ID" => return Some(Operator::Plain(Field::EndpointId(*of))),
                 _ => return None,
             };
             Some(Operator::Address(*of, part))
@@ -236,6 +279,7 @@ impl FormatterProvider for Operator {
                 Written::Text
             }
             Operator::Request(operator) => operator.write(line, context),
+            Operator::Upstream(operator) => operator.write(line, info),
             Operator::Nothing => Written::Nothing,
             Operator::ResponseCodeDetails { allow_whitespaces } => {
                 write_details(line, &info.response_code_details(), *allow_whitespaces)
@@ -320,12 +364,18 @@ impl Field {
             }
             Field::UpstreamHostName(with_port) => write_host_name(line, info, with_port),
             Field::Zero => write_number(line, 0),
+            Field::UniqueId => {
+                line.extend_from_slice(&random_uuid());
+                Written::Text
+            }
+            Field::Empty => Written::Text,
+            Field::EndpointId(of) => of.get(info).map_or(Written::Nothing, |_| Written::Text),
         }
     }
 }
 
 /// The host's name, or its address.
-fn write_host_name(line: &mut Vec<u8>, info: &StreamInfoImpl, with_port: bool) -> Written {
+pub(super) fn write_host_name(line: &mut Vec<u8>, info: &StreamInfoImpl, with_port: bool) -> Written {
     let Some(host) = info.upstream_host() else { return Written::Nothing };
     let name = match host.hostname() {
         "" if with_port => host.address().to_string(),
@@ -343,7 +393,7 @@ fn write_optional(line: &mut Vec<u8>, text: Option<&str>) -> Written {
 }
 
 /// An empty text is none.
-fn write_text(line: &mut Vec<u8>, text: &str) -> Written {
+pub(super) fn write_text(line: &mut Vec<u8>, text: &str) -> Written {
     line.extend_from_slice(text.as_bytes());
     if text.is_empty() { Written::Nothing } else { Written::Text }
 }

@@ -504,3 +504,31 @@ fn what_is_known_of_tls() {
         ("DOWNSTREAM_PEER_CERT", "pem"),
     ]);
 }
+
+#[test]
+fn connections_to_upstreams() {
+    let logged = stream("GET", "/", 200);
+    logged.assert_values(&[
+        ("UPSTREAM_CONNECTION_ID", "0"),
+        ("UPSTREAM_CONNECTION_IDS_ATTEMPTED", "-"),
+        ("UPSTREAM_CONNECTION_POOL_READY_DURATION", "-"),
+        ("VIRTUAL_CLUSTER_NAME", "-"),
+    ]);
+    logged.info.upstream_connection_id.set(7);
+    logged.info.upstream_pool_ready_duration.set(Some(Duration::from_micros(3900)));
+    logged.info.set_virtual_cluster_name("v");
+    logged.assert_values(&[
+        ("UPSTREAM_CONNECTION_ID", "7"),
+        ("UPSTREAM_CONNECTION_IDS_ATTEMPTED", "7"),
+        ("UPSTREAM_CONNECTION_POOL_READY_DURATION", "3"),
+        ("VIRTUAL_CLUSTER_NAME", "v"),
+    ]);
+}
+
+#[test]
+fn ids_of_lines() {
+    let logged = stream("GET", "/", 200);
+    let id = logged.value("UNIQUE_ID");
+    assert_eq!(id.len(), 36);
+    assert_ne!(id, logged.value("UNIQUE_ID"));
+}

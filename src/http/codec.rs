@@ -120,6 +120,8 @@ pub trait Stream {
     fn buffer_limit(&self) -> usize;
     /// This end of the stream's connection, once that has one.
     fn connection_local_address(&self) -> Option<Address>;
+    /// The number of that connection, unique in the process; 0 for none.
+    fn connection_id(&self) -> u64;
     /// Why the codec gave the stream up, if it did; else empty.
     fn response_details(&self) -> &'static str {
         ""

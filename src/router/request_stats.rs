@@ -68,6 +68,11 @@ impl RequestCounting {
         is_counted.then(|| RequestCounting { route: route.clone(), virtual_cluster: clusters.find(headers) })
     }
 
+    /// The name of the virtual cluster.
+    pub fn virtual_cluster_name(&self) -> Option<&str> {
+        self.route.virtual_host().virtual_clusters().name(self.virtual_cluster)
+    }
+
     /// Calls `count` with the statistics of the route and with those of the virtual cluster.
     pub fn each(&self, count: impl Fn(&RequestStats)) {
         let clusters = self.route.virtual_host().virtual_clusters();

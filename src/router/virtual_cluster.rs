@@ -19,6 +19,7 @@ pub(super) struct VirtualClusters {
 
 #[derive(Debug)]
 struct VirtualCluster {
+    name: String,
     headers: Box<[HeaderMatcher]>,
     stats: RequestStats,
 }
@@ -29,6 +30,7 @@ impl VirtualClusters {
         let Some(host) = host.filter(|_| !config.is_empty()) else { return VirtualClusters::default() };
         let stats = |name: &str| RequestStats::new(&host.create_scope(&format!("vcluster.{name}.")));
         let cluster = |config: &route::VirtualCluster| VirtualCluster {
+            name: config.name.clone(),
             headers: config.headers.iter().map(HeaderMatcher::new).collect(),
             stats: stats(&config.name),
         };
@@ -45,6 +47,11 @@ impl VirtualClusters {
         let is_it =
             |cluster: &VirtualCluster| cluster.headers.iter().all(|matcher| matcher.matches(Some(headers)));
         self.clusters.iter().position(is_it)
+    }
+
+    /// What that place is called; `None` for no place, and where there are none.
+    pub(super) fn name(&self, place: Option<usize>) -> Option<&str> {
+        Some(&self.clusters.get(place?)?.name)
     }
 
     /// What is counted of requests for that place, or for none.

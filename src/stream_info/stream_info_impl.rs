@@ -59,6 +59,11 @@ pub struct StreamInfoImpl {
     upstream_host: RefCell<Option<Rc<WorkerHost>>>,
     /// This end of the connection to the host that the request was last sent to.
     pub upstream_local_address: Cell<Option<Address>>,
+    /// The number of that connection; 0 for none.
+    pub upstream_connection_id: Cell<u64>,
+    /// How long it took until there was one, or was known to be none.
+    pub upstream_pool_ready_duration: Cell<Option<Duration>>,
+    virtual_cluster_name: OnceCell<Box<str>>,
     upstream_cluster_info: RefCell<Option<Local<ClusterInfoImpl>>>,
     route: RefCell<Option<Rc<dyn Route>>>,
     dynamic_metadata: OnceCell<Box<RefCell<Metadata>>>,
@@ -104,6 +109,9 @@ impl StreamInfoImpl {
             downstream_remote_address: RefCell::default(),
             upstream_host: RefCell::default(),
             upstream_local_address: Cell::default(),
+            upstream_connection_id: Cell::default(),
+            upstream_pool_ready_duration: Cell::default(),
+            virtual_cluster_name: OnceCell::new(),
             upstream_cluster_info: RefCell::default(),
             route: RefCell::default(),
             dynamic_metadata: OnceCell::new(),
@@ -202,6 +210,23 @@ impl StreamInfoImpl {
     #[inline(always)]
     pub fn set_upstream_host(&self, host: &Rc<WorkerHost>) {
         *self.upstream_host.borrow_mut() = Some(host.clone());
+    }
+
+    /// Another try begins, of which nothing is known yet.
+    pub fn forget_upstream(&self) {
+        self.upstream_local_address.set(None);
+        self.upstream_connection_id.set(0);
+        self.upstream_pool_ready_duration.set(None);
+    }
+
+    /// The name of the virtual cluster of the request; empty for none.
+    pub fn virtual_cluster_name(&self) -> &str {
+        self.virtual_cluster_name.get().map_or("", |name| name)
+    }
+
+    /// Says, once, which one it is.
+    pub fn set_virtual_cluster_name(&self, name: &str) {
+        self.virtual_cluster_name.get_or_init(|| name.into());
     }
 
     /// The cluster of the request.

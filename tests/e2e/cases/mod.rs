@@ -39,6 +39,7 @@ mod load_faults;
 mod local_ratelimit;
 mod local_replies;
 mod localities;
+mod log_commands;
 mod manager_options;
 mod memory;
 mod metadata_matchers;

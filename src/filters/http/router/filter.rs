@@ -331,6 +331,9 @@ impl Filter {
         };
         let cluster = self.cluster.get_or_init(|| cluster);
         if let Some(counting) = RequestCounting::of(route, &headers.borrow()) {
+            if let Some((info, name)) = self.stream_info().zip(counting.virtual_cluster_name()) {
+                info.set_virtual_cluster_name(name);
+            }
             self.counting.get_or_init(|| counting);
         }
         envoy_stream_log!(

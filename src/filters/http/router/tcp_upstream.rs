@@ -196,6 +196,10 @@ impl Stream for TcpUpstream {
     fn connection_local_address(&self) -> Option<Address> {
         self.connection.connection().local_address()
     }
+
+    fn connection_id(&self) -> u64 {
+        self.connection.connection().id()
+    }
 }
 
 impl UpstreamCallbacks for TcpUpstream {

@@ -59,6 +59,7 @@ pub(super) struct UpstreamRequest {
     /// The times of the try begin when the request is complete.
     awaiting_request_complete: Cell<bool>,
     deferred_reset_reason: Cell<Option<StreamResetReason>>,
+    start: Moment,
     first_tx: Cell<Option<Moment>>,
     last_tx: Cell<Option<Moment>>,
     first_rx: Cell<Option<Moment>>,
@@ -94,6 +95,7 @@ impl UpstreamRequest {
             outlier_detection_timeout_recorded: Cell::new(false),
             awaiting_request_complete: Cell::new(false),
             deferred_reset_reason: Cell::new(None),
+            start: event::now(),
             first_tx: Cell::new(None),
             last_tx: Cell::new(None),
             first_rx: Cell::new(None),
@@ -534,6 +536,8 @@ impl Callbacks for UpstreamRequest {
         if let Some(info) = parent.stream_info() {
             info.upstream_local_address.set(encoder.stream().connection_local_address());
             info.upstream_is_raw.set(self.is_raw.get());
+            info.upstream_connection_id.set(encoder.stream().connection_id());
+            info.upstream_pool_ready_duration.set(Some(event::now().since(self.start)));
         }
         let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
         encoder.stream().add_callbacks(callbacks);
@@ -548,6 +552,8 @@ impl Callbacks for UpstreamRequest {
         self.first_tx.set(Some(event::now()));
         if let Some(log) = &self.log {
             log.info.upstream_local_address.set(encoder.stream().connection_local_address());
+            log.info.upstream_connection_id.set(encoder.stream().connection_id());
+            log.info.upstream_pool_ready_duration.set(Some(event::now().since(self.start)));
             log.on_pool_ready(&parent, self.is_raw.get());
             self.log_periodically(&parent);
         }
@@ -570,7 +576,15 @@ impl Callbacks for UpstreamRequest {
         if let Some(host) = host {
             self.with_parent(|parent| self.on_host_selected(parent, host));
         }
+        let waited = Some(event::now().since(self.start));
+        self.with_parent(|parent| {
+            if let Some(info) = parent.stream_info() {
+                info.upstream_connection_id.set(0);
+                info.upstream_pool_ready_duration.set(waited);
+            }
+        });
         if let Some(log) = &self.log {
+            log.info.upstream_pool_ready_duration.set(waited);
             log.info.set_response_flag(response_flag(reset_reason));
             log.info.set_upstream_transport_failure_reason(transport_failure_reason);
         }

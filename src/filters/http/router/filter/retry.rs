@@ -288,6 +288,7 @@ impl Filter {
             return self.cleanup();
         };
         self.prepare_retry_headers(retries, &mut headers.borrow_mut());
+        callbacks.stream_info().forget_upstream();
         let request = UpstreamRequest::new(&self.weak, self);
         let before = self.upstream_request.borrow_mut().replace(request.clone());
         retries.older.borrow_mut().extend(before);

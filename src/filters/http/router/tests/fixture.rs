@@ -241,6 +241,10 @@ impl Stream for PlayedUpstream {
     fn connection_local_address(&self) -> Option<Address> {
         None
     }
+
+    fn connection_id(&self) -> u64 {
+        0
+    }
 }
 
 /// A filter in front of the router, which marks what passes.

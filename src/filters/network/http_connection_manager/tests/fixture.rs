@@ -461,6 +461,10 @@ impl Stream for PlayedEncoder {
     fn connection_local_address(&self) -> Option<Address> {
         None
     }
+
+    fn connection_id(&self) -> u64 {
+        0
+    }
 }
 
 struct NeverDrains;
