@@ -1,8 +1,8 @@
 //! [`StateOperator`]: `%DYNAMIC_METADATA(...)%`, `%UPSTREAM_METADATA(...)%` and `%FILTER_STATE(...)%`.
 //!
 //! Mirrors `MetadataFormatter` and `FilterStateFormatter` of Envoy 1.40's
-//! `source/common/formatter/stream_info_formatter.cc`. Of filter state, only plain text is printed: no object has a
-//! protobuf message or fields of its own.
+//! `source/common/formatter/stream_info_formatter.cc`. Of filter state, plain text and fields are printed: no object has a
+//! protobuf message.
 
 use serde_json::Value;
 
@@ -19,6 +19,8 @@ pub(super) enum StateOperator {
     Configured { of: Configured, filter: Box<str>, path: Vec<Box<str>>, max_length: Option<usize> },
     /// An object's text.
     FilterState { key: Box<str>, is_plain: bool, max_length: Option<usize> },
+    /// A field of an object.
+    FilterStateField { key: Box<str>, field: Box<str>, max_length: Option<usize> },
 }
 
 /// What the configuration has to say something of.
@@ -109,9 +111,14 @@ impl StateOperator {
         if !matches!(form, "PLAIN" | "TYPED" | "FIELD") {
             return Err("Invalid filter state serialize type, only support PLAIN/TYPED/FIELD.".to_string());
         }
-        if (form == "FIELD") != parts.next().is_some() {
+        let field = parts.next();
+        if (form == "FIELD") != field.is_some() {
             let text = "Invalid filter state serialize type, FIELD should be used with the field name.";
             return Err(text.to_string());
+        }
+        if let Some(field) = field.filter(|_| command.name == "FILTER_STATE") {
+            let max_length = command.max_length;
+            return Ok(StateOperator::FilterStateField { key: key.into(), field: field.into(), max_length });
         }
         let is_plain = form == "PLAIN" && command.name == "FILTER_STATE";
         Ok(StateOperator::FilterState { key: key.into(), is_plain, max_length: command.max_length })
@@ -132,9 +139,12 @@ impl StateOperator {
             }
             StateOperator::FilterState { key, is_plain, max_length } => {
                 let object = info.filter_state().filter(|_| *is_plain).and_then(|state| state.get_data(key));
-                let text = object.and_then(|object| object.serialize_as_string());
-                line.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
-                (text.map_or(Written::Nothing, |_| Written::Text), max_length)
+                (write_text(line, object.and_then(|object| object.serialize_as_string())), max_length)
+            }
+            StateOperator::FilterStateField { key, field, max_length } => {
+                let object = info.filter_state().and_then(|state| state.get_data(key));
+                let number = object.and_then(|object| object.get_field(field));
+                (write_text(line, number.map(|number| number.to_string())), max_length)
             }
         };
         match (written, max_length) {
@@ -144,6 +154,11 @@ impl StateOperator {
         }
         written
     }
+}
+
+fn write_text(line: &mut Vec<u8>, text: Option<String>) -> Written {
+    line.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
+    text.map_or(Written::Nothing, |_| Written::Text)
 }
 
 fn write_metadata(line: &mut Vec<u8>, value: Option<&Value>) -> Written {

@@ -14,6 +14,11 @@ pub trait Object: Any {
         None
     }
 
+    /// One of its fields, for logs and headers; `None` if it has none of this name.
+    fn get_field(&self, _name: &str) -> Option<u64> {
+        None
+    }
+
     /// What requests are balanced by that have it; `None` for nothing.
     fn hash(&self) -> Option<u64> {
         None

@@ -16,6 +16,7 @@ pub mod header_mutation;
 pub mod health_check;
 pub mod local_ratelimit;
 pub mod manager;
+mod mutation_rules;
 pub mod rbac;
 pub mod router;
 

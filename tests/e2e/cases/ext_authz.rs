@@ -283,3 +283,115 @@ fn another_question() {
     }
     pairs.run();
 }
+
+const LATENCY: &str = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %ROUTE_NAME% \
+    %DYNAMIC_METADATA(envoy.filters.http.ext_authz:x-meta)% \
+    %FILTER_STATE(envoy.filters.http.ext_authz:FIELD:latency_us):0%|%FILTER_STATE(envoy.filters.http.ext_authz:FIELD:no)% \
+    %FILTER_STATE(envoy.filters.http.ext_authz:PLAIN)% %FILTER_STATE(envoy.filters.http.ext_authz)%\n";
+
+/// Answers that change much of a request.
+fn changes() -> Vec<Vec<Action>> {
+    let all = "x-set: new\r\nx-add: new\r\nx-envoy-set: 1\r\nhost: other\r\nx-meta: m\r\nx-resp: 1\r\n\
+        x-envoy-auth-headers-to-remove: x-gone, x-envoy-gone, host\r\n";
+    [
+        all,
+        "x-set: new\r\n",
+        "x-add: new\r\n",
+        "x-envoy-set: 1\r\n",
+        "host: other\r\n",
+        "x-envoy-auth-headers-to-remove: x-gone\r\n",
+        "x-envoy-auth-headers-to-remove: host\r\n",
+        "x-meta: m\r\n",
+        "",
+    ]
+    .map(|fields| answer("200", fields, ""))
+    .to_vec()
+}
+
+fn changing(filter: Value) -> Pairs {
+    let exact = ["x-set", "x-envoy-set", "host"].map(|name| json!({"exact": name}));
+    let response = json!({"allowed_upstream_headers": {"patterns": exact},
+        "allowed_upstream_headers_to_append": list(&["x-add"]), "allowed_client_headers_on_success": list(&["x-resp"]),
+        "dynamic_metadata_from_headers": list(&["x-meta"])});
+    let service = json!({"http_service": service(json!({"authorization_response": response}))});
+    let to = |header: &str| {
+        json!({"name": header, "match": {"prefix": "/", "headers": [{"name": header, "string_match": {"exact": "new"}}]},
+        "route": {"cluster": "case1"}})
+    };
+    let routes = json!([to("x-set"), to("x-add")]);
+    let filter = merged(&service, &filter);
+    pairs(manager_of(filter, json!({"name": "last"}), routes)).log_format(LATENCY)
+}
+
+#[test]
+fn rules_for_changes() {
+    let asked = "x-set: old\r\nx-add: old\r\nx-gone: 1\r\nx-envoy-gone: 1\r\n";
+    for rules in [
+        Value::Null,
+        json!({}),
+        json!({"allow_envoy": true}),
+        json!({"allow_all_routing": true, "disallow_system": true}),
+        json!({"disallow_all": true}),
+        json!({"disallow_all": true, "allow_expression": {"regex": "x-a.*|x-gone"}}),
+        json!({"disallow_expression": {"regex": "x-set|x-gone"}, "allow_expression": {"regex": "x-.*"}}),
+        json!({"disallow_is_error": true}),
+        json!({"disallow_all": true, "disallow_is_error": true}),
+    ] {
+        let filter = match rules {
+            Value::Null => json!({}),
+            rules => json!({"decoder_header_mutation_rules": rules}),
+        };
+        let pairs =
+            changes().into_iter().fold(changing(filter), |pairs, answer| pairs.told(get(asked), [answer]));
+        pairs.told(get(""), [answer("403", "x-envoy-set: 1\r\nhost: x\r\n", "no")]).run();
+    }
+}
+
+#[test]
+fn changes_that_lead_elsewhere() {
+    for only in [json!([]), json!(["X-Set"]), json!(["x-none", "x-gone"]), json!(["x-add"])] {
+        for clear in [true, false] {
+            let filter = json!({"clear_route_cache": clear, "clear_route_cache_headers": only});
+            let asked = "x-set: old\r\nx-add: old\r\nx-gone: 1\r\n";
+            changes()
+                .into_iter()
+                .fold(changing(filter), |pairs, answer| pairs.told(get(asked), [answer]))
+                .run();
+        }
+    }
+}
+
+#[test]
+fn decisions_that_are_only_counted() {
+    for more in [json!({}), json!({"failure_mode_allow": true, "failure_mode_allow_header_add": true})] {
+        let filter = merged(
+            &json!({"shadow_mode": true, "emit_filter_state_stats": true, "filter_metadata": {"a": {"b": 1}},
+            "include_peer_certificate": true}),
+            &more,
+        );
+        let pairs =
+            changes().into_iter().fold(changing(filter), |pairs, answer| pairs.told(get(""), [answer]));
+        pairs
+            .told(get(""), [answer("403", "x-set: 1\r\nx-meta: m\r\nx-resp: 1\r\n", "no")])
+            .told(get(""), [answer("503", "", "no")])
+            .told(get(""), [vec![Action::Close]])
+            .run();
+    }
+}
+
+#[test]
+fn what_is_left_in_the_stream() {
+    for filter in [
+        json!({"emit_filter_state_stats": true}),
+        json!({"filter_metadata": {"a": "b"}}),
+        json!({"enable_dynamic_metadata_ingestion": false}),
+        json!({"enable_dynamic_metadata_ingestion": true}),
+    ] {
+        changing(filter)
+            .told(get(""), [answer("200", "x-meta: m\r\n", "")])
+            .told(get(""), [answer("200", "", "")])
+            .told(get(""), [answer("403", "x-meta: m\r\n", "")])
+            .told(get(""), [vec![Action::Close]])
+            .run();
+    }
+}

@@ -75,6 +75,7 @@ pub(super) enum OfCluster {
     Denied,
     Error,
     FailureModeAllowed,
+    Invalid,
 }
 
 /// The filter's configuration as a worker has it.
@@ -90,7 +91,7 @@ pub(super) struct OnWorker {
 /// What has counted something, of one cluster.
 struct CountersOfCluster {
     cluster: ClusterName,
-    counters: [Option<Counter>; 4],
+    counters: [Option<Counter>; 5],
 }
 
 impl Deref for OnWorker {
@@ -137,6 +138,7 @@ impl OnWorker {
             OfCluster::Denied => "denied",
             OfCluster::Error => "error",
             OfCluster::FailureModeAllowed => "failure_mode_allowed",
+            OfCluster::Invalid => "invalid",
         };
         let make = || cluster.scope().counter(&format!("{}{name}", self.stat_prefix));
         of.counters[what as usize].get_or_insert_with(make).inc();

@@ -14,13 +14,14 @@ use crate::common::Local;
 use crate::envoy_stream_log;
 use crate::event::{self, Moment};
 use crate::filters::http::async_client::{AsyncClientCallbacks, AsyncStreamImpl, ResponseMessage};
+use crate::filters::http::mutation_rules::CheckOperation;
 use crate::filters::http::{
     FilterDataStatus, FilterHeadersStatus, FilterTrailersStatus, StreamDecoderFilter,
     StreamDecoderFilterCallbacks, StreamEncoderFilter,
 };
 use crate::http::{HeaderId, HeaderMap, HeaderMapPtr, utility};
 use crate::router::Route;
-use crate::stream_info::ResponseFlag;
+use crate::stream_info::{Object, ResponseFlag};
 use crate::upstream::{ClusterInfoImpl, ResponseOrigin};
 
 /// Under which the filter leaves what it was told.
@@ -42,6 +43,17 @@ macro_rules! log {
             $($text)+
         )
     };
+}
+
+/// What is left of a call in the stream.
+struct ExtAuthzLoggingInfo {
+    latency_us: u64,
+}
+
+impl Object for ExtAuthzLoggingInfo {
+    fn get_field(&self, name: &str) -> Option<u64> {
+        (name == "latency_us").then_some(self.latency_us)
+    }
 }
 
 /// Whether somebody is asked.
@@ -179,7 +191,10 @@ impl Filter {
         let Some(callbacks) = self.callbacks.get() else { return };
         self.state.set(State::Complete);
         self.call.take();
-        if !metadata.is_empty() {
+        self.leave_latency(callbacks);
+        if !metadata.is_empty() && !self.config.message.enable_dynamic_metadata_ingestion {
+            self.config.stats.ignored_dynamic_metadata.inc();
+        } else if !metadata.is_empty() {
             if let (CheckStatus::Ok(_), Some(started)) = (&status, self.started.get()) {
                 let elapsed = event::now().milliseconds_since(started);
                 metadata.insert("ext_authz_duration".into(), elapsed.into());
@@ -188,6 +203,12 @@ impl Filter {
         }
         match status {
             CheckStatus::Ok(response) => self.on_ok(callbacks, response),
+            CheckStatus::Denied { status, .. } if self.config.message.shadow_mode => {
+                log!(callbacks, debug, "ext_authz filter in shadow mode: denied request is let through");
+                self.count_denied(status);
+                self.config.stats.shadow_denied.inc();
+                self.continue_decoding(callbacks);
+            }
             CheckStatus::Denied { status, headers, body } => {
                 self.on_denied(callbacks, status, &headers, &body);
             }
@@ -198,14 +219,31 @@ impl Filter {
     fn on_ok(&self, callbacks: &StreamDecoderFilterCallbacks, response: OkResponse) {
         let OkResponse { headers_to_set, headers_to_add, headers_to_remove, response_headers_to_add } =
             response;
-        let changes = !headers_to_set.is_empty() || !headers_to_remove.is_empty();
-        if self.config.message.clear_route_cache && changes {
-            log!(callbacks, debug, "ext_authz is clearing route cache");
-            callbacks.clear_route_cache();
+        self.clear_route_cache(callbacks, &headers_to_set, &headers_to_remove);
+        let may = |operation, name: &str| self.may_change(operation, name);
+        let changed =
+            (headers_to_set.iter().chain(&headers_to_add).map(|(name, _)| (CheckOperation::Set, name)))
+                .chain(headers_to_remove.iter().map(|name| (CheckOperation::Remove, name)));
+        let rules = self.config.message.decoder_header_mutation_rules.as_ref();
+        if rules.is_some_and(|rules| rules.disallow_is_error)
+            && changed.into_iter().any(|(operation, name)| !may(operation, name))
+        {
+            return self.on_invalid(callbacks);
         }
+        self.change_request(&headers_to_set, &headers_to_add, &headers_to_remove);
+        *self.response_headers_to_add.borrow_mut() = response_headers_to_add;
+        self.count(OfCluster::Ok);
+        self.config.stats.ok.inc();
+        log!(callbacks, debug, "ext_authz filter accepted the request");
+        self.continue_decoding(callbacks);
+    }
+
+    /// Changes what may be changed.
+    fn change_request(&self, set: &[Field], add: &[Field], remove: &[String]) {
+        let may = |operation, name: &str| self.may_change(operation, name);
         if let Some(headers) = &*self.request_headers.borrow() {
             let mut headers = headers.borrow_mut();
-            for (name, value) in &headers_to_set {
+            for (name, value) in set.iter().filter(|(name, _)| may(CheckOperation::Set, name)) {
                 match name.as_str() {
                     HOST => headers.set(HeaderId::Authority, value),
                     _ => {
@@ -214,20 +252,68 @@ impl Filter {
                     }
                 }
             }
-            for (name, value) in &headers_to_add {
+            for (name, value) in add.iter().filter(|(name, _)| may(CheckOperation::Set, name)) {
                 match name.as_str() {
                     HOST => headers.append(HeaderId::Authority, value, ","),
                     _ => headers.add(name, value),
                 }
             }
-            let removable = headers_to_remove.iter().filter(|name| !name.starts_with(':') && *name != HOST);
-            removable.for_each(|name| headers.remove_by_name(name.as_bytes()));
+            let to_remove = remove.iter().filter(|name| may(CheckOperation::Remove, name));
+            to_remove.for_each(|name| headers.remove_by_name(name.as_bytes()));
         }
-        *self.response_headers_to_add.borrow_mut() = response_headers_to_add;
-        self.count(OfCluster::Ok);
-        self.config.stats.ok.inc();
-        log!(callbacks, debug, "ext_authz filter accepted the request");
-        self.continue_decoding(callbacks);
+    }
+
+    /// Whether an answer may change this header of the request.
+    fn may_change(&self, operation: CheckOperation, name: &str) -> bool {
+        match &self.config.message.decoder_header_mutation_rules {
+            Some(rules) => rules.allows(operation, name),
+            None => operation == CheckOperation::Set || !name.starts_with(':') && name != HOST,
+        }
+    }
+
+    /// A request that has changed may take another route.
+    fn clear_route_cache(&self, callbacks: &StreamDecoderFilterCallbacks, set: &[Field], removed: &[String]) {
+        let message = &self.config.message;
+        let only = &message.clear_route_cache_headers;
+        let mut changed = set.iter().map(|(name, _)| name).chain(removed);
+        let counts =
+            |name: &String| only.is_empty() || only.iter().any(|other| other.eq_ignore_ascii_case(name));
+        if message.clear_route_cache && changed.any(counts) {
+            log!(callbacks, debug, "ext_authz is clearing route cache");
+            callbacks.clear_route_cache();
+        }
+    }
+
+    /// Who is asked has no right to change what it changes.
+    fn on_invalid(&self, callbacks: &StreamDecoderFilterCallbacks) {
+        log!(callbacks, trace, "Rejected invalid header from authorization server.");
+        self.count(OfCluster::Invalid);
+        self.config.stats.invalid.inc();
+        callbacks.stream_info().set_response_flag(ResponseFlag::UnauthorizedExternalService);
+        callbacks.send_local_reply(500, "", None, "ext_authz_invalid".into());
+    }
+
+    /// Leaves in the stream how long the call took.
+    fn leave_latency(&self, callbacks: &StreamDecoderFilterCallbacks) {
+        if !self.config.message.emit_filter_state_stats {
+            return;
+        }
+        let elapsed = self.started.get().map(|started| Moment::exact().since(started)).unwrap_or_default();
+        let info = ExtAuthzLoggingInfo { latency_us: elapsed.as_micros() as u64 };
+        let state = callbacks.stream_info().make_filter_state();
+        if !state.set_data(&self.config.name, Rc::new(info)) {
+            self.config.stats.filter_state_name_collision.inc();
+        }
+    }
+
+    fn count_denied(&self, status: u16) {
+        self.config.stats.denied.inc();
+        self.count(OfCluster::Denied);
+        let cluster = self.cluster.borrow().clone();
+        if let Some(cluster) = cluster.filter(|_| self.config.message.charge_cluster_response_stats) {
+            let origin = ResponseOrigin { internal: true, canary: false, zones: None };
+            cluster.code_stats().charge_response(status, &origin);
+        }
     }
 
     fn on_denied(
@@ -238,13 +324,7 @@ impl Filter {
         body: &[u8],
     ) {
         log!(callbacks, debug, "ext_authz filter rejected the request");
-        self.config.stats.denied.inc();
-        self.count(OfCluster::Denied);
-        let cluster = self.cluster.borrow().clone();
-        if let Some(cluster) = cluster.filter(|_| self.config.message.charge_cluster_response_stats) {
-            let origin = ResponseOrigin { internal: true, canary: false, zones: None };
-            cluster.code_stats().charge_response(status, &origin);
-        }
+        self.count_denied(status);
         callbacks.stream_info().set_response_flag(ResponseFlag::UnauthorizedExternalService);
         let most = match self.config.message.max_denied_response_body_bytes {
             0 => body.len(),
@@ -261,6 +341,11 @@ impl Filter {
     fn on_error(&self, callbacks: &StreamDecoderFilterCallbacks) {
         self.count(OfCluster::Error);
         self.config.stats.error.inc();
+        if self.config.message.shadow_mode {
+            log!(callbacks, debug, "ext_authz filter in shadow mode: request is let through with an error");
+            self.config.stats.shadow_error.inc();
+            return self.continue_decoding(callbacks);
+        }
         if !self.config.message.failure_mode_allow {
             log!(callbacks, debug, "ext_authz filter rejected the request with an error");
             return self.refuse_on_error(callbacks);

@@ -8,6 +8,7 @@ use crate::config::header_matcher::StringMatcher;
 use crate::config::metadata_matcher::MetadataMatcher;
 use crate::config::reader::{FromMessage, MessageReader};
 use crate::config::route::{AppendAction, HeaderValueOption, RetryBackOff, RetryPolicy};
+use crate::filters::http::mutation_rules::HeaderMutationRules;
 use crate::message;
 
 message! {
@@ -25,6 +26,20 @@ message! {
         pub with_request_body: Option<BufferSettings>,
         /// Requests that were changed may take another route.
         pub clear_route_cache: bool,
+        /// Only where the answer changes one of these; empty for any.
+        pub clear_route_cache_headers: Vec<String>,
+        /// Which headers of the request an answer may change; `None` for all that it may ever.
+        pub decoder_header_mutation_rules: Option<HeaderMutationRules>,
+        /// What an answer says to who looks at what filters say is told; default true.
+        pub enable_dynamic_metadata_ingestion: bool = true,
+        /// Not looked at: logs of gRPC alone tell it.
+        pub filter_metadata: () => read_struct,
+        /// How long the call took is left in the stream, under the filter's name.
+        pub emit_filter_state_stats: bool,
+        /// Requests go on whatever is answered, and it is only counted.
+        pub shadow_mode: bool,
+        /// Not looked at: of gRPC.
+        pub include_peer_certificate: bool,
         /// The status of requests that nobody has decided about.
         pub status_on_error: Option<u16> => read_status,
         /// Not looked at: what HTTP brings as fields is valid.
@@ -66,6 +81,11 @@ message! {
 
 fn read_version(r: &mut MessageReader<'_>, name: &str) -> Result<Option<u32>, ConfigError> {
     Ok(r.enum_number(name)?.map(|number| number as u32))
+}
+
+fn read_struct(r: &mut MessageReader<'_>, name: &str) -> Result<(), ConfigError> {
+    r.value(name)?;
+    Ok(())
 }
 
 fn read_status(r: &mut MessageReader<'_>, name: &str) -> Result<Option<u16>, ConfigError> {

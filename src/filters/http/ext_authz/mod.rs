@@ -1,7 +1,7 @@
 //! The ext_authz filter: somebody is asked about each request, over HTTP.
 //!
-//! Mirrors Envoy's `source/extensions/filters/http/ext_authz/config.cc`, as of 1.40. Left out: who is asked by gRPC, rules for what
-//! an answer may change, limits of what it adds, what is left of the call in the stream's state, and shadows of decisions.
+//! Mirrors Envoy's `source/extensions/filters/http/ext_authz/config.cc`, as of 1.40. Left out: who is asked by gRPC, and limits
+//! of what an answer adds.
 
 mod client;
 mod config;
