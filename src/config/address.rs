@@ -124,7 +124,7 @@ impl Address {
 message! {
     /// A network: IP literal and the number of leading bits that count.
     #[derive(Eq)]
-    pub message CidrRange = "envoy.config.core.v3.CidrRange", checked by check_cidr_range {
+    pub message CidrRange = "envoy.config.core.v3.CidrRange" or "xds.core.v3.CidrRange", checked by check_cidr_range {
         /// IPv4 or IPv6 literal, checked when read.
         pub address_prefix: String,
         /// 0..=128; more than the address has bits means all of them.

@@ -6,13 +6,23 @@ use std::net::IpAddr;
 
 use super::Route;
 use super::route_match::matches_parameter;
+use crate::config::ConfigError;
 use crate::config::route::{self, MetaData, MetadataSource, RateLimitAction};
+use crate::formatter::{Context, Formatter};
 use crate::http::header_utility::HeaderMatcher;
 use crate::http::{HeaderId, HeaderMap, HeaderName, utility};
+use crate::network::CidrRange;
 use crate::stream_info::StreamInfoImpl;
 
 /// What a request is described by: keys with their values.
 pub type Descriptor = Vec<(String, String)>;
+
+/// How many requests one counts as (Envoy: `hits_addend_provider_`).
+#[derive(Debug)]
+enum HitsAddend {
+    Number(u64),
+    Format(Formatter),
+}
 
 /// What is said of one way to count.
 #[derive(Debug)]
@@ -23,6 +33,9 @@ pub struct RateLimitPolicyEntryImpl {
     pub disable_key: Box<str>,
     /// It is counted when the stream ends.
     pub apply_on_stream_done: bool,
+    /// Whether clients are told how many they have left; `None` leaves it to the filter.
+    pub x_ratelimit_option: Option<bool>,
+    hits_addend: Option<HitsAddend>,
     actions: Box<[Action]>,
 }
 
@@ -31,16 +44,27 @@ struct Action {
     config: RateLimitAction,
     /// Of those that look at headers.
     headers: Vec<HeaderMatcher>,
+    /// Of those that look at the client's address.
+    ranges: Vec<CidrRange>,
     name: Option<HeaderName>,
 }
 
 impl RateLimitPolicyEntryImpl {
     /// As the configuration has it.
-    pub fn new(config: &route::RateLimit) -> Self {
+    ///
+    /// # Errors
+    /// What is wrong with the format that it has.
+    pub fn new(config: &route::RateLimit) -> Result<Self, ConfigError> {
         let action = |action: &RateLimitAction| Action {
             headers: match action {
                 RateLimitAction::HeaderValueMatch(these) => {
                     these.headers.iter().map(HeaderMatcher::new).collect()
+                }
+                _ => Vec::new(),
+            },
+            ranges: match action {
+                RateLimitAction::RemoteAddressMatch(these) => {
+                    these.address_matcher.ranges.iter().filter_map(CidrRange::configured).collect()
                 }
                 _ => Vec::new(),
             },
@@ -50,17 +74,37 @@ impl RateLimitPolicyEntryImpl {
             },
             config: action.clone(),
         };
-        RateLimitPolicyEntryImpl {
+        Ok(RateLimitPolicyEntryImpl {
             stage: config.stage,
             disable_key: config.disable_key.as_str().into(),
             apply_on_stream_done: config.apply_on_stream_done,
+            x_ratelimit_option: config.x_ratelimit_option,
+            hits_addend: config.hits_addend.as_ref().map(HitsAddend::new).transpose()?.flatten(),
             actions: config.actions.iter().map(action).collect(),
-        }
+        })
     }
 
     /// Several, as routes and virtual hosts have them.
-    pub(super) fn all(configs: &[route::RateLimit]) -> Box<[Self]> {
-        configs.iter().map(Self::new).collect()
+    ///
+    /// # Errors
+    /// As [`RateLimitPolicyEntryImpl::new`].
+    pub fn all(configs: &[route::RateLimit]) -> Result<Box<[Self]>, ConfigError> {
+        let one = |(i, config)| Self::new(config).map_err(|error| error.within(&format!("rate_limits[{i}]")));
+        configs.iter().enumerate().map(one).collect()
+    }
+
+    /// How many requests this one counts as; `None` for one whose number is none.
+    pub fn hits_addend(&self, headers: &HeaderMap, info: &StreamInfoImpl) -> Option<u64> {
+        match &self.hits_addend {
+            None => Some(1),
+            Some(HitsAddend::Number(number)) => Some(*number),
+            Some(HitsAddend::Format(format)) => {
+                let mut text = Vec::new();
+                format.format(&mut text, &Context { request_headers: Some(headers), ..Context::new(info) });
+                let number: f64 = std::str::from_utf8(&text).ok()?.trim().parse().ok()?;
+                (number >= 0.0).then_some(number as u64)
+            }
+        }
     }
 
     /// What describes a request; `None` where some of it cannot be had.
@@ -76,6 +120,18 @@ impl RateLimitPolicyEntryImpl {
             descriptor.extend(action.populate(route, local_service_cluster, headers, info)?);
         }
         Some(descriptor)
+    }
+}
+
+impl HitsAddend {
+    /// `None` where nothing is said.
+    fn new(config: &route::HitsAddend) -> Result<Option<Self>, ConfigError> {
+        if !config.format.is_empty() {
+            let format =
+                Formatter::new(&config.format).map_err(|m| ConfigError::new("hits_addend.format", m))?;
+            return Ok(Some(HitsAddend::Format(format)));
+        }
+        Ok(config.number.map(HitsAddend::Number))
     }
 }
 
@@ -121,6 +177,12 @@ impl Action {
                 let is_match = self.headers.iter().all(|matcher| matcher.matches(Some(headers)));
                 (is_match == these.expect_match).then_some(())?;
                 (or(&these.descriptor_key, "header_match"), these.descriptor_value.clone())
+            }
+            RateLimitAction::RemoteAddressMatch(these) => {
+                let ip = remote_ip(info)?;
+                let is_in = self.ranges.iter().any(|range| range.is_in_range(ip));
+                (is_in != these.address_matcher.invert_match).then_some(())?;
+                (or(&these.descriptor_key, "remote_address_match"), these.descriptor_value.clone())
             }
             RateLimitAction::QueryParameterValueMatch(these) => {
                 let is_match =

@@ -230,7 +230,8 @@ impl RouteImpl {
                 .map_err(|error| error.within("route"))?,
                 hash_policy: HashPolicyImpl::new(&route.hash_policy).map(Box::new),
                 metadata_match: criteria.clone(),
-                rate_limits: RateLimitPolicyEntryImpl::all(&route.rate_limits),
+                rate_limits: RateLimitPolicyEntryImpl::all(&route.rate_limits)
+                    .map_err(|error| error.within("route"))?,
                 include_vh_rate_limits: route.include_vh_rate_limits.unwrap_or(route.rate_limits.is_empty()),
                 cors: route.cors.as_ref().map(|cors| CorsPolicyImpl::new(cors, here.runtime())),
                 upgrades: (route.upgrade_configs.iter())

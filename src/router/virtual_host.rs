@@ -99,7 +99,7 @@ impl VirtualHostImpl {
             include_attempt_count_in_response: config.include_attempt_count_in_response,
             include_is_timeout_retry_header: config.include_is_timeout_retry_header,
             virtual_clusters: VirtualClusters::new(&config.virtual_clusters, scope.as_ref()),
-            rate_limits: RateLimitPolicyEntryImpl::all(&config.rate_limits),
+            rate_limits: RateLimitPolicyEntryImpl::all(&config.rate_limits)?,
             cors: config.cors.as_ref().map(|cors| CorsPolicyImpl::new(cors, here.runtime())),
             metadata: config.metadata.filter_metadata.clone(),
         })

@@ -28,7 +28,7 @@ pub use internal_redirect::{InternalRedirectPolicy, InternalRedirectPredicate};
 pub use matched::MatchedRoutes;
 pub use per_filter_config::{FilterConfig, PerFilterConfig};
 pub use rate_limit::{
-    MaskedRemoteAddress, MetaData, MetadataKey, MetadataPathSegment, MetadataSource, RateLimit,
+    HitsAddend, MaskedRemoteAddress, MetaData, MetadataKey, MetadataPathSegment, MetadataSource, RateLimit,
     RateLimitAction,
 };
 pub use retry::{

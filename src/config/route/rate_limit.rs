@@ -1,7 +1,9 @@
 //! `envoy.config.route.v3.RateLimit`: by what requests are counted, as the filters that do so are told it.
 
+use crate::config::address::CidrRange;
+use crate::config::error::ConfigError;
 use crate::config::header_matcher::HeaderMatcher;
-use crate::config::reader::EnumTable;
+use crate::config::reader::{EnumTable, MessageReader};
 use crate::config::route::QueryParameterMatcher;
 use crate::{enum_fields, message, one_of};
 
@@ -17,6 +19,47 @@ message! {
         pub actions: Vec<RateLimitAction>,
         /// It is counted when the stream ends.
         pub apply_on_stream_done: bool,
+        /// How many requests it counts as, for filters that ask for it; `None` for one.
+        pub hits_addend: Option<HitsAddend>,
+        /// Whether clients are told how many they have left; `None` leaves it to the filter.
+        pub x_ratelimit_option: Option<bool> => read_option,
+        /// Another limit than the service's, for filters that ask a service.
+        pub limit: Option<Override>,
+    }
+}
+
+fn read_option(r: &mut MessageReader<'_>, name: &str) -> Result<Option<bool>, ConfigError> {
+    const OPTIONS: &EnumTable<Option<bool>> =
+        &[("UNSPECIFIED", None), ("OFF", Some(false)), ("DRAFT_VERSION_03", Some(true))];
+    Ok(r.enumeration(name, OPTIONS)?.flatten())
+}
+
+message! {
+    /// How many requests one counts as.
+    #[derive(Eq)]
+    pub struct HitsAddend = "envoy.config.route.v3.RateLimit.HitsAddend" {
+        /// So many.
+        pub number: Option<u64>,
+        /// So many as this makes; empty for nothing.
+        pub format: String,
+    }
+}
+
+one_of! {
+    /// Where another limit is.
+    #[derive(Eq)]
+    pub enum Override = "envoy.config.route.v3.RateLimit.Override" {
+        /// Filters have said it.
+        DynamicMetadata(OverrideMetadata) = "dynamic_metadata",
+    }
+}
+
+message! {
+    /// Where filters have said it.
+    #[derive(Eq)]
+    pub struct OverrideMetadata = "envoy.config.route.v3.RateLimit.Override.DynamicMetadata" {
+        /// Where.
+        pub metadata_key: MetadataKey,
     }
 }
 
@@ -44,6 +87,8 @@ one_of! {
         MaskedRemoteAddress(MaskedRemoteAddress) = "masked_remote_address",
         /// Whether parameters of the query are so.
         QueryParameterValueMatch(QueryParameterValueMatch) = "query_parameter_value_match",
+        /// Whether the client is in a network.
+        RemoteAddressMatch(RemoteAddressMatch) = "remote_address_match",
     }
 }
 
@@ -146,6 +191,32 @@ message! {
         pub expect_match: bool = true,
         /// All of them.
         pub query_parameters: Vec<QueryParameterMatcher>,
+    }
+}
+
+message! {
+    /// Whether the client is in a network.
+    #[derive(Eq)]
+    pub struct RemoteAddressMatch = "envoy.config.route.v3.RateLimit.Action.RemoteAddressMatch" {
+        /// What it is.
+        pub descriptor_value: String,
+        /// What it is where that formats to nothing.
+        pub default_value: String,
+        /// What it is called; empty for `remote_address_match`.
+        pub descriptor_key: String,
+        /// In one of which.
+        pub address_matcher: AddressMatcher,
+    }
+}
+
+message! {
+    /// Some networks.
+    #[derive(Eq)]
+    pub struct AddressMatcher = "envoy.type.matcher.v3.AddressMatcher" {
+        /// These.
+        pub ranges: Vec<CidrRange>,
+        /// Or all others.
+        pub invert_match: bool,
     }
 }
 

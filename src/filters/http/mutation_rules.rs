@@ -50,10 +50,12 @@ impl HeaderMutationRules {
         if is_in(&self.allow_expression) {
             return true;
         }
-        !self.disallow_all
-            && (self.allow_all_routing || !matches!(name, ":authority" | "host" | ":scheme" | ":method"))
-            && !(self.disallow_system && name.starts_with(':'))
-            && (self.allow_envoy || !name.starts_with("x-envoy"))
+        let is_routing = matches!(name, ":authority" | "host" | ":scheme" | ":method");
+        let is_refused = self.disallow_all
+            || is_routing && !self.allow_all_routing
+            || name.starts_with(':') && self.disallow_system
+            || name.starts_with("x-envoy") && !self.allow_envoy;
+        !is_refused
     }
 }
 

@@ -1,7 +1,7 @@
 //! The local rate limit filter, held against Envoy request by request.
 
 use super::http_filters::chain;
-use crate::harness::Pairs;
+use crate::harness::{Pairs, agree};
 use serde_json::{Value, json};
 
 /// With `over` over a bucket that nothing comes back to.
@@ -323,4 +323,119 @@ fn buckets_for_any_value() {
         }
         pairs.run();
     }
+}
+
+/// Buckets of 5 for `g` and of 3 for `h`, and 20 for all others.
+fn two_buckets(over: Value) -> Value {
+    let mut config = json!({"descriptors": [
+        descriptor(&[("generic_key", "g")], 5, json!({})),
+        descriptor(&[("generic_key", "h")], 3, json!({})),
+    ]});
+    for (name, value) in over.as_object().expect("fields") {
+        config[name] = value.clone();
+    }
+    limit(20, config)
+}
+
+fn says(word: &str, more: Value) -> Value {
+    let mut limit = more;
+    limit["actions"] = json!([{"generic_key": {"descriptor_value": word}}]);
+    limit
+}
+
+#[test]
+fn requests_that_count_as_several() {
+    let draft = "DRAFT_VERSION_03";
+    let number = |number: u32| says("g", json!({"hits_addend": {"number": number}}));
+    let format = |format: &str| says("g", json!({"hits_addend": {"format": format}}));
+    for limits in [
+        json!([number(2)]),
+        json!([number(0)]),
+        json!([number(7)]),
+        json!([format("%REQ(x-h)%")]),
+        json!([format("%BYTES_RECEIVED%")]),
+        json!([format("%RESPONSE_CODE_DETAILS%")]),
+        json!([number(2), says("h", json!({}))]),
+        json!([says("zz", json!({"hits_addend": {"number": 3}}))]),
+    ] {
+        // What routes say counts as one each.
+        for of_filter in [true, false] {
+            let mut config = json!({"enable_x_ratelimit_headers": draft});
+            if of_filter {
+                config["rate_limits"] = limits.clone();
+            }
+            let route =
+                json!({"match": {"prefix": "/"}, "route": {"cluster": "case1", "rate_limits": limits}});
+            let pairs = Pairs::new(chain("l", two_buckets(config), json!([route]))).statistics(STATISTICS);
+            let numbers = ["2", "", "bad", "1.7", "-1", "1e0", "0"];
+            let line =
+                |number: &&str| if number.is_empty() { String::new() } else { format!("x-h: {number}\r\n") };
+            numbers.iter().fold(pairs, |pairs, number| pairs.get("h", "/", &line(number))).run();
+        }
+    }
+}
+
+#[test]
+fn who_tells_clients_what_is_left() {
+    for usual in ["OFF", "DRAFT_VERSION_03"] {
+        for (one, other) in
+            [("OFF", "UNSPECIFIED"), ("DRAFT_VERSION_03", "OFF"), ("UNSPECIFIED", "DRAFT_VERSION_03")]
+        {
+            let limits = json!([
+                says("g", json!({"x_ratelimit_option": one})),
+                says("h", json!({"x_ratelimit_option": other}))
+            ]);
+            let config = json!({"enable_x_ratelimit_headers": usual, "rate_limits": limits});
+            let pairs = Pairs::new(chain("l", two_buckets(config), json!([to("/")])));
+            (0..7).fold(pairs, |pairs, _| pairs.get("h", "/", "")).run();
+        }
+    }
+}
+
+#[test]
+fn clients_describe_requests() {
+    let network = |more: Value| {
+        let mut matcher = json!({"descriptor_key": "generic_key", "descriptor_value": "g"});
+        matcher["address_matcher"] = more;
+        json!({"actions": [{"remote_address_match": matcher}]})
+    };
+    let ranges = json!([{"address_prefix": "10.0.0.0", "prefix_len": 8}, {"address_prefix": "1.2.3.4", "prefix_len": 32}]);
+    let mut unnamed = network(json!({"ranges": ranges}));
+    unnamed["actions"][0]["remote_address_match"]["descriptor_key"] = Value::Null;
+    for limits in [
+        json!([network(json!({"ranges": ranges}))]),
+        json!([network(json!({"ranges": ranges, "invert_match": true}))]),
+        json!([unnamed]),
+    ] {
+        let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "case0", "rate_limits": limits}});
+        let config = json!({"enable_x_ratelimit_headers": "DRAFT_VERSION_03"});
+        let mut config = chain("l", two_buckets(config), json!([route]));
+        config["use_remote_address"] = true.into();
+        config["xff_num_trusted_hops"] = 1.into();
+        let pairs = Pairs::new(config);
+        let clients = ["1.2.3.4", "10.1.1.1", "9.9.9.9", "::1"];
+        clients
+            .iter()
+            .fold(pairs, |pairs, ip| pairs.get("h", "/", &format!("x-forwarded-for: {ip}\r\n")))
+            .run();
+    }
+}
+
+#[test]
+fn what_loads() {
+    let with = |limit: Value| chain("l", two_buckets(json!({"rate_limits": [limit]})), json!([]));
+    let metadata = json!({"dynamic_metadata": {"metadata_key": {"key": "a", "path": [{"key": "b"}]}}});
+    agree(&with(says("g", json!({"hits_addend": {"number": 3}, "x_ratelimit_option": "OFF"}))), None);
+    agree(&with(says("g", json!({"limit": metadata}))), Some("'limit' field is not supported"));
+    let both = json!({"hits_addend": {"number": 3, "format": "%REQ(a)%"}});
+    agree(&with(says("g", both)), Some("hits_addend must contain either a format or a number"));
+    for wrong in
+        [json!({"format": "x%REQ(a)%"}), json!({"format": "%NO%"}), json!({"number": 4_000_000_000_u64})]
+    {
+        agree(&with(says("g", json!({"hits_addend": wrong}))), Some(""));
+    }
+    let mut of_route = chain("l", limit(2, json!({})), json!([]));
+    of_route["route_config"]["virtual_hosts"][0]["rate_limits"] =
+        json!([says("g", json!({"limit": metadata}))]);
+    agree(&of_route, None);
 }

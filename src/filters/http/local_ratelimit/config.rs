@@ -4,13 +4,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::limiter::{self, LocalRateLimiterImpl};
+use super::limiter::{self, Described, LocalRateLimiterImpl};
 use super::message::{LocalRateLimit, VhRateLimits, XRateLimitHeaders};
 use crate::config::ConfigError;
 use crate::config::core::RuntimeFractionalPercent;
 use crate::config::route::{HeaderMutations, HeaderValueOption};
 use crate::http::HeaderMap;
-use crate::router::{Descriptor, HeaderParser, RateLimitPolicyEntryImpl, Route, RouteFactoryContext};
+use crate::router::{HeaderParser, RateLimitPolicyEntryImpl, Route, RouteFactoryContext};
 use crate::runtime::RuntimeShare;
 use crate::stats_struct;
 use crate::stream_info::StreamInfoImpl;
@@ -42,7 +42,7 @@ pub(super) struct FilterConfig {
     filter_enabled: Option<Arc<RuntimeShare>>,
     filter_enforced: Option<Arc<RuntimeShare>>,
     limiter: LocalRateLimiterImpl,
-    rate_limits: Vec<RateLimitPolicyEntryImpl>,
+    rate_limits: Box<[RateLimitPolicyEntryImpl]>,
     service_cluster: String,
 }
 
@@ -71,7 +71,7 @@ impl FilterConfig {
             filter_enabled: share(&config.filter_enabled),
             filter_enforced: share(&config.filter_enforced),
             limiter: LocalRateLimiterImpl::new(config),
-            rate_limits: config.rate_limits.iter().map(RateLimitPolicyEntryImpl::new).collect(),
+            rate_limits: RateLimitPolicyEntryImpl::all(&config.rate_limits)?,
             service_cluster: context.service_cluster.to_string(),
             config: config.clone(),
         })
@@ -85,8 +85,10 @@ impl FilterConfig {
         self.filter_enforced.as_ref().is_some_and(|share| share.is_in(fastrand::u64(..)))
     }
 
-    pub fn enable_x_rate_limit_headers(&self) -> bool {
-        self.config.enable_x_ratelimit_headers == XRateLimitHeaders::DraftVersion03
+    /// `option` is what the bucket says that they are told of.
+    pub fn enable_x_rate_limit_headers(&self, option: Option<bool>) -> bool {
+        let usual = self.config.enable_x_ratelimit_headers == XRateLimitHeaders::DraftVersion03;
+        option.unwrap_or(usual)
     }
 
     pub fn enable_retry_after_header(&self) -> bool {
@@ -99,9 +101,10 @@ impl FilterConfig {
         route: Option<&Route>,
         headers: &HeaderMap,
         info: &StreamInfoImpl,
-    ) -> Vec<Descriptor> {
-        let describe = |limit: &RateLimitPolicyEntryImpl| {
-            limit.populate_descriptor(route, &self.service_cluster, headers, info)
+    ) -> Vec<Described> {
+        let describe = |limit: &RateLimitPolicyEntryImpl, hits| {
+            let descriptor = limit.populate_descriptor(route, &self.service_cluster, headers, info)?;
+            Some(Described { descriptor, hits, x_ratelimit_option: limit.x_ratelimit_option })
         };
         if self.config.descriptors.is_empty() {
             return Vec::new();
@@ -109,7 +112,7 @@ impl FilterConfig {
         if !self.rate_limits.is_empty() {
             // Those that are counted at the end of a stream are none of this filter's.
             let own = self.rate_limits.iter().filter(|limit| !limit.apply_on_stream_done);
-            return own.filter_map(describe).collect();
+            return own.filter_map(|limit| describe(limit, limit.hits_addend(headers, info)?)).collect();
         }
         let Some((route, entry)) = route.and_then(|route| Some((route, route.route_entry()?))) else {
             return Vec::new();
@@ -124,7 +127,13 @@ impl FilterConfig {
         let of_stage = |limit: &&RateLimitPolicyEntryImpl| {
             limit.stage == self.config.stage && limit.disable_key.is_empty()
         };
-        entry.rate_limits.iter().chain(of_host).filter(of_stage).filter_map(describe).collect()
+        entry
+            .rate_limits
+            .iter()
+            .chain(of_host)
+            .filter(of_stage)
+            .filter_map(|limit| describe(limit, 1))
+            .collect()
     }
 
     pub fn request_allowed(

@@ -1,7 +1,7 @@
 //! The filter itself. Mirrors `Filter` of Envoy 1.40's
 //! `source/extensions/filters/http/local_ratelimit/local_ratelimit.cc`.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,11 +21,19 @@ pub(super) struct Filter {
     config: OnceCell<Arc<FilterConfig>>,
     /// The bucket that the client is told of.
     token_bucket: OnceCell<Arc<RateLimitTokenBucket>>,
+    /// Whether it is; `None` leaves it to the configuration.
+    x_ratelimit_option: Cell<Option<bool>>,
 }
 
 impl Filter {
     pub fn new(settings: Rc<Settings>) -> Self {
-        Filter { settings, decoder: OnceCell::new(), config: OnceCell::new(), token_bucket: OnceCell::new() }
+        Filter {
+            settings,
+            decoder: OnceCell::new(),
+            config: OnceCell::new(),
+            token_bucket: OnceCell::new(),
+            x_ratelimit_option: Cell::default(),
+        }
     }
 
     fn used_config(&self) -> &FilterConfig {
@@ -69,6 +77,7 @@ impl StreamDecoderFilter for Filter {
         }
         config.stats.enabled.inc();
         let result = config.request_allowed(route.as_deref(), &headers.borrow(), callbacks.stream_info());
+        self.x_ratelimit_option.set(result.x_ratelimit_option);
         if let Some(bucket) = result.token_bucket {
             self.token_bucket.get_or_init(|| bucket);
         }
@@ -95,7 +104,10 @@ impl StreamDecoderFilter for Filter {
 
 impl StreamEncoderFilter for Filter {
     fn encode_headers(&self, headers: &HeaderMapPtr, _end_stream: bool) -> FilterHeadersStatus {
-        let bucket = self.token_bucket.get().filter(|_| self.used_config().enable_x_rate_limit_headers());
+        let bucket = self
+            .token_bucket
+            .get()
+            .filter(|_| self.used_config().enable_x_rate_limit_headers(self.x_ratelimit_option.get()));
         let Some(bucket) = bucket else { return FilterHeadersStatus::Continue };
         let mut headers = headers.borrow_mut();
         for (name, value) in [

@@ -28,6 +28,11 @@ impl RateLimitTokenBucket {
         Arc::new(RateLimitTokenBucket { bucket, shadow_mode })
     }
 
+    /// Takes so many tokens, or none if there are not so many. To take none at all is to fail, as in Envoy.
+    fn consume(&self, tokens: u64) -> bool {
+        tokens > 0 && self.bucket.consume(tokens)
+    }
+
     pub fn max_tokens(&self) -> u64 {
         self.bucket.max_tokens()
     }
@@ -53,6 +58,15 @@ pub(super) struct LocalRateLimiterImpl {
     always_consume_default_token_bucket: bool,
 }
 
+/// A description of a request.
+pub(super) struct Described {
+    pub descriptor: Descriptor,
+    /// How many requests it counts as.
+    pub hits: u64,
+    /// Whether its client is told how many are left; `None` leaves it to the filter.
+    pub x_ratelimit_option: Option<bool>,
+}
+
 /// What becomes of a request.
 pub(super) struct Result {
     pub allowed: bool,
@@ -60,6 +74,8 @@ pub(super) struct Result {
     pub shadow_mode: bool,
     /// The bucket that the client is told of.
     pub token_bucket: Option<Arc<RateLimitTokenBucket>>,
+    /// Whether it is; `None` leaves it to the filter.
+    pub x_ratelimit_option: Option<bool>,
 }
 
 impl LocalRateLimiterImpl {
@@ -84,39 +100,62 @@ impl LocalRateLimiterImpl {
     }
 
     /// Of a request that is described so.
-    pub fn request_allowed(&self, request: &[Descriptor]) -> Result {
-        let of = |described: &Descriptor| {
-            let exact = self.descriptors.iter().find(|(entries, _)| entries == described);
-            match exact {
+    pub fn request_allowed(&self, request: &[Described]) -> Result {
+        let of = |described: &Described| {
+            let exact = self.descriptors.iter().find(|(entries, _)| *entries == described.descriptor);
+            let bucket = match exact {
                 Some((_, bucket)) => Some(Cow::Borrowed(bucket)),
                 None => {
                     let mut dynamic = self.dynamic_descriptors.iter();
-                    dynamic.find_map(|dynamic| dynamic.bucket(described)).map(Cow::Owned)
+                    dynamic.find_map(|dynamic| dynamic.bucket(&described.descriptor)).map(Cow::Owned)
                 }
-            }
+            };
+            Some(Matched { bucket: bucket?, hits: described.hits, option: described.x_ratelimit_option })
         };
-        let mut matched: SmallVec<[Cow<'_, Arc<RateLimitTokenBucket>>; 8]> =
-            request.iter().filter_map(of).collect();
+        let mut matched: SmallVec<[Matched<'_>; 8]> = request.iter().filter_map(of).collect();
         // The slowest first: it is the one that most likely has nothing left.
-        matched.sort_by(|a, b| a.bucket.fill_rate().total_cmp(&b.bucket.fill_rate()));
+        matched.sort_by(|a, b| a.bucket.bucket.fill_rate().total_cmp(&b.bucket.bucket.fill_rate()));
         let mut shadowed = None;
-        for bucket in &matched {
-            if bucket.bucket.consume(1) {
+        for one in &matched {
+            if one.bucket.consume(one.hits) {
                 continue;
             }
-            if !bucket.shadow_mode {
-                return Result { allowed: false, shadow_mode: false, token_bucket: Some(Arc::clone(bucket)) };
+            if !one.bucket.shadow_mode {
+                return one.result(false, false);
             }
-            shadowed.get_or_insert(&**bucket);
+            shadowed.get_or_insert(one);
         }
-        let first = matched.first().map(|bucket| &**bucket);
+        let first = matched.first();
         let default = self.default_token_bucket.as_ref();
+        let of_default = |allowed| Result {
+            allowed,
+            shadow_mode: false,
+            token_bucket: default.cloned(),
+            x_ratelimit_option: None,
+        };
         if let Some(default) = default.filter(|_| first.is_none() || self.always_consume_default_token_bucket)
-            && !default.bucket.consume(1)
+            && !default.consume(1)
         {
-            return Result { allowed: false, shadow_mode: false, token_bucket: Some(default.clone()) };
+            return of_default(false);
         }
-        let (allowed, bucket) = (shadowed.is_none(), shadowed.or(first).or(default));
-        Result { allowed, shadow_mode: !allowed, token_bucket: bucket.cloned() }
+        match (shadowed, first) {
+            (Some(shadowed), _) => shadowed.result(false, true),
+            (None, Some(first)) => first.result(true, false),
+            (None, None) => of_default(true),
+        }
+    }
+}
+
+/// A bucket that a request is to take from.
+struct Matched<'a> {
+    bucket: Cow<'a, Arc<RateLimitTokenBucket>>,
+    hits: u64,
+    option: Option<bool>,
+}
+
+impl Matched<'_> {
+    fn result(&self, allowed: bool, shadow_mode: bool) -> Result {
+        let token_bucket = Some(Arc::clone(&self.bucket));
+        Result { allowed, shadow_mode, token_bucket, x_ratelimit_option: self.option }
     }
 }

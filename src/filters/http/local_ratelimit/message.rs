@@ -59,6 +59,13 @@ fn check(r: &mut MessageReader<'_>, config: &LocalRateLimit) {
             let message = "'stage' field and 'disable_key' field are not supported";
             r.refuse(&format!("rate_limits[{i}]"), message);
         }
+        if limit.limit.is_some() {
+            r.refuse(&format!("rate_limits[{i}].limit"), "'limit' field is not supported");
+        }
+        if limit.hits_addend.as_ref().is_some_and(|hits| hits.number.is_some() && !hits.format.is_empty()) {
+            let message = "hits_addend must contain either a format or a number";
+            r.refuse(&format!("rate_limits[{i}].hits_addend"), message);
+        }
     }
     for (i, descriptor) in config.descriptors.iter().enumerate() {
         let here = format!("descriptors[{i}]");
