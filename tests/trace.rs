@@ -72,7 +72,7 @@ fn every_scenario_is_equal_up_to_the_documented_differences() {
     assert_eq!(output.status.code(), Some(0), "{out}\n{}", text(&output.stderr));
     assert!(!out.contains("does not occur"), "{out}");
     let scenarios = text(&legate_trace(&["scenarios"]).stdout);
-    assert_eq!(scenarios.lines().count(), 62);
+    assert_eq!(scenarios.lines().count(), 63);
     for name in scenarios.lines().filter_map(|line| line.split_whitespace().next()) {
         let line = out.lines().find(|line| line.split_whitespace().next() == Some(name));
         let line = line.unwrap_or_else(|| panic!("{name} is not in the summary:\n{out}"));

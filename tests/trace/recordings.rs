@@ -27,7 +27,7 @@ fn every_scenario_is_as_envoy_1_1_logged_it() {
     let recorded = fs::read_dir(RECORDINGS).expect("recordings").filter_map(Result::ok);
     let names = recorded.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name());
     let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
-    assert_eq!(names.len(), 58);
+    assert_eq!(names.len(), 59);
     for name in names {
         let line = summary.lines().find(|line| line.split_whitespace().next() == Some(&name));
         let line = line.unwrap_or_else(|| panic!("{name} is not in the summary:\n{out}"));

@@ -174,7 +174,23 @@ impl Setting<'_> {
             concurrency: scenario.concurrency,
             log_level: "trace",
         };
-        let mut proxy = Proxy::start(&launch, &bootstrap.json(), directory)?;
+        let answer_first = |answer: &str| {
+            let mut peer = upstream.accept()?;
+            peer.read_message()?;
+            peer.send(answer)?;
+            std::io::Result::Ok(peer)
+        };
+        let (proxy, first) = std::thread::scope(|threads| {
+            let first = scenario.answers_first.map(|answer| threads.spawn(move || answer_first(answer)));
+            let proxy = Proxy::start(&launch, &bootstrap.json(), directory);
+            (proxy, first.map(|first| first.join()))
+        });
+        let mut proxy = proxy?;
+        let first = match first {
+            Some(Ok(Ok(peer))) => Some(peer),
+            Some(_) => return Err("the proxy asks for nothing while it starts".to_string()),
+            None => None,
+        };
         if recorder {
             // Begins the recording anew.
             proxy.admin("POST", "/trace?enable=n")?;
@@ -182,7 +198,7 @@ impl Setting<'_> {
             proxy.settle();
         }
         let host = if is_as_elsewhere { "ref.test" } else { HOST };
-        let mut scene = Scene { proxy: &mut proxy, upstream: &upstream, others: &others, host };
+        let mut scene = Scene { proxy: &mut proxy, upstream: &upstream, others: &others, first, host };
         let played = (scenario.play)(&mut scene);
         let log = proxy.log_text();
         // The proxy's own log goes on with what the end of the scenario's connections brings.

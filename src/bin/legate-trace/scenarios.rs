@@ -31,6 +31,8 @@ pub struct Scenario {
     pub upstream: UpstreamKind,
     /// The ports of further upstreams, as `configure` has use for them.
     pub others: &'static [UpstreamKind],
+    /// What the upstream answers before the proxy is ready, to the one request that it gets until then.
+    pub answers_first: Option<&'static str>,
     /// Whose requests 1.1 got when it was recorded.
     pub recorded: Recorded,
     /// What it needs in the configuration.
@@ -55,6 +57,7 @@ const USUAL: Scenario = Scenario {
     concurrency: 1,
     upstream: UpstreamKind::Listening,
     others: &[],
+    answers_first: None,
     recorded: Recorded::Here,
     configure: |_| {},
     play: |_| Ok(Vec::new()),
@@ -257,6 +260,8 @@ pub struct Scene<'a> {
     pub upstream: &'a Upstream,
     /// The further ones.
     pub others: &'a [Upstream],
+    /// The connection on which the upstream has answered first, if it has.
+    pub first: Option<Peer>,
     /// Whose clients these are.
     pub host: &'a str,
 }

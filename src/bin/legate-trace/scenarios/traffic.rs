@@ -132,6 +132,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..THERE
     },
     Scenario {
+        name: "health-check-fails",
+        about: "an upstream that is asked whether it is well: it fails, serves a request all the same, and recovers",
+        answers_first: Some(HELLO),
+        configure: |bootstrap| {
+            let check = json!({
+                "timeout": "0.4s", "interval": "0.5s", "no_traffic_interval": "0.5s", "unhealthy_threshold": 1,
+                "healthy_threshold": 2, "http_health_check": {"path": "/hc"},
+            });
+            bootstrap.set_cluster("health_checks", &json!([check]));
+        },
+        play: health_check_fails,
+        ..THERE
+    },
+    Scenario {
         name: "mirror-refused",
         about: "a GET that is sent to another upstream, too, which refuses",
         others: &[UpstreamKind::Refusing],
@@ -232,6 +246,9 @@ pub(super) fn retry_on(words: &str) -> Value {
     json!({"retry_on": words, "num_retries": 1, "retry_back_off": quick})
 }
 
+/// What an upstream says that is well.
+const HELLO: &str = "HTTP/1.1 200 -\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n\r\nhello\n";
+
 pub(super) fn answer(status: u16, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status} -\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n{body}")
@@ -315,6 +332,32 @@ fn host_ejected(scene: &mut Scene) -> Played {
     }
     scene.finish(&mut client)?;
     Ok(vec![client, good, bad])
+}
+
+fn health_check_fails(scene: &mut Scene) -> Played {
+    let mut check = scene.first.take().ok_or("nobody was asked while the proxy started")?;
+    let mut checked = |scene: &Scene, status| -> Step {
+        check.read_message()?;
+        check.send(&answer(status, "hello\n"))?;
+        scene.proxy.settle();
+        Ok(())
+    };
+    for status in [200, 200, 200, 503, 503] {
+        checked(scene, status)?;
+    }
+    let mut client = scene.client()?;
+    let mut upstream = scene.request_on_new_upstream(&mut client, &scene.get("/x"))?;
+    scene.say_hello(&mut upstream, &mut client)?;
+    checked(scene, 503)?;
+    scene.finish(&mut client)?;
+    for status in [200, 200, 200, 200] {
+        checked(scene, status)?;
+    }
+    let mut again = scene.client()?;
+    scene.request(&mut again, &mut upstream, &scene.get("/y"))?;
+    scene.say_hello(&mut upstream, &mut again)?;
+    scene.finish(&mut again)?;
+    Ok(vec![client, again, upstream, check])
 }
 
 fn retry_connect_failure(scene: &mut Scene) -> Played {
