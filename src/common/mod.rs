@@ -2,6 +2,7 @@
 
 pub mod appended;
 pub mod backoff_strategy;
+pub mod base64;
 mod callback_manager;
 pub mod free_lists;
 pub mod linked_list;

@@ -3,9 +3,13 @@
 
 use super::error::ConfigError;
 use super::extension::{Category, TypedConfig};
+use super::message::MemberValue;
 use super::reader::{EnumTable, FromMessage, MessageReader};
+use crate::common::base64;
 use crate::{enum_fields, message, one_of};
 use serde_json::{Map, Value};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 message! {
@@ -53,6 +57,21 @@ one_of! {
         InlineString(String) = "inline_string",
         /// Path of the file; it is not read here.
         Filename(String) = "filename",
+        /// Bytes that need not be a text.
+        InlineBytes(Bytes) = "inline_bytes",
+        /// Name of a variable of the environment.
+        EnvironmentVariable(String) = "environment_variable",
+    }
+}
+
+/// Bytes, which stand in a document as base64.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl MemberValue for Bytes {
+    fn read(r: &mut MessageReader<'_>, name: &str) -> Result<Self, ConfigError> {
+        let text = r.string(name)?;
+        base64::decode(&text).map(Bytes).ok_or_else(|| r.error(name, "expected base64"))
     }
 }
 
@@ -64,9 +83,37 @@ impl DataSource {
     pub fn contents(&self) -> Result<Vec<u8>, String> {
         match self {
             DataSource::InlineString(text) => Ok(text.clone().into()),
+            DataSource::InlineBytes(bytes) => Ok(bytes.0.clone()),
             DataSource::Filename(name) => {
                 std::fs::read(name).map_err(|error| format!("Invalid path: {name}: {error}"))
             }
+            DataSource::EnvironmentVariable(name) => {
+                let value = std::env::var_os(name).map(OsString::into_vec);
+                value.ok_or_else(|| format!("Environment variable doesn't exist: {name}"))
+            }
+        }
+    }
+
+    /// What it says, where that has to be a text.
+    ///
+    /// # Errors
+    /// In a sentence: why it cannot be had, or that it is no text.
+    pub fn text(&self) -> Result<String, String> {
+        let not_read = |error| match self {
+            DataSource::Filename(name) => format!("unable to read file '{name}': {error}"),
+            _ => format!("not a text: {error}"),
+        };
+        match self {
+            DataSource::Filename(name) => std::fs::read_to_string(name).map_err(|error| not_read(error.to_string())),
+            _ => String::from_utf8(self.contents()?).map_err(|error| not_read(error.to_string())),
+        }
+    }
+
+    /// Where it comes from, as errors and `/certs` name it.
+    pub fn path(&self) -> &str {
+        match self {
+            DataSource::Filename(name) => name,
+            _ => "<inline>",
         }
     }
 }

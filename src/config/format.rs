@@ -43,17 +43,19 @@ impl FromMessage for FormatSource {
                 Some(Value::Object(pattern)) => FormatPattern::Json(pattern.clone()),
                 _ => return Err(r.error("json_format", "expected an object")),
             },
-            _ => match r.required_message("text_format_source")? {
-                DataSource::InlineString(format) => {
-                    FormatPattern::Text("text_format_source.inline_string", format)
-                }
-                DataSource::Filename(name) => {
-                    let text = std::fs::read_to_string(&name).map_err(|e| {
-                        r.error("text_format_source", format!("unable to read file '{name}': {e}"))
-                    })?;
-                    FormatPattern::Text("text_format_source.filename", text)
-                }
-            },
+            _ => {
+                let source: DataSource = r.required_message("text_format_source")?;
+                let text = source.text().map_err(|message| r.error("text_format_source", message))?;
+                FormatPattern::Text(
+                    match source {
+                        DataSource::InlineString(_) => "text_format_source.inline_string",
+                        DataSource::InlineBytes(_) => "text_format_source.inline_bytes",
+                        DataSource::Filename(_) => "text_format_source.filename",
+                        DataSource::EnvironmentVariable(_) => "text_format_source.environment_variable",
+                    },
+                    text,
+                )
+            }
         };
         Ok(FormatSource { pattern, content_type, omit_empty_values, formatters })
     }

@@ -133,6 +133,22 @@ impl FromMessage for StringMatcher {
 }
 
 impl StringMatcher {
+    /// Whether a text is as it says.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        let text = self.text.as_bytes();
+        let is_text =
+            |part: &[u8]| if self.ignore_case { part.eq_ignore_ascii_case(text) } else { part == text };
+        match &self.place {
+            Place::Regex(regex) => regex.matches(value),
+            Place::Whole => is_text(value),
+            Place::Start => value.get(..text.len()).is_some_and(is_text),
+            Place::End => value.len().checked_sub(text.len()).is_some_and(|start| is_text(&value[start..])),
+            Place::Anywhere if text.is_empty() => true,
+            Place::Anywhere if self.ignore_case => value.windows(text.len()).any(is_text),
+            Place::Anywhere => memchr::memmem::find(value, text).is_some(),
+        }
+    }
+
     fn regex(regex: CompiledMatcher) -> Self {
         StringMatcher { text: String::new(), place: Place::Regex(regex), ignore_case: false }
     }

@@ -5,6 +5,7 @@
 //! readers give. What the API does not have, a field or the type of an `Any`, stays visible: the field under its
 //! number, for the reader to find it unknown.
 
+use crate::common::base64;
 use super::descriptor::{Api, Field, Kind, MessageType};
 use super::error::ConfigError;
 use super::merge;
@@ -131,7 +132,7 @@ impl Decoder<'_> {
                 Ok(text) => Ok(Some(text.into())),
                 Err(_) => Err(ConfigError::document("it is not valid UTF-8")),
             },
-            (Kind::Bytes, Payload::Bytes(bytes)) => Ok(Some(base64(bytes).into())),
+            (Kind::Bytes, Payload::Bytes(bytes)) => Ok(Some(base64::encode(bytes).into())),
             _ => Ok(self.scalar(field, payload)),
         }
     }
@@ -193,7 +194,7 @@ impl Decoder<'_> {
             Some(Value::Object(fields)) => any.extend(fields),
             // A JSON form of its own stands in a field.
             Some(value) => any.extend([("value".to_string(), value)]),
-            None => any.extend([("value".to_string(), base64(content).into())]),
+            None => any.extend([("value".to_string(), base64::encode(content).into())]),
         }
         Ok(Value::Object(any))
     }
@@ -280,16 +281,4 @@ fn next_packed<'a>(kind: Kind, rest: &mut &'a [u8]) -> Option<Payload<'a>> {
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let digit = DIGITS[bits >> (18 - 6 * i) & 63] as char;
-            out.push(if i <= chunk.len() { digit } else { '=' });
-        }
-    }
-    out
-}
+

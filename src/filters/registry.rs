@@ -16,6 +16,7 @@ use crate::config::HeaderKeyFormat;
 use crate::config::extension::{Category, Extensions, Factory, TypedFactory};
 use crate::formatter::{CommandParserFactory, REQ_WITHOUT_QUERY};
 use crate::http::http1::PRESERVE_CASE;
+use crate::network::tls::{DOWNSTREAM_TLS, UPSTREAM_TLS};
 use crate::network::{CARES, DnsResolverFactory, RAW_BUFFER, TransportSocketConfigFactory};
 use crate::router::{self, InternalRedirectPredicateFactory, UriTemplate, UriTemplateRewrite};
 use crate::upstream::health_checker::{self, HealthCheckEventSinkFactory};
@@ -92,8 +93,8 @@ pub static LINKED: Registry = Registry {
     dns_resolvers: &[&CARES],
     retry_host_predicates: &[&retry::OMIT_CANARY_HOSTS, &retry::OMIT_HOST_METADATA, &retry::PREVIOUS_HOSTS],
     retry_priorities: &[&retry::PREVIOUS_PRIORITIES],
-    downstream_transport_sockets: &[&RAW_BUFFER],
-    upstream_transport_sockets: &[&RAW_BUFFER],
+    downstream_transport_sockets: &[&RAW_BUFFER, &DOWNSTREAM_TLS],
+    upstream_transport_sockets: &[&RAW_BUFFER, &UPSTREAM_TLS],
 };
 
 /// Extensions by what they are for.

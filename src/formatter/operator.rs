@@ -11,7 +11,7 @@ use super::context::Context;
 use super::date_format::DateFormat;
 use super::header_operator::{HeaderOperator, HeaderSource};
 use super::request_operator::RequestOperator;
-use super::ssl_operator::{self, SslText};
+use super::ssl_operator::{SslOperator, SslTime};
 use super::state_operator::StateOperator;
 use super::upstream_operator::UpstreamOperator;
 use crate::common::UtcTime;
@@ -33,8 +33,10 @@ pub(super) enum Operator {
     },
     Hostname(Box<str>),
     Address(AddressOf, AddressPart),
-    /// A text of the downstream's TLS.
-    Ssl(SslText),
+    /// A text of the TLS of one side.
+    Ssl(SslOperator),
+    /// When the peer's certificate is valid.
+    SslTime(SslTime, DateFormat),
     State(StateOperator),
     Request(RequestOperator),
     EmitTime(DateFormat),
@@ -83,6 +85,7 @@ pub(super) enum Field {
     AccessLogType,
     LocalReplyBody,
     UpstreamTransportFailureReason,
+    DownstreamTransportFailureReason,
     UpstreamRequestAttemptCount,
     ConnectionId,
     StreamId,
@@ -100,56 +103,16 @@ pub(super) enum Field {
     EndpointId(AddressOf),
 }
 
-/// What there is nothing of without traces, or without TLS upstream.
-const ALWAYS_NOTHING: [&str; 40] = [
+/// What there is nothing of without traces, and what is not kept.
+const ALWAYS_NOTHING: [&str; 8] = [
     "TRACE_ID",
     "SPAN_ID",
     "ROUNDTRIP_DURATION",
     "DOWNSTREAM_HANDSHAKE_DURATION",
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
-    "DOWNSTREAM_TLS_VERSION",
-    "DOWNSTREAM_TLS_CIPHER",
-    "DOWNSTREAM_TLS_SESSION_ID",
-    "DOWNSTREAM_PEER_ISSUER",
-    "DOWNSTREAM_PEER_FINGERPRINT_1",
-    "DOWNSTREAM_PEER_IP_SAN",
-    "DOWNSTREAM_LOCAL_IP_SAN",
-    "DOWNSTREAM_PEER_EMAIL_SAN",
-    "DOWNSTREAM_LOCAL_EMAIL_SAN",
-    "TLS_JA3_FINGERPRINT",
-    "TLS_JA4_FINGERPRINT",
-    "UPSTREAM_TLS_VERSION",
-    "UPSTREAM_TLS_CIPHER",
-    "UPSTREAM_TLS_SESSION_ID",
-    "UPSTREAM_PEER_ISSUER",
-    "UPSTREAM_PEER_SUBJECT",
-    "UPSTREAM_PEER_CERT",
-    "UPSTREAM_PEER_URI_SAN",
-    "UPSTREAM_PEER_DNS_SAN",
-    "UPSTREAM_PEER_IP_SAN",
-    "UPSTREAM_LOCAL_URI_SAN",
-    "UPSTREAM_LOCAL_DNS_SAN",
-    "UPSTREAM_LOCAL_IP_SAN",
-    "UPSTREAM_SERVER_NAME",
-    "UPSTREAM_TLS_GROUP",
-    "DOWNSTREAM_TLS_GROUP",
-    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
-    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
-    "DOWNSTREAM_PEER_CHAIN_SERIALS",
-    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
-    "DOWNSTREAM_PEER_ISSUER_SERIAL",
-    "DOWNSTREAM_PEER_OTHERNAME_SAN",
-    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
     "DOWNSTREAM_LOCAL_CLOSE_REASON",
     "UPSTREAM_LOCAL_CLOSE_REASON",
-];
-
-/// The same, where it is a time that is put in a format.
-const NO_TIMES: [&str; 4] = [
-    "DOWNSTREAM_PEER_CERT_V_START",
-    "DOWNSTREAM_PEER_CERT_V_END",
-    "UPSTREAM_PEER_CERT_V_START",
-    "UPSTREAM_PEER_CERT_V_END",
+    "TLS_JA3_FINGERPRINT",
+    "TLS_JA4_FINGERPRINT",
 ];
 
 impl Operator {
@@ -178,12 +141,11 @@ impl Operator {
                 _ => Err(format!("{name} does not take any parameters or length")),
             };
         }
-        if NO_TIMES.contains(&name) {
+        if let Some(time) = SslTime::find(name) {
             if max_length.is_some() {
                 return Err(format!("{name} does not allow length to be specified."));
             }
-            DateFormat::parse(argument)?;
-            return Ok(Operator::Nothing);
+            return Ok(Operator::SslTime(time, DateFormat::parse(argument)?));
         }
         if matches!(name, "START_TIME" | "EMIT_TIME" | "RESPONSE_CODE_DETAILS") {
             if max_length.is_some() {
@@ -222,6 +184,7 @@ impl Operator {
             "ACCESS_LOG_TYPE" => Field::AccessLogType,
             "LOCAL_REPLY_BODY" => Field::LocalReplyBody,
             "UPSTREAM_TRANSPORT_FAILURE_REASON" => Field::UpstreamTransportFailureReason,
+            "DOWNSTREAM_TRANSPORT_FAILURE_REASON" => Field::DownstreamTransportFailureReason,
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Field::UpstreamRequestAttemptCount,
             "CONNECTION_ID" => Field::ConnectionId,
             "STREAM_ID" => Field::StreamId,
@@ -237,7 +200,7 @@ impl Operator {
             _ if let Some(operator) = UpstreamOperator::find(name) => {
                 return Some(Operator::Upstream(operator));
             }
-            _ => return Operator::address(name).or_else(|| ssl_operator::find(name).map(Operator::Ssl)),
+            _ => return Operator::address(name).or_else(|| SslOperator::find(name).map(Operator::Ssl)),
         };
         Some(Operator::Plain(field))
     }
@@ -286,9 +249,14 @@ impl FormatterProvider for Operator {
             }
             Operator::Hostname(name) => write_text(line, name),
             Operator::Address(of, part) => write_address(line, of.get(info), *part),
-            Operator::Ssl(text) => {
-                write_optional(line, info.downstream_ssl_connection().map(|ssl| text(&**ssl)).as_deref())
-            }
+            Operator::Ssl(operator) => write_optional(line, operator.text(info).as_deref()),
+            Operator::SslTime(operator, format) => match operator.time(info) {
+                Some(time) => {
+                    format.write(line, &UtcTime::new(time));
+                    Written::Text
+                }
+                None => Written::Nothing,
+            },
             Operator::State(operator) => operator.write(line, info),
             Operator::Plain(field) => field.write(line, context),
         }
@@ -342,6 +310,10 @@ impl Field {
             Field::UpstreamTransportFailureReason => {
                 write_details(line, &info.upstream_transport_failure_reason(), false)
             }
+            Field::DownstreamTransportFailureReason => {
+                let reason = info.downstream_connection().map(|c| c.transport_failure_reason());
+                write_details(line, reason.as_deref().unwrap_or_default(), false)
+            }
             Field::UpstreamRequestAttemptCount => write_number(line, info.attempt_count.get().into()),
             Field::ConnectionId => {
                 write_number(line, info.downstream_connection().map_or(0, |c| c.connection_id()))
@@ -356,8 +328,10 @@ impl Field {
                 }
                 None => Written::Nothing,
             },
-            // Known only from TLS.
-            Field::RequestedServerName => Written::Nothing,
+            Field::RequestedServerName => {
+                let name = info.downstream_connection().map(|c| c.requested_server_name());
+                write_optional(line, name)
+            }
             Field::UpstreamProtocol => {
                 let connected = peek(&info.upstream_local_address).is_some() && !info.upstream_is_raw.get();
                 write_optional(line, connected.then(|| Protocol::Http11.as_str()))

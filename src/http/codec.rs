@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 
 use super::HeaderMapPtr;
 use crate::buffer::Buffer;
-use crate::network::Address;
+use crate::network::{Address, SslConnectionInfo};
 
 /// The HTTP version spoken on a stream. The numbers are Envoy's and part of the pool key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -122,6 +122,10 @@ pub trait Stream {
     fn connection_local_address(&self) -> Option<Address>;
     /// The number of that connection, unique in the process; 0 for none.
     fn connection_id(&self) -> u64;
+    /// What is known of the TLS of the stream's connection, if it has some.
+    fn connection_ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
+        None
+    }
     /// Why the codec gave the stream up, if it did; else empty.
     fn response_details(&self) -> &'static str {
         ""

@@ -3,7 +3,7 @@
 //! Mirrors Envoy's `source/common/http/header_utility.cc`, with what 1.40 says of headers that are absent.
 
 use super::{HeaderMap, HeaderName};
-use crate::config::header_matcher::{self, HeaderMatch, Place, StringMatcher};
+use crate::config::header_matcher::{self, HeaderMatch, StringMatcher};
 
 /// What a header has to be, its name looked up (Envoy: `HeaderUtility::HeaderData`).
 #[derive(Debug)]
@@ -41,24 +41,13 @@ fn match_value(value: &[u8], matches: &HeaderMatch) -> bool {
             let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
             number.is_some_and(|number| (*start..*end).contains(&number))
         }
-        HeaderMatch::String(string) => match_string(value, string),
+        HeaderMatch::String(string) => string.matches(value),
     }
 }
 
 /// Whether a text is as a configuration wants it.
 pub fn match_string(value: &[u8], matcher: &StringMatcher) -> bool {
-    let text = matcher.text.as_bytes();
-    let is_text =
-        |part: &[u8]| if matcher.ignore_case { part.eq_ignore_ascii_case(text) } else { part == text };
-    match &matcher.place {
-        Place::Regex(regex) => regex.matches(value),
-        Place::Whole => is_text(value),
-        Place::Start => value.get(..text.len()).is_some_and(is_text),
-        Place::End => value.len().checked_sub(text.len()).is_some_and(|start| is_text(&value[start..])),
-        Place::Anywhere if text.is_empty() => true,
-        Place::Anywhere if matcher.ignore_case => value.windows(text.len()).any(is_text),
-        Place::Anywhere => memchr::memmem::find(value, text).is_some(),
-    }
+    matcher.matches(value)
 }
 /// Takes CR, LF and NUL out of `value` from `start` on: no field may have them, and what is made of what somebody has sent may.
 pub fn drop_line_breaks(value: &mut Vec<u8>, start: usize) {

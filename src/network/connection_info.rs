@@ -30,6 +30,8 @@ struct Other {
     remote: OnceCell<Address>,
     local: OnceCell<Option<Address>>,
     ssl_connection: OnceCell<Rc<dyn SslConnectionInfo>>,
+    requested_server_name: OnceCell<Box<str>>,
+    transport_failure_reason: RefCell<String>,
     attached: RefCell<Vec<(&'static str, Rc<dyn Any>)>>,
 }
 
@@ -101,6 +103,26 @@ impl ConnectionInfoProvider {
     /// Says what TLS the connection has, once.
     pub fn set_ssl_connection(&self, ssl: Rc<dyn SslConnectionInfo>) {
         self.other().ssl_connection.get_or_init(|| ssl);
+    }
+
+    /// The name that the client has asked for, as a listener filter has seen it; empty for none.
+    pub fn requested_server_name(&self) -> &str {
+        self.other.get().and_then(|other| other.requested_server_name.get()).map_or("", |name| name)
+    }
+
+    /// Says which name the client has asked for, once.
+    pub fn set_requested_server_name(&self, name: &str) {
+        self.other().requested_server_name.get_or_init(|| name.into());
+    }
+
+    /// Why the connection's transport failed; empty for no reason.
+    pub fn transport_failure_reason(&self) -> String {
+        self.other.get().map(|other| other.transport_failure_reason.borrow().clone()).unwrap_or_default()
+    }
+
+    /// Says why the connection's transport failed.
+    pub fn set_transport_failure_reason(&self, reason: &str) {
+        reason.clone_into(&mut self.other().transport_failure_reason.borrow_mut());
     }
 
     /// What was attached to the connection under this name; otherwise what `make` makes is, for as long as there is the

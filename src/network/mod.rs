@@ -21,6 +21,7 @@ mod socket;
 mod ssl;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod transport_socket;
 
 pub use address::Address;

@@ -1,4 +1,4 @@
-//! What moves bytes between a connection's buffers and its socket: plain now, TLS later.
+//! What moves bytes between a connection's buffers and its socket: plain, or over TLS.
 //!
 //! Mirrors Envoy's `include/envoy/network/transport_socket.h`. Envoy's transport socket keeps a
 //! pointer to its callbacks and raises Connected through it, from inside a read or a write; here each
@@ -79,7 +79,7 @@ pub trait TransportSocket {
         true
     }
     /// The connection is closing its socket.
-    fn close_socket(&self, _event: ConnectionEvent) {}
+    fn close_socket(&self, _callbacks: &dyn TransportSocketCallbacks, _event: ConnectionEvent) {}
     /// Reads until the socket is empty, ends or fails, or the buffer is full.
     fn do_read(&self, callbacks: &dyn TransportSocketCallbacks, buffer: &mut Buffer) -> IoResult;
     /// Writes until the buffer is empty or the socket full; then passes on the end of the stream.

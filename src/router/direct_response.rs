@@ -180,13 +180,7 @@ fn request_host<'a>(headers: &'a HeaderMap, scheme: &[u8], new_port: bool) -> &'
 }
 
 fn read_body(source: Option<&DataSource>, max: usize) -> Result<String, String> {
-    let body = match source {
-        None => String::new(),
-        Some(DataSource::InlineString(text)) => text.clone(),
-        Some(DataSource::Filename(name)) => {
-            std::fs::read_to_string(name).map_err(|e| format!("unable to read file '{name}': {e}"))?
-        }
-    };
+    let body = source.map_or_else(|| Ok(String::new()), DataSource::text)?;
     if body.len() > max {
         return Err(format!("response body size is {} bytes; maximum is {max}", body.len()));
     }

@@ -68,6 +68,7 @@ pub struct StreamInfoImpl {
     route: RefCell<Option<Rc<dyn Route>>>,
     dynamic_metadata: OnceCell<Box<RefCell<Metadata>>>,
     filter_state: OnceCell<Box<FilterState>>,
+    upstream_ssl_connection: RefCell<Option<Rc<dyn SslConnectionInfo>>>,
     upstream_transport_failure_reason: RefCell<String>,
     /// Whether the request is a health check, which most statistics leave out.
     pub health_check: Cell<bool>,
@@ -116,6 +117,7 @@ impl StreamInfoImpl {
             route: RefCell::default(),
             dynamic_metadata: OnceCell::new(),
             filter_state: OnceCell::new(),
+            upstream_ssl_connection: RefCell::default(),
             upstream_transport_failure_reason: RefCell::default(),
             upstream_is_raw: Cell::default(),
             health_check: Cell::default(),
@@ -301,6 +303,16 @@ impl StreamInfoImpl {
     /// The same, to leave something in it.
     pub fn make_filter_state(&self) -> &FilterState {
         self.filter_state.get_or_init(Box::default)
+    }
+
+    /// The TLS of the connection that the request was last sent on; `None` where it has none.
+    pub fn upstream_ssl_connection(&self) -> Option<Rc<dyn SslConnectionInfo>> {
+        self.upstream_ssl_connection.borrow().clone()
+    }
+
+    /// Says which TLS the connection has that the request is sent on.
+    pub fn set_upstream_ssl_connection(&self, ssl: Option<Rc<dyn SslConnectionInfo>>) {
+        *self.upstream_ssl_connection.borrow_mut() = ssl;
     }
 
     /// Why the upstream's transport failed; empty for no reason.

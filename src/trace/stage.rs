@@ -151,6 +151,14 @@ stages! {
         => Connection Debug Connections "closing socket: {event}",
     RaiseEvent same 5 "ConnectionImpl::raiseEvent" "event" "" "source/common/network/connection_impl.cc" "src/network/connection.rs",
     OnConnected same 5 "RawBufferSocket::onConnected" "" "" "source/common/network/raw_buffer_socket.cc" "src/network/raw_buffer_socket.rs",
+    SslHandshake timed 1 "SslSocket::doHandshake" "" "" "source/extensions/transport_sockets/tls/ssl_socket.cc" "src/network/tls/ssl_socket.rs"
+        => Connection Debug Connections "handshake complete",
+    SslRead same 2 "SslSocket::doRead" "bytes end" "" "source/extensions/transport_sockets/tls/ssl_socket.cc" "src/network/tls/ssl_socket.rs"
+        => Connection Trace Connections "ssl read returns: {bytes}",
+    SslWrite timed 6 "SslSocket::doWrite" "bytes left" "" "source/extensions/transport_sockets/tls/ssl_socket.cc" "src/network/tls/ssl_socket.rs"
+        => Connection Trace Connections "ssl write returns: {bytes}",
+    SslShutdown timed 7 "SslSocket::shutdownSsl" "rc" "" "source/extensions/transport_sockets/tls/ssl_socket.cc" "src/network/tls/ssl_socket.rs"
+        => Connection Debug Connections "SSL shutdown: rc={rc}",
     DelayedCloseTimeout timed 7 "ConnectionImpl::onDelayedCloseTimeout" "" "event_add" "source/common/network/connection_impl.cc" "src/network/connection/close.rs"
         => Connection Debug Connections "triggered delayed close",
     Dispatch same 2 "ConnectionImpl::dispatch" "bytes" "" "source/common/http/http1/codec_impl.cc" "src/http/http1/connection.rs"

@@ -16,7 +16,7 @@ use crate::config::HeaderKeyFormat;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::{HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks, StreamResetReason};
-use crate::network::{self, Address, ConnectionState};
+use crate::network::{self, Address, ConnectionState, SslConnectionInfo};
 use crate::trace::{self, Stage, stage};
 
 /// What comes next.
@@ -349,6 +349,10 @@ impl<T: CodecStream> Stream for T {
 
     fn connection_id(&self) -> u64 {
         self.connection().map_or(0, |c| c.id())
+    }
+
+    fn connection_ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
+        self.connection().and_then(|c| c.connection_info().ssl_connection().cloned())
     }
 
     fn response_details(&self) -> &'static str {

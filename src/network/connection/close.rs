@@ -96,7 +96,11 @@ impl ConnectionImpl {
         }
         self.drop_timers();
         stage!(CloseSocket(self.id()), event = event as u32);
-        self.transport_socket.close_socket(event);
+        self.transport_socket.close_socket(self, event);
+        let failure = self.transport_socket.failure_reason();
+        if !failure.is_empty() {
+            self.info.set_transport_failure_reason(&failure);
+        }
         self.show_read_buffer(0);
         self.show_write_buffer(0);
         drop(self.file_event.borrow_mut().take());

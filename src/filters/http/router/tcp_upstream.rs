@@ -15,7 +15,7 @@ use crate::http::{
     StreamResetReason,
 };
 use crate::network::proxy_protocol_header::{generate_v1_header, generate_v2_header};
-use crate::network::{Address, ConnectionCloseType, ConnectionEvent, ConnectionState};
+use crate::network::{Address, ConnectionCloseType, ConnectionEvent, ConnectionState, SslConnectionInfo};
 use crate::stream_info::StreamInfoImpl;
 use crate::trace::{self, Ids, Stage};
 use crate::upstream::WorkerHost;
@@ -199,6 +199,10 @@ impl Stream for TcpUpstream {
 
     fn connection_id(&self) -> u64 {
         self.connection.connection().id()
+    }
+
+    fn connection_ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
+        self.connection.connection().connection_info().ssl_connection().cloned()
     }
 }
 

@@ -535,6 +535,7 @@ impl Callbacks for UpstreamRequest {
         parent.count_beside_cluster(|stats| stats.counters().upstream_rq_total.inc());
         if let Some(info) = parent.stream_info() {
             info.upstream_local_address.set(encoder.stream().connection_local_address());
+            info.set_upstream_ssl_connection(encoder.stream().connection_ssl());
             info.upstream_is_raw.set(self.is_raw.get());
             info.upstream_connection_id.set(encoder.stream().connection_id());
             info.upstream_pool_ready_duration.set(Some(event::now().since(self.start)));

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client_cert::ClientCert;
 use super::early_header_mutation::EarlyHeaderMutation;
 use super::filter_chain::{FilterChain, process_filters};
 use super::local_reply::LocalReply;
 use super::message::{
-    AccessLogOptions, ForwardClientCertDetails, HttpConnectionManager, PathWithEscapedSlashesAction,
+    AccessLogOptions, HttpConnectionManager, PathWithEscapedSlashesAction,
     ServerHeaderTransformation,
 };
 use super::original_ip_detection::OriginalIpDetection;
@@ -73,7 +74,8 @@ pub struct ConnectionManagerConfig {
     pub(super) early_header_mutations: Vec<Arc<dyn EarlyHeaderMutation>>,
     /// None for `x-forwarded-for`.
     pub(super) original_ip_detections: Vec<Arc<dyn OriginalIpDetection>>,
-    pub(super) keeps_client_cert: bool,
+    /// What is told of the client's certificate.
+    pub(super) client_cert: ClientCert,
     pub(super) proxy_status: Option<ProxyStatus>,
     pub(super) access_log_options: AccessLogOptions,
     pub(super) http1_safe_max_connection_duration: bool,
@@ -287,8 +289,10 @@ impl ConnectionManagerConfig {
             early_header_mutations: made(&config.early_header_mutation_extensions)?,
             original_ip_detections: made(&config.original_ip_detection_extensions)?,
             // No client has shown a certificate.
-            keeps_client_cert: config.forward_client_cert_details
-                == ForwardClientCertDetails::AlwaysForwardOnly,
+            client_cert: ClientCert {
+                forward: config.forward_client_cert_details,
+                details: config.set_current_client_cert_details.clone().unwrap_or_default(),
+            },
             proxy_status: (config.proxy_status_config.as_ref())
                 .map(|status| ProxyStatus::new(status, &config.server_name, &server.service_node)),
             access_log_options: config.access_log_options.clone(),

@@ -57,6 +57,8 @@ pub(super) fn mutate_request_headers(
     headers.remove(HeaderId::EnvoyInternalRequest);
     sanitize_referer(headers);
 
+    let ssl = connection.connection_info().ssl_connection().map(|ssl| &**ssl);
+    let own_scheme: &[u8] = if ssl.is_some() { b"https" } else { b"http" };
     let peer = connection.remote_address();
     let Detected { address: trusted, allow_trusted_address_checks: single, reject_with, skip_xff_append } =
         trusted_address(headers, &peer, config);
@@ -69,14 +71,14 @@ pub(super) fn mutate_request_headers(
     if config.use_remote_address {
         // A trusted proxy in front knows better which scheme the client used.
         if config.xff_num_trusted_hops == 0 {
-            headers.set(HeaderId::ForwardedProto, b"http");
+            headers.set(HeaderId::ForwardedProto, own_scheme);
         }
     }
     if config.append_x_forwarded_port {
         append_forwarded_port(headers, connection, config);
     }
     if !headers.has(HeaderId::ForwardedProto) {
-        headers.set(HeaderId::ForwardedProto, b"http");
+        headers.set(HeaderId::ForwardedProto, own_scheme);
     }
     if !config.scheme_to_overwrite.is_empty() {
         headers.set(HeaderId::ForwardedProto, config.scheme_to_overwrite.as_bytes());
@@ -107,9 +109,7 @@ pub(super) fn mutate_request_headers(
     if config.generate_request_id {
         config.request_id.set(headers, edge, config.preserve_external_request_id);
     }
-    if !config.keeps_client_cert {
-        headers.remove(HeaderId::ForwardedClientCert);
-    }
+    config.client_cert.mutate(headers, ssl);
     Ok(trusted.unwrap_or(peer))
 }
 

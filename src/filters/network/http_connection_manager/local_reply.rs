@@ -175,11 +175,8 @@ fn context<'a>(
 
 impl Mapper {
     fn new(config: &ResponseMapper, context: &AccessLogFactoryContext<'_>) -> Result<Self, ConfigError> {
-        let body = config.body.as_ref().map(|body| match body {
-            DataSource::InlineString(text) => Ok(text.as_str().into()),
-            DataSource::Filename(name) => std::fs::read_to_string(name)
-                .map(Into::into)
-                .map_err(|error| ConfigError::new("body", format!("unable to read file '{name}': {error}"))),
+        let body = config.body.as_ref().map(|body| {
+            body.text().map(Into::into).map_err(|message| ConfigError::new("body", message))
         });
         let mutations = HeaderMutations { to_add: config.headers_to_add.clone(), to_remove: Vec::new() };
         Ok(Mapper {

@@ -4,6 +4,7 @@
 //! `source/extensions/filters/network/http_connection_manager/config.cc`.
 
 mod active_stream;
+mod client_cert;
 mod config;
 mod conn_manager;
 mod early_header_mutation;

@@ -415,6 +415,7 @@ impl Callbacks for Filter {
         upstream.enable_half_close(true);
         self.set_upstream_host(host);
         self.stream_info.upstream_local_address.set(upstream.local_address());
+        self.stream_info.set_upstream_ssl_connection(upstream.connection_info().ssl_connection().cloned());
         self.on_upstream_event(ConnectionEvent::Connected);
         if let Some(callbacks) = self.read_callbacks.get() {
             callbacks.continue_reading();

@@ -1,0 +1,79 @@
+//! TLS among the extensions. Mirrors `ServerSslSocketFactory` and `ClientSslSocketFactory` of Envoy's
+//! `source/common/tls/{server,client}_ssl_socket.cc`, and the two `config.cc` that read for them.
+
+use std::sync::Arc;
+
+use super::client_context::ClientContextImpl;
+use super::config::{DownstreamTlsContext, UpstreamTlsContext};
+use super::server_context::ServerContextImpl;
+use super::ssl_socket::SslSocket;
+use super::stats::SslSocketFactoryStats;
+use crate::config::ConfigError;
+use crate::config::reader::FromMessage;
+use crate::network::{
+    TransportSocket, TransportSocketConfig, TransportSocketConfigFactory, TransportSocketFactory,
+    TransportSocketFactoryContext, TransportSocketOptions,
+};
+
+/// TLS of connections that were accepted.
+pub static DOWNSTREAM_TLS: TransportSocketConfigFactory = TransportSocketConfigFactory::new(
+    "envoy.transport_sockets.tls",
+    &["envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"],
+    |r| Ok(Arc::new(DownstreamTlsContext::read(r)?)),
+);
+
+/// TLS of connections to hosts.
+pub static UPSTREAM_TLS: TransportSocketConfigFactory = TransportSocketConfigFactory::new(
+    "envoy.transport_sockets.tls",
+    &["envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"],
+    |r| Ok(Arc::new(UpstreamTlsContext::read(r)?)),
+);
+
+impl TransportSocketConfig for DownstreamTlsContext {
+    fn create_transport_socket_factory(
+        &self,
+        context: &TransportSocketFactoryContext<'_>,
+    ) -> Result<Box<dyn TransportSocketFactory>, ConfigError> {
+        SslSocketFactoryStats::new(&context.scope.create_scope("server_ssl_socket_factory."));
+        Ok(Box::new(ServerSslSocketFactory { context: Arc::new(ServerContextImpl::new(self, context.scope)?) }))
+    }
+}
+
+impl TransportSocketConfig for UpstreamTlsContext {
+    fn create_transport_socket_factory(
+        &self,
+        context: &TransportSocketFactoryContext<'_>,
+    ) -> Result<Box<dyn TransportSocketFactory>, ConfigError> {
+        SslSocketFactoryStats::new(&context.scope.create_scope("client_ssl_socket_factory."));
+        Ok(Box::new(ClientSslSocketFactory { context: Arc::new(ClientContextImpl::new(self, context.scope)?) }))
+    }
+}
+
+struct ServerSslSocketFactory {
+    context: Arc<ServerContextImpl>,
+}
+
+impl TransportSocketFactory for ServerSslSocketFactory {
+    fn implements_secure_transport(&self) -> bool {
+        true
+    }
+
+    fn create_transport_socket(&self, _options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {
+        Box::new(SslSocket::server(self.context.clone()))
+    }
+}
+
+struct ClientSslSocketFactory {
+    context: Arc<ClientContextImpl>,
+}
+
+impl TransportSocketFactory for ClientSslSocketFactory {
+    fn implements_secure_transport(&self) -> bool {
+        true
+    }
+
+    fn create_transport_socket(&self, options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {
+        let name = options.and_then(|options| options.server_name_override.as_deref());
+        Box::new(SslSocket::client(self.context.clone(), name))
+    }
+}
