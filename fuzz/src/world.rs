@@ -254,7 +254,7 @@ impl TransportSocket for PlayedSocket {
         IoResult { bytes_processed, ..IoResult::default() }
     }
 
-    fn close_socket(&self, _event: ConnectionEvent) {
+    fn close_socket(&self, _callbacks: &dyn TransportSocketCallbacks, _event: ConnectionEvent) {
         self.0.closed.set(true);
         self.0.world.act();
     }

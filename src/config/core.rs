@@ -104,7 +104,9 @@ impl DataSource {
             _ => format!("not a text: {error}"),
         };
         match self {
-            DataSource::Filename(name) => std::fs::read_to_string(name).map_err(|error| not_read(error.to_string())),
+            DataSource::Filename(name) => {
+                std::fs::read_to_string(name).map_err(|error| not_read(error.to_string()))
+            }
             _ => String::from_utf8(self.contents()?).map_err(|error| not_read(error.to_string())),
         }
     }

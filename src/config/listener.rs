@@ -133,6 +133,8 @@ message! {
         pub filters: Vec<Filter>,
         /// `None` is plain TCP.
         pub transport_socket: Option<TypedConfig> => read_transport_socket,
+        /// How long a transport may take until it is ready for data; absent, for ever.
+        pub transport_socket_connect_timeout: Option<Duration>,
         /// Whether connections begin with a header of the PROXY protocol.
         pub use_proxy_proto: OnlyFalse,
     }

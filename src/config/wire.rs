@@ -5,12 +5,12 @@
 //! readers give. What the API does not have, a field or the type of an `Any`, stays visible: the field under its
 //! number, for the reader to find it unknown.
 
-use crate::common::base64;
 use super::descriptor::{Api, Field, Kind, MessageType};
 use super::error::ConfigError;
 use super::merge;
 use super::scalar;
 use super::wire_format::{Fields, Payload, take_fixed32, take_fixed64, take_varint};
+use crate::common::base64;
 use serde_json::{Map, Number, Value};
 use std::time::Duration;
 
@@ -280,5 +280,3 @@ fn next_packed<'a>(kind: Kind, rest: &mut &'a [u8]) -> Option<Payload<'a>> {
         _ => take_varint(rest).map(Payload::Varint),
     }
 }
-
-

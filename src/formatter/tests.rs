@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -12,9 +12,13 @@ use crate::config::access_log::AccessLogType;
 use crate::config::endpoint::HealthStatus;
 use crate::event::Moment;
 use crate::http::{HeaderMap, Protocol};
+use crate::network::tls::certificate::Certificate;
+use crate::network::tls::config::SanType;
 use crate::network::{Address, ConnectionInfoProvider, SslConnectionInfo};
 use crate::stream_info::{Object, ResponseFlag, Route, StreamInfoImpl};
 use crate::upstream::{WorkerHost, test_support};
+use rustls::pki_types::CertificateDer;
+use std::borrow::Cow;
 
 const ID: &str = "1af026da-ae13-43cb-9ec7-2995086dd5f9";
 
@@ -444,47 +448,35 @@ fn what_filters_have_said_and_left() {
     assert_eq!(logged.json(pattern, false), want);
 }
 
-struct Tls;
+struct Tls {
+    peer: Certificate,
+    local: Certificate,
+}
 
 impl SslConnectionInfo for Tls {
-    fn peer_certificate_presented(&self) -> bool {
-        true
+    fn peer(&self) -> Option<&Certificate> {
+        Some(&self.peer)
     }
-    fn uri_san_local_certificate(&self) -> Vec<String> {
-        vec!["spiffe://a".to_string(), "spiffe://b".to_string()]
+    fn local(&self) -> Option<&Certificate> {
+        Some(&self.local)
     }
-    fn subject_local_certificate(&self) -> String {
-        String::new()
+    fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        &[]
     }
-    fn sha256_peer_certificate_digest(&self) -> String {
-        "digest".to_string()
-    }
-    fn serial_number_peer_certificate(&self) -> String {
-        "1f".to_string()
-    }
-    fn subject_peer_certificate(&self) -> String {
-        "CN=peer".to_string()
-    }
-    fn uri_san_peer_certificate(&self) -> Vec<String> {
-        Vec::new()
-    }
-    fn url_encoded_pem_encoded_peer_certificate(&self) -> String {
-        "pem".to_string()
-    }
-    fn url_encoded_pem_encoded_peer_certificate_chain(&self) -> String {
-        String::new()
-    }
-    fn dns_sans_peer_certificate(&self) -> Vec<String> {
-        vec!["peer.test".to_string()]
-    }
-    fn dns_sans_local_certificate(&self) -> Vec<String> {
-        Vec::new()
-    }
-    fn valid_from_peer_certificate(&self) -> Option<SystemTime> {
+    fn issuer(&self) -> Option<Cow<'_, CertificateDer<'static>>> {
         None
     }
-    fn expiration_peer_certificate(&self) -> Option<SystemTime> {
-        None
+    fn tls_version(&self) -> &'static str {
+        "TLSv1.3"
+    }
+    fn ciphersuite_string(&self) -> &'static str {
+        "TLS_AES_128_GCM_SHA256"
+    }
+    fn tls_group(&self) -> &'static str {
+        "X25519"
+    }
+    fn sni(&self) -> &str {
+        ""
     }
 }
 
@@ -492,16 +484,31 @@ impl SslConnectionInfo for Tls {
 fn what_is_known_of_tls() {
     let logged = stream("GET", "/", 200);
     logged.assert_values(&[("DOWNSTREAM_PEER_SUBJECT", "-"), ("DOWNSTREAM_LOCAL_URI_SAN", "-")]);
-    logged.info.downstream_connection().unwrap().set_ssl_connection(Rc::new(Tls));
+    let uri = |name: &str| (SanType::Uri, name.to_string());
+    let peer = Certificate {
+        subject: "CN=peer".into(),
+        serial_number: "1f".into(),
+        not_before: 1_700_000_000,
+        sans: vec![(SanType::Dns, "peer.test".into())],
+        ..Certificate::default()
+    };
+    let local = Certificate { sans: vec![uri("spiffe://a"), uri("spiffe://b")], ..Certificate::default() };
+    logged.info.downstream_connection().unwrap().set_ssl_connection(Rc::new(Tls { peer, local }));
     logged.assert_values(&[
         ("DOWNSTREAM_PEER_SUBJECT", "CN=peer"),
         ("DOWNSTREAM_LOCAL_SUBJECT", "-"),
         ("DOWNSTREAM_LOCAL_URI_SAN", "spiffe://a,spiffe://b"),
         ("DOWNSTREAM_PEER_URI_SAN", "-"),
         ("DOWNSTREAM_PEER_DNS_SAN", "peer.test"),
-        ("DOWNSTREAM_PEER_FINGERPRINT_256", "digest"),
         ("DOWNSTREAM_PEER_SERIAL", "1f"),
-        ("DOWNSTREAM_PEER_CERT", "pem"),
+        ("DOWNSTREAM_PEER_CERT", "-"),
+        ("DOWNSTREAM_TLS_VERSION", "TLSv1.3"),
+        ("DOWNSTREAM_TLS_CIPHER", "TLS_AES_128_GCM_SHA256"),
+        ("DOWNSTREAM_TLS_GROUP", "X25519"),
+        ("DOWNSTREAM_PEER_CERT_V_START", "2023-11-14T22:13:20.000Z"),
+        ("DOWNSTREAM_PEER_CERT_V_START(%Y)", "2023"),
+        ("UPSTREAM_TLS_VERSION", "-"),
+        ("UPSTREAM_PEER_CERT_V_END", "-"),
     ]);
 }
 

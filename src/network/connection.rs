@@ -31,8 +31,9 @@ use super::{
 };
 use crate::buffer::{Buffer, WatermarkBuffer};
 use crate::common::appended::Appended;
+use crate::envoy_conn_log;
 use crate::event::{CLOSED, Dispatcher, FileEvent, READ, Timer, WRITE};
-use crate::stats::Gauge;
+use crate::stats::{Counter, Gauge};
 use crate::trace::{self, Stage, stage};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,8 @@ struct Seldom {
     /// Goes on reading when a read stopped at the buffer limit.
     read_again_timer: RefCell<Option<Timer>>,
     delayed_close_timer: RefCell<Option<Timer>>,
+    /// Until the transport is ready for data.
+    transport_connect_timer: RefCell<Option<Timer>>,
 }
 
 impl ConnectionImpl {
@@ -204,7 +207,12 @@ impl ConnectionImpl {
         self.transport_socket.protocol()
     }
 
-    /// What is known of a secure transport; `None` for a plain one.
+    /// Whether its transport is secure, or will be when the handshake is done.
+    pub fn is_secure(&self) -> bool {
+        self.transport_socket.is_secure()
+    }
+
+    /// What is known of a secure transport, once the handshake is done; `None` for a plain one.
     pub fn ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
         self.transport_socket.ssl()
     }
@@ -288,6 +296,23 @@ impl ConnectionImpl {
     pub fn set_delayed_close_timeout(&self, timeout: Duration) {
         let milliseconds = timeout.as_micros().div_ceil(1000);
         self.delayed_close_milliseconds.set(u32::try_from(milliseconds).unwrap_or(u32::MAX));
+    }
+
+    /// Closes the connection, and counts it, if the transport is not ready for data in `timeout`.
+    pub fn set_transport_socket_connect_timeout(&self, timeout: Duration, counter: &Counter) {
+        if !self.is_secure() {
+            return;
+        }
+        let (weak, counter) = (self.weak.clone(), counter.clone());
+        let timer = self.dispatcher.create_timer(move || {
+            if let Some(connection) = weak.upgrade() {
+                counter.inc();
+                envoy_conn_log!(Connection, debug, connection.id(), "transport socket timeout was reached");
+                connection.close_socket(ConnectionEvent::LocalClose);
+            }
+        });
+        timer.enable_timer(timeout);
+        *self.seldom().transport_connect_timer.borrow_mut() = Some(timer);
     }
 
     /// Whether the peer's FIN closes the connection while reading is disabled (default true).
@@ -395,6 +420,7 @@ impl ConnectionImpl {
             && let Some(ssl) = self.ssl()
         {
             self.info.set_ssl_connection(ssl);
+            drop(self.seldom.get().and_then(|seldom| seldom.transport_connect_timer.take()));
         }
         self.for_each_callback(|c| c.on_event(event));
         // What was written meanwhile can go at once.

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
+use super::tls::ContextCertificates;
 use super::{ConnectionEvent, SslConnectionInfo};
 use crate::buffer::Buffer;
 use crate::config::ConfigError;
@@ -74,6 +75,10 @@ pub trait TransportSocket {
     fn ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
         None
     }
+    /// Whether it is secure, or will be when the handshake is done.
+    fn is_secure(&self) -> bool {
+        false
+    }
     /// Whether pending data can still be flushed on close.
     fn can_flush_close(&self) -> bool {
         true
@@ -109,6 +114,10 @@ pub struct TransportSocketOptions {
 pub trait TransportSocketFactory: Send + Sync {
     /// Whether its transports are secure.
     fn implements_secure_transport(&self) -> bool;
+    /// The certificates of its context; `None` of a plain one.
+    fn certificates(&self) -> Option<ContextCertificates> {
+        None
+    }
     /// Makes the transport of one connection.
     fn create_transport_socket(&self, options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket>;
 }

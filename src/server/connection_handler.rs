@@ -161,6 +161,10 @@ impl ActiveListener {
         let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 1, 0);
         trace::instant(Stage::CreateServerConnection, Some(connection.id()), 0, 0, 0);
         connection.set_buffer_limits(self.config.per_connection_buffer_limit_bytes());
+        if let Some(timeout) = chain.transport_socket_connect_timeout() {
+            let counter = &self.config.stats().downstream_cx_transport_socket_connect_timeout;
+            connection.set_transport_socket_connect_timeout(timeout, counter);
+        }
         self.filters.iter().for_each(|create| create(&connection));
         if !connection.initialize_read_filters() {
             crate::envoy_conn_log!(Main, debug, connection.id(), "closing connection: no filters");

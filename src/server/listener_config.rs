@@ -17,6 +17,7 @@ use crate::filters::listener::ListenerFilterConfig;
 use crate::filters::network::NetworkFilterConfig;
 use crate::filters::{FactoryContext, ServerFactoryContext};
 use crate::init::ManagerImpl;
+use crate::network::tls::ContextCertificates;
 use crate::network::{
     Address, ConnectionSocket, DrainDecision, ListenOptions, ListenSocket, ListenerFilterFactory,
     ListenerFilterFactoryCb, NetworkFilterFactory, NetworkFilterFactoryCb, RawBufferSocketFactory,
@@ -36,6 +37,7 @@ stats_struct! {
             downstream_cx_overflow,
             downstream_cx_overload_reject,
             downstream_cx_total,
+            downstream_cx_transport_socket_connect_timeout,
             downstream_global_cx_overflow,
             downstream_pre_cx_timeout,
             no_filter_chain_match,
@@ -57,6 +59,7 @@ stats_struct! {
 /// The transport and the filters of a connection.
 pub struct FilterChain {
     transport_socket_factory: Box<dyn TransportSocketFactory>,
+    transport_socket_connect_timeout: Option<Duration>,
     filters: Vec<Box<dyn NetworkFilterFactory>>,
 }
 
@@ -64,6 +67,11 @@ impl FilterChain {
     /// Makes the transports of its connections.
     pub fn transport_socket_factory(&self) -> &dyn TransportSocketFactory {
         &*self.transport_socket_factory
+    }
+
+    /// How long a transport may take until it is ready for data.
+    pub fn transport_socket_connect_timeout(&self) -> Option<Duration> {
+        self.transport_socket_connect_timeout
     }
 
     /// What gives the calling worker's connections their filters, in their order.
@@ -212,6 +220,11 @@ impl ListenerConfig {
     /// Tells it from all others, also of its name.
     pub fn tag(&self) -> u64 {
         self.tag
+    }
+
+    /// The certificates of its chains' contexts.
+    pub fn certificates(&self) -> impl Iterator<Item = ContextCertificates> {
+        self.filter_chain.iter().filter_map(|chain| chain.transport_socket_factory.certificates())
     }
 
     /// Whether it came from a discovery service and not from the bootstrap.
@@ -465,7 +478,8 @@ fn build_chain(
     });
     let filters = filters.collect::<Result<_, _>>()?;
     let transport_socket_factory = transport_socket_factory(chain, context)?;
-    Ok(FilterChain { transport_socket_factory, filters })
+    let timeout = chain.transport_socket_connect_timeout.filter(|timeout| !timeout.is_zero());
+    Ok(FilterChain { transport_socket_factory, transport_socket_connect_timeout: timeout, filters })
 }
 
 fn transport_socket_factory(

@@ -149,6 +149,7 @@ impl ConnectionImpl {
         if let Some(seldom) = self.seldom.get() {
             drop(seldom.delayed_close_timer.borrow_mut().take());
             drop(seldom.read_again_timer.borrow_mut().take());
+            drop(seldom.transport_connect_timer.borrow_mut().take());
         }
     }
 

@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use ring::digest;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, DistinguishedName, OtherError};
 use std::time::Duration;
 use webpki::{
@@ -41,6 +39,7 @@ impl std::error::Error for Refusal {}
 /// What is asked of the other end's certificate.
 pub struct DefaultCertValidator {
     trusted: Vec<CertificateDer<'static>>,
+    trusted_path: String,
     anchors: Vec<TrustAnchor<'static>>,
     subjects: Vec<DistinguishedName>,
     crls: Vec<CertRevocationList<'static>>,
@@ -87,13 +86,22 @@ impl DefaultCertValidator {
             subjects: if config.suppress_client_ca_list { Vec::new() } else { subjects(&anchors) },
             asks_crls: config.crl.is_some() || !crls.is_empty(),
             trusted,
+            trusted_path: config.trusted_ca.as_ref().map_or("", |source| source.path()).to_owned(),
             anchors,
             crls,
             sans: typed.chain(untyped).collect(),
-            hashes: parse_all(&config.verify_certificate_hash, "verify_certificate_hash", "hex-encoded", from_hex)?,
-            spkis: parse_all(&config.verify_certificate_spki, "verify_certificate_spki", "base64-encoded", |text| {
-                base64::decode(text)
-            })?,
+            hashes: parse_all(
+                &config.verify_certificate_hash,
+                "verify_certificate_hash",
+                "hex-encoded",
+                from_hex,
+            )?,
+            spkis: parse_all(
+                &config.verify_certificate_spki,
+                "verify_certificate_spki",
+                "base64-encoded",
+                |text| base64::decode(text),
+            )?,
             allow_expired: config.allow_expired_certificate,
             only_leaf_crl: config.only_verify_leaf_cert_crl,
             accepts_untrusted: config.trust_chain_verification == TrustChainVerification::AcceptUntrusted,
@@ -120,6 +128,11 @@ impl DefaultCertValidator {
     /// The trusted certificates.
     pub fn trusted(&self) -> &[CertificateDer<'static>] {
         &self.trusted
+    }
+
+    /// Where they come from.
+    pub fn trusted_path(&self) -> &str {
+        &self.trusted_path
     }
 
     /// Their subjects, for clients to choose by.
@@ -154,7 +167,8 @@ impl DefaultCertValidator {
         }
         let parsed = (!self.sans.is_empty() || name.is_some()).then(|| Certificate::parse(leaf)).flatten();
         let parsed = parsed.unwrap_or_default();
-        let named = |name: &str| parsed.sans.iter().any(|san| san.0 == SanType::Dns && dns_name_match(name, &san.1));
+        let named =
+            |name: &str| parsed.sans.iter().any(|san| san.0 == SanType::Dns && dns_name_match(name, &san.1));
         if !(self.sans.is_empty() || self.has_san(&parsed)) || !name.is_none_or(named) {
             self.stats.fail_verify_san.inc();
             let sans: Vec<_> = parsed.sans.iter().map(|(_, name)| name.as_str()).collect();
@@ -211,7 +225,11 @@ impl DefaultCertValidator {
         }
         let crls: Vec<_> = self.crls.iter().collect();
         let revocation = RevocationOptionsBuilder::new(&crls).ok().map(|builder| {
-            let depth = if self.only_leaf_crl { RevocationCheckDepth::EndEntity } else { RevocationCheckDepth::Chain };
+            let depth = if self.only_leaf_crl {
+                RevocationCheckDepth::EndEntity
+            } else {
+                RevocationCheckDepth::Chain
+            };
             builder
                 .with_depth(depth)
                 .with_status_policy(UnknownStatusPolicy::Deny)
@@ -227,7 +245,8 @@ impl DefaultCertValidator {
 
     fn has_san(&self, certificate: &Certificate) -> bool {
         let is_match = |(wanted, matcher): &(Option<SanType>, StringMatcher)| {
-            let of_kind = certificate.sans.iter().filter(|(kind, _)| wanted.is_none_or(|wanted| wanted == *kind));
+            let of_kind =
+                certificate.sans.iter().filter(|(kind, _)| wanted.is_none_or(|wanted| wanted == *kind));
             of_kind.into_iter().any(|(kind, name)| san_matches(*kind, name, matcher))
         };
         self.sans.iter().any(is_match)
@@ -260,7 +279,8 @@ pub fn dns_name_match(name: &str, pattern: &str) -> bool {
     if name.eq_ignore_ascii_case(pattern) {
         return true;
     }
-    let Some(suffix) = pattern.strip_prefix('*').filter(|suffix| suffix.len() > 1 && suffix.starts_with('.')) else {
+    let Some(suffix) = pattern.strip_prefix('*').filter(|suffix| suffix.len() > 1 && suffix.starts_with('.'))
+    else {
         return false;
     };
     let Some(first) = name.find('.').filter(|first| *first > 0) else { return false };
@@ -309,7 +329,8 @@ fn refuse_without_ca(config: &CertificateValidationContext) -> Result<(), Config
     if let Some(crl) = &config.crl {
         return without("crl", format!("Failed to load CRL from {} without trusted CA", crl.path()));
     }
-    let has_sans = !config.match_typed_subject_alt_names.is_empty() || !config.match_subject_alt_names.is_empty();
+    let has_sans =
+        !config.match_typed_subject_alt_names.is_empty() || !config.match_subject_alt_names.is_empty();
     if has_sans {
         let insecure =
             "SAN-based verification of peer certificates without trusted CA is insecure and not allowed";
@@ -328,12 +349,18 @@ fn load_trusted(config: &CertificateValidationContext) -> Result<Trusted, Config
     let mut trusted = Vec::new();
     let mut crls = Vec::new();
     if let Some(source) = &config.trusted_ca {
-        let failed =
-            || ConfigError::new("trusted_ca", format!("Failed to load trusted CA certificates from {}", source.path()));
+        let failed = || {
+            ConfigError::new(
+                "trusted_ca",
+                format!("Failed to load trusted CA certificates from {}", source.path()),
+            )
+        };
         let pem = source.contents().map_err(|message| ConfigError::new("trusted_ca", message))?;
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         trusted = found.map_err(|_| failed())?;
-        if trusted.is_empty() || trusted.iter().any(|certificate| anchor_from_trusted_cert(certificate).is_err()) {
+        if trusted.is_empty()
+            || trusted.iter().any(|certificate| anchor_from_trusted_cert(certificate).is_err())
+        {
             return Err(failed());
         }
         crls.extend(load_crls(&pem).map_err(|()| failed())?);
@@ -364,7 +391,8 @@ fn parse_all(
 ) -> Result<Vec<[u8; 32]>, ConfigError> {
     let parse = |(i, text): (usize, &String)| {
         let digest = decode(text).and_then(|bytes| bytes.try_into().ok());
-        let failed = || ConfigError::new(format!("{field}[{i}]"), format!("Invalid {encoding} SHA-256 {text}"));
+        let failed =
+            || ConfigError::new(format!("{field}[{i}]"), format!("Invalid {encoding} SHA-256 {text}"));
         digest.ok_or_else(failed)
     };
     texts.iter().enumerate().map(parse).collect()

@@ -48,7 +48,8 @@ pub struct Certificate {
     pub not_after: i64,
     /// Its other names, in their order.
     pub sans: Vec<(SanType, String)>,
-    common_name: Option<String>,
+    /// The name in its subject.
+    pub common_name: Option<String>,
 }
 
 impl Certificate {
@@ -64,7 +65,11 @@ impl Certificate {
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
             sans: names.unwrap_or_default(),
-            common_name: certificate.subject().iter_common_name().next().and_then(|name| Some(name.as_str().ok()?.to_owned())),
+            common_name: certificate
+                .subject()
+                .iter_common_name()
+                .next()
+                .and_then(|name| Some(name.as_str().ok()?.to_owned())),
         })
     }
 

@@ -123,7 +123,8 @@ impl ClientContextImpl {
                 Ok((client, name.into()))
             }
             Err(_) => {
-                let nobody = DnsName::try_from_str(NAMELESS).map_err(|_| rustls::Error::UnsupportedNameType)?;
+                let nobody =
+                    DnsName::try_from_str(NAMELESS).map_err(|_| rustls::Error::UnsupportedNameType)?;
                 let client = ClientConnection::new(self.nameless.clone(), ServerName::DnsName(nobody))?;
                 Ok((client, "".into()))
             }

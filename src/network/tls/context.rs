@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, Error, InconsistentKeys, KeyLog, SupportedCipherSuite, SupportedProtocolVersion};
 
+use super::cert_validator::DefaultCertValidator;
 use super::certificate::Certificate;
 use super::config::{TlsCertificate, TlsKeyLog, TlsParameters, TlsProtocol};
 use super::names;
@@ -149,7 +150,11 @@ fn groups(config: &[String]) -> Result<Vec<&'static dyn rustls::crypto::Supporte
 }
 
 /// With these two ciphers in another order, if both are there.
-pub fn swapped(provider: &CryptoProvider, first: CipherSuite, second: CipherSuite) -> Vec<SupportedCipherSuite> {
+pub fn swapped(
+    provider: &CryptoProvider,
+    first: CipherSuite,
+    second: CipherSuite,
+) -> Vec<SupportedCipherSuite> {
     let mut suites = provider.cipher_suites.clone();
     let place = |suite| suites.iter().position(|known| known.suite() == suite);
     if let (Some(first), Some(second)) = (place(first), place(second)) {
@@ -186,17 +191,19 @@ impl LocalCertificate {
         let certificates = certificates.map_err(|_| failed())?;
         let parsed = certificates.first().and_then(Certificate::parse).ok_or_else(failed)?;
         let of_key = |message: String| ConfigError::new("private_key", message);
-        let failed = |cause: &str| of_key(format!("Failed to load private key from {}, Cause: {cause}", key.path()));
+        let failed =
+            |cause: &str| of_key(format!("Failed to load private key from {}, Cause: {cause}", key.path()));
         let pem = key.contents().map_err(of_key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
-            failed("error:0900006e:PEM routines:OPENSSL_internal:NO_START_LINE")
-        })?;
+        let key = PrivateKeyDer::from_pem_slice(&pem)
+            .map_err(|_| failed("error:0900006e:PEM routines:OPENSSL_internal:NO_START_LINE"))?;
         let key = provider.key_provider.load_private_key(key).map_err(|error| failed(&error.to_string()))?;
         let ocsp = config.ocsp_staple.as_ref().map(|staple| staple.contents()).transpose();
         let ocsp = ocsp.map_err(|message| ConfigError::new("ocsp_staple", message))?;
         let certified = CertifiedKey { ocsp, ..CertifiedKey::new(certificates, key) };
         if let Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) = certified.keys_match() {
-            return Err(failed("error:0b000074:X.509 certificate routines:OPENSSL_internal:KEY_VALUES_MISMATCH"));
+            return Err(failed(
+                "error:0b000074:X.509 certificate routines:OPENSSL_internal:KEY_VALUES_MISMATCH",
+            ));
         }
         Ok(LocalCertificate { certified: Arc::new(certified), parsed, path: chain.path().to_owned() })
     }
@@ -204,6 +211,33 @@ impl LocalCertificate {
     /// Shows until when it is valid.
     pub fn show_expiration(&self, stats: &ContextStats) {
         stats.show_expiration("unnamed_cert_e3b0c442", self.parsed.not_after);
+    }
+}
+
+/// The certificates of a context, to be shown.
+pub struct ContextCertificates {
+    validator: Arc<DefaultCertValidator>,
+    trusted: Vec<Certificate>,
+    locals: Vec<Arc<LocalCertificate>>,
+}
+
+impl ContextCertificates {
+    /// Those of a context.
+    pub fn new(validator: &Arc<DefaultCertValidator>, locals: Vec<Arc<LocalCertificate>>) -> Self {
+        let trusted = validator.trusted().iter().filter_map(Certificate::parse).collect();
+        ContextCertificates { validator: validator.clone(), trusted, locals }
+    }
+
+    /// Those that are trusted, and where they come from.
+    pub fn trusted(&self) -> Vec<(String, &Certificate)> {
+        // As in Envoy: of a file the one that is valid for the shortest time.
+        let first = self.trusted.iter().min_by_key(|certificate| certificate.not_after);
+        first.map(|certificate| (self.validator.trusted_path().to_owned(), certificate)).into_iter().collect()
+    }
+
+    /// Those of this end, and where they come from.
+    pub fn local(&self) -> Vec<(String, &Certificate)> {
+        self.locals.iter().map(|local| (local.path.clone(), &local.parsed)).collect()
     }
 }
 
@@ -232,7 +266,8 @@ impl KeyLogFile {
     /// It cannot be opened.
     pub fn open(config: &TlsKeyLog) -> Result<Arc<dyn KeyLog>, ConfigError> {
         let file = OpenOptions::new().append(true).create(true).open(&config.path);
-        let file = file.map_err(|e| ConfigError::new("path", format!("unable to open file '{}': {e}", config.path)))?;
+        let file = file
+            .map_err(|e| ConfigError::new("path", format!("unable to open file '{}': {e}", config.path)))?;
         Ok(Arc::new(KeyLogFile { file: Mutex::new(file) }))
     }
 }

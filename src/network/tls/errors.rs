@@ -32,7 +32,8 @@ pub fn describe(error: &Error) -> (String, Counted) {
             return (text(192, reason), Counted::NoCertificate);
         }
         Error::InvalidCertificate(error) => {
-            let reason = format!("CERTIFICATE_VERIFY_FAILED:verify cert failed: {}", certificate_error(error));
+            let reason =
+                format!("CERTIFICATE_VERIFY_FAILED:verify cert failed: {}", certificate_error(error));
             return (text(125, &reason), Counted::Already);
         }
         Error::AlertReceived(alert) => (ALERTS + u32::from(u8::from(*alert)), alert_name(*alert)),
@@ -50,9 +51,9 @@ pub fn describe(error: &Error) -> (String, Counted) {
             | PeerIncompatible::SupportedVersionsExtensionRequired => (240, "UNSUPPORTED_PROTOCOL"),
             _ => (137, "DECODE_ERROR"),
         },
-        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
-            (247, "WRONG_VERSION_NUMBER")
-        }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => (247, "WRONG_VERSION_NUMBER"),
         Error::InvalidMessage(_) => (137, "DECODE_ERROR"),
         Error::DecryptError => (139, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"),
         Error::InappropriateMessage { .. } => (225, "UNEXPECTED_RECORD"),
@@ -75,7 +76,8 @@ pub fn framed(text: &str) -> String {
 }
 
 fn certificate_error(error: &CertificateError) -> String {
-    let of_chain = |text: &str| format!("X509_verify_cert: certificate verification error at depth 0: {text}");
+    let of_chain =
+        |text: &str| format!("X509_verify_cert: certificate verification error at depth 0: {text}");
     match error {
         CertificateError::Other(other) => match other.0.downcast_ref::<Refusal>() {
             Some(refusal) => refusal.to_string(),

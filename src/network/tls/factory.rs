@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::client_context::ClientContextImpl;
 use super::config::{DownstreamTlsContext, UpstreamTlsContext};
+use super::context::ContextCertificates;
 use super::server_context::ServerContextImpl;
 use super::ssl_socket::SslSocket;
 use super::stats::SslSocketFactoryStats;
@@ -34,8 +35,9 @@ impl TransportSocketConfig for DownstreamTlsContext {
         &self,
         context: &TransportSocketFactoryContext<'_>,
     ) -> Result<Box<dyn TransportSocketFactory>, ConfigError> {
-        SslSocketFactoryStats::new(&context.scope.create_scope("server_ssl_socket_factory."));
-        Ok(Box::new(ServerSslSocketFactory { context: Arc::new(ServerContextImpl::new(self, context.scope)?) }))
+        let stats = SslSocketFactoryStats::new(&context.scope.create_scope("server_ssl_socket_factory."));
+        let context = Arc::new(ServerContextImpl::new(self, context.scope)?);
+        Ok(Box::new(ServerSslSocketFactory { context, _stats: stats }))
     }
 }
 
@@ -44,18 +46,25 @@ impl TransportSocketConfig for UpstreamTlsContext {
         &self,
         context: &TransportSocketFactoryContext<'_>,
     ) -> Result<Box<dyn TransportSocketFactory>, ConfigError> {
-        SslSocketFactoryStats::new(&context.scope.create_scope("client_ssl_socket_factory."));
-        Ok(Box::new(ClientSslSocketFactory { context: Arc::new(ClientContextImpl::new(self, context.scope)?) }))
+        let stats = SslSocketFactoryStats::new(&context.scope.create_scope("client_ssl_socket_factory."));
+        let context = Arc::new(ClientContextImpl::new(self, context.scope)?);
+        Ok(Box::new(ClientSslSocketFactory { context, _stats: stats }))
     }
 }
 
 struct ServerSslSocketFactory {
     context: Arc<ServerContextImpl>,
+    _stats: SslSocketFactoryStats,
 }
 
 impl TransportSocketFactory for ServerSslSocketFactory {
     fn implements_secure_transport(&self) -> bool {
         true
+    }
+
+    fn certificates(&self) -> Option<ContextCertificates> {
+        let locals = self.context.certificates().cloned().collect();
+        Some(ContextCertificates::new(self.context.validator(), locals))
     }
 
     fn create_transport_socket(&self, _options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {
@@ -65,11 +74,17 @@ impl TransportSocketFactory for ServerSslSocketFactory {
 
 struct ClientSslSocketFactory {
     context: Arc<ClientContextImpl>,
+    _stats: SslSocketFactoryStats,
 }
 
 impl TransportSocketFactory for ClientSslSocketFactory {
     fn implements_secure_transport(&self) -> bool {
         true
+    }
+
+    fn certificates(&self) -> Option<ContextCertificates> {
+        let locals = self.context.local().cloned().into_iter().collect();
+        Some(ContextCertificates::new(self.context.validator(), locals))
     }
 
     fn create_transport_socket(&self, options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {

@@ -7,6 +7,7 @@
 mod cert_validator;
 pub mod certificate;
 mod client_context;
+pub mod client_hello;
 pub mod config;
 mod connection_info;
 mod context;
@@ -19,5 +20,6 @@ mod stats;
 mod tickets;
 mod verifier;
 
+pub use context::ContextCertificates;
 pub use factory::{DOWNSTREAM_TLS, UPSTREAM_TLS};
 pub use ssl_socket::SslSocket;

@@ -15,11 +15,8 @@ const CIPHERS: [(CipherSuite, &str); 9] = [
     (CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, "ECDHE-RSA-CHACHA20-POLY1305"),
 ];
 
-const GROUPS: [(NamedGroup, &str); 3] = [
-    (NamedGroup::X25519, "X25519"),
-    (NamedGroup::secp256r1, "P-256"),
-    (NamedGroup::secp384r1, "P-384"),
-];
+const GROUPS: [(NamedGroup, &str); 3] =
+    [(NamedGroup::X25519, "X25519"), (NamedGroup::secp256r1, "P-256"), (NamedGroup::secp384r1, "P-384")];
 
 const SCHEMES: [(SignatureScheme, &str); 9] = [
     (SignatureScheme::RSA_PKCS1_SHA256, "rsa_pkcs1_sha256"),

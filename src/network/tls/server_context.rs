@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use ring::digest;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ServerConfig, ServerSessionMemoryCache};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ServerConfig, ServerSessionMemoryCache,
+};
 use rustls::sign::SingleCertAndKey;
 use rustls::{CipherSuite, SignatureAlgorithm};
 
 use super::cert_validator::{DefaultCertValidator, dns_name_match};
 use super::config::{DownstreamTlsContext, OcspStaplePolicy, SanType, TlsProtocol};
 use super::context::{KeyLogFile, LocalCertificate, Parameters, alpn, swapped};
+use super::names;
 use super::stats::ContextStats;
 use super::tickets::{DEFAULT_LIFETIME, TicketKeys};
 use super::verifier::ClientVerifier;
@@ -116,7 +119,11 @@ impl ServerContextImpl {
     }
 
     /// What a client that says this gets.
-    pub fn select(&self, hello: &ClientHello<'_>) -> (Arc<ServerConfig>, Arc<LocalCertificate>) {
+    pub fn select(
+        &self,
+        hello: &ClientHello<'_>,
+        asks_ocsp: bool,
+    ) -> (Arc<ServerConfig>, Arc<LocalCertificate>) {
         let certificate = self.select_certificate(hello);
         let offered = hello.alpn().into_iter().flatten();
         let agrees = offered.into_iter().any(|protocol| self.alpn.iter().any(|ours| ours == protocol));
@@ -126,7 +133,10 @@ impl ServerContextImpl {
             _ => false,
         };
         let variant = usize::from(agrees) << 2
-            | usize::from(prefers(CipherSuite::TLS13_AES_256_GCM_SHA384, CipherSuite::TLS13_AES_128_GCM_SHA256)) << 1
+            | usize::from(prefers(
+                CipherSuite::TLS13_AES_256_GCM_SHA384,
+                CipherSuite::TLS13_AES_128_GCM_SHA256,
+            )) << 1
             | usize::from(
                 prefers(
                     CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
@@ -136,14 +146,21 @@ impl ServerContextImpl {
                     CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
                 ),
             );
-        self.count_ocsp(certificate);
+        if asks_ocsp {
+            self.count_ocsp(certificate);
+        }
         (certificate.configs[variant].clone(), certificate.local.clone())
     }
 
     /// By name, then by what the client can read; the first one if that leads nowhere.
     fn select_certificate(&self, hello: &ClientHello<'_>) -> &ServerCertificate {
+        let has_suite = |meant: &dyn Fn(&str) -> bool| {
+            hello.cipher_suites().iter().any(|suite| meant(names::cipher(*suite)))
+        };
+        // Up to 1.2 a cipher says which keys go with it.
+        let takes_ecdsa = has_suite(&|name| name.starts_with("TLS_") || name.starts_with("ECDHE-ECDSA"));
         let reads_ecdsa = |certificate: &ServerCertificate| {
-            certificate.local.certified.key.choose_scheme(hello.signature_schemes()).is_some()
+            takes_ecdsa && certificate.local.certified.key.choose_scheme(hello.signature_schemes()).is_some()
         };
         let best = |is_meant: &dyn Fn(&ServerCertificate) -> bool| {
             let ecdsa = self.certificates.iter().find(|c| c.is_ecdsa && is_meant(c) && reads_ecdsa(c));
@@ -160,12 +177,15 @@ impl ServerContextImpl {
         found.unwrap_or(&self.certificates[0])
     }
 
-    /// Whether clients ask for an answer of OCSP rustls does not tell: one is passed on to those who do.
+    /// rustls passes the answer on to who asks for one.
     fn count_ocsp(&self, certificate: &ServerCertificate) {
+        self.stats.ocsp_staple_requests.inc();
         if certificate.local.certified.ocsp.is_some() {
             self.stats.ocsp_staple_responses.inc();
         } else if self.ocsp_policy == OcspStaplePolicy::MustStaple {
             self.stats.ocsp_staple_failed.inc();
+        } else {
+            self.stats.ocsp_staple_omitted.inc();
         }
     }
 }
@@ -186,7 +206,10 @@ fn load_certificates(
         }
         let local = LocalCertificate::load(certificate, provider).map_err(within)?;
         if config.ocsp_staple_policy == OcspStaplePolicy::MustStaple && local.certified.ocsp.is_none() {
-            return Err(within(ConfigError::new("ocsp_staple", "Required OCSP response is missing from TLS context")));
+            return Err(within(ConfigError::new(
+                "ocsp_staple",
+                "Required OCSP response is missing from TLS context",
+            )));
         }
         Ok(Arc::new(local))
     };

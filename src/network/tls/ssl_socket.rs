@@ -12,11 +12,12 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustls::Connection;
 use rustls::server::{AcceptedAlert, Acceptor};
+use rustls::{Connection, ProtocolVersion};
 
 use super::cert_validator::DefaultCertValidator;
 use super::client_context::ClientContextImpl;
+use super::client_hello::{self, Parsed};
 use super::connection_info::{ConnectionInfoImpl, Negotiated};
 use super::context::LocalCertificate;
 use super::errors::{self, Counted};
@@ -39,6 +40,13 @@ const READ_SIZE: usize = RECORD + 2048;
 const PIECES: usize = 16;
 /// BoringSSL's number for bytes that are no record of TLS.
 const WRONG_VERSION_NUMBER: u32 = 247;
+/// The same for a message that is too long.
+const EXCESSIVE_MESSAGE_SIZE: u32 = 150;
+/// Alerts.
+const PROTOCOL_VERSION: u8 = 70;
+const ILLEGAL_PARAMETER: u8 = 47;
+const HANDSHAKE_FAILURE: u8 = 40;
+const CERTIFICATE_REQUIRED: u8 = 116;
 /// What OpenSSL says where a handshake waits for bytes.
 const WANT_READ: u32 = 2;
 /// What OpenSSL says where it has failed.
@@ -96,6 +104,7 @@ pub struct SslSocket {
     handshake_complete: Cell<bool>,
     /// Whether the first bytes of a client have been looked at.
     looked_at: Cell<bool>,
+    asks_ocsp: Cell<bool>,
     /// Whether the peer has said that nothing more comes.
     peer_has_closed: Cell<bool>,
     shutdown_sent: Cell<bool>,
@@ -154,6 +163,7 @@ impl SslSocket {
             bytes_to_retry: Cell::new(0),
             handshake_complete: Cell::new(false),
             looked_at: Cell::new(false),
+            asks_ocsp: Cell::new(false),
             peer_has_closed: Cell::new(false),
             shutdown_sent: Cell::new(false),
             failure_reason: RefCell::default(),
@@ -228,7 +238,11 @@ impl SslSocket {
                 match socket_io::recv(fd, scratch) {
                     Ok(0) => return Input::End,
                     Ok(read) => {
-                        return if self.work_off(&scratch[..read]) { Input::Read(read) } else { Input::Failed };
+                        return if self.work_off(&scratch[..read]) {
+                            Input::Read(read)
+                        } else {
+                            Input::Failed
+                        };
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Nothing,
@@ -243,23 +257,51 @@ impl SslSocket {
 
     /// Hands bytes to rustls, and keeps what it makes of them. False if they were bad, which has been noted.
     fn work_off(&self, mut bytes: &[u8]) -> bool {
-        if !self.looked_at.replace(true)
-            && matches!(self.context, Context::Server(_))
-            && let Some((number, reason)) = no_hello(bytes)
-        {
-            if number == WRONG_VERSION_NUMBER {
-                // The alert protocol_version, in a record of the version that Envoy takes for one.
-                self.last_words.borrow_mut().extend_from_slice(&[21, 3, 1, 0, 2, 2, 70]);
+        if !self.looked_at.replace(true) && matches!(self.context, Context::Server(_)) {
+            if let Some((number, reason)) = no_hello(bytes) {
+                return self.refuse_first_bytes(number, reason);
             }
-            return self.fail(errors::text(number, reason), Counted::ConnectionError);
+            // One that comes in pieces is taken for one that does not ask.
+            if let Parsed::Hello(hello) = client_hello::parse(bytes) {
+                self.asks_ocsp.set(hello.asks_ocsp);
+            }
         }
         while !bytes.is_empty() {
             if let Err(error) = self.take_in(&mut bytes) {
                 let (text, counted) = errors::describe(&error);
+                if error == rustls::Error::NoCertificatesPresented {
+                    self.say_handshake_failure();
+                }
                 return self.fail(text, counted);
             }
         }
         true
+    }
+
+    fn refuse_first_bytes(&self, number: u32, reason: &str) -> bool {
+        let alert = match number {
+            WRONG_VERSION_NUMBER => Some(PROTOCOL_VERSION),
+            EXCESSIVE_MESSAGE_SIZE => Some(ILLEGAL_PARAMETER),
+            _ => None,
+        };
+        // In a record of the version that Envoy takes for one.
+        let record = alert.into_iter().flat_map(|alert| [21, 3, 1, 0, 2, 2, alert]);
+        self.last_words.borrow_mut().extend(record);
+        self.fail(errors::text(number, reason), Counted::ConnectionError)
+    }
+
+    /// TLS 1.2 has no alert for a missing certificate, but rustls sends that of 1.3.
+    fn say_handshake_failure(&self) {
+        let mut state = self.state.borrow_mut();
+        let State::Going(connection) = &mut *state else { return };
+        if connection.protocol_version() != Some(ProtocolVersion::TLSv1_2) {
+            return;
+        }
+        let mut words = self.last_words.borrow_mut();
+        while connection.wants_write() && connection.write_tls(&mut *words).is_ok() {}
+        if let Some(description) = words.last_mut().filter(|last| **last == CERTIFICATE_REQUIRED) {
+            *description = HANDSHAKE_FAILURE;
+        }
     }
 
     fn take_in(&self, bytes: &mut &[u8]) -> Result<(), rustls::Error> {
@@ -294,7 +336,7 @@ impl SslSocket {
         };
         let Some(accepted) = acceptor.accept().map_err(refused)? else { return Ok(None) };
         let hello = accepted.client_hello();
-        let (config, local) = context.select(&hello);
+        let (config, local) = context.select(&hello, self.asks_ocsp.get());
         *self.sni.borrow_mut() = hello.server_name().unwrap_or_default().into();
         *self.local.borrow_mut() = Some(local);
         let connection = accepted.into_connection(config).map_err(refused)?;
@@ -373,7 +415,12 @@ impl SslSocket {
         log_stage!(SslShutdown(id), rc = i32::from(self.peer_has_closed.get()));
     }
 
-    fn read_all(&self, fd: BorrowedFd<'_>, callbacks: &dyn TransportSocketCallbacks, buffer: &mut Buffer) -> IoResult {
+    fn read_all(
+        &self,
+        fd: BorrowedFd<'_>,
+        callbacks: &dyn TransportSocketCallbacks,
+        buffer: &mut Buffer,
+    ) -> IoResult {
         let mut result = IoResult::default();
         let id = callbacks.connection_id();
         loop {
@@ -475,6 +522,10 @@ impl TransportSocket for SslSocket {
         self.info.borrow().clone()
     }
 
+    fn is_secure(&self) -> bool {
+        true
+    }
+
     fn can_flush_close(&self) -> bool {
         self.handshake_complete.get()
     }
@@ -560,8 +611,13 @@ fn no_hello(bytes: &[u8]) -> Option<(u32, &'static str)> {
     if bytes.starts_with(b"CONNE") {
         return Some((155, "HTTPS_PROXY_REQUEST"));
     }
-    let is_record = bytes.iter().zip([22, 3]).all(|(byte, wanted)| *byte == wanted);
-    (!is_record).then_some((WRONG_VERSION_NUMBER, "WRONG_VERSION_NUMBER"))
+    let is_record = matches!(bytes, [20..=23] | [20..=23, 3, ..]);
+    if !is_record {
+        return Some((WRONG_VERSION_NUMBER, "WRONG_VERSION_NUMBER"));
+    }
+    // A message that begins as no hello is one that is too long, nearly always.
+    let is_no_hello = bytes[0] == 22 && bytes.get(5).is_some_and(|kind| *kind != 1);
+    is_no_hello.then_some((EXCESSIVE_MESSAGE_SIZE, "EXCESSIVE_MESSAGE_SIZE"))
 }
 
 /// Writes to a socket, and raises no SIGPIPE.

@@ -79,7 +79,6 @@ impl ContextStats {
     }
 }
 
-
 stats_struct! {
     /// What a factory of secure transports counts, which waits for secrets.
     pub struct SslSocketFactoryStats {

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 use rustls::server::ProducesTickets;
-use rustls::NamedGroup;
 
 use super::config::TlsSessionTicketKeys;
 use crate::config::ConfigError;
@@ -157,7 +157,9 @@ impl ClientSessionStore for SessionKeys {
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        self.with(|kept| kept.tls12.iter().find(|(name, _)| name == server_name).map(|(_, value)| value.clone()))
+        self.with(|kept| {
+            kept.tls12.iter().find(|(name, _)| name == server_name).map(|(_, value)| value.clone())
+        })
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
@@ -179,11 +181,11 @@ impl ClientSessionStore for SessionKeys {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Bytes, DataSource};
+    use crate::config::DataSource;
+    use crate::config::core::Bytes;
 
     fn keys(numbers: &[u8]) -> TlsSessionTicketKeys {
         let key = |number: &u8| DataSource::InlineBytes(Bytes(vec![*number; KEY_LENGTH]));

@@ -22,6 +22,23 @@ pub fn take_peer_signature() -> Option<SignatureScheme> {
     PEER_SIGNATURE.take()
 }
 
+/// How peers may sign, in BoringSSL's order.
+const SCHEMES: [SignatureScheme; 8] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA512,
+];
+
+fn verify_schemes(provider: &CryptoProvider) -> Vec<SignatureScheme> {
+    let supported = provider.signature_verification_algorithms.supported_schemes();
+    SCHEMES.into_iter().filter(|scheme| supported.contains(scheme)).collect()
+}
+
 /// Looks at the certificates of clients.
 pub struct ClientVerifier {
     validator: Arc<DefaultCertValidator>,
@@ -31,7 +48,11 @@ pub struct ClientVerifier {
 
 impl ClientVerifier {
     /// One that turns clients without a certificate away, or not.
-    pub fn new(validator: Arc<DefaultCertValidator>, provider: Arc<CryptoProvider>, is_mandatory: bool) -> Self {
+    pub fn new(
+        validator: Arc<DefaultCertValidator>,
+        provider: Arc<CryptoProvider>,
+        is_mandatory: bool,
+    ) -> Self {
         ClientVerifier { validator, provider, is_mandatory }
     }
 }
@@ -86,7 +107,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        verify_schemes(&self.provider)
     }
 }
 
@@ -99,7 +120,11 @@ pub struct ServerVerifier {
 
 impl ServerVerifier {
     /// One that also wants the name that was asked for in the certificate, or not.
-    pub fn new(validator: Arc<DefaultCertValidator>, provider: Arc<CryptoProvider>, checks_name: bool) -> Self {
+    pub fn new(
+        validator: Arc<DefaultCertValidator>,
+        provider: Arc<CryptoProvider>,
+        checks_name: bool,
+    ) -> Self {
         ServerVerifier { validator, provider, checks_name }
     }
 }
@@ -148,6 +173,6 @@ impl ServerCertVerifier for ServerVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        verify_schemes(&self.provider)
     }
 }

@@ -44,13 +44,48 @@ fn dump(server: &InstanceImpl, request: &Request) -> Result<Value, Refusal> {
         }
     };
     let is_wanted = |name: &str| wanted.as_ref().is_none_or(|regex: &regex::Regex| regex.is_match(name));
-    let dumps = server.config_tracker.callbacks().into_iter().map(|dump| dump(&is_wanted)).collect();
+    let mut dumps: Vec<Value> =
+        server.config_tracker.callbacks().into_iter().map(|dump| dump(&is_wanted)).collect();
+    dumps.iter_mut().for_each(redact);
     let configs = match given("resource") {
         Some(resource) => of_resource(dumps, resource, given("mask")),
         None => of_all(dumps, given("mask")),
     };
     let configs = configs?;
     Ok(if configs.is_empty() { json!({}) } else { json!({ "configs": configs }) })
+}
+
+/// The fields of the API whose contents nobody is to see (`udpa.annotations.sensitive`).
+const SENSITIVE: [&str; 4] = ["private_key", "password", "pkcs12", "session_ticket_keys"];
+
+/// Takes out what nobody is to see.
+fn redact(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if SENSITIVE.contains(&name.as_str()) { hide(value) } else { redact(value) }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn hide(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    // The same words, as bytes stand in a document.
+                    Value::String(text) if name == "inline_bytes" => *text = "W3JlZGFjdGVkXQ==".to_string(),
+                    value => hide(value),
+                }
+            }
+        }
+        Value::String(text) => *text = "[redacted]".to_string(),
+        _ => {}
+    }
 }
 
 fn paths(mask: &str) -> Vec<&str> {

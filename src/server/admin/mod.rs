@@ -4,6 +4,7 @@
 //! file of its own; a handler gets the server and the request and returns the answer, whose body is made while it
 //! is sent.
 
+mod certs;
 mod clusters;
 mod config_dump;
 mod detached;
@@ -54,6 +55,7 @@ pub(super) struct UrlHandler {
 /// All endpoints, sorted by path.
 pub(super) const HANDLERS: &[UrlHandler] = &[
     UrlHandler { path: "/", help: "Admin home page", handler: help::home, mutates: false },
+    UrlHandler { path: "/certs", help: "print certs on machine", handler: certs::certs, mutates: false },
     UrlHandler {
         path: "/clusters",
         help: "upstream cluster status",

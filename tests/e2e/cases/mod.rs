@@ -70,6 +70,7 @@ mod streaming;
 mod subsets;
 mod tcp_proxy;
 mod timeouts;
+mod tls;
 mod trace;
 mod trace_events;
 mod trace_ui;

@@ -13,8 +13,7 @@ use super::early_header_mutation::EarlyHeaderMutation;
 use super::filter_chain::{FilterChain, process_filters};
 use super::local_reply::LocalReply;
 use super::message::{
-    AccessLogOptions, HttpConnectionManager, PathWithEscapedSlashesAction,
-    ServerHeaderTransformation,
+    AccessLogOptions, HttpConnectionManager, PathWithEscapedSlashesAction, ServerHeaderTransformation,
 };
 use super::original_ip_detection::OriginalIpDetection;
 use super::proxy_status::ProxyStatus;

@@ -46,6 +46,7 @@ pub struct ConnectionManagerImpl {
     connection: OnceCell<Weak<ConnectionImpl>>,
     connection_id: Cell<u64>,
     codec: OnceCell<Rc<dyn ServerConnection>>,
+    is_secure: Cell<bool>,
     /// Whether the codec's connection carries many streams at a time.
     multiplexed: Cell<bool>,
     streams: RefCell<SmallVec<[Rc<ActiveStream>; 2]>>,
@@ -75,6 +76,7 @@ impl ConnectionManagerImpl {
             connection: OnceCell::new(),
             connection_id: Cell::new(0),
             codec: OnceCell::new(),
+            is_secure: Cell::new(false),
             multiplexed: Cell::new(false),
             streams: RefCell::default(),
             drain_state: Cell::new(DrainState::NotDraining),
@@ -384,6 +386,11 @@ impl ReadFilter for ConnectionManagerImpl {
         self.connection.get_or_init(|| callbacks.connection());
         let Some(connection) = self.connection() else { return };
         self.connection_id.set(connection.id());
+        if connection.is_secure() {
+            stats.downstream_cx_ssl_total.inc();
+            stats.downstream_cx_ssl_active.inc();
+            self.is_secure.set(true);
+        }
         trace::instant(Stage::InitializeReadFilterCallbacks, Some(connection.id()), 0, 0, 0);
         let as_callbacks: Weak<dyn ConnectionCallbacks> = self.weak.clone();
         connection.add_connection_callbacks(as_callbacks);
@@ -470,6 +477,9 @@ impl Drop for ConnectionManagerImpl {
         let stats = &self.config.stats;
         stats.downstream_cx_destroy.inc();
         stats.downstream_cx_active.dec();
+        if self.is_secure.get() {
+            stats.downstream_cx_ssl_active.dec();
+        }
         if self.codec.get().is_some() {
             stats.downstream_cx_http1_active.dec();
         }

@@ -175,9 +175,10 @@ fn context<'a>(
 
 impl Mapper {
     fn new(config: &ResponseMapper, context: &AccessLogFactoryContext<'_>) -> Result<Self, ConfigError> {
-        let body = config.body.as_ref().map(|body| {
-            body.text().map(Into::into).map_err(|message| ConfigError::new("body", message))
-        });
+        let body = config
+            .body
+            .as_ref()
+            .map(|body| body.text().map(Into::into).map_err(|message| ConfigError::new("body", message)));
         let mutations = HeaderMutations { to_add: config.headers_to_add.clone(), to_remove: Vec::new() };
         Ok(Mapper {
             filter: access_log::from_config(&config.filter, context)
