@@ -54,6 +54,6 @@ pub use socket::{ConnectionSocket, ConnectionSocketOption, ListenOptions, Listen
 pub use ssl::SslConnectionInfo;
 pub use transport_socket::{
     IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketConfig,
-    TransportSocketConfigFactory, TransportSocketFactory, TransportSocketFactoryContext,
+    TransportSocketConfigFactory, TransportSocketFactory, TransportSocketFactoryContext, TransportSocketFor,
     TransportSocketOptions,
 };

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use super::{
     IoResult, PostIoAction, TransportSocket, TransportSocketCallbacks, TransportSocketConfig,
-    TransportSocketConfigFactory, TransportSocketFactory, TransportSocketFactoryContext,
-    TransportSocketOptions,
+    TransportSocketConfigFactory, TransportSocketFactory, TransportSocketFactoryContext, TransportSocketFor,
 };
 use crate::buffer::Buffer;
 use crate::config::ConfigError;
@@ -140,7 +139,7 @@ impl TransportSocketFactory for RawBufferSocketFactory {
         false
     }
 
-    fn create_transport_socket(&self, _options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {
+    fn create_transport_socket(&self, _connection: TransportSocketFor<'_>) -> Box<dyn TransportSocket> {
         Box::new(RawBufferSocket)
     }
 }

@@ -110,6 +110,15 @@ pub struct TransportSocketOptions {
     pub server_name_override: Option<String>,
 }
 
+/// What a connection is made for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TransportSocketFor<'a> {
+    /// What it wants whatever the configuration says.
+    pub options: Option<&'a TransportSocketOptions>,
+    /// The name of the host that it goes to; empty for none.
+    pub hostname: &'a str,
+}
+
 /// Makes the transports of a filter chain or of a cluster. Shared by all threads.
 pub trait TransportSocketFactory: Send + Sync {
     /// Whether its transports are secure.
@@ -119,7 +128,7 @@ pub trait TransportSocketFactory: Send + Sync {
         None
     }
     /// Makes the transport of one connection.
-    fn create_transport_socket(&self, options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket>;
+    fn create_transport_socket(&self, connection: TransportSocketFor<'_>) -> Box<dyn TransportSocket>;
 }
 
 /// What the factory of transports is made with (Envoy: `include/envoy/server/transport_socket_config.h`).

@@ -554,7 +554,11 @@ fn extensions_are_named_by_type_by_name_or_by_an_enum() {
         accept(document);
     }
     let cluster = "static_resources.clusters[0]";
-    let known = format!("unknown or unsupported type 'a.B', supported here: {raw_buffer}");
+    let known = |tls: &str| {
+        format!(
+            "unknown or unsupported type 'a.B', supported here: {raw_buffer}, envoy.extensions.transport_sockets.tls.v3.{tls}"
+        )
+    };
     for (document, want) in [
         (
             with(CLUSTER, "cluster_type", json!({"name": "a"})),
@@ -577,12 +581,13 @@ fn extensions_are_named_by_type_by_name_or_by_an_enum() {
         ),
         (
             with(CLUSTER, "transport_socket", unknown.clone()),
-            format!("{cluster}.transport_socket.typed_config.@type: {known}"),
+            format!("{cluster}.transport_socket.typed_config.@type: {}", known("UpstreamTlsContext")),
         ),
         (
             with(chain, "transport_socket", unknown),
             format!(
-                "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.@type: {known}"
+                "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config.@type: {}",
+                known("DownstreamTlsContext")
             ),
         ),
     ] {

@@ -16,7 +16,7 @@ use crate::event::{Dispatcher, Moment};
 use crate::network::{
     ConnectionCallbacks, ConnectionCloseType, ConnectionEvent, ConnectionImpl, ConnectionSocket,
     ConnectionState, ListenerCallbacks, ListenerFilterCallbacks, ListenerFilterFactoryCb, ListenerImpl,
-    NetworkFilterFactoryCb,
+    NetworkFilterFactoryCb, TransportSocketFor,
 };
 use crate::trace::{self, Stage, log_stage, stage};
 
@@ -156,7 +156,8 @@ impl ActiveListener {
             self.config.stats().no_filter_chain_match.inc();
             return Ok(());
         };
-        let transport_socket = chain.transport_socket_factory().create_transport_socket(None);
+        let transport_socket =
+            chain.transport_socket_factory().create_transport_socket(TransportSocketFor::default());
         let connection = ConnectionImpl::new(&self.dispatcher, socket, transport_socket, true)?;
         let _stage = trace::scope(Stage::NewConnection, Some(connection.id()), 0, 1, 0);
         trace::instant(Stage::CreateServerConnection, Some(connection.id()), 0, 0, 0);

@@ -15,7 +15,7 @@ use super::{ClusterInfoImpl, HostStats};
 use crate::config::core::{Locality, Metadata};
 use crate::config::endpoint::{HealthCheckConfig, HealthStatus};
 use crate::event::{Dispatcher, Moment};
-use crate::network::{Address, ClientConnectionImpl};
+use crate::network::{Address, ClientConnectionImpl, TransportSocket, TransportSocketFor};
 use crate::trace::{self, Stage};
 
 /// The name in metadata under which balancers look.
@@ -327,6 +327,11 @@ impl HostImpl {
         if text.is_empty() { "healthy".to_owned() } else { text }
     }
 
+    fn create_transport_socket(&self) -> Box<dyn TransportSocket> {
+        let connection = TransportSocketFor { options: None, hostname: self.hostname() };
+        self.cluster.transport_socket_factory().create_transport_socket(connection)
+    }
+
     /// Makes a connection to the host, not yet connecting.
     ///
     /// # Errors
@@ -351,12 +356,8 @@ impl HostImpl {
         address: &Address,
         dispatcher: &Rc<Dispatcher>,
     ) -> io::Result<ClientConnectionImpl> {
-        let connection = ClientConnectionImpl::new(
-            dispatcher,
-            address.clone(),
-            None,
-            self.cluster.transport_socket_factory().create_transport_socket(None),
-        )?;
+        let connection =
+            ClientConnectionImpl::new(dispatcher, address.clone(), None, self.create_transport_socket())?;
         if let Some(local) = self.cluster.local_address(address) {
             connection.set_options_and_bind(local.socket_options(address), local.address.as_ref());
         }

@@ -100,7 +100,7 @@ impl DefaultCertValidator {
                 &config.verify_certificate_spki,
                 "verify_certificate_spki",
                 "base64-encoded",
-                |text| base64::decode(text),
+                base64::decode,
             )?,
             allow_expired: config.allow_expired_certificate,
             only_leaf_crl: config.only_verify_leaf_cert_crl,
@@ -128,6 +128,14 @@ impl DefaultCertValidator {
     /// The trusted certificates.
     pub fn trusted(&self) -> &[CertificateDer<'static>] {
         &self.trusted
+    }
+
+    /// Shows until when the first of them is valid.
+    pub fn show_expiration(&self) {
+        let ends = self.trusted.iter().filter_map(certificate::validity).map(|(_, to)| to);
+        if let Some(first) = ends.min() {
+            self.stats.show_expiration("unnamed_ca_cert_e3b0c442", first);
+        }
     }
 
     /// Where they come from.

@@ -83,6 +83,7 @@ impl ClientContextImpl {
         if let Some(local) = &local {
             local.show_expiration(&stats);
         }
+        validator.show_expiration();
         let mut nameless = client.clone();
         nameless.enable_sni = false;
         Ok(ClientContextImpl {

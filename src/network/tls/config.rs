@@ -3,13 +3,14 @@
 //! Stands where Envoy has `source/common/tls/context_config_impl.cc`. What rustls cannot do is refused here or where the
 //! context is made: TLS below 1.2, ciphers without forward secrecy, keys with a password.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use crate::config::ConfigError;
 use crate::config::core::DataSource;
 use crate::config::header_matcher::StringMatcher;
-use crate::config::reader::{EnumTable, MessageReader};
+use crate::config::reader::{EnumTable, FromMessage, MessageReader};
 use crate::{enum_fields, message};
 
 message! {
@@ -116,6 +117,23 @@ impl TlsProtocol {
     ];
 }
 
+/// What nobody is to see. Two print the same if they are the same, or nearly never.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub DataSource);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{:?}", self.0));
+        write!(f, "Secret({hash:x})")
+    }
+}
+
+impl FromMessage for Secret {
+    fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
+        DataSource::read(r).map(Secret)
+    }
+}
+
 message! {
     /// A certificate of this end.
     #[derive(Eq)]
@@ -123,7 +141,7 @@ message! {
         /// The certificate and those that vouch for it, as PEM.
         pub certificate_chain: Option<DataSource>,
         /// Its key, as PEM.
-        pub private_key: Option<DataSource>,
+        pub private_key: Option<Secret>,
         /// An answer of OCSP, as DER, that is passed on to clients.
         pub ocsp_staple: Option<DataSource>,
     }
@@ -134,7 +152,7 @@ message! {
     #[derive(Eq)]
     pub struct TlsSessionTicketKeys = "envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys" {
         /// 80 bytes each.
-        pub keys: Vec<DataSource>,
+        pub keys: Vec<Secret>,
     }
 }
 
@@ -197,7 +215,7 @@ pub struct SubjectAltNameMatcher {
     pub matcher: StringMatcher,
 }
 
-impl crate::config::reader::FromMessage for SubjectAltNameMatcher {
+impl FromMessage for SubjectAltNameMatcher {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
         let san_type = r.enumeration("san_type", SanType::TABLE)?.unwrap_or(SanType::Email);
         let matcher = r.required_message("matcher")?;
@@ -246,13 +264,6 @@ message! {
     pub struct TlsKeyLog = "envoy.extensions.transport_sockets.tls.v3.TlsKeyLog" {
         /// The file, which is added to.
         pub path: String,
-    }
-}
-
-impl TlsKeyLog {
-    /// The file.
-    pub fn file(&self) -> PathBuf {
-        PathBuf::from(&self.path)
     }
 }
 

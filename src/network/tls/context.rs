@@ -190,6 +190,7 @@ impl LocalCertificate {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let certificates = certificates.map_err(|_| failed())?;
         let parsed = certificates.first().and_then(Certificate::parse).ok_or_else(failed)?;
+        let key = &key.0;
         let of_key = |message: String| ConfigError::new("private_key", message);
         let failed =
             |cause: &str| of_key(format!("Failed to load private key from {}, Cause: {cause}", key.path()));

@@ -1,5 +1,5 @@
-//! TLS among the extensions. Mirrors `ServerSslSocketFactory` and `ClientSslSocketFactory` of Envoy's
-//! `source/common/tls/{server,client}_ssl_socket.cc`, and the two `config.cc` that read for them.
+//! TLS among the extensions. Mirrors `ServerSslSocketFactory` of Envoy's
+//! `source/common/tls/server_ssl_socket.cc` and `ClientSslSocketFactory` of its `source/common/tls/client_ssl_socket.cc`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::config::ConfigError;
 use crate::config::reader::FromMessage;
 use crate::network::{
     TransportSocket, TransportSocketConfig, TransportSocketConfigFactory, TransportSocketFactory,
-    TransportSocketFactoryContext, TransportSocketOptions,
+    TransportSocketFactoryContext, TransportSocketFor,
 };
 
 /// TLS of connections that were accepted.
@@ -67,7 +67,7 @@ impl TransportSocketFactory for ServerSslSocketFactory {
         Some(ContextCertificates::new(self.context.validator(), locals))
     }
 
-    fn create_transport_socket(&self, _options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {
+    fn create_transport_socket(&self, _connection: TransportSocketFor<'_>) -> Box<dyn TransportSocket> {
         Box::new(SslSocket::server(self.context.clone()))
     }
 }
@@ -87,8 +87,10 @@ impl TransportSocketFactory for ClientSslSocketFactory {
         Some(ContextCertificates::new(self.context.validator(), locals))
     }
 
-    fn create_transport_socket(&self, options: Option<&TransportSocketOptions>) -> Box<dyn TransportSocket> {
-        let name = options.and_then(|options| options.server_name_override.as_deref());
+    fn create_transport_socket(&self, connection: TransportSocketFor<'_>) -> Box<dyn TransportSocket> {
+        let wanted = connection.options.and_then(|options| options.server_name_override.as_deref());
+        let of_host = Some(connection.hostname).filter(|name| self.context.auto_host_sni && !name.is_empty());
+        let name = wanted.or(of_host);
         Box::new(SslSocket::client(self.context.clone(), name))
     }
 }

@@ -91,7 +91,7 @@ impl ServerContextImpl {
         for local in &locals {
             local.show_expiration(&stats);
         }
-        show_trusted(&validator, &stats);
+        validator.show_expiration();
         let certificates = locals.into_iter().map(|local| server_certificate(local, &shared));
         Ok(ServerContextImpl {
             certificates: certificates.collect::<Result<_, _>>()?,
@@ -250,13 +250,6 @@ fn session_context_id(
     hash.update(format!("{:?}", config.common_tls_context.validation_context).as_bytes());
     hash.update(&[config.require_client_certificate.into()]);
     hash.finish().as_ref().to_vec()
-}
-
-fn show_trusted(validator: &DefaultCertValidator, stats: &ContextStats) {
-    let ends = validator.trusted().iter().filter_map(super::certificate::validity);
-    if let Some(first) = ends.map(|(_, to)| to).min() {
-        stats.show_expiration("unnamed_ca_cert_e3b0c442", first);
-    }
 }
 
 fn server_certificate(

@@ -84,7 +84,7 @@ impl Context {
 /// How far it has come.
 enum State {
     /// Not all of the client's hello is there.
-    Accepting(Acceptor),
+    Accepting(Box<Acceptor>),
     /// rustls has it.
     Going(Box<Connection>),
     /// There is nothing that could go on.
@@ -139,7 +139,7 @@ enum Input {
 impl SslSocket {
     /// For a connection that was accepted.
     pub fn server(context: Arc<ServerContextImpl>) -> Self {
-        Self::new(Context::Server(context), State::Accepting(Acceptor::default()), "".into(), None)
+        Self::new(Context::Server(context), State::Accepting(Box::default()), "".into(), None)
     }
 
     /// For a connection to a host, which is asked for `name` instead of the configured one.

@@ -15,7 +15,7 @@ use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSes
 use rustls::pki_types::ServerName;
 use rustls::server::ProducesTickets;
 
-use super::config::TlsSessionTicketKeys;
+use super::config::{Secret, TlsSessionTicketKeys};
 use crate::config::ConfigError;
 
 const KEY_LENGTH: usize = 80;
@@ -53,9 +53,9 @@ impl TicketKeys {
         context: Vec<u8>,
         lifetime: u32,
     ) -> Result<Arc<dyn ProducesTickets>, ConfigError> {
-        let read = |(i, source): (usize, &crate::config::DataSource)| {
+        let read = |(i, source): (usize, &Secret)| {
             let refused = |message| ConfigError::new(format!("keys[{i}]"), message);
-            let bytes = source.contents().map_err(refused)?;
+            let bytes = source.0.contents().map_err(refused)?;
             ticket_key(&bytes).ok_or_else(|| {
                 refused(format!(
                     "Incorrect TLS session ticket key length. Length {}, expected length {KEY_LENGTH}.",
@@ -188,7 +188,7 @@ mod tests {
     use crate::config::core::Bytes;
 
     fn keys(numbers: &[u8]) -> TlsSessionTicketKeys {
-        let key = |number: &u8| DataSource::InlineBytes(Bytes(vec![*number; KEY_LENGTH]));
+        let key = |number: &u8| Secret(DataSource::InlineBytes(Bytes(vec![*number; KEY_LENGTH])));
         TlsSessionTicketKeys { keys: numbers.iter().map(key).collect() }
     }
 
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_key_has_80_bytes() {
-        let config = TlsSessionTicketKeys { keys: vec![DataSource::InlineString("short".into())] };
+        let config = TlsSessionTicketKeys { keys: vec![Secret(DataSource::InlineString("short".into()))] };
         let error = TicketKeys::configured(&config, Vec::new(), 10).unwrap_err();
         assert_eq!(
             error.to_string(),

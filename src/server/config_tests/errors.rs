@@ -185,9 +185,9 @@ fn extensions_that_are_not_there_are_named() {
         );
         assert!(found.iter().any(|error| error.contains(&want)), "{want} is not in {found:#?}");
     }
-    let kind = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+    let kind = "envoy.extensions.transport_sockets.alts.v3.Alts";
     let found = errors(with(CLUSTER, "transport_socket", json!({"name": "x", "typed_config": any(kind)})));
-    assert!(found[0].contains("envoy.transport_sockets.tls is not supported yet: type"), "{found:#?}");
+    assert!(found[0].contains("envoy.transport_sockets.alts is not supported yet: type"), "{found:#?}");
 }
 
 /// What a message asks for when it is read.

@@ -77,6 +77,7 @@ mod trace_ui;
 mod tracked_stats;
 mod tunnels;
 mod upstream_logs;
+mod upstream_tls;
 mod valgrind;
 mod websockets;
 
