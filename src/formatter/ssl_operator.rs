@@ -83,7 +83,8 @@ impl SslOperator {
     /// The operator of that name.
     pub(super) fn find(name: &str) -> Option<Self> {
         let (side, name) = Side::of(name)?;
-        let own: &[(&str, SslText)] = if side == Side::Downstream { &DOWNSTREAM_TEXTS } else { &UPSTREAM_TEXTS };
+        let own: &[(&str, SslText)] =
+            if side == Side::Downstream { &DOWNSTREAM_TEXTS } else { &UPSTREAM_TEXTS };
         let found = TEXTS.iter().chain(own).find(|(known, _)| *known == name);
         found.map(|(_, text)| SslOperator(side, *text))
     }
