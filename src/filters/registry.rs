@@ -85,6 +85,7 @@ pub static LINKED: Registry = Registry {
         &load_balancer::CLUSTER_PROVIDED,
         &load_balancer::LEAST_REQUEST,
         &load_balancer::MAGLEV,
+        &load_balancer::OVERRIDE_HOST,
         &load_balancer::RANDOM,
         &load_balancer::RING_HASH,
         &load_balancer::ROUND_ROBIN,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::load_balancer::{CLUSTER_PROVIDED, LEAST_REQUEST, MAGLEV, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET};
+use super::load_balancer::{
+    CLUSTER_PROVIDED, LEAST_REQUEST, MAGLEV, OVERRIDE_HOST, RANDOM, RING_HASH, ROUND_ROBIN, SUBSET,
+};
 use super::{
     ClusterInfoImpl, HostImpl, HostSharedPtr, LOGICAL_DNS_CLUSTER, ORIGINAL_DST_CLUSTER, STATIC_CLUSTER,
     STRICT_DNS_CLUSTER,
@@ -27,7 +29,16 @@ impl Extensions for OfThisFloor {
                 vec![&STATIC_CLUSTER, &STRICT_DNS_CLUSTER, &LOGICAL_DNS_CLUSTER, &ORIGINAL_DST_CLUSTER]
             }
             Category::LoadBalancingPolicies => {
-                vec![&CLUSTER_PROVIDED, &LEAST_REQUEST, &MAGLEV, &RANDOM, &RING_HASH, &ROUND_ROBIN, &SUBSET]
+                vec![
+                    &CLUSTER_PROVIDED,
+                    &LEAST_REQUEST,
+                    &MAGLEV,
+                    &OVERRIDE_HOST,
+                    &RANDOM,
+                    &RING_HASH,
+                    &ROUND_ROBIN,
+                    &SUBSET,
+                ]
             }
             _ => Vec::new(),
         }

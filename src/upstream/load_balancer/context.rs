@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::PriorityLoad;
+use super::{OverrideHostState, PriorityLoad};
 use crate::config::core::Metadata;
 use crate::http::HeaderMapPtr;
 use crate::upstream::{ENVOY_LB, HostImpl, PrioritySetImpl};
@@ -63,6 +63,10 @@ pub trait LoadBalancerContext {
     }
     /// The request's headers.
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
+        None
+    }
+    /// Which hosts the request has named, as `make` finds the first time; `None` where nobody keeps that.
+    fn override_host_state(&self, _make: &dyn Fn() -> OverrideHostState) -> Option<&OverrideHostState> {
         None
     }
     /// What filters have said of the request under the name `filter`, and there under `path`.

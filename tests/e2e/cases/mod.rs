@@ -47,6 +47,7 @@ mod network_filters;
 mod normal;
 mod original_dst;
 mod outlier;
+mod override_host;
 mod pools;
 mod priorities;
 mod rbac;

@@ -38,7 +38,9 @@ use crate::router::{
 };
 use crate::stream_info::{ResponseFlag, StreamInfoImpl};
 use crate::trace::{self, Stage};
-use crate::upstream::load_balancer::{LoadBalancerContext, MetadataMatchCriterion, PriorityLoad};
+use crate::upstream::load_balancer::{
+    LoadBalancerContext, MetadataMatchCriterion, OverrideHostState, PriorityLoad,
+};
 use crate::upstream::{
     ClusterInfoImpl, ClusterName, ENVOY_LB, HostImpl, PrioritySetImpl, ResponseOrigin, WorkerHost,
 };
@@ -71,6 +73,8 @@ pub struct Filter {
     /// Of a request that may be tried more than once.
     retries: OnceCell<Box<Retries>>,
     pub(super) timeout: Cell<TimeoutData>,
+    /// Which hosts it has named, of a cluster where it may.
+    override_hosts: OnceCell<Box<OverrideHostState>>,
     hedge_on_per_try_timeout: Cell<bool>,
     timeout_response_code: Cell<u16>,
     /// There was more of the body than is kept.
@@ -114,6 +118,7 @@ impl Filter {
             alternative_name: OnceCell::new(),
             retries: OnceCell::new(),
             timeout: Cell::default(),
+            override_hosts: OnceCell::new(),
             hedge_on_per_try_timeout: Cell::new(false),
             timeout_response_code: Cell::new(504),
             request_buffer_overflowed: Cell::new(false),
@@ -560,6 +565,10 @@ impl LoadBalancerContext for Filter {
 
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {
         self.downstream_headers.borrow().clone()
+    }
+
+    fn override_host_state(&self, make: &dyn Fn() -> OverrideHostState) -> Option<&OverrideHostState> {
+        Some(self.override_hosts.get_or_init(|| Box::new(make())))
     }
 
     fn request_metadata(&self, filter: &str, path: &[String]) -> Option<serde_json::Value> {
