@@ -1,8 +1,10 @@
 //! `envoy.config.core.v3` protocol options and
 //! `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`.
 
+use super::core::Percent;
 use super::error::ConfigError;
 use super::extension::Category;
+use super::header_matcher::StringMatcher;
 use super::reader::{EnumTable, FromMessage, MessageReader};
 use crate::{enum_fields, message};
 use std::time::Duration;
@@ -13,13 +15,14 @@ pub const UPSTREAM_HTTP_PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.htt
 message! {
     /// `core.v3.HttpProtocolOptions`: options for every HTTP version
     /// (`common_http_protocol_options`).
-    #[derive(Eq)]
     pub struct HttpProtocolOptions = "envoy.config.core.v3.HttpProtocolOptions" {
         /// Close a connection without streams after this time. `None` is Envoy's
         /// 1 h; zero switches it off.
         pub idle_timeout: Option<Duration>,
         /// Drain a connection of this age. `None` or zero: never.
         pub max_connection_duration: Option<Duration>,
+        /// Up to so much more of that, by chance.
+        pub max_connection_duration_jitter: Option<Percent>,
         /// Most headers of one message, at least 1; `None` is Envoy's 100.
         pub max_headers_count: Option<u32>,
         /// Most of a response's headers, in KiB; `None` is Envoy's.
@@ -70,6 +73,10 @@ message! {
         pub override_stream_error_on_invalid_http_message: Option<bool>,
         /// Ask hosts for whole URLs; default false.
         pub send_fully_qualified_url: bool,
+        /// Not looked at: there is one parser.
+        pub use_balsa_parser: Option<bool>,
+        /// Offers of such protocols are dropped.
+        pub ignore_http_11_upgrade: Vec<StringMatcher>,
         /// How names of fields are written; `None` is in lower case.
         pub header_key_format: Option<HeaderKeyFormat> => read_key_format,
     }
@@ -117,7 +124,7 @@ impl FromMessage for HeaderKeyFormat {
 }
 
 /// How a cluster speaks HTTP to its hosts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct UpstreamHttpProtocolOptions {
     /// Options for every HTTP version.
     pub common_http_protocol_options: HttpProtocolOptions,
@@ -130,7 +137,11 @@ pub struct UpstreamHttpProtocolOptions {
 
 impl FromMessage for UpstreamHttpProtocolOptions {
     fn read(r: &mut MessageReader<'_>) -> Result<Self, ConfigError> {
-        let common_http_protocol_options = r.message("common_http_protocol_options")?.unwrap_or_default();
+        let common_http_protocol_options: HttpProtocolOptions =
+            r.message("common_http_protocol_options")?.unwrap_or_default();
+        if common_http_protocol_options.max_connection_duration_jitter.is_some() {
+            r.refuse("common_http_protocol_options.max_connection_duration_jitter", "not supported yet");
+        }
         let kinds = ["explicit_http_config", "use_downstream_protocol_config"];
         let kind = r.exactly_one(&kinds)?;
         let use_downstream_protocol = kind == "use_downstream_protocol_config";

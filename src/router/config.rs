@@ -54,6 +54,8 @@ pub(super) struct Retries {
     pub policy: Option<Arc<RetryPolicyImpl>>,
     pub hedge_on_per_try_timeout: bool,
     pub buffer_limit: Option<u32>,
+    /// In place of that, and of what the connection keeps.
+    pub request_body_buffer_limit: Option<u64>,
 }
 
 /// What is said so far down in a table.

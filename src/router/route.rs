@@ -157,6 +157,11 @@ impl RouteEntry {
         self.retries.buffer_limit
     }
 
+    /// The same, in place of what the connection keeps.
+    pub fn request_body_buffer_limit(&self) -> Option<u64> {
+        self.retries.request_body_buffer_limit
+    }
+
     /// Which redirects of the upstream are followed here; `None` for none.
     #[inline]
     pub fn internal_redirect_policy(&self) -> Option<&InternalRedirectPolicyImpl> {
@@ -252,6 +257,8 @@ impl RouteImpl {
                         None => here.retries.hedge_on_per_try_timeout,
                     },
                     buffer_limit: config.per_request_buffer_limit_bytes.or(here.retries.buffer_limit),
+                    request_body_buffer_limit: (config.request_body_buffer_limit)
+                        .or(here.retries.request_body_buffer_limit),
                 },
                 internal_redirect_policy: (route.internal_redirect_policy.as_ref())
                     .map(|policy| InternalRedirectPolicyImpl::new(policy).map(Box::new))

@@ -67,6 +67,7 @@ impl VirtualHostImpl {
             hedge_on_per_try_timeout: (config.hedge_policy.as_ref())
                 .is_some_and(|policy| policy.hedge_on_per_try_timeout),
             buffer_limit: config.per_request_buffer_limit_bytes,
+            request_body_buffer_limit: config.request_body_buffer_limit,
         };
         here.shadow_policies =
             ShadowPolicy::list(&config.request_mirror_policies, &here.shadow_policies, here.runtime())?;

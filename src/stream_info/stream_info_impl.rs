@@ -74,6 +74,8 @@ pub struct StreamInfoImpl {
     pub health_check: Cell<bool>,
     /// The upstream gets the body as it is, in no protocol.
     pub upstream_is_raw: Cell<bool>,
+    /// The request has the scheme of the connection to the upstream.
+    pub scheme_matches_upstream: Cell<bool>,
     /// The stream's random id.
     pub stream_id: Cell<u64>,
     /// How often the request was sent to an upstream.
@@ -120,6 +122,7 @@ impl StreamInfoImpl {
             upstream_ssl_connection: RefCell::default(),
             upstream_transport_failure_reason: RefCell::default(),
             upstream_is_raw: Cell::default(),
+            scheme_matches_upstream: Cell::default(),
             health_check: Cell::default(),
             stream_id: Cell::default(),
             attempt_count: Cell::default(),

@@ -65,6 +65,14 @@ impl<'a> MessageReader<'a> {
         self.scalar(name, scalar::parse_f64)
     }
 
+    /// The bytes of `name`, which stand there in base64; none when it is absent.
+    ///
+    /// # Errors
+    /// It is no base64.
+    pub fn bytes(&mut self, name: &str) -> Result<Vec<u8>, ConfigError> {
+        Ok(self.scalar(name, scalar::parse_bytes)?.unwrap_or_default())
+    }
+
     /// An unsigned 64-bit integer, of its own or in its wrapper.
     pub fn opt_u64(&mut self, name: &str) -> Result<Option<u64>, ConfigError> {
         let parse = |value: &Value| {

@@ -62,7 +62,7 @@ message! {
         /// Whether a try whose time is over goes on.
         pub hedge_policy: Option<HedgePolicy>,
         /// Which redirects of the upstream are followed here; `None` for none.
-        pub internal_redirect_policy: Option<InternalRedirectPolicy>,
+        pub internal_redirect_policy: Option<InternalRedirectPolicy> => read_internal_redirects,
         /// Which circuit breakers and pool.
         pub priority: RoutingPriority,
         /// Who else gets a copy of the requests.
@@ -117,6 +117,24 @@ message! {
         /// What the host becomes; empty for what it is.
         pub host_rewrite_literal: String,
     }
+}
+
+/// Two fields said it before there was a message for it.
+fn read_internal_redirects(
+    r: &mut MessageReader<'_>,
+    name: &str,
+) -> Result<Option<InternalRedirectPolicy>, ConfigError> {
+    const ACTIONS: &EnumTable<bool> =
+        &[("PASS_THROUGH_INTERNAL_REDIRECT", false), ("HANDLE_INTERNAL_REDIRECT", true)];
+    let policy = r.message(name)?;
+    let handles = r.enumeration("internal_redirect_action", ACTIONS)?.unwrap_or(false);
+    let most = r.opt_u32("max_internal_redirects")?;
+    Ok(policy.or_else(|| {
+        handles.then(|| InternalRedirectPolicy {
+            max_internal_redirects: most.unwrap_or(1),
+            ..InternalRedirectPolicy::default()
+        })
+    }))
 }
 
 fn check_mirror(r: &MessageReader<'_>, mirror: &RequestMirrorPolicy) {

@@ -73,6 +73,8 @@ impl FromMessage for HeaderValueOption {
         let keep_empty_value = r.bool("keep_empty_value")?;
         let header = r.message_with("header", |r| {
             let (name, value) = (r.string("key")?.to_ascii_lowercase(), r.string("value")?);
+            // Without effect here, as in Envoy.
+            r.bytes("raw_value")?;
             if !is_modifiable(&name) {
                 r.refuse("key", ":-prefixed or host headers may not be modified");
             }

@@ -188,6 +188,8 @@ message! {
         pub hedge_policy: Option<HedgePolicy>,
         /// How much of a request's body is kept for the next try; of those routes that say nothing of it.
         pub per_request_buffer_limit_bytes: Option<u32>,
+        /// The same, whatever the connection keeps, and in its place.
+        pub request_body_buffer_limit: Option<u64>,
         /// Which clients have to use TLS.
         pub require_tls: TlsRequirementType,
         /// What is done to headers.
@@ -247,6 +249,8 @@ message! {
         pub decorator: Option<Decorator>,
         /// How much of a request's body is kept for the next try.
         pub per_request_buffer_limit_bytes: Option<u32>,
+        /// The same, whatever the connection keeps, and in its place.
+        pub request_body_buffer_limit: Option<u64>,
         /// `match` in the API.
         pub route_match: RouteMatch => read_match,
         /// What to do with a matching request.

@@ -11,6 +11,7 @@ use super::head::HeadError;
 use super::server::Http1Settings;
 use crate::config::HeadersWithUnderscoresAction;
 use crate::envoy_conn_log;
+use crate::http::header_utility::match_string;
 use crate::http::{HeaderId, HeaderMap, Protocol, url, utility};
 
 const UNDERSCORE: HeadError = HeadError {
@@ -98,6 +99,9 @@ impl RequestHead<'_> {
             return false;
         }
         if !self.headers.get(HeaderId::Upgrade).is_some_and(|u| u.eq_ignore_ascii_case(b"h2c")) {
+            if !self.settings.ignore_http_11_upgrade.is_empty() && !self.keeps_offers() {
+                return false;
+            }
             envoy_conn_log!(Http, trace, self.connection_id, "codec entering upgrade mode.");
             return true;
         }
@@ -106,6 +110,25 @@ impl RequestHead<'_> {
         self.headers.remove(HeaderId::Http2Settings);
         utility::remove_connection_tokens(self.headers, &["upgrade", "http2-settings"]);
         false
+    }
+
+    /// Drops offers that nobody is to see, and says whether there are others.
+    fn keeps_offers(&mut self) -> bool {
+        let offered = self.headers.get(HeaderId::Upgrade).unwrap_or_default();
+        let is_ignored = |offer: &[u8]| {
+            let ignored = &self.settings.ignore_http_11_upgrade;
+            offer.is_empty() || ignored.iter().any(|matcher| match_string(offer, matcher))
+        };
+        let offers = offered.split(|b| *b == b',').map(<[u8]>::trim_ascii);
+        let kept: Vec<&[u8]> = offers.filter(|offer| !is_ignored(offer)).collect();
+        if kept.is_empty() {
+            self.headers.remove(HeaderId::Upgrade);
+            utility::remove_connection_tokens(self.headers, &["upgrade", "http2-settings"]);
+            return false;
+        }
+        let kept = kept.join(&b","[..]);
+        self.headers.set(HeaderId::Upgrade, &kept);
+        true
     }
 
     fn sanitize_connection(&mut self) -> Result<(), HeadError> {

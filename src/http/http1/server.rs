@@ -13,6 +13,7 @@ use super::head::{self, HeadError, HeadLimits, RequestLine};
 use super::header_key_format;
 use super::request_head::{self, RequestHead};
 use crate::buffer::Buffer;
+use crate::config::header_matcher::StringMatcher;
 use crate::config::{HeaderKeyFormat, HeadersWithUnderscoresAction};
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
@@ -39,6 +40,8 @@ pub struct Http1Settings {
     pub enable_trailers: bool,
     /// Whether Content-Length beside `Transfer-Encoding: chunked` is dropped instead of refused.
     pub allow_chunked_length: bool,
+    /// Offers of such protocols are dropped.
+    pub ignore_http_11_upgrade: Vec<StringMatcher>,
     /// How the names of fields are written.
     pub header_key_format: Option<HeaderKeyFormat>,
     /// What is done with fields whose names have underscores.
@@ -54,6 +57,7 @@ impl Default for Http1Settings {
             default_host_for_http_10: String::new(),
             enable_trailers: false,
             allow_chunked_length: false,
+            ignore_http_11_upgrade: Vec::new(),
             header_key_format: None,
             headers_with_underscores_action: HeadersWithUnderscoresAction::Allow,
         }

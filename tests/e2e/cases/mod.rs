@@ -61,6 +61,7 @@ mod response_heads;
 mod retries;
 mod retries_in_time;
 mod route_matcher;
+mod route_options;
 mod routes;
 mod runtime;
 mod signals;

@@ -469,9 +469,28 @@ impl Filter {
             headers.set(HeaderId::EnvoyAttemptCount, b"1");
         }
         if let Some(info) = self.stream_info() {
+            if info.scheme_matches_upstream.get() {
+                let secure = self
+                    .cluster()
+                    .is_some_and(|c| c.transport_socket_factory().implements_secure_transport());
+                headers.set(HeaderId::Scheme, if secure { b"https" } else { b"http" });
+            }
             route.finalize_request_headers(headers, info, !self.config.suppress_envoy_headers);
         }
         self.create_retry_state(entry, headers);
+        if let Some(limit) = entry.request_body_buffer_limit() {
+            self.keep_up_to(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// More of the request may be kept than the connection keeps.
+    #[cold]
+    fn keep_up_to(&self, limit: usize) {
+        let Some(callbacks) = self.callbacks() else { return };
+        let usual = self.buffer_limit.get();
+        if usual != 0 && limit > usual {
+            callbacks.set_decoder_buffer_limit(limit);
+        }
     }
 
     /// The request as `host` gets it: with its name, where the route says so.

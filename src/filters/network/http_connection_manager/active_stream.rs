@@ -140,6 +140,7 @@ impl ActiveStream {
         if let Some(connection) = connection {
             let info = stream.stream_info();
             info.stream_id.set(stream.stream_id);
+            info.scheme_matches_upstream.set(stream.config.scheme_matches_upstream);
             info.set_downstream_connection(connection.connection_info());
             info.protocol.set(parent.codec().map(|c| c.protocol()));
         }

@@ -22,6 +22,7 @@ use super::stats::{ConnectionManagerListenerStats, ConnectionManagerStats};
 use crate::access_log::{AccessLogFactoryContext, InstanceSharedPtr};
 use crate::cluster_manager::ClusterManager;
 use crate::config::ConfigError;
+use crate::config::core::Percent;
 use crate::config::extension::TypedConfig;
 use crate::event::Dispatcher;
 use crate::filters::FactoryContext;
@@ -65,6 +66,10 @@ pub struct ConnectionManagerConfig {
     pub(super) request_headers_timeout: Duration,
     pub(super) max_stream_duration: Option<Duration>,
     pub(super) drain_timeout: Duration,
+    /// In percent.
+    pub(super) drain_timeout_jitter: f64,
+    pub(super) max_connection_duration_jitter: f64,
+    pub(super) scheme_matches_upstream: bool,
     pub(super) delayed_close_timeout: Duration,
     pub(super) use_remote_address: bool,
     pub(super) xff_num_trusted_hops: u32,
@@ -247,6 +252,7 @@ impl ConnectionManagerConfig {
                     default_host_for_http_10: http1.default_host_for_http_10.clone(),
                     enable_trailers: http1.enable_trailers,
                     allow_chunked_length: http1.allow_chunked_length,
+                    ignore_http_11_upgrade: http1.ignore_http_11_upgrade.clone(),
                     header_key_format: http1.header_key_format,
                     headers_with_underscores_action: common.headers_with_underscores_action,
                 },
@@ -280,6 +286,9 @@ impl ConnectionManagerConfig {
             request_headers_timeout: config.request_headers_timeout,
             max_stream_duration: common.max_stream_duration.filter(|t| !t.is_zero()),
             drain_timeout: config.drain_timeout,
+            drain_timeout_jitter: percent(config.drain_timeout_jitter.as_ref()),
+            max_connection_duration_jitter: percent(common.max_connection_duration_jitter.as_ref()),
+            scheme_matches_upstream: config.scheme_header_transformation.match_upstream,
             delayed_close_timeout: config.delayed_close_timeout,
             use_remote_address: config.use_remote_address,
             xff_num_trusted_hops: config.xff_num_trusted_hops,
@@ -353,4 +362,8 @@ fn internal_networks(config: &HttpConnectionManager) -> Result<Vec<CidrRange>, C
             })
         })
         .collect()
+}
+
+fn percent(configured: Option<&Percent>) -> f64 {
+    configured.map_or(0.0, |percent| percent.value)
 }

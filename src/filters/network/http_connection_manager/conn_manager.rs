@@ -248,7 +248,8 @@ impl ConnectionManagerImpl {
             codec.shutdown_notice();
         }
         trace::instant(Stage::StartDrainSequence, Some(self.connection_id()), 0, 0, 0);
-        self.arm(&self.end_timers().drain, DRAIN, self.config.drain_timeout);
+        let timeout = jittered(self.config.drain_timeout, self.config.drain_timeout_jitter);
+        self.arm(&self.end_timers().drain, DRAIN, timeout);
     }
 
     fn end_timers(&self) -> &EndTimers {
@@ -396,6 +397,7 @@ impl ReadFilter for ConnectionManagerImpl {
         connection.add_connection_callbacks(as_callbacks);
         self.enable_idle_timer();
         if let Some(duration) = self.config.max_connection_duration {
+            let duration = jittered(duration, self.config.max_connection_duration_jitter);
             self.arm(&self.end_timers().duration, DURATION, duration);
         }
         connection.set_delayed_close_timeout(self.config.delayed_close_timeout);
@@ -412,6 +414,15 @@ impl ServerConnectionCallbacks for ConnectionManagerImpl {
     fn new_stream(&self, response_encoder: Rc<dyn StreamEncoder>) -> Weak<dyn RequestDecoder> {
         self.add_stream(response_encoder).weak()
     }
+}
+
+/// As long, and by chance up to so many percent more.
+fn jittered(duration: Duration, percent: f64) -> Duration {
+    if percent <= 0.0 {
+        return duration;
+    }
+    let more = duration.as_secs_f64() * (percent / 100.0) * fastrand::f64();
+    duration.saturating_add(Duration::try_from_secs_f64(more).unwrap_or_default())
 }
 
 impl TimeoutCallbacks for ConnectionManagerImpl {

@@ -7,6 +7,7 @@ use super::proxy_status::ProxyStatusConfig;
 use super::request_id::UuidRequestIdConfig;
 use crate::config::AccessLog;
 use crate::config::address::CidrRange;
+use crate::config::core::Percent;
 use crate::config::error::ConfigError;
 use crate::config::extension::{Category, TypedConfig};
 use crate::config::protocol_options::{Http1ProtocolOptions, HttpProtocolOptions};
@@ -47,6 +48,8 @@ message! {
         pub request_headers_timeout: Duration,
         /// Between the notice and the end of a drained connection; default 5 s.
         pub drain_timeout: Duration = Duration::from_secs(5),
+        /// Up to so much more of that, by chance.
+        pub drain_timeout_jitter: Option<Percent>,
         /// How long a closing connection waits for its peer; default 1 s, zero is not
         /// at all.
         pub delayed_close_timeout: Duration = Duration::from_secs(1),
@@ -379,6 +382,8 @@ message! {
     pub struct SchemeHeaderTransformation = "envoy.config.core.v3.SchemeHeaderTransformation" {
         /// This scheme; empty for the request's own.
         pub scheme_to_overwrite: String,
+        /// In the end that of the connection to the upstream.
+        pub match_upstream: bool,
     }
 }
 

@@ -13,6 +13,7 @@ const HTTP_10: Http1Settings = Http1Settings {
     default_host_for_http_10: String::new(),
     enable_trailers: false,
     allow_chunked_length: false,
+    ignore_http_11_upgrade: Vec::new(),
     header_key_format: None,
     headers_with_underscores_action: HeadersWithUnderscoresAction::Allow,
 };

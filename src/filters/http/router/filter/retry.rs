@@ -353,6 +353,9 @@ impl Filter {
             limit => limit,
         };
         let entry = self.route.get().and_then(|route| route.route_entry());
+        if let Some(limit) = entry.and_then(RouteEntry::request_body_buffer_limit) {
+            return usize::try_from(limit).unwrap_or(usize::MAX);
+        }
         let of_route = entry.and_then(RouteEntry::retry_buffer_limit);
         of_route.map_or(of_connection, |limit| of_connection.min(limit as usize))
     }
