@@ -145,13 +145,17 @@ impl HealthCheckerImplBase {
         context.runtime.add_user(&settings);
         let number = NEXT_NUMBER.replace(NEXT_NUMBER.get() + 1);
         let event_sinks = event_sinks(config, context.services)?;
+        let prefix = match config.name.as_str() {
+            "" => "health_check.".to_string(),
+            name => format!("health_check.name.{name}."),
+        };
         let checker = Rc::new_cyclic(|weak: &Weak<HealthCheckerImplBase>| HealthCheckerImplBase {
             weak: weak.clone(),
             number,
             cluster: cluster.clone(),
             kind,
             dispatcher: context.dispatcher.clone(),
-            stats: HealthCheckerStats::new(&cluster.scope().create_scope("health_check.")),
+            stats: HealthCheckerStats::new(&cluster.scope().create_scope(&prefix)),
             settings,
             event_sinks,
             active_sessions: RefCell::default(),

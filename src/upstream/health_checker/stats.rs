@@ -3,7 +3,7 @@
 use crate::stats_struct;
 
 stats_struct! {
-    /// `cluster.<name>.health_check.`
+    /// `cluster.<name>.health_check.`, and `name.<name>.` of checks that have a name.
     pub struct HealthCheckerStats {
         counters: [attempt, failure, network_failure, passive_failure, success, verify_cluster],
         gauges: [degraded, healthy],

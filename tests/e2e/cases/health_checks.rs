@@ -193,6 +193,15 @@ fn the_body_of_an_answer_is_searched() {
 }
 
 #[test]
+fn a_check_with_a_name_counts_under_it() {
+    let does = |world: &mut World| {
+        world.statistics();
+        world.events(1);
+    };
+    Scene { check: once(json!({"name": "a.b"})), does, ..Scene::default() }.run();
+}
+
+#[test]
 fn what_a_check_looks_like() {
     let header = |key: &str, value: &str| json!({"header": {"key": key, "value": value}});
     let headers = json!({
