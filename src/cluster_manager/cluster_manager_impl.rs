@@ -87,7 +87,7 @@ struct ClusterData {
     last_updated: SystemTime,
     _subscriptions: Option<Subscriptions>,
     _ejections: Option<CallbackHandle<ChangeStateCb>>,
-    _health_checks: Option<CallbackHandle<HostStatusCb>>,
+    _health_checks: Vec<CallbackHandle<HostStatusCb>>,
 }
 
 type Subscriptions = (CallbackHandle<MemberUpdateCb>, CallbackHandle<PriorityUpdateCb>);
@@ -217,12 +217,10 @@ impl ClusterManagerImpl {
             })
         });
         let slot = self.slot.clone();
-        let health_checks = cluster.base().health_checker().map(|checker| {
-            checker.add_host_check_complete_cb(move |host, changed, _| {
-                if changed == HealthTransition::Changed && host.health_flag_get(HealthFlag::FailedActiveHc) {
-                    post_thread_local_health_failure(&slot, host);
-                }
-            })
+        let health_checks = cluster.base().add_host_check_complete_cb(move |host, changed, _| {
+            if changed == HealthTransition::Changed && host.health_flag_get(HealthFlag::FailedActiveHc) {
+                post_thread_local_health_failure(&slot, host);
+            }
         });
         ClusterData {
             cluster,

@@ -35,7 +35,7 @@ message! {
         pub load_assignment: Option<ClusterLoadAssignment>,
         /// Limits per priority.
         pub circuit_breakers: CircuitBreakers,
-        /// How hosts are asked whether they are well; at most one way.
+        /// How hosts are asked whether they are well; several have names.
         pub health_checks: Vec<HealthCheck>,
         /// When hosts that fail get no requests for a while; `None` is never.
         pub outlier_detection: Option<Box<OutlierDetection>>,
@@ -147,8 +147,21 @@ fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
 }
 
 fn check_health_checks(r: &mut MessageReader<'_>, cluster: &Cluster) {
-    if let [_, _, ..] = &cluster.health_checks[..] {
-        r.refuse_field("health_checks", "more than one is not supported yet");
+    let names: Vec<&str> = cluster.health_checks.iter().map(|check| check.name.as_str()).collect();
+    for (i, name) in names.iter().enumerate().filter(|_| names.len() > 1) {
+        let message = if name.is_empty() {
+            format!(
+                "health check at index {i} is missing a name; all health checks must have a name when multiple health checks \
+                 are configured"
+            )
+        } else if names[..i].contains(name) {
+            format!(
+                "duplicate health check name '{name}' at index {i}; all health check names must be unique within a cluster"
+            )
+        } else {
+            continue;
+        };
+        r.refuse(&format!("health_checks[{i}].name"), message);
     }
     let groups = cluster.load_assignment.iter().flat_map(|assignment| &assignment.endpoints).enumerate();
     for (i, group) in groups {

@@ -57,7 +57,7 @@ pub struct ClusterImplBase {
 
 /// What a cluster has whose hosts are checked.
 struct HealthChecks {
-    checker: Rc<HealthCheckerImplBase>,
+    checkers: Vec<Rc<HealthCheckerImplBase>>,
     /// First checks that initialization waits for, and what it goes on with.
     pending: Rc<PendingHealthChecks>,
     /// Until the cluster goes.
@@ -112,7 +112,7 @@ impl ClusterImplBase {
         self.outlier_detector.get().map(|(detector, _)| detector)
     }
 
-    /// Says who does. To be called once, behind [`ClusterImplBase::set_health_checker`].
+    /// Says who does. To be called once, behind [`ClusterImplBase::set_health_checkers`].
     pub fn set_outlier_detector(&self, detector: Rc<DetectorImpl>) {
         let set = Rc::downgrade(&self.priority_set);
         let pending = self.health_checks.get().map(|checks| Rc::downgrade(&checks.pending));
@@ -133,14 +133,19 @@ impl ClusterImplBase {
         let _ = self.outlier_detector.set((detector, handle));
     }
 
-    /// Who checks its hosts, if somebody does.
-    pub fn health_checker(&self) -> Option<&Rc<HealthCheckerImplBase>> {
-        self.health_checks.get().map(|checks| &checks.checker)
+    /// Calls back when one of its hosts has been checked, for as long as what is returned lives; nothing where none is.
+    pub fn add_host_check_complete_cb(
+        &self,
+        callback: impl Fn(&HostSharedPtr, HealthTransition, HealthState) + 'static,
+    ) -> Vec<CallbackHandle<HostStatusCb>> {
+        let checkers = self.health_checks.get().map_or(&[][..], |checks| &checks.checkers);
+        let callback: Rc<HostStatusCb> = Rc::new(callback);
+        checkers.iter().map(|checker| checker.add_host_check_complete_cb(callback.clone())).collect()
     }
 
-    /// Says who does, and has him start. To be called once, before there are hosts.
-    pub fn set_health_checker(&self, checker: Rc<HealthCheckerImplBase>) {
-        let checks = HealthChecks { checker, pending: Rc::default(), handles: RefCell::default() };
+    /// Says who checks its hosts, and has them start. To be called once, before there are hosts.
+    pub fn set_health_checkers(&self, checkers: Vec<Rc<HealthCheckerImplBase>>) {
+        let checks = HealthChecks { checkers, pending: Rc::default(), handles: RefCell::default() };
         let set = Rc::downgrade(&self.priority_set);
         let pending = Rc::downgrade(&checks.pending);
         checks.add_callback(move |_, changed, _| {
@@ -151,7 +156,7 @@ impl ClusterImplBase {
                 reload_healthy_hosts(&set);
             }
         });
-        checks.checker.start(&self.priority_set);
+        checks.checkers.iter().for_each(|checker| checker.start(&self.priority_set));
         let _ = self.health_checks.set(Box::new(checks));
     }
 
@@ -203,8 +208,10 @@ impl ClusterImplBase {
 
 impl HealthChecks {
     fn add_callback(&self, callback: impl Fn(&HostSharedPtr, HealthTransition, HealthState) + 'static) {
-        let handle = self.checker.add_host_check_complete_cb(callback);
-        self.handles.borrow_mut().push(handle);
+        let callback: Rc<HostStatusCb> = Rc::new(callback);
+        let handles =
+            self.checkers.iter().map(|checker| checker.add_host_check_complete_cb(callback.clone()));
+        self.handles.borrow_mut().extend(handles);
     }
 }
 

@@ -60,8 +60,9 @@ pub fn create_cluster(
     context: &ClusterFactoryContext<'_>,
 ) -> Result<Rc<dyn Cluster>, ConfigError> {
     let cluster = config.cluster_type.get::<dyn ClusterTypeConfig>()?.create(config, context)?;
-    if let Some(check) = config.health_checks.first() {
-        cluster.base().set_health_checker(HealthCheckerImplBase::create(cluster.info(), check, context)?);
+    if !config.health_checks.is_empty() {
+        let checkers = HealthCheckerImplBase::create_all(cluster.info(), context)?;
+        cluster.base().set_health_checkers(checkers);
     }
     if let Some(outlier_detection) = &config.outlier_detection {
         cluster.base().set_outlier_detector(DetectorImpl::create(

@@ -9,6 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::composite::CompositeHealthChecker;
 use super::event_logger::{
     HealthCheckEvent, HealthCheckEventKind, HealthCheckEventSink, HealthCheckerType, event_sinks,
 };
@@ -100,6 +101,10 @@ pub struct HealthCheckerImplBase {
     weak: Weak<HealthCheckerImplBase>,
     number: u64,
     cluster: Arc<ClusterInfoImpl>,
+    /// Among those of the cluster.
+    index: usize,
+    /// What it shares with the others, if there are any.
+    composite: Option<Rc<CompositeHealthChecker>>,
     kind: Box<dyn CheckerKind>,
     dispatcher: Rc<Dispatcher>,
     stats: HealthCheckerStats,
@@ -111,36 +116,52 @@ pub struct HealthCheckerImplBase {
     member_update: OnceCell<CallbackHandle<MemberUpdateCb>>,
 }
 
-fn identity(host: &HostSharedPtr) -> usize {
+pub(super) fn identity(host: &HostSharedPtr) -> usize {
     Arc::as_ptr(host) as usize
 }
 
 impl HealthCheckerImplBase {
-    /// For a cluster whose configuration asks for it. It checks nothing yet.
+    /// One for each check that the configuration of a cluster has. They check nothing yet.
     ///
     /// # Errors
     /// A file that cannot be opened, or a format that is none.
-    pub fn create(
+    pub fn create_all(
         cluster: &Arc<ClusterInfoImpl>,
-        config: &HealthCheck,
+        context: &ClusterFactoryContext<'_>,
+    ) -> Result<Vec<Rc<Self>>, ConfigError> {
+        let checks = &cluster.config().health_checks;
+        let composite = (checks.len() > 1).then(|| {
+            let scope = cluster.scope().create_scope("health_check.");
+            Rc::new(CompositeHealthChecker::new(&scope, checks.len()))
+        });
+        (0..checks.len()).map(|index| Self::create(cluster, index, composite.clone(), context)).collect()
+    }
+
+    fn create(
+        cluster: &Arc<ClusterInfoImpl>,
+        index: usize,
+        composite: Option<Rc<CompositeHealthChecker>>,
         context: &ClusterFactoryContext<'_>,
     ) -> Result<Rc<Self>, ConfigError> {
-        let kind: Box<dyn CheckerKind> = match &config.health_checker {
+        let kind: Box<dyn CheckerKind> = match &cluster.config().health_checks[index].health_checker {
             HealthCheckKind::Http(check) => {
                 let checker = HttpHealthCheckerImpl::new(check, context.services);
-                Box::new(checker.map_err(|error| error.within("health_checks[0].http_health_check"))?)
+                let place = || format!("health_checks[{index}].http_health_check");
+                Box::new(checker.map_err(|error| error.within(&place()))?)
             }
             HealthCheckKind::Tcp(_) => Box::new(TcpHealthCheckerImpl),
         };
-        Self::with_kind(cluster, config, context, kind)
+        Self::with_kind(cluster, index, composite, context, kind)
     }
 
     pub(super) fn with_kind(
         cluster: &Arc<ClusterInfoImpl>,
-        config: &HealthCheck,
+        index: usize,
+        composite: Option<Rc<CompositeHealthChecker>>,
         context: &ClusterFactoryContext<'_>,
         kind: Box<dyn CheckerKind>,
     ) -> Result<Rc<Self>, ConfigError> {
+        let config = &cluster.config().health_checks[index];
         let settings = Arc::new(HealthCheckerSettings::new());
         context.runtime.add_user(&settings);
         let number = NEXT_NUMBER.replace(NEXT_NUMBER.get() + 1);
@@ -153,6 +174,8 @@ impl HealthCheckerImplBase {
             weak: weak.clone(),
             number,
             cluster: cluster.clone(),
+            index,
+            composite,
             kind,
             dispatcher: context.dispatcher.clone(),
             stats: HealthCheckerStats::new(&cluster.scope().create_scope(&prefix)),
@@ -163,8 +186,11 @@ impl HealthCheckerImplBase {
             member_update: OnceCell::new(),
         });
         CHECKERS.with_borrow_mut(|checkers| checkers.insert(number, Rc::downgrade(&checker)));
-        let monitor = HealthCheckHostMonitor { number, main: context.dispatcher.handle() };
-        cluster.set_health_checker(monitor);
+        // The last one hears what workers say, as in Envoy.
+        if index + 1 == cluster.config().health_checks.len() {
+            let monitor = HealthCheckHostMonitor { number, main: context.dispatcher.handle() };
+            cluster.set_health_checker(monitor);
+        }
         Ok(checker)
     }
 
@@ -183,11 +209,8 @@ impl HealthCheckerImplBase {
     }
 
     /// Calls back when a host has been checked.
-    pub fn add_host_check_complete_cb(
-        &self,
-        callback: impl Fn(&HostSharedPtr, HealthTransition, HealthState) + 'static,
-    ) -> CallbackHandle<HostStatusCb> {
-        self.callbacks.add(Rc::new(callback))
+    pub fn add_host_check_complete_cb(&self, callback: Rc<HostStatusCb>) -> CallbackHandle<HostStatusCb> {
+        self.callbacks.add(callback)
     }
 
     fn on_cluster_member_update(&self, added: &[HostSharedPtr], removed: &[HostSharedPtr]) {
@@ -209,6 +232,9 @@ impl HealthCheckerImplBase {
     fn add_hosts(&self, hosts: &[HostSharedPtr]) {
         let Some(this) = self.weak.upgrade() else { return };
         for host in hosts.iter().filter(|host| !host.disable_active_health_check()) {
+            if let Some(composite) = &self.composite {
+                composite.add(host);
+            }
             let session = ActiveHealthCheckSession::new(&this, host, &*self.kind);
             let old = self.active_sessions.borrow_mut().insert(identity(host), session.clone());
             drop(old);
@@ -230,7 +256,7 @@ impl HealthCheckerImplBase {
 
     /// What its configuration says.
     pub(super) fn config(&self) -> &HealthCheck {
-        &self.cluster.config().health_checks[0]
+        &self.cluster.config().health_checks[self.index]
     }
 
     /// The cluster whose hosts it checks.
@@ -282,7 +308,48 @@ impl HealthCheckerImplBase {
         self.settings.within_limits(time)
     }
 
+    /// What this check has found of a host.
+    pub(super) fn flag_get(&self, host: &HostSharedPtr, flag: HealthFlag) -> bool {
+        match &self.composite {
+            None => host.health_flag_get(flag),
+            Some(composite) => composite.get(self.index, host, flag),
+        }
+    }
+
+    /// It has found that, or no longer does.
+    pub(super) fn flag_put(&self, host: &HostSharedPtr, flag: HealthFlag, is_set: bool) {
+        match &self.composite {
+            None if is_set => host.health_flag_set(flag),
+            None => host.health_flag_clear(flag),
+            Some(composite) => composite.put(self.index, host, flag, is_set),
+        }
+    }
+
+    /// Whether a host may say with the answer to a check that it wants no requests; not where it has several.
+    pub(super) fn may_exclude(&self) -> bool {
+        self.composite.is_none()
+    }
+
+    /// Nobody waits for the host any more; `first_check` says that this check was waited for.
+    pub(super) fn forget(&self, host: &HostSharedPtr, first_check: bool) {
+        let was_waiting = self.composite.as_ref().map_or(first_check, |composite| composite.remove(host));
+        if was_waiting {
+            self.callbacks
+                .run(|callback| callback(host, HealthTransition::Unchanged, HealthState::Unhealthy));
+        }
+    }
+
+    /// Those who are told of several checks hear what these make of the host together.
     pub(super) fn run_callbacks(&self, host: &HostSharedPtr, changed: HealthTransition, state: HealthState) {
+        let changed = match &self.composite {
+            None => changed,
+            Some(composite) => match composite.report(self.index, host) {
+                None => return,
+                Some(true) => HealthTransition::Changed,
+                Some(false) if changed == HealthTransition::Changed => HealthTransition::Unchanged,
+                Some(false) => changed,
+            },
+        };
         self.callbacks.run(|callback| callback(host, changed, state));
     }
 
@@ -304,7 +371,7 @@ impl Drop for HealthCheckerImplBase {
         // On a thread that ends the list may have gone before.
         let _ = CHECKERS.try_with(|checkers| checkers.borrow_mut().remove(&self.number));
         for session in self.active_sessions.take().into_values() {
-            session.uncount(&self.stats);
+            session.uncount(self);
             session.end();
         }
     }

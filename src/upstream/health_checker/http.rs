@@ -164,14 +164,14 @@ impl HttpActiveHealthCheckSession {
             expected => is_in(expected),
         };
         if !is_expected {
-            self.exclude_if_asked(&headers);
+            self.exclude_if_asked(parent, &headers);
             return match is_in(&check.retriable_statuses) {
                 true => HealthCheckResult::Retriable,
                 false => HealthCheckResult::Failed,
             };
         }
         if !check.receive.is_empty() && !payload_matcher::matches(&check.receive, &response.body.to_vec()) {
-            self.exclude_if_asked(&headers);
+            self.exclude_if_asked(parent, &headers);
             return HealthCheckResult::Failed;
         }
         if let Some(matcher) = &check.service_name_matcher
@@ -190,8 +190,8 @@ impl HttpActiveHealthCheckSession {
     }
 
     /// A host that fails may say that it wants no requests, not even where all hosts fail.
-    fn exclude_if_asked(&self, headers: &HeaderMap) {
-        if headers.has(HeaderId::EnvoyImmediateHealthCheckFail) {
+    fn exclude_if_asked(&self, parent: &HealthCheckerImplBase, headers: &HeaderMap) {
+        if parent.may_exclude() && headers.has(HeaderId::EnvoyImmediateHealthCheckFail) {
             self.host.health_flag_set(HealthFlag::ExcludedViaImmediateHcFail);
         }
     }

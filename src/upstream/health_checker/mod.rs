@@ -13,11 +13,14 @@
 //!                                               └── HealthFlag of the host, reload_healthy_hosts ──> all workers
 //! ```
 //!
+//! Several checks of one cluster have a `CompositeHealthChecker` between them and the flags of hosts.
+//!
 //! What Envoy makes classes that derive from others are here two objects for a host: what all kinds of checks have in common,
 //! and behind a trait what one kind does with its connection. Kinds of checks that need HTTP/2 (gRPC) have their place beside
 //! the two that are there.
 
 mod base;
+mod composite;
 #[cfg(test)]
 mod config_tests;
 mod event_logger;

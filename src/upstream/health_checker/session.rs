@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::base::{CheckerKind, HealthCheckerImplBase, HealthState, HealthTransition};
 use super::event_logger::{HealthCheckEventKind, HealthCheckFailureType};
-use super::stats::HealthCheckerStats;
 use crate::event::{Moment, Timeout, TimeoutCallbacks};
 use crate::trace::{self, Stage};
 use crate::upstream::{HealthFlag, HostSharedPtr};
@@ -79,10 +78,10 @@ impl ActiveHealthCheckSession {
             ended: Cell::new(false),
         });
         let _ = session.check.set(kind.make_session(parent, &session.weak, host));
-        if !host.health_flag_get(HealthFlag::FailedActiveHc) {
+        if !parent.flag_get(host, HealthFlag::FailedActiveHc) {
             parent.stats().healthy.inc();
         }
-        if host.health_flag_get(HealthFlag::DegradedActiveHc) {
+        if parent.flag_get(host, HealthFlag::DegradedActiveHc) {
             parent.stats().degraded.inc();
         }
         session
@@ -137,7 +136,7 @@ impl ActiveHealthCheckSession {
         if parent.config().always_log_health_check_success && passed != HealthTransition::Changed {
             parent.log(&self.host, HealthCheckEventKind::Success);
         }
-        if degraded != self.host.health_flag_get(HealthFlag::DegradedActiveHc) {
+        if degraded != parent.flag_get(&self.host, HealthFlag::DegradedActiveHc) {
             self.set_degraded(&parent, degraded);
             if changed == HealthTransition::Unchanged {
                 changed = HealthTransition::Changed;
@@ -152,7 +151,7 @@ impl ActiveHealthCheckSession {
     /// What a success changes.
     fn pass(&self, parent: &HealthCheckerImplBase) -> HealthTransition {
         let host = &self.host;
-        if !host.health_flag_get(HealthFlag::FailedActiveHc) {
+        if !parent.flag_get(host, HealthFlag::FailedActiveHc) {
             return HealthTransition::Unchanged;
         }
         let first_check = self.first_check.get();
@@ -162,9 +161,9 @@ impl ActiveHealthCheckSession {
                 return HealthTransition::ChangePending;
             }
         }
-        host.health_flag_clear(HealthFlag::ActiveHcTimeout);
+        parent.flag_put(host, HealthFlag::ActiveHcTimeout, false);
         host.health_flag_clear(HealthFlag::ExcludedViaImmediateHcFail);
-        host.health_flag_clear(HealthFlag::FailedActiveHc);
+        parent.flag_put(host, HealthFlag::FailedActiveHc, false);
         host.note_healthy_since(Moment::now());
         parent.stats().healthy.inc();
         parent.log(host, HealthCheckEventKind::AddHealthy { first_check });
@@ -173,13 +172,13 @@ impl ActiveHealthCheckSession {
 
     fn set_degraded(&self, parent: &HealthCheckerImplBase, degraded: bool) {
         if degraded {
-            self.host.health_flag_set(HealthFlag::DegradedActiveHc);
+            parent.flag_put(&self.host, HealthFlag::DegradedActiveHc, true);
             parent.stats().degraded.inc();
             parent.log(&self.host, HealthCheckEventKind::Degraded);
         } else {
             // The gauge stays, as in Envoy.
             parent.log(&self.host, HealthCheckEventKind::NoLongerDegraded);
-            self.host.health_flag_clear(HealthFlag::DegradedActiveHc);
+            parent.flag_put(&self.host, HealthFlag::DegradedActiveHc, false);
         }
     }
 
@@ -224,13 +223,13 @@ impl ActiveHealthCheckSession {
         self.num_healthy.set(0);
         let host = &self.host;
         let mut changed = HealthTransition::Unchanged;
-        if !host.health_flag_get(HealthFlag::FailedActiveHc) {
+        if !parent.flag_get(host, HealthFlag::FailedActiveHc) {
             let counts = kind.is_of_network() || retriable;
             if counts {
                 self.num_unhealthy.set(self.num_unhealthy.get().saturating_add(1));
             }
             if !counts || self.num_unhealthy.get() == parent.config().unhealthy_threshold {
-                host.health_flag_set(HealthFlag::FailedActiveHc);
+                parent.flag_put(host, HealthFlag::FailedActiveHc, true);
                 parent.stats().healthy.dec();
                 changed = HealthTransition::Changed;
                 parent.log(host, HealthCheckEventKind::EjectUnhealthy { failure: kind, http_status });
@@ -238,11 +237,9 @@ impl ActiveHealthCheckSession {
                 changed = HealthTransition::ChangePending;
             }
         }
-        if host.health_flag_get(HealthFlag::FailedActiveHc) {
-            match kind {
-                HealthCheckFailureType::NetworkTimeout => host.health_flag_set(HealthFlag::ActiveHcTimeout),
-                _ => host.health_flag_clear(HealthFlag::ActiveHcTimeout),
-            }
+        if parent.flag_get(host, HealthFlag::FailedActiveHc) {
+            let is_timeout = kind == HealthCheckFailureType::NetworkTimeout;
+            parent.flag_put(host, HealthFlag::ActiveHcTimeout, is_timeout);
         }
         changed = self.clear_pending_flag(changed);
         let first_check = self.first_check.get();
@@ -263,20 +260,18 @@ impl ActiveHealthCheckSession {
     /// The host is no longer one of the cluster: nobody waits for its first check any more.
     pub(super) fn on_deferred_delete_base(&self) {
         let Some(parent) = self.parent.upgrade() else { return };
-        self.uncount(parent.stats());
+        self.uncount(&parent);
         self.end();
-        if self.first_check.get() {
-            parent.run_callbacks(&self.host, HealthTransition::Unchanged, HealthState::Unhealthy);
-        }
+        parent.forget(&self.host, self.first_check.get());
     }
 
     /// Takes the host out of the gauges.
-    pub(super) fn uncount(&self, stats: &HealthCheckerStats) {
-        if !self.host.health_flag_get(HealthFlag::FailedActiveHc) {
-            stats.healthy.dec();
+    pub(super) fn uncount(&self, parent: &HealthCheckerImplBase) {
+        if !parent.flag_get(&self.host, HealthFlag::FailedActiveHc) {
+            parent.stats().healthy.dec();
         }
-        if self.host.health_flag_get(HealthFlag::DegradedActiveHc) {
-            stats.degraded.dec();
+        if parent.flag_get(&self.host, HealthFlag::DegradedActiveHc) {
+            parent.stats().degraded.dec();
         }
     }
 

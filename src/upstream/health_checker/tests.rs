@@ -112,15 +112,14 @@ impl Fixture {
             added_via_api: false,
         };
         let kind = Box::new(Fake(recorder.clone()));
-        let checker =
-            HealthCheckerImplBase::with_kind(&info, &config.health_checks[0], &context, kind).unwrap();
+        let checker = HealthCheckerImplBase::with_kind(&info, 0, None, &context, kind).unwrap();
         let priority_set = PrioritySetImpl::new();
         checker.start(&priority_set);
         let seen = Rc::new(RefCell::new(Vec::new()));
         let log = seen.clone();
-        let handle = checker.add_host_check_complete_cb(move |host, changed, state| {
+        let handle = checker.add_host_check_complete_cb(Rc::new(move |host, changed, state| {
             log.borrow_mut().push(format!("{} {state:?} {changed:?}", port(host)));
-        });
+        }));
         let fixture =
             Fixture { store, dispatcher, info, priority_set, checker, recorder, seen, _handle: handle };
         let host = fixture.new_host(1);
@@ -438,10 +437,10 @@ fn a_callback_may_remove_the_host() {
     let f = Fixture::new(json!({}));
     f.pass();
     let set = f.priority_set.clone();
-    let _handle = f.checker.add_host_check_complete_cb(move |host, _, _| {
+    let _handle = f.checker.add_host_check_complete_cb(Rc::new(move |host, _, _| {
         let gone = [host.clone()];
         set.update_hosts(0, HostVectors::empty(), &[], &gone);
-    });
+    }));
     let session = f.session(1);
     session.handle_failure(ACTIVE);
     assert_eq!(f.stats()[6..], [0, 0]);

@@ -201,6 +201,79 @@ fn a_check_with_a_name_counts_under_it() {
     Scene { check: once(json!({"name": "a.b"})), does, ..Scene::default() }.run();
 }
 
+/// Two checks, which ask for /x and /y.
+fn two(more: &Value) -> Value {
+    let of = |name: &str| {
+        let check = json!({
+            "name": name, "http_health_check": {"path": format!("/{name}")}, "healthy_threshold": 1,
+            "always_log_health_check_failures": false, "always_log_health_check_success": false,
+        });
+        often(with(check, more))
+    };
+    json!([of("x"), of("y")])
+}
+
+#[test]
+fn a_host_is_well_if_all_checks_find_it_so() {
+    let does = |world: &mut World| {
+        const GAUGES: [&str; 4] = ["healthy", "degraded", "excluded", "passive"];
+        for (x, y, flags) in [
+            (PASSES, PASSES, "healthy"),
+            (FAILS, PASSES, "/failed_active_hc"),
+            (FAILS, FAILS, "/failed_active_hc"),
+            (PASSES, FAILS, "/failed_active_hc"),
+            (PASSES, PASSES, "healthy"),
+            (DEGRADED, PASSES, "/degraded_active_hc"),
+            (DEGRADED, DEGRADED, "/degraded_active_hc"),
+            (PASSES, DEGRADED, "/degraded_active_hc"),
+            (PASSES, PASSES, "healthy"),
+            (Answers(500, EXCLUDED, ""), PASSES, "/failed_active_hc"),
+            (PASSES, PASSES, "healthy"),
+            (Waits, PASSES, "/failed_active_hc/active_hc_timeout"),
+            (PASSES, FAILS, "/failed_active_hc"),
+            (PASSES, PASSES, "healthy"),
+        ] {
+            world.hosts[0].path("/x", x);
+            world.hosts[0].path("/y", y);
+            // Until what both have found is known.
+            let asked = world.hosts[0].state.lock().expect("a state").seen.len();
+            world.asked(0, asked + 6);
+            world.flags(0, flags);
+            let healthy = |does| u64::from(matches!(does, Answers(200, ..)));
+            world.becomes("health_check.name.x.healthy", healthy(x));
+            world.becomes("health_check.name.y.healthy", healthy(y));
+            world.flags(0, flags);
+            world.statistics_of(&GAUGES.map(|gauge| match gauge {
+                "healthy" => "health_check.healthy",
+                "degraded" => "health_check.degraded",
+                "excluded" => "membership_excluded",
+                _ => "passive_failure",
+            }));
+        }
+        world.hosts[0].requests(Answers(200, EXCLUDED, ""));
+        world.ask(1);
+        world.becomes("health_check.name.y.passive_failure", 1);
+        world.flags(0, "healthy");
+        world.statistics_of(&["passive_failure", "cluster.a.membership_"]);
+        world.events(22);
+    };
+    Scene { check: two(&json!({})), does, ..Scene::default() }.run();
+}
+
+#[test]
+fn the_first_round_is_over_when_all_checks_have_asked() {
+    let does =
+        |world: &mut World| world.statistics_of(&["cluster.a.membership_", "network_failure", "x.attempt"]);
+    let mut checks = two(&json!({}));
+    checks[0] =
+        with(checks[0].clone(), &json!({"timeout": "0.6s", "interval": "60s", "no_traffic_interval": "60s"}));
+    checks[0]["http_health_check"] = json!({"path": "/hc"});
+    let hosts = vec![vec![Waits]];
+    checks[1]["tcp_health_check"] = json!({});
+    checks[1]["http_health_check"] = Value::Null;
+    Scene { hosts, check: checks, does, ..Scene::default() }.run();
+}
+
 #[test]
 fn what_a_check_looks_like() {
     let header = |key: &str, value: &str| json!({"header": {"key": key, "value": value}});
@@ -483,6 +556,17 @@ fn configurations_that_are_refused() {
         (json!({"timeout": "0s"}), json!({}), "imeout"),
         (json!({"unhealthy_threshold": null}), json!({}), "nhealthy"),
         (json!({"http_health_check": null}), json!({}), "required"),
+        (
+            json!([{"name": "a"}, {}]),
+            json!({}),
+            "health check at index 1 is missing a name; all health checks must have a name when multiple health checks are \
+             configured",
+        ),
+        (
+            json!([{"name": "a"}, {"name": "a"}]),
+            json!({}),
+            "duplicate health check name 'a' at index 1; all health check names must be unique within a cluster",
+        ),
         (json!({}), pipe, "Invalid host configuration: non-zero port for non-IP address"),
         (json!({}), endpoint(name), "malformed IP address: a.name"),
     ] {
@@ -491,8 +575,12 @@ fn configurations_that_are_refused() {
             let mut document = minimal(&directory);
             let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 1}});
             let endpoint = with(json!({"address": address}), &endpoint);
+            let checks = match &check {
+                Value::Array(checks) => checks.iter().map(|check| often(check.clone())).collect(),
+                check => vec![often(check.clone())],
+            };
             document["static_resources"] = json!({"clusters": [{
-                "name": "a", "health_checks": [often(check.clone())],
+                "name": "a", "health_checks": checks,
                 "load_assignment": {"cluster_name": "a", "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
             }]});
             let output = kind.run(&["--mode", "validate", "--config-yaml", &document.to_string()]);

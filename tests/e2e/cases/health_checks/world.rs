@@ -36,6 +36,8 @@ pub(super) const EXCLUDED: &str = "x-envoy-immediate-health-check-fail: 1\r\n";
 #[derive(Default)]
 pub(super) struct State {
     pub(super) checks: VecDeque<Does>,
+    /// What it does with checks of this path instead.
+    pub(super) paths: BTreeMap<&'static str, Does>,
     pub(super) requests: Option<Does>,
     /// What it has been sent by checks.
     pub(super) seen: Vec<String>,
@@ -68,6 +70,11 @@ impl Host {
         self.state.lock().expect("a state").checks = VecDeque::from([does]);
     }
 
+    /// What it does with checks of this path from now on.
+    pub(super) fn path(&self, path: &'static str, does: Does) {
+        self.state.lock().expect("a state").paths.insert(path, does);
+    }
+
     pub(super) fn requests(&self, does: Does) {
         self.state.lock().expect("a state").requests = Some(does);
     }
@@ -80,6 +87,10 @@ impl State {
             return self.requests.unwrap_or(PASSES);
         }
         self.seen.push(head.to_string());
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        if let Some(does) = self.paths.get(path) {
+            return *does;
+        }
         match self.checks.len() {
             0 => Waits,
             1 => self.checks[0],
@@ -221,9 +232,12 @@ impl Scene {
         cluster["name"] = json!("a");
         cluster["connect_timeout"] = json!("1s");
         cluster["load_assignment"] = json!({"cluster_name": "a", "endpoints": [{"lb_endpoints": endpoints}]});
-        let mut check = self.check.clone();
-        check["event_log_path"] = json!(events);
-        cluster["health_checks"] = json!([check]);
+        let checks = match &self.check {
+            Value::Array(checks) => checks.clone(),
+            check => vec![check.clone()],
+        };
+        let check = |check: Value| with(check, &json!({"event_log_path": events}));
+        cluster["health_checks"] = checks.into_iter().map(check).collect();
         let any = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.{name}");
         let mut document = minimal(directory);
         document["layered_runtime"] = json!({"layers": [{"name": "admin", "admin_layer": {}}]});
