@@ -77,6 +77,21 @@ def matcher():
     }
 
 
+def allowed(name):
+    return {"action": extension_of("envoy.config.rbac.v3.Action", name=name, action="ALLOW")}
+
+
+def access():
+    """A tree that says what may be done."""
+    asked = lambda kind, **config: extension_of("envoy.extensions.matching.common_inputs.network.v3." + kind, **config)
+    by_header = extension_of("envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name="a")
+    single = lambda asked, **value: {"single_predicate": {"input": asked, "value_match": value}}
+    return {"matcher_list": {"matchers": [
+        {"predicate": single(asked("SourceIPInput"), prefix="10."), "on_match": allowed("net")},
+        {"predicate": single(asked("FilterStateInput", key="k"), exact="v"), "on_match": {"matcher": {"matcher_tree": {
+            "input": by_header, "exact_match_map": {"map": {"x": allowed("tree")}}}}}}]}}
+
+
 def filters():
     """Filters before the router."""
     parameter = lambda key, value, action: {"append": {"record": {"key": key, "value": value}, "action": action}}
@@ -91,11 +106,18 @@ def filters():
             "status_header_enabled": True, "uncompressible_response_codes": [404], "weaken_etag_on_compress": True,
             "common_config": {"min_content_length": 50, "content_type": ["a/b"], "enabled": {"default_value": True, "runtime_key": "k"}}}),
         extension("filters.http.local_ratelimit.v3.LocalRateLimit", stat_prefix="s", token_bucket=limit, max_dynamic_descriptors=3,
+                  rate_limits=[{"actions": [{"generic_key": {"descriptor_value": "g"}}, {"remote_address_match": {
+                      "descriptor_value": "v", "address_matcher": {"ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}}}],
+                                "hits_addend": {"format": "%REQ(x)%"}, "x_ratelimit_option": "OFF"},
+                               {"actions": [{"remote_address": {}}], "hits_addend": {"number": 3}}],
                   descriptors=[{"entries": [{"key": "k", "value": ""}], "token_bucket": limit},
                                {"entries": [{"key": "k", "value": "v"}], "token_bucket": limit, "shadow_mode": True}]),
         extension("filters.http.ext_authz.v3.ExtAuthz", http_service={
             "server_uri": {"uri": "a", "cluster": "a", "timeout": "1s"}, "path_prefix": "/p",
-            "retry_policy": {"retry_on": "5xx", "num_retries": 2, "retry_back_off": {"base_interval": "1s", "max_interval": "2s"}}}),
+            "retry_policy": {"retry_on": "5xx", "num_retries": 2, "retry_back_off": {"base_interval": "1s", "max_interval": "2s"}}},
+            clear_route_cache=True, clear_route_cache_headers=["x"], shadow_mode=True, filter_metadata={"a": {"b": 1}},
+            decoder_header_mutation_rules={"disallow_all": True, "allow_expression": regex("x-.*"), "disallow_is_error": True}),
+        extension("filters.http.rbac.v3.RBAC", matcher=access(), rules_stat_prefix="p", shadow_matcher={"on_no_match": allowed("all")}),
     ]
 
 

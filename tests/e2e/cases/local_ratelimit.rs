@@ -428,7 +428,9 @@ fn what_loads() {
     agree(&with(says("g", json!({"hits_addend": {"number": 3}, "x_ratelimit_option": "OFF"}))), None);
     agree(&with(says("g", json!({"limit": metadata}))), Some("'limit' field is not supported"));
     let both = json!({"hits_addend": {"number": 3, "format": "%REQ(a)%"}});
-    agree(&with(says("g", both)), Some("hits_addend must contain either a format or a number"));
+    for hits in [both, json!({"hits_addend": {}})] {
+        agree(&with(says("g", hits)), Some("hits_addend must contain either a format or a number"));
+    }
     for wrong in
         [json!({"format": "x%REQ(a)%"}), json!({"format": "%NO%"}), json!({"number": 4_000_000_000_u64})]
     {

@@ -84,7 +84,9 @@ fn read_version(r: &mut MessageReader<'_>, name: &str) -> Result<Option<u32>, Co
 }
 
 fn read_struct(r: &mut MessageReader<'_>, name: &str) -> Result<(), ConfigError> {
-    r.value(name)?;
+    if r.value(name)?.is_some_and(|value| !value.is_object()) {
+        r.refuse(name, "expected an object");
+    }
     Ok(())
 }
 
@@ -192,6 +194,8 @@ message! {
 
 fn read_headers(r: &mut MessageReader<'_>, name: &str) -> Result<Vec<HeaderValueOption>, ConfigError> {
     r.messages_with(name, |r| {
+        // Without effect here, as in Envoy.
+        r.bytes("raw_value")?;
         Ok(HeaderValueOption {
             name: r.string("key")?.to_ascii_lowercase(),
             value: r.string("value")?,

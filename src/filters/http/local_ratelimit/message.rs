@@ -62,7 +62,7 @@ fn check(r: &mut MessageReader<'_>, config: &LocalRateLimit) {
         if limit.limit.is_some() {
             r.refuse(&format!("rate_limits[{i}].limit"), "'limit' field is not supported");
         }
-        if limit.hits_addend.as_ref().is_some_and(|hits| hits.number.is_some() && !hits.format.is_empty()) {
+        if limit.hits_addend.as_ref().is_some_and(|hits| hits.number.is_some() != hits.format.is_empty()) {
             let message = "hits_addend must contain either a format or a number";
             r.refuse(&format!("rate_limits[{i}].hits_addend"), message);
         }
