@@ -128,10 +128,19 @@ fn check_hosts(r: &mut MessageReader<'_>, cluster: &Cluster) {
             format!("Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{kind}'");
         r.refuse("common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing", message);
     }
+    let assignment = cluster.load_assignment.as_ref();
+    let additional = || assignment.into_iter().flat_map(ClusterLoadAssignment::additional_addresses);
     if kind != STATIC {
+        for (at, _) in additional() {
+            r.refuse_at(
+                r.field_path(&format!("load_assignment.{at}")),
+                "only static clusters may have this yet",
+            );
+        }
         return;
     }
-    for (at, address) in cluster.load_assignment.iter().flat_map(ClusterLoadAssignment::addresses) {
+    let addresses = assignment.into_iter().flat_map(ClusterLoadAssignment::addresses);
+    for (at, address) in addresses.chain(additional()) {
         if let Address::SocketAddress(socket) = address
             && socket.to_socket_addr().is_none()
             && !socket.address.is_empty()

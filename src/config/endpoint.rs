@@ -34,6 +34,22 @@ impl ClusterLoadAssignment {
     }
 }
 
+impl ClusterLoadAssignment {
+    /// The addresses that hosts have beside the first one, each with its place.
+    pub fn additional_addresses(&self) -> impl Iterator<Item = (String, &Address)> {
+        self.endpoints.iter().enumerate().flat_map(|(i, group)| {
+            group.lb_endpoints.iter().enumerate().flat_map(move |(j, host)| {
+                host.endpoint.additional_addresses.iter().enumerate().map(move |(k, additional)| {
+                    let at = format!(
+                        "endpoints[{i}].lb_endpoints[{j}].endpoint.additional_addresses[{k}].address"
+                    );
+                    (at, &additional.address)
+                })
+            })
+        })
+    }
+}
+
 message! {
     /// `ClusterLoadAssignment.Policy`.
     #[derive(Eq)]
@@ -120,6 +136,17 @@ message! {
         pub address: Address => read_named_address,
         /// How it is asked whether it is well, where that differs from others.
         pub health_check_config: Option<Box<HealthCheckConfig>>,
+        /// It listens there, too: the first that connects is taken.
+        pub additional_addresses: Vec<AdditionalAddress>,
+    }
+}
+
+message! {
+    /// `Endpoint.AdditionalAddress`.
+    #[derive(Eq)]
+    pub message AdditionalAddress = "envoy.config.endpoint.v3.Endpoint.AdditionalAddress" {
+        /// The address.
+        pub address: Address => MessageReader::required_message,
     }
 }
 

@@ -273,7 +273,8 @@ impl AddressOf {
             AddressOf::UpstreamHost => info.upstream_host().map(|host| host.address().clone()),
             AddressOf::UpstreamRemote => {
                 peek(&info.upstream_local_address)?;
-                AddressOf::UpstreamHost.get(info)
+                let other = info.upstream_other_address.borrow().as_deref().cloned();
+                other.or_else(|| AddressOf::UpstreamHost.get(info))
             }
         }
     }

@@ -120,6 +120,10 @@ pub trait Stream {
     fn buffer_limit(&self) -> usize;
     /// This end of the stream's connection, once that has one.
     fn connection_local_address(&self) -> Option<Address>;
+    /// The peer's address of that connection.
+    fn connection_remote_address(&self) -> Option<Address> {
+        None
+    }
     /// The number of that connection, unique in the process; 0 for none.
     fn connection_id(&self) -> u64;
     /// What is known of the TLS of the stream's connection, if it has some.

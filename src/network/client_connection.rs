@@ -1,13 +1,14 @@
 //! A connection that legate opens. Mirrors `ClientConnectionImpl` of Envoy's
 //! `source/common/network/connection_impl.cc`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 
 use nix::errno::Errno;
 
+use super::happy_eyeballs::HappyEyeballs;
 use super::{
     Address, ConnectionEvent, ConnectionImpl, ConnectionSocket, ConnectionSocketOption, TransportSocket,
 };
@@ -31,11 +32,29 @@ pub fn set_connector(connector: Option<Connector>) {
     CONNECTOR.set(connector);
 }
 
+/// What is set at a socket before it connects.
+#[derive(Default)]
+pub struct SocketSettings {
+    /// In their order.
+    pub options: Vec<ConnectionSocketOption>,
+    /// This end's address.
+    pub source: Option<Address>,
+    /// Probes of dead peers.
+    pub keepalive: Option<TcpKeepalive>,
+}
+
+/// Addresses beside the first one.
+struct Others {
+    addresses: Vec<Address>,
+    prepare: Box<dyn Fn(&Address) -> SocketSettings>,
+}
+
 /// A connection to an upstream; made unconnected so that callbacks can be added before it starts.
 pub struct ClientConnectionImpl {
     connection: Rc<ConnectionImpl>,
     /// The socket came connected, from a [`Connector`].
     connected: bool,
+    others: Cell<Option<Box<Others>>>,
 }
 
 impl ClientConnectionImpl {
@@ -53,11 +72,11 @@ impl ClientConnectionImpl {
         if let Some(connector) = CONNECTOR.with_borrow(Clone::clone) {
             let (socket, transport_socket) = connector(&remote);
             let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false)?;
-            return Ok(ClientConnectionImpl { connection, connected: true });
+            return Ok(ClientConnectionImpl { connection, connected: true, others: Cell::default() });
         }
         let socket = ConnectionSocket::client(remote)?;
         let connection = ConnectionImpl::new(dispatcher, socket, transport_socket, false)?;
-        let client = ClientConnectionImpl { connection, connected: false };
+        let client = ClientConnectionImpl { connection, connected: false, others: Cell::default() };
         if let Some(source) = source {
             client.bind(source);
         }
@@ -99,6 +118,37 @@ impl ClientConnectionImpl {
         }
     }
 
+    /// These are tried, too, in their order, when its own address takes long, or fails. `prepare` says what is set at a socket for
+    /// an address: options, this end's address, keepalive.
+    pub fn set_other_addresses(
+        &self,
+        addresses: Vec<Address>,
+        prepare: impl Fn(&Address) -> SocketSettings + 'static,
+    ) {
+        self.others.set(Some(Box::new(Others { addresses, prepare: Box::new(prepare) })));
+    }
+
+    fn begin_with_others(&self) {
+        let Some(others) = self.others.take() else { return };
+        let Others { addresses, prepare } = *others;
+        let make = move |address: &Address| {
+            let (socket, _) = ConnectionSocket::client(address.clone())?.into_parts();
+            let settings = prepare(address);
+            for option in &settings.options {
+                socket.set_option(option)?;
+            }
+            if let Some(source) = settings.source.filter(|_| address.ip().is_some()) {
+                socket.bind(&source)?;
+            }
+            if let Some(keepalive) = &settings.keepalive {
+                socket.set_keepalive(address, keepalive)?;
+            }
+            Ok(socket)
+        };
+        let attempts = HappyEyeballs::start(&self.connection, addresses, Box::new(make));
+        self.connection.set_happy_eyeballs(attempts);
+    }
+
     /// Starts connecting. Success and failure are both told by an event, never from inside this call.
     pub fn connect(&self) {
         let connection = &self.connection;
@@ -106,6 +156,7 @@ impl ClientConnectionImpl {
         if self.connected {
             return;
         }
+        self.begin_with_others();
         match connection.with_socket(|socket| socket.connect(&connection.remote_address())) {
             None | Some(Ok(())) => {}
             Some(Err(Errno::EINPROGRESS)) => {

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::happy_eyeballs::HappyEyeballs;
 use super::socket::{StreamSocket, query_local_address};
 use super::{
     Address, ConnectionCallbacks, ConnectionEvent, ConnectionInfoProvider, ConnectionSocket, ConnectionState,
@@ -91,6 +92,8 @@ struct Seldom {
     /// Goes on reading when a read stopped at the buffer limit.
     read_again_timer: RefCell<Option<Timer>>,
     delayed_close_timer: RefCell<Option<Timer>>,
+    /// While connecting, where the host has several addresses.
+    happy_eyeballs: RefCell<Option<Rc<HappyEyeballs>>>,
     /// Until the transport is ready for data.
     transport_connect_timer: RefCell<Option<Timer>>,
 }
@@ -438,6 +441,15 @@ impl ConnectionImpl {
         seldom.bind_error.set(bind_error || seldom.bind_error.get());
         self.connecting.set(false);
         self.activate(WRITE);
+    }
+
+    /// Other addresses are tried, too.
+    pub(super) fn set_happy_eyeballs(&self, happy_eyeballs: Rc<HappyEyeballs>) {
+        *self.seldom().happy_eyeballs.borrow_mut() = Some(happy_eyeballs);
+    }
+
+    fn happy_eyeballs(&self) -> Option<Rc<HappyEyeballs>> {
+        self.seldom.get()?.happy_eyeballs.borrow().clone()
     }
 
     pub(super) fn with_socket<R>(&self, f: impl FnOnce(&StreamSocket) -> R) -> Option<R> {

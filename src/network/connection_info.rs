@@ -27,8 +27,8 @@ struct Addresses {
 
 #[derive(Default)]
 struct Other {
-    remote: OnceCell<Address>,
-    local: OnceCell<Option<Address>>,
+    remote: RefCell<Option<Address>>,
+    local: RefCell<Option<Option<Address>>>,
     ssl_connection: OnceCell<Rc<dyn SslConnectionInfo>>,
     requested_server_name: OnceCell<Box<str>>,
     transport_failure_reason: RefCell<String>,
@@ -41,9 +41,9 @@ impl ConnectionInfoProvider {
         let addresses = Addresses { remote: v4(&remote_address), local: local_address.as_ref().and_then(v4) };
         let other = OnceCell::new();
         if addresses.remote.is_none() || addresses.local.is_none() && local_address.is_some() {
-            let local = local_address.map_or_else(OnceCell::new, |local| Some(local).into());
-            other
-                .get_or_init(|| Box::new(Other { remote: remote_address.into(), local, ..Other::default() }));
+            let local = RefCell::new(local_address.map(Some));
+            let remote = RefCell::new(Some(remote_address));
+            other.get_or_init(|| Box::new(Other { remote, local, ..Other::default() }));
         }
         Rc::new(ConnectionInfoProvider {
             connection_id: Cell::new(0),
@@ -67,7 +67,18 @@ impl ConnectionInfoProvider {
     pub fn remote_address(&self) -> Address {
         match self.addresses.get().remote {
             Some(v4) => Address::Ip(v4.into()),
-            None => self.other().remote.get().cloned().expect("an address"), // invariant: set where it is not of IPv4
+            None => self.other().remote.borrow().clone().expect("an address"), // invariant: set where it is not of IPv4
+        }
+    }
+
+    /// Another address of the peer's it has become; this end's is to be learnt anew.
+    pub(super) fn set_remote_address(&self, remote: Address) {
+        self.addresses.set(Addresses { remote: v4(&remote), local: None });
+        if let Some(other) = self.other.get() {
+            other.local.take();
+        }
+        if v4(&remote).is_none() {
+            *self.other().remote.borrow_mut() = Some(remote);
         }
     }
 
@@ -75,7 +86,7 @@ impl ConnectionInfoProvider {
     pub fn local_address(&self) -> Option<Address> {
         match self.addresses.get().local {
             Some(v4) => Some(Address::Ip(v4.into())),
-            None => self.other.get()?.local.get()?.clone(),
+            None => self.other.get()?.local.borrow().clone()?,
         }
     }
 
@@ -84,13 +95,13 @@ impl ConnectionInfoProvider {
         if let Some(known) = self.local_address() {
             return Some(known);
         }
-        if self.other.get().is_some_and(|other| other.local.get().is_some()) {
+        if self.other.get().is_some_and(|other| other.local.borrow().is_some()) {
             return None;
         }
         let address = query();
         match address.as_ref().and_then(v4) {
             Some(v4) => self.addresses.set(Addresses { local: Some(v4), ..self.addresses.get() }),
-            None => _ = self.other().local.set(address.clone()),
+            None => *self.other().local.borrow_mut() = Some(address.clone()),
         }
         address
     }

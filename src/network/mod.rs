@@ -13,6 +13,7 @@ mod dns;
 mod drain_decision;
 mod filter;
 mod filter_manager;
+mod happy_eyeballs;
 mod listener;
 mod listener_filter;
 pub mod proxy_protocol_header;
@@ -26,7 +27,7 @@ mod transport_socket;
 
 pub use address::Address;
 pub use cidr_range::CidrRange;
-pub use client_connection::ClientConnectionImpl;
+pub use client_connection::{ClientConnectionImpl, SocketSettings};
 #[doc(hidden)]
 pub use client_connection::{Connector, set_connector};
 pub use connection::ConnectionImpl;
@@ -45,6 +46,7 @@ pub use filter::{
     FilterStatus, NetworkFilterFactory, NetworkFilterFactoryCb, ReadFilter, ReadFilterCallbacks, WriteFilter,
 };
 pub use filter_manager::FilterManagerImpl;
+pub use happy_eyeballs::sort_addresses;
 pub use listener::{ListenerCallbacks, ListenerImpl};
 pub use listener_filter::{
     ListenerFilter, ListenerFilterCallbacks, ListenerFilterFactory, ListenerFilterFactoryCb,

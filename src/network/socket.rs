@@ -179,6 +179,11 @@ impl StreamSocket {
         remote.with_sockaddr(|address| socket::connect(self.fd.as_raw_fd(), address))
     }
 
+    /// The same socket under another number.
+    pub(super) fn again(&self) -> io::Result<StreamSocket> {
+        Ok(StreamSocket { fd: self.fd.try_clone()?, write_shut_down: Cell::new(false) })
+    }
+
     pub(super) fn bind(&self, source: &Address) -> nix::Result<()> {
         source.with_sockaddr(|address| socket::bind(self.fd.as_raw_fd(), address))
     }

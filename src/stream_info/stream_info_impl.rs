@@ -59,6 +59,8 @@ pub struct StreamInfoImpl {
     upstream_host: RefCell<Option<Rc<WorkerHost>>>,
     /// This end of the connection to the host that the request was last sent to.
     pub upstream_local_address: Cell<Option<Address>>,
+    /// Where it goes, if that is not the first of its host's addresses.
+    pub upstream_other_address: RefCell<Option<Box<Address>>>,
     /// The number of that connection; 0 for none.
     pub upstream_connection_id: Cell<u64>,
     /// How long it took until there was one, or was known to be none.
@@ -112,6 +114,7 @@ impl StreamInfoImpl {
             downstream_remote_address: RefCell::default(),
             upstream_host: RefCell::default(),
             upstream_local_address: Cell::default(),
+            upstream_other_address: RefCell::default(),
             upstream_connection_id: Cell::default(),
             upstream_pool_ready_duration: Cell::default(),
             virtual_cluster_name: OnceCell::new(),
@@ -220,6 +223,7 @@ impl StreamInfoImpl {
     /// Another try begins, of which nothing is known yet.
     pub fn forget_upstream(&self) {
         self.upstream_local_address.set(None);
+        self.upstream_other_address.take();
         self.upstream_connection_id.set(0);
         self.upstream_pool_ready_duration.set(None);
     }

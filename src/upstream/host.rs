@@ -15,7 +15,9 @@ use super::{ClusterInfoImpl, HostStats};
 use crate::config::core::{Locality, Metadata};
 use crate::config::endpoint::{HealthCheckConfig, HealthStatus};
 use crate::event::{Dispatcher, Moment};
-use crate::network::{Address, ClientConnectionImpl, TransportSocket, TransportSocketFor};
+use crate::network::{
+    Address, ClientConnectionImpl, SocketSettings, TransportSocket, TransportSocketFor, sort_addresses,
+};
 use crate::trace::{self, Stage};
 
 /// The name in metadata under which balancers look.
@@ -110,6 +112,8 @@ pub struct HostImpl {
     locality: Option<Box<Locality>>,
     /// Hosts that have the same share it.
     metadata: Option<Arc<Metadata>>,
+    /// In the order in which they are tried behind the first one.
+    other_addresses: Option<Box<[Address]>>,
     priority: AtomicU32,
     weight: AtomicU32,
     canary: AtomicBool,
@@ -142,6 +146,7 @@ impl HostImpl {
             address,
             locality: (locality != NOWHERE).then(|| Box::new(locality)),
             metadata: None,
+            other_addresses: None,
             priority: AtomicU32::new(priority),
             weight: AtomicU32::new(weight.max(1)),
             canary: AtomicBool::new(false),
@@ -201,6 +206,22 @@ impl HostImpl {
     /// Whether it is not checked, even if others of its cluster are.
     pub fn disable_active_health_check(&self) -> bool {
         self.health_check.as_ref().is_some_and(|check| check.is_disabled)
+    }
+
+    /// The same host, which listens at these addresses, too. Nobody else has it yet.
+    #[must_use]
+    pub fn with_additional_addresses(mut host: HostSharedPtr, addresses: &[Address]) -> HostSharedPtr {
+        if let Some(host) = Arc::get_mut(&mut host).filter(|_| !addresses.is_empty()) {
+            let sorted = sort_addresses(&host.address, addresses);
+            host.other_addresses = Some(sorted[1..].into());
+        }
+        host
+    }
+
+    /// Whether it may be that a connection goes to another address than [`address`](Self::address).
+    #[inline]
+    pub fn has_other_addresses(&self) -> bool {
+        self.other_addresses.is_some()
     }
 
     /// What the configuration says of it.
@@ -336,8 +357,27 @@ impl HostImpl {
     ///
     /// # Errors
     /// Those of `socket(2)` and `epoll_ctl(2)`: out of fds, for instance.
-    pub fn create_connection(&self, dispatcher: &Rc<Dispatcher>) -> io::Result<ClientConnectionImpl> {
-        self.connection_to(&self.address, dispatcher)
+    pub fn create_connection(
+        self: &Arc<Self>,
+        dispatcher: &Rc<Dispatcher>,
+    ) -> io::Result<ClientConnectionImpl> {
+        let connection = self.connection_to(&self.address, dispatcher)?;
+        if let Some(others) = &self.other_addresses {
+            let host = self.clone();
+            connection.set_other_addresses(others.to_vec(), move |address| {
+                let cluster = &host.cluster;
+                // Each attempt counts, as in Envoy.
+                cluster.stats().upstream_cx_total().inc();
+                host.stats.cx_total().inc();
+                let local = cluster.local_address(address);
+                SocketSettings {
+                    options: local.map(|local| local.socket_options(address).to_vec()).unwrap_or_default(),
+                    source: local.and_then(|local| local.address.clone()),
+                    keepalive: cluster.tcp_keepalive().cloned(),
+                }
+            });
+        }
+        Ok(connection)
     }
 
     /// The same to where it is checked.

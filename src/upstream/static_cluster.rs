@@ -113,6 +113,10 @@ fn create_hosts(
             let metadata = endpoint.metadata.as_ref().map(|metadata| pool.share(metadata));
             let config = endpoint.endpoint.health_check_config.as_deref();
             let host = HostImpl::with_health_check_config(host, config);
+            let others = endpoint.endpoint.additional_addresses.iter();
+            let others: Vec<Address> =
+                others.filter_map(|other| Address::configured(&other.address)).collect();
+            let host = HostImpl::with_additional_addresses(host, &others);
             priorities[priority].push(HostImpl::with_metadata(host, metadata));
         }
     }

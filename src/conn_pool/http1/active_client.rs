@@ -48,7 +48,7 @@ impl ActiveClient {
         let host = base.host.clone();
         let cluster = host.cluster();
         pool.connect_start.set(Moment::exact());
-        let connection = host.create_connection(&base.dispatcher)?;
+        let connection = host.shared().create_connection(&base.dispatcher)?;
         let limits = HeadLimits {
             max_bytes: cluster.max_response_headers_bytes(),
             max_count: cluster.max_response_headers_count() as usize,

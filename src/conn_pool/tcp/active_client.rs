@@ -44,7 +44,7 @@ impl ActiveClient {
         let base = &pool.base;
         let host = base.host.clone();
         let cluster = host.cluster();
-        let connection = host.create_connection(&base.dispatcher)?;
+        let connection = host.shared().create_connection(&base.dispatcher)?;
         let client = Rc::new_cyclic(|weak: &Weak<ActiveClient>| {
             let on_timeout = weak.clone();
             ActiveClient {

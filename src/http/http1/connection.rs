@@ -347,6 +347,10 @@ impl<T: CodecStream> Stream for T {
         self.connection().and_then(|c| c.local_address())
     }
 
+    fn connection_remote_address(&self) -> Option<Address> {
+        self.connection().map(|c| c.remote_address())
+    }
+
     fn connection_id(&self) -> u64 {
         self.connection().map_or(0, |c| c.id())
     }

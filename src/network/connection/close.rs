@@ -122,6 +122,10 @@ impl ConnectionImpl {
     }
 
     pub(super) fn raise_immediate_error(&self, event: ConnectionEvent) {
+        if self.happy_eyeballs().is_some_and(|attempts| attempts.on_own_failure()) {
+            self.seldom().immediate_error.set(None);
+            return self.connecting.set(true);
+        }
         if self.seldom().bind_error.get() {
             envoy_conn_log!(Connection, debug, self.id(), "raising bind error");
             if let Some(counter) = self.stats.get().and_then(|s| s.bind_errors.as_ref()) {
@@ -149,6 +153,7 @@ impl ConnectionImpl {
         if let Some(seldom) = self.seldom.get() {
             drop(seldom.delayed_close_timer.borrow_mut().take());
             drop(seldom.read_again_timer.borrow_mut().take());
+            drop(seldom.happy_eyeballs.take());
             drop(seldom.transport_connect_timer.borrow_mut().take());
         }
     }

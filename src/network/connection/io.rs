@@ -10,7 +10,7 @@ use crate::buffer::Buffer;
 use crate::envoy_conn_log;
 use crate::event::{CLOSED, READ, WRITE};
 use crate::network::socket::StreamSocket;
-use crate::network::{ConnectionEvent, ConnectionState, IoResult, PostIoAction};
+use crate::network::{Address, ConnectionEvent, ConnectionState, IoResult, PostIoAction};
 use crate::trace::{self, Stage, stage};
 
 impl ConnectionImpl {
@@ -49,7 +49,7 @@ impl ConnectionImpl {
             self.on_write_ready();
         }
         // A write callback may have closed the socket.
-        if events & (READ | CLOSED) == 0 || !self.is_socket_open() {
+        if events & (READ | CLOSED) == 0 || !self.is_socket_open() || self.waits_for_other_attempts() {
             return;
         }
         if self.in_delayed_close() {
@@ -228,17 +228,48 @@ impl ConnectionImpl {
             && self.transport_socket.writes_data_alone()
     }
 
+    /// Its own socket has failed, and others are tried.
+    fn waits_for_other_attempts(&self) -> bool {
+        self.connecting.get() && self.happy_eyeballs().is_some_and(|attempts| attempts.own_has_failed())
+    }
+
+    /// Another attempt has connected: its socket is the connection's.
+    pub(in crate::network) fn take_socket(&self, socket: StreamSocket, address: Address) {
+        if let Some(seldom) = self.seldom.get() {
+            drop(seldom.happy_eyeballs.take());
+        }
+        socket.set_no_delay(&address);
+        self.info.set_remote_address(address);
+        self.peer_closed.set(false);
+        if let Err(error) = self.watch(socket) {
+            self.fail_connecting(Errno::from_raw(error.raw_os_error().unwrap_or(0)));
+        }
+    }
+
+    /// No attempt is left.
+    pub(in crate::network) fn fail_connecting(&self, error: Errno) {
+        self.set_connect_failure("delayed", error);
+        self.close_socket(ConnectionEvent::RemoteClose);
+    }
+
     /// The socket became writable while connecting: false when there is nothing to go on with.
     fn finish_connecting(&self) -> bool {
+        if self.waits_for_other_attempts() {
+            return false;
+        }
         let error = self.with_socket(StreamSocket::take_error).unwrap_or(0);
         if error != 0 {
             envoy_conn_log!(Connection, debug, self.id(), "delayed connection error: {}", error);
-            self.set_connect_failure("delayed", Errno::from_raw(error));
-            self.close_socket(ConnectionEvent::RemoteClose);
+            if !self.happy_eyeballs().is_some_and(|attempts| attempts.on_own_failure()) {
+                self.fail_connecting(Errno::from_raw(error));
+            }
             return false;
         }
         envoy_conn_log!(Connection, debug, self.id(), "connected");
         self.connecting.set(false);
+        if let Some(seldom) = self.seldom.get() {
+            drop(seldom.happy_eyeballs.take());
+        }
         if self.transport_socket.on_connected(self) {
             self.raise_event(ConnectionEvent::Connected);
         }

@@ -26,6 +26,7 @@ mod filter_config;
 mod formatted_rewrites;
 mod forwarded;
 mod guard_dog;
+mod happy_eyeballs;
 mod health_check;
 mod health_checks;
 mod health_checks_dns;

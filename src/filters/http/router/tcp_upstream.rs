@@ -197,6 +197,10 @@ impl Stream for TcpUpstream {
         self.connection.connection().local_address()
     }
 
+    fn connection_remote_address(&self) -> Option<Address> {
+        Some(self.connection.connection().remote_address())
+    }
+
     fn connection_id(&self) -> u64 {
         self.connection.connection().id()
     }

@@ -500,6 +500,15 @@ impl UpstreamRequest {
     }
 }
 
+/// Has a record name both ends of the connection.
+fn note_addresses(info: &StreamInfoImpl, encoder: &dyn StreamEncoder, host: &WorkerHost) {
+    info.upstream_local_address.set(encoder.stream().connection_local_address());
+    if host.has_other_addresses() {
+        *info.upstream_other_address.borrow_mut() =
+            encoder.stream().connection_remote_address().map(Box::new);
+    }
+}
+
 /// Has the stream's record name the host.
 fn note_host(parent: &Filter, host: &Rc<WorkerHost>) {
     if let Some(info) = parent.stream_info() {
@@ -534,7 +543,7 @@ impl Callbacks for UpstreamRequest {
         self.on_host_selected(&parent, host);
         parent.count_beside_cluster(|stats| stats.counters().upstream_rq_total.inc());
         if let Some(info) = parent.stream_info() {
-            info.upstream_local_address.set(encoder.stream().connection_local_address());
+            note_addresses(info, &*encoder, host);
             info.set_upstream_ssl_connection(encoder.stream().connection_ssl());
             info.upstream_is_raw.set(self.is_raw.get());
             info.upstream_connection_id.set(encoder.stream().connection_id());
@@ -552,7 +561,7 @@ impl Callbacks for UpstreamRequest {
         self.set_request_encoder(encoder.clone());
         self.first_tx.set(Some(event::now()));
         if let Some(log) = &self.log {
-            log.info.upstream_local_address.set(encoder.stream().connection_local_address());
+            note_addresses(&log.info, &*encoder, host);
             log.info.upstream_connection_id.set(encoder.stream().connection_id());
             log.info.upstream_pool_ready_duration.set(Some(event::now().since(self.start)));
             log.on_pool_ready(&parent, self.is_raw.get());

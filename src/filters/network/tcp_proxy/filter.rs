@@ -415,6 +415,9 @@ impl Callbacks for Filter {
         upstream.enable_half_close(true);
         self.set_upstream_host(host);
         self.stream_info.upstream_local_address.set(upstream.local_address());
+        if host.has_other_addresses() {
+            *self.stream_info.upstream_other_address.borrow_mut() = Some(Box::new(upstream.remote_address()));
+        }
         self.stream_info.set_upstream_ssl_connection(upstream.connection_info().ssl_connection().cloned());
         self.on_upstream_event(ConnectionEvent::Connected);
         if let Some(callbacks) = self.read_callbacks.get() {
