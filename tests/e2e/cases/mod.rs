@@ -63,6 +63,7 @@ mod retries;
 mod retries_in_time;
 mod route_matcher;
 mod route_options;
+mod router_options;
 mod routes;
 mod runtime;
 mod signals;
