@@ -182,7 +182,9 @@ impl ResolveTarget {
         if *self.addresses.borrow() == addresses {
             return None;
         }
+        // As in 1.40 the others are tried, too, when the first one fails.
         let host = self.create_host(cluster, &addresses[0]);
+        let host = HostImpl::with_additional_addresses(host, &addresses[1..]);
         *self.addresses.borrow_mut() = addresses;
         Some((vec![host.clone()], self.hosts.replace(vec![host])))
     }

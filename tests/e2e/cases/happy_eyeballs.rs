@@ -1,6 +1,9 @@
 //! Hosts with several addresses: the first that connects is taken.
 
-use crate::harness::{Case, Kind, PATIENCE, RefusingPort, Site, Wire, proxies, serve_each};
+use super::dns_clusters::{self, cluster};
+use crate::harness::{
+    Case, DnsAnswer, DnsServer, Kind, PATIENCE, RefusingPort, Site, Wire, proxies, serve_each,
+};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
 };
@@ -166,5 +169,24 @@ fn the_next_one_is_tried_after_a_while() {
             "{kind:?}: {took:?}"
         );
         assert_eq!(site.proxy.admin.stat("cluster.case0.upstream_cx_connect_timeout"), Some(0), "{kind:?}");
+    }
+}
+
+/// All addresses of an answer are those of a logical host.
+#[test]
+fn a_logical_host_has_all_addresses_of_its_name() {
+    let served = host("127.0.0.1");
+    for kind in proxies() {
+        let dns = DnsServer::start();
+        // Nobody listens at the first one.
+        dns.set("several.test", DnsAnswer::of(&["127.0.0.77", "127.0.0.1"]));
+        let more = json!({"dns_lookup_family": "V4_ONLY"});
+        let cluster = cluster("c", "LOGICAL_DNS", &dns, &[("several.test", served.port())], &more);
+        let site = dns_clusters::site(kind, &[cluster]);
+        let mut client = Wire::connect(site.port(0));
+        client.send("GET / HTTP/1.1\r\nhost: h\r\nx-cluster: c\r\nconnection: close\r\n\r\n");
+        let answer = String::from_utf8_lossy(&client.rest()).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("127.0.0.1"), "{kind:?}: {answer}");
+        assert_eq!(site.proxy.admin.stat("cluster.c.upstream_cx_total"), Some(2), "{kind:?}");
     }
 }
