@@ -171,6 +171,8 @@ message! {
         pub destination_port: Option<u16>,
         /// Destination addresses.
         pub prefix_ranges: Vec<CidrRange>,
+        /// Source addresses, as the kernel has them.
+        pub direct_source_prefix_ranges: Vec<CidrRange>,
         /// Source addresses.
         pub source_prefix_ranges: Vec<CidrRange>,
         /// 1..=65535 each.

@@ -6,7 +6,7 @@
 
 use super::compression::{self, CompressorLibrary, DecompressorLibrary};
 use super::http::{self, NamedHttpFilterConfigFactory};
-use super::listener::NamedListenerFilterConfigFactory;
+use super::listener::{self, NamedListenerFilterConfigFactory};
 use super::network::http_connection_manager::{
     self, EarlyHeaderMutationFactory, OriginalIpDetectionFactory, RequestIdFactory,
 };
@@ -67,7 +67,12 @@ pub static LINKED: Registry = Registry {
     path_rewriters: &[&router::PATH_REWRITE],
     request_ids: &[&http_connection_manager::UUID],
     stateful_header_formatters: &[&PRESERVE_CASE],
-    listener_filters: &[],
+    listener_filters: &[
+        &listener::http_inspector::FACTORY,
+        &listener::original_dst::FACTORY,
+        &listener::proxy_protocol::FACTORY,
+        &listener::tls_inspector::FACTORY,
+    ],
     network_filters: &[
         &network::connection_limit::FACTORY,
         &network::direct_response::FACTORY,

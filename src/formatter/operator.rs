@@ -268,7 +268,9 @@ impl AddressOf {
         match self {
             AddressOf::DownstreamLocal => info.downstream_connection()?.local_address(),
             AddressOf::DownstreamRemote => info.downstream_remote_address(),
-            AddressOf::DownstreamDirectRemote => info.downstream_connection().map(|c| c.remote_address()),
+            AddressOf::DownstreamDirectRemote => {
+                info.downstream_connection().map(|c| c.direct_remote_address())
+            }
             AddressOf::UpstreamLocal => peek(&info.upstream_local_address),
             AddressOf::UpstreamHost => info.upstream_host().map(|host| host.address().clone()),
             AddressOf::UpstreamRemote => {

@@ -1,11 +1,11 @@
 //! A range of addresses. Mirrors Envoy's `source/common/network/cidr_range.cc`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config;
 
 /// The addresses that share the leading bits of one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CidrRange {
     address: IpAddr,
     /// At most as many as the address has bits.
@@ -16,7 +16,13 @@ impl CidrRange {
     /// The range that begins with the first `prefix_len` bits of `address`, or with all of them.
     pub fn new(address: IpAddr, prefix_len: u32) -> Self {
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        CidrRange { address, prefix_len: prefix_len.min(bits) }
+        let prefix_len = prefix_len.min(bits);
+        CidrRange { address: start_of(address, prefix_len), prefix_len }
+    }
+
+    /// How many leading bits count.
+    pub fn prefix_len(&self) -> u32 {
+        self.prefix_len
     }
 
     /// The range of a configuration; `None` if its address is none.
@@ -35,6 +41,16 @@ impl CidrRange {
             }
             _ => false,
         }
+    }
+}
+
+/// The first address of a range.
+fn start_of(address: IpAddr, prefix_len: u32) -> IpAddr {
+    let cut =
+        |bits: u128, tail: u32| bits.checked_shr(tail).and_then(|bits| bits.checked_shl(tail)).unwrap_or(0);
+    match address {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(cut(ip.to_bits().into(), 32 - prefix_len) as u32).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(cut(ip.to_bits(), 128 - prefix_len)).into(),
     }
 }
 

@@ -31,6 +31,13 @@ struct Other {
     local: RefCell<Option<Option<Address>>>,
     ssl_connection: OnceCell<Rc<dyn SslConnectionInfo>>,
     requested_server_name: OnceCell<Box<str>>,
+    detected_transport_protocol: Cell<&'static str>,
+    requested_application_protocols: OnceCell<Vec<Vec<u8>>>,
+    /// That of who is connected, where another one is told of.
+    direct_remote: OnceCell<Address>,
+    told_remote: RefCell<Option<Address>>,
+    told_local: RefCell<Option<Address>>,
+    local_restored: Cell<bool>,
     transport_failure_reason: RefCell<String>,
     attached: RefCell<Vec<(&'static str, Rc<dyn Any>)>>,
 }
@@ -65,6 +72,9 @@ impl ConnectionInfoProvider {
 
     /// The peer's address.
     pub fn remote_address(&self) -> Address {
+        if let Some(told) = self.other.get().and_then(|other| other.told_remote.borrow().clone()) {
+            return told;
+        }
         match self.addresses.get().remote {
             Some(v4) => Address::Ip(v4.into()),
             None => self.other().remote.borrow().clone().expect("an address"), // invariant: set where it is not of IPv4
@@ -82,8 +92,28 @@ impl ConnectionInfoProvider {
         }
     }
 
+    /// Says for whom the connection is; who is connected stays known.
+    pub fn set_remote_address(&self, remote: Address) {
+        self.other().direct_remote.get_or_init(|| self.remote_address());
+        *self.other().told_remote.borrow_mut() = Some(remote);
+    }
+
+    /// Says where the connection was going.
+    pub fn restore_local_address(&self, local: Address) {
+        self.other().local_restored.set(true);
+        *self.other().told_local.borrow_mut() = Some(local);
+    }
+
+    /// Whether this end's address is that of where the connection was going.
+    pub fn local_address_restored(&self) -> bool {
+        self.other.get().is_some_and(|other| other.local_restored.get())
+    }
+
     /// This end's address, as far as it is known.
     pub fn local_address(&self) -> Option<Address> {
+        if let Some(told) = self.other.get().and_then(|other| other.told_local.borrow().clone()) {
+            return Some(told);
+        }
         match self.addresses.get().local {
             Some(v4) => Some(Address::Ip(v4.into())),
             None => self.other.get()?.local.borrow().clone()?,
@@ -124,6 +154,32 @@ impl ConnectionInfoProvider {
     /// Says which name the client has asked for, once.
     pub fn set_requested_server_name(&self, name: &str) {
         self.other().requested_server_name.get_or_init(|| name.into());
+    }
+
+    /// What a listener filter has found the bytes to be, `tls` or `raw_buffer`; empty for nothing.
+    pub fn detected_transport_protocol(&self) -> &'static str {
+        self.other.get().map_or("", |other| other.detected_transport_protocol.get())
+    }
+
+    /// Says what the bytes are.
+    pub fn set_detected_transport_protocol(&self, protocol: &'static str) {
+        self.other().detected_transport_protocol.set(protocol);
+    }
+
+    /// The protocols that the client has offered, as a listener filter has seen them.
+    pub fn requested_application_protocols(&self) -> &[Vec<u8>] {
+        self.other.get().and_then(|other| other.requested_application_protocols.get()).map_or(&[], |all| all)
+    }
+
+    /// Says which protocols the client has offered, once.
+    pub fn set_requested_application_protocols(&self, protocols: Vec<Vec<u8>>) {
+        self.other().requested_application_protocols.get_or_init(|| protocols);
+    }
+
+    /// The address of who is connected, whatever is told of whom that is for.
+    pub fn direct_remote_address(&self) -> Address {
+        let direct = self.other.get().and_then(|other| other.direct_remote.get());
+        direct.cloned().unwrap_or_else(|| self.remote_address())
     }
 
     /// Why the connection's transport failed; empty for no reason.

@@ -85,8 +85,8 @@ pub(super) struct ActiveListener {
     weak: Weak<ActiveListener>,
     dispatcher: Rc<Dispatcher>,
     config: Arc<ListenerConfig>,
-    /// Of its one filter chain.
-    filters: Vec<NetworkFilterFactoryCb>,
+    /// Of each filter chain.
+    filters: Vec<Vec<NetworkFilterFactoryCb>>,
     listener_filters: Vec<ListenerFilterFactoryCb>,
     /// Those that wait for a listener filter.
     sockets: Arena<ActiveSocket, Only>,
@@ -110,7 +110,7 @@ impl ActiveListener {
                 handler_stats: config.per_handler_stats(handler),
                 config: config.clone(),
             }),
-            filters: config.filter_chain().map_or_else(Vec::new, |chain| chain.on_worker(dispatcher)),
+            filters: config.filter_chains().iter().map(|chain| chain.on_worker(dispatcher)).collect(),
             listener_filters: config.listener_filters_on_worker(),
             sockets: Arena::default(),
             config,
@@ -150,12 +150,13 @@ impl ActiveListener {
     }
 
     fn new_connection(&self, socket: ConnectionSocket, open: OpenConnection) -> io::Result<()> {
-        let Some(chain) = self.config.find_filter_chain(&socket) else {
+        let Some(number) = self.config.find_filter_chain(&socket) else {
             envoy_log!(Main, debug, "closing connection: no matching filter chain found");
             trace::instant(Stage::NewConnection, None, 0, 0, 0);
             self.config.stats().no_filter_chain_match.inc();
             return Ok(());
         };
+        let chain = &self.config.filter_chains()[number];
         let transport_socket =
             chain.transport_socket_factory().create_transport_socket(TransportSocketFor::default());
         let connection = ConnectionImpl::new(&self.dispatcher, socket, transport_socket, true)?;
@@ -166,7 +167,7 @@ impl ActiveListener {
             let counter = &self.config.stats().downstream_cx_transport_socket_connect_timeout;
             connection.set_transport_socket_connect_timeout(timeout, counter);
         }
-        self.filters.iter().for_each(|create| create(&connection));
+        self.filters[number].iter().for_each(|create| create(&connection));
         if !connection.initialize_read_filters() {
             crate::envoy_conn_log!(Main, debug, connection.id(), "closing connection: no filters");
             connection.close(ConnectionCloseType::NoFlush);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::drain_manager::{DrainManagerImpl, ListenerDrainManager};
+use super::filter_chain_manager::FilterChainManager;
 use crate::config::listener::TrafficDirection;
 use crate::config::{self, ConfigError};
 use crate::envoy_log;
@@ -121,7 +122,8 @@ pub struct ListenerConfig {
     traffic_direction: TrafficDirection,
     drain_manager: Option<Arc<ListenerDrainManager>>,
     per_connection_buffer_limit_bytes: usize,
-    filter_chain: Option<FilterChain>,
+    filter_chains: Vec<FilterChain>,
+    filter_chain_manager: FilterChainManager,
     listener_filters: Vec<Box<dyn ListenerFilterFactory>>,
     listener_filters_timeout: Duration,
     continue_on_listener_filters_timeout: bool,
@@ -184,7 +186,7 @@ impl ListenerConfig {
     ) -> Result<Self, String> {
         static NEXT_TAG: AtomicU64 = AtomicU64::new(1);
         let drain_manager = context.drain_manager_for(config);
-        let Filters { filter_chain, listener_filters, scope } =
+        let Filters { filter_chains, filter_chain_manager, listener_filters, scope } =
             filters(config, address, context, drain_manager.clone())
                 .map_err(|error| context.located(error))?;
         let socket = socket()?;
@@ -203,7 +205,8 @@ impl ListenerConfig {
             traffic_direction: config.traffic_direction,
             drain_manager,
             per_connection_buffer_limit_bytes: config.per_connection_buffer_limit_bytes as usize,
-            filter_chain,
+            filter_chains,
+            filter_chain_manager,
             listener_filters,
             listener_filters_timeout: config.listener_filters_timeout,
             continue_on_listener_filters_timeout: config.continue_on_listener_filters_timeout,
@@ -224,7 +227,7 @@ impl ListenerConfig {
 
     /// The certificates of its chains' contexts.
     pub fn certificates(&self) -> impl Iterator<Item = ContextCertificates> {
-        self.filter_chain.iter().filter_map(|chain| chain.transport_socket_factory.certificates())
+        self.filter_chains.iter().filter_map(|chain| chain.transport_socket_factory.certificates())
     }
 
     /// Whether it came from a discovery service and not from the bootstrap.
@@ -317,9 +320,9 @@ impl ListenerConfig {
         PerHandlerListenerStats::new(&self.scope.create_scope(&format!("{thread}.")))
     }
 
-    /// The one filter chain.
-    pub fn filter_chain(&self) -> Option<&FilterChain> {
-        self.filter_chain.as_ref()
+    /// The filter chains, the default one last.
+    pub fn filter_chains(&self) -> &[FilterChain] {
+        &self.filter_chains
     }
 
     /// What gives sockets that the calling worker accepts their filters, in their order.
@@ -337,9 +340,9 @@ impl ListenerConfig {
         self.continue_on_listener_filters_timeout
     }
 
-    /// The filter chain for a connection.
-    pub fn find_filter_chain(&self, _socket: &ConnectionSocket) -> Option<&FilterChain> {
-        self.filter_chain.as_ref()
+    /// The number of the filter chain for a connection.
+    pub fn find_filter_chain(&self, socket: &ConnectionSocket) -> Option<usize> {
+        self.filter_chain_manager.find(socket.connection_info())
     }
 }
 
@@ -374,7 +377,8 @@ pub fn listen_options(address: &config::Address) -> ListenOptions {
 
 /// What a listener does with connections, and the scope of its statistics.
 struct Filters {
-    filter_chain: Option<FilterChain>,
+    filter_chains: Vec<FilterChain>,
+    filter_chain_manager: FilterChainManager,
     listener_filters: Vec<Box<dyn ListenerFilterFactory>>,
     scope: Scope,
 }
@@ -391,11 +395,10 @@ fn filters(
     }
     let label = if config.stat_prefix.is_empty() { stat_label(address) } else { config.stat_prefix.clone() };
     let scope = context.server.stats.root_scope().create_scope(&format!("listener.{label}."));
-    let chain = match (config.filter_chains.first(), &config.default_filter_chain) {
-        (Some(chain), _) => Some((chain, "filter_chains[0]")),
-        (None, Some(chain)) => Some((chain, "default_filter_chain")),
-        (None, None) => None,
-    };
+    let named = |chain: &config::FilterChain| (chain.name.clone(), chain.filter_chain_match.clone());
+    let named: Vec<_> = config.filter_chains.iter().map(named).collect();
+    let named: Vec<_> = named.iter().map(|(name, chain_match)| (&**name, chain_match.as_ref())).collect();
+    let filter_chain_manager = FilterChainManager::new(&named, config.default_filter_chain.is_some())?;
     let context = FactoryContext {
         server: context.server,
         init_manager: context.init_manager,
@@ -406,11 +409,15 @@ fn filters(
             None => Arc::new(NullDrainDecision),
         },
     };
-    let filter_chain =
-        chain.map(|(chain, path)| build_chain(chain, &context).map_err(|error| error.within(path)));
-    let filter_chain = filter_chain.transpose()?;
+    let places = (0..).map(|i| format!("filter_chains[{i}]"));
+    let default = config.default_filter_chain.iter().map(|chain| (chain, "default_filter_chain".to_string()));
+    let chains = config.filter_chains.iter().zip(places).chain(default);
+    let build = |(chain, place): (&config::FilterChain, String)| {
+        build_chain(chain, &context).map_err(|error| error.within(&place))
+    };
+    let filter_chains = chains.map(build).collect::<Result<_, _>>()?;
     let listener_filters = build_listener_filters(&config.listener_filters, &context)?;
-    Ok(Filters { filter_chain, listener_filters, scope })
+    Ok(Filters { filter_chains, filter_chain_manager, listener_filters, scope })
 }
 
 /// Binds, with Envoy's text for a failure.
@@ -433,15 +440,7 @@ fn stat_label(address: &Address) -> String {
 
 /// What the configuration can say but a listener cannot do yet.
 fn unsupported(config: &config::Listener) -> Vec<ConfigError> {
-    let chain_match = config.filter_chains.first().and_then(|chain| chain.filter_chain_match.as_ref());
-    let of_chains = "more than one filter chain: not supported yet";
     [
-        (config.filter_chains.len() > 1, "filter_chains", of_chains),
-        (
-            chain_match.is_some_and(|m| *m != Default::default()),
-            "filter_chains[0].filter_chain_match",
-            "not supported yet",
-        ),
         (!config.bind_to_port, "bind_to_port", "false: not supported yet"),
         (!config.access_log.is_empty(), "access_log", "not supported yet"),
     ]

@@ -12,6 +12,7 @@ mod config_validation;
 mod connection_handler;
 mod demo;
 mod drain_manager;
+mod filter_chain_manager;
 mod guard_dog;
 mod listener_config;
 mod listener_manager;

@@ -36,6 +36,7 @@ mod http_filters;
 mod informational;
 mod internal_redirects;
 mod limits;
+mod listener_filters;
 mod load_faults;
 mod local_ratelimit;
 mod local_replies;

@@ -177,6 +177,14 @@ impl TlsClient {
         self
     }
 
+    /// What it says first.
+    pub fn hello(&self, bytes: &mut Vec<u8>) {
+        let name = self.name.clone().unwrap_or_else(|| "nobody.test".to_string());
+        let name = ServerName::try_from(name).expect("a name");
+        let mut client = ClientConnection::new(self.config.clone(), name).expect("a client");
+        client.write_tls(bytes).expect("a hello");
+    }
+
     /// Connects; the handshake is made by the first read or write.
     pub fn connect(&self, port: u16) -> StreamOwned<ClientConnection, TcpStream> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");

@@ -225,7 +225,7 @@ impl Matcher {
                 port.is_some_and(|port| (*start..*end).contains(&port))
             }
             Matcher::RequestedServerName(name) => match_string(b"", name),
-            Matcher::DirectRemoteIp(range) => is_in(range, connection().map(|c| c.remote_address())),
+            Matcher::DirectRemoteIp(range) => is_in(range, connection().map(|c| c.direct_remote_address())),
             Matcher::RemoteIp(range) => is_in(range, info.downstream_remote_address()),
             Matcher::Metadata(matcher) => matcher.matches(info),
             Matcher::RouteMetadata(matcher) => matcher.matches_route(info),
