@@ -93,7 +93,7 @@ impl ConnectionInfoProvider {
     }
 
     /// Says for whom the connection is; who is connected stays known.
-    pub fn set_remote_address(&self, remote: Address) {
+    pub fn tell_remote_address(&self, remote: Address) {
         self.other().direct_remote.get_or_init(|| self.remote_address());
         *self.other().told_remote.borrow_mut() = Some(remote);
     }

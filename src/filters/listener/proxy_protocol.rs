@@ -253,7 +253,7 @@ impl Filter {
             if info.local_address().as_ref() != Some(&destination) {
                 info.restore_local_address(destination);
             }
-            info.set_remote_address(Address::Ip(source));
+            info.tell_remote_address(Address::Ip(source));
         }
         stats.found.inc();
         Decision::Take(length)
