@@ -370,12 +370,13 @@ fn all_errors_are_named_by_who_validates() {
     let mut wrong = config("there");
     let listener = &mut wrong["static_resources"]["listeners"][0];
     listener["bind_to_port"] = json!(false);
-    listener["filter_chains"][0]["filter_chain_match"] = json!({"destination_port": 1});
+    listener["access_log"] = json!([{"name": "stdout", "typed_config":
+        {"@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"}}]);
     let path = files.write("wrong.json", &wrong.to_string());
     let place = "error adding listener 'in': static_resources.listeners[0]";
     let all = [
-        format!("{place}.filter_chains[0].filter_chain_match: not supported yet"),
         format!("{place}.bind_to_port: false: not supported yet"),
+        format!("{place}.access_log: not supported yet"),
     ];
     assert_eq!(errors(&files.validate(&path)), all);
 }

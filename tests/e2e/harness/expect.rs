@@ -76,7 +76,7 @@ pub fn expand(text: &[u8]) -> Vec<u8> {
 }
 
 /// Takes out what differs from run to run: the values of date and of the upstream's service time, request ids that are
-/// UUIDs, and what is left of an hour.
+/// UUIDs, and what is left of an hour, or of half of one.
 pub fn normalize(bytes: &[u8]) -> Vec<u8> {
     let mut result = Vec::with_capacity(bytes.len());
     for line in bytes.split_inclusive(|&b| b == b'\n') {
@@ -98,13 +98,20 @@ fn normal_line(line: &[u8]) -> Option<&'static [u8]> {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         return digits.then_some(b"x-envoy-upstream-service-time: <T>\r\n");
     }
-    for (name, normal) in [
-        (&b"x-ratelimit-reset: "[..], &b"x-ratelimit-reset: <HOUR>\r\n"[..]),
-        (b"retry-after: ", b"retry-after: <HOUR>\r\n"),
+    for (name, hour, half) in [
+        (
+            &b"x-ratelimit-reset: "[..],
+            &b"x-ratelimit-reset: <HOUR>\r\n"[..],
+            &b"x-ratelimit-reset: <HALF>\r\n"[..],
+        ),
+        (b"retry-after: ", b"retry-after: <HOUR>\r\n", b"retry-after: <HALF>\r\n"),
     ] {
         if let Some(value) = line.strip_prefix(name) {
-            let seconds = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
-            return seconds.filter(|seconds| (3500..=3600).contains(seconds)).map(|_: u32| normal);
+            return match std::str::from_utf8(value).ok()?.parse().ok()? {
+                3500..=3600_u32 => Some(hour),
+                1700..=1800 => Some(half),
+                _ => None,
+            };
         }
     }
     let value = line.strip_prefix(b"x-request-id: ")?;
