@@ -37,7 +37,6 @@ struct Other {
     direct_remote: OnceCell<Address>,
     told_remote: RefCell<Option<Address>>,
     told_local: RefCell<Option<Address>>,
-    local_restored: Cell<bool>,
     transport_failure_reason: RefCell<String>,
     attached: RefCell<Vec<(&'static str, Rc<dyn Any>)>>,
 }
@@ -100,13 +99,12 @@ impl ConnectionInfoProvider {
 
     /// Says where the connection was going.
     pub fn restore_local_address(&self, local: Address) {
-        self.other().local_restored.set(true);
         *self.other().told_local.borrow_mut() = Some(local);
     }
 
-    /// Whether this end's address is that of where the connection was going.
-    pub fn local_address_restored(&self) -> bool {
-        self.other.get().is_some_and(|other| other.local_restored.get())
+    /// Where the connection was going, if that is known to be elsewhere.
+    pub fn original_dst(&self) -> Option<SocketAddr> {
+        self.other.get()?.told_local.borrow().as_ref()?.ip().copied()
     }
 
     /// This end's address, as far as it is known.

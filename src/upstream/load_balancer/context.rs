@@ -4,6 +4,7 @@
 //! each answer has a default, and who chooses says what it knows. Headers and criteria are lent by count, because who
 //! answers is a filter whose parts come and go.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -59,6 +60,10 @@ pub trait LoadBalancerContext {
     }
     /// The number of the connection that the request came on, if it came on one.
     fn downstream_connection_id(&self) -> Option<u64> {
+        None
+    }
+    /// Where the connection that the request came on was going, if a listener filter has found that out.
+    fn downstream_original_dst(&self) -> Option<SocketAddr> {
         None
     }
     /// The request's headers.

@@ -184,7 +184,8 @@ impl LoadBalancer for OriginalDstLoadBalancer {
 
 impl OriginalDstLoadBalancer {
     fn destination(&self, context: &dyn LoadBalancerContext) -> Option<SocketAddr> {
-        self.of_metadata(context).or_else(|| self.of_header(context))
+        let said = self.of_metadata(context).or_else(|| self.of_header(context));
+        said.or_else(|| context.downstream_original_dst())
     }
 
     fn of_metadata(&self, context: &dyn LoadBalancerContext) -> Option<SocketAddr> {

@@ -1,10 +1,12 @@
 //! Listener filters, and which filter chain a connection gets, beside Envoy.
 
-use crate::harness::{Authority, Kind, Launch, PATIENCE, Proxy, TlsClient, new_directory, proxies};
+use crate::harness::{
+    Authority, Kind, Launch, PATIENCE, Proxy, TlsClient, new_directory, proxies, serve_each,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 
 fn filter(name: &str, config: Value) -> Value {
     let mut config = config;
@@ -311,4 +313,36 @@ fn a_certificate_of_each_chain() {
     let [one, two, three] = seen;
     assert!(one.0 && two.0 && one.1 != two.1 && one.1.is_some());
     assert_eq!(three, (false, None));
+}
+
+/// Where a proxy in front says that a connection was going is where its requests go.
+#[test]
+fn an_original_destination_is_gone_to() {
+    let upstream = serve_each(TcpListener::bind("127.0.0.1:0").expect("a listener"), |mut wire| {
+        while !wire.head().is_empty() {
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let hcm = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "http",
+        "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "route": {"cluster": "original"}}]}]},
+        "http_filters": [{"name": "router", "typed_config":
+            {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+    });
+    let config = json!({"allow_requests_without_proxy_protocol": true});
+    let mut document = document(
+        json!([filter("proxy_protocol", config)]),
+        json!([{"filters": [{"name": "hcm", "typed_config": hcm}]}]),
+    );
+    document["static_resources"]["clusters"] = json!([{"name": "original", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": "1s"}]);
+    let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let told = format!("PROXY TCP4 9.9.9.9 127.0.0.1 9 {}\r\n{request}", upstream.port());
+    let seen = compare(|kind| {
+        let proxy = start(kind, &document);
+        let status = |bytes: &str| say(proxy.listeners["listener"], &[bytes.as_bytes()])[..12].to_string();
+        [status(&told), status(request)]
+    });
+    assert_eq!(seen, ["HTTP/1.1 200", "HTTP/1.1 503"]);
 }

@@ -6,6 +6,7 @@ mod retry;
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -580,6 +581,10 @@ impl LoadBalancerContext for Filter {
 
     fn downstream_connection_id(&self) -> Option<u64> {
         Some(self.callbacks()?.connection()?.id())
+    }
+
+    fn downstream_original_dst(&self) -> Option<SocketAddr> {
+        self.stream_info()?.downstream_connection()?.original_dst()
     }
 
     fn downstream_headers(&self) -> Option<HeaderMapPtr> {

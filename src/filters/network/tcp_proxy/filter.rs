@@ -3,6 +3,7 @@
 //! Mirrors Envoy's `source/common/tcp_proxy/tcp_proxy.cc`.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -460,6 +461,10 @@ impl LoadBalancerContext for Filter {
 
     fn metadata_match_criteria(&self) -> Option<Arc<[MetadataMatchCriterion]>> {
         self.criteria.borrow().clone()
+    }
+
+    fn downstream_original_dst(&self) -> Option<SocketAddr> {
+        self.stream_info.downstream_connection()?.original_dst()
     }
 }
 
