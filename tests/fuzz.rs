@@ -83,4 +83,4 @@ macro_rules! short_runs {
     };
 }
 
-short_runs! { server client chunk config dns format headers options admin }
+short_runs! { server client chunk config dns format headers hello options admin }

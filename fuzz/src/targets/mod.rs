@@ -17,6 +17,7 @@ mod config;
 mod dns;
 mod format;
 mod headers;
+mod hello;
 mod options;
 mod server;
 
@@ -31,6 +32,7 @@ pub const ALL: &[Target] = &[
     dns::TARGET,
     format::TARGET,
     headers::TARGET,
+    hello::TARGET,
     options::TARGET,
     admin::TARGET,
 ];

@@ -167,7 +167,8 @@ fn parse(bytes: &[u8]) -> Parsed {
     if bytes[..v1] != V1_SIGNATURE[..v1] {
         return Parsed::None;
     }
-    match bytes.windows(2).position(|end| end == b"\r\n") {
+    let line = &bytes[..bytes.len().min(V1_MOST)];
+    match line.windows(2).position(|end| end == b"\r\n") {
         Some(end) => match std::str::from_utf8(&bytes[..end]).ok().and_then(parse_v1) {
             Some(ends) => Parsed::Header(Version::V1, end + 2, ends),
             None => Parsed::Bad(Version::V1, "failed to read proxy protocol"),
@@ -237,6 +238,18 @@ fn is_unicast(address: SocketAddr) -> bool {
     let ip = address.ip();
     let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     !(ip.is_multicast() || ip.is_unspecified() || is_broadcast)
+}
+
+/// What a header says, for tests of parsing: how long it is and whom it tells of; `None` while more has to come.
+#[doc(hidden)]
+pub fn parse_header(bytes: &[u8]) -> Option<Result<(usize, Option<(SocketAddr, SocketAddr)>), &'static str>> {
+    match parse(bytes) {
+        Parsed::Incomplete => None,
+        Parsed::Header(_, length, ends) => Some(Ok((length, ends))),
+        Parsed::None => Some(Err("none")),
+        Parsed::TooLong => Some(Err("too long")),
+        Parsed::Bad(_, text) => Some(Err(text)),
+    }
 }
 
 impl Filter {
