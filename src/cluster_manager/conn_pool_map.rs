@@ -84,7 +84,12 @@ impl<K: Key, P: Instance + ?Sized + 'static> ConnPoolMap<K, P> {
     }
 
     fn index(&self, key: &K) -> Result<usize, usize> {
-        self.active_pools.borrow().binary_search_by(|(other, _)| other.cmp(key))
+        let pools = self.active_pools.borrow();
+        // Most hosts have one pool.
+        match pools.first() {
+            Some((first, _)) if first == key => Ok(0),
+            _ => pools.binary_search_by(|(other, _)| other.cmp(key)),
+        }
     }
 
     fn idle_callback(&self, key: K) -> IdleCb {

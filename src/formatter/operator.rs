@@ -3,7 +3,6 @@
 //! Mirrors the tables of Envoy 1.40's `source/common/formatter/stream_info_formatter.cc` and
 //! `http_specific_formatter.cc`.
 
-use std::cell::Cell;
 use std::time::{Duration, SystemTime};
 
 use super::command_parser::{Command, FormatterProvider, Written};
@@ -197,10 +196,12 @@ impl Operator {
             "CUSTOM_FLAGS" => Field::Empty,
             "HOSTNAME" => return Some(Operator::Hostname(hostname())),
             "UPSTREAM_HOST" => return Some(Operator::Address(AddressOf::UpstreamHost, AddressPart::Whole)),
-            _ if let Some(operator) = UpstreamOperator::find(name) => {
-                return Some(Operator::Upstream(operator));
+            _ => {
+                return UpstreamOperator::find(name)
+                    .map(Operator::Upstream)
+                    .or_else(|| Operator::address(name))
+                    .or_else(|| SslOperator::find(name).map(Operator::Ssl));
             }
-            _ => return Operator::address(name).or_else(|| SslOperator::find(name).map(Operator::Ssl)),
         };
         Some(Operator::Plain(field))
     }
@@ -271,13 +272,9 @@ impl AddressOf {
             AddressOf::DownstreamDirectRemote => {
                 info.downstream_connection().map(|c| c.direct_remote_address())
             }
-            AddressOf::UpstreamLocal => peek(&info.upstream_local_address),
+            AddressOf::UpstreamLocal => info.upstream_connection()?.local_address(),
             AddressOf::UpstreamHost => info.upstream_host().map(|host| host.address().clone()),
-            AddressOf::UpstreamRemote => {
-                peek(&info.upstream_local_address)?;
-                let other = info.upstream_other_address.borrow().as_deref().cloned();
-                other.or_else(|| AddressOf::UpstreamHost.get(info))
-            }
+            AddressOf::UpstreamRemote => info.upstream_connection().map(|c| c.remote_address()),
         }
     }
 }
@@ -336,7 +333,7 @@ impl Field {
                 write_optional(line, name)
             }
             Field::UpstreamProtocol => {
-                let connected = peek(&info.upstream_local_address).is_some() && !info.upstream_is_raw.get();
+                let connected = info.upstream_connection().is_some() && !info.upstream_is_raw.get();
                 write_optional(line, connected.then(|| Protocol::Http11.as_str()))
             }
             Field::UpstreamHostName(with_port) => write_host_name(line, info, with_port),
@@ -430,13 +427,6 @@ fn write_address(line: &mut Vec<u8>, address: Option<Address>, part: AddressPart
         },
     };
     Written::Text
-}
-
-/// What a cell holds, which stays there.
-fn peek(cell: &Cell<Option<Address>>) -> Option<Address> {
-    let value = cell.take();
-    cell.set(value.clone());
-    value
 }
 
 /// The name of the machine; empty when it cannot be learnt.

@@ -200,7 +200,10 @@ fn an_upstream_response() {
     let cluster = test_support::cluster_info_of(json!({"name": "a", "alt_stat_name": "alt"}));
     let host = test_support::host(&cluster, 45655, 1, HealthStatus::Unknown);
     info.set_upstream_host(&WorkerHost::new(host));
-    info.upstream_local_address.set(address("127.0.0.1:47668"));
+    info.set_upstream_connection(Some(ConnectionInfoProvider::new(
+        address("127.0.0.1:47668"),
+        address("127.0.0.1:10001").expect("an address"),
+    )));
     info.set_upstream_cluster_info(Some(&Local::new(cluster)));
     info.attempt_count.set(1);
     info.last_upstream_tx_byte_sent.set(after_start(info, 2));
@@ -521,7 +524,9 @@ fn connections_to_upstreams() {
         ("UPSTREAM_CONNECTION_POOL_READY_DURATION", "-"),
         ("VIRTUAL_CLUSTER_NAME", "-"),
     ]);
-    logged.info.upstream_connection_id.set(7);
+    let connection = ConnectionInfoProvider::new(None, address("127.0.0.1:10001").unwrap());
+    connection.set_connection_id(7);
+    logged.info.set_upstream_connection(Some(connection));
     logged.info.upstream_pool_ready_duration.set(Some(Duration::from_micros(3900)));
     logged.info.set_virtual_cluster_name("v");
     logged.assert_values(&[

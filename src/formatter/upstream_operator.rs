@@ -37,7 +37,7 @@ impl UpstreamOperator {
 
     /// Appends the value.
     pub(super) fn write(self, line: &mut Vec<u8>, info: &StreamInfoImpl) -> Written {
-        let connection = info.upstream_connection_id.get();
+        let connection = info.upstream_connection().map_or(0, |connection| connection.connection_id());
         match self {
             Self::ConnectionId => write_number(line, connection),
             Self::VirtualClusterName => write_text(line, info.virtual_cluster_name()),

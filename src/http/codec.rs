@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 
 use super::HeaderMapPtr;
 use crate::buffer::Buffer;
-use crate::network::{Address, SslConnectionInfo};
+use crate::network::ConnectionInfoProvider;
 
 /// The HTTP version spoken on a stream. The numbers are Envoy's and part of the pool key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -118,18 +118,8 @@ pub trait Stream {
     fn read_disable(&self, disable: bool);
     /// The buffer limit in bytes; 0 is none.
     fn buffer_limit(&self) -> usize;
-    /// This end of the stream's connection, once that has one.
-    fn connection_local_address(&self) -> Option<Address>;
-    /// The peer's address of that connection.
-    fn connection_remote_address(&self) -> Option<Address> {
-        None
-    }
-    /// The number of that connection, unique in the process; 0 for none.
-    fn connection_id(&self) -> u64;
-    /// What is known of the TLS of the stream's connection, if it has some.
-    fn connection_ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
-        None
-    }
+    /// What is known of the stream's connection, once that has one.
+    fn connection_info(&self) -> Option<Rc<ConnectionInfoProvider>>;
     /// Why the codec gave the stream up, if it did; else empty.
     fn response_details(&self) -> &'static str {
         ""

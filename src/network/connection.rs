@@ -234,6 +234,12 @@ impl ConnectionImpl {
         self.seldom().connect_failure.set(Some((when, error)));
     }
 
+    /// What is known of the connection, this end's address with it, to keep.
+    pub fn whole_connection_info(&self) -> Rc<ConnectionInfoProvider> {
+        self.local_address();
+        self.info.clone()
+    }
+
     /// Adds a listener of events. The connection does not keep it alive.
     pub fn add_connection_callbacks(&self, callbacks: Weak<dyn ConnectionCallbacks>) {
         self.callbacks.push(callbacks);

@@ -57,12 +57,7 @@ pub struct StreamInfoImpl {
     downstream_connection: OnceCell<Rc<ConnectionInfoProvider>>,
     downstream_remote_address: RefCell<Option<Address>>,
     upstream_host: RefCell<Option<Rc<WorkerHost>>>,
-    /// This end of the connection to the host that the request was last sent to.
-    pub upstream_local_address: Cell<Option<Address>>,
-    /// Where it goes, if that is not the first of its host's addresses.
-    pub upstream_other_address: RefCell<Option<Box<Address>>>,
-    /// The number of that connection; 0 for none.
-    pub upstream_connection_id: Cell<u64>,
+    upstream_connection: RefCell<Option<Rc<ConnectionInfoProvider>>>,
     /// How long it took until there was one, or was known to be none.
     pub upstream_pool_ready_duration: Cell<Option<Duration>>,
     virtual_cluster_name: OnceCell<Box<str>>,
@@ -70,7 +65,6 @@ pub struct StreamInfoImpl {
     route: RefCell<Option<Rc<dyn Route>>>,
     dynamic_metadata: OnceCell<Box<RefCell<Metadata>>>,
     filter_state: OnceCell<Box<FilterState>>,
-    upstream_ssl_connection: RefCell<Option<Rc<dyn SslConnectionInfo>>>,
     upstream_transport_failure_reason: RefCell<String>,
     /// Whether the request is a health check, which most statistics leave out.
     pub health_check: Cell<bool>,
@@ -113,16 +107,13 @@ impl StreamInfoImpl {
             downstream_connection: OnceCell::new(),
             downstream_remote_address: RefCell::default(),
             upstream_host: RefCell::default(),
-            upstream_local_address: Cell::default(),
-            upstream_other_address: RefCell::default(),
-            upstream_connection_id: Cell::default(),
+            upstream_connection: RefCell::default(),
             upstream_pool_ready_duration: Cell::default(),
             virtual_cluster_name: OnceCell::new(),
             upstream_cluster_info: RefCell::default(),
             route: RefCell::default(),
             dynamic_metadata: OnceCell::new(),
             filter_state: OnceCell::new(),
-            upstream_ssl_connection: RefCell::default(),
             upstream_transport_failure_reason: RefCell::default(),
             upstream_is_raw: Cell::default(),
             scheme_matches_upstream: Cell::default(),
@@ -222,9 +213,7 @@ impl StreamInfoImpl {
 
     /// Another try begins, of which nothing is known yet.
     pub fn forget_upstream(&self) {
-        self.upstream_local_address.set(None);
-        self.upstream_other_address.take();
-        self.upstream_connection_id.set(0);
+        self.upstream_connection.take();
         self.upstream_pool_ready_duration.set(None);
     }
 
@@ -312,14 +301,20 @@ impl StreamInfoImpl {
         self.filter_state.get_or_init(Box::default)
     }
 
-    /// The TLS of the connection that the request was last sent on; `None` where it has none.
-    pub fn upstream_ssl_connection(&self) -> Option<Rc<dyn SslConnectionInfo>> {
-        self.upstream_ssl_connection.borrow().clone()
+    /// The connection that the request was last sent on.
+    pub fn upstream_connection(&self) -> Option<Rc<ConnectionInfoProvider>> {
+        self.upstream_connection.borrow().clone()
     }
 
-    /// Says which TLS the connection has that the request is sent on.
-    pub fn set_upstream_ssl_connection(&self, ssl: Option<Rc<dyn SslConnectionInfo>>) {
-        *self.upstream_ssl_connection.borrow_mut() = ssl;
+    /// Says which connection the request is sent on.
+    #[inline]
+    pub fn set_upstream_connection(&self, connection: Option<Rc<ConnectionInfoProvider>>) {
+        *self.upstream_connection.borrow_mut() = connection;
+    }
+
+    /// The TLS of that connection; `None` where it has none.
+    pub fn upstream_ssl_connection(&self) -> Option<Rc<dyn SslConnectionInfo>> {
+        self.upstream_connection.borrow().as_ref()?.ssl_connection().cloned()
     }
 
     /// Why the upstream's transport failed; empty for no reason.

@@ -16,7 +16,7 @@ use crate::config::HeaderKeyFormat;
 use crate::envoy_conn_log;
 use crate::http::codec_helper::StreamCallbackHelper;
 use crate::http::{HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks, StreamResetReason};
-use crate::network::{self, Address, ConnectionState, SslConnectionInfo};
+use crate::network::{self, ConnectionInfoProvider, ConnectionState};
 use crate::trace::{self, Stage, stage};
 
 /// What comes next.
@@ -343,20 +343,8 @@ impl<T: CodecStream> Stream for T {
         self.connection().map_or(0, |c| c.buffer_limit())
     }
 
-    fn connection_local_address(&self) -> Option<Address> {
-        self.connection().and_then(|c| c.local_address())
-    }
-
-    fn connection_remote_address(&self) -> Option<Address> {
-        self.connection().map(|c| c.remote_address())
-    }
-
-    fn connection_id(&self) -> u64 {
-        self.connection().map_or(0, |c| c.id())
-    }
-
-    fn connection_ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
-        self.connection().and_then(|c| c.connection_info().ssl_connection().cloned())
+    fn connection_info(&self) -> Option<Rc<ConnectionInfoProvider>> {
+        self.connection().map(|c| c.whole_connection_info())
     }
 
     fn response_details(&self) -> &'static str {

@@ -15,7 +15,9 @@ use crate::http::{
     StreamResetReason,
 };
 use crate::network::proxy_protocol_header::{generate_v1_header, generate_v2_header};
-use crate::network::{Address, ConnectionCloseType, ConnectionEvent, ConnectionState, SslConnectionInfo};
+use crate::network::{
+    Address, ConnectionCloseType, ConnectionEvent, ConnectionInfoProvider, ConnectionState,
+};
 use crate::stream_info::StreamInfoImpl;
 use crate::trace::{self, Ids, Stage};
 use crate::upstream::WorkerHost;
@@ -193,20 +195,8 @@ impl Stream for TcpUpstream {
         self.connection.connection().buffer_limit()
     }
 
-    fn connection_local_address(&self) -> Option<Address> {
-        self.connection.connection().local_address()
-    }
-
-    fn connection_remote_address(&self) -> Option<Address> {
-        Some(self.connection.connection().remote_address())
-    }
-
-    fn connection_id(&self) -> u64 {
-        self.connection.connection().id()
-    }
-
-    fn connection_ssl(&self) -> Option<Rc<dyn SslConnectionInfo>> {
-        self.connection.connection().connection_info().ssl_connection().cloned()
+    fn connection_info(&self) -> Option<Rc<ConnectionInfoProvider>> {
+        Some(self.connection.connection().whole_connection_info())
     }
 }
 

@@ -500,15 +500,6 @@ impl UpstreamRequest {
     }
 }
 
-/// Has a record name both ends of the connection.
-fn note_addresses(info: &StreamInfoImpl, encoder: &dyn StreamEncoder, host: &WorkerHost) {
-    info.upstream_local_address.set(encoder.stream().connection_local_address());
-    if host.has_other_addresses() {
-        *info.upstream_other_address.borrow_mut() =
-            encoder.stream().connection_remote_address().map(Box::new);
-    }
-}
-
 /// Has the stream's record name the host.
 fn note_host(parent: &Filter, host: &Rc<WorkerHost>) {
     if let Some(info) = parent.stream_info() {
@@ -543,10 +534,8 @@ impl Callbacks for UpstreamRequest {
         self.on_host_selected(&parent, host);
         parent.count_beside_cluster(|stats| stats.counters().upstream_rq_total.inc());
         if let Some(info) = parent.stream_info() {
-            note_addresses(info, &*encoder, host);
-            info.set_upstream_ssl_connection(encoder.stream().connection_ssl());
+            info.set_upstream_connection(encoder.stream().connection_info());
             info.upstream_is_raw.set(self.is_raw.get());
-            info.upstream_connection_id.set(encoder.stream().connection_id());
             info.upstream_pool_ready_duration.set(Some(event::now().since(self.start)));
         }
         let callbacks: Weak<dyn StreamCallbacks> = self.weak.clone();
@@ -561,8 +550,7 @@ impl Callbacks for UpstreamRequest {
         self.set_request_encoder(encoder.clone());
         self.first_tx.set(Some(event::now()));
         if let Some(log) = &self.log {
-            note_addresses(&log.info, &*encoder, host);
-            log.info.upstream_connection_id.set(encoder.stream().connection_id());
+            log.info.set_upstream_connection(encoder.stream().connection_info());
             log.info.upstream_pool_ready_duration.set(Some(event::now().since(self.start)));
             log.on_pool_ready(&parent, self.is_raw.get());
             self.log_periodically(&parent);
@@ -589,7 +577,7 @@ impl Callbacks for UpstreamRequest {
         let waited = Some(event::now().since(self.start));
         self.with_parent(|parent| {
             if let Some(info) = parent.stream_info() {
-                info.upstream_connection_id.set(0);
+                info.set_upstream_connection(None);
                 info.upstream_pool_ready_duration.set(waited);
             }
         });

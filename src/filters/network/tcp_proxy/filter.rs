@@ -415,11 +415,7 @@ impl Callbacks for Filter {
         *self.upstream_conn_data.borrow_mut() = Some(connection);
         upstream.enable_half_close(true);
         self.set_upstream_host(host);
-        self.stream_info.upstream_local_address.set(upstream.local_address());
-        if host.has_other_addresses() {
-            *self.stream_info.upstream_other_address.borrow_mut() = Some(Box::new(upstream.remote_address()));
-        }
-        self.stream_info.set_upstream_ssl_connection(upstream.connection_info().ssl_connection().cloned());
+        self.stream_info.set_upstream_connection(Some(upstream.whole_connection_info()));
         self.on_upstream_event(ConnectionEvent::Connected);
         if let Some(callbacks) = self.read_callbacks.get() {
             callbacks.continue_reading();

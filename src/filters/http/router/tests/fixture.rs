@@ -37,7 +37,7 @@ use crate::http::{
     HeaderId, HeaderMap, HeaderMapPtr, Protocol, Stream, StreamCallbacks, StreamDecoder, StreamEncoder,
     StreamResetReason,
 };
-use crate::network::Address;
+use crate::network::ConnectionInfoProvider;
 use crate::router::{ConfigImpl, RouteConstSharedPtr, RouteRequest, RouteTable};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
@@ -238,12 +238,8 @@ impl Stream for PlayedUpstream {
         0
     }
 
-    fn connection_local_address(&self) -> Option<Address> {
+    fn connection_info(&self) -> Option<Rc<ConnectionInfoProvider>> {
         None
-    }
-
-    fn connection_id(&self) -> u64 {
-        0
     }
 }
 

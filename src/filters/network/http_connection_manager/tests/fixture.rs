@@ -38,7 +38,7 @@ use crate::http::{
     StreamEncoder, StreamResetReason,
 };
 use crate::init::ManagerImpl;
-use crate::network::{Address, ConnectionCallbacks, ConnectionEvent, DrainDecision};
+use crate::network::{Address, ConnectionCallbacks, ConnectionEvent, ConnectionInfoProvider, DrainDecision};
 use crate::router::{ConfigImpl, RouteConfigUpdate};
 use crate::runtime::LoaderImpl;
 use crate::stats::{Scope, Store};
@@ -458,12 +458,8 @@ impl Stream for PlayedEncoder {
         self.limit
     }
 
-    fn connection_local_address(&self) -> Option<Address> {
+    fn connection_info(&self) -> Option<Rc<ConnectionInfoProvider>> {
         None
-    }
-
-    fn connection_id(&self) -> u64 {
-        0
     }
 }
 
