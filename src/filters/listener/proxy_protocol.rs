@@ -134,7 +134,7 @@ impl ListenerFilterFactory for ProxyProtocolFactory {
 struct Filter(Local<Shared>);
 
 /// The ends that a header tells of; `None` of the peers themselves.
-type Ends = Option<(SocketAddr, SocketAddr)>;
+pub type Ends = Option<(SocketAddr, SocketAddr)>;
 
 /// What the first bytes are.
 #[derive(Debug, PartialEq, Eq)]
@@ -242,7 +242,7 @@ fn is_unicast(address: SocketAddr) -> bool {
 
 /// What a header says, for tests of parsing: how long it is and whom it tells of; `None` while more has to come.
 #[doc(hidden)]
-pub fn parse_header(bytes: &[u8]) -> Option<Result<(usize, Option<(SocketAddr, SocketAddr)>), &'static str>> {
+pub fn parse_header(bytes: &[u8]) -> Option<Result<(usize, Ends), &'static str>> {
     match parse(bytes) {
         Parsed::Incomplete => None,
         Parsed::Header(_, length, ends) => Some(Ok((length, ends))),
