@@ -51,6 +51,7 @@ pub(super) enum AddressOf {
     DownstreamLocal,
     DownstreamRemote,
     DownstreamDirectRemote,
+    DownstreamDirectLocal,
     UpstreamLocal,
     UpstreamHost,
     /// That of the host, once there is a connection.
@@ -209,8 +210,7 @@ impl Operator {
     fn address(name: &str) -> Option<Operator> {
         const NAMES: [(&str, AddressOf); 6] = [
             ("DOWNSTREAM_LOCAL_", AddressOf::DownstreamLocal),
-            // Nothing has it changed.
-            ("DOWNSTREAM_DIRECT_LOCAL_", AddressOf::DownstreamLocal),
+            ("DOWNSTREAM_DIRECT_LOCAL_", AddressOf::DownstreamDirectLocal),
             ("UPSTREAM_REMOTE_", AddressOf::UpstreamRemote),
             ("DOWNSTREAM_REMOTE_", AddressOf::DownstreamRemote),
             ("DOWNSTREAM_DIRECT_REMOTE_", AddressOf::DownstreamDirectRemote),
@@ -268,6 +268,7 @@ impl AddressOf {
     fn get(self, info: &StreamInfoImpl) -> Option<Address> {
         match self {
             AddressOf::DownstreamLocal => info.downstream_connection()?.local_address(),
+            AddressOf::DownstreamDirectLocal => info.downstream_connection()?.direct_local_address(),
             AddressOf::DownstreamRemote => info.downstream_remote_address(),
             AddressOf::DownstreamDirectRemote => {
                 info.downstream_connection().map(|c| c.direct_remote_address())

@@ -102,6 +102,14 @@ impl ConnectionInfoProvider {
         *self.other().told_local.borrow_mut() = Some(local);
     }
 
+    /// The address that the connection has come to, wherever it was going.
+    pub fn direct_local_address(&self) -> Option<Address> {
+        match self.addresses.get().local {
+            Some(v4) => Some(Address::Ip(v4.into())),
+            None => self.other.get()?.local.borrow().clone()?,
+        }
+    }
+
     /// Where the connection was going, if that is known to be elsewhere.
     pub fn original_dst(&self) -> Option<SocketAddr> {
         self.other.get()?.told_local.borrow().as_ref()?.ip().copied()
@@ -112,10 +120,7 @@ impl ConnectionInfoProvider {
         if let Some(told) = self.other.get().and_then(|other| other.told_local.borrow().clone()) {
             return Some(told);
         }
-        match self.addresses.get().local {
-            Some(v4) => Some(Address::Ip(v4.into())),
-            None => self.other.get()?.local.borrow().clone()?,
-        }
+        self.direct_local_address()
     }
 
     /// The same; who does not know it asks `query`, once.

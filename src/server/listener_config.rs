@@ -395,9 +395,8 @@ fn filters(
     }
     let label = if config.stat_prefix.is_empty() { stat_label(address) } else { config.stat_prefix.clone() };
     let scope = context.server.stats.root_scope().create_scope(&format!("listener.{label}."));
-    let named = |chain: &config::FilterChain| (chain.name.clone(), chain.filter_chain_match.clone());
-    let named: Vec<_> = config.filter_chains.iter().map(named).collect();
-    let named: Vec<_> = named.iter().map(|(name, chain_match)| (&**name, chain_match.as_ref())).collect();
+    let named = config.filter_chains.iter().map(|chain| (&*chain.name, chain.filter_chain_match.as_ref()));
+    let named: Vec<_> = named.collect();
     let filter_chain_manager = FilterChainManager::new(&named, config.default_filter_chain.is_some())?;
     let context = FactoryContext {
         server: context.server,

@@ -81,12 +81,17 @@ impl<D: Decide + 'static> Peeking<D> {
         })
     }
 
-    fn on_event(&self, callbacks: &Weak<dyn ListenerFilterCallbacks>) {
+    fn on_event(&self, events: u32, callbacks: &Weak<dyn ListenerFilterCallbacks>) {
         let Some(held) = callbacks.upgrade() else { return };
         let Some(socket) = held.socket() else { return };
         let mut decision = self.look(&socket);
         if let Decision::Take(length) = decision {
             decision = if take(&socket, length) { Decision::Continue } else { Decision::Close };
+        }
+        // The edge of the peer's end comes once, also where bytes are before it.
+        if decision == Decision::Wait && events & CLOSED != 0 {
+            self.decide.on_end();
+            decision = Decision::Close;
         }
         drop(socket);
         if decision != Decision::Wait {
@@ -114,9 +119,9 @@ impl<D: Decide + 'static> ListenerFilter for Peeking<D> {
         let Some(held) = callbacks.upgrade() else { return FilterStatus::StopIteration };
         let Some(socket) = held.socket() else { return FilterStatus::StopIteration };
         let (this, callbacks) = (self.weak.clone(), callbacks.clone());
-        let on_event = move |_| {
+        let on_event = move |events| {
             if let Some(this) = this.upgrade() {
-                this.on_event(&callbacks);
+                this.on_event(events, &callbacks);
             }
         };
         match held.dispatcher().create_file_event(socket, on_event, READ | CLOSED) {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use ring::digest;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime,
+};
 use rustls::{CertificateError, DistinguishedName, OtherError};
 use std::time::Duration;
 use webpki::{
@@ -51,6 +53,7 @@ pub struct DefaultCertValidator {
     only_leaf_crl: bool,
     accepts_untrusted: bool,
     max_depth: Option<u32>,
+    algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     stats: Arc<ContextStats>,
 }
 
@@ -106,6 +109,7 @@ impl DefaultCertValidator {
             only_leaf_crl: config.only_verify_leaf_cert_crl,
             accepts_untrusted: config.trust_chain_verification == TrustChainVerification::AcceptUntrusted,
             max_depth: config.max_verify_depth,
+            algorithms: rustls::crypto::ring::default_provider().signature_verification_algorithms.all,
             stats,
         })
     }
@@ -244,9 +248,8 @@ impl DefaultCertValidator {
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
-        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
         let end = EndEntityCert::try_from(leaf).map_err(pki_error)?;
-        end.verify_for_usage(algorithms, &self.anchors, intermediates, now, usage, revocation, None)
+        end.verify_for_usage(self.algorithms, &self.anchors, intermediates, now, usage, revocation, None)
             .map(|_| ())
             .map_err(pki_error)
     }

@@ -198,6 +198,8 @@ impl SslSocket {
     fn handshake_step(&self, fd: BorrowedFd<'_>, result: &mut IoResult) -> Handshake {
         loop {
             if self.flush(fd, result).is_err() {
+                // The peer may have said why before it went.
+                self.read_once(fd, result);
                 return Handshake::Failed;
             }
             match &*self.state.borrow() {
@@ -267,7 +269,9 @@ impl SslSocket {
             }
         }
         while !bytes.is_empty() {
-            if let Err(error) = self.take_in(&mut bytes) {
+            let before = bytes.len();
+            let taken = self.take_in(&mut bytes);
+            if let Err(error) = taken.and_then(|()| used(before, bytes)) {
                 let (text, counted) = errors::describe(&error);
                 if error == rustls::Error::NoCertificatesPresented {
                     self.say_handshake_failure();
@@ -312,7 +316,9 @@ impl SslSocket {
                 // What rustls has no room for is no hello.
                 let too_large = |_| rustls::Error::InvalidMessage(rustls::InvalidMessage::MessageTooLarge);
                 acceptor.read_tls(bytes).map_err(too_large)?;
-                if let Some(connection) = self.accept(acceptor)? {
+                if let Some(mut connection) = self.accept(acceptor)? {
+                    // What came behind the hello has been read with it.
+                    connection.process_new_packets()?;
                     *state = State::Going(connection);
                 }
             }
@@ -475,6 +481,7 @@ impl SslSocket {
         let mut result = IoResult::default();
         loop {
             if self.flush(fd, &mut result).is_err() {
+                self.read_once(fd, &mut result);
                 result.action = PostIoAction::Close;
                 return result;
             }
@@ -588,6 +595,11 @@ impl TransportSocket for SslSocket {
     fn writes_data_alone(&self) -> bool {
         self.handshake_complete.get() && !self.has_records()
     }
+}
+
+/// Whether some of the bytes were used, so that there is an end to it.
+fn used(before: usize, left: &[u8]) -> Result<(), rustls::Error> {
+    if left.len() < before { Ok(()) } else { Err(rustls::Error::PeerSentOversizedRecord) }
 }
 
 fn take_plaintext(connection: &mut Connection, received: &mut Buffer) {

@@ -346,3 +346,27 @@ fn an_original_destination_is_gone_to() {
     });
     assert_eq!(seen, ["HTTP/1.1 200", "HTTP/1.1 503"]);
 }
+
+/// Who ends what he has begun is not waited for.
+#[test]
+fn an_end_behind_too_little_is_seen() {
+    for (filters, bytes) in [
+        (filter("tls_inspector", json!({})), &b"\x16\x03\x01\x01"[..]),
+        (filter("http_inspector", json!({})), b"GET"),
+        (filter("proxy_protocol", json!({})), b"PROXY TCP4"),
+    ] {
+        let document = document(json!([filters]), json!([chain("any", json!({}))]));
+        let timeouts = compare(|kind| {
+            let proxy = start(kind, &document);
+            let mut stream =
+                TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.listeners["listener"])).expect("a connection");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+            stream.write_all(bytes).expect("written");
+            stream.shutdown(Shutdown::Write).expect("ended");
+            let _ = stream.read_to_end(&mut Vec::new());
+            proxy.admin.wait_for_stat("listener.listener.downstream_pre_cx_active", 0).expect("it is gone");
+            proxy.admin.stat("listener.listener.downstream_pre_cx_timeout")
+        });
+        assert_eq!(timeouts, Some(0));
+    }
+}
