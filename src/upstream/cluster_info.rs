@@ -2,6 +2,7 @@
 //!
 //! Mirrors `ClusterInfoImpl` of Envoy's `source/common/upstream/upstream_impl.cc`.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::config::HeaderKeyFormat;
 use crate::config::cluster::Cluster;
 use crate::config::core::{Metadata, TcpKeepalive};
 use crate::config::protocol_options::UpstreamHttpProtocolOptions;
+use crate::http::http1::{ClientConnectionImpl, HeadLimits};
+use crate::network::ConnectionImpl;
 use crate::network::{
     Address, ConnectionStats, RawBufferSocketFactory, TransportSocketConfig, TransportSocketFactory,
     TransportSocketFactoryContext,
@@ -285,6 +288,21 @@ impl ClusterInfoImpl {
     #[inline]
     pub fn drop_overload(&self) -> Option<FractionalPercent> {
         self.drop_overload
+    }
+
+    /// Makes the codec of a connection to one of its hosts.
+    pub fn create_codec(&self, connection: &Rc<ConnectionImpl>) -> Rc<ClientConnectionImpl> {
+        let limits = HeadLimits {
+            max_bytes: self.max_response_headers_bytes(),
+            max_count: self.max_response_headers_count() as usize,
+        };
+        ClientConnectionImpl::new(
+            connection,
+            limits,
+            self.enable_trailers(),
+            self.header_key_format(),
+            self.send_fully_qualified_url(),
+        )
     }
 
     /// Makes the transports of connections to its hosts.

@@ -10,7 +10,6 @@ use crate::common::linked_list::NodeKey;
 use crate::conn_pool::PoolFailureReason;
 use crate::envoy_conn_log;
 use crate::event::{Dispatcher, Moment, Timer};
-use crate::http::http1::{ClientConnectionImpl, HeadLimits};
 use crate::http::{
     CodecClient, CodecClientCallbacks, HeaderId, HeaderMapPtr, Protocol, Stream, StreamCallbacks,
     StreamDecoder, StreamEncoder, StreamResetReason, utility,
@@ -49,17 +48,7 @@ impl ActiveClient {
         let cluster = host.cluster();
         pool.connect_start.set(Moment::exact());
         let connection = host.shared().create_connection(&base.dispatcher)?;
-        let limits = HeadLimits {
-            max_bytes: cluster.max_response_headers_bytes(),
-            max_count: cluster.max_response_headers_count() as usize,
-        };
-        let codec = ClientConnectionImpl::new(
-            connection.connection(),
-            limits,
-            cluster.enable_trailers(),
-            cluster.header_key_format(),
-            cluster.send_fully_qualified_url(),
-        );
+        let codec = cluster.create_codec(connection.connection());
         trace::instant(Stage::CodecClientProd, Some(connection.id()), 0, 0, 0);
         let client = Rc::new_cyclic(|weak: &Weak<ActiveClient>| {
             let callbacks: Weak<dyn CodecClientCallbacks> = weak.clone();

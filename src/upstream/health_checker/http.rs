@@ -13,7 +13,6 @@ use super::session::{ActiveHealthCheckSession, CheckSession, Failure};
 use crate::buffer::Buffer;
 use crate::config::ConfigError;
 use crate::config::health_check::{HealthCheckKind, HttpHealthCheck, StatusRange};
-use crate::http::http1::{ClientConnectionImpl, HeadLimits};
 use crate::http::{
     CodecClient, CodecClientCallbacks, HeaderId, HeaderMap, HeaderMapPtr, StreamCallbacks, StreamDecoder,
     StreamResetReason, header_utility, utility,
@@ -112,17 +111,7 @@ impl HttpActiveHealthCheckSession {
         }
         let cluster = parent.cluster();
         let connection = self.host.create_health_check_connection(parent.dispatcher())?;
-        let limits = HeadLimits {
-            max_bytes: cluster.max_response_headers_bytes(),
-            max_count: cluster.max_response_headers_count() as usize,
-        };
-        let codec = ClientConnectionImpl::new(
-            connection.connection(),
-            limits,
-            cluster.enable_trailers(),
-            cluster.header_key_format(),
-            cluster.send_fully_qualified_url(),
-        );
+        let codec = cluster.create_codec(connection.connection());
         let callbacks: Weak<dyn CodecClientCallbacks> = self.weak.clone();
         let client = CodecClient::new(connection, codec, callbacks, cluster.idle_timeout());
         let callbacks: Weak<dyn ConnectionCallbacks> = self.weak.clone();

@@ -7,12 +7,11 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::filter::Filter;
-use crate::event::{self, Moment};
+use crate::event::Moment;
 use crate::http::HeaderMap;
 
 /// What is known of a try until it is over.
 pub(super) struct TrackedTry {
-    started: Moment,
     request_body: Cell<u64>,
     response_body: Cell<u64>,
     /// Bytes of the response's head, and its fields.
@@ -24,7 +23,6 @@ impl TrackedTry {
     pub(super) fn create(parent: &Filter) -> Option<Box<Self>> {
         parent.cluster()?.tracked_stats()?;
         Some(Box::new(TrackedTry {
-            started: event::now(),
             request_body: Cell::new(0),
             response_body: Cell::new(0),
             response_headers: Cell::new(None),
@@ -46,11 +44,11 @@ impl TrackedTry {
         self.response_headers.set(Some((headers.byte_size() as u64, headers.len() as u64)));
     }
 
-    /// The try is over.
-    pub(super) fn end(&self, parent: &Filter) {
+    /// The try is over, which began at `start`.
+    pub(super) fn end(&self, parent: &Filter, start: Moment) {
         let Some(stats) = parent.cluster().and_then(|cluster| cluster.tracked_stats()) else { return };
         if let Some(budgets) = &stats.timeout_budgets {
-            let used = percent_of(self.started.elapsed(), parent.per_try_timeout());
+            let used = percent_of(start.elapsed(), parent.per_try_timeout());
             budgets.upstream_rq_timeout_budget_per_try_percent_used().record(used);
         }
         let Some(sizes) = &stats.request_response_sizes else { return };

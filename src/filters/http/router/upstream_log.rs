@@ -104,7 +104,7 @@ impl UpstreamLog {
     pub(super) fn log(&self, parent: &Filter, log_type: AccessLogType) {
         let Some(logs) = &parent.config.upstream_logs else { return };
         let request = parent.request_headers();
-        let request = request.as_ref().map(|headers| headers.borrow());
+        let request = request.as_ref().and_then(|headers| headers.try_borrow().ok());
         let (response, trailers) = (self.response_headers.borrow(), self.response_trailers.borrow());
         let context = LogContext {
             request_headers: request.as_deref(),

@@ -469,7 +469,7 @@ impl UpstreamRequest {
     /// Logs and counts the try, which is over.
     pub(super) fn log_end(&self, parent: &Filter) {
         if let Some(tracked) = &self.tracked {
-            tracked.end(parent);
+            tracked.end(parent, self.start);
         }
         let Some(log) = &self.log else { return };
         log.timer.disable();
